@@ -1,6 +1,7 @@
 """Authenticate and authorize callers: the dependency of every endpoint that requires a token.
 
-Redis stores the revoked sessions and the request counts; PostgreSQL stores the current role and state of each user.
+PostgreSQL stores the sessions and the current role and state of each user: an access token is valid as long as its
+session exists. Redis stores the request counts, and the revoked sessions so that all API processes see them at once.
 While one of them is unavailable, a session cannot be verified. An unverified caller can still read and reduce risk
 (cancel, halt). Requests that add risk (orders, release) or change users are rejected.
 """
@@ -19,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api import tokens
+from api.accounts import SESSION_CACHE_S
 from api.problems import Forbidden
 from api.resources import Resources, ResourcesDep
 from api.roles import GRANTS, Permission, Role
@@ -52,7 +54,7 @@ class Caller(NamedTuple):
 
 
 def identify(resources: Resources, access_token: str | None, rate: str) -> Caller:
-    """Returns the caller with this access token and counts one request. Raises Unauthenticated or TooManyRequests."""
+    """Return the caller with this access token and count one request. Raises Unauthenticated or TooManyRequests."""
     if not access_token:
         raise Unauthenticated("Access token missing: log in with POST /api/v1/auth/login.")
     token = tokens.verify(resources.jwt_key, tokens.ACCESS, access_token)
@@ -63,14 +65,14 @@ def identify(resources: Resources, access_token: str | None, rate: str) -> Calle
 
 
 def revalidate(resources: Resources, caller: Caller) -> None:
-    """Checks the session of a caller again without counting a request. Raises Unauthenticated."""
+    """Check the session of a caller again without counting a request. Raises Unauthenticated."""
     if time.time() >= caller.token.expires_at:
         raise Unauthenticated("The access token has expired.")
     _verified_caller(resources, caller.token, _check_not_revoked(resources, caller.token))
 
 
 def caller_with(permission: Permission, rate: str = "read") -> Callable[..., Caller]:
-    """Returns a dependency that checks the permission, counts a request of the `rate`, and returns the caller."""
+    """Return a dependency that checks the permission, counts a request of the `rate`, and returns the caller."""
 
     def dependency(resources: ResourcesDep, bearer: Bearer) -> Caller:
         current_caller = identify(resources, None if bearer is None else bearer.credentials, rate)
@@ -96,13 +98,18 @@ def any_caller(resources: ResourcesDep, bearer: Bearer) -> Caller:
 
 
 def revoke_session(resources: Resources, token: Token) -> None:
-    """Revokes all access tokens of this session. Raises Unavailable if Redis is unavailable."""
+    """Revoke the access tokens of an ended session at once in all API processes.
+
+    PostgreSQL already ends them, but other processes may still cache the session for `SESSION_CACHE_S`. Raises
+    Unavailable if Redis is unavailable.
+    """
     ttl_s = max(1, resources.settings.api.access_token_s)
     try:
         resources.redis.set(_revocation_key(token.session_id), "1", ex=ttl_s)
     except redis.RedisError as error:
         raise Unavailable(
-            f"The session is closed, but Redis is unavailable: the access token stays valid for up to {ttl_s} s."
+            "The session is closed, but Redis is unavailable: the access token stays valid for up to "
+            f"{SESSION_CACHE_S:g} s."
         ) from error
 
 
@@ -111,7 +118,7 @@ def _revocation_key(session_id: str) -> str:
 
 
 def _check_not_revoked(resources: Resources, token: Token) -> str | None:
-    """Returns None, or the reason why the check is not possible. Raises Unauthenticated if the session is revoked."""
+    """Return None, or the reason why the check is not possible. Raises Unauthenticated if the session is revoked."""
     try:
         revoked = resources.redis.exists(_revocation_key(token.session_id))
     except redis.RedisError:
@@ -123,14 +130,26 @@ def _check_not_revoked(resources: Resources, token: Token) -> str | None:
 
 def _verified_caller(resources: Resources, token: Token, unverified_reason: str | None) -> Caller:
     try:
-        user = resources.accounts.cached_user(token.username)
+        user = resources.accounts.user_of_session(token.session_id, token.username)
     except (OperationalError, PoolTimeoutError) as error:
         log.warning("user lookup failed", error=str(error).splitlines()[0])
         role, must_change = Role(token.role), token.must_change_password
-        return Caller(token.username, role, must_change, token, "The database is unavailable")
+        return Caller(
+            username=token.username,
+            role=role,
+            must_change_password=must_change,
+            token=token,
+            unverified_reason="The database is unavailable",
+        )
     if user is None or user.disabled or user.token_version != token.version:
         raise Unauthenticated("The session has ended. Log in again.")
-    return Caller(token.username, user.role, user.must_change_password, token, unverified_reason)
+    return Caller(
+        username=token.username,
+        role=user.role,
+        must_change_password=user.must_change_password,
+        token=token,
+        unverified_reason=unverified_reason,
+    )
 
 
 Reader = Annotated[Caller, Depends(caller_with(Permission.READ))]

@@ -13,10 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 
-from api import metrics, problems
+from api import metrics, problems, reference_page
 from api.access import caller_with
+from api.client_address import ClientAddress
 from api.query_parameters import reject_unknown_query_parameters
 from api.request_ids import REQUEST_ID_HEADER, RequestIdMiddleware
+from api.request_limits import RequestLimits
 from api.resources import Resources
 from api.roles import Permission
 from api.routers import (
@@ -24,7 +26,9 @@ from api.routers import (
     audit,
     auth,
     breakers,
+    cash_transfers,
     executions,
+    exits,
     health,
     lineage,
     market,
@@ -33,31 +37,39 @@ from api.routers import (
     order_entry,
     orders,
     portfolio,
+    reconciliation,
+    releases,
     risk,
     schema_registry,
     signals,
     streams,
+    suspensions,
+    system,
     users,
 )
+from api.security_headers import SecurityHeaders
 from configs import logs
 from configs.settings import Settings, load_settings
 
 DESCRIPTION = (
     "Money and quantities are JSON numbers, times ISO 8601 in UTC. Errors are `application/problem+json` with one "
     "sentence in `detail`. Log in with `POST /api/v1/auth/login` and send the token as `Authorization: Bearer …`; "
-    "`/health`, `/metrics`, `/docs`, `/openapi.json` and `/schema-registry` need no token. An unknown query parameter "
-    "is an error (422)."
+    "`/health`, `/docs`, `/openapi.json` and `/schema-registry` need no token, `/metrics` needs its own. An unknown "
+    "query parameter is an error (422)."
 )
-READ_ROUTERS = (portfolio, orders, executions, lineage, market, models, news, signals)
+READ_ROUTERS = (portfolio, orders, executions, lineage, market, models, news, signals, suspensions)
 """Every endpoint requires the permission READ, which all roles have."""
-OTHER_ROUTERS = (order_entry, alerts, risk, breakers, audit, auth, users, streams, health)
+OTHER_ROUTERS = (
+    *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases),
+    *(audit, auth, users, streams, health, system),
+)
 """Each endpoint declares its own permission. /health is open."""
 
 log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None, *, home: Path | None = None) -> FastAPI:
-    """Returns the application. The default settings are those of the files and the environment. Raises BadInput."""
+    """Return the application. The default settings are those of the files and the environment. Raises BadInput."""
     resources = Resources(load_settings() if settings is None else settings, home)
 
     @asynccontextmanager
@@ -67,10 +79,19 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
         await resources.hub.close()
         resources.close()
 
-    app = FastAPI(title="Institutional Trading Platform", version="0.2.0", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Institutional Trading Platform",
+        version="0.2.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # both load scripts from a CDN; `reference_page` serves /docs
+        redoc_url=None,
+    )
     app.state.resources = resources
     problems.install(app)
     metrics.install(app, resources)
+    reference_page.install(app)
+    app.add_middleware(RequestLimits, is_valid_token=resources.is_valid_token, registry=resources.registry)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=resources.settings.api.cors_origins,
@@ -78,6 +99,8 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID_HEADER],
         expose_headers=[REQUEST_ID_HEADER, "Location", "Retry-After"],
     )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(ClientAddress, trusted_proxies=resources.settings.api.trusted_proxies)
     app.add_middleware(RequestIdMiddleware)  # outermost, so that responses of the other middleware carry the id
     known_parameters = Depends(reject_unknown_query_parameters)
     for module in READ_ROUTERS:
@@ -94,7 +117,7 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
 
 
 def served() -> FastAPI:
-    """Returns the application for the process `api` and configures its log. Raises BadInput."""
+    """Return the application for the process `api` and configure its log. Raises BadInput."""
     logs.configure("api")
     settings = load_settings()
     logs.configure("api", settings.platform.log_level)

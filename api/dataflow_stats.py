@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps")
+SUPERVISOR_SILENT_AFTER_S = 10.0
+"""The supervisor writes its state every two seconds. An older state says nothing about the present."""
+COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps", "unverified_commands")
 
 
 def read_stats(home: Path) -> dict[str, dict[str, Any]]:
-    """Returns the contents of `run/stats/*.json` by service name; empty if no dataflow ever ran.
+    """Return the contents of `run/stats/*.json` by service name; empty if no dataflow ever ran.
 
     The reports of a service with several processes are merged: the counts are summed, and the event time, the time of
     the report and the start are those of the process that is furthest behind.
@@ -38,11 +41,12 @@ def _merge_processes(first: dict[str, Any], second: dict[str, Any]) -> dict[str,
         values = [row[name] for row in (first, second) if name in row]
         if values:
             merged[name] = min(values)
+    merged["threads"] = [*first.get("threads", ()), *second.get("threads", ())]
     return merged
 
 
 def read_degraded_reasons(home: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Returns the substitutes that replace services, such as another program in place of Kafka, one sentence each."""
+    """Return the substitutes that replace services, such as another program in place of Kafka, one sentence each."""
     configured = environment.get("PLATFORM_DEGRADED")
     if configured:
         return [configured]
@@ -51,12 +55,37 @@ def read_degraded_reasons(home: Path, environment: Mapping[str, str] = os.enviro
 
 
 def read_state(home: Path) -> dict[str, Any]:
-    """Returns the last state of the local supervisor; empty if there is no supervisor, as in containers."""
+    """Return the last state of the local supervisor; empty if there is no supervisor, as in containers."""
     return read_json(home / "run" / "state.json") or {}
 
 
+def supervisor_age_s(home: Path, now: float | None = None) -> float | None:
+    """Return the age of the supervisor's state in seconds; None if there never was a supervisor, as in containers.
+
+    A state without a time, or with one in the future, has the age infinity.
+    """
+    state = read_state(home)
+    if not state:
+        return None
+    age_s = (time.time() if now is None else now) - float(state.get("updated_at", -1e18))
+    return age_s if -SUPERVISOR_SILENT_AFTER_S <= age_s < 1e9 else float("inf")
+
+
+def read_children(home: Path) -> dict[str, dict[str, Any]]:
+    """Return what the supervisor reports of each process, by name; empty without a supervisor that reports now."""
+    age_s = supervisor_age_s(home)
+    if age_s is None or age_s > SUPERVISOR_SILENT_AFTER_S:
+        return {}
+    return {str(child["name"]): child for child in read_state(home).get("children", [])}
+
+
+def is_crash_loop(child: Mapping[str, Any]) -> bool:
+    """Whether the supervisor has stopped restarting this process because it exited again and again."""
+    return child.get("status") == "failed" and str(child.get("reason") or "").startswith("crash loop")
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Returns the object in a file of the state folder; None if the file is missing or unreadable."""
+    """Return the object in a file of the state folder; None if the file is missing or unreadable."""
     try:
         tree = json.loads(path.read_text())
     except FileNotFoundError:

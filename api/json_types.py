@@ -15,7 +15,7 @@ MAX_SEQ = 2**63 - 1
 
 
 def number(value: Decimal) -> int | float:
-    """Converts to a JSON number: an integer for whole values, otherwise the nearest double, which prints the same
+    """Convert to a JSON number: an integer for whole values, otherwise the nearest double, which prints the same
     digits.
 
     >>> number(Decimal("100.000000000")), number(Decimal("150.250000000"))
@@ -48,7 +48,7 @@ class ApiModel(BaseModel):
 
 
 def utc(ts_ns: int) -> str:
-    """Formats a time to the microsecond; whole seconds have no fraction.
+    """Format a time to the microsecond; whole seconds have no fraction.
 
     >>> utc(1_705_314_600_000_000_000), utc(1_705_314_600_250_000_999)
     ('2024-01-15T10:30:00Z', '2024-01-15T10:30:00.250000Z')
@@ -57,7 +57,7 @@ def utc(ts_ns: int) -> str:
 
 
 def nanoseconds(name: str, timestamp: datetime) -> int:
-    """Converts a caller's timestamp to ns since 1970; without a time zone it is UTC.
+    """Convert a caller's timestamp to ns since 1970; without a time zone it is UTC.
 
     `name` is the parameter for error messages. Raises BadInput if the time does not fit into 64 bits.
     """
@@ -69,5 +69,5 @@ def nanoseconds(name: str, timestamp: datetime) -> int:
 
 
 def json_value(value: Any) -> Any:
-    """Converts a `Decimal` to a JSON number and returns other values unchanged."""
+    """Convert a `Decimal` to a JSON number and return other values unchanged."""
     return number(value) if isinstance(value, Decimal) else value

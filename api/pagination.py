@@ -20,7 +20,7 @@ Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 def newest_page(
     db: Connection, query: Select[Any], table: Table, *, before: int | None, limit: int, **filters: str | None
 ) -> tuple[Sequence[RowMapping], int | None]:
-    """Returns at most `limit` rows of `query`, newest first, and the `before` of the next page; None on the last page.
+    """Return at most `limit` rows of `query`, newest first, and the `before` of the next page; None on the last page.
 
     `filters` maps columns of `table` to required values; None means any value.
     """

@@ -26,7 +26,7 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password: str, hash_: str | None) -> bool:
-    """Returns whether the password matches the hash. Without a hash (unknown user), takes the same time and returns
+    """Return whether the password matches the hash. Without a hash (unknown user), take the same time and return
     False.
     """
     with _hash_slots:
@@ -35,7 +35,7 @@ def verify_password(password: str, hash_: str | None) -> bool:
 
 
 def one_time_password() -> str:
-    """Returns a random password of 144 bits, which the user must change."""
+    """Return a random password of 144 bits, which the user must change."""
     return secrets.token_urlsafe(18)
 
 

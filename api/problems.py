@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import request_ids
-from api.tokens import Unauthenticated
+from api.tokens import SecondFactorRequired, Unauthenticated
 from schemas.errors import BadInput, PlatformError, Unavailable
 
 log = structlog.get_logger(__name__)
@@ -36,6 +36,10 @@ class NotFound(PlatformError):
 
 class Conflict(PlatformError):
     """The request contradicts the current state."""
+
+
+class UnacceptableOrder(PlatformError):
+    """The order breaks a rule that does not depend on the account: lot, tick, or a price on the wrong side."""
 
 
 class UnknownQueryParameter(BadInput):
@@ -65,10 +69,16 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+SECOND_FACTOR_REQUIRED = "urn:problem:second-factor-required"
+"""The type of the problem that asks a client to send the log-in again with a code."""
+
+
+def problem(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, *, type_: str = "about:blank"
+) -> JSONResponse:
     request_id = request_ids.current_request_id.get()
     body = Problem(
-        type="about:blank",
+        type=type_,
         title=HTTPStatus(status).phrase,
         status=status,
         detail=_one_line(detail),
@@ -79,7 +89,7 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Returns the `responses` argument of a router that documents these statuses as problems."""
+    """Return the `responses` argument of a router that documents these statuses as problems."""
     reference = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
@@ -97,6 +107,7 @@ _STATUS_OF: dict[type[PlatformError], int] = {
     NotFound: 404,
     Conflict: 409,
     TooManyRequests: 429,
+    UnacceptableOrder: 422,
     UnknownQueryParameter: 422,  # before its base class
     BadInput: 400,
     Unavailable: 503,
@@ -108,9 +119,12 @@ def _platform_error(request: Request, error: Exception) -> JSONResponse:
     headers = {}
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(error.retry_after_s)
+    if status == 503:
+        headers["Retry-After"] = "1"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return problem(status, str(error), headers)
+    type_ = SECOND_FACTOR_REQUIRED if isinstance(error, SecondFactorRequired) else "about:blank"
+    return problem(status, str(error), headers, type_=type_)
 
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -162,7 +176,7 @@ class NulCharacterFilter:
 
 
 def install(app: FastAPI) -> None:
-    """Registers a handler for every kind of error that an endpoint can raise."""
+    """Register a handler for every kind of error that an endpoint can raise."""
     app.add_middleware(NulCharacterFilter)
     app.add_exception_handler(PlatformError, _platform_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -45,7 +45,7 @@ class RateLimiter:
         )
 
     def count(self, rate: str, subject: str) -> bool:
-        """Counts one request of `subject`. Returns False if Redis is unavailable. Raises TooManyRequests above the
+        """Count one request of `subject`. Return False if Redis is unavailable. Raises TooManyRequests above the
         rate.
         """
         limit = self._limits[rate]

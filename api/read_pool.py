@@ -26,7 +26,7 @@ class ReadPool:
         self._lock = threading.Lock()
 
     def connect(self) -> Connection:
-        """Returns a connection. Raises sqlalchemy's OperationalError if the primary is unavailable too."""
+        """Return a connection. Raises sqlalchemy's OperationalError if the primary is unavailable too."""
         if self.replica is None or time.monotonic() < self._replica_retry_at:
             return self._primary.connect()
         try:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import redis
 from confluent_kafka.admin import AdminClient
 from fastapi import Depends
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Connection, Engine
@@ -19,6 +19,9 @@ from starlette.requests import HTTPConnection
 
 from api import tokens
 from api.accounts import Accounts
+from api.login_limits import LoginLimiter
+from api.login_pool import LoginPool
+from api.metrics_token import load_metrics_token
 from api.rate_limits import RateLimiter
 from api.read_pool import ReadPool
 from api.stream_hub import Hub
@@ -26,6 +29,7 @@ from configs.settings import Settings
 from sinks.cluster import client_config
 from sinks.commands import CommandLog
 from sinks.database import open_engine
+from sinks.signing_keys import API, FOLDER, CommandSigner
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REDIS_TIMEOUT_S = 0.5
@@ -61,22 +65,40 @@ class Resources:
             {"read": api.read_rate, "command": api.command_rate, "login": api.login_rate, "stream": api.stream_rate},
             self.registry,
         )
+        self.login_limiter = LoginLimiter(self.redis, api.login_rate)
+        self.login_pool = LoginPool()
+        self.failed_logins = Counter(
+            "platform_api_failed_logins", "log-ins that were rejected", ["reason"], registry=self.registry
+        )
         self.hub = Hub(settings.database.redis.url, self.registry, clients_max=api.streams_max)
 
     @cached_property
     def jwt_key(self) -> str:
         configured_key = self.settings.api.jwt_key
         return (
-            tokens.load_or_create_key(self.home / "secrets")
+            tokens.load_or_create_secret(self.home / "secrets", tokens.JWT_KEY_FILE)
             if configured_key is None
             else configured_key.get_secret_value()
         )
 
     @cached_property
+    def metrics_token(self) -> str:
+        return load_metrics_token(self.settings.api, self.home / "secrets")
+
+    def is_valid_token(self, access_token: str) -> bool:
+        """Check the signature and expiry of an access token, without a request to a server."""
+        try:
+            tokens.verify(self.jwt_key, tokens.ACCESS, access_token)
+        except tokens.Unauthenticated:
+            return False
+        return True
+
+    @cached_property
     def command_log(self) -> CommandLog:
-        """Writes to the topic `commands`; one producer for all requests."""
+        """Write to the topic `commands`; one producer for all requests."""
         kafka, timeout_s = self.settings.kafka, self.settings.api.command_timeout_s
-        return CommandLog(kafka.cluster, prefix=kafka.topic_prefix, timeout_s=timeout_s)
+        signer = CommandSigner(self.home / "secrets" / FOLDER, API)
+        return CommandLog(kafka.cluster, prefix=kafka.topic_prefix, timeout_s=timeout_s, signer=signer)
 
     @cached_property
     def kafka_admin(self) -> AdminClient:
@@ -84,13 +106,14 @@ class Resources:
         return AdminClient(client_config(self.settings.kafka.cluster, {"log_level": 0}))
 
     def close(self) -> None:
+        self.login_pool.close()
         self.engine.dispose()
         self.read_pool.close()
         self.redis.close()
 
 
 def _resources(connection: HTTPConnection) -> Resources:
-    """Returns the resources of a request or WebSocket."""
+    """Return the resources of a request or WebSocket."""
     resources: Resources = connection.app.state.resources
     return resources
 

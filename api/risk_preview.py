@@ -14,15 +14,17 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, desc, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
+from api.flows import read_flows
 from operators.money import ZERO
-from operators.risk.book import LastBar, OpenOrder, RiskBook
+from operators.risk.book import LastBar, RiskBook
 from operators.risk.breakers import Breakers
-from operators.risk.checks import enabled_checks
 from operators.risk.commands import RECONCILED, RECONCILING
 from operators.risk.history import RiskHistory
+from operators.risk.order_checks import OrderChecks
 from operators.risk.order_context import OrderContext
+from operators.risk.position import OpenOrder
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict
+from operators.risk.verdict import Verdict
 from schemas.records import (
     ACTIVE,
     BUY,
@@ -36,8 +38,10 @@ from schemas.records import (
     Execution,
     Order,
     OrderProposal,
+    TradingState,
 )
-from sinks.tables import bars, commands, executions, orders, positions, record_of, risk_events, risk_fences, valuations
+from sinks.record_tables import record_of
+from sinks.tables import bars, commands, executions, orders, positions, risk_events, risk_fences, valuations
 
 _NS = 1_000_000_000
 _DAY_NS = int(timedelta(days=1).total_seconds()) * _NS
@@ -56,29 +60,26 @@ class RebuiltRiskState(NamedTuple):
 
 
 def run_checks(risk_state: RebuiltRiskState, proposal: OrderProposal) -> list[Verdict]:
-    """Returns the verdicts of the checks in order, up to the first rejection, as `RiskStage` does."""
-    order_context = OrderContext(proposal, *risk_state)
-    verdicts: list[Verdict] = []
-    for check in enabled_checks(risk_state.limits):
-        verdicts.append(check(proposal, order_context, risk_state.limits))
-        if isinstance(verdicts[-1], Refusal):
-            break
-    return verdicts
+    """Return the verdicts that an order lists, in order, up to the first rejection, as `RiskStage` does."""
+    results, refusal = OrderChecks(risk_state.limits).run(proposal.terms, OrderContext(proposal, *risk_state))
+    return [*results, refusal] if refusal is not None else [*results]
 
 
 def rebuild_risk_state(db: Connection, limits: RiskSettings, symbol: str) -> RebuiltRiskState:
-    """Rebuilds the book for checking an order in `symbol`. All queries run in the transaction of `db`.
+    """Rebuild the book for checking an order in `symbol`. All queries run in the transaction of `db`.
 
     Reads one row per position and open order.
     """
     book = RiskBook(limits.initial_capital, limits.instruments)
     history, breakers = RiskHistory(limits, limits.initial_capital), _breakers(db, limits)
     position_rows = db.execute(select(positions.c.symbol, positions.c.quantity).where(positions.c.quantity != 0)).all()
-    open_orders = _open_orders(db)
+    working_orders = open_orders(db)
     last_valuation = db.execute(select(valuations).order_by(desc(valuations.c.seq)).limit(1)).mappings().first()
     ts_ns = 0 if last_valuation is None else last_valuation["ts_ns"]
     latest_bar: Bar | None = None
-    for name in sorted({symbol, *(row.symbol for row in position_rows), *(order.symbol for order, _ in open_orders)}):
+    for name in sorted(
+        {symbol, *(row.symbol for row in position_rows), *(order.terms.symbol for order, _ in working_orders)}
+    ):
         bar = _last_bar(db, name)
         if bar is not None:
             book.last_bars[name] = LastBar(bar.ts_ns, bar.close, bar.session)
@@ -86,39 +87,70 @@ def rebuild_risk_state(db: Connection, limits: RiskSettings, symbol: str) -> Reb
             latest_bar = bar if latest_bar is None or bar.ts_ns > latest_bar.ts_ns else latest_bar
     for row in position_rows:
         book.fold_execution(_opening_trade(row.symbol, row.quantity, ts_ns))
-    for order, remaining in open_orders:
-        if order.symbol in book.last_bars:
-            terms = _to_proposal(order)
-            unit = OrderContext(terms, book, history, breakers, limits, ts_ns).unit_value
+    for order, remaining in working_orders:
+        terms = order.terms
+        if terms.symbol in book.last_bars:
+            proposal = _to_proposal(order)
+            unit = OrderContext(proposal, book, history, breakers, limits, ts_ns).unit_value
             book.add_order(
-                order.order_id, terms, OpenOrder(order.side, remaining, unit, order.limit_price, order.reduce_only)
+                order.order_id,
+                proposal,
+                OpenOrder(
+                    side=terms.side,
+                    remaining=remaining,
+                    price=unit,
+                    limit=terms.limit_price,
+                    reduce_only=terms.reduce_only,
+                ),
             )
     book.cash = limits.initial_capital if last_valuation is None else last_valuation["cash"]
+    book.accrued = ZERO if last_valuation is None else last_valuation["accrued_dividends"]
     book.state, book.epoch = _fence(db)
     book.reconciling = _reconciling_reason(db)
     if latest_bar is not None:
-        book.trading_day, book.day_start_equity = latest_bar.trading_day, _day_equity(db, limits, latest_bar)
+        net_flows = Decimal(0) if last_valuation is None else last_valuation["net_flows"]
+        book.trading_day, book.day_start_equity = latest_bar.trading_day, _day_equity(db, limits, latest_bar, net_flows)
     _load_history(db, history, book, limits, symbol, ts_ns)
-    return RebuiltRiskState(book, history, breakers, limits, ts_ns)
+    return RebuiltRiskState(book=book, history=history, breakers=breakers, limits=limits, ts_ns=ts_ns)
 
 
 def _opening_trade(symbol: str, quantity: Decimal, ts_ns: int) -> Execution:
-    """Returns a trade at price 0 that opens this position; the cash comes from the last valuation."""
-    side = BUY if quantity > 0 else SELL
+    """Return a trade at price 0 that opens this position; the cash comes from the last valuation."""
     return Execution(
-        0, ts_ns, "", "", symbol, side, TRADE, abs(quantity), ZERO, ZERO, ZERO, abs(quantity), ts_ns, 0, ""
+        seq=0,
+        ts_ns=ts_ns,
+        execution_id="",
+        order_id="",
+        symbol=symbol,
+        side=BUY if quantity > 0 else SELL,
+        exec_type=TRADE,
+        quantity=abs(quantity),
+        price=ZERO,
+        fee=ZERO,
+        leaves_quantity=ZERO,
+        cum_quantity=abs(quantity),
+        filled_at_ns=ts_ns,
+        bar_seq=0,
+        text="",
     )
 
 
 def _to_proposal(order: Order) -> OrderProposal:
-    """Converts an approved order to a proposal with the same terms. The strategy is irrelevant here."""
-    terms = {name: getattr(order, name) for name in OrderProposal._fields if hasattr(order, name)}
-    rest = {"proposal_id": order.cause_id, "strategy": "", "reference_price": ZERO, "sizing": "", "signal_ids": []}
-    return OrderProposal(**{**terms, **rest})
+    """Convert an approved order to a proposal with the same terms. The strategy is irrelevant here."""
+    return OrderProposal(
+        seq=order.seq,
+        ts_ns=order.ts_ns,
+        proposal_id=order.cause_id,
+        terms=order.terms,
+        strategy="",
+        reference_price=ZERO,
+        sizing="",
+        signal_ids=[],
+    )
 
 
 def _breakers(db: Connection, limits: RiskSettings) -> Breakers:
-    """Returns the circuit breakers in the states of their last events."""
+    """Return the circuit breakers in the states of their last events."""
     breakers = Breakers(limits.all_breakers())
     key = (risk_events.c.breaker, risk_events.c.scope, risk_events.c.scope_key)
     last = select(risk_events).ext(distinct_on(*key)).order_by(*key, desc(risk_events.c.seq)).subquery()
@@ -128,23 +160,23 @@ def _breakers(db: Connection, limits: RiskSettings) -> Breakers:
     return breakers
 
 
-def _open_orders(db: Connection) -> list[tuple[Order, Decimal]]:
-    """Returns the approved orders without a final report, each with its remaining quantity."""
+def open_orders(db: Connection) -> list[tuple[Order, Decimal]]:
+    """Return the approved orders without a final report, oldest first, each with its remaining quantity."""
     same_order = executions.c.order_id == orders.c.order_id
     is_final: ColumnElement[bool] = or_(
         executions.c.exec_type.in_(_FINAL_EXEC_TYPES),
         and_(executions.c.exec_type == TRADE, executions.c.leaves_quantity == 0),
     )
     query = select(orders).where(~exists().where(same_order, is_final)).order_by(orders.c.seq)
-    open_orders = [record_of(Order, row) for row in db.execute(query).mappings()]
-    if not open_orders:
+    working_orders = [record_of(Order, row) for row in db.execute(query).mappings()]
+    if not working_orders:
         return []
     filled = select(executions.c.order_id, func.sum(executions.c.quantity).label("filled"))
     filled = filled.where(
-        executions.c.order_id.in_([order.order_id for order in open_orders]), executions.c.exec_type == TRADE
+        executions.c.order_id.in_([order.order_id for order in working_orders]), executions.c.exec_type == TRADE
     )
     filled_by_order = {row.order_id: row.filled for row in db.execute(filled.group_by(executions.c.order_id))}
-    return [(order, order.quantity - filled_by_order.get(order.order_id, ZERO)) for order in open_orders]
+    return [(order, order.terms.quantity - filled_by_order.get(order.order_id, ZERO)) for order in working_orders]
 
 
 def _last_bar(db: Connection, symbol: str) -> Bar | None:
@@ -153,35 +185,39 @@ def _last_bar(db: Connection, symbol: str) -> Bar | None:
     return None if row is None else record_of(Bar, row)
 
 
-def _fence(db: Connection) -> tuple[str, int]:
+def _fence(db: Connection) -> tuple[TradingState, int]:
     row = db.execute(select(risk_fences).order_by(desc(risk_fences.c.seq)).limit(1)).mappings().first()
     return (ACTIVE, 0) if row is None else (row["state"], row["epoch"])
 
 
 def _reconciling_reason(db: Connection) -> str:
-    """Returns why the gateway is reconciling with its broker, or "" if it is not."""
+    """Return why the gateway is reconciling with its broker, or "" if it is not."""
     query = select(commands).where(commands.c.kind.in_((RECONCILING, RECONCILED))).order_by(desc(commands.c.ts_ns))
     row = db.execute(query.limit(1)).mappings().first()
     return "" if row is None or row["kind"] == RECONCILED else row["reason"] or "no reason given"
 
 
-def _day_equity(db: Connection, limits: RiskSettings, latest_bar: Bar) -> Decimal:
-    """Returns the equity of the last valuation before the first bar of the trading day."""
+def _day_equity(db: Connection, limits: RiskSettings, latest_bar: Bar, net_flows: Decimal) -> Decimal:
+    """Return the equity of the last valuation before the first bar of the trading day, plus the net flows since.
+
+    `net_flows` are those of the last valuation.
+    """
     same_day = (bars.c.symbol == latest_bar.symbol, bars.c.trading_day == latest_bar.trading_day)
     day_start = (
         select(func.min(bars.c.ts_ns)).where(*same_day, bars.c.ts_ns > latest_bar.ts_ns - 4 * _DAY_NS).scalar_subquery()
     )
-    query = (
-        select(valuations.c.equity).where(valuations.c.ts_ns < day_start).order_by(desc(valuations.c.ts_ns)).limit(1)
-    )
-    equity = db.execute(query).scalar()
-    return limits.initial_capital if equity is None else equity
+    query = select(valuations).where(valuations.c.ts_ns < day_start).order_by(desc(valuations.c.ts_ns)).limit(1)
+    row = db.execute(query).mappings().first()
+    if row is None:
+        return limits.initial_capital + net_flows
+    day_equity: Decimal = row["equity"] + net_flows - row["net_flows"]
+    return day_equity
 
 
 def _load_history(
     db: Connection, history: RiskHistory, book: RiskBook, limits: RiskSettings, symbol: str, ts_ns: int
 ) -> None:
-    """Loads only the history that the enabled limits need, like the risk service."""
+    """Load only the history that the enabled limits need, like the risk service."""
     trading_day = book.trading_day
     windows = [limits.duplicate_window_s]
     if limits.is_enabled("max_orders_in_window"):
@@ -191,10 +227,11 @@ def _load_history(
         recent = select(orders).where(orders.c.ts_ns > since).order_by(orders.c.seq)
         for row in db.execute(recent).mappings():
             order = record_of(Order, row)
-            history.record_approval(_to_proposal(order), order.ts_ns)
+            history.record_approval(order.terms, order.ts_ns)
     if limits.is_enabled("max_drawdown"):
-        peak = db.execute(select(func.max(valuations.c.equity))).scalar()
-        history.peak_equity = max(limits.initial_capital, peak or limits.initial_capital)
+        flows = read_flows(db)
+        peak = db.execute(select(func.max(flows.net_equity().c.equity))).scalar()
+        history.peak_equity = flows.scale(max(limits.initial_capital, peak or limits.initial_capital))
     if limits.is_enabled("max_volume_share"):
         history.volumes[symbol] = _daily_values(db, symbol, func.sum(bars.c.volume), trading_day, limits.volume_days)
     if limits.is_enabled("max_expected_shortfall"):
@@ -209,7 +246,7 @@ def _load_history(
 
 
 def _daily_values(db: Connection, symbol: str, measure: ColumnElement[float], before: int, days: int) -> list[float]:
-    """Returns one value per completed trading day, oldest first."""
+    """Return one value per completed trading day, oldest first."""
     query = select(measure).where(bars.c.symbol == symbol, bars.c.trading_day < before).group_by(bars.c.trading_day)
     values = db.execute(query.order_by(desc(bars.c.trading_day)).limit(days)).scalars().all()
     return list(values)[::-1]

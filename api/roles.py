@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+USERNAME_PATTERN = r"^[a-z][a-z0-9._-]{1,31}$"
+
 
 class Role(StrEnum):
     VIEWER = "viewer"
@@ -21,15 +23,17 @@ class Permission(StrEnum):
     TRADE = "submit orders"
     CANCEL = "cancel orders"
     BREAKER = "halt and release trading"
+    CASH = "record cash transfers"
     AUDIT = "read the audit log"
     USERS = "manage users"
 
 
 _R, _P = Role, Permission
-# A trader cannot release what risk halted. The role risk cannot add orders: it only reduces risk.
+# A trader cannot release what risk halted, and cannot record cash, which is buying power. The role risk cannot add
+# orders: it only reduces risk.
 GRANTS: Mapping[Role, frozenset[Permission]] = {
     _R.VIEWER: frozenset({_P.READ}),
     _R.TRADER: frozenset({_P.READ, _P.VALIDATE, _P.TRADE, _P.CANCEL}),
-    _R.RISK: frozenset({_P.READ, _P.VALIDATE, _P.CANCEL, _P.BREAKER, _P.AUDIT}),
+    _R.RISK: frozenset({_P.READ, _P.VALIDATE, _P.CANCEL, _P.BREAKER, _P.CASH, _P.AUDIT}),
     _R.ADMIN: frozenset(_P),
 }

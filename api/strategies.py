@@ -64,14 +64,14 @@ class StrategyResult(ApiModel):
 
 
 def latest_shares(db: Connection) -> list[DatedStrategyShare]:
-    """Returns the shares of the last attribution, by strategy; empty before the first attribution."""
+    """Return the shares of the last attribution, by strategy; empty before the first attribution."""
     last = select(func.max(attribution.c.ts_ns)).scalar_subquery()
     rows = db.execute(select(attribution).where(attribution.c.ts_ns == last).order_by(attribution.c.strategy))
     return [_share(row) for row in rows.mappings()]
 
 
 def strategy_results(db: Connection) -> list[StrategyResult]:
-    """Returns one row for each strategy with fills, closed lots, outcomes, a share or a weight, by name.
+    """Return one row for each strategy with fills, closed lots, outcomes, a share or a weight, by name.
 
     All queries run in the transaction of `db`, with one pass over each of executions, closed lots and outcomes.
     """

@@ -75,7 +75,7 @@ class Hub:
         """Set while the subscription is active."""
 
     def join(self, client: StreamClient) -> bool:
-        """Adds a client. Returns False if the maximum number of clients is reached."""
+        """Add a client. Return False if the maximum number of clients is reached."""
         if len(self._clients) >= self._clients_max:
             return False
         self._clients.add(client)
@@ -125,7 +125,7 @@ class Hub:
                 pause = min(2 * pause, pause_max)
 
     async def _load_last_prices(self, client: redis.Redis) -> None:
-        """Loads the last prices of the positions: a position update may arrive before the next bar."""
+        """Load the last prices of the positions: a position update may arrive before the next bar."""
         names = [key async for key in client.scan_iter("latest:position:*", count=1000) if not key.endswith(b":fence")]
         symbols = [name.decode().removeprefix("latest:position:") for name in names]
         if not symbols:

@@ -13,22 +13,22 @@ from sqlalchemy.dialects.postgresql import insert
 
 from api.problems import Conflict
 from api.resources import Resources
-from schemas.records import Command
-from sinks.accounts import submissions
+from schemas.records import Command, CommandKind
+from sinks.accounts import command_of, submissions
 from sinks.commands import new_command
-from sinks.tables import commands, record_of
+from sinks.tables import commands
 
 
 def submit(
     resources: Resources,
-    kind: str,
+    kind: CommandKind,
     *,
     actor: str,
     reason: str,
     arguments: Mapping[str, str],
     idempotency_key: str | None = None,
 ) -> Command:
-    """Sends a command and returns it when Kafka has acknowledged it.
+    """Send a command and return it when Kafka has acknowledged it.
 
     With an `idempotency_key`, a retry with the same key sends and returns the same command. Raises Conflict if the
     actor used the key for a different command, and Unavailable if Kafka did not acknowledge in time.
@@ -46,22 +46,23 @@ def submit(
 
 
 def _store_submission(engine: Engine, candidate: Command, idempotency_key: str | None) -> tuple[Command, bool]:
-    """Returns the command stored under the key, and whether Kafka acknowledged it. Stores `candidate` if there is
+    """Return the command stored under the key, and whether Kafka acknowledged it. Stores `candidate` if there is
     none.
     """
-    row = {**candidate._asdict(), "idempotency_key": idempotency_key, "acknowledged": False}
+    fields = {name: value for name, value in candidate._asdict().items() if name in submissions.c}
+    row = {**fields, "idempotency_key": idempotency_key, "acknowledged": False}
     with engine.begin() as db:
         if db.execute(insert(submissions).values(row).on_conflict_do_nothing()).rowcount:
             return candidate, False
         same_key = (submissions.c.actor == candidate.actor, submissions.c.idempotency_key == idempotency_key)
         stored = db.execute(select(submissions).where(*same_key)).mappings().one()
-    return record_of(Command, stored), stored["acknowledged"]
+    return command_of(stored), stored["acknowledged"]
 
 
 def find_command(db: Connection, command_id: str) -> Command | None:
-    """Returns a command by its id, even before risk has processed it; None if unknown."""
+    """Return a command by its id, even before risk has processed it; None if unknown."""
     for table in (commands, submissions):
         row = db.execute(select(table).where(table.c.command_id == command_id)).mappings().first()
         if row is not None:
-            return record_of(Command, row)
+            return command_of(row)
     return None

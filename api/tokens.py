@@ -6,20 +6,27 @@ import os
 import secrets
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import jwt
 
 from schemas.errors import PlatformError
 
 ISSUER = "institutional-trading-platform"
-ACCESS, REFRESH = "access", "refresh"
+TokenKind = Literal["access", "refresh"]
+ACCESS: Final = "access"
+REFRESH: Final = "refresh"
+JWT_KEY_FILE = "api-jwt-key"
 _ALGORITHM = "HS256"
 _REQUIRED = ["iss", "sub", "jti", "iat", "exp", "sid", "typ", "ver", "role", "chg"]
 
 
 class Unauthenticated(PlatformError):
     """The caller has no valid token and must log in."""
+
+
+class SecondFactorRequired(Unauthenticated):
+    """The password is right, and the account also requires a code."""
 
 
 class Token(NamedTuple):
@@ -38,8 +45,8 @@ def new_id() -> str:
     return secrets.token_urlsafe(16)
 
 
-def sign(key: str, kind: str, token: Token) -> str:
-    """Returns the encoded token."""
+def sign(key: str, kind: TokenKind, token: Token) -> str:
+    """Return the encoded token."""
     claims: dict[str, Any] = {
         "iss": ISSUER,
         "sub": token.username,
@@ -55,8 +62,8 @@ def sign(key: str, kind: str, token: Token) -> str:
     return jwt.encode(claims, key, _ALGORITHM)
 
 
-def verify(key: str, kind: str, text: str) -> Token:
-    """Decodes a token. Raises Unauthenticated if the token is invalid, expired or of another kind."""
+def verify(key: str, kind: TokenKind, text: str) -> Token:
+    """Decode a token. Raises Unauthenticated if the token is invalid, expired or of another kind."""
     try:
         claims = jwt.decode(text, key, [_ALGORITHM], options={"require": _REQUIRED}, issuer=ISSUER)
     except jwt.ExpiredSignatureError as error:
@@ -69,12 +76,12 @@ def verify(key: str, kind: str, text: str) -> Token:
     return Token(*user_claims, claims["jti"], claims["sid"], int(claims["exp"]))
 
 
-def load_or_create_key(secrets_folder: Path) -> str:
-    """Returns the signing key of this platform. Creates it on first use, readable only by its owner.
+def load_or_create_secret(secrets_folder: Path, name: str) -> str:
+    """Return the secret in the file `name`. Creates it on first use, readable only by its owner.
 
-    Several API processes may start at the same time: all use the key of the first one that links its file.
+    Several processes may start at the same time: all use the secret of the first one that links its file.
     """
-    path = secrets_folder / "api-jwt-key"
+    path = secrets_folder / name
     if not path.exists():
         secrets_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.{new_id()}")

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, time, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from configs.secrets import known_secrets
+from configs.secrets import declared_secrets
 from schemas.suggestions import did_you_mean
 
-INFO, WARNING, CRITICAL = "info", "warning", "critical"
+INFO: Final = "info"
+WARNING: Final = "warning"
+CRITICAL: Final = "critical"
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def parse_duration(value: Any) -> Any:
-    """Converts a duration to seconds. Raises ValueError if the text is not a duration.
+    """Convert a duration to seconds. Raises ValueError if the text is not a duration.
 
     >>> parse_duration("100ms"), parse_duration("5m"), parse_duration("immediate"), parse_duration(None)
     (0.1, 300.0, 0.0, None)
@@ -57,13 +59,24 @@ class SystemAlerts(FrozenModel):
     dead_letter_rate: PositiveRatio | None = None
     dataflow_halted: AlertDuration | None = None
     missing_records: AlertDuration | None = None
+    unverified_command: AlertDuration | None = None
     check_failure: AlertDuration | None = None
+    check_overdue: AlertDuration | None = None
+    thread_death: AlertDuration | None = None
+    crash_loop: Annotated[int, Field(ge=1)] | None = None
+    disk_space: Annotated[float, Field(gt=0, lt=1)] | None = None
+    clock_skew: AlertDuration | None = None
 
 
 class TradingAlerts(FrozenModel):
     order_rejection_rate: PositiveRatio | None = None
     execution_latency: AlertDuration | None = None
     circuit_breaker_activation: AlertDuration | None = None
+    strategy_suspension: AlertDuration | None = None
+    analysis_suspension: AlertDuration | None = None
+    risk_check_error: AlertDuration | None = None
+    kill_switch_unconfirmed: AlertDuration | None = None
+    emulated_stop: AlertDuration | None = None
 
 
 ALERT_NAMES = frozenset({*PortfolioAlerts.model_fields, *SystemAlerts.model_fields, *TradingAlerts.model_fields})
@@ -78,10 +91,10 @@ class Channel(FrozenModel):
 
     @model_validator(mode="after")
     def _check_secret(self) -> Self:
-        if self.secret not in known_secrets():
+        if self.secret not in declared_secrets():
             raise ValueError(
                 f"secret of channel {self.name} must be one of configs/secrets.yaml, found {self.secret!r}"
-                f"{did_you_mean(self.secret, known_secrets())}"
+                f"{did_you_mean(self.secret, declared_secrets())}"
             )
         return self
 
@@ -110,7 +123,7 @@ class QuietHours(FrozenModel):
         return self
 
     def deferred_until(self, severity: Severity, now: datetime) -> datetime | None:
-        """Returns when an alert may be sent; None if it may be sent now. `now` is timezone-aware."""
+        """Return when an alert may be sent; None if it may be sent now. `now` is timezone-aware."""
         if SEVERITIES.index(severity) >= SEVERITIES.index(self.let_through):
             return None
         local = now.astimezone(ZoneInfo(self.timezone))

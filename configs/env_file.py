@@ -21,7 +21,7 @@ _QUOTED = re.compile(r"""(?P<quote>['"])(?P<text>.*)(?P=quote)\s*(#.*)?""")
 
 
 def use_env_file(environment: MutableMapping[str, str], default: Path = DEFAULT_FILE) -> None:
-    """Adds the variables that the file sets and `environment` does not, and sets PLATFORM_ENV_FILE to `off` there.
+    """Add the variables that the file sets and `environment` does not, and set PLATFORM_ENV_FILE to `off` there.
 
     A file that PLATFORM_ENV_FILE names must exist; the default file is optional. Raises BadInput with file, line and
     error, and then adds nothing.
@@ -44,7 +44,7 @@ def use_env_file(environment: MutableMapping[str, str], default: Path = DEFAULT_
 
 
 def parse_variables(text: str, path: Path) -> dict[str, str]:
-    """Parses the lines `NAME=VALUE` of a file. `#` starts a comment at the start of a line or after a space. A value in
+    """Parse the lines `NAME=VALUE` of a file. `#` starts a comment at the start of a line or after a space. A value in
     quotes is used without its quotes. Nothing in a value is expanded. Error messages never show a value: it may be a
     secret.
 

@@ -49,14 +49,14 @@ class SecretMask:
         self.add(values)
 
     def add(self, values: Iterable[str]) -> None:
-        """Masks these values in all later lines."""
+        """Mask these values in all later lines."""
         self._secrets |= {value for value in values if len(value) >= _SECRET_LENGTH_MIN}
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
         return {key: MASK if _is_secret_name(key) and value else self.mask(value) for key, value in event.items()}
 
     def mask(self, value: Any) -> Any:
-        """Returns the value with every secret in it replaced, in strings and in containers of strings.
+        """Return the value with every secret in it replaced, in strings and in containers of strings.
 
         >>> secret_mask = SecretMask(["hunter22"])
         >>> secret_mask.mask({"why": "hunter22 is wrong", "url": "postgresql://me:pw@host/db", "token": "x"})
@@ -84,7 +84,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def secret_values(environment: Mapping[str, str]) -> list[str]:
-    """Returns the values of environment variables with the name of a secret, and the passwords in URLs.
+    """Return the values of environment variables with the name of a secret, and the passwords in URLs.
 
     >>> secret_values({"ALPACA_SECRET_KEY": "abcdefgh", "PATH": "/bin", "DATABASE_URL": "postgresql://me:hunter22@db/books"})
     ['abcdefgh', 'hunter22']
@@ -99,7 +99,7 @@ mask_values = _mask.add
 
 
 def configure(service: str, level: str = "INFO", *, stream: TextIO | None = None) -> None:
-    """Configures the log of this process: structlog, the standard library's loggers and uncaught exceptions.
+    """Configure the log of this process: structlog, the standard library's loggers and uncaught exceptions.
 
     `service` is a field of every line. `level` is the minimum level. Call it again after the settings are loaded.
     """
@@ -162,13 +162,13 @@ def _add_service_name(service: str) -> Processor:
 
 
 def _order_keys(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Moves the common fields to the start of the line, so that people can read the log."""
+    """Move the common fields to the start of the line, so that people can read the log."""
     first = {name: event[name] for name in ("timestamp", "level", "service", "event") if name in event}
     return {**first, **event}
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Logs the exception that ends a process. The event is the PlatformError that caused it, if there is one.
+    """Log the exception that ends a process. The event is the PlatformError that caused it, if there is one.
 
     The dataflow engine wraps exceptions in its own.
     """

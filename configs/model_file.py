@@ -22,7 +22,7 @@ TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredict
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class TrainedModel:
+class LoadedModel:
     """Gradient-boosted trees for the return and for its sign, with the calibration of their raw outputs.
 
     expected return = slope * regressor; probability of a rise = 1 / (1 + exp(-(a + b * classifier's log-odds))).
@@ -44,7 +44,7 @@ class TrainedModel:
         self.reference = DriftReference(tuple(map(tuple, edges)), tuple(map(tuple, shares)), drift_threshold)
 
     def forecast(self, rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-        """Returns (expected return, probability of a rise) for each row. A row has a value for each of `inputs`."""
+        """Return (expected return, probability of a rise) for each row. A row has a value for each of `inputs`."""
         import numpy as np
 
         matrix = np.asarray(rows, dtype=np.float64)
@@ -57,7 +57,7 @@ class TrainedModel:
 
 
 def serialize(parts: dict[str, Any]) -> bytes:
-    """Returns the parts as a skops file whose bytes depend only on the parts."""
+    """Return the parts as a skops file whose bytes depend only on the parts."""
     import skops.io
 
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(parts))) as source:
@@ -73,8 +73,8 @@ def serialize(parts: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def load_model(file: Path, sha256: str) -> TrainedModel:
-    """Loads the model file with this hash.
+def load_model(file: Path, sha256: str) -> LoadedModel:
+    """Load the model file with this hash.
 
     Raises BadInput if the file is missing, has another hash, or contains an untrusted type.
     """
@@ -94,7 +94,7 @@ def load_model(file: Path, sha256: str) -> TrainedModel:
         raise BadInput(f"model file {file}: found untrusted types: {', '.join(untrusted)}")
     # A time slice has few rows: a second thread costs more than it saves.
     threadpool_limits(1, user_api="openmp")
-    return TrainedModel(skops.io.loads(content, trusted=list(TRUSTED_TYPES)), sha256)
+    return LoadedModel(skops.io.loads(content, trusted=list(TRUSTED_TYPES)), sha256)
 
 
 def _renumber(node: Any, ids: dict[int, int], names: dict[str, str]) -> Any:

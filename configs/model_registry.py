@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from configs.model_file import TrainedModel, load_model
+from configs.model_file import LoadedModel, load_model
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
 
@@ -45,6 +46,13 @@ class ModelCard(BaseModel):
     metrics: dict[str, float]
     libraries: dict[str, str]
 
+    def is_worse_than_naive(self) -> bool:
+        """Whether the probabilities were worse out of sample than the base rate, by the Brier score (less is better).
+
+        Source: G. W. Brier (1950), Monthly Weather Review 78(1).
+        """
+        return self.metrics.get("brier", 0.0) > self.metrics.get("brier_naive", math.inf)
+
 
 class ModelRegistry:
     """The folder of models. It does not exist before the first model is registered."""
@@ -53,7 +61,7 @@ class ModelRegistry:
         self.folder = folder
 
     def register(self, model_bytes: bytes, card: Mapping[str, Any]) -> ModelCard:
-        """Stores a serialized model with its card. Registering the same model again changes nothing."""
+        """Store a serialized model with its card. Registering the same model again changes nothing."""
         sha256 = hashlib.sha256(model_bytes).hexdigest()
         model_card = ModelCard.model_validate({**card, "sha256": sha256})
         model_folder = self.folder / sha256[:16]
@@ -64,12 +72,12 @@ class ModelRegistry:
         return model_card
 
     def cards(self) -> list[ModelCard]:
-        """Returns all models, ordered by the end of their training data, newest last."""
+        """Return all models, ordered by the end of their training data, newest last."""
         cards = [self._card(file) for file in sorted(self.folder.glob(f"*/{CARD_FILE}"))]
         return sorted(cards, key=lambda card: (card.trained_until_ns, card.sha256))
 
     def card(self, prefix: str) -> ModelCard:
-        """Returns the model whose sha256 begins with `prefix`. Raises BadInput unless exactly one model matches."""
+        """Return the model whose sha256 begins with `prefix`. Raises BadInput unless exactly one model matches."""
         cards = self.cards()
         matches = [card for card in cards if prefix and card.sha256.startswith(prefix)]
         if len(matches) == 1:
@@ -87,28 +95,38 @@ class ModelRegistry:
         return RETIRED if sha256 in state["retired"] else REGISTERED
 
     def active(self) -> ModelCard | None:
-        """Returns the active model, or None if no model is active."""
+        """Return the active model, or None if no model is active."""
         sha256 = self._state()["active"]
         return None if sha256 is None else self.card(sha256)
 
-    def activate(self, prefix: str) -> ModelCard:
-        """Makes this model the active one from the next start of `predictions`. Raises BadInput if it is retired."""
+    def activate(self, prefix: str, *, force: bool = False) -> ModelCard:
+        """Make this model the active one from the next start of `predictions`.
+
+        Raises BadInput if it is retired, or if it forecast worse out of sample than the naive forecast and `force` is
+        false.
+        """
         card = self.card(prefix)
         if self.status(card.sha256) == RETIRED:
             raise BadInput(f"model {card.sha256[:12]} is retired and cannot be activated")
+        if not force and card.is_worse_than_naive():
+            raise BadInput(
+                f"model {card.sha256[:12]} is worse than the naive forecast: its Brier score out of sample is "
+                f"{card.metrics['brier']:.6f}, that of the naive forecast {card.metrics['brier_naive']:.6f}; "
+                "pass --force to activate it anyway"
+            )
         load_model(self.folder / card.sha256[:16] / MODEL_FILE, card.sha256)
         self._write_state({**self._state(), "active": card.sha256})
         return card
 
     def retire(self, prefix: str) -> ModelCard:
-        """Retires this model permanently. If it was the active model, no model is active."""
+        """Retire this model permanently. If it was the active model, no model is active."""
         card, state = self.card(prefix), self._state()
         retired = sorted({*state["retired"], card.sha256})
         self._write_state({"active": None if state["active"] == card.sha256 else state["active"], "retired": retired})
         return card
 
-    def load(self, card: ModelCard) -> TrainedModel:
-        """Loads the model's file. Raises BadInput if the file does not match the card."""
+    def load(self, card: ModelCard) -> LoadedModel:
+        """Load the model's file. Raises BadInput if the file does not match the card."""
         model = load_model(self.folder / card.sha256[:16] / MODEL_FILE, card.sha256)
         on_card = (card.name, card.features, card.inputs, card.horizon_bars)
         in_file = (model.name, model.features, model.inputs, model.horizon_bars)
@@ -143,7 +161,7 @@ class ModelRegistry:
 
 
 def serving_model(folder: Path | None, selected: str | None) -> tuple[ModelRegistry, ModelCard] | None:
-    """Returns the registry and the model that the settings `predictions.registry` and `predictions.model` select, or
+    """Return the registry and the model that the settings `predictions.registry` and `predictions.model` select, or
     None if they select no model. Raises BadInput if the model is unknown or retired.
     """
     if folder is None or selected == "none":
@@ -156,7 +174,7 @@ def serving_model(folder: Path | None, selected: str | None) -> tuple[ModelRegis
 
 
 def _write_atomically(file: Path, content: bytes) -> None:
-    """Writes the whole file or nothing."""
+    """Write the whole file or nothing."""
     temporary = file.with_name(f".{file.name}.new")
     with temporary.open("wb") as out:
         out.write(content)

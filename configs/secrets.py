@@ -49,8 +49,8 @@ class StoredSecret(NamedTuple):
 
 
 @cache
-def known_secrets() -> dict[str, SecretSpec]:
-    """Returns the secrets of `secrets.yaml`, by name."""
+def declared_secrets() -> dict[str, SecretSpec]:
+    """Return the secrets of `secrets.yaml`, by name."""
     tree = yaml.safe_load((_FOLDER / "secrets.yaml").read_text())
     return {
         name: SecretSpec(name, entry["for"], entry["required_when"], bool(entry.get("generated")))
@@ -59,21 +59,21 @@ def known_secrets() -> dict[str, SecretSpec]:
 
 
 def secrets_folder(environment: Mapping[str, str]) -> Path:
-    """Returns the folder of the encrypted file, in PLATFORM_HOME or in `var/` of the repository."""
+    """Return the folder of the encrypted file, in PLATFORM_HOME or in `var/` of the repository."""
     return Path(environment.get("PLATFORM_HOME") or _FOLDER.parent / "var").resolve() / "secrets"
 
 
 def resolve_secrets(
     environment: Mapping[str, str], folder: Path, run_secrets: Path = RUN_SECRETS
 ) -> dict[str, tuple[str, str]]:
-    """Returns name -> (value, source) of each known secret that is set.
+    """Return name -> (value, source) of each known secret that is set.
 
     Raises BadInput if the encrypted file exists but cannot be opened.
     """
     resolved = {
         name: (stored.value, "encrypted file") for name, stored in SecretFile(folder, environment).read().items()
     }
-    for name in known_secrets():
+    for name in declared_secrets():
         path = run_secrets / name
         if path.is_file():
             resolved[name] = (_read_text(path), str(path))
@@ -83,8 +83,8 @@ def resolve_secrets(
 
 
 def secret(name: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """Returns the value of one known secret, or None if it is not set. For secrets without a setting."""
-    assert name in known_secrets(), f"{name} is not in secrets.yaml"
+    """Return the value of one known secret, or None if it is not set. For secrets without a setting."""
+    assert name in declared_secrets(), f"{name} is not in secrets.yaml"
     environment = os.environ if environment is None else environment
     value, _ = resolve_secrets(environment, secrets_folder(environment)).get(name, (None, ""))
     return value
@@ -106,7 +106,7 @@ class SecretFile:
         self.audit_path = folder / "secrets-audit.log"
 
     def read(self) -> dict[str, StoredSecret]:
-        """Returns all secrets by name. Raises BadInput if the key is missing, readable by others or wrong."""
+        """Return all secrets by name. Raises BadInput if the key is missing, readable by others or wrong."""
         if not self.path.exists():
             return {}
         import pyrage
@@ -125,13 +125,13 @@ class SecretFile:
         return {name: StoredSecret(**fields) for name, fields in tree["secrets"].items()}
 
     def set(self, name: str, value: str, *, by: str) -> None:
-        """Sets a value and removes the previous value of an unconfirmed rotation."""
+        """Set a value and remove the previous value of an unconfirmed rotation."""
         with self._edit() as secrets:
             secrets[name] = StoredSecret(value, None, _now(), by)
         self.append_audit("set", name, by=by)
 
     def rotate(self, name: str, value: str, *, by: str) -> None:
-        """Sets a new value and stores the previous one until the rotation is confirmed.
+        """Set a new value and store the previous one until the rotation is confirmed.
 
         Raises BadInput if the secret is not set or its last rotation is not confirmed.
         """
@@ -145,13 +145,13 @@ class SecretFile:
         self.append_audit("rotate", name, by=by)
 
     def confirm(self, name: str, *, by: str) -> None:
-        """Confirms a rotation: removes the previous value."""
+        """Confirm a rotation: remove the previous value."""
         with self._edit() as secrets:
             secrets[name] = _unconfirmed(secrets, name)._replace(previous=None)
         self.append_audit("confirm", name, by=by)
 
     def roll_back(self, name: str, *, by: str) -> None:
-        """Rolls back a rotation: restores the previous value."""
+        """Roll back a rotation: restore the previous value."""
         with self._edit() as secrets:
             stored = _unconfirmed(secrets, name)
             assert stored.previous is not None, "a rotated secret has a previous value"
@@ -165,7 +165,7 @@ class SecretFile:
         self.append_audit("delete", name, by=by)
 
     def replace_key(self, *, by: str) -> None:
-        """Encrypts all secrets with a new key, which replaces the old one. After a crash, the stored key still opens
+        """Encrypt all secrets with a new key, which replaces the old one. After a crash, the stored key still opens
         the file.
 
         Raises BadInput if the key comes from the environment.
@@ -183,7 +183,7 @@ class SecretFile:
         self.append_audit("new-key", "*", by=by)
 
     def append_audit(self, action: str, name: str, *, by: str) -> None:
-        """Appends time, user, action and name of the secret to the audit log, never a value."""
+        """Append time, user, action and name of the secret to the audit log, never a value."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         line = json.dumps({"at": _now(), "who": by, "action": action, "name": name}) + "\n"
         with os.fdopen(os.open(self.audit_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
@@ -196,7 +196,7 @@ class SecretFile:
 
     @contextmanager
     def _edit(self) -> Iterator[dict[str, StoredSecret]]:
-        """Yields all secrets and writes them at the end of the block. Only one process at a time changes the file."""
+        """Yield all secrets and write them at the end of the block. Only one process at a time changes the file."""
         from pyrage import x25519
 
         with self._exclusive():
@@ -212,7 +212,7 @@ class SecretFile:
     def _exclusive(self) -> Iterator[None]:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with (self._folder / "secrets.lock").open("w") as lock:
+            with open(self._folder / "secrets.lock", "w", opener=_open_private) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:
@@ -257,8 +257,12 @@ def _unconfirmed(secrets: Mapping[str, StoredSecret], name: str) -> StoredSecret
     return stored
 
 
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _write(path: Path, content: bytes) -> None:
-    """Writes the whole file or nothing, readable only by its owner."""
+    """Write the whole file or nothing, readable only by its owner."""
     temporary = path.with_name(f"{path.name}.part")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

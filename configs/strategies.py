@@ -6,8 +6,10 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from operators.indicators import build
@@ -17,7 +19,7 @@ from schemas.suggestions import did_you_mean
 
 
 def load_strategies(entries: Sequence[Mapping[str, Any]], folder: Path | None = None) -> list[Strategy]:
-    """Returns one strategy per entry, in the same order.
+    """Return one strategy per entry, in the same order.
 
     An entry is `{"name": "ema_cross", "parameters": {"fast": 5}}` for a strategy of the platform (`parameters` is
     optional), or `{"name": "path/to/file.py:ClassName", ...}` for the user's own strategy. A relative path starts at
@@ -36,7 +38,7 @@ def load_strategies(entries: Sequence[Mapping[str, Any]], folder: Path | None = 
 
 
 def feature_specs(strategies: Iterable[Strategy], configured: Iterable[str] = ()) -> tuple[str, ...]:
-    """Returns the indicators to compute, without repeats: the `configured` ones, then those of each strategy in order.
+    """Return the indicators to compute, without repeats: the `configured` ones, then those of each strategy in order.
 
     Raises BadInput for an unknown indicator.
     """
@@ -47,7 +49,7 @@ def feature_specs(strategies: Iterable[Strategy], configured: Iterable[str] = ()
 
 
 def _load(entry: Mapping[str, Any], folder: Path) -> Strategy:
-    unknown = sorted(set(entry) - {"name", "parameters"})
+    unknown = sorted(set(entry) - {"name", "parameters", "on_error"})
     if unknown or not isinstance(entry.get("name"), str):
         raise BadInput(f"a strategy must have a name and, optionally, parameters; found {dict(entry)}")
     name: str = entry["name"]
@@ -64,6 +66,14 @@ def _load(entry: Mapping[str, Any], folder: Path) -> Strategy:
     return _validated(name, _instantiate(name, STRATEGIES[name], parameters))
 
 
+class _UncachedLoader(SourceFileLoader):
+    """Always runs the file's present source. The bytecode cache compares only its length and modification second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
 def _class_in_file(name: str, folder: Path) -> type:
     path, _, class_name = name.rpartition(":")
     if not path.endswith(".py") or not class_name:
@@ -73,7 +83,7 @@ def _class_in_file(name: str, folder: Path) -> type:
         raise BadInput(f"strategy {name!r}: file {file} does not exist")
     # A unique name, so that a user's file never hides a module of the platform or of another file.
     module_name = f"user_strategy_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-    spec = spec_from_file_location(module_name, file)
+    spec = spec_from_file_location(module_name, file, loader=_UncachedLoader(module_name, str(file)))
     assert spec is not None and spec.loader is not None, f"no importer for {file}"
     module = module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up there

@@ -22,17 +22,25 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import cluster_main, run_main
 
 from configs.settings import Settings, load_settings
-from dataflows.research.report import ReportSink, Stopwatch
+from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod, recorded_feed_opener
+from dataflows.research.guarded_feed import GuardedFeed
+from dataflows.research.in_sample import first_slice_check
+from dataflows.research.report import Observer, ReportSink, Stopwatch
+from dataflows.research.unaffordable_lots import lot_warnings
 from dataflows.runtime import shutdown, stages
 from dataflows.runtime.topology import GLOBAL_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, StageLogic
-from dataflows.sources.feed_selection import files_source, symbol_tagger
+from dataflows.sources.feed_scan import FeedScan
+from dataflows.sources.feed_selection import files_source, recognize_bars, symbol_tagger
+from dataflows.sources.feed_source import FeedSource, MarketFeed
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.kafka import ShardSlices
+from dataflows.sources.tape.orders import FeedWithOrders, read_orders
 from operators.partitions import partition_of
 from operators.performance import Performance
 from operators.stage import Stage, TimeSlice
-from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow, Record
+from schemas.errors import PlatformError
+from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow, Record, has_symbol
 
 VERSION = 1
 AnalysedShard = tuple[str, list[TimeSlice]]
@@ -114,42 +122,82 @@ def build(settings: Settings, source: SliceSource, sink: SliceSink, *, shards: i
 
 
 def flow() -> Dataflow:
-    """Build the backtest of the files in the settings.
+    """Build the backtest of the files in the settings, or of the recorded topics.
 
-    Run it with `MARKET_DATA__FILES__PATHS='["bars.csv"]' python -m bytewax.run dataflows.backtest`.
+    Run it with `MARKET_DATA__FILES__PATHS='["bars.csv"]' python -m bytewax.run dataflows.backtest`, or with
+    `BACKTEST__SOURCE=topics`.
     """
     shutdown.install_signal_handler()
     settings = load_settings().for_backtest()
-    source = files_source(
-        settings.market_data.files, stop_requested=shutdown.stop_requested, tag=symbol_tagger(settings)
-    )
-    return build(settings, source, ReportSink(settings.portfolio_manager.initial_capital, print_at_end=True))
+    feeds: list[FileFeed | RecordedFeed] = []
+    if settings.backtest.source == "topics":
+        period = recorded_period(settings, settings.backtest.symbols, with_commands=settings.backtest.commands)
+        open_feed: Callable[[], MarketFeed] = recorded_feed_opener(settings, period)
+    else:
+        settings, scan = _recognize_bars(settings, settings.market_data.files.paths)
+        open_feed = _feed_opener(settings, settings.market_data.files.paths, feeds.append, scan)
+    if first_slice_check(settings) is not None:
+        open_feed = _guarded_opener(settings, open_feed, _raise)
+    source = FeedSource(open_feed, batch_slices=256, stop_requested=shutdown.stop_requested)
+
+    def notes(performance: Performance) -> dict[str, Any]:
+        return _feed_notes(settings, feeds[-1], performance) if feeds else {}
+
+    return build(settings, source, _report_sink(settings, print_at_end=True, notes=notes))
+
+
+def _recognize_bars(settings: Settings, paths: Sequence[Path]) -> tuple[Settings, FeedScan]:
+    """Return the settings with the interval and session of the files, on which sizes and sessions depend."""
+    files, scan = recognize_bars(settings.market_data.files, paths)
+    return settings.with_file_feed(
+        {"bar_interval": files.bar_interval, "bar_interval_s": None, "session": files.session}
+    ), scan
+
+
+def recorded_period(settings: Settings, symbols: Sequence[str] | None, *, with_commands: bool) -> RecordedPeriod:
+    """Return what to read of the recorded topics, with the period of the settings; `symbols` None means all."""
+    files = settings.market_data.files
+    return RecordedPeriod(None if symbols is None else tuple(symbols), files.start_ns, files.end_ns, with_commands)
 
 
 def run(
     settings: Settings,
-    paths: Sequence[Path],
+    bars: Sequence[Path] | RecordedPeriod,
     *,
     workers: int = 1,
     batch_slices: int = 256,
     progress: Callable[[Performance, float], None] = lambda performance, share: None,
+    orders: Path | None = None,
+    observers: Sequence[Observer] = (),
 ) -> tuple[Performance, dict[str, Any]]:
-    """Run to the end of the files. Return the performance and its summary with wall-clock `elapsed_s` and `bars_per_s`.
+    """Run to the end of the bars. Return the performance and its summary with wall-clock `elapsed_s` and `bars_per_s`.
 
-    `progress` receives, after every batch, the performance so far and the share of the files read (0 to 1).
+    `bars` are files and folders, or a period of the topics in `settings.kafka`. `progress` receives, after every batch,
+    the performance so far and the share of the files read (0 to 1; 0 for topics). `orders` is a file of orders
+    (`dataflows/sources/tape/orders.py`). `observers` receive the records of each time slice. The summary has
+    `warnings`, a list of sentences, if there are any.
 
-    Raises BadInput if the settings or files are invalid.
+    Raises BadInput if the settings, files or orders are invalid, and Unavailable if Kafka does not respond.
     """
     stopwatch = Stopwatch()
-    feeds: list[FileFeed] = []
+    feeds: list[FileFeed | RecordedFeed] = []
+    order_feeds: list[FeedWithOrders] = []
 
     def report_progress(performance: Performance) -> None:
         progress(performance, feeds[-1].share_read)
 
-    sink = ReportSink(settings.portfolio_manager.initial_capital, progress=report_progress)
-    source = files_source(
-        settings.market_data.files, paths, batch_slices=batch_slices, on_open=feeds.append, tag=symbol_tagger(settings)
-    )
+    scan, interval_warnings = None, []
+    if not isinstance(bars, RecordedPeriod):
+        files = settings.market_data.files
+        settings, scan = _recognize_bars(settings, bars or files.paths)
+        interval_warnings = scan.interval_warnings(files)
+    sink = _report_sink(settings.for_backtest(), progress=report_progress, observers=observers)
+    open_feed = _feed_opener(settings, bars, feeds.append, scan)
+    if orders is not None:
+        open_feed = _orders_opener(settings, open_feed, orders, order_feeds.append)
+    errors: list[PlatformError] = []
+    open_feed = _guarded_opener(settings, open_feed, errors.append)
+    source = FeedSource(open_feed, batch_slices=batch_slices, at_end="stop")
     dataflow = build(settings.for_backtest(), source, sink, shards=workers)
     try:
         with _reduced_gc():
@@ -159,12 +207,85 @@ def run(
                 cluster_main(dataflow, [], 0, worker_count_per_proc=workers)
     except BytewaxRuntimeError as error:
         raise _root_cause(error) from error
+    if errors:
+        raise errors[0]
     elapsed_s = stopwatch.seconds()
     summary = sink.performance.summary()
+    warnings = order_feeds[-1].check_end(orders.name) if orders is not None else []
+    summary |= _feed_notes(settings, feeds[-1], sink.performance)
+    if warnings := [*warnings, *interval_warnings, *summary.pop("warnings", [])]:
+        summary["warnings"] = warnings
     return sink.performance, summary | {
         "elapsed_s": round(elapsed_s, 3),
         "bars_per_s": round(summary["bars"] / elapsed_s),
     }
+
+
+def _feed_notes(settings: Settings, feed: FileFeed | RecordedFeed, performance: Performance) -> dict[str, Any]:
+    """Return what the summary says about files: interval, session, whether the data is doubtful, and `warnings`."""
+    if not isinstance(feed, FileFeed):
+        return {}
+    notes: dict[str, Any] = {"bar_interval": feed.settings.bar_interval, "session": feed.settings.session}
+    if warnings := feed.warnings():
+        notes["doubtful_data"] = True
+    if performance.counts["signals"]:
+        valuation = performance.last_valuation
+        equity = performance.initial_equity if valuation is None else valuation.equity
+        warnings += lot_warnings(settings.for_backtest(), equity, feed.last_closes)
+    return notes | ({"warnings": warnings} if warnings else {})
+
+
+def _feed_opener(
+    settings: Settings,
+    bars: Sequence[Path] | RecordedPeriod,
+    on_open: Callable[[FileFeed | RecordedFeed], None],
+    scan: FeedScan | None,
+) -> Callable[[], MarketFeed]:
+    """Return a function that opens the feed of files or topics. `on_open` receives the feed; `scan` is of the files."""
+    if not isinstance(bars, RecordedPeriod):
+        files, tag = settings.market_data.files, symbol_tagger(settings)
+        return files_source(files, bars, on_open=on_open, tag=tag, scan=scan).open_feed
+    open_recorded = recorded_feed_opener(settings, bars)
+
+    def open_feed() -> MarketFeed:
+        on_open(feed := open_recorded())
+        return feed
+
+    return open_feed
+
+
+def _orders_opener(
+    settings: Settings, open_feed: Callable[[], MarketFeed], file: Path, on_open: Callable[[FeedWithOrders], None]
+) -> Callable[[], MarketFeed]:
+    """Return a function that opens a feed with the orders of a file. Reads the file now. Raises BadInput."""
+    orders = read_orders(file, settings.market_data.files)
+
+    def open_with_orders() -> MarketFeed:
+        on_open(feed := FeedWithOrders(open_feed(), orders, settings.market_data.files.start_ns))
+        return feed
+
+    return open_with_orders
+
+
+def _guarded_opener(
+    settings: Settings, open_feed: Callable[[], MarketFeed], on_error: Callable[[PlatformError], None]
+) -> Callable[[], MarketFeed]:
+    """Return a function that opens a feed whose errors go to `on_error`, the use of a model in sample among them."""
+    check = first_slice_check(settings)
+    return lambda: GuardedFeed(open_feed(), on_error, check)
+
+
+def _raise(error: PlatformError) -> None:
+    raise error
+
+
+def _report_sink(settings: Settings, **options: Any) -> ReportSink:
+    return ReportSink(
+        settings.portfolio_manager.initial_capital,
+        days_a_year=settings.days_a_year(),
+        multipliers={one.symbol: one.multiplier for one in settings.instruments.listed if one.multiplier != 1},
+        **options,
+    )
 
 
 @contextlib.contextmanager
@@ -203,11 +324,10 @@ def _shard_splitter(shards: int) -> Callable[[list[ShardSlices]], list[ShardSlic
             for ts_ns, records in time_slices:
                 records_by_shard: list[list[Record]] = [[] for _ in range(shards)]
                 for record in records:
-                    has_symbol = type(record) in BY_SYMBOL
                     if type(record) in _BROADCAST:
                         for shard_records in records_by_shard[1:]:
                             shard_records.append(record)
-                    shard = partition_of(record.symbol, shards) if has_symbol else 0  # type: ignore[union-attr]
+                    shard = partition_of(record.symbol, shards) if has_symbol(record) else 0
                     records_by_shard[shard].append(record)
                 for shard_slices, shard_records in zip(slices_by_shard, records_by_shard, strict=True):
                     shard_slices.append(TimeSlice(ts_ns, shard_records))

@@ -9,6 +9,7 @@ from bytewax.dataflow import Dataflow
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
+from sinks.host_kill_switch import HostKillSwitch
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
@@ -23,9 +24,15 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
 def flow() -> Dataflow:
     """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.execution`."""
     endpoints = live_endpoints.connect("execution")
+    stats_folder = live_endpoints.stats_folder()
+    kill_switch = None if stats_folder is None else HostKillSwitch(stats_folder.parent)
     if endpoints.settings.execution.broker == "alpaca":
         # Imported here because it is slow to import and the simulated venue does not use it.
         from dataflows.broker.broker_setup import build_broker_sink
 
-        endpoints.sinks["broker"] = build_broker_sink(endpoints.settings)
+        endpoints.sinks["broker"] = build_broker_sink(endpoints.settings, endpoints.lease, kill_switch)
+    elif kill_switch is not None:
+        from dataflows.broker.halt_setup import start_simulated_guard
+
+        start_simulated_guard(endpoints.settings, kill_switch)
     return build(endpoints.settings, live_endpoints.topics_source("execution", endpoints), endpoints.sinks)

@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from configs.env_file import ENV_FILE_VARIABLE, OFF, use_env_file
@@ -34,7 +34,8 @@ LOCKS = REPOSITORY / "deploy" / "locks"
 SUPPORTED_PYTHONS = ((3, 12), (3, 11))
 """In order of preference."""
 DOWNLOADED_PYTHON = "3.12"
-DEV_COMMANDS = {"test", "test-env", "lint", "format", "security"}
+DEV_COMMANDS = {"test", "test-env", "lint", "format"}
+DEV_SUBCOMMANDS = {("security", "scan"), ("security", "vulnerabilities")}
 DISK_MIN_BYTES = 2_000_000_000
 ENVIRONMENTS_RETAINED = 2
 PROGRAM_VARIABLE = "PLATFORM_PROGRAM"
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> int:
             if is_current:
                 python = Path(sys.executable)
             else:
-                dev, rebuild = bool(DEV_COMMANDS.intersection(arguments[:1])), is_build_requested(arguments)
+                dev, rebuild = needs_dev_packages(arguments), is_build_requested(arguments)
                 python = require_environment(state_folder(), dev=dev, rebuild=rebuild)
             command = [str(python), "-m", "deploy.cli", *arguments]
     except BootstrapError as error:
@@ -86,7 +87,7 @@ def main(arguments: list[str]) -> int:
         print("interrupted; the next command prepares the environment again", file=sys.stderr)
         return 130
     paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**without_bytecode_ban(os.environ), "PYTHONPATH": os.pathsep.join(paths)}
     sys.stdout.flush()
     os.execve(python, command, environment)  # noqa: S606 - our own Python
 
@@ -96,12 +97,21 @@ def console() -> int:
 
     Uses the packages of the running Python where they are installed, else the locked environment, as cli.py does.
     """
-    is_dev = bool(DEV_COMMANDS.intersection(sys.argv[1:2]))
+    is_dev = needs_dev_packages(sys.argv[1:])
     modules = ("typer", "bytewax", "confluent_kafka", *(("pytest", "mypy", "bandit") if is_dev else ()))
     if all(importlib.util.find_spec(module) is not None for module in modules):
         os.environ.setdefault("PLATFORM_PYTHON_ENV", "current")
     os.environ[PROGRAM_VARIABLE] = "trading-platform"
     return main(sys.argv[1:])
+
+
+def without_bytecode_ban(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without PYTHONDONTWRITEBYTECODE, which many container images set.
+
+    A start runs fifteen Python processes. Without the cached bytecode, each would compile the same modules again, which
+    takes a fifth of its start.
+    """
+    return {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def version_text() -> str:
@@ -116,9 +126,19 @@ def read_env_file(arguments: list[str]) -> None:
 
     Raises BadInput if the file is malformed.
     """
-    if DEV_COMMANDS.intersection(arguments[:1]):
+    if is_dev_command(arguments):
         os.environ[ENV_FILE_VARIABLE] = OFF
     use_env_file(os.environ)
+
+
+def is_dev_command(arguments: list[str]) -> bool:
+    return bool(DEV_COMMANDS.intersection(arguments[:1])) or tuple(arguments[:2]) in DEV_SUBCOMMANDS
+
+
+def needs_dev_packages(arguments: list[str]) -> bool:
+    """Whether the command runs tests, linters or scanners. Its help needs only the platform's own packages."""
+    own_arguments = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return is_dev_command(arguments) and "--help" not in own_arguments
 
 
 def is_build_requested(arguments: list[str]) -> bool:

@@ -1,9 +1,10 @@
-"""The command line inside the environment: registers every command group in `deploy.commands`."""
+"""The command line inside the environment: registers the commands in `deploy.commands`."""
 
 import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -32,16 +33,62 @@ def platform(
     """Start, monitor and test the trading platform."""
 
 
+_MODULE_OF = {
+    "restore": "backup",
+    "init-db": "database",
+    "migrate": "database",
+    "models": "train",
+    "test": "testing",
+    "start": "platform",
+    "stop": "platform",
+    "restart": "platform",
+    "service": "platform",
+    "status": "platform_status",
+    "health-check": "platform_status",
+    "lint": "quality",
+    "format": "quality",
+}
+"""Modules of the commands that do not have their module's name."""
+_registered: set[str] = set()
+
+
 def register_all() -> None:
     """Register each module in `deploy.commands` by its function `register(app)`."""
-    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda info: info.name):
-        importlib.import_module(f"{commands.__name__}.{module.name}").register(app)
+    for module in _module_names():
+        _register(module)
+
+
+def register_for(arguments: Sequence[str]) -> None:
+    """Register the module of the command that `arguments` call, and all modules if that is not clear.
+
+    The modules of all commands take a second of processor time to import.
+    """
+    name = arguments[0] if arguments else ""
+    module = _MODULE_OF.get(name, name.replace("-", "_"))
+    if module in _module_names():
+        _register(module)
+    if name not in _command_names():
+        register_all()
+
+
+def _command_names() -> list[str | None]:
+    return [command.name for command in app.registered_commands] + [group.name for group in app.registered_groups]
+
+
+def _module_names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+
+
+def _register(module: str) -> None:
+    if module not in _registered:
+        _registered.add(module)
+        importlib.import_module(f"{commands.__name__}.{module}").register(app)
 
 
 def main() -> int:
     """Run the command line. A DeployError prints one line and exits with status 1, a BadInput with status 2."""
     program = os.environ.pop(PROGRAM_VARIABLE, "cli.py")
-    register_all()
+    register_for(sys.argv[1:])
     try:
         read_env_file(sys.argv[1:])
         app(prog_name=program)

@@ -2,12 +2,19 @@
 
 import os
 import secrets
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs.recorded_endpoints import PASSWORDS_FOLDER
 from deploy.errors import DeployError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PRIVATE_UMASK = 0o077
+"""Processes that write to the state folder create files and folders that only their owner can access."""
+_PUBLIC_PREFIXES = ("env-", "python", "node", "uv-", "cache")
+"""Folders of downloaded software. PostgreSQL's programs are among it, and run as another user under root."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,53 @@ class Home:
         return self.run / "state.json"
 
     def create_folders(self) -> None:
-        """Create the folders. Raises DeployError if that fails."""
+        """Create the folders, which only the owner can access. Raises DeployError if that fails."""
         try:
-            for folder in (self.run, self.stats, self.logs, self.data, self.recovery):
-                folder.mkdir(parents=True, exist_ok=True)
-            self.secrets.mkdir(mode=0o700, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.run, self.stats, self.logs, self.data, self.recovery, self.secrets):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            self.close_to_others()
         except OSError as error:
             raise DeployError(f"cannot create the state folder {self.root}: {error.strerror}") from error
+
+    def close_to_others(self) -> None:
+        """Remove all rights of other users from the files and folders, also of an older release. Raises OSError.
+
+        Under root, PostgreSQL runs as another user: the way to its data stays open for passing, not for listing.
+        """
+        passable = 0o011 if os.geteuid() == 0 else 0
+        for path, status in self._own_entries():
+            others = passable if path in (self.root, self.data) else 0
+            mode = (stat.S_IMODE(status.st_mode) & 0o700) | others
+            if mode != stat.S_IMODE(status.st_mode):
+                path.chmod(mode)
+
+    def _own_entries(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Yield the state folder and all of its entries, without software, links and what other users own."""
+        root_status = self.root.stat()
+        if root_status.st_uid == os.geteuid() and not root_status.st_mode & stat.S_ISVTX:
+            yield self.root, root_status
+        folders = [self.root]
+        while folders:
+            folder = folders.pop()
+            for entry in os.scandir(folder):
+                if folder == self.root and entry.name.startswith(_PUBLIC_PREFIXES):
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # a temporary file of a running process
+                if status.st_uid != os.geteuid() or stat.S_ISLNK(status.st_mode):
+                    continue
+                yield Path(entry.path), status
+                # A key in `secrets` that others could read is reported and not repaired: it must be replaced.
+                if stat.S_ISDIR(status.st_mode) and Path(entry.path) != self.secrets:
+                    folders.append(Path(entry.path))
+
+    def kafka_password(self, principal: str) -> str:
+        """Return the password of a principal of the embedded Kafka. It is generated at first use."""
+        (self.secrets / PASSWORDS_FOLDER).mkdir(mode=0o700, exist_ok=True)
+        return self.secret(f"{PASSWORDS_FOLDER}/{principal}")
 
     def secret(self, name: str) -> str:
         """Return the password `name`. It is generated at first use into a file that only its owner can read."""

@@ -3,47 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import TypeVar
 
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
 
+Choice = TypeVar("Choice", bound=str)
 
-def require_choice(option: str, value: str, allowed: Iterable[str]) -> str:
-    """Return `value`. Raises BadInput if it is not one of the `allowed` values of `option`.
+
+def require_choice(option: str, value: str, allowed: Iterable[Choice]) -> Choice:
+    """Return the choice that equals `value`. Raises BadInput if it is not one of the `allowed` values of `option`.
 
     >>> require_choice("--method", "fifo", ("fifo", "lifo"))
     'fifo'
     """
-    choices = list(allowed)
-    if value not in choices:
-        expected = ", ".join(choices) or "nothing"
-        raise BadInput(f"{option} must be one of {expected}, found {value!r}{did_you_mean(value, choices)}")
-    return value
+    accepted = list(allowed)
+    for choice in accepted:
+        if choice == value:
+            return choice
+    expected = ", ".join(accepted) or "nothing"
+    raise BadInput(f"{option} must be one of {expected}, found {value!r}{did_you_mean(value, accepted)}")
 
 
-def parse_choices(option: str, text: str, allowed: Collection[str]) -> list[str]:
+def parse_values(option: str, text: str, allowed: Collection[Choice]) -> list[Choice]:
     """Return the comma-separated values in `text`. Raises BadInput if there is none, or if one is not `allowed`.
 
-    >>> parse_choices("--faults", "kill, disk", ("kill", "disk", "clock"))
+    >>> parse_values("--faults", "kill, disk", ("kill", "disk", "clock"))
     ['kill', 'disk']
     """
     values = [value.strip() for value in text.split(",") if value.strip()]
     if not values:
         raise BadInput(f"{option} must list one or more of {', '.join(allowed)}, found none")
+    by_text = {str(choice): choice for choice in allowed}
     for value in values:
-        if value not in allowed:
+        if value not in by_text:
             expected = ", ".join(allowed)
             raise BadInput(f"{option} must list values of {expected}, found {value!r}{did_you_mean(value, allowed)}")
-    return values
+    return [by_text[value] for value in values]
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the error message for a name that is not known.
+def unknown_name(kind: str, name: str, accepted: Iterable[str]) -> str:
+    """Return the error message for a name that is not one of the `accepted` ones.
 
     >>> unknown_name("service", "rsk", ["risk", "portfolio"])
     "unknown service 'rsk'; did you mean risk? Known services: risk, portfolio"
     >>> unknown_name("service", "x", ["risk"])
     "unknown service 'x'. Known services: risk"
     """
-    names = list(known)
+    names = list(accepted)
     return f"unknown {kind} {name!r}{did_you_mean(name, names) or '.'} Known {kind}s: {', '.join(names) or 'none'}"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from deploy.errors import DeployError
 from schemas.errors import BadInput
 
-_BANNED_WORDS = ("utils", "helpers", "common", "base", "core", "manager", "handler", "processor", "engine")
+_BANNED_NAMES = ("utils", "helpers", "common", "base", "core", "manager", "handler", "processor", "engine")
 
 STAGE_TEMPLATE = '''"""Keep the last close of every symbol. Extend this stage to build {title}."""
 
@@ -149,8 +149,8 @@ def validated_name(root: Path, text: str) -> str:
     name = text.strip().replace("-", "_")
     if re.fullmatch(r"[a-z][a-z0-9_]{1,39}", name) is None or keyword.iskeyword(name) or name.endswith("_"):
         raise BadInput(f"a service name has lower-case letters, digits and _, such as order_flow; found {text!r}")
-    if any(part in _BANNED_WORDS for part in name.split("_")):
-        raise BadInput(f"service name {name} is too general: do not use {', '.join(_BANNED_WORDS)} in a name")
+    if any(part in _BANNED_NAMES for part in name.split("_")):
+        raise BadInput(f"service name {name} is too general: do not use {', '.join(_BANNED_NAMES)} in a name")
     for path in (f"operators/{name}.py", f"operators/{name}", f"dataflows/{name}.py", f"tests/unit/test_{name}.py"):
         if (root / path).exists():
             raise BadInput(f"service name {name} is already in use by {path}")

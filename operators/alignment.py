@@ -15,124 +15,68 @@ a `LateRecord`, because its minute is already complete. Other late records are p
 external record (a command, a headline, a broker's report) is its position in the log, so it is processed at the first
 clock after it.
 
+Commands are verified here, before any stage receives them, because the verdict depends only on their log
+(`operators/command_signatures.py`): all services and replays agree. A command that is not authentic is a dead letter.
+
 The in-band clocks follow Li et al., "Semantics and Evaluation Techniques for Window Aggregates in Data Streams" (SIGMOD
 2005), section 3. Time-aligned reading is the idea of Kafka Streams' KIP-353, here controlled by the data.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
-from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from operators.command_signatures import CommandSignatures
+from operators.log_cursor import Log, LogCursor, LogSegment, RejectedMessage
+from operators.market_data_checks import check_bar, check_quote
 from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
 from schemas.errors import InvalidField
-from schemas.records import BY_SYMBOL, EXTERNAL_RECORDS, TOPIC_OF, Bar, Clock, DeadLetter, LateRecord, Quote, Record
+from schemas.records import (
+    Bar,
+    Clock,
+    Command,
+    DeadLetter,
+    LateRecord,
+    Quote,
+    Record,
+    SequencedRecord,
+)
 
 VERSION = 1
-RejectedMessage = DeadLetter | LateRecord
-_SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
-_MARKET_DATA_TOPICS = frozenset({"market-bars", "market-quotes"})
-_UNSEQUENCED_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in EXTERNAL_RECORDS)
-
-
-class Log(NamedTuple):
-    """One partition of a topic as an input of a stage. `rank` orders the inputs in a time slice, lowest first."""
-
-    topic: str
-    partition: int
-    rank: int
-    feedback: bool = False
+KEYED_VERSION = 2
+"""The version of a snapshot after the cut-over: the state of the log `commands` has a fourth element, its keys."""
 
 
 class AlignmentCounts(NamedTuple):
-    """Numbers of records that a reader has processed."""
+    """Numbers of records that a reader has processed. `unverified_commands` have no valid signature."""
 
     accepted: int
     duplicates: int
     late: int
     gaps: int
     dead_letters: int
-
-
-class _Segment(NamedTuple):
-    ts_ns: int
-    records: list[Record]
-    dead_letters: list[RejectedMessage]
-    next_offset: int
-    at_clock: bool  # whether every record has the time of the clock
-
-
-class _Cursor:
-    """The position in one log: what was fed, and what was passed on in time slices."""
-
-    __slots__ = (
-        "buffered",
-        "by_symbol",
-        "dead_letters",
-        "fed_clock_ns",
-        "fed_seqs",
-        "log",
-        "market_data",
-        "next_offset",
-        "open_records",
-        "passed_clock_ns",
-        "passed_seqs",
-        "segments",
-        "sequenced",
-    )
-
-    def __init__(self, log: Log) -> None:
-        self.log = log
-        self.by_symbol = log.topic in _SYMBOL_TOPICS
-        self.market_data = log.topic in _MARKET_DATA_TOPICS
-        self.sequenced = log.topic not in _UNSEQUENCED_TOPICS
-        self.fed_clock_ns = self.passed_clock_ns = -1  # last clock fed, and last clock passed on
-        self.next_offset = 0  # first message that is in no passed time slice
-        self.fed_seqs: dict[str, int] = {}  # key -> last seq fed
-        self.passed_seqs: dict[str, int] = {}  # key -> last seq passed on
-        self.segments: deque[_Segment] = deque()
-        self.open_records: list[Record] = []
-        self.dead_letters: list[RejectedMessage] = []
-        self.buffered = 0
-
-    def close_segment(self, clock: Clock, offset: int) -> None:
-        ts_ns, records = clock.ts_ns, self.open_records
-        at_clock = all(record.ts_ns == ts_ns for record in records)
-        self.segments.append(_Segment(ts_ns, records, self.dead_letters, offset + 1, at_clock))
-        self.buffered += len(records) + 1
-        self.fed_clock_ns, self.open_records, self.dead_letters = ts_ns, [], []
-
-    def pop_segment(self) -> _Segment:
-        segment = self.segments.popleft()
-        self.passed_clock_ns, self.next_offset = segment.ts_ns, segment.next_offset
-        self.buffered -= len(segment.records) + 1
-        passed_seqs = self.passed_seqs
-        if self.by_symbol:
-            for record in segment.records:
-                passed_seqs[record.symbol] = record.seq  # type: ignore[union-attr]
-        elif segment.records and self.sequenced:
-            passed_seqs[""] = segment.records[-1].seq  # type: ignore[union-attr]
-        return segment
+    unverified_commands: int = 0
 
 
 class AlignedLogs:
     """Merge several logs into time slices. Feed each log in its own order; the logs may arrive in any order.
 
     `stage` is the name of the reader in dead letters. `snapshot` is the snapshot of an earlier reader of the same logs,
-    or None.
+    or None. A log that the snapshot lacks, because an earlier release did not read it, joins at the snapshot's time.
+    With `until_ns`, time slices after this time are not returned and do not change the snapshot.
     """
 
-    def __init__(self, stage: str, logs: Sequence[Log], snapshot: Any = None) -> None:
-        self._stage = stage
-        self._cursors = {(log.topic, log.partition): _Cursor(log) for log in sorted(logs, key=lambda log: log.rank)}
+    def __init__(self, stage: str, logs: Sequence[Log], snapshot: Any = None, *, until_ns: int | None = None) -> None:
+        self._stage, self._until_ns = stage, until_ns
+        self._cursors = {(log.topic, log.partition): LogCursor(log) for log in sorted(logs, key=lambda log: log.rank)}
         self._main = [cursor for cursor in self._cursors.values() if not cursor.log.feedback]
         self._feedback = [cursor for cursor in self._cursors.values() if cursor.log.feedback]
         assert self._main, f"{stage} requires an input that is not a feedback input"
         self.passed_ns = -1
         self._accepted = self._duplicates = self._late = self._gaps = self._dead_letters = 0
+        self._unverified_commands = 0
         if snapshot is not None:
             self._restore(snapshot)
 
@@ -141,47 +85,109 @@ class AlignedLogs:
     def feed(self, topic: str, partition: int, messages: Iterable[tuple[int, Record | Clock]]) -> None:
         """Add messages `(offset, record)` of one log, in log order. A DeadLetter replaces a malformed message."""
         cursor = self._cursors[topic, partition]
+        if cursor.sequenced:
+            self._feed_sequenced(cursor, cast("Iterable[tuple[int, SequencedRecord | DeadLetter | Clock]]", messages))
+            return
+        for offset, record in messages:
+            if type(record) is Clock:
+                cursor.feed_clock(record, offset)
+            elif type(record) is DeadLetter:
+                self._add_dead_letter(cursor, record)
+            elif type(record) is Command and cursor.signatures is not None:
+                self._feed_command(cursor, offset, record, cursor.signatures)
+            else:
+                cursor.open_records.append(record)
+
+    def _feed_command(self, cursor: LogCursor, offset: int, command: Command, signatures: CommandSignatures) -> None:
+        """Add a command if it is authentic, or if it is a halt; otherwise, and for each such halt, a dead letter."""
+        cursor.signatures, is_accepted, reason = signatures.check(command)
+        if is_accepted:
+            cursor.open_records.append(command)
+        if not reason:
+            self._duplicates += not is_accepted
+            return
+        self._unverified_commands += 1
+        dead_letter = DeadLetter(
+            topic=cursor.log.topic,
+            partition=cursor.log.partition,
+            offset=offset,
+            stage=self._stage,
+            ts_ns=0,
+            reason=reason,
+            schema_id=SCHEMA_IDS[Command],
+            raw=encode(command),
+        )
+        self._add_dead_letter(cursor, dead_letter)
+
+    def _feed_sequenced(
+        self, cursor: LogCursor, messages: Iterable[tuple[int, SequencedRecord | DeadLetter | Clock]]
+    ) -> None:
         fed_seqs, by_symbol, open_records = cursor.fed_seqs, cursor.by_symbol, cursor.open_records
         for offset, record in messages:
             if type(record) is Clock:
-                if record.ts_ns > cursor.fed_clock_ns:
-                    cursor.close_segment(record, offset)
-                    open_records = cursor.open_records
+                cursor.feed_clock(record, offset)
+                open_records = cursor.open_records
                 continue
             if type(record) is DeadLetter:
-                self._dead_letters += 1
-                cursor.dead_letters.append(record._replace(ts_ns=max(cursor.fed_clock_ns, 0)))
+                self._add_dead_letter(cursor, record)
                 continue
-            if not cursor.sequenced:
-                open_records.append(record)  # type: ignore[arg-type]
-                continue
+            # Every record of this topic has a symbol. Checking each one would slow the loop down.
             key = record.symbol if by_symbol else ""  # type: ignore[union-attr]
             last = fed_seqs.get(key, 0)
-            if record.seq <= last:  # type: ignore[union-attr]
+            if record.seq <= last:
                 self._duplicates += 1
                 continue
-            if cursor.market_data and self._reject_market_data(cursor, offset, record):  # type: ignore[arg-type]
+            if cursor.market_data and self._reject_market_data(cursor, offset, record):
                 continue
-            if record.seq != last + 1 and last:  # type: ignore[union-attr]
+            if record.seq != last + 1 and last:
                 self._gaps += 1
-            fed_seqs[key] = record.seq  # type: ignore[union-attr]
-            open_records.append(record)  # type: ignore[arg-type]
+            fed_seqs[key] = record.seq
+            open_records.append(record)
 
-    def _reject_market_data(self, cursor: _Cursor, offset: int, record: Bar | Quote) -> bool:
+    def _add_dead_letter(self, cursor: LogCursor, dead_letter: DeadLetter) -> None:
+        self._dead_letters += 1
+        cursor.dead_letters.append(dead_letter._replace(ts_ns=max(cursor.fed_clock_ns, 0)))
+
+    def _reject_market_data(self, cursor: LogCursor, offset: int, record: SequencedRecord) -> bool:
         """Whether market data is late or invalid. If so, add it to the dead letters at the end of the time slice."""
         log, clock_ns = cursor.log, max(cursor.fed_clock_ns, 0)
-        origin = (log.topic, log.partition, offset, self._stage, clock_ns)
         if record.ts_ns <= cursor.fed_clock_ns:
             self._late += 1
             reason = f"late: field ts_ns must be > {cursor.fed_clock_ns}, the clock of the log, found {record.ts_ns}"
-            raw, schema_id = encode(record), SCHEMA_IDS[type(record)]
-            cursor.dead_letters.append(LateRecord(*origin, record.ts_ns, reason, schema_id, raw))
+            cursor.dead_letters.append(
+                LateRecord(
+                    topic=log.topic,
+                    partition=log.partition,
+                    offset=offset,
+                    stage=self._stage,
+                    ts_ns=clock_ns,
+                    record_ts_ns=record.ts_ns,
+                    reason=reason,
+                    schema_id=SCHEMA_IDS[type(record)],
+                    raw=encode(record),
+                )
+            )
             return True
         try:
-            check_bar(record) if type(record) is Bar else check_quote(record)  # type: ignore[arg-type]
+            if type(record) is Bar:
+                check_bar(record)
+            else:
+                assert type(record) is Quote, f"{cursor.log.topic}: expected a Bar or a Quote, found {type(record)}"
+                check_quote(record)
         except InvalidField as error:
             self._dead_letters += 1
-            cursor.dead_letters.append(DeadLetter(*origin, str(error), None, repr(record).encode()))
+            cursor.dead_letters.append(
+                DeadLetter(
+                    topic=log.topic,
+                    partition=log.partition,
+                    offset=offset,
+                    stage=self._stage,
+                    ts_ns=clock_ns,
+                    reason=str(error),
+                    schema_id=None,
+                    raw=repr(record).encode(),
+                )
+            )
             return True
         return False
 
@@ -213,11 +219,22 @@ class AlignedLogs:
                 return False
         return all(cursor.fed_clock_ns >= self.passed_ns for cursor in self._feedback)
 
+    @property
+    def finished(self) -> bool:
+        """Whether all time slices up to `until_ns` were returned."""
+        if self._until_ns is None:
+            return False
+        if self.passed_ns >= self._until_ns:
+            return True
+        return self.ready() and min(cursor.segments[0].ts_ns for cursor in self._main) > self._until_ns
+
     def _next_slice(self) -> TimeSlice | None:
         if not self.ready():
             return None
         ts_ns = min(cursor.segments[0].ts_ns for cursor in self._main)
-        segments: list[tuple[_Cursor, _Segment]] = []
+        if self._until_ns is not None and ts_ns > self._until_ns:
+            return None
+        segments: list[tuple[LogCursor, LogSegment]] = []
         for cursor in self._cursors.values():
             up_to_ns = self.passed_ns if cursor.log.feedback else ts_ns
             while cursor.segments and cursor.segments[0].ts_ns <= up_to_ns:
@@ -226,7 +243,7 @@ class AlignedLogs:
         self.passed_ns = ts_ns
         return time_slice
 
-    def _merge(self, segments: list[tuple[_Cursor, _Segment]], ts_ns: int) -> list[Record]:
+    def _merge(self, segments: list[tuple[LogCursor, LogSegment]], ts_ns: int) -> list[Record]:
         records: list[Record] = []
         dead_letters: list[RejectedMessage] = []
         by_rank: dict[int, list[list[Record]]] = {}
@@ -249,7 +266,7 @@ class AlignedLogs:
         return [*records, *dead_letters] if dead_letters else records
 
     def _sort_by_time(
-        self, segments: list[tuple[_Cursor, _Segment]], records: list[Record], ts_ns: int
+        self, segments: list[tuple[LogCursor, LogSegment]], records: list[Record], ts_ns: int
     ) -> list[Record]:
         """Sort by time. The sort is stable, so records with equal times stay in rank order.
 
@@ -269,7 +286,14 @@ class AlignedLogs:
 
     @property
     def counts(self) -> AlignmentCounts:
-        return AlignmentCounts(self._accepted, self._duplicates, self._late, self._gaps, self._dead_letters)
+        return AlignmentCounts(
+            accepted=self._accepted,
+            duplicates=self._duplicates,
+            late=self._late,
+            gaps=self._gaps,
+            dead_letters=self._dead_letters,
+            unverified_commands=self._unverified_commands,
+        )
 
     def next_offsets(self) -> dict[tuple[str, int], int]:
         """Return, for each log, the first message that is in no time slice yet. A restart continues there."""
@@ -277,61 +301,31 @@ class AlignedLogs:
 
     def snapshot(self) -> Any:
         """Return the state after the last time slice. Messages fed after it are read again."""
-        logs = {
-            f"{topic}/{partition}": (cursor.next_offset, cursor.passed_clock_ns, dict(cursor.passed_seqs))
-            for (topic, partition), cursor in self._cursors.items()
-        }
-        return (VERSION, self.passed_ns, logs)
+        version, logs = VERSION, dict[str, Any]()
+        for (topic, partition), cursor in self._cursors.items():
+            state: tuple[Any, ...] = (cursor.next_offset, cursor.passed_clock_ns, dict(cursor.passed_seqs))
+            if cursor.passed_signatures is not None and cursor.passed_signatures.required:
+                version, state = KEYED_VERSION, (*state, cursor.passed_signatures.snapshot())
+            logs[f"{topic}/{partition}"] = state
+        return (version, self.passed_ns, logs)
 
     def _restore(self, snapshot: Any) -> None:
         version, self.passed_ns, logs, *_ = snapshot
-        assert version == VERSION, f"reader snapshot: version {version}, expected {VERSION}"
+        assert version in (VERSION, KEYED_VERSION), f"reader snapshot: version {version}, expected {KEYED_VERSION}"
         for (topic, partition), cursor in self._cursors.items():
             state = logs.get(f"{topic}/{partition}")
-            if state is not None:
-                cursor.next_offset, cursor.passed_clock_ns, passed_seqs = state
+            if state is None:
+                cursor.fed_clock_ns = cursor.passed_clock_ns = self.passed_ns
+                cursor.joining = True
+            else:
+                cursor.next_offset, cursor.passed_clock_ns, passed_seqs, *keys = state
                 cursor.fed_clock_ns = cursor.passed_clock_ns
                 cursor.passed_seqs, cursor.fed_seqs = dict(passed_seqs), dict(passed_seqs)
+                if keys:
+                    cursor.signatures = cursor.passed_signatures = CommandSignatures.restored(keys[0])
+                # A clock is a message, so a passed clock without a passed message is the time at which the log joined.
+                cursor.joining = cursor.next_offset == 0 and cursor.passed_clock_ns >= 0
 
 
 def _time_symbol_seq(record: Any) -> tuple[int, str, int]:
     return record.ts_ns, record.symbol, record.seq
-
-
-def check_bar(bar: Bar) -> None:
-    """Raise InvalidField for an invalid bar. Valid: prices > 0 and finite, low <= open, close <= high, volume >= 0.
-
-    >>> check_bar(Bar("A", 1, 60, 0, 10.0, 9.0, 9.5, 10.0, 5.0, "REGULAR", 20240102, True))
-    Traceback (most recent call last):
-    schemas.errors.InvalidField: field high must be >= low 9.5, found 9.0
-    """
-    if 0.0 < bar.low <= bar.open <= bar.high < inf and bar.low <= bar.close <= bar.high and 0.0 <= bar.volume < inf:
-        return
-    for name in ("open", "high", "low", "close"):
-        price = getattr(bar, name)
-        if not 0.0 < price < inf:
-            raise InvalidField(f"field {name} must be > 0 and finite, found {price}")
-    if bar.high < bar.low:
-        raise InvalidField(f"field high must be >= low {bar.low}, found {bar.high}")
-    for name in ("open", "close"):
-        price = getattr(bar, name)
-        if not bar.low <= price <= bar.high:
-            raise InvalidField(f"field {name} must be in [{bar.low}, {bar.high}], found {price}")
-    raise InvalidField(f"field volume must be >= 0 and finite, found {bar.volume}")
-
-
-def check_quote(quote: Quote) -> None:
-    """Raise InvalidField for an invalid quote. Valid: 0 < bid <= ask, both finite, sizes >= 0.
-
-    >>> check_quote(Quote("A", 1, 60, 10.0, 9.0, 1.0, 1.0))
-    Traceback (most recent call last):
-    schemas.errors.InvalidField: field ask must be >= bid 10.0 and finite, found 9.0
-    """
-    if not 0.0 < quote.bid < inf:
-        raise InvalidField(f"field bid must be > 0 and finite, found {quote.bid}")
-    if not quote.bid <= quote.ask < inf:
-        raise InvalidField(f"field ask must be >= bid {quote.bid} and finite, found {quote.ask}")
-    for name in ("bid_size", "ask_size"):
-        size = getattr(quote, name)
-        if not 0.0 <= size < inf:
-            raise InvalidField(f"field {name} must be >= 0 and finite, found {size}")

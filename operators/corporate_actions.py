@@ -7,19 +7,30 @@ rules (`operators/ledger/events.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
-from operators.ledger import Ledger
+from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
+from operators.ledger import Ledger, SpinOff
 from operators.ledger.cash import AccrualSettings, Charge, ShortPosition
-from operators.ledger.events import AccountIncome, share_ratio, to_ledger_event
-from operators.money import divide, to_decimal
-from operators.portfolio.targets import Targets
+from operators.ledger.events import AccountIncome, distribution_prices, share_ratio, to_ledger_event
+from operators.money import divide, multiply, to_decimal
+from operators.portfolio.targets import Targets, apply_manual_trade, net_target
 from operators.reference_data import ReferenceData
 from operators.sizing import Estimates, TargetWeights
 from operators.valuation import Marks
-from schemas.records import CASH_DIVIDEND, DELISTING, EXCHANGE_RATE, SYMBOL_CHANGE, CorporateAction, Record
+from schemas.records import (
+    CASH_DIVIDEND,
+    DELISTING,
+    EXCHANGE_RATE,
+    RIGHTS,
+    SPIN_OFF,
+    SYMBOL_CHANGE,
+    CorporateAction,
+    Record,
+)
 
-VERSION = 1
+VERSION = 2
 
 
 class PortfolioCorporateActions:
@@ -41,14 +52,16 @@ class PortfolioCorporateActions:
         self._reference, self._income = ReferenceData(currency=currency), AccountIncome(settings)
         self._ledger, self._marks, self._targets, self._estimates = ledger, marks, targets, estimates
         self._weights = weights
+        self.adjusted_prices = AdjustedPrices()
+        self.splits: list[tuple[str, Decimal]] = []  # symbol and ratio of the splits of this time slice
 
     def open_day(self, ts_ns: int, previous_day: int, day: int) -> list[Record]:
-        """Start a trading day (yyyymmdd) with the previous day's closing balances. Returns the booked charges."""
+        """Start a trading day (yyyymmdd) with the previous day's closing balances. Return the booked charges."""
         prices = self._marks.prices
         shorts = {
-            holding.symbol: ShortPosition(-holding.quantity, to_decimal(prices[holding.symbol]))
-            for holding in self._ledger.holdings()
-            if holding.quantity < 0
+            position.symbol: ShortPosition(-position.quantity, to_decimal(prices[position.symbol]))
+            for position in self._ledger.positions()
+            if position.quantity < 0
         }
         return self._book_charges(ts_ns, self._income.open_day(previous_day, day, self._ledger.cash, shorts))
 
@@ -60,6 +73,7 @@ class PortfolioCorporateActions:
         Adds the symbols whose value has changed to `changed_symbols`.
         """
         out: list[Record] = []
+        self.splits = []
         for due_record in self._reference.take_due(records):
             if not isinstance(due_record, CorporateAction):
                 if self._ledger.trades_in(due_record.base):
@@ -68,13 +82,31 @@ class PortfolioCorporateActions:
             elif due_record.kind == CASH_DIVIDEND:
                 quantity, rate = self._ledger.quantity(due_record.symbol), self._reference.rate_of(due_record.currency)
                 out += self._book_charges(ts_ns, self._income.record_ex_date(due_record, quantity, day, rate))
+                self._mark_ex_dividend(due_record, rate)
+                changed_symbols[due_record.symbol] = None
             else:
                 out += self._apply_action(ts_ns, due_record, changed_symbols)
         return out
 
+    def _mark_ex_dividend(self, dividend: CorporateAction, rate: Decimal) -> None:
+        """Reduce the mark by the dividend: until the first trade of the ex-date, it is the price with the dividend."""
+        symbol = dividend.symbol
+        assert dividend.amount is not None, f"{dividend.action_id}: expected a validated corporate action"
+        if symbol in self._marks.prices and self._ledger.has_rate(symbol):
+            amount = divide(multiply(dividend.amount, rate), self._ledger.unit_value(symbol))
+            before = self._marks.prices[symbol]
+            after = ex_price(before, amount)
+            self._set_mark(symbol, after)
+            self._estimates.go_ex(symbol, before, after)
+
+    def _set_mark(self, symbol: str, price: float) -> None:
+        self._marks.prices[symbol] = self.adjusted_prices.prices[symbol] = price
+
     def _apply_action(self, ts_ns: int, action: CorporateAction, changed_symbols: dict[str, None]) -> list[Record]:
         symbol, ratio, prices = action.symbol, share_ratio(action), self._marks.prices
         event = to_ledger_event(action, ts_ns, self._ledger.quantity(symbol))
+        if action.kind in (SYMBOL_CHANGE, DELISTING):
+            self.adjusted_prices.prices.pop(symbol, None)  # it has no bars any more
         if action.kind == SYMBOL_CHANGE:
             if self._ledger.quantity(symbol) * self._ledger.quantity(action.new_symbol) < 0:
                 return []  # long under one symbol and short under the other: the result is undefined, change nothing
@@ -85,27 +117,52 @@ class PortfolioCorporateActions:
             changed_symbols[action.new_symbol] = None
         elif action.kind == DELISTING:
             self._targets.close(symbol)
+        elif action.kind in (SPIN_OFF, RIGHTS):
+            if event is not None and self._ledger.quantity(symbol) * self._ledger.quantity(action.new_symbol) < 0:
+                return []  # as for a symbol change
+            self._distribute(action, changed_symbols)
         else:
             if symbol in prices:
-                prices[symbol] = float(divide(to_decimal(prices[symbol]), ratio))
+                self._set_mark(symbol, split_price(prices[symbol], ratio))
+            self.splits.append((symbol, ratio))
             self._targets.split(symbol, ratio, whole_units=action.amount is not None)
             self._estimates.split(symbol, ratio)
         changed_symbols[symbol] = None
         if event is None:
             return []
-        return [
+        records: list[Record] = [
             self._ledger.record_event(ts_ns, action.kind, symbol, action.action_id),
             *self._ledger.apply_action(event),
         ]
+        if isinstance(event, SpinOff):
+            # No strategy has decided to hold the distributed shares, so that none sells them.
+            targets = self._targets.setdefault(event.new_symbol, {})
+            units = self._ledger.quantity(event.new_symbol) - net_target(targets)
+            apply_manual_trade(targets, units, prices[event.new_symbol])
+        return records
+
+    def _distribute(self, action: CorporateAction, changed_symbols: dict[str, None]) -> None:
+        """Divide the mark between a share and the distributed shares, until both have traded."""
+        symbol, prices = action.symbol, self._marks.prices
+        if symbol in prices:
+            before = prices[symbol]
+            after, distributed = distribution_prices(action, before)
+            self._set_mark(symbol, after)
+            self._estimates.go_ex(symbol, before, after)
+            prices.setdefault(action.new_symbol, distributed)
+            changed_symbols[action.new_symbol] = None
 
     def _book_charges(self, ts_ns: int, charges: Sequence[Charge]) -> list[Record]:
         return [self._ledger.book_charge(ts_ns, charge) for charge in charges]
 
     def snapshot(self) -> Any:
-        return (VERSION, self._reference.snapshot(), self._income.snapshot())
+        return (VERSION, self._reference.snapshot(), self._income.snapshot(), self.adjusted_prices.snapshot())
 
     def restore(self, snapshot: Any) -> None:
-        version, reference, income = snapshot
-        assert version == VERSION, f"portfolio corporate actions snapshot: version {version}, expected {VERSION}"
+        """Restore a snapshot. Version 1 contains no adjusted prices."""
+        version, reference, income, *adjusted = snapshot
+        assert version in (1, VERSION), f"portfolio corporate actions snapshot: version {version}, expected {VERSION}"
+        for state in adjusted:
+            self.adjusted_prices.restore(state)
         self._reference.restore(reference)
         self._income.restore(income)

@@ -46,7 +46,7 @@ class DeadLetterRate:
                 self._count(accepted, rejected)
 
     def fold(self, ts_ns: int, accepted: int, rejected: int) -> str | None:
-        """Count one time slice. Returns a message if a limit is exceeded, otherwise None."""
+        """Count one time slice. Return a message if a limit is exceeded, otherwise None."""
         if ts_ns <= self._released_ns:
             return None
         self._count(accepted, rejected)

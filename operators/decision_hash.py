@@ -1,4 +1,4 @@
-"""One hash over all decisions of a run: orders, fences, executions and the ledger.
+"""One hash over all decisions of a run: orders, fences, executions, cash transfers and the ledger.
 
 Two runs with the same hash sent the same orders at the same event times, got the same fills, and ended with the same
 lot matches, lots, positions and cash. Batch size, process count, arrival order and restarts do not change the hash.
@@ -12,19 +12,21 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from schemas.records import Execution, Lot, LotMatch, Order, Position, RiskFence, Valuation
+from schemas.records import CashTransfer, Execution, Lot, LotMatch, Order, Position, RiskFence, Valuation
+from schemas.records.flat import to_flat
 from schemas.records.prose import without_prose
 
 VERSION = 2
 """Version 1 also covered `Execution.text` and `RiskFence.reason`: a reworded sentence changed the hash."""
-_HASHED_RECORDS: tuple[type, ...] = (Order, RiskFence, Execution, LotMatch)
+_HASHED_RECORDS: tuple[type, ...] = (Order, RiskFence, Execution, LotMatch, CashTransfer)
+"""A type without a record adds nothing to the hash, so that a new type at the end changes no hash of earlier runs."""
 _EXCLUDED_TYPES = frozenset({list, tuple, dict})
 
 
 class DecisionHash:
     """Adds records one by one, in the order in which their stages wrote them, each record once.
 
-    For orders, fences, executions and matches the whole history counts: each type is a chain of SHA-256 over
+    For orders, fences, executions, matches and transfers the whole history counts: each type is a chain of SHA-256 over
     (previous digest, record). For positions, lots and cash only the last state counts, so memory grows with the number
     of positions and open lots, not with the length of the run.
     """
@@ -72,7 +74,7 @@ class DecisionHash:
         """Continue from a `snapshot()`. A chain of version 1 cannot be continued: it has hashed the prose."""
         version, chains, positions, lots, self._cash = snapshot
         assert version == VERSION, f"decision hash state has version {version}, expected {VERSION}; run from the start"
-        self._chains = {kind: chains[kind.__name__] for kind in _HASHED_RECORDS}
+        self._chains = {kind: chains.get(kind.__name__, b"") for kind in _HASHED_RECORDS}
         self._positions, self._lots = dict(positions), dict(lots)
 
 
@@ -91,7 +93,7 @@ def canonical_line(record: Any) -> str:
     '1|60|2|HALTED|test|c1\\n'
     """
     parts: list[str] = []
-    for value in record:
+    for value in to_flat(record):
         kind = type(value)
         if kind is str:
             parts.append(value)

@@ -5,30 +5,80 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from operators.adjusted_prices import AdjustedPrices, split_price
 from operators.indicators import Indicator, build
+from operators.ledger.events import distribution_prices, share_ratio
+from operators.ledger.split_ratio import exact_ratio
+from operators.money import ONE
+from operators.raised_error import describe_error, source_file
 from operators.reference_data import ReferenceData
-from schemas.records import SPLIT, STOCK_DIVIDEND, Bar, CorporateAction, FeatureRow, Record
+from operators.suspended_analysis import suspension_letter
+from schemas.records import (
+    DELISTING,
+    RIGHTS,
+    SPIN_OFF,
+    SYMBOL_CHANGE,
+    Bar,
+    CorporateAction,
+    DeadLetter,
+    FeatureRow,
+    Record,
+)
 
-VERSION = 2
+VERSION = 4
 
 
 class SymbolFeatures:
-    """One symbol's indicators and the number of rows written for it."""
+    """One symbol's indicators, last close and number of rows. Suspended indicators are not updated."""
 
-    __slots__ = ("indicators", "seq", "updates")
+    __slots__ = ("close", "indicators", "seq", "suspended", "updates")
 
-    def __init__(self, indicators: list[Indicator], seq: int) -> None:
+    def __init__(self, indicators: list[Indicator], seq: int, close: float = 0.0) -> None:
         self.indicators = indicators
         self.seq = seq
+        self.close = close
+        self.suspended: set[int] = set()
         self.updates: list[Callable[[Bar, dict[str, float]], None]] = [indicator.update for indicator in indicators]
+
+    def suspend(self, index: int) -> None:
+        """Stop updating the indicator at `index`."""
+        self.suspended.add(index)
+        self.updates = [one.update for i, one in enumerate(self.indicators) if i not in self.suspended]
+
+    def rescale(self, specs: Sequence[str], factor: float) -> None:
+        """Convert the indicators after a split. One that is suspended or cannot be converted warms up again."""
+        for index, (spec, indicator) in enumerate(zip(specs, self.indicators, strict=True)):
+            if index in self.suspended or not _rescale(indicator, factor):
+                self.indicators[index] = build(spec)
+        self.suspended.clear()
+        self.updates = [indicator.update for indicator in self.indicators]
+
+
+def _rescale(indicator: Indicator, factor: float) -> bool:
+    """Return whether the indicator could convert its state."""
+    if type(indicator).rescale is Indicator.rescale:
+        return False
+    try:
+        indicator.rescale(factor)
+    except Exception:  # noqa: BLE001  (may be code of the user; a fresh indicator is right in any case)
+        return False
+    return True
 
 
 class FeatureStage:
     """The logic of the features service of one shard. Publishes one FeatureRow per Bar, in the order of the bars.
 
     A bar without a trade counts like any other and repeats the last close, so a moving average over 20 one-minute bars
-    covers 20 minutes. After a split or stock dividend, a symbol's indicators warm up again. `specs` define the
-    indicators (`operators.indicators.build`). Raises BadInput for an invalid spec.
+    covers 20 minutes. `specs` define the indicators (`operators.indicators.build`). Raises BadInput for an invalid one.
+
+    After a split or stock dividend, the indicators continue as if all earlier bars had been in new shares
+    (`Indicator.rescale`), and until the first trade, the bars have the adjusted close. After a symbol change or
+    delisting, bars of the old symbol without a trade are ignored: it no longer exists. With its next trade, which is
+    that of another company, its indicators begin afresh. The indicators of the new symbol warm up, because another
+    shard may own it.
+
+    An indicator that raises is suspended for that symbol: from this bar on its values are absent, as in warm-up. A dead
+    letter records it. It runs again after a split or stock dividend, or if a start without its spec dropped its state.
     """
 
     def __init__(self, specs: Sequence[str]) -> None:
@@ -37,19 +87,20 @@ class FeatureStage:
             build(spec)  # reject an invalid spec at the start instead of at the first bar
         self._symbols: dict[str, SymbolFeatures] = {}
         self._reference = ReferenceData(by_symbol=True)
+        self._adjusted_prices = AdjustedPrices()
+        self._retired: dict[str, None] = {}  # symbols that were renamed or delisted, and have not traded since
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         symbols = self._symbols
         rows: list[Record] = []
+        letters: list[Record] = []
         for action in self._reference.take_due(records):
-            if (
-                isinstance(action, CorporateAction)
-                and action.kind in (SPLIT, STOCK_DIVIDEND)
-                and action.symbol in symbols
-            ):
-                # Prices before and after the action are not comparable: the indicators warm up again.
-                indicators = [build(spec) for spec in self.specs]
-                symbols[action.symbol] = SymbolFeatures(indicators, symbols[action.symbol].seq)
+            if isinstance(action, CorporateAction) and action.symbol in symbols:
+                self._apply_action(action)
+        if self._retired:
+            records = self._without_retired(records)
+        if self._adjusted_prices.prices:
+            records = self._adjusted_prices.adjust_bars(records)
         # tuple.__new__ skips the Python-level constructor of NamedTuple, which is significant at one row per bar.
         construct = tuple.__new__
         for bar in records:
@@ -61,34 +112,103 @@ class FeatureStage:
                 state = symbols[symbol] = SymbolFeatures([build(spec) for spec in self.specs], 0)
             values: dict[str, float] = {}
             for update in state.updates:
-                update(bar, values)
+                try:
+                    update(bar, values)
+                except Exception as error:  # noqa: BLE001  (may be code of the user)
+                    index = next(i for i, one in enumerate(state.indicators) if one.update == update)
+                    letters.append(self._suspend(bar, state, index, values, error))
             state.seq = seq = state.seq + 1
+            state.close = bar.close
             rows.append(construct(FeatureRow, (symbol, seq, bar.ts_ns, bar.seq, bar.close, values)))
-        return rows
+        return [*rows, *letters] if letters else rows
+
+    def _apply_action(self, action: CorporateAction) -> None:
+        symbol, ratio, state = action.symbol, share_ratio(action), self._symbols[action.symbol]
+        if action.kind in (SYMBOL_CHANGE, DELISTING):
+            self._retired[symbol] = None
+            self._adjusted_prices.prices.pop(symbol, None)
+        elif action.kind in (SPIN_OFF, RIGHTS):
+            if state.close:
+                state.close, _ = distribution_prices(action, state.close)
+                self._adjusted_prices.prices[symbol] = state.close
+        elif ratio != ONE:
+            state.rescale(self.specs, 1.0 / float(exact_ratio(ratio)))
+            if state.close:
+                state.close = self._adjusted_prices.prices[symbol] = split_price(state.close, ratio)
+
+    def _without_retired(self, records: Sequence[Record]) -> list[Record]:
+        """Drop the bars without a trade of retired symbols. A trade begins the symbol afresh, with the next row number.
+
+        The feed repeats the last close of every symbol that has ever traded.
+        """
+        remaining: list[Record] = []
+        for record in records:
+            if type(record) is Bar and record.symbol in self._retired:
+                if not record.traded:
+                    continue
+                del self._retired[record.symbol]
+                self._adjusted_prices.prices.pop(record.symbol, None)
+                seq = self._symbols[record.symbol].seq
+                self._symbols[record.symbol] = SymbolFeatures([build(spec) for spec in self.specs], seq)
+            remaining.append(record)
+        return remaining
+
+    def _suspend(
+        self, bar: Bar, state: SymbolFeatures, index: int, values: dict[str, float], error: Exception
+    ) -> DeadLetter:
+        """Suspend an indicator of one symbol and remove what it wrote at this bar. Return the dead letter."""
+        spec, indicator = self.specs[index], state.indicators[index]
+        state.suspend(index)
+        for suffix in indicator.suffixes:
+            values.pop(f"{spec}{suffix}", None)
+        return suspension_letter("features", "indicator", spec, bar, describe_error(error, source_file(indicator)))
 
     def snapshot(self) -> Any:
-        """Return the state as (version, specs, {symbol: (number of rows, indicator states)}, reference data)."""
+        """Return the state: version, specs, {symbol: (number of rows, indicator states, last close)}, reference data,
+        adjusted prices and retired symbols.
+
+        The state of a suspended indicator is None.
+        """
         return (
             VERSION,
             self.specs,
             {
-                symbol: (state.seq, tuple([indicator.snapshot() for indicator in state.indicators]))
+                symbol: (
+                    state.seq,
+                    tuple(
+                        [
+                            None if index in state.suspended else indicator.snapshot()
+                            for index, indicator in enumerate(state.indicators)
+                        ]
+                    ),
+                    state.close,
+                )
                 for symbol, state in self._symbols.items()
             },
             self._reference.snapshot(),
+            self._adjusted_prices.snapshot(),
+            list(self._retired),
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. A spec that it lacks starts warming up; one that is no longer configured is dropped."""
-        version, specs, symbols, *reference = snapshot
-        assert version in (1, VERSION), f"features snapshot: version {version}, expected 1 or {VERSION}"
-        for reference_state in reference:
-            self._reference.restore(reference_state)
+        """Restore a snapshot. A spec that it lacks starts warming up; one that is no longer configured is dropped.
+
+        Versions 1 to 3 contain no closes, adjusted prices and retired symbols, version 1 no reference data.
+        """
+        version, specs, symbols, *later = snapshot
+        assert version in (1, 2, 3, VERSION), f"features snapshot: version {version}, expected 1 to {VERSION}"
+        if later:
+            self._reference.restore(later[0])
+        if version == VERSION:
+            self._adjusted_prices.restore(later[1])
+            self._retired = dict.fromkeys(later[2])
         self._symbols = {}
-        for symbol, (seq, states) in symbols.items():
+        for symbol, (seq, states, *close) in symbols.items():
             state_of_spec = dict(zip(specs, states, strict=True))
             indicators = [build(spec) for spec in self.specs]
-            for spec, indicator in zip(self.specs, indicators, strict=True):
-                if spec in state_of_spec:
+            features = self._symbols[symbol] = SymbolFeatures(indicators, seq, *close)
+            for index, (spec, indicator) in enumerate(zip(self.specs, indicators, strict=True)):
+                if spec in state_of_spec and state_of_spec[spec] is None:
+                    features.suspend(index)
+                elif spec in state_of_spec:
                     indicator.restore(state_of_spec[spec])
-            self._symbols[symbol] = SymbolFeatures(indicators, seq)

@@ -6,17 +6,26 @@ sizes of futures are set by the exchange.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Final, Literal, get_args
 
 from operators.money import NANO, multiply
 from schemas.errors import BadInput
+from schemas.records import CONTINUOUS, POST, PRE, REGULAR, SessionPhase
 
-EQUITY, ETF, CRYPTO, FUTURE = "EQUITY", "ETF", "CRYPTO", "FUTURE"
-ASSET_CLASSES = (EQUITY, ETF, CRYPTO, FUTURE)
+AssetClass = Literal["EQUITY", "ETF", "CRYPTO", "FUTURE"]
+EQUITY: Final = "EQUITY"
+ETF: Final = "ETF"
+CRYPTO: Final = "CRYPTO"
+FUTURE: Final = "FUTURE"
+ASSET_CLASSES: tuple[AssetClass, ...] = get_args(AssetClass)
 _SUB_DOLLAR_TICK = Decimal("0.0001")
 _DOLLAR = Decimal(1)
+_WHOLE = Decimal(1)
+_PAIR = re.compile(r"[^/\s]+/[^/\s]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +52,7 @@ class Instrument:
     """
 
     symbol: str
-    asset_class: str = EQUITY
+    asset_class: AssetClass = EQUITY
     currency: str = "USD"
     tick_size: Decimal = Decimal("0.01")
     lot_size: Decimal = Decimal(1)
@@ -52,7 +61,7 @@ class Instrument:
     max_quantity: Decimal | None = None
     min_notional: Decimal = Decimal(0)
     calendar: str = "XNYS"
-    sessions: tuple[str, ...] = ("PRE", "REGULAR", "POST", "CONTINUOUS")
+    sessions: tuple[SessionPhase, ...] = (PRE, REGULAR, POST, CONTINUOUS)
     margin_class: str = "equity"
     margin_initial: Decimal | None = None
     sector: str = ""
@@ -99,8 +108,17 @@ class Instrument:
         return value if self.multiplier == 1 else multiply(value, self.multiplier)
 
 
-UNLISTED = Instrument(symbol="*", tick_size=NANO, lot_size=NANO)
-"""Definition of an undefined symbol: a US equity that accepts any price and quantity of up to nine decimals."""
+UNLISTED = Instrument(symbol="*")
+"""Definition of an undefined symbol: a US equity that trades in whole shares and in cents."""
+UNLISTED_PAIR = Instrument(
+    symbol="*/*", asset_class=CRYPTO, tick_size=NANO, lot_size=NANO, calendar="24/7", margin_class="crypto"
+)
+"""Definition of an undefined symbol of the form BASE/QUOTE: quantities and prices of up to nine decimals."""
+
+
+def unlisted_with_steps(lot_size: Decimal, tick_size: Decimal) -> Instrument:
+    """Return the definition of undefined symbols with other steps."""
+    return replace(UNLISTED, lot_size=lot_size, tick_size=tick_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +126,14 @@ class Instruments:
     """The instruments of a platform. Raises BadInput if a symbol is defined twice.
 
     listed      definitions, one per symbol
-    unlisted    definition of all other symbols (its `symbol` is not used); None: other symbols are unknown
+    unlisted    definition of all other symbols (its `symbol` is not used); None: other symbols are unknown. Unless
+                more than its steps is set, undefined pairs of the form BASE/QUOTE trade in fractions (`UNLISTED_PAIR`)
 
     >>> book = Instruments(listed=(Instrument(symbol="BTCUSD", asset_class=CRYPTO, lot_size=Decimal("0.0001")),))
     >>> book["BTCUSD"].asset_class, book["AAPL"].asset_class
     ('CRYPTO', 'EQUITY')
+    >>> book["AAPL"].lot_size, book["ETH/USD"].lot_size
+    (Decimal('1'), Decimal('1E-9'))
     >>> Instruments(unlisted=None).get("AAPL") is None
     True
     """
@@ -126,13 +147,24 @@ class Instruments:
             if instrument.symbol in by_symbol:
                 raise BadInput(f"instrument {instrument.symbol} is defined twice")
             by_symbol[instrument.symbol] = instrument
-        # An index of `listed`, not a field.
+        # Derived from the fields, not fields.
         object.__setattr__(self, "_by_symbol", by_symbol)
+        object.__setattr__(self, "_has_default_unlisted", _differs_in_steps_only(self.unlisted))
 
     def get(self, symbol: str) -> Instrument | None:
         """The definition of `symbol`, or None if the symbol is unknown."""
         index: dict[str, Instrument] = self.__dict__["_by_symbol"]
-        return index.get(symbol, self.unlisted)
+        instrument = index.get(symbol)
+        if instrument is not None:
+            return instrument
+        if self.__dict__["_has_default_unlisted"] and "/" in symbol and _PAIR.fullmatch(symbol):
+            return UNLISTED_PAIR
+        return self.unlisted
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether the settings define instruments: at least one symbol, or more than the steps of undefined symbols."""
+        return bool(self.listed) or not self.__dict__["_has_default_unlisted"]
 
     def __getitem__(self, symbol: str) -> Instrument:
         instrument = self.get(symbol)
@@ -141,14 +173,25 @@ class Instruments:
         return instrument
 
     def lot_size_of(self, symbol: str) -> Decimal:
-        """The step for quantities that the platform computes: the lot size, or 1 for an undefined symbol."""
-        index: dict[str, Instrument] = self.__dict__["_by_symbol"]
-        return index[symbol].lot_size if symbol in index else Decimal(1)
+        """The step for quantities that the platform computes: the lot size, or 1 for an unknown symbol."""
+        instrument = self.get(symbol)
+        return _WHOLE if instrument is None else instrument.lot_size
 
     def in_group(self, attribute: str, value: str) -> Iterable[str]:
         """Listed symbols whose `sector` or `group` is `value`, in the order of definition."""
         return [instrument.symbol for instrument in self.listed if getattr(instrument, attribute) == value]
 
 
+def _differs_in_steps_only(unlisted: Instrument | None) -> bool:
+    """Whether a definition of undefined symbols differs from the default at most in lot size and tick size."""
+    if unlisted is None:
+        return False
+    default = UNLISTED
+    same_steps = replace(unlisted, symbol=default.symbol, lot_size=default.lot_size, tick_size=default.tick_size)
+    return same_steps == default
+
+
 NO_INSTRUMENTS = Instruments()
-"""No definitions: `UNLISTED` applies to every symbol."""
+"""No definitions: every symbol trades as `UNLISTED`, or as `UNLISTED_PAIR` if it is a pair."""
+ANY_STEPS = Instruments(unlisted=unlisted_with_steps(NANO, NANO))
+"""No definitions, and any price and quantity of up to nine decimals. For research and tests."""

@@ -9,14 +9,33 @@ take_profit_price, stop_loss_price or both it is a bracket: an entry order and e
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
+from operators.adjustments import is_adjustment
 from operators.money import ZERO, quantize
-from schemas.records import BUY, DAY, GTC, LIMIT, MARKET, SELL, STOP, STOP_LIMIT, Command, OrderProposal
+from schemas.records import (
+    BUY,
+    DAY,
+    GTC,
+    LIMIT,
+    MARKET,
+    SELL,
+    STOP,
+    STOP_LIMIT,
+    TRAILING_STOP,
+    Command,
+    OrderProposal,
+    OrderTerms,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 
-SUBMIT_ORDER, CANCEL_ORDER = "SUBMIT_ORDER", "CANCEL_ORDER"
+SUBMIT_ORDER: Final = "SUBMIT_ORDER"
+CANCEL_ORDER: Final = "CANCEL_ORDER"
 MANUAL = "manual"
 """Strategy name of manual orders in proposals and in the portfolio's targets."""
 _TEXT_ARGUMENTS = ("symbol", "side", "order_type", "time_in_force", "group_id", "parent_id")
@@ -26,7 +45,21 @@ ARGUMENTS = frozenset({*_TEXT_ARGUMENTS, *_AMOUNT_ARGUMENTS, *_EXIT_ARGUMENTS, "
 QUANTITY_MAX = Decimal(10) ** 12
 
 _PREFIX = "ord-cmd-"
-_WORD_PATTERN = re.compile(r"[!-~]{1,64}")
+_TAKE_PROFIT_SUFFIX: Final = "-tp"
+_STOP_LOSS_SUFFIX: Final = "-sl"
+EXIT_SUFFIXES = (_TAKE_PROFIT_SUFFIX, _STOP_LOSS_SUFFIX)
+"""Added to the id of a command, they are the ids of the exit orders of its bracket."""
+PRICES_OF: Final[Mapping[OrderType, tuple[str, ...]]] = {
+    MARKET: (),
+    LIMIT: ("limit_price",),
+    STOP: ("stop_price",),
+    STOP_LIMIT: ("limit_price", "stop_price"),
+    TRAILING_STOP: (),
+}
+"""The prices that an order of each type must have. A trailing stop has an amount or a percentage instead."""
+TAPE_ROW_SEPARATOR: Final = "~"
+"""In the ids of commands from an orders tape: between the order's own id and the line that amends or cancels it."""
+_IDENTIFIER_PATTERN = re.compile(r"[!-~]{1,64}")
 _NANOSECONDS_PATTERN = re.compile(r"\d{1,19}")
 _AMOUNT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")
 
@@ -52,17 +85,49 @@ def order_id_of(command_id: str) -> str:
 
 def command_id_of(order_id: str) -> str | None:
     """Return the id of the command that created an order; None for an order of a strategy."""
-    return "cmd-" + order_id.removeprefix(_PREFIX) if is_manual(order_id) else None
+    return "cmd-" + order_id.removeprefix(_PREFIX) if order_id.startswith(_PREFIX) else None
+
+
+def client_id_of(order_id: str) -> str:
+    """Return the id by which the sender of a manual order knows it; "" for an order of a strategy.
+
+    An amended order of an orders tape keeps the id of the row that submitted it.
+
+    >>> client_id_of("ord-cmd-entry"), client_id_of("ord-cmd-entry~7"), client_id_of("ord-7")
+    ('entry', 'entry', '')
+    """
+    return order_id.removeprefix(_PREFIX).partition(TAPE_ROW_SEPARATOR)[0] if order_id.startswith(_PREFIX) else ""
+
+
+def exit_ids(entry_id: str, *, take_profit: bool, stop_loss: bool) -> list[str]:
+    """Return the ids of the exit orders of a bracket, from the id of its entry.
+
+    >>> exit_ids("cmd-7f", take_profit=True, stop_loss=True)
+    ['cmd-7f-tp', 'cmd-7f-sl']
+    """
+    present = (take_profit, stop_loss)
+    return [entry_id + suffix for suffix, is_present in zip(EXIT_SUFFIXES, present, strict=True) if is_present]
+
+
+def entry_cause_id(cause_id: str) -> str | None:
+    """Return the id of the command whose bracket contains this exit order; None if the id is not that of an exit.
+
+    >>> entry_cause_id("cmd-7f-tp"), entry_cause_id("cmd-7f")
+    ('cmd-7f', None)
+    """
+    entry_id, separator, suffix = cause_id.rpartition("-")
+    return entry_id if separator and entry_id and f"-{suffix}" in EXIT_SUFFIXES else None
 
 
 def is_manual(order_id: str) -> bool:
-    return order_id.startswith(_PREFIX)
+    """Whether a person, not a strategy, is behind an order id: a manual order or an adjustment."""
+    return order_id.startswith(_PREFIX) or is_adjustment(order_id)
 
 
 def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms:
     """Parse a `SUBMIT_ORDER` command into a proposal with the command's id.
 
-    The proposal is not published, so its `seq` is 0. Returns `InvalidTerms` for the first invalid argument.
+    The proposal is not published, so its `seq` is 0. Return `InvalidTerms` for the first invalid argument.
     """
     arguments = command.arguments
     for name in sorted(arguments.keys() - ARGUMENTS):
@@ -71,7 +136,7 @@ def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms
         name: arguments.get(name, "") for name in _TEXT_ARGUMENTS if name in arguments or name in ("symbol", "side")
     }
     for name, text in texts.items():
-        if not _WORD_PATTERN.fullmatch(text) and not (name in ("group_id", "parent_id") and not text):
+        if not _IDENTIFIER_PATTERN.fullmatch(text) and not (name in ("group_id", "parent_id") and not text):
             return _invalid_terms(arguments, name, "1 to 64 printable ASCII characters without spaces")
     amounts = {name: parse_amount(arguments.get(name)) for name in (*_AMOUNT_ARGUMENTS, *_EXIT_ARGUMENTS)}
     quantity = amounts.pop("quantity")
@@ -85,9 +150,14 @@ def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms
     expires = arguments.get("expires_ns")
     if expires is not None and not _NANOSECONDS_PATTERN.fullmatch(expires):
         return _invalid_terms(arguments, "expires_ns", "nanoseconds since 1970")
-    return OrderProposal(
-        *(0, ts_ns, command.command_id, texts["symbol"], texts["side"], quantity, texts["order_type"]),
-        *(amounts["limit_price"], texts["time_in_force"], MANUAL, ZERO, f"manual order by {command.actor}", []),
+    terms = OrderTerms(
+        symbol=texts["symbol"],
+        # The risk check `order_terms` refuses an unknown side, order type or time in force.
+        side=cast(Side, texts["side"]),
+        quantity=quantity,
+        order_type=cast(OrderType, texts["order_type"]),
+        time_in_force=cast(TimeInForce, texts["time_in_force"]),
+        limit_price=amounts["limit_price"],
         stop_price=amounts["stop_price"],
         trail_amount=amounts["trail_amount"],
         trail_percent=amounts["trail_percent"],
@@ -95,6 +165,16 @@ def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms
         reduce_only=arguments.get("reduce_only") == "true",
         group_id=texts["group_id"],
         parent_id=texts["parent_id"],
+    )
+    return OrderProposal(
+        seq=0,
+        ts_ns=ts_ns,
+        proposal_id=command.command_id,
+        terms=terms,
+        strategy=MANUAL,
+        reference_price=ZERO,
+        sizing=f"manual order by {command.actor}",
+        signal_ids=[],
     )
 
 
@@ -106,29 +186,25 @@ def bracket_exits(command: Command, entry: OrderProposal) -> list[OrderProposal]
     take_profit, stop_loss, stop_loss_limit = (
         parse_amount(command.arguments.get(suffix)) for suffix in _EXIT_ARGUMENTS
     )
-    side = SELL if entry.side == BUY else BUY
-    exits: list[tuple[str, str, Decimal | None, Decimal | None]] = []
+    exit_terms = OrderTerms(
+        symbol=entry.terms.symbol,
+        side=SELL if entry.terms.side == BUY else BUY,
+        quantity=entry.terms.quantity,
+        order_type=LIMIT,
+        time_in_force=GTC,
+        reduce_only=True,
+        group_id=f"{entry.proposal_id}-exits",
+        parent_id=entry.proposal_id,
+    )
+    exits: list[OrderProposal] = []
     if take_profit is not None:
-        exits.append(("tp", LIMIT, take_profit, None))
+        terms = exit_terms._replace(limit_price=take_profit)
+        exits.append(entry._replace(proposal_id=entry.proposal_id + _TAKE_PROFIT_SUFFIX, terms=terms))
     if stop_loss is not None:
-        exits.append(("sl", STOP if stop_loss_limit is None else STOP_LIMIT, stop_loss_limit, stop_loss))
-    return [
-        entry._replace(
-            proposal_id=f"{entry.proposal_id}-{suffix}",
-            side=side,
-            order_type=order_type,
-            limit_price=limit,
-            stop_price=stop_price,
-            trail_amount=None,
-            trail_percent=None,
-            time_in_force=GTC,
-            expires_ns=None,
-            reduce_only=True,
-            group_id=f"{entry.proposal_id}-exits",
-            parent_id=entry.proposal_id,
-        )
-        for suffix, order_type, limit, stop_price in exits
-    ]
+        order_type: OrderType = STOP if stop_loss_limit is None else STOP_LIMIT
+        terms = exit_terms._replace(order_type=order_type, limit_price=stop_loss_limit, stop_price=stop_loss)
+        exits.append(entry._replace(proposal_id=entry.proposal_id + _STOP_LOSS_SUFFIX, terms=terms))
+    return exits
 
 
 def without_nul(command: Command) -> Command:
@@ -137,8 +213,13 @@ def without_nul(command: Command) -> Command:
     if not any("\0" in text for text in texts):
         return command
     arguments = {_replace_nul(key): _replace_nul(value) for key, value in command.arguments.items()}
-    command_id, kind, actor, reason = map(_replace_nul, texts[:4])
-    return Command(command_id, command.ts_ns, kind, actor, reason, arguments)
+    return command._replace(
+        command_id=_replace_nul(command.command_id),
+        kind=_replace_nul(command.kind),
+        actor=_replace_nul(command.actor),
+        reason=_replace_nul(command.reason),
+        arguments=arguments,
+    )
 
 
 def _replace_nul(text: str) -> str:
@@ -146,7 +227,7 @@ def _replace_nul(text: str) -> str:
 
 
 def parse_amount(text: str | None) -> Decimal | None:
-    """Parse an amount without sign and exponent: at most 15 digits and 9 decimals. Returns None if it is invalid."""
+    """Parse an amount without sign and exponent: at most 15 digits and 9 decimals. Return None if it is invalid."""
     if text is None or not _AMOUNT_PATTERN.fullmatch(text):
         return None
     try:
@@ -157,9 +238,15 @@ def parse_amount(text: str | None) -> Decimal | None:
 
 def _invalid_terms(arguments: dict[str, str], name: str, expected: str) -> InvalidTerms:
     symbol, side = (
-        text if _WORD_PATTERN.fullmatch(text := arguments.get(key, "")) else "?" for key in ("symbol", "side")
+        text if _IDENTIFIER_PATTERN.fullmatch(text := arguments.get(key, "")) else "?" for key in ("symbol", "side")
     )
     quantity = parse_amount(arguments.get("quantity"))
     value_text = ascii(arguments[name])[:64] if name in arguments else "missing"
     storable_quantity = quantity if quantity is not None and quantity <= QUANTITY_MAX else ZERO
-    return InvalidTerms(symbol, side, storable_quantity, f"{ascii(name)[1:-1][:32]} is {value_text}", expected)
+    return InvalidTerms(
+        symbol=symbol,
+        side=side,
+        quantity=storable_quantity,
+        value=f"{ascii(name)[1:-1][:32]} is {value_text}",
+        expected=expected,
+    )

@@ -3,11 +3,16 @@
 The topics (Avro `decimal`, scale 9) and PostgreSQL (`NUMERIC(38,9)`) store nine places, so numbers do not change in
 transport. Sums and differences of such numbers are exact with the ordinary operators up to 10^19. For products and
 quotients, use `multiply`, `divide` and `portion`, which compute with 38 digits and round once, at the end.
+
+Tax lots compute with 18 places (`EIGHTEEN_PLACES`), because exports of crypto exchanges have that many.
 """
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+from collections.abc import Callable
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow, localcontext
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
 
 from schemas.errors import InvalidField
 
@@ -18,6 +23,8 @@ _MONEY = Context(prec=38, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Div
 _product = _MONEY.multiply
 _quotient = _MONEY.divide
 _round = _MONEY.quantize
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
 def quantize(amount: Decimal) -> Decimal:
@@ -51,9 +58,56 @@ def divide(a: Decimal, b: Decimal) -> Decimal:
     return _round(_quotient(a, b), NANO)
 
 
-def portion(total: Decimal, part: Decimal, whole: Decimal) -> Decimal:
-    """Return `total * part / whole` to nine places. Callers allocate the remainder to the last part instead."""
-    return _round(_quotient(_product(total, part), whole), NANO)
+def portion(total: Decimal, share: Decimal, whole: Decimal) -> Decimal:
+    """Return `total * share / whole` to nine places. Callers allocate the remainder to the last part instead."""
+    return _round(_quotient(_product(total, share), whole), NANO)
+
+
+class Places:
+    """Products, quotients and portions with a fixed number of decimal places, rounded once, half to even.
+
+    `precision` is the number of digits of an intermediate result. The ordinary operators compute with 28 digits; where
+    sums need more, call them in a function with the decorator `exact_sums`.
+
+    >>> EIGHTEEN_PLACES.divide(Decimal(1), Decimal(6))
+    Decimal('0.166666666666666667')
+    """
+
+    __slots__ = ("_product", "_quotient", "_round", "_unit", "context")
+
+    def __init__(self, places: int, precision: int) -> None:
+        self._unit = Decimal(1).scaleb(-places)
+        traps = [InvalidOperation, DivisionByZero, Overflow]
+        self.context = Context(prec=precision, rounding=ROUND_HALF_EVEN, traps=traps)
+        self._product, self._quotient = self.context.multiply, self.context.divide
+        self._round = self.context.quantize
+
+    def quantize(self, amount: Decimal) -> Decimal:
+        return self._round(amount, self._unit)
+
+    def multiply(self, a: Decimal, b: Decimal) -> Decimal:
+        return self._round(self._product(a, b), self._unit)
+
+    def divide(self, a: Decimal, b: Decimal) -> Decimal:
+        return self._round(self._quotient(a, b), self._unit)
+
+    def portion(self, total: Decimal, share: Decimal, whole: Decimal) -> Decimal:
+        """Return `total * share / whole`."""
+        return self._round(self._quotient(self._product(total, share), whole), self._unit)
+
+    def exact_sums(self, function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+        """Decorate a function so that `+` and `-` in it do not round. Not for generators."""
+
+        @wraps(function)
+        def with_precision(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+            with localcontext(self.context):
+                return function(*args, **kwargs)
+
+        return with_precision
+
+
+NINE_PLACES: Final = Places(9, _MONEY.prec)
+EIGHTEEN_PLACES: Final = Places(18, 100)
 
 
 def units_for(amount: Decimal, price: Decimal, step: Decimal) -> Decimal:

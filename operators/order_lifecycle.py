@@ -10,11 +10,11 @@ From `accepted` on the states are those of FIX tag 39 (OrdStatus); before that t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from schemas.errors import InvalidField
-from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, REPLACED, TRADE, Execution
+from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, REPLACED, TRADE, ExecType, Execution
 
 
 class OrderState(StrEnum):
@@ -123,23 +123,36 @@ def next_state(state: OrderState, event: OrderEvent, *, order_id: str = "") -> O
     return successor
 
 
-_EVENT_OF_EXEC_TYPE = {
+EVENT_OF_EXEC_TYPE: dict[ExecType, OrderEvent] = {
     NEW: OrderEvent.ACCEPT,
     CANCELED: OrderEvent.CANCEL,
     REPLACED: OrderEvent.REPLACE,
     EXPIRED: OrderEvent.EXPIRE,
     REJECTED: OrderEvent.REJECT,
 }
+"""The events of the reports without a fill."""
 
 
 def event_from_report(execution: Execution) -> OrderEvent:
     """Return the order event of an execution report. Raises `InvalidField` for an unknown `exec_type`."""
     if execution.exec_type == TRADE:
         return OrderEvent.FILL if execution.leaves_quantity == 0 else OrderEvent.PARTIAL_FILL
-    event = _EVENT_OF_EXEC_TYPE.get(execution.exec_type)
+    event = EVENT_OF_EXEC_TYPE.get(execution.exec_type)
     if event is None:
-        exec_types = ", ".join([TRADE, *_EVENT_OF_EXEC_TYPE])
+        exec_types = ", ".join([TRADE, *EVENT_OF_EXEC_TYPE])
         raise InvalidField(
             f"execution {execution.execution_id}: exec_type must be one of {exec_types}, found {execution.exec_type}"
         )
     return event
+
+
+def state_of(reports: Sequence[Execution]) -> OrderState:
+    """Return the state of an approved order after these reports. `reports` are in order of `seq`."""
+    state = OrderState.APPROVED
+    for report in reports:
+        if state is OrderState.APPROVED:
+            state = OrderState.SUBMITTED  # a report proves that the order was sent
+        if state in FINAL_STATES:
+            break  # a second final report of the same order changes nothing
+        state = next_state(state, event_from_report(report), order_id=report.order_id)
+    return state

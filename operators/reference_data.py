@@ -10,28 +10,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 from operators.money import ONE, is_not_negative, is_positive
 from schemas.errors import InvalidField
 from schemas.records import (
     CASH_DIVIDEND,
+    CASH_MERGER,
     DELISTING,
+    RIGHTS,
+    SPIN_OFF,
     SPLIT,
     STOCK_DIVIDEND,
+    STOCK_MERGER,
     SYMBOL_CHANGE,
     Bar,
     CorporateAction,
+    CorporateActionKind,
     ExchangeRate,
     Record,
 )
 
 VERSION = 1
-ACTION_KINDS = (SPLIT, STOCK_DIVIDEND, CASH_DIVIDEND, SYMBOL_CHANGE, DELISTING)
+ACTION_KINDS: tuple[CorporateActionKind, ...] = get_args(CorporateActionKind)
 _RECORD_TYPES = frozenset({CorporateAction, ExchangeRate})
 IDS_MAX = 10_000
 """Number of recent action and rate ids remembered to discard duplicates. A publisher may retry."""
 RATIO_MAX = Decimal(1_000_000)
+RATIO_KINDS: tuple[CorporateActionKind, ...] = (SPLIT, STOCK_DIVIDEND, STOCK_MERGER, SPIN_OFF, RIGHTS)
+NEW_SYMBOL_KINDS: tuple[CorporateActionKind, ...] = (SYMBOL_CHANGE, STOCK_MERGER, SPIN_OFF, RIGHTS)
+COST_SHARE_KINDS: tuple[CorporateActionKind, ...] = (SPIN_OFF, RIGHTS)
 
 
 class ReferenceData:
@@ -58,22 +66,21 @@ class ReferenceData:
         if not self._pending and _RECORD_TYPES.isdisjoint(map(type, records)):
             return out  # fast path for nearly every time slice
         for record in records:
-            record_type = type(record)
-            if record_type is ExchangeRate and self._is_new(record.rate_id):  # type: ignore[union-attr]
-                if is_positive(record.rate):  # type: ignore[union-attr]
-                    if record.quote == self._currency:  # type: ignore[union-attr]
-                        self.rates[record.base] = record.rate  # type: ignore[union-attr]
-                    out.append(record)  # type: ignore[arg-type]
-            elif record_type is CorporateAction and self._is_new(record.action_id) and _is_valid(record):  # type: ignore
-                if record.ex_date or not self._can_value(record):  # type: ignore
-                    self._pending.append(record)  # type: ignore[arg-type]
+            if type(record) is ExchangeRate and self._is_new(record.rate_id):
+                if is_positive(record.rate):
+                    if record.quote == self._currency:
+                        self.rates[record.base] = record.rate
+                    out.append(record)
+            elif type(record) is CorporateAction and self._is_new(record.action_id) and is_valid_action(record):
+                if record.ex_date or not self._can_value(record):
+                    self._pending.append(record)
                 else:
-                    out.append(record)  # type: ignore[arg-type]
+                    out.append(record)
         if self._pending:
             effective = self._take_effective(records)
             out += effective
             self._pending = [action for action in self._pending if action not in effective]
-        return out
+        return [part for record in out for part in split_merger(record)]
 
     def _take_effective(self, records: Sequence[Record]) -> list[CorporateAction]:
         trading_days = {record.symbol: record.trading_day for record in records if type(record) is Bar}
@@ -111,6 +118,21 @@ class ReferenceData:
         self._pending = [CorporateAction(*values) for values in pending]
 
 
+def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction | ExchangeRate]:
+    """Return the simpler actions that a merger consists of; any other record alone.
+
+    In a merger for stock, the shares are split by the ratio and take the acquirer's symbol. In a merger for cash, they
+    are paid out. The books therefore treat mergers like these actions, whose ids end with `/1` and `/2`.
+    """
+    if not isinstance(record, CorporateAction) or record.kind not in (CASH_MERGER, STOCK_MERGER):
+        return [record]
+    first = record._replace(action_id=f"{record.action_id}/1", new_symbol="")
+    if record.kind == CASH_MERGER:
+        return [first._replace(kind=DELISTING)]
+    second = record._replace(action_id=f"{record.action_id}/2", kind=SYMBOL_CHANGE, ratio=None, amount=None)
+    return [first._replace(kind=SPLIT), second]
+
+
 def validate_corporate_action(action: CorporateAction) -> None:
     """Raise InvalidField for an invalid corporate action. Publishers call this before they publish.
 
@@ -126,19 +148,24 @@ def validate_corporate_action(action: CorporateAction) -> None:
     for field in ("ex_date", "pay_date"):
         if getattr(action, field):
             parse_day(name, field, getattr(action, field))
-    if kind in (SPLIT, STOCK_DIVIDEND) and not (
+    if kind in RATIO_KINDS and not (
         action.ratio is not None and is_positive(action.ratio) and action.ratio <= RATIO_MAX
     ):
         raise InvalidField(f"{name}: field ratio must be > 0 and at most {RATIO_MAX} for {kind}, found {action.ratio}")
-    if kind == CASH_DIVIDEND and action.amount is None:
+    if kind in (CASH_DIVIDEND, CASH_MERGER) and action.amount is None:
         raise InvalidField(f"{name}: field amount must be a number for {kind}, found none")
+    if kind in COST_SHARE_KINDS and not (
+        action.cost_share is not None and is_not_negative(action.cost_share) and action.cost_share < 1
+    ):
+        expected = "a number from 0 to below 1"
+        raise InvalidField(f"{name}: field cost_share must be {expected} for {kind}, found {action.cost_share}")
     if action.amount is not None and not is_not_negative(action.amount):
         raise InvalidField(f"{name}: field amount must be >= 0, found {action.amount}")
     if kind == CASH_DIVIDEND and action.pay_date and action.pay_date < action.ex_date:
         raise InvalidField(
             f"{name}: field pay_date must not be before ex_date {action.ex_date}, found {action.pay_date}"
         )
-    if kind == SYMBOL_CHANGE and action.new_symbol in ("", action.symbol):
+    if kind in NEW_SYMBOL_KINDS and action.new_symbol in ("", action.symbol):
         raise InvalidField(f"{name}: field new_symbol must be another symbol, found {action.new_symbol!r}")
 
 
@@ -154,7 +181,8 @@ def parse_day(action_id: str, field: str, yyyymmdd: int) -> date:
         raise InvalidField(f"{action_id}: field {field} must be a day as yyyymmdd, found {yyyymmdd}") from None
 
 
-def _is_valid(action: Any) -> bool:
+def is_valid_action(action: CorporateAction) -> bool:
+    """Whether `validate_corporate_action` accepts the action."""
     try:
         validate_corporate_action(action)
     except InvalidField:

@@ -41,3 +41,9 @@ class Stage(Protocol):
     def restore(self, snapshot: Any) -> None:
         """Restore the state from a `snapshot()`, also from one of an earlier version."""
         ...
+
+
+class Restorable(Protocol):
+    """A part of a stage that restores its own part of the stage's snapshot."""
+
+    def restore(self, snapshot: Any) -> None: ...

@@ -14,6 +14,7 @@ from typing import Any
 from operators.stage import Stage
 from schemas.records import (
     TOPIC_OF,
+    CashTransfer,
     Execution,
     GatewayStatus,
     Order,
@@ -24,12 +25,17 @@ from schemas.records import (
     Record,
     RiskFence,
     SentimentScore,
+    Signal,
+    StrategySuspension,
     StrategyWeights,
+    Valuation,
 )
+from schemas.records.flat import from_flat, to_flat
 
 VERSION = 1
+LEARNING_VERSION = 2
 _NO_RECORDS: list[Record] = []
-_EXECUTION_TYPES = frozenset({Execution, GatewayStatus, OrderIntent})
+_EXECUTION_TYPES = frozenset({Execution, GatewayStatus, CashTransfer, OrderIntent})
 _FEEDBACK_TOPICS = ("executions", "positions", "valuations", "order-proposals")
 """Outputs of the trading loop that the feedback stage reads, in the order of its inputs."""
 
@@ -61,13 +67,15 @@ class RecordsByTopic:
 class TradingLoop:
     """The execution, portfolio and risk stages in one loop.
 
-    Inputs: quotes, reference data, broker updates, bars, commands and signals of a time slice. Outputs: the records of
-    the three stages, in the order execution, portfolio, risk.
+    Orders, refusals and valuations reach their readers one time slice later. Inputs: quotes, reference data, broker
+    updates, bars, commands and signals of a time slice. Outputs: the records of the three stages, in the order
+    execution, portfolio, risk.
     """
 
     def __init__(self, execution: Stage, portfolio: Stage, risk: Stage) -> None:
         self._execution, self._portfolio, self._risk = execution, portfolio, risk
         self._orders: list[Record] = []
+        self._valuations: list[Record] = []
         self._refusals: list[Record] = []
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
@@ -82,26 +90,32 @@ class TradingLoop:
             by_topic.records_of("reference-data"),
         )
         market_inputs = by_topic.records_of("market-quotes") + reference + by_topic.records_of("broker-updates")
-        executed = self._execution.on_slice(ts_ns, self._orders + market_inputs + bars)
-        assert all(type(record) in _EXECUTION_TYPES for record in executed), "expected reports and intents only"
+        executed = self._execution.on_slice(ts_ns, self._orders + self._valuations + commands + market_inputs + bars)
+        assert all(type(record) in _EXECUTION_TYPES for record in executed), (
+            "expected reports, transfers and intents only"
+        )
         reports = [record for record in executed if type(record) is not OrderIntent]
         booked = self._portfolio.on_slice(ts_ns, self._refusals + reference + reports + commands + bars + signals)
         proposals: list[Record] = [record for record in booked if type(record) is OrderProposal]
         decisions = self._risk.on_slice(ts_ns, reference + reports + commands + bars + proposals)
+        self._valuations = [record for record in booked if type(record) is Valuation]
         self._orders = [record for record in decisions if type(record) in (Order, OrderCancel, RiskFence)]
         self._refusals = [record for record in decisions if type(record) is OrderRefusal]
         return executed + booked + decisions
 
     def snapshot(self) -> Any:
-        pending = [(type(record).__name__, tuple(record)) for record in self._orders + self._refusals]
+        records = self._orders + self._refusals + self._valuations
+        pending = [(type(record).__name__, tuple(to_flat(record))) for record in records]
         return (VERSION, pending, self._execution.snapshot(), self._portfolio.snapshot(), self._risk.snapshot())
 
     def restore(self, snapshot: Any) -> None:
         version, pending, execution, portfolio, risk = snapshot
         assert version == VERSION, f"trading loop snapshot: version {version}, expected {VERSION}"
-        kinds: dict[str, Any] = {kind.__name__: kind for kind in (Order, OrderCancel, RiskFence, OrderRefusal)}
-        records = [kinds[name]._make(values) for name, values in pending]
-        self._orders = [record for record in records if type(record) is not OrderRefusal]
+        record_types = (Order, OrderCancel, RiskFence, OrderRefusal, Valuation)
+        kinds: dict[str, Any] = {kind.__name__: kind for kind in record_types}
+        records = [from_flat(kinds[name], values) for name, values in pending]
+        self._orders = [record for record in records if type(record) not in (OrderRefusal, Valuation)]
+        self._valuations = [record for record in records if type(record) is Valuation]
         self._refusals = [record for record in records if type(record) is OrderRefusal]
         self._execution.restore(execution)
         self._portfolio.restore(portfolio)
@@ -111,13 +125,14 @@ class TradingLoop:
 class LearningLoop:
     """The sentiment and signals stages, the trading loop and the feedback stage in one loop.
 
-    The weights of the feedback stage reach the signals stage one time slice later. Inputs: external records, feature
-    rows and predictions of a time slice. Outputs: the records of all stages.
+    The weights of the feedback stage and the suspensions of strategies reach the signals stage one time slice later.
+    Inputs: external records, feature rows and predictions of a time slice. Outputs: the records of all stages.
     """
 
     def __init__(self, sentiment: Stage, signals: Stage, trading: TradingLoop, feedback: Stage) -> None:
         self._sentiment, self._signals, self._trading, self._feedback = sentiment, signals, trading, feedback
         self._weights: list[Record] = []
+        self._suspensions: list[Record] = []
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         by_topic = RecordsByTopic(records)
@@ -127,9 +142,19 @@ class LearningLoop:
         scores: list[Record] = [record for record in sentiment_out if type(record) is SentimentScore]
         predictions = by_topic.records_of("predictions")
         signal_inputs = (
-            self._weights + by_topic.records_of("features") + predictions + by_topic.records_of("fundamentals") + scores
+            self._weights
+            + self._suspensions
+            + by_topic.records_of("commands")
+            + by_topic.records_of("features")
+            + predictions
+            + by_topic.records_of("fundamentals")
+            + scores
         )
-        signals = self._signals.on_slice(ts_ns, signal_inputs)
+        signals_out = self._signals.on_slice(ts_ns, signal_inputs)
+        self._suspensions = [record for record in signals_out if type(record) is StrategySuspension]
+        signals = signals_out
+        if self._suspensions:
+            signals = [record for record in signals_out if type(record) is Signal]
         trading_out = self._trading.on_sorted_slice(ts_ns, by_topic, signals)
         feedback_inputs = (
             by_topic.records_of("reference-data") + by_topic.records_of("market-bars") + predictions + signals
@@ -138,16 +163,24 @@ class LearningLoop:
             ts_ns, feedback_inputs + RecordsByTopic(trading_out).records_in_order(_FEEDBACK_TOPICS)
         )
         self._weights = [record for record in feedback_out if type(record) is StrategyWeights]
-        return [*sentiment_out, *signals, *trading_out, *feedback_out]
+        return [*sentiment_out, *signals_out, *trading_out, *feedback_out]
 
     def snapshot(self) -> Any:
         stages = (self._sentiment, self._signals, self._trading, self._feedback)
-        return (VERSION, [tuple(record) for record in self._weights], *(stage.snapshot() for stage in stages))
+        feedback_records = (
+            [tuple(record) for record in self._weights],
+            [tuple(record) for record in self._suspensions],
+        )
+        return (LEARNING_VERSION, *feedback_records, *(stage.snapshot() for stage in stages))
 
     def restore(self, snapshot: Any) -> None:
         version, weights, *states = snapshot
-        assert version == VERSION, f"learning loop snapshot: version {version}, expected {VERSION}"
+        assert version in (1, LEARNING_VERSION), (
+            f"learning loop snapshot: version {version}, expected {LEARNING_VERSION}"
+        )
+        suspensions = states.pop(0) if version == LEARNING_VERSION else []
         self._weights = [StrategyWeights._make(values) for values in weights]
+        self._suspensions = [StrategySuspension._make(values) for values in suspensions]
         stages = (self._sentiment, self._signals, self._trading, self._feedback)
         for stage, state in zip(stages, states, strict=True):
             stage.restore(state)

@@ -28,12 +28,12 @@ class Marks:
     def revalue(self, ledger: Ledger, symbol: str) -> None:
         """Update the value of `symbol` after a change of its price or quantity."""
         old_value = self.values.pop(symbol, ZERO)
-        holding = ledger.holding(symbol)
+        position = ledger.position(symbol)
         new_value = ZERO
-        if holding is not None and (quantity := holding.quantity):
+        if position is not None and (quantity := position.quantity):
             new_value = multiply(quantity, to_decimal(self.prices[symbol]))
-            if holding.unit_value is not ONE:
-                new_value = multiply(new_value, holding.unit_value)
+            if position.unit_value is not ONE:
+                new_value = multiply(new_value, position.unit_value)
             self.values[symbol] = new_value
         self.net += new_value - old_value
         self.gross += abs(new_value) - abs(old_value)
@@ -44,22 +44,28 @@ class Marks:
         return (self.gross - self.net) / 2
 
     def to_valuation(self, ledger: Ledger, seq: int, ts_ns: int) -> Valuation:
-        """Return the valuation of `ledger` at these marks. Dividends and interest count as realized."""
+        """Return the valuation of `ledger` at these marks.
+
+        Dividends, from their ex-dates on, interest, and fees that no execution includes count as realized.
+        """
         unrealized = self.net - ledger.cost
         realized = ledger.realized_pnl + ledger.income
-        equity = ledger.cash + self.net
-        assert equity == ledger.initial_cash + realized + unrealized - ledger.fees, f"out of balance: equity {equity}"
+        equity = ledger.cash + ledger.accrued + self.net
+        capital = ledger.initial_cash + ledger.net_flows
+        assert equity == capital + realized + unrealized - ledger.fees, f"out of balance: equity {equity}"
         return Valuation(
-            seq,
-            ts_ns,
-            equity,
-            ledger.cash,
-            self.gross,
-            self.net,
-            unrealized,
-            realized,
-            ledger.fees,
-            len(self.values),
+            seq=seq,
+            ts_ns=ts_ns,
+            equity=equity,
+            cash=ledger.cash,
+            gross_exposure=self.gross,
+            net_exposure=self.net,
+            unrealized_pnl=unrealized,
+            realized_pnl=realized,
+            fees=ledger.fees,
+            open_positions=len(self.values),
+            net_flows=ledger.net_flows,
+            accrued_dividends=ledger.accrued,
         )
 
     def snapshot(self) -> tuple[Any, ...]:

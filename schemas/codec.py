@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 
@@ -26,8 +26,10 @@ from schemas.records import (
     AuditHead,
     Bar,
     BrokerAccount,
+    BrokerActivity,
     BrokerUpdate,
     CashFlow,
+    CashTransfer,
     CheckResult,
     Clock,
     Command,
@@ -60,10 +62,12 @@ from schemas.records import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StrategySuspension,
     StrategyWeights,
     Trade,
     Valuation,
 )
+from schemas.records.flat import RECORDS_WITH_TERMS, from_flat, to_flat_dict
 
 AVSC_DIR = Path(__file__).parent / "avsc"
 OLDER_AVSC_DIR = Path(__file__).parent / "older"
@@ -81,8 +85,8 @@ SCHEMA_IDS: dict[type, int] = {
     Position: 10,
     Lot: 11,
     LotMatch: 12,
-    Valuation: 13,
-    Command: 14,
+    Valuation: 54,
+    Command: 47,
     DeadLetter: 15,
     OrderCancel: 16,
     RiskEvent: 17,
@@ -92,29 +96,32 @@ SCHEMA_IDS: dict[type, int] = {
     NewsItem: 21,
     LlmAnswer: 22,
     Fundamentals: 23,
-    CorporateAction: 24,
+    CorporateAction: 55,
     ExchangeRate: 25,
     LlmRequest: 26,
     SentimentScore: 27,
     Prediction: 28,
-    GatewayStatus: 29,
-    OrderIntent: 30,
+    GatewayStatus: 51,
+    OrderIntent: 52,
     BrokerUpdate: 31,
-    BrokerAccount: 32,
-    CashFlow: 33,
+    BrokerAccount: 50,
+    CashFlow: 53,
     StrategyWeights: 34,
     SignalOutcome: 35,
     Attribution: 36,
     ModelScore: 37,
     LateRecord: 40,
     AuditHead: 41,
+    StrategySuspension: 43,
+    CashTransfer: 44,
+    BrokerActivity: 45,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.
 """
 
-NESTED_RECORDS: dict[type, tuple[int, type]] = {Order: (Order._fields.index("checks"), CheckResult)}
-"""Record types that hold a list of records: the index of that field and the type of its items."""
+NESTED_RECORDS: dict[type, tuple[str, type]] = {Order: ("checks", CheckResult)}
+"""Record types that hold a list of records: the name of that field and the type of its items."""
 
 
 def file_name(record_type: type) -> str:
@@ -147,16 +154,26 @@ def _encoder(record_type: Any, schema_id: int) -> Encode:
         write(out, schema, dict(zip(fields, record, strict=True)))
         return out.getvalue()
 
-    if record_type not in NESTED_RECORDS:
+    if record_type not in NESTED_RECORDS and record_type not in RECORDS_WITH_TERMS:
         return encode_one
-    index, _ = NESTED_RECORDS[record_type]
 
-    def encode_nested(record: Any) -> bytes:
-        values = list(record)
-        values[index] = [item._asdict() for item in record[index]]
-        return encode_one(values)
+    def encode_row(record: Any) -> bytes:
+        out = BytesIO()
+        out.write(header)
+        write(out, schema, avro_row(record))
+        return out.getvalue()
 
-    return encode_nested
+    return encode_row
+
+
+def avro_row(record: Any) -> dict[str, Any]:
+    """Return a record as the row that fastavro writes: flat fields by name, nested records as dicts."""
+    row = to_flat_dict(record)
+    nested = NESTED_RECORDS.get(type(record))
+    if nested is not None:
+        field, _ = nested
+        row[field] = [item._asdict() for item in row[field]]
+    return row
 
 
 def _decoder(record_type: Any, writer_json: str | None) -> Decode:
@@ -164,23 +181,24 @@ def _decoder(record_type: Any, writer_json: str | None) -> Decode:
     current_schema = fastavro.parse_schema(json.loads(schema_json(record_type)))
     writer_schema = current_schema if writer_json is None else fastavro.parse_schema(json.loads(writer_json))
     reader_schema = None if writer_json is None else current_schema
-    read = fastavro.schemaless_reader
+    read = cast("Callable[..., dict[str, Any]]", fastavro.schemaless_reader)  # a record schema yields a dict
     make_record = record_type._make
 
     def decode_one(source: BytesIO) -> Any:
-        return make_record(read(source, writer_schema, reader_schema).values())  # type: ignore[union-attr]
+        return make_record(read(source, writer_schema, reader_schema).values())
 
-    if record_type not in NESTED_RECORDS:
+    if record_type not in NESTED_RECORDS and record_type not in RECORDS_WITH_TERMS:
         return decode_one
-    index, nested_type = NESTED_RECORDS[record_type]
-    field = record_type._fields[index]
+    nested = NESTED_RECORDS.get(record_type)
 
-    def decode_nested(source: BytesIO) -> Any:
-        row: dict[str, Any] = read(source, writer_schema, reader_schema)  # type: ignore[assignment]
-        row[field] = [nested_type(*item.values()) for item in row[field]]
-        return make_record(row.values())
+    def decode_row(source: BytesIO) -> Any:
+        row = read(source, writer_schema, reader_schema)
+        if nested is not None:
+            field, nested_type = nested
+            row[field] = [nested_type(*item.values()) for item in row[field]]
+        return from_flat(record_type, row.values())
 
-    return decode_nested
+    return decode_row
 
 
 class Codec:

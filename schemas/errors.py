@@ -5,7 +5,7 @@
     │   ├── Undecodable    bytes that are not Confluent-framed Avro of a known schema
     │   └── InvalidField   a decoded value that breaks a rule of its field
     ├── BadInput           a caller's invalid setting, file or argument: one sentence, exit code 2 or a 4xx
-    ├── TooManyDeadLetters  a flow that rejects too much of its input: it halts until a user releases it
+    ├── TooManyDeadLetters  a flow that rejects too much of its input: it is suspended until a user releases it
     └── Unavailable        a dependency did not respond in time: the worker stops, and recovery replays
 
 A broken invariant is an `assert`, not one of these.

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 _SIMILARITY_MIN = 0.6
 
 
-def did_you_mean(name: str, known: Iterable[str], *, quote: str = "") -> str:
-    """Returns "; did you mean X?" for the most similar of the `known` names, or "" if none is similar.
+def did_you_mean(name: str, candidates: Iterable[str], *, quote: str = "") -> str:
+    """Return "; did you mean X?" for the most similar of the `candidates`, or "" if none is similar.
 
     Upper and lower case count as equal. `quote` goes before and after X. Append the result to an error message:
 
@@ -20,6 +20,6 @@ def did_you_mean(name: str, known: Iterable[str], *, quote: str = "") -> str:
     >>> did_you_mean("colour", ["max_position"])
     ''
     """
-    names_by_lower_case = {candidate.lower(): candidate for candidate in sorted(known)}
+    names_by_lower_case = {candidate.lower(): candidate for candidate in sorted(candidates)}
     matches = get_close_matches(name.lower(), names_by_lower_case, n=1, cutoff=_SIMILARITY_MIN)
     return f"; did you mean {quote}{names_by_lower_case[matches[0]]}{quote}?" if matches else ""

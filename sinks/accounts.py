@@ -1,4 +1,4 @@
-"""Tables of the API: users, sessions, and submitted commands.
+"""Tables of the API: users, sessions, second factors, and submitted commands.
 
 Unlike the tables of `sinks.tables`, they are not copies of topics. The topic `commands` holds each command; a
 submission records that the API accepted it before it was published.
@@ -6,9 +6,11 @@ submission records that the API accepted it before it was published.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, ForeignKey, Index, Table, Text, func
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, ForeignKey, Index, RowMapping, Table, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 
+from schemas.records import Command
+from sinks.record_tables import record_of
 from sinks.tables import metadata
 
 users = Table(
@@ -37,6 +39,22 @@ sessions = Table(
     Index(None, "username"),
     Index(None, "expires_at"),
 )
+# One row per user with a second factor. It counts once `confirmed`.
+second_factors = Table(
+    "second_factors",
+    metadata,
+    Column(
+        "username",
+        Text,
+        ForeignKey("users.username", name="fk_second_factors_username", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("secret", Text, nullable=False),  # base32
+    Column("confirmed", Boolean, nullable=False),
+    # The 30 s step of the last accepted code: a code is valid once.
+    Column("last_step", BigInteger, nullable=False),
+    Column("recovery_digests", JSONB, nullable=False),
+)
 # Written before the command is sent, so that a retry sends the same command.
 submissions = Table(
     "submissions",
@@ -52,3 +70,8 @@ submissions = Table(
     # Missing keys are NULL, which the unique index does not compare.
     Index("ux_submissions_actor_idempotency_key", "actor", "idempotency_key", unique=True),
 )
+
+
+def command_of(row: RowMapping) -> Command:
+    """Return the command of a row of `submissions`, which has no signature, or of `commands`."""
+    return record_of(Command, {"key_id": "", "signature": ""} | dict(row))

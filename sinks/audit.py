@@ -5,7 +5,7 @@ is SHA-256 over the previous head and the digest. A changed, removed or inserted
 Recomputing all later links changes every later head, of which copies exist elsewhere (`docs/guarantees.md` describes
 what this proves and what it does not).
 
-The rows depend only on the records and are written in the same transaction. A duplicate record is recognised by its
+The rows depend only on the records and are written in the same transaction. A duplicate record is recognized by its
 `seq` (a command by its id) and adds no row.
 """
 
@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import fastavro
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
 
-from schemas.codec import NESTED_RECORDS, schema_json
+from schemas.codec import avro_row, schema_json
 from schemas.records import TOPIC_OF, Command, Execution, Order, OrderCancel, OrderRefusal, RiskEvent, RiskFence
+from schemas.records.flat import field_names
 from sinks.queries import stream_records
-from sinks.tables import TABLE_OF, metadata
+from sinks.record_tables import RECORD_TABLES
 
 AUDITED_TYPES: tuple[type, ...] = (Order, OrderCancel, RiskFence, OrderRefusal, Execution, RiskEvent, Command)
 AUDITED_TYPE_SET = frozenset(AUDITED_TYPES)
@@ -37,29 +37,6 @@ SEGMENT_ROWS = 1000
 """Rows of a topic's chain per segment; the head of a full segment is sealed."""
 GENESIS = bytes(32)
 """The head before the first row of a chain."""
-
-chain = Table(
-    "audit_chain",
-    metadata,
-    Column("topic", Text, primary_key=True),
-    Column("position", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3 ... within the topic
-    Column("table_name", Text, nullable=False),
-    Column("row_key", Text, nullable=False),
-    Column("seq", BigInteger, nullable=False),  # the record's, 0 for a command
-    # Number of fields of the record's schema; fields are only ever added, at the end.
-    Column("fields", SmallInteger, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
-    Column("head", LargeBinary, nullable=False),
-    Index(None, "table_name", "row_key"),
-)
-segments = Table(
-    "audit_segments",
-    metadata,
-    Column("topic", Text, primary_key=True),
-    Column("segment", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3 ... within the topic
-    Column("last_position", BigInteger, nullable=False),
-    Column("head", LargeBinary, nullable=False),
-)
 
 _COLUMNS = ("topic", "position", "table_name", "row_key", "seq", "fields", "digest", "head")
 _COPY = f"COPY audit_chain ({', '.join(_COLUMNS)}) FROM STDIN"
@@ -90,8 +67,8 @@ def primary_key_text(record: Any) -> str:
     >>> primary_key_text(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     '1'
     """
-    (column,) = TABLE_OF[type(record)].primary_key
-    return str(getattr(record, column.name))
+    (name,) = RECORD_TABLES[type(record)].key
+    return str(getattr(record, name))
 
 
 @cache
@@ -99,15 +76,11 @@ def _record_hasher(record_type: type, fields: int) -> Callable[[Any], bytes]:
     schema = json.loads(schema_json(record_type))
     schema["fields"] = schema["fields"][:fields]
     parsed = fastavro.parse_schema(schema)
-    names = record_type._fields[:fields]  # type: ignore[attr-defined]
     prefix = f"{record_type.__name__} {fields} ".encode()
-    nested, write = NESTED_RECORDS.get(record_type), fastavro.schemaless_writer
+    write = fastavro.schemaless_writer
 
     def hash_one(record: Any) -> bytes:
-        row = dict(zip(names, record, strict=False))
-        if nested is not None:
-            name = record_type._fields[nested[0]]  # type: ignore[attr-defined]
-            row[name] = [item._asdict() for item in row[name]]
+        row = avro_row(record)  # the schema selects its fields
         if record_type is Command:
             # A map has no order, and the database does not preserve one.
             row["arguments"] = dict(sorted(row["arguments"].items()))
@@ -123,8 +96,8 @@ def digest_of(record: Any, fields: int | None = None) -> bytes:
 
     The digest is equal for a record, for the record read back from its table, and for the record read from its topic.
     """
-    kind = type(record)
-    return _record_hasher(kind, len(kind._fields) if fields is None else fields)(record)  # type: ignore[arg-type]
+    kind: type = type(record)
+    return _record_hasher(kind, len(field_names(kind)) if fields is None else fields)(record)
 
 
 def next_head(head: bytes, digest: bytes) -> bytes:
@@ -167,7 +140,16 @@ def chain_links(topic: str, records: Iterable[Any], position: int = 0, head: byt
         head = next_head(head, digest)
         kind = type(record)
         seq = 0 if kind is Command else record.seq
-        yield Link(topic, position, TABLE_OF[kind].name, primary_key_text(record), seq, len(kind._fields), digest, head)
+        yield Link(
+            topic=topic,
+            position=position,
+            table_name=RECORD_TABLES[kind].name,
+            row_key=primary_key_text(record),
+            seq=seq,
+            fields=len(field_names(kind)),
+            digest=digest,
+            head=head,
+        )
 
 
 def _append(cursor: Cursor, links: list[Link]) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from sqlalchemy import Engine
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -23,29 +21,33 @@ def sqlalchemy_url(database_url: str) -> str:
     >>> sqlalchemy_url("postgresql://me:secret@localhost:5432/trading")
     'postgresql+psycopg2://me:secret@localhost:5432/trading'
     """
-    try:
-        url = make_url(database_url)
-    except ArgumentError as error:
-        # The message must not repeat the URL: it holds the password.
-        raise BadInput("DATABASE_URL: expected postgresql://user:password@host:port/name") from error
-    if url.get_backend_name() not in ("postgresql", "postgres"):
-        raise BadInput(f"DATABASE_URL: expected postgresql://…, found {url.get_backend_name()}://…")
+    from sqlalchemy.engine import make_url  # here and below, because a dataflow process does not need it
+
+    url = make_url(libpq_url(database_url))
     return url.set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
 
 
 def libpq_url(database_url: str) -> str:
-    """Return the URL in libpq's form.
+    """Return the URL in libpq's form. Raises BadInput for anything but a URL of PostgreSQL.
 
     >>> libpq_url("postgresql+psycopg2://me@localhost/trading")
     'postgresql://me@localhost/trading'
     """
-    return sqlalchemy_url(database_url).replace("postgresql+psycopg2://", "postgresql://", 1)
+    match = re.match(r"(\w+)(\+\w+)?://", database_url)
+    if match is None:
+        # The message must not repeat the URL: it holds the password.
+        raise BadInput("DATABASE_URL: expected postgresql://user:password@host:port/name")
+    if match[1] not in ("postgresql", "postgres"):
+        raise BadInput(f"DATABASE_URL: expected postgresql://…, found {match[1]}://…")
+    return f"postgresql://{database_url[match.end() :]}"
 
 
 def open_engine(
     database_url: str, *, pool_size: int = 5, connect_timeout_s: int = 3, statement_timeout_ms: int = 30_000
 ) -> Engine:
     """Return a pooled engine for reading. It checks connections before use, so a Postgres restart causes no errors."""
+    from sqlalchemy import create_engine
+
     return create_engine(
         sqlalchemy_url(database_url),
         pool_size=pool_size,
@@ -70,7 +72,10 @@ def alembic_config(database_url: str) -> Config:
 
 
 def migrate(database_url: str, revision: str = "head") -> None:
-    """Upgrade the schema to `revision`; a no-op if it is current. Raises sqlalchemy.exc.OperationalError."""
+    """Upgrade the schema to `revision`; a no-op if it is current.
+
+    Raises alembic.util.CommandError or sqlalchemy.exc.SQLAlchemyError.
+    """
     # Imported here: dataflows import this module but never migrate, and Alembic takes a third of their start time.
     from alembic import command
 

@@ -19,8 +19,9 @@ from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import DEFAULT_CODEC, Codec
 from schemas.errors import Unavailable
-from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Record
+from schemas.records import TOPIC_OF, Clock, Record, has_symbol
 from sinks.cluster import Servers, client_config
+from sinks.kafka_errors import topic_error
 
 DELIVERY_TIMEOUT_S = 120.0
 FLUSH_SLICE_S = 1.0
@@ -35,7 +36,7 @@ RecordLogger = Callable[[Record], None]
 class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
     def __init__(self, sink: KafkaSliceSink, producer: Producer, clock_partitions: Sequence[tuple[str, int]]) -> None:
         self._producer, self._clock_partitions, self._sink = producer, clock_partitions, sink
-        self._error: KafkaError | None = None
+        self._error: str | None = None
 
     def write_batch(self, values: list[list[TimeSlice]]) -> None:
         self._raise_if_failed()
@@ -45,17 +46,16 @@ class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
         for time_slices in values:
             for time_slice in time_slices:
                 for record in time_slice.records:
-                    record_type = type(record)
-                    topic = topics.get(record_type)
+                    topic = topics.get(type(record))
                     if topic is None:
                         continue
                     partition, key = 0, None
-                    if record_type in BY_SYMBOL:
-                        key = record.symbol  # type: ignore[union-attr]
+                    if has_symbol(record):
+                        key = record.symbol
                         partition = partition_of(key, partitions)
                     self._produce(topic, partition, encode(record), key)
                     count += 1
-                    if record_type in logged_types:
+                    if type(record) in logged_types:
                         log_record(record)
                 clock = encode(Clock(time_slice.ts_ns, self._sink.writer))
                 for topic, partition in self._clock_partitions:
@@ -78,13 +78,13 @@ class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
                     ) from None
                 self._producer.poll(0.05)
 
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._error is None:
-            self._error = error
+            self._error = topic_error(self._sink.servers, error, "WRITE", message.topic())
 
     def _raise_if_failed(self) -> None:
         if self._error is not None:
-            raise Unavailable(f"a record was not delivered: {self._error.str()}")
+            raise Unavailable(f"a record was not delivered: {self._error}")
 
     def snapshot(self) -> None:
         deadline = time.monotonic() + DELIVERY_TIMEOUT_S
@@ -130,7 +130,7 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
         self.topics = {
             kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics and kind not in pass_through
         }
-        self._servers, self._clock_partitions = servers, clock_partitions
+        self.servers, self._clock_partitions = servers, clock_partitions
         self._producer: Producer | None = None
         self._lock = threading.Lock()
 
@@ -143,8 +143,8 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _KafkaSinkPartition:
         with self._lock:
             if self._producer is None:
-                wait_for_producer_ids(self._servers)
-                self._producer = producer(self._servers)
+                wait_for_producer_ids(self.servers)
+                self._producer = producer(self.servers)
         return _KafkaSinkPartition(self, self._producer, self._clock_partitions[for_part])
 
 

@@ -1,4 +1,7 @@
-"""Report why a Kafka cluster does not respond: librdkafka gives the cause to an error callback only."""
+"""Report why a Kafka cluster does not respond or denies a request.
+
+librdkafka reports why a cluster does not respond to an error callback only.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,31 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
+
+from sinks.cluster import Cluster, Servers
+
+_DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+_UNREACHABLE = ("Connect to", "resolve", "timed out")
+_DISCONNECTED_HINT = (
+    "it closed the connection, as a cluster does that requires authentication: set kafka.security (protocol, user and "
+    "the secret KAFKA_PASSWORD), or for the embedded Kafka PLATFORM_HOME to its state folder"
+)
+
+
+def is_denied(error: KafkaError) -> bool:
+    """Return whether the cluster refused a request because the principal lacks the right."""
+    return error.code() in _DENIED
+
+
+def topic_error(servers: Servers, error: KafkaError, operation: str, topic: str | None) -> str:
+    """Describe an error of reading or writing a topic in one sentence; a denied one names principal and operation."""
+    if not is_denied(error):
+        return f"topic {topic}: {error.str()}"
+    principal = servers.security.get("sasl.username") if isinstance(servers, Cluster) else None
+    return (
+        f"Kafka at {servers} denies principal {principal or 'ANONYMOUS'} the operation {operation} on topic {topic}; "
+        "`python cli.py kafka acls` prints the rights of each principal"
+    )
 
 
 class _MetadataClient(Protocol):
@@ -22,7 +50,7 @@ class KafkaErrorListener:
     """
 
     def __init__(self) -> None:
-        self._last_error = ""
+        self._last_error, self._unreachable = "", False
 
     def options(self, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return `base` with this object as the error callback."""
@@ -30,7 +58,7 @@ class KafkaErrorListener:
 
     def metadata(self, client: _MetadataClient, timeout_s: float) -> Any:
         """Call `list_topics`; its KafkaException has the underlying cause in one line."""
-        self._last_error = ""
+        self._last_error, self._unreachable = "", False
         try:
             return client.list_topics(timeout=timeout_s)
         except KafkaException as error:
@@ -42,3 +70,8 @@ class KafkaErrorListener:
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in (KafkaError._SSL, KafkaError._AUTHENTICATION):
             self._last_error = " ".join(error.str().split())
+        elif any(text in error.str() for text in _UNREACHABLE):
+            self._unreachable = True
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and not self._unreachable and not self._last_error:
+            # librdkafka counts a broker as down that accepts the connection and closes it.
+            self._last_error = _DISCONNECTED_HINT

@@ -6,8 +6,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Select, desc, func, select
 
+from operators.risk.margin_call import MARGIN_CALL
 from schemas.records import (
+    REDUCING,
     Bar,
+    BrokerActivity,
+    CashTransfer,
     Command,
     Execution,
     FeatureRow,
@@ -15,31 +19,40 @@ from schemas.records import (
     LlmAnswer,
     NewsItem,
     Order,
+    OrderCancel,
     OrderProposal,
     OrderRefusal,
     Prediction,
+    RiskEvent,
     RiskFence,
     SentimentScore,
     Signal,
+    StrategySuspension,
     StrategyWeights,
 )
+from sinks.record_tables import record_of
+from sinks.suspensions import suspended_strategies
 from sinks.tables import (
     TABLE_OF,
     bars,
+    broker_activities,
+    cash_transfers,
     commands,
     executions,
     features,
     fundamentals,
     llm_answers,
     news,
+    order_cancels,
     order_proposals,
     order_refusals,
     orders,
     predictions,
-    record_of,
+    risk_events,
     risk_fences,
     sentiment,
     signals,
+    strategy_suspensions,
     weights,
 )
 
@@ -66,6 +79,17 @@ class DatabaseRecordLookup:
 
     def fence_of(self, cause_id: str) -> RiskFence | None:
         return self._first(RiskFence, risk_fences.c.cause_id == cause_id)
+
+    def cancels_of(self, *, order_id: str = "", cause_id: str = "") -> list[OrderCancel]:
+        """Return the cancels of an order, or those that a record caused."""
+        column, value = (order_cancels.c.order_id, order_id) if order_id else (order_cancels.c.cause_id, cause_id)
+        return self._all(OrderCancel, select(order_cancels).where(column == value).order_by(order_cancels.c.seq))
+
+    def margin_call(self, ts_ns: int) -> RiskEvent | None:
+        """Return the event of the margin call that was active in a time slice."""
+        conditions = (risk_events.c.breaker == MARGIN_CALL, risk_events.c.state == REDUCING)
+        newest = select(risk_events).where(*conditions, risk_events.c.ts_ns <= ts_ns).order_by(desc(risk_events.c.seq))
+        return next(iter(self._all(RiskEvent, newest.limit(1))), None)
 
     def execution(self, execution_id: str) -> Execution | None:
         return self._first(Execution, executions.c.execution_id == execution_id)
@@ -113,7 +137,24 @@ class DatabaseRecordLookup:
     def weights(self, seq: int) -> StrategyWeights | None:
         return self._first(StrategyWeights, weights.c.seq == seq)
 
+    def transfer(self, transfer_id: str) -> CashTransfer | None:
+        return self._first(CashTransfer, cash_transfers.c.transfer_id == transfer_id)
+
+    def transfer_of(self, cause_id: str) -> CashTransfer | None:
+        return self._first(CashTransfer, cash_transfers.c.cause_id == cause_id)
+
+    def activity(self, update_id: str) -> BrokerActivity | None:
+        return self._first(BrokerActivity, broker_activities.c.update_id == update_id)
+
+    def suspension(self, symbol: str, seq: int) -> StrategySuspension | None:
+        table = strategy_suspensions.c
+        return self._first(StrategySuspension, table.symbol == symbol, table.seq == seq)
+
     # -- state as of a time
+
+    def suspended_until(self, ts_ns: int) -> list[StrategySuspension]:
+        """Return the first failure of each strategy that was suspended at a time."""
+        return suspended_strategies(self._db, ts_ns)
 
     def bar_until(self, symbol: str, ts_ns: int) -> Bar | None:
         """Return the last bar at or before a time."""

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
-from schemas.records import EXTERNAL_RECORDS
-from sinks.tables import TABLE_OF, record_of
+from schemas.records import EXTERNAL_RECORDS, Bar
+from schemas.records.flat import field_names
+from sinks.record_tables import RECORD_TABLES, record_of
 
 FETCH_ROWS = 2000
 R = TypeVar("R", bound=tuple[Any, ...])
@@ -18,19 +19,29 @@ _cursor_numbers = count(1)
 
 def stream_records(connection: Connection, kind: type[R]) -> Iterator[R]:
     """Yield all records of a type in order of `seq` (external records: of time), in the transaction of `connection`."""
-    order_by = f"ts_ns, {kind._fields[0]}" if kind in EXTERNAL_RECORDS else "seq"  # type: ignore[attr-defined]
+    order_by = f"ts_ns, {field_names(kind)[0]}" if kind in EXTERNAL_RECORDS else "seq"
     with connection.cursor(f"reading_{next(_cursor_numbers)}") as cursor:
         cursor.itersize = FETCH_ROWS
-        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order_by}")  # noqa: S608  (our names)
+        cursor.execute(f"SELECT {_columns(kind)} FROM {RECORD_TABLES[kind].name} ORDER BY {order_by}")  # noqa: S608  (our names)
         for row in cursor:
             yield _record(kind, row)
 
 
+def symbol_bars(connection: Connection, symbol: str, first_ns: int, last_ns: int) -> Iterator[Bar]:
+    """Yield the bars of a symbol that overlap [`first_ns`, `last_ns`], in order of time."""
+    with connection.cursor(f"reading_{next(_cursor_numbers)}") as cursor:
+        cursor.itersize = FETCH_ROWS
+        query = f"SELECT {_columns(Bar)} FROM bars WHERE symbol = %s AND ts_ns > %s AND open_ns <= %s ORDER BY ts_ns"  # noqa: S608
+        cursor.execute(query, (symbol, first_ns, last_ns))
+        for row in cursor:
+            yield _record(Bar, row)
+
+
 def last_record(connection: Connection, kind: type[R]) -> R | None:
     """Return the record with the highest `seq`, or the latest one of a type without `seq`."""
-    order_by = "seq" if "seq" in kind._fields else "ts_ns"  # type: ignore[attr-defined]
+    order_by = "seq" if "seq" in field_names(kind) else "ts_ns"
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order_by} DESC LIMIT 1")  # noqa: S608
+        cursor.execute(f"SELECT {_columns(kind)} FROM {RECORD_TABLES[kind].name} ORDER BY {order_by} DESC LIMIT 1")  # noqa: S608
         row = cursor.fetchone()
     return None if row is None else _record(kind, row)
 
@@ -44,14 +55,14 @@ def records_between(
     """
     assert column in ("ts_ns", "seq"), column
     with connection.cursor() as cursor:
-        query = f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} WHERE {column} BETWEEN %s AND %s ORDER BY seq"  # noqa: S608
+        query = f"SELECT {_columns(kind)} FROM {RECORD_TABLES[kind].name} WHERE {column} BETWEEN %s AND %s ORDER BY seq"  # noqa: S608
         cursor.execute(query, (first, first if last is None else last))
         return [_record(kind, row) for row in cursor.fetchall()]
 
 
 def _columns(kind: Any) -> str:
-    return ", ".join(f'"{name}"' for name in kind._fields)
+    return ", ".join(f'"{name}"' for name in field_names(kind))
 
 
 def _record(kind: Any, row: tuple[Any, ...]) -> Any:
-    return record_of(kind, dict(zip(kind._fields, row, strict=True)))
+    return record_of(kind, dict(zip(field_names(kind), row, strict=True)))

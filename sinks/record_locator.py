@@ -21,8 +21,9 @@ from operators.explain.lineage import RecordPosition
 from operators.partitions import partition_of
 from schemas.codec import DEFAULT_CODEC, Codec
 from schemas.errors import Unavailable, Undecodable
-from schemas.records import BY_SYMBOL, EXTERNAL_RECORDS, TOPIC_OF, UNCLOCKED_RECORDS, Clock, Record
+from schemas.records import TOPIC_OF, UNCLOCKED_RECORDS, Clock, Record, SequencedRecord, has_seq, has_symbol
 from sinks.cluster import Servers, client_config
+from sinks.log_offsets import log_range, offsets_at_times
 
 _PROBE_TIMEOUT_S = 5.0
 _SCAN_MESSAGES_MAX = 10_000  # messages read from the start of a time slice; a time slice holds fewer
@@ -54,19 +55,16 @@ class RecordLocator:
 
         Dead letters and late records have no position, because their topics are not ordered.
         """
-        kind = type(record)
-        if kind in UNCLOCKED_RECORDS:
+        if type(record) in UNCLOCKED_RECORDS:
             return None
-        topic = TOPIC_OF[kind]
-        partition = partition_of(record.symbol, self._partitions) if kind in BY_SYMBOL else 0  # type: ignore[union-attr]
+        topic = TOPIC_OF[type(record)]
+        partition = partition_of(record.symbol, self._partitions) if has_symbol(record) else 0
         try:
-            low, high = self._consumer.get_watermark_offsets(
-                self._topic_partition(topic, partition), timeout=_PROBE_TIMEOUT_S
-            )
-            if kind in EXTERNAL_RECORDS:
-                return self._find_external_record(topic, low, high, record)
-            first = self._first_not_before(topic, partition, low, high, record.ts_ns)
-            return self._scan_forward(topic, partition, first, high, record)
+            low, high = log_range(self._consumer, self._prefix + topic, partition, timeout_s=_PROBE_TIMEOUT_S)
+            if has_seq(record):
+                first = self._first_not_before(topic, partition, low, high, record.ts_ns)
+                return self._scan_forward(topic, partition, first, high, record)
+            return self._find_external_record(topic, low, high, record)
         except KafkaException as error:
             raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
 
@@ -83,9 +81,11 @@ class RecordLocator:
                 high = middle
         return low
 
-    def _scan_forward(self, topic: str, partition: int, first: int, high: int, record: Record) -> RecordPosition | None:
-        identity = (type(record), record.seq)  # type: ignore[union-attr]
-        symbol = getattr(record, "symbol", None) if type(record) in BY_SYMBOL else None
+    def _scan_forward(
+        self, topic: str, partition: int, first: int, high: int, record: SequencedRecord
+    ) -> RecordPosition | None:
+        identity = (type(record), record.seq)
+        symbol = record.symbol if has_symbol(record) else None
         for offset in range(first, min(high, first + _SCAN_MESSAGES_MAX)):
             candidate = self._read(topic, partition, offset)
             if candidate is None:
@@ -102,7 +102,7 @@ class RecordLocator:
     def _find_external_record(self, topic: str, low: int, high: int, record: Record) -> RecordPosition | None:
         """Search partition 0 of an external record's topic near the record's time, else from the beginning."""
         start_time = TopicPartition(self._prefix + topic, 0, max(0, record.ts_ns // 1_000_000 - _WRITE_DELAY_MS))
-        offset_at_time = self._consumer.offsets_for_times([start_time], timeout=_PROBE_TIMEOUT_S)[0].offset
+        offset_at_time = offsets_at_times(self._consumer, [start_time], timeout_s=_PROBE_TIMEOUT_S)[0].offset
         # Include some earlier clocks, to recognise repeated clocks of a restarted feed.
         start = max(low, offset_at_time - _CLOCKS_BEFORE) if offset_at_time >= 0 else high
         return self._scan(topic, start, min(high, start + _SCAN_MESSAGES_MAX), high, record) or (

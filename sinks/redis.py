@@ -26,6 +26,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from operators.stage import TimeSlice
 from schemas.records import Bar, Position, Record, Valuation
+from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
 
@@ -54,20 +55,19 @@ class LatestValue(NamedTuple):
 
 def latest_value_of(record: Record) -> tuple[str, LatestValue] | None:
     """Return a record's key and its update, or None for records that Redis does not hold."""
-    kind = type(record)
-    if kind is Bar:
-        return f"latest:bar:{record.symbol}", LatestValue(record.ts_ns, "updates:bars", record)  # type: ignore[union-attr]
-    if kind is Position:
-        return f"latest:position:{record.symbol}", LatestValue(record.seq, "updates:positions", record)  # type: ignore[union-attr]
-    if kind is Valuation:
-        return "latest:valuation", LatestValue(record.seq, "updates:valuations", record)  # type: ignore[union-attr]
+    if type(record) is Bar:
+        return f"latest:bar:{record.symbol}", LatestValue(record.ts_ns, "updates:bars", record)
+    if type(record) is Position:
+        return f"latest:position:{record.symbol}", LatestValue(record.seq, "updates:positions", record)
+    if type(record) is Valuation:
+        return "latest:valuation", LatestValue(record.seq, "updates:valuations", record)
     return None
 
 
 def record_json(record: Record) -> str:
     """Return a record as the JSON stored in Redis.
 
-    >>> record_json(Valuation._make((1, 60, *[Decimal("1.50")] * 7, 2)))[:44]
+    >>> record_json(Valuation(1, 60, *[Decimal("1.50")] * 7, 2))[:44]
     '{"seq":1,"ts_ns":60,"equity":"1.50","cash":"'
     """
     return json.dumps(record._asdict(), default=_decimal_text, separators=(",", ":"))
@@ -95,8 +95,7 @@ class LatestWriter:
         self.superseded = 0
         self.dropped = 0
         self.disconnected = False
-        self._thread = threading.Thread(target=self._run, name="redis-latest", daemon=True)
-        self._thread.start()
+        self._thread = BackgroundThread("redis-latest", self._run).start()
 
     def put(self, records: Sequence[Record]) -> None:
         """Queue the changes of these records. Never waits for Redis or raises its errors."""
@@ -116,6 +115,7 @@ class LatestWriter:
     def close(self) -> None:
         """Flush for at most `CLOSE_WAIT_S`, then stop the thread."""
         self.flush(CLOSE_WAIT_S)
+        self._thread.request_stop()
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -151,7 +151,7 @@ class LatestWriter:
                     pause = min(2 * pause, pause_max)
                 else:
                     self._log_connection(None)
-                    self._mark_sent()
+                    self._note_sent()
                     pause = RETRY_PAUSE_S[0]
 
     def _take(self) -> dict[str, LatestValue] | None:
@@ -170,7 +170,7 @@ class LatestWriter:
                 self._queue_update(key, update)
             self._sending = False
 
-    def _mark_sent(self) -> None:
+    def _note_sent(self) -> None:
         with self._changed:
             self._sending = False
             self._changed.notify_all()

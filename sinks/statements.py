@@ -18,7 +18,8 @@ from psycopg2 import Binary
 from psycopg2.extras import Json
 
 from schemas.records import EXTERNAL_RECORDS, UNCLOCKED_RECORDS
-from sinks.tables import LATEST, TABLE_OF, Field, fields_of
+from schemas.records.flat import RECORDS_WITH_TERMS, field_names, to_flat
+from sinks.record_tables import LATEST, RECORD_TABLES, Field, fields_of
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" + b"\0\0\0\0"
 COPY_END = b"\xff\xff"
@@ -49,7 +50,7 @@ def storable(value: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    """Serialise a dict, or a list of texts or of named tuples, as JSON. Raises ValueError on NaN."""
+    """Serialize a dict, or a list of texts or of named tuples, as JSON. Raises ValueError on NaN."""
     if isinstance(value, list):
         value = [item._asdict() if hasattr(item, "_asdict") else item for item in value]
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -86,13 +87,13 @@ class WriteStatements:
     """The statements that write one record type. `stage_ddl` and attributes ending in `_sql` are single statements."""
 
     def __init__(self, record_type: type) -> None:
-        table = TABLE_OF[record_type]
+        table = RECORD_TABLES[record_type]
         fields = fields_of(record_type)
         names = [f'"{field.name}"' for field in fields]
         packed = [(i, f) for i, f in enumerate(fields) if f.kind in _PACKED and not f.nullable]
         texts = [(i, f) for i, f in enumerate(fields) if f.kind not in _PACKED or f.nullable]
         stage = f'"stage_{table.name}"'
-        key = [f'"{column.name}"' for column in table.primary_key]
+        key = [f'"{name}"' for name in table.key]
         conflict = _conflict(table.name, key, names) if record_type in LATEST else "ON CONFLICT DO NOTHING"
         into = f'INSERT INTO "{table.name}" ({", ".join(names)})'
         column_types = [f'"{f.name}" {"bytea" if f.kind is bytes else "text"}' for _, f in texts]
@@ -105,8 +106,9 @@ class WriteStatements:
         selected = ", ".join(f'"{f.name}"{casts.get(f.name, "")}' for f in fields)
         self.merge_sql = f"{into} SELECT {selected} FROM {stage} {conflict}"  # noqa: S608  (names are our own fields')
         self.values_sql = f"{into} VALUES %s {conflict}"
-        self._key = _getter([record_type._fields.index(column.name) for column in table.primary_key])  # type: ignore[attr-defined]
-        self._seq = record_type._fields.index("seq") if record_type in LATEST else None  # type: ignore[attr-defined]
+        flat_names = field_names(record_type)
+        self._key = _getter([flat_names.index(name) for name in table.key])
+        self._seq = flat_names.index("seq") if record_type in LATEST else None
         self._texts_to_bytes = _texts_to_bytes(texts)
         self._packed = _getter([i for i, _ in packed])
         self._sizes = [_PACKED[f.kind][1] for _, f in packed]
@@ -118,7 +120,7 @@ class WriteStatements:
     def prepare_rows(self, rows: list[Any]) -> list[Any]:
         """Return the rows to write for these records of one batch."""
         if self.record_type in _UNCHECKED_TYPES:
-            return [self.record_type._make(map(storable, row)) for row in rows]  # type: ignore[attr-defined]
+            return [self.record_type._make(map(storable, row)) for row in rows]
         return rows if self._seq is None or len(rows) == 1 else self._newest(rows, self._seq)
 
     def _newest(self, rows: list[Any], seq: int) -> list[Any]:
@@ -130,13 +132,16 @@ class WriteStatements:
                 latest[self._key(row)] = row
         return list(latest.values())
 
+    def _flat(self, rows: list[Any]) -> list[Any]:
+        return [to_flat(row) for row in rows] if self.record_type in RECORDS_WITH_TERMS else rows
+
     def copy_bytes(self, rows: list[Any]) -> bytes:
         """Return the rows in COPY's binary format: texts first, then the packed columns, as in the stage table."""
         interleaved = [0] * (2 * len(self._sizes))
         interleaved[::2] = self._sizes
         pack, packed, texts, count = self._pack, self._packed, self._texts_to_bytes, self._field_count
         parts = [COPY_HEADER]
-        for row in rows:
+        for row in self._flat(rows):
             interleaved[1::2] = packed(row)
             parts += (count, texts(row), pack(*interleaved))
         parts.append(COPY_END)
@@ -145,9 +150,9 @@ class WriteStatements:
     def value_rows(self, rows: list[Any]) -> list[Any]:
         """Return the rows as psycopg2's `execute_values` expects them."""
         if not self._json_columns and not self._bytes_columns:
-            return rows
+            return self._flat(rows)
         prepared = []
-        for row in rows:
+        for row in self._flat(rows):
             values = list(row)
             for index in self._json_columns:
                 values[index] = Json(values[index], dumps=_json)
@@ -169,4 +174,4 @@ def _conflict(table: str, key: list[str], names: list[str]) -> str:
     return f'ON CONFLICT ({", ".join(key)}) DO UPDATE SET {assignments} WHERE excluded."seq" > "{table}"."seq"'
 
 
-WRITE_STATEMENTS: dict[type, WriteStatements] = {record_type: WriteStatements(record_type) for record_type in TABLE_OF}
+WRITE_STATEMENTS = {record_type: WriteStatements(record_type) for record_type in RECORD_TABLES}

@@ -9,10 +9,8 @@ There are two kinds of tables. *Facts* are written once and never change; duplic
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping
-from decimal import Context, Decimal
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -25,7 +23,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
-    RowMapping,
     Table,
     Text,
     text,
@@ -37,9 +34,10 @@ from schemas.records import (
     Attribution,
     Bar,
     BrokerAccount,
+    BrokerActivity,
     BrokerUpdate,
     CashFlow,
-    CheckResult,
+    CashTransfer,
     Command,
     CorporateAction,
     DeadLetter,
@@ -69,10 +67,12 @@ from schemas.records import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StrategySuspension,
     StrategyWeights,
     Trade,
     Valuation,
 )
+from sinks.record_tables import RECORD_TABLES, fields_of
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
@@ -80,10 +80,6 @@ metadata = MetaData(
 
 # Spelled as Postgres prints to_timestamp(ts_ns / 1e9), so that `alembic check` finds no difference.
 TS_SQL = "to_timestamp(((ts_ns)::numeric / '1000000000'::numeric)::double precision)"
-
-R = TypeVar("R", bound=tuple[Any, ...])
-
-_EXACT = Context(prec=38)  # as wide as the column; the default context rounds to 28 digits
 
 _COLUMN_TYPES: dict[type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
     str: Text,
@@ -97,32 +93,8 @@ _COLUMN_TYPES: dict[type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
 }
 
 
-class Field(NamedTuple):
-    """One field of a record in the database: its plain Python type (list and dict without item types)."""
-
-    name: str
-    kind: type
-    nullable: bool
-
-
-def fields_of(record_type: Any) -> list[Field]:
-    """Return the fields of a record type in order.
-
-    >>> fields_of(Order)[8]
-    Field(name='limit_price', kind=<class 'decimal.Decimal'>, nullable=True)
-    """
-    hints = get_type_hints(record_type)
-    fields = []
-    for name in record_type._fields:
-        hint = hints[name]
-        nullable = isinstance(hint, types.UnionType) or get_origin(hint) is Union
-        if nullable:
-            (hint,) = (argument for argument in get_args(hint) if argument is not type(None))
-        fields.append(Field(name, get_origin(hint) or hint, nullable))
-    return fields
-
-
-def _table(name: str, record_type: type, key: tuple[str, ...], *indexes: Index) -> Table:
+def _table(record_type: type, *indexes: Index) -> Table:
+    name, key = RECORD_TABLES[record_type]
     columns = [
         Column(field.name, _COLUMN_TYPES[field.kind], primary_key=field.name in key, nullable=field.nullable)
         for field in fields_of(record_type)
@@ -133,108 +105,46 @@ def _table(name: str, record_type: type, key: tuple[str, ...], *indexes: Index) 
     return Table(name, metadata, *columns, ts, *indexes)
 
 
-bars = _table("bars", Bar, ("symbol", "ts_ns"))
-features = _table("features", FeatureRow, ("symbol", "ts_ns"))
-signals = _table("signals", Signal, ("symbol", "seq"), Index(None, "ts_ns"))
-order_proposals = _table("order_proposals", OrderProposal, ("proposal_id",), Index(None, "seq"))
-orders = _table(
-    "orders", Order, ("order_id",), Index(None, "seq"), Index(None, "symbol", "seq"), Index(None, "cause_id")
-)
-order_cancels = _table("order_cancels", OrderCancel, ("seq",), Index(None, "order_id"))
+bars = _table(Bar)
+features = _table(FeatureRow)
+signals = _table(Signal, Index(None, "ts_ns"))
+order_proposals = _table(OrderProposal, Index(None, "seq"))
+orders = _table(Order, Index(None, "seq"), Index(None, "symbol", "seq"), Index(None, "cause_id"))
+order_cancels = _table(OrderCancel, Index(None, "order_id"))
 # The row with the highest seq holds the current risk state: its epoch and state.
-risk_fences = _table("risk_fences", RiskFence, ("seq",))
-risk_events = _table("risk_events", RiskEvent, ("seq",), Index(None, "ts_ns"))
-risk_usage = _table("risk_usage", RiskUsage, ("measure", "scope_key"))
-order_refusals = _table("order_refusals", OrderRefusal, ("seq",), Index(None, "cause_id"))
-executions = _table("executions", Execution, ("execution_id",), Index(None, "seq"), Index(None, "order_id", "seq"))
-positions = _table("positions", Position, ("symbol",))
-lots = _table("lots", Lot, ("lot_id",), Index("ix_lots_open", "symbol", postgresql_where=text("quantity <> 0")))
-lot_matches = _table("lot_matches", LotMatch, ("match_id",), Index(None, "seq"), Index(None, "symbol", "seq"))
-valuations = _table("valuations", Valuation, ("seq",), Index(None, "ts_ns"))
-commands = _table("commands", Command, ("command_id",), Index(None, "ts_ns"))
-quotes = _table("quotes", Quote, ("symbol", "seq"), Index(None, "symbol", "ts_ns"))
-trades = _table("trades", Trade, ("symbol", "seq"), Index(None, "symbol", "ts_ns"))
+risk_fences = _table(RiskFence)
+risk_events = _table(RiskEvent, Index(None, "ts_ns"))
+risk_usage = _table(RiskUsage)
+order_refusals = _table(OrderRefusal, Index(None, "cause_id"))
+executions = _table(Execution, Index(None, "seq"), Index(None, "order_id", "seq"))
+positions = _table(Position)
+lots = _table(Lot, Index("ix_lots_open", "symbol", postgresql_where=text("quantity <> 0")))
+lot_matches = _table(LotMatch, Index(None, "seq"), Index(None, "symbol", "seq"))
+valuations = _table(Valuation, Index(None, "ts_ns"))
+commands = _table(Command, Index(None, "ts_ns"))
+quotes = _table(Quote, Index(None, "symbol", "ts_ns"))
+trades = _table(Trade, Index(None, "symbol", "ts_ns"))
 _SYMBOLS_INDEX = Index(None, "symbols", postgresql_using="gin", postgresql_ops={"symbols": "jsonb_path_ops"})
-news = _table("news", NewsItem, ("news_id",), Index(None, "ts_ns"), _SYMBOLS_INDEX)
-fundamentals = _table("fundamentals", Fundamentals, ("fundamentals_id",), Index(None, "symbol", "filed"))
-corporate_actions = _table("corporate_actions", CorporateAction, ("action_id",), Index(None, "symbol"))
-exchange_rates = _table("exchange_rates", ExchangeRate, ("rate_id",), Index(None, "base", "quote", "ts_ns"))
-llm_requests = _table("llm_requests", LlmRequest, ("request_id",), Index(None, "seq"))
-llm_answers = _table("llm_answers", LlmAnswer, ("answer_id",), Index(None, "request_id"))
-sentiment = _table("sentiment", SentimentScore, ("seq",), Index(None, "symbol", "ts_ns"), Index(None, "news_id"))
-predictions = _table("predictions", Prediction, ("symbol", "seq"), Index(None, "ts_ns"))
-gateway_statuses = _table("gateway_statuses", GatewayStatus, ("seq",))
-order_intents = _table("order_intents", OrderIntent, ("intent_id",), Index(None, "seq"), Index(None, "order_id"))
-broker_updates = _table("broker_updates", BrokerUpdate, ("update_id",), Index(None, "client_order_id"))
-broker_accounts = _table("broker_accounts", BrokerAccount, ("update_id",), Index(None, "ts_ns"))
-cash_flows = _table("cash_flows", CashFlow, ("cash_flow_id",), Index(None, "seq"), Index(None, "symbol"))
-weights = _table("weights", StrategyWeights, ("seq",))
-signal_outcomes = _table("signal_outcomes", SignalOutcome, ("seq",), Index(None, "signal_id"), Index(None, "strategy"))
-attribution = _table("attribution", Attribution, ("seq",), Index(None, "strategy", "ts_ns"), Index(None, "ts_ns"))
-model_scores = _table("model_scores", ModelScore, ("seq",), Index(None, "model_hash"))
-late_records = _table("late_records", LateRecord, ("stage", "topic", "partition", "offset"))
-dead_letters = _table("dead_letters", DeadLetter, ("stage", "topic", "partition", "offset"))
-
-TABLE_OF: dict[type, Table] = {
-    Bar: bars,
-    FeatureRow: features,
-    Signal: signals,
-    OrderProposal: order_proposals,
-    Order: orders,
-    OrderCancel: order_cancels,
-    RiskFence: risk_fences,
-    RiskEvent: risk_events,
-    RiskUsage: risk_usage,
-    OrderRefusal: order_refusals,
-    Execution: executions,
-    Position: positions,
-    Lot: lots,
-    LotMatch: lot_matches,
-    Valuation: valuations,
-    Command: commands,
-    Quote: quotes,
-    Trade: trades,
-    NewsItem: news,
-    Fundamentals: fundamentals,
-    CorporateAction: corporate_actions,
-    ExchangeRate: exchange_rates,
-    LlmRequest: llm_requests,
-    LlmAnswer: llm_answers,
-    SentimentScore: sentiment,
-    Prediction: predictions,
-    GatewayStatus: gateway_statuses,
-    OrderIntent: order_intents,
-    BrokerUpdate: broker_updates,
-    BrokerAccount: broker_accounts,
-    CashFlow: cash_flows,
-    StrategyWeights: weights,
-    SignalOutcome: signal_outcomes,
-    Attribution: attribution,
-    ModelScore: model_scores,
-    LateRecord: late_records,
-    DeadLetter: dead_letters,
-}
-
-LATEST: frozenset[type] = frozenset({Position, Lot, RiskUsage})
-"""Record types whose table holds the newest row per key, fenced by `seq`. Closed lots remain, with quantity 0."""
-
-
-def record_of(record_type: type[R], row: Mapping[str, Any] | RowMapping) -> R:
-    """Return the record in a row (`Row._mapping` or `.mappings()`). Its `Decimal`s are equal, without trailing zeros.
-
-    Raises KeyError if a column is missing.
-    """
-    make = record_type._make  # type: ignore[attr-defined]
-    values = [_normalized(row[name]) for name in record_type._fields]  # type: ignore[attr-defined]
-    if record_type is Order:
-        index = Order._fields.index("checks")
-        values[index] = [CheckResult(**check) for check in values[index]]
-    return make(values)  # type: ignore[no-any-return]
-
-
-def _normalized(value: Any) -> Any:
-    """Strip zeros that NUMERIC(38, 9) adds: 150.250000000 becomes 150.25, and 100.000000000 becomes 100."""
-    if type(value) is Decimal:
-        stripped = _EXACT.normalize(value)
-        return stripped if stripped.as_tuple().exponent <= 0 else _EXACT.quantize(stripped, Decimal(1))  # type: ignore[operator]
-    return bytes(value) if type(value) is memoryview else value
+news = _table(NewsItem, Index(None, "ts_ns"), _SYMBOLS_INDEX)
+fundamentals = _table(Fundamentals, Index(None, "symbol", "filed"))
+corporate_actions = _table(CorporateAction, Index(None, "symbol"))
+exchange_rates = _table(ExchangeRate, Index(None, "base", "quote", "ts_ns"))
+llm_requests = _table(LlmRequest, Index(None, "seq"))
+llm_answers = _table(LlmAnswer, Index(None, "request_id"))
+sentiment = _table(SentimentScore, Index(None, "symbol", "ts_ns"), Index(None, "news_id"))
+predictions = _table(Prediction, Index(None, "ts_ns"))
+gateway_statuses = _table(GatewayStatus)
+order_intents = _table(OrderIntent, Index(None, "seq"), Index(None, "order_id"))
+broker_updates = _table(BrokerUpdate, Index(None, "client_order_id"))
+broker_accounts = _table(BrokerAccount, Index(None, "ts_ns"))
+broker_activities = _table(BrokerActivity, Index(None, "ts_ns"))
+cash_transfers = _table(CashTransfer, Index(None, "seq"), Index(None, "ts_ns"))
+cash_flows = _table(CashFlow, Index(None, "seq"), Index(None, "symbol"))
+strategy_suspensions = _table(StrategySuspension, Index(None, "strategy", "ts_ns"))
+weights = _table(StrategyWeights)
+signal_outcomes = _table(SignalOutcome, Index(None, "signal_id"), Index(None, "strategy"))
+attribution = _table(Attribution, Index(None, "strategy", "ts_ns"), Index(None, "ts_ns"))
+model_scores = _table(ModelScore, Index(None, "model_hash"))
+late_records = _table(LateRecord)
+dead_letters = _table(DeadLetter)
+TABLE_OF: dict[type, Table] = {kind: metadata.tables[table.name] for kind, table in RECORD_TABLES.items()}

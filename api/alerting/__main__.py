@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -18,8 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.alerting.channels import AlertChannels
 from api.alerting.conditions import ActiveCondition, Conditions, MetricsPage
 from api.alerting.outbox import Message, Outbox, utc_now
+from api.market_hours import market_open
+from api.metrics_token import load_metrics_token
 from configs import logs
 from configs.alerts import AlertsSection
+from configs.secrets import secrets_folder
 from configs.settings import Settings, load_settings
 from sinks.database import open_engine
 
@@ -33,9 +35,8 @@ class AlertMonitor:
 
     def __init__(self, settings: Settings, channels: AlertChannels, home: Path | None) -> None:
         self._alerts: AlertsSection = settings.alerts
-        token = settings.api.metrics_token
-        headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-        self._client = httpx.Client(headers=headers, timeout=TIMEOUT_S)
+        token = load_metrics_token(settings.api, secrets_folder(os.environ) if home is None else home / "secrets")
+        self._client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT_S)
         self._conditions = Conditions(settings.alerts, market_open=lambda: market_open(settings, utc_now()))
         self._channels = channels
         self._outbox = Outbox(open_engine(settings.database.postgres.url, pool_size=1), settings.alerts)
@@ -43,7 +44,7 @@ class AlertMonitor:
         self._sent_directly: dict[str, float] = {}
         self._status_path = None if home is None else home / "run" / "alerts.json"
 
-    def run_once(self) -> None:
+    def check(self) -> None:
         now = time.monotonic()
         conditions = {condition.key: condition for condition in self._conditions.evaluate(self._fetch_metrics(), now)}
         self._since = {key: self._since.get(key, now) for key in conditions}
@@ -55,17 +56,24 @@ class AlertMonitor:
         except SQLAlchemyError as error:
             log.warning("database write failed, alerts are sent without it", error=str(error).splitlines()[0])
             self._send_without_database(firing, now)
-        self._write_status(len(firing))
+        self._write_status(firing)
 
     def _send_without_database(self, firing: dict[str, ActiveCondition], now: float) -> None:
-        """Sends alerts while the database is unavailable. It remembers in memory which alerts it sent."""
+        """Send alerts while the database is unavailable. It remembers in memory which alerts it sent."""
         for key, condition in sorted(firing.items()):
             if now - self._sent_directly.get(key, -1e12) < self._alerts.dedupe_window:
                 continue
             severity = self._alerts.severity_of(condition.name)
             channel_names = [channel.name for channel in self._alerts.channels if channel.accepts(severity)]
             messages = [
-                Message(f"{key}/direct/{name}", name, severity, f"{severity}: {condition.name}", condition.summary, 0)
+                Message(
+                    delivery_id=f"{key}/direct/{name}",
+                    channel=name,
+                    severity=severity,
+                    title=f"{severity}: {condition.name}",
+                    body=condition.summary,
+                    attempts=0,
+                )
                 for name in channel_names
             ]
             errors = [self._channels.send(message) for message in messages]
@@ -82,39 +90,27 @@ class AlertMonitor:
             log.warning("metrics request failed", error=str(error))
         return None
 
-    def _write_status(self, firing: int) -> None:
-        """Writes the status file. The supervisor detects a hung process by the age of this file."""
+    def _write_status(self, firing: dict[str, ActiveCondition]) -> None:
+        """Write the status file: the open alerts for `status`, which works without the database and the API.
+
+        The supervisor detects a hung process by the age of this file.
+        """
         if self._status_path is not None and self._status_path.parent.is_dir():
             temporary = self._status_path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps({"pid": os.getpid(), "updated_at": time.time(), "met": firing}))
+            alerts = [
+                {"severity": self._alerts.severity_of(condition.name), "name": key, "summary": condition.summary}
+                for key, condition in sorted(firing.items())
+            ]
+            document = {"pid": os.getpid(), "updated_at": time.time(), "met": len(firing), "alerts": alerts}
+            temporary.write_text(json.dumps(document))
             temporary.replace(self._status_path)
 
     def close(self) -> None:
         self._client.close()
 
 
-def market_open(settings: Settings, now: datetime) -> bool:
-    """Returns whether bars are expected. With the calendar XNYS: only during the sessions of the exchange, or from 4:00
-    to 20:00 New York time with extended hours. The simulator and other calendars have bars at any time.
-    """
-    data = settings.market_data
-    if data.feed == "simulator" or data.files.calendar != "XNYS":
-        return True
-    # Imported here, because pandas and the calendars need much memory and are used only when a feed is stale.
-    import exchange_calendars
-
-    local = now.astimezone(UTC)
-    calendar = exchange_calendars.get_calendar("XNYS")
-    day = local.astimezone(calendar.tz).date()
-    if not calendar.is_session(day.isoformat()):
-        return False
-    opens, closes = calendar.session_open(day.isoformat()), calendar.session_close(day.isoformat())
-    before_s, after_s = (0, 0) if data.files.session == "regular" else (5.5 * 3600, 4 * 3600)
-    return bool(opens.timestamp() - before_s <= local.timestamp() <= closes.timestamp() + after_s)
-
-
 def main() -> None:
-    """Runs until SIGTERM or SIGINT. Raises BadInput for invalid settings or channels."""
+    """Run until SIGTERM or SIGINT. Raises BadInput for invalid settings or channels."""
     logs.configure("alerts")
     settings = load_settings()
     logs.configure("alerts", settings.platform.log_level)
@@ -128,7 +124,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: stop_requested.set())
     log.info("service started", channels=[channel.name for channel in settings.alerts.channels])
     while not stop_requested.is_set():
-        monitor.run_once()
+        monitor.check()
         stop_requested.wait(settings.alerts.check_every)
     monitor.close()
 

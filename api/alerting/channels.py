@@ -37,11 +37,11 @@ class AlertChannels:
             self._targets[channel.name] = target
 
     def address_count(self, channel: str) -> int:
-        """Returns the number of addresses of a channel; 0 for an unknown channel."""
+        """Return the number of addresses of a channel; 0 for an unknown channel."""
         return len(self._targets[channel]) if channel in self._targets else 0
 
     def send(self, message: Message) -> str | None:
-        """Sends a message to all addresses of its channel. Returns the error, or None if all addresses accepted it.
+        """Send a message to all addresses of its channel. Return the error, or None if all addresses accepted it.
 
         A channel without addresses only logs the message.
         """

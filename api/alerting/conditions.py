@@ -57,7 +57,7 @@ class Conditions:
         self._readings: deque[tuple[float, dict[tuple[str, str], float]]] = deque()
 
     def evaluate(self, page: MetricsPage | None, now: float) -> list[ActiveCondition]:
-        """Returns the active conditions. `page` is None if the request failed; `now` is in seconds of a monotonic
+        """Return the active conditions. `page` is None if the request failed; `now` is in seconds of a monotonic
         clock.
         """
         if page is None:
@@ -101,13 +101,22 @@ class Conditions:
     def _service_down(self, service: str, summary: str) -> Iterator[ActiveCondition]:
         downtime = self._settings.system.service_downtime
         if downtime is not None:
-            yield ActiveCondition(f"service_downtime/{service}", "service_downtime", summary, 0.0, downtime, downtime)
+            yield ActiveCondition(
+                key=f"service_downtime/{service}",
+                name="service_downtime",
+                summary=summary,
+                value=0.0,
+                threshold=downtime,
+                hold_s=downtime,
+            )
 
     def _system(self, page: MetricsPage) -> Iterator[ActiveCondition]:
         limits = self._settings.system
         for labels, up in page.samples("platform_service_up"):
             if not up:
                 yield from self._service_down(labels["service"], f"{labels['service']} is not healthy")
+        if page.value("platform_supervisor_up") == 0:
+            yield from self._service_down("supervisor", "the supervisor does not report; no service is restarted")
         for part, server in (("database", "postgres"), ("kafka", "kafka")):
             if page.value(f"platform_{part}_up") == 0 and page.value("platform_service_up", service=server) != 0:
                 yield from self._service_down(server, f"{server} does not respond to the API")
@@ -126,25 +135,65 @@ class Conditions:
         if limits.stale_feed is not None and idle_s is not None and idle_s > limits.stale_feed and self._market_open():
             yield _active("stale_feed", "", f"no data from the feed for {idle_s:,.0f} s", idle_s, limits.stale_feed)
         if limits.dataflow_halted is not None:
-            for labels, halted in page.samples("platform_dataflow_halted"):
-                if halted:
+            for labels, suspended in page.samples("platform_dataflow_halted"):
+                if suspended:
                     service = labels["service"]
                     summary = (
-                        f"{service} has halted because of too many dead letters; `dead-letters release` resumes it"
+                        f"{service} is suspended because of too many dead letters; `dead-letters release` resumes it"
                     )
                     yield _active("dataflow_halted", service, summary, 1.0, 0.0, limits.dataflow_halted)
         if limits.check_failure is not None:
             for labels, ok in page.samples("platform_check_ok"):
                 if not ok:
-                    summary = f"the check {labels['check']} found a difference"
+                    completed = page.value("platform_check_completed", check=labels["check"]) != 0
+                    found = "found a difference" if completed else "did not complete"
+                    summary = f"the check {labels['check']} {found}"
                     yield _active("check_failure", labels["check"], summary, 0.0, 1.0, limits.check_failure)
 
+        if limits.crash_loop is not None:
+            for labels, failed in page.samples("platform_service_crash_loop"):
+                if failed:
+                    service = labels["service"]
+                    summary = f"{service} is in a crash loop and is not restarted; `service start {service}` starts it"
+                    yield _active("crash_loop", service, summary, 1.0, 0.0)
+        yield from self._machine(page)
+
+    def _machine(self, page: MetricsPage) -> Iterator[ActiveCondition]:
+        """Checks that did not run, threads that died, the disk and the clock."""
+        limits = self._settings.system
+        if limits.check_overdue is not None:
+            for labels, overdue_s in page.samples("platform_check_overdue_seconds"):
+                if overdue_s > 0:
+                    summary = f"the check {labels['check']} should have finished {overdue_s:,.0f} s ago"
+                    yield _active("check_overdue", labels["check"], summary, overdue_s, 0.0, limits.check_overdue)
+        if limits.thread_death is not None:
+            for labels, age_s in page.samples("platform_thread_death_age_seconds"):
+                if age_s < WINDOW_S:
+                    subject = f"{labels['service']}/{labels['thread']}"
+                    summary = f"the thread {labels['thread']} of {labels['service']} died; its log has the error"
+                    yield _active("thread_death", subject, summary, age_s, WINDOW_S, limits.thread_death)
+        free, total = (page.value("platform_host_disk_bytes", state=state) for state in ("free", "total"))
+        if limits.disk_space is not None and free is not None and total and free / total < limits.disk_space:
+            summary = f"{free / total:.1%} of the disk of the state folder is free ({free / 1e9:,.1f} GB)"
+            yield _active("disk_space", "", summary, free / total, limits.disk_space)
+        if limits.clock_skew is not None:
+            for name, what in (
+                ("platform_clock_skew_seconds", "this machine's and PostgreSQL's clock differ by"),
+                ("platform_clock_step_seconds", "this machine's clock was changed by"),
+            ):
+                skew_s = page.value(name)
+                if skew_s is not None and skew_s > limits.clock_skew:
+                    subject = "postgres" if name == "platform_clock_skew_seconds" else "step"
+                    yield _active("clock_skew", subject, f"{what} {skew_s:,.1f} s", skew_s, limits.clock_skew)
+
     def _increases(self, page: MetricsPage, now: float) -> dict[tuple[str, str], float]:
-        """Returns the increase of each dataflow's counters within the window. A counter that decreased was reset."""
+        """Return the increase of each service's counters within the window. A counter that decreased was reset."""
         counts = {
             (name, labels["service"]): value
-            for name in ("records_in", "dead_letters", "seq_gaps")
+            for name in ("records_in", "dead_letters", "seq_gaps", "unverified_commands")
             for labels, value in page.samples(f"platform_dataflow_{name}_total")
+        } | {
+            ("restarts", labels["service"]): value for labels, value in page.samples("platform_service_restarts_total")
         }
         self._readings.append((now, counts))
         while self._readings[0][0] < now - WINDOW_S:
@@ -164,6 +213,17 @@ class Conditions:
             if name == "seq_gaps" and count and limits.missing_records is not None:
                 summary = f"{count:,.0f} records are missing in the inputs of {service}"
                 yield _active("missing_records", service, summary, count, 0.0, limits.missing_records)
+            # Every service that reads commands comes to the same verdict, so that one reports it.
+            is_new = name == "unverified_commands" and service == "risk" and count
+            if is_new and limits.unverified_command is not None:
+                summary = (
+                    f"{count:,.0f} commands in the log have no valid signature; `dead-letters list --topic commands` "
+                    "shows who they claim to be from"
+                )
+                yield _active("unverified_command", "", summary, count, 0.0, limits.unverified_command)
+            if name == "restarts" and limits.crash_loop is not None and count > limits.crash_loop:
+                summary = f"{service} was restarted {count:,.0f} times within {WINDOW_S / 60:.0f} minutes"
+                yield _active("crash_loop", service, summary, count, limits.crash_loop)
             if name == "dead_letters" and count and limits.dead_letter_rate is not None:
                 share = count / max(1.0, count + increases.get(("records_in", service), 0.0))
                 if share > limits.dead_letter_rate:
@@ -183,6 +243,38 @@ class Conditions:
             if excess_s > limits.execution_latency:
                 summary = f"orders wait {excess_s:,.1f} s longer than one bar for their fills"
                 yield _active("execution_latency", "", summary, excess_s, limits.execution_latency, SETTLE_S)
+        if limits.analysis_suspension is not None:
+            symbols_of: dict[str, list[str]] = {}
+            for labels, _ in page.samples("platform_analysis_suspended"):
+                symbols_of.setdefault(labels["component"], []).append(labels["symbol"])
+            for component, symbols in symbols_of.items():
+                name, total = component.replace(":", " "), float(len(symbols))
+                summary = f"{name} raised an exception and is suspended for {total:.0f} symbols, such as {min(symbols)}"
+                yield _active("analysis_suspension", component, summary, total, 0.0, limits.analysis_suspension)
+        if limits.risk_check_error is not None:
+            for labels, count in page.samples("platform_risk_check_errors"):
+                check, error = labels["check"], labels["error"]
+                summary = f"the risk check {check} raised {error} and rejected {count:,.0f} orders"
+                yield _active("risk_check_error", check, summary, count, 0.0, limits.risk_check_error)
+        if limits.kill_switch_unconfirmed is not None and page.value("platform_kill_switch_unconfirmed"):
+            summary = (
+                "trading is halted on the host, but the gateway has not confirmed that no order works at the broker"
+            )
+            yield _active("kill_switch_unconfirmed", "", summary, 1.0, 0.0, limits.kill_switch_unconfirmed)
+        stops = page.value("platform_emulated_stops")
+        gateway_is_down = page.value("platform_service_up", service="execution") == 0
+        if (
+            limits.emulated_stop is not None
+            and stops
+            and (gateway_is_down or page.value("platform_supervisor_up") == 0)
+        ):
+            summary = f"{stops:,.0f} open stops work only while the platform runs, and the gateway may not run"
+            yield _active("emulated_stop", "", summary, stops, 0.0, limits.emulated_stop)
+        if limits.strategy_suspension is not None:
+            for labels, _ in page.samples("platform_strategy_suspended"):
+                summary = _suspension_summary(labels)
+                hold_s = limits.strategy_suspension
+                yield _active("strategy_suspension", labels["strategy"], summary, 1.0, 0.0, hold_s)
         if limits.circuit_breaker_activation is not None:
             hold_s = limits.circuit_breaker_activation
             for labels, _ in page.samples("platform_circuit_breaker_open"):
@@ -193,7 +285,22 @@ class Conditions:
                 yield _active("circuit_breaker_activation", "kill_switch", "trading is halted", 1.0, 0.0, hold_s)
 
 
+def _suspension_summary(labels: dict[str, str]) -> str:
+    strategy, position = labels["strategy"], labels["position"]
+    return (
+        f"strategy {strategy} is suspended: {labels['error']} at {position} on {labels['symbol']}; "
+        f"`strategies resume {strategy}` resumes it"
+    )
+
+
 def _active(
     name: str, subject: str, summary: str, value: float, threshold: float, hold_s: float = 0.0
 ) -> ActiveCondition:
-    return ActiveCondition(f"{name}/{subject}" if subject else name, name, summary, value, threshold, hold_s)
+    return ActiveCondition(
+        key=f"{name}/{subject}" if subject else name,
+        name=name,
+        summary=summary,
+        value=value,
+        threshold=threshold,
+        hold_s=hold_s,
+    )

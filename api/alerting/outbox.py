@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, Engine, desc, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from api.alerting.conditions import ActiveCondition
-from configs.alerts import AlertsSection
+from configs.alerts import AlertsSection, Severity
 from sinks.alerts import alert_deliveries, alerts
 
-OPENED, RESOLVED = "opened", "resolved"
+DeliveryKind = Literal["opened", "resolved"]
+OPENED: Final = "opened"
+RESOLVED: Final = "resolved"
 RETRY_FIRST_S, RETRY_MAX_S = 5.0, 600.0
 BATCH = 20
 
@@ -27,7 +29,7 @@ class Message(NamedTuple):
 
     delivery_id: str
     channel: str
-    severity: str
+    severity: Severity
     title: str
     body: str
     attempts: int
@@ -44,7 +46,7 @@ class Outbox:
         self._engine, self._settings = engine, settings
 
     def synchronize(self, firing: Mapping[str, ActiveCondition], now: datetime) -> None:
-        """Opens and resolves alerts so that the open alerts are those in `firing` (by key), and writes their
+        """Open and resolve alerts so that the open alerts are those in `firing` (by key), and write their
         messages.
         """
         with self._engine.begin() as db:
@@ -105,13 +107,13 @@ class Outbox:
     def _write(
         db: Connection,
         alert_id: str,
-        kind: str,
+        kind: DeliveryKind,
         channel: str,
         content: tuple[str, str],
         now: datetime,
         not_before: datetime,
     ) -> None:
-        """Writes a message. `content` is its title and body."""
+        """Write a message. `content` is its title and body."""
         row = {
             "delivery_id": f"{alert_id}/{kind}/{channel}",
             "alert_id": alert_id,
@@ -125,7 +127,7 @@ class Outbox:
         db.execute(insert(alert_deliveries).values(row).on_conflict_do_nothing())
 
     def deliver(self, send: SendMessage, now: datetime) -> int:
-        """Sends the due messages, oldest first. Returns how many were accepted. Failures are retried with back-off."""
+        """Send the due messages, oldest first. Return how many were accepted. Failures are retried with back-off."""
         delivered = 0
         for _ in range(BATCH):
             # One transaction per message: a sent message stays marked if the next one fails.
@@ -172,7 +174,7 @@ def _attempt_values(message: Message, error: str | None, now: datetime) -> dict[
 
 
 def read_alerts(db: Connection, *, include_resolved: bool, limit: int) -> list[Mapping[str, object]]:
-    """Returns alerts, open ones first, newest first. `told` and `untold` count the sent and unsent messages of each."""
+    """Return alerts, open ones first, newest first. `told` and `untold` count the sent and unsent messages of each."""
     sent = func.count(alert_deliveries.c.delivered_at)
     unsent = func.count().filter(
         alert_deliveries.c.delivery_id.is_not(None),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -17,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from sqlalchemy import Engine, event
 
 from api.metrics.checks import read_checks
+from api.metrics.clock import ClockMetrics
 from api.metrics.collector import MetricsCollector, MetricSection
 from api.metrics.learning import ModelMetrics, StrategyMetrics
 from api.metrics.portfolio import PortfolioMetrics
@@ -31,13 +31,14 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0
 
 
 def metric_sections(resources: Resources) -> list[MetricSection]:
-    """Returns the sections of the page, each with the time in seconds for which it is cached."""
+    """Return the sections of the page, each with the time in seconds for which it is cached."""
     settings, home = resources.settings, resources.home
     books, trading = PortfolioMetrics(settings, resources.engine), TradingMetrics(resources.engine)
     database, brokers = DatabaseMetrics(resources.engine), KafkaMetrics(settings.kafka, lambda: resources.kafka_admin)
     return [
         MetricSection("services", ServiceMetrics(settings, home).read, 0.5),
-        MetricSection("checks", lambda: read_checks(home), 1.0),
+        MetricSection("checks", lambda: read_checks(home, settings.platform.checks), 1.0),
+        MetricSection("clock", ClockMetrics().read, 1.0),
         MetricSection("host", lambda: read_host(home), 1.0),
         MetricSection("books", books.read, 2.0),
         MetricSection("trading", trading.read, 2.0),
@@ -60,7 +61,7 @@ def _time_statements(engine: Engine, histogram: Histogram) -> None:
 
 
 def install(app: FastAPI, resources: Resources) -> None:
-    """Measures every request and statement, and serves the metrics. Each application has its own registry."""
+    """Measure every request and statement, and serve the metrics. Each application has its own registry."""
     registry = resources.registry
     registry.register(MetricsCollector(metric_sections(resources)))
     requests = Histogram(
@@ -91,28 +92,17 @@ def install(app: FastAPI, resources: Resources) -> None:
             requests.labels(request.method, path, str(status)).observe(time.perf_counter() - began)
         return response
 
-    token = resources.settings.api.metrics_token
-
     @app.get("/metrics", include_in_schema=False, dependencies=[Depends(reject_unknown_query_parameters)])
     def get_metrics(request: Request) -> Response:
-        _authorize(request, None if token is None else token.get_secret_value())
+        _authorize(request, resources.metrics_token)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _authorize(request: Request, token: str | None) -> None:
-    """Raises Unauthenticated unless the request has the token or, without a configured token, comes from this
-    machine.
-    """
-    if token is not None:
-        header = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(header.encode(), f"Bearer {token}".encode()):
-            raise Unauthenticated("The metrics require the token METRICS_TOKEN as `Authorization: Bearer …`.")
-    elif request.client is not None and not _on_this_machine(request.client.host):
-        raise Unauthenticated("Metrics are available only on the API's own machine unless METRICS_TOKEN is set.")
-
-
-def _on_this_machine(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return True  # not a network address: a unix socket, or a client in this process
+def _authorize(request: Request, token: str) -> None:
+    """Raises Unauthenticated unless the request has the token. The address of the caller never replaces it."""
+    header = request.headers.get("Authorization", "")
+    if not hmac.compare_digest(header.encode(), f"Bearer {token}".encode()):
+        raise Unauthenticated(
+            "The metrics require the token METRICS_TOKEN, or the one in secrets/metrics-token of the state folder, as "
+            "`Authorization: Bearer …`."
+        )

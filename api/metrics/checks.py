@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.core import Metric
 
-from api.dataflow_stats import read_json
+from api.check_results import overdue_s, read_results
 from api.metrics.collector import Labels, Value, gauge
+from configs.settings.platform import ChecksSection
 
 
-def read_checks(home: Path) -> list[Metric]:
-    """Returns the metrics of all results. A result is {"name", "ok", "finished_at" (seconds since 1970), "duration_s",
-    "counts": {what: number}}.
-    """
-    rows = [row for path in sorted((home / "run" / "checks").glob("*.json")) if (row := read_json(path)) is not None]
-    results = {str(row["name"]): row for row in rows if {"name", "ok", "finished_at"} <= row.keys()}
+def read_checks(home: Path, schedule: ChecksSection, now: float | None = None) -> list[Metric]:
+    """Return the metrics of all results."""
+    results = read_results(home)
+    overdue = overdue_s(home, schedule, results, time.time() if now is None else now)
     label = ("check",)
     return [
         gauge("platform_check_ok", "1 if the check found no differences", label, _values(results, "ok")),
@@ -31,6 +31,18 @@ def read_checks(home: Path) -> list[Metric]:
             "duration of the last run of the check",
             label,
             _values(results, "duration_s"),
+        ),
+        gauge(
+            "platform_check_completed",
+            "1 if the last run of the check compared anything",
+            label,
+            {(name,): bool(row.get("counts")) for name, row in results.items()},
+        ),
+        gauge(
+            "platform_check_overdue_seconds",
+            "time since the check should have finished; 0 while it is on time",
+            label,
+            {(name,): delay_s for name, delay_s in overdue.items()},
         ),
         gauge("platform_check_findings", "counts of the check", ("check", "what"), dict(_findings(results))),
     ]

@@ -71,14 +71,14 @@ class MetricsCollector(Collector):
 
 
 def gauge(name: str, meaning: str, labels: Labels, values: Mapping[Any, Value]) -> GaugeMetricFamily:
-    """Returns a gauge with a value for each tuple of labels. Values of None are omitted."""
+    """Return a gauge with a value for each tuple of labels. Values of None are omitted."""
     family = GaugeMetricFamily(name, meaning, labels=labels)
     _add_values(family, values)
     return family
 
 
 def counter(name: str, meaning: str, labels: Labels, values: Mapping[Any, Value]) -> CounterMetricFamily:
-    """Returns a counter, like `gauge`. Its name on the page ends with `_total`."""
+    """Return a counter, like `gauge`. Its name on the page ends with `_total`."""
     family = CounterMetricFamily(name, meaning, labels=labels)
     _add_values(family, values)
     return family
@@ -91,5 +91,5 @@ def _add_values(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping
 
 
 def single(name: str, meaning: str, value: Value) -> GaugeMetricFamily:
-    """Returns a gauge without labels."""
+    """Return a gauge without labels."""
     return gauge(name, meaning, (), {(): value})

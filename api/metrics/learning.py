@@ -12,14 +12,17 @@ from api.metrics.collector import Labels, Value, gauge, single
 from api.strategies import latest_shares
 from configs.model_registry import ModelRegistry
 from configs.settings import Settings
-from sinks.tables import attribution, model_scores, predictions, weights
+from sinks.suspensions import suspended_strategies
+from sinks.tables import attribution, dead_letters, model_scores, predictions, valuations, weights
 
+ANALYSIS_WINDOW_NS = 86_400 * 1_000_000_000
+"""How long the metrics show a suspended indicator or model, in event time."""
 HASH_DIGITS_SHOWN = 12
 """Digits of a model's sha256 in its label, as in the commands."""
 
 
 class StrategyMetrics:
-    """The last attribution and the last weights."""
+    """The last attribution, the last weights and the suspended strategies."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -28,6 +31,15 @@ class StrategyMetrics:
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
             shares = latest_shares(db)
             at_ns = db.execute(select(func.max(attribution.c.ts_ns))).scalar()
+            suspensions = suspended_strategies(db)
+            newest_ns = db.execute(select(func.max(valuations.c.ts_ns))).scalar() or 0
+            analysis = db.execute(
+                select(dead_letters.c.topic).where(
+                    dead_letters.c.topic.regexp_match("^(indicator|model):"),
+                    dead_letters.c.ts_ns > newest_ns - ANALYSIS_WINDOW_NS,
+                )
+            ).scalars()
+            components = {tuple(topic.rsplit("/", 1)): 1 for topic in analysis}
             latest_weights = db.execute(select(weights.c.weights).order_by(desc(weights.c.seq)).limit(1)).scalar() or {}
         names = {"realized": "realized_pnl", "unrealized": "unrealized_pnl", "fees": "fees", "cash_flows": "cash_flows"}
         pnl_parts: dict[Labels, Value] = {
@@ -47,6 +59,18 @@ class StrategyMetrics:
                 "realized + unrealized - fees + cash flows; the sum over all strategies is the ledger's P&L",
                 ("strategy",),
                 total,
+            ),
+            gauge(
+                "platform_strategy_suspended",
+                "1 for a strategy that raised an exception, with its symbol and the position in its source file",
+                ("strategy", "symbol", "error", "position"),
+                {(s.strategy, s.symbol, s.error_type, f"{s.file}:{s.line}"): 1 for s in suspensions},
+            ),
+            gauge(
+                "platform_analysis_suspended",
+                "1 for an indicator or model that raised an exception on this symbol within the last day",
+                ("component", "symbol"),
+                components,
             ),
             single(
                 "platform_strategy_attributed_timestamp_seconds",

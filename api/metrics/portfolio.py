@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from prometheus_client.core import Metric
 from sqlalchemy import Connection, Engine, desc, func, literal, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from api.flows import Flows, read_flows
 from api.metrics.collector import Labels, Value, gauge, single
 from configs.settings import Settings
 from schemas.records import ACTIVE, HALTED
@@ -24,19 +25,27 @@ _MONEY = {
     "unrealized_pnl": "unrealized_pnl",
     "realized_pnl": "realized_pnl",
     "fees": "fees",
+    "net_flows": "net_flows",
 }
 NO_SECTOR = "unlisted"
 
 
+class WindowStart(NamedTuple):
+    """The last valuation before a window: equity without flows, and equity net of flows."""
+
+    profit: Decimal
+    net_equity: Decimal
+
+
 class PortfolioMetrics:
-    """Reads the latest rows of the books in one transaction. Keeps the peak of the equity between readings."""
+    """Reads the latest rows of the books in one transaction. Keeps the peak of the net equity between readings."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine, self._settings = engine, settings
         self._capital = settings.portfolio_manager.initial_capital
         self._peak, self._peak_seq = self._capital, 0
         feed = settings.market_data
-        self._bar_s = feed.simulator.interval_s if feed.feed == "simulator" else feed.files.bar_interval_s
+        self._bar_s = feed.simulator.interval_s if feed.feed == "simulator" else feed.files.interval_s or 60
         self._zone = ZoneInfo("America/New_York" if settings.market_data.files.calendar == "XNYS" else "UTC")
 
     def read(self) -> list[Metric]:
@@ -55,41 +64,58 @@ class PortfolioMetrics:
             for name, value in money.items()
         ]
         at_ns = 0 if last is None else int(last["ts_ns"])
-        starting_equity = {
-            window: self._equity_before(db, start_ns) for window, start_ns in self._window_starts(at_ns).items()
+        flows = read_flows(db)
+        starts = {
+            window: self._start_of(db, flows, start_ns) for window, start_ns in self._window_starts(at_ns).items()
         }
-        pnl: dict[Labels, Value] = {(window,): float(equity - earlier) for window, earlier in starting_equity.items()}
+        profit = equity - money["net_flows"]
+        pnl: dict[Labels, Value] = {(window,): float(profit - start.profit) for window, start in starts.items()}
+        net_equity = equity if last is None else flows.adjust(last["seq"], equity)
         returns: dict[Labels, Value] = {
-            (window,): float(equity / earlier) - 1 for window, earlier in starting_equity.items() if earlier
+            (window,): float(net_equity / start.net_equity) - 1 for window, start in starts.items() if start.net_equity
         }
-        self._update_peak(db)
+        self._update_peak(db, flows)
         exposure = money["gross_exposure"]
         return [
             *money_metrics,
-            gauge("platform_portfolio_pnl", "P&L since the start of the day, week or month", ("window",), pnl),
+            gauge(
+                "platform_portfolio_pnl",
+                "P&L of the day, week or month, without deposits and withdrawals",
+                ("window",),
+                pnl,
+            ),
             gauge(
                 "platform_portfolio_return_ratio",
-                "P&L of the window divided by the equity at its start",
+                "time-weighted return of the window, net of deposits and withdrawals",
                 ("window",),
                 returns,
             ),
-            single("platform_portfolio_peak_value", "peak of the equity", float(self._peak)),
+            single(
+                "platform_portfolio_peak_value",
+                "peak of the equity, scaled by each deposit and withdrawal like the equity",
+                float(flows.scale(self._peak)),
+            ),
             single(
                 "platform_portfolio_drawdown_ratio",
-                "fall from the peak of the equity, as a fraction of the peak",
-                max(0.0, 1 - float(equity / self._peak)) if self._peak else None,
+                "fall from the peak of the equity net of flows, as a fraction of the peak",
+                max(0.0, 1 - float(net_equity / self._peak)) if self._peak else None,
             ),
             single(
                 "platform_portfolio_leverage_ratio",
                 "gross exposure divided by equity",
                 float(exposure / equity) if equity > 0 else None,
             ),
+            single(
+                "platform_portfolio_time_weighted_return_ratio",
+                "return since inception, net of deposits and withdrawals",
+                float(net_equity / self._capital) - 1 if self._capital else None,
+            ),
             single("platform_bar_interval_seconds", "length of a bar", self._bar_s),
             single("platform_portfolio_valued_timestamp_seconds", "event time of the last valuation", at_ns / 1e9),
         ]
 
     def _window_starts(self, at_ns: int) -> dict[str, int]:
-        """Returns the starts of the day, week (Monday) and month at the exchange, in ns since 1970."""
+        """Return the starts of the day, week (Monday) and month at the exchange, in ns since 1970."""
         day = datetime.fromtimestamp(at_ns / 1e9, UTC).astimezone(self._zone).date()
         start_dates = {"day": day, "week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}
         return {
@@ -97,18 +123,21 @@ class PortfolioMetrics:
             for window, date in start_dates.items()
         }
 
-    def _equity_before(self, db: Connection, start_ns: int) -> Decimal:
-        before = select(valuations.c.equity).where(valuations.c.ts_ns < start_ns)
-        equity = db.execute(before.order_by(desc(valuations.c.ts_ns)).limit(1)).scalar()
-        return self._capital if equity is None else equity
+    def _start_of(self, db: Connection, flows: Flows, start_ns: int) -> WindowStart:
+        before = select(valuations).where(valuations.c.ts_ns < start_ns)
+        row = db.execute(before.order_by(desc(valuations.c.ts_ns)).limit(1)).mappings().first()
+        if row is None:
+            return WindowStart(self._capital, self._capital)
+        return WindowStart(row["equity"] - row["net_flows"], flows.adjust(row["seq"], row["equity"]))
 
-    def _update_peak(self, db: Connection) -> None:
-        """Reads only new valuations. Starts again if the table was truncated."""
-        query = select(func.max(valuations.c.seq), func.max(valuations.c.equity))
+    def _update_peak(self, db: Connection, flows: Flows) -> None:
+        """Read only new valuations. Starts again if the table was truncated."""
+        net = flows.net_equity()
+        query = select(func.max(net.c.seq), func.max(net.c.equity))
         newest = db.execute(select(func.max(valuations.c.seq))).scalar() or 0
         if newest < self._peak_seq:
             self._peak, self._peak_seq = self._capital, 0
-        seq, highest = db.execute(query.where(valuations.c.seq > self._peak_seq)).one()
+        seq, highest = db.execute(query.where(net.c.seq > self._peak_seq)).one()
         if seq is not None:
             self._peak, self._peak_seq = max(self._peak, highest), seq
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import redis
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # OffsetSpec is exported at run time only
 from prometheus_client.core import Metric
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.metrics.collector import Labels, Value, counter, gauge, single
@@ -39,6 +39,7 @@ class DatabaseMetrics:
 
     def _read_statistics(self) -> list[Metric]:
         with self._engine.connect() as db:
+            skew_s = _clock_skew_s(db)
             began = time.perf_counter()
             db.execute(text("SELECT 1 FROM valuations LIMIT 1"))
             took_s = time.perf_counter() - began
@@ -55,6 +56,11 @@ class DatabaseMetrics:
         return [
             single("platform_database_up", "1 while PostgreSQL responds", 1),
             single("platform_database_query_seconds", "duration of one small query at the time of the scrape", took_s),
+            single(
+                "platform_clock_skew_seconds",
+                "difference between the clocks of PostgreSQL and of the API, beyond the duration of the request",
+                skew_s,
+            ),
             single("platform_database_size_bytes", "size of the database", size),
             gauge(
                 "platform_database_table_bytes",
@@ -84,6 +90,13 @@ class DatabaseMetrics:
                 row["blks_hit"] / looked_up if looked_up else None,
             ),
         ]
+
+
+def _clock_skew_s(db: Connection) -> float:
+    """Return by how much PostgreSQL's clock is outside the time of the request on this machine's clock."""
+    before = time.time()
+    there = float(db.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return max(0.0, before - there, there - time.time())
 
 
 class KafkaMetrics:
@@ -128,11 +141,11 @@ class KafkaMetrics:
         ]
 
     def _ends(self) -> dict[tuple[str, int], int]:
-        """Returns end offsets by (topic, partition), without topics that do not exist yet.
+        """Return end offsets by (topic, partition), without topics that do not exist yet.
 
         Raises KafkaException or TimeoutError if no broker responds.
         """
-        prefix, latest = self._kafka.topic_prefix, OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        prefix, latest = self._kafka.topic_prefix, OffsetSpec.latest()
         existing_topics = self._client().list_topics(timeout=KAFKA_TIMEOUT_S).topics
         requested = {
             TopicPartition(prefix + topic, partition): latest
@@ -153,7 +166,7 @@ class KafkaMetrics:
         return end_offsets
 
     def _lags(self, end_offsets: dict[tuple[str, int], int]) -> list[tuple[tuple[str, str], int]]:
-        """Returns lags by (reader, topic). Omits groups that never committed or whose coordinator does not respond."""
+        """Return lags by (reader, topic). Omits groups that never committed or whose coordinator does not respond."""
         prefix, client = self._kafka.topic_prefix, self._client()
         readers = sorted({reader for entry in self._kafka.topics.values() for reader in entry.readers})
         requested = {
@@ -194,7 +207,7 @@ def read_redis(client: redis.Redis) -> list[Metric]:
 
 
 def read_host(home: Path) -> list[Metric]:
-    """Returns metrics of the machine that runs the API, and of the disk of the state folder."""
+    """Return metrics of the machine that runs the API, and of the disk of the state folder."""
     memory, times = psutil.virtual_memory(), psutil.cpu_times()
     disk = shutil.disk_usage(home if home.exists() else "/")
     busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)

@@ -9,8 +9,17 @@ from typing import Any
 import psutil
 from prometheus_client.core import Metric
 
-from api.dataflow_stats import COUNTS, read_degraded_reasons, read_state, read_stats
+from api.dataflow_stats import (
+    COUNTS,
+    SUPERVISOR_SILENT_AFTER_S,
+    is_crash_loop,
+    read_children,
+    read_degraded_reasons,
+    read_stats,
+    supervisor_age_s,
+)
 from api.metrics.collector import Labels, Value, counter, gauge, single
+from api.metrics.kill_switch import kill_switch_metrics
 from configs.settings import Settings
 
 SILENT_AFTER_S = 15.0
@@ -21,6 +30,7 @@ _MEANINGS = {
     "late_records": "late records: bars behind their clock",
     "duplicates": "duplicates that were dropped",
     "seq_gaps": "records missing in an input",
+    "unverified_commands": "commands without a valid signature",
     "ticks": "time slices processed by the stage",
 }
 Rows = dict[str, dict[str, Any]]
@@ -35,39 +45,85 @@ class ServiceMetrics:
 
     def read(self) -> list[Metric]:
         stats, now = read_stats(self._home), time.time()
-        children = {str(child["name"]): child for child in read_state(self._home).get("children", [])}
+        children = read_children(self._home)
         return [
+            *self._supervisor(),
             *self._health(stats, children, now),
             *_counts(stats),
             *_progress(stats, now),
+            *_threads(stats, now),
             *_processes(stats, children),
-            self._halted(children),
+            self._suspended(children),
+            *kill_switch_metrics(self._home),
             single(
                 "platform_degraded", "1 if a substitute replaces a service", bool(read_degraded_reasons(self._home))
             ),
         ]
 
-    def _halted(self, children: Rows) -> Metric:
-        """`run/halted/NAME.json` exists while a dataflow is halted (`dataflows/runtime/halt_files.py`)."""
-        halted = {path.stem for path in (self._home / "run" / "halted").glob("*.json")}
-        names = sorted({*self._dataflows, *children, *halted})
+    def _supervisor(self) -> list[Metric]:
+        """Return nothing without a supervisor, as in containers."""
+        age_s = supervisor_age_s(self._home)
+        if age_s is None:
+            return []
+        return [
+            single(
+                "platform_supervisor_up", "1 while the supervisor reports", float(age_s <= SUPERVISOR_SILENT_AFTER_S)
+            )
+        ]
+
+    def _suspended(self, children: Rows) -> Metric:
+        """`run/halted/NAME.json` exists while a dataflow is suspended (`dataflows/runtime/suspension_files.py`)."""
+        suspended = {path.stem for path in (self._home / "run" / "halted").glob("*.json")}
+        names = sorted({*self._dataflows, *children, *suspended})
         return gauge(
             "platform_dataflow_halted",
-            "1 while a dataflow is halted because of too many dead letters, until a user releases it",
+            "1 while a dataflow is suspended because of too many dead letters, until a user releases it",
             ("service",),
-            {(name,): name in halted for name in names},
+            {(name,): name in suspended for name in names},
         )
 
     def _health(self, stats: Rows, children: Rows, now: float) -> list[Metric]:
-        """Returns the health that the supervisor reports. Without a supervisor, a dataflow is up while it reports."""
+        """Return the health that the supervisor reports.
+
+        Without a supervisor, or if its state is old, a dataflow is up while it reports itself. The health of the other
+        processes is then unknown and not on the page.
+        """
         up: dict[Labels, Value] = {(name,): child.get("status") == "healthy" for name, child in children.items()}
         for name in self._dataflows if not children else ():
             up[(name,)] = name in stats and now - float(stats[name]["updated_at"]) < SILENT_AFTER_S
+        crash_loops: dict[Labels, Value] = {(name,): is_crash_loop(child) for name, child in children.items()}
         restarts: dict[Labels, Value] = {(name,): child.get("restarts") for name, child in children.items()}
         return [
             gauge("platform_service_up", "1 while a service is healthy", ("service",), up),
+            gauge(
+                "platform_service_crash_loop",
+                "1 after a crash loop: the supervisor does not restart the service any more",
+                ("service",),
+                crash_loops,
+            ),
             counter("platform_service_restarts", "restarts after an unexpected exit", ("service",), restarts),
         ]
+
+
+def _threads(stats: Rows, now: float) -> list[Metric]:
+    """Return the background threads of each dataflow (`sinks/background_thread.py`)."""
+    running: dict[Labels, Value] = {}
+    deaths: dict[Labels, Value] = {}
+    ages: dict[Labels, Value] = {}
+    for service, row in stats.items():
+        for thread in row.get("threads", ()):
+            key = (service, str(thread["name"]))
+            running[key] = (running.get(key) or 0) + thread["running"]
+            deaths[key] = (deaths.get(key) or 0) + thread["deaths"]
+            if thread["deaths"]:
+                age_s = max(0.0, now - thread["died_at"])
+                ages[key] = min(age_s, ages.get(key) or age_s)
+    labels = ("service", "thread")
+    return [
+        gauge("platform_thread_running", "background threads of this name that run", labels, running),
+        counter("platform_thread_deaths", "unexpected ends of a background thread, since the start", labels, deaths),
+        gauge("platform_thread_death_age_seconds", "time since a background thread last died", labels, ages),
+    ]
 
 
 def _values(stats: Rows, key: str) -> dict[Labels, Value]:
@@ -82,7 +138,7 @@ def _counts(stats: Rows) -> list[Metric]:
 
 
 def _progress(stats: Rows, now: float) -> list[Metric]:
-    """Returns the progress of each dataflow: its lag behind the feed in event time and behind the wall clock."""
+    """Return the progress of each dataflow: its lag behind the feed in event time and behind the wall clock."""
     clocks = {service: row["last_tick_ns"] / 1e9 for service, row in stats.items() if row.get("last_tick_ns", -1) > 0}
     newest = clocks.get("market_data", max(clocks.values(), default=0.0))
     label = ("service",)

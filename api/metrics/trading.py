@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from prometheus_client.core import HistogramMetricFamily, Metric
 from sqlalchemy import Connection, Engine, RowMapping, text
 
+from api.emulated_stops import emulated_stops
 from api.metrics.collector import Labels, Value, counter, gauge, single
+from operators.risk.order_checks import NO_EXCEPTION
 
 LATENCY_S = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 FILLS, DECISIONS, WINDOW_S = 500, 1000, 900
@@ -76,6 +78,12 @@ SELECT (SELECT count(*) FROM o, newest n WHERE o.ts_ns > n.ts_ns - :window_ns) A
        (SELECT count(*) FROM r, newest n WHERE r.ts_ns > n.ts_ns - :window_ns) AS refusals,
        (SELECT count(*) FROM v, newest n WHERE v.ts_ns > n.ts_ns - :window_ns) AS rejects
 """
+_FAILED_CHECKS = """
+WITH r AS (SELECT * FROM order_refusals ORDER BY seq DESC LIMIT :decisions),
+     newest AS (SELECT max(ts_ns) AS ts_ns FROM valuations)
+SELECT r."check" AS a, r.found AS b, count(*) AS n FROM r, newest n
+WHERE r."limit" = :limit AND r.ts_ns > n.ts_ns - :window_ns GROUP BY 1, 2
+"""
 
 
 class TradingMetrics:
@@ -100,7 +108,27 @@ class TradingMetrics:
             decided = db.execute(
                 text(_LAST_DECISIONS), {"decisions": DECISIONS, "window_ns": WINDOW_S * 1_000_000_000}
             ).mappings()
-            return [*self._counters(), self._latency(), *_slippage_metrics(fills), *_rejection_metrics(decided.one())]
+            failed = db.execute(
+                text(_FAILED_CHECKS),
+                {"decisions": DECISIONS, "window_ns": WINDOW_S * 1_000_000_000, "limit": NO_EXCEPTION},
+            ).mappings()
+            return [
+                single(
+                    "platform_emulated_stops",
+                    "open orders whose stop works only while the platform runs",
+                    len(emulated_stops(db)),
+                ),
+                *self._counters(),
+                self._latency(),
+                *_slippage_metrics(fills),
+                *_rejection_metrics(decided.one()),
+                gauge(
+                    "platform_risk_check_errors",
+                    "orders of the last 15 minutes that were rejected because the check raised an exception",
+                    ("check", "error"),
+                    {(row["a"], row["b"]): row["n"] for row in failed},
+                ),
+            ]
 
     def _count(self, db: Connection) -> None:
         tables = sorted({table for table, _ in _COUNT_QUERIES.values()})
@@ -126,7 +154,7 @@ class TradingMetrics:
         return {labels: sums[column] for labels, sums in self._sums[name].items()}
 
     def _by_first_label(self, name: str, column: int = 0) -> dict[Labels, Value]:
-        """Returns the sums by the first label."""
+        """Return the sums by the first label."""
         totals: dict[Labels, float] = {}
         for labels, sums in self._sums[name].items():
             totals[labels[:1]] = totals.get(labels[:1], 0.0) + sums[column]
@@ -222,7 +250,7 @@ def _slippage_metrics(fills: Sequence[RowMapping]) -> list[Metric]:
 
 
 def _rejection_metrics(row: RowMapping) -> list[Metric]:
-    """Returns the share of orders that risk or the venue rejected, within the window of event time."""
+    """Return the share of orders that risk or the venue rejected, within the window of event time."""
     decided = row["orders"] + row["refusals"]
     refused = row["refusals"] + row["rejects"]
     return [

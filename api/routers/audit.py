@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from sqlalchemy import Row, desc, literal, select, union_all
+from sqlalchemy import Row, case, desc, literal, select, union_all
 
 from api.access import Caller, caller_with
 from api.json_types import MAX_SEQ, ApiModel, TextLine, utc
@@ -14,14 +14,17 @@ from api.problems import problem_responses
 from api.resources import Db
 from api.roles import Permission
 from api.routers import PREFIX
-from sinks.tables import commands, order_cancels, order_refusals, orders, risk_fences
+from operators.adjustments import adjustment_order_id
+from schemas.records import TRADE
+from sinks.tables import cash_transfers, commands, executions, order_cancels, order_refusals, orders, risk_fences
 
 router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"], responses=problem_responses(401, 403, 422, 429, 503))
 
 
 class AuditEntry(ApiModel):
-    """`outcomes` are the records that the command caused: "order ord-cmd-7f", "rejected cash: …", "cancel of ord-7" or
-    the new state of trading, such as "HALTED".
+    """`outcomes` are the records that the command caused: "order ord-cmd-7f", "rejected cash: …", "cancel of ord-7",
+    "adjustment adj-7", "adjustment not booked: …", "cash transfer transfer-3" or the new state of trading, such as
+    "HALTED".
     """
 
     command_id: str
@@ -81,5 +84,13 @@ def _outcomes(db: Db, causes: list[str]) -> list[Row[Any]]:
         select(order_refusals.c.cause_id, literal("rejected ") + order_refusals.c.message),
         select(order_cancels.c.cause_id, literal("cancel of ") + order_cancels.c.order_id),
         select(risk_fences.c.cause_id, risk_fences.c.state),
+        select(
+            executions.c.cause_id,
+            case(
+                (executions.c.exec_type == TRADE, literal("adjustment ") + executions.c.execution_id),
+                else_=executions.c.text,
+            ),
+        ).where(executions.c.order_id.in_([adjustment_order_id(cause) for cause in causes])),
+        select(cash_transfers.c.cause_id, literal("cash transfer ") + cash_transfers.c.transfer_id),
     ]
     return list(db.execute(union_all(*(query.where(query.selected_columns[0].in_(causes)) for query in queries))).all())

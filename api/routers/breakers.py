@@ -11,18 +11,32 @@ from sqlalchemy import Connection, desc, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from api.access import Caller, Reader, caller_with
+from api.host_halt import halt_on_host, release_on_host
 from api.json_types import Amount, ApiModel, TextLine, utc
 from api.problems import NotFound, problem_responses
-from api.resources import Db, ResourcesDep
+from api.release_approvals import or_request
+from api.resources import Db, Resources, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
-from operators.risk.breakers import PORTFOLIO
+from api.submissions import submit
+from operators.risk.approvals import RELEASE_REQUESTED
 from operators.risk.commands import SET_BREAKER, parse_breaker_command
 from schemas.errors import BadInput
-from schemas.records import ACTIVE, HALTED, KILL_SWITCH, REDUCING, RELEASE, RiskEvent
+from schemas.records import (
+    ACTIVE,
+    HALTED,
+    PORTFOLIO,
+    REDUCING,
+    RELEASE,
+    BreakerScope,
+    CommandKind,
+    RiskEvent,
+)
 from schemas.suggestions import did_you_mean
 from sinks.commands import new_command
-from sinks.tables import record_of, risk_events
+from sinks.host_kill_switch import new_halt_command
+from sinks.record_tables import record_of
+from sinks.tables import risk_events
 
 STATE_OF = {"halt": HALTED, "reduce": REDUCING, "release": ACTIVE}
 
@@ -42,19 +56,26 @@ class BreakerCommand(ApiModel):
     action: Action
     reason: TextLine
     measure: TextLine | None = None
-    scope: Literal["PORTFOLIO", "STRATEGY", "SYMBOL"] = PORTFOLIO  # type: ignore[assignment]
+    scope: BreakerScope = PORTFOLIO
     key: Annotated[str, Field(pattern=r"^[!-~]{0,64}$")] = ""
 
 
 class BreakerReceipt(ApiModel):
-    """The command is stored in the log and takes effect in the next time slice. `/risk/limits` and `/risk/breakers`
-    show the new state.
+    """PENDING: the command is stored in the log and takes effect in the next time slice. `/risk/limits` and
+    `/risk/breakers` show the new state. APPROVAL_REQUIRED: another user must approve the release with
+    `POST /risk/releases/{command_id}/approve`.
+
+    For a halt by the kill switch, `gateway` is CONFIRMED if the gateway has confirmed that no order works at the broker
+    any more, PENDING if it has not, and null if it does not run on this host. `published` is false if Kafka did not
+    respond: the gateway of this host publishes the command then.
     """
 
     command_id: str
     action: Action
-    status: Literal["PENDING"]
+    status: Literal["PENDING", "APPROVAL_REQUIRED"]
     submitted_at: str
+    gateway: Literal["CONFIRMED", "PENDING"] | None = None
+    published: bool = True
 
 
 class BreakerState(ApiModel):
@@ -90,20 +111,23 @@ def set_breaker(
     caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
     resources: ResourcesDep,
 ) -> BreakerReceipt:
-    """Halt or release trading. A halt requires only Kafka. A release also requires a verified session (Redis and
-    PostgreSQL available).
+    """Halt or release trading. A halt by the kill switch requires the gateway on this host or Kafka; a breaker requires
+    Kafka. A release also requires a verified session (Redis and PostgreSQL available).
     """
     if body.action == "release":
         caller.require_verified()
+    kind: CommandKind = SET_BREAKER
+    arguments: dict[str, str] = {}
     if body.measure is None:
         if body.action == "reduce":
             raise BadInput(
                 "The kill switch accepts only halt and release. To reduce, set `measure` to a circuit breaker."
             )
-        kind, arguments = (KILL_SWITCH if body.action == "halt" else RELEASE), {}
+        if body.action == "halt":
+            return _halt(caller, body, resources)
+        kind = RELEASE
     else:
         arguments = {"measure": body.measure, "scope": body.scope, "key": body.key, "state": STATE_OF[body.action]}
-        kind = SET_BREAKER
     command = new_command(kind, actor=caller.username, reason=body.reason, arguments=arguments)
     if kind == SET_BREAKER:
         requested = parse_breaker_command(command)
@@ -115,9 +139,33 @@ def set_breaker(
                 f"No circuit breaker {requested.measure} of scope {requested.scope} in the settings{suggestion}"
                 f" Configured circuit breakers: {', '.join(known) or 'none'}"
             )
-    resources.command_log.send(command)
+    request = or_request(command, resources.settings.risk().approvals)
+    if request is command:
+        release_on_host(resources, command)
+    else:
+        caller.require_verified()
+        # Stored before it is sent, so that a second person finds it at once.
+        request = submit(
+            resources, RELEASE_REQUESTED, actor=request.actor, reason=request.reason, arguments=request.arguments
+        )
     return BreakerReceipt(
-        command_id=command.command_id, action=body.action, status="PENDING", submitted_at=utc(command.ts_ns)
+        command_id=request.command_id,
+        action=body.action,
+        status="PENDING" if request is command else "APPROVAL_REQUIRED",
+        submitted_at=utc(request.ts_ns),
+    )
+
+
+def _halt(caller: Caller, body: BreakerCommand, resources: Resources) -> BreakerReceipt:
+    command = new_halt_command(caller.username, body.reason)
+    halt = halt_on_host(resources, command)
+    return BreakerReceipt(
+        command_id=command.command_id,
+        action=body.action,
+        status="PENDING",
+        submitted_at=utc(command.ts_ns),
+        gateway=halt.gateway,
+        published=halt.published,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from sqlalchemy import select
@@ -12,12 +12,11 @@ from api.pagination import Before, Limit, newest_page
 from api.resources import Db
 from api.routers import PREFIX
 from api.routers.orders import ExecutionReport, report_fields
-from schemas.records import Execution
-from sinks.tables import executions, record_of
+from schemas.records import TRADE, ExecType, Execution
+from sinks.record_tables import record_of
+from sinks.tables import executions
 
 router = APIRouter(prefix=f"{PREFIX}/executions", tags=["orders"])
-
-Kind = Literal["NEW", "TRADE", "CANCELED", "EXPIRED", "REJECTED", "REPLACED"]
 
 
 class ExecutionOut(ExecutionReport):
@@ -41,7 +40,7 @@ class ExecutionPage(ApiModel):
 def get_executions(
     db: Db,
     symbol: TextLine | None = None,
-    type: Annotated[Kind | None, Query(description="type of the report; TRADE is a fill")] = None,
+    type: Annotated[ExecType | None, Query(description="type of the report; TRADE is a fill")] = None,
     before: Before = None,
     limit: Limit = 100,
 ) -> ExecutionPage:
@@ -58,6 +57,6 @@ def _execution_out(report: Execution) -> ExecutionOut:
         order_id=report.order_id,
         symbol=report.symbol,
         side=report.side,
-        filled_at=utc(report.filled_at_ns) if report.exec_type == "TRADE" else None,
+        filled_at=utc(report.filled_at_ns) if report.exec_type == TRADE else None,
         cause_id=report.cause_id,
     )

@@ -13,9 +13,16 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.dataflow_stats import COUNTS, read_degraded_reasons, read_stats
-from api.json_types import ApiModel
+from api.dataflow_stats import (
+    COUNTS,
+    SUPERVISOR_SILENT_AFTER_S,
+    read_degraded_reasons,
+    read_stats,
+    supervisor_age_s,
+)
+from api.json_types import ApiModel, utc
 from api.resources import Resources, ResourcesDep
+from sinks.suspensions import suspended_strategies
 
 STALE_AFTER_S = 15.0
 KAFKA_TIMEOUT_S = 1.0
@@ -44,8 +51,8 @@ class ComponentHealth(ApiModel):
 
 
 class Health(ApiModel):
-    """`status` is "ok" if every component is healthy. `degraded` is true if a substitute replaces a service;
-    `degraded_reasons` names each one.
+    """`status` is "ok" if every component is healthy. `degraded` is true if a substitute replaces a service or a
+    strategy is suspended; `degraded_reasons` names each one.
     """
 
     status: str
@@ -57,9 +64,14 @@ class Health(ApiModel):
 
 @router.get("/health", response_model=Health, responses={503: {"model": Health}})
 def get_health(resources: ResourcesDep) -> JSONResponse:
-    """200 if PostgreSQL, Redis, Kafka and every dataflow are healthy, otherwise 503. Both have the same body."""
+    """200 if PostgreSQL, Redis, Kafka, the supervisor and every dataflow are healthy, otherwise 503.
+
+    Both have the same body. Without a supervisor, as in containers, the body has no such part.
+    """
     checks: dict[str, Callable[[Resources], None]] = {"postgres": _postgres, "redis": _redis, "kafka": _kafka}
     parts = {name: _run_check(check, resources) for name, check in checks.items()}
+    if (supervisor := _supervisor(resources)) is not None:
+        parts["supervisor"] = supervisor
     dataflows = dataflow_health(resources, time.time())
     healthy = all(part.status == "ok" for part in (*parts.values(), *dataflows.values()))
     reasons = read_degraded_reasons(resources.home)
@@ -68,6 +80,7 @@ def get_health(resources: ResourcesDep) -> JSONResponse:
         parts["postgres_replica"] = replica = _run_check(_replica, resources)
         if replica.status != "ok":
             reasons = [*reasons, f"the read replica is unavailable, queries go to the primary: {replica.status}"]
+    reasons = [*reasons, *_suspension_reasons(resources)]
     health = Health(
         status="ok" if healthy else "failing",
         degraded=bool(reasons),
@@ -78,8 +91,32 @@ def get_health(resources: ResourcesDep) -> JSONResponse:
     return JSONResponse(health.model_dump(exclude_none=True), 200 if healthy else 503)
 
 
+def _suspension_reasons(resources: Resources) -> list[str]:
+    """Return a sentence for each suspended strategy. No file and no symbol, because /health needs no token."""
+    try:
+        with resources.engine.connect() as db:
+            return [
+                f"strategy {suspension.strategy} is suspended since {utc(suspension.ts_ns)}: it raised an exception"
+                for suspension in suspended_strategies(db)
+            ]
+    except SQLAlchemyError:
+        return []  # `parts.postgres` has the reason
+
+
+def _supervisor(resources: Resources) -> ComponentHealth | None:
+    age_s = supervisor_age_s(resources.home)
+    if age_s is None:
+        return None
+    if age_s <= SUPERVISOR_SILENT_AFTER_S:
+        return ComponentHealth(status="ok", age_s=round(max(0.0, age_s), 3))
+    last_report = "no valid report" if age_s == float("inf") else f"last report {age_s:.0f} s ago"
+    return ComponentHealth(
+        status=f"unknown: {last_report}, expected at most {SUPERVISOR_SILENT_AFTER_S:.0f} s; no service is restarted"
+    )
+
+
 def dataflow_health(resources: Resources, now: float) -> dict[str, ComponentHealth]:
-    """Returns the health of every dataflow that owns a topic, by service. `now` is in seconds since 1970."""
+    """Return the health of every dataflow that owns a topic, by service. `now` is in seconds since 1970."""
     stats = read_stats(resources.home)
     owners = {topic.owner for topic in resources.settings.kafka.topics.values() if topic.owner}
     return {service: _freshness(stats.get(service), now) for service in sorted(owners | stats.keys())}
@@ -110,7 +147,7 @@ def _run_check(check: Callable[[Resources], None], resources: Resources) -> Comp
 
 
 def _reason(error: Exception) -> str:
-    """Returns the first line of the error. The drivers do not put passwords into their messages."""
+    """Return the first line of the error. The drivers do not put passwords into their messages."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

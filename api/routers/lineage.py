@@ -60,7 +60,7 @@ class Lineage(ApiModel):
     note: str
 
 
-class Inaction(ApiModel):
+class NoTradeOut(ApiModel):
     """The reasons why no order was created in a time slice, in order of the pipeline. `tick` is the event time of that
     time slice, `row` the feature row that the strategies received.
     """
@@ -82,12 +82,12 @@ def get_order_lineage(order_id: str, db: Db, resources: ResourcesDep, places: Wi
 
 @router.get("/lineage/{record_id}")
 def get_lineage(record_id: str, db: Db, resources: ResourcesDep, places: WithLogPositions = True) -> Lineage:
-    """The lineage of any decision: ord-N, prop-N, exe-N, refusal-N or the id of a command."""
+    """The lineage of any decision: ord-N, prop-N, exe-N, adj-N, refusal-N, transfer-N or the id of a command."""
     return _lineage(DatabaseRecordLookup(db), resources, record_id, places)
 
 
 @router.get("/inaction/{symbol}")
-def get_inaction(symbol: str, at: datetime, db: Db, resources: ResourcesDep) -> Inaction:
+def get_no_trade_reasons(symbol: str, at: datetime, db: Db, resources: ResourcesDep) -> NoTradeOut:
     """Why no order was created for a symbol at a time. The last bar at or before that time counts. 404 before the first
     bar.
     """
@@ -97,7 +97,7 @@ def get_inaction(symbol: str, at: datetime, db: Db, resources: ResourcesDep) -> 
     if not explanation.slice_ns:
         raise NotFound(f"{explanation.reasons[0][0].upper()}{explanation.reasons[0][1:]}.")
     row = None if explanation.row is None else _lineage_node(explanation.row)
-    return Inaction(symbol=symbol, tick=utc(explanation.slice_ns), reasons=list(explanation.reasons), row=row)
+    return NoTradeOut(symbol=symbol, tick=utc(explanation.slice_ns), reasons=list(explanation.reasons), row=row)
 
 
 def _lineage(lookup: DatabaseRecordLookup, resources: Resources, record_id: str, places: bool) -> Lineage:
@@ -139,7 +139,7 @@ def _log_position(place: RecordPosition) -> LogPosition:
 
 
 def _json_value(value: Any) -> Any:
-    """Converts money to JSON numbers, as everywhere in the API."""
+    """Convert money to JSON numbers, as everywhere in the API."""
     if isinstance(value, Decimal):
         return number(value)
     if isinstance(value, dict):

@@ -15,8 +15,9 @@ from api.problems import NotFound
 from api.resources import Db, Resources, ResourcesDep
 from api.routers import PREFIX
 from schemas.errors import BadInput
-from schemas.records import Bar
-from sinks.tables import bars, record_of
+from schemas.records import Bar, SessionPhase
+from sinks.record_tables import record_of
+from sinks.tables import bars
 
 BARS_MAX = 10_000
 DAY_NS = 86_400 * 10**9
@@ -31,7 +32,7 @@ class Price(ApiModel):
     price: float
     volume: float
     timestamp: str
-    session: str
+    session: SessionPhase
     traded: bool
 
 
@@ -51,7 +52,7 @@ class HistoryBar(ApiModel):
     low: float
     close: float
     volume: float
-    session: str
+    session: SessionPhase
     traded: bool
 
 

@@ -87,7 +87,8 @@ def get_attribution(db: Db, resources: ResourcesDep) -> AttributionState:
     """The last attribution of the ledger's P&L by strategy."""
     shares = latest_shares(db)
     last_attributed = select(func.max(attribution.c.ts_ns)).scalar_subquery()
-    valuation_query = select(valuations.c.equity).where(valuations.c.ts_ns <= last_attributed)
+    without_flows = valuations.c.equity - valuations.c.net_flows
+    valuation_query = select(without_flows).where(valuations.c.ts_ns <= last_attributed)
     equity = db.execute(valuation_query.order_by(desc(valuations.c.ts_ns), desc(valuations.c.seq)).limit(1)).scalar()
     return AttributionState(
         last_updated=shares[0].last_updated if shares else None,

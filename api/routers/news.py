@@ -12,8 +12,9 @@ from api.pagination import Limit
 from api.problems import NotFound
 from api.resources import Db
 from api.routers import PREFIX
-from schemas.records import Fundamentals, NewsItem, SentimentScore, sentiment_id
-from sinks.tables import fundamentals, news, record_of, sentiment
+from schemas.records import Fundamentals, NewsItem, SentimentMethod, SentimentScore, sentiment_id
+from sinks.record_tables import record_of
+from sinks.tables import fundamentals, news, sentiment
 
 router = APIRouter(prefix=PREFIX, tags=["news"])
 
@@ -39,7 +40,7 @@ class Score(ApiModel):
     symbol: str
     score: float
     confidence: float
-    method: str
+    method: SentimentMethod
     model: str
     parts: dict[str, float]
     news_id: str
@@ -93,7 +94,7 @@ def get_fundamentals(symbol: Symbol, db: Db, limit: Limit = 8) -> list[Filing]:
 
 
 def news_query(symbol: str | None, limit: int) -> Select[Any]:
-    """Returns the query for news, newest first. For a symbol that is rarely in the news it uses the index on
+    """Return the query for news, newest first. For a symbol that is rarely in the news it uses the index on
     `symbols`.
     """
     query = select(news).order_by(desc(news.c.ts_ns), news.c.news_id).limit(limit)

@@ -14,16 +14,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.access import Caller, caller_with
 from api.json_types import ApiModel, Symbol, TextLine, utc
+from api.order_acceptance import is_repeated_submission, require_acceptable_change, require_acceptable_order
 from api.problems import Conflict, NotFound, problem_responses
 from api.resources import Resources, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
-from api.routers.orders import FINISHED, Side, find_order
+from api.routers.orders import FINISHED, find_order, find_successor
 from api.submissions import find_command, submit
-from operators.manual_orders import CANCEL_ORDER, QUANTITY_MAX, SUBMIT_ORDER, command_id_of, order_id_of
+from operators.manual_orders import CANCEL_ORDER, PRICES_OF, QUANTITY_MAX, SUBMIT_ORDER, command_id_of, order_id_of
 from operators.money import plain
 from operators.risk.commands import AMEND_ORDER
-from schemas.records import DAY, GTD, LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING_STOP
+from schemas.records import DAY, GTD, MARKET, TRAILING_STOP, OrderType, Side, TimeInForce
 from sinks.commands import new_command
 from sinks.tables import order_refusals
 
@@ -44,13 +45,6 @@ IdempotencyKey = Annotated[
 
 
 Name = Annotated[str, Field(pattern=r"^[!-~]{0,64}$")]
-_PRICES_OF = {
-    MARKET: (),
-    LIMIT: ("limit_price",),
-    STOP: ("stop_price",),
-    STOP_LIMIT: ("limit_price", "stop_price"),
-    TRAILING_STOP: (),
-}
 _PRICES = (
     *("limit_price", "stop_price", "trail_amount", "trail_percent"),
     *("take_profit_price", "stop_loss_price", "stop_loss_limit_price"),
@@ -81,12 +75,12 @@ class OrderTicket(ApiModel):
     symbol: Symbol
     side: Side
     quantity: Quantity
-    order_type: Literal["MARKET", "LIMIT", "STOP", "STOP_LIMIT", "TRAILING_STOP"] = MARKET  # type: ignore[assignment]
+    order_type: OrderType = MARKET
     limit_price: Price | None = None
     stop_price: Price | None = None
     trail_amount: Price | None = None
     trail_percent: Annotated[Decimal, Field(gt=0, lt=100, decimal_places=9)] | None = None
-    time_in_force: Literal["DAY", "GTC", "GTD", "IOC", "FOK", "OPG", "CLS"] = DAY  # type: ignore[assignment]
+    time_in_force: TimeInForce = DAY
     expires_at: AwareDatetime | None = Field(
         default=None, description="required for GTD orders, not allowed for others"
     )
@@ -101,10 +95,10 @@ class OrderTicket(ApiModel):
 
     @model_validator(mode="after")
     def _check_prices(self) -> Self:
-        required_prices = _PRICES_OF[self.order_type]
+        required_prices = PRICES_OF[self.order_type]
         for name in ("limit_price", "stop_price"):
             if (name in required_prices) is not (getattr(self, name) is not None):
-                kinds = " and ".join(kind for kind, names in _PRICES_OF.items() if name in names)
+                kinds = " and ".join(kind for kind, names in PRICES_OF.items() if name in names)
                 raise ValueError(_required_only_for(name, kinds, present=getattr(self, name) is not None))
         trails = [name for name in ("trail_amount", "trail_percent") if getattr(self, name) is not None]
         if len(trails) != (self.order_type == TRAILING_STOP):
@@ -119,7 +113,7 @@ class OrderTicket(ApiModel):
         return self
 
     def arguments(self) -> dict[str, str]:
-        """Returns the arguments of the command. Equal orders have equal arguments."""
+        """Return the arguments of the command. Equal orders have equal arguments."""
         terms = {"symbol": self.symbol, "side": self.side, "quantity": plain(self.quantity)}
         terms |= {"order_type": self.order_type, "time_in_force": self.time_in_force}
         prices = {name: getattr(self, name) for name in _PRICES}
@@ -153,7 +147,7 @@ class OrderChange(ApiModel):
         return self
 
     def arguments(self) -> dict[str, str]:
-        """Returns the arguments of the command."""
+        """Return the arguments of the command."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: plain(value) for name, value in values.items() if value is not None}
 
@@ -200,14 +194,17 @@ def submit_order(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> SubmitReceipt:
-    """Submit an order. 202: the command is stored in the log. 409: the key was used for a different order."""
+    """Submit an order. 202: the command is stored in the log. 409: the key was used for a different order.
+
+    422: lot, tick or a price on the wrong side of the market or of the entry, with the reason.
+    """
+    actor, reason, arguments = caller.username, "manual order", ticket.arguments()
+    with resources.engine.connect() as db:
+        if not is_repeated_submission(db, actor, idempotency_key):
+            candidate = new_command(SUBMIT_ORDER, actor=actor, reason=reason, arguments=arguments)
+            require_acceptable_order(db, resources.settings.risk(), candidate)
     command = submit(
-        resources,
-        SUBMIT_ORDER,
-        actor=caller.username,
-        reason="manual order",
-        arguments=ticket.arguments(),
-        idempotency_key=idempotency_key,
+        resources, SUBMIT_ORDER, actor=actor, reason=reason, arguments=arguments, idempotency_key=idempotency_key
     )
     order_id = order_id_of(command.command_id)
     response.headers["Location"] = f"{PREFIX}/orders/{order_id}"
@@ -218,7 +215,10 @@ def submit_order(
 
 @router.patch("/{order_id}", status_code=202)
 def change_order(order_id: str, change: OrderChange, caller: Trader, resources: ResourcesDep) -> ChangeReceipt:
-    """Change a working order. Risk applies the same checks as to a new order. 409 if the order is already closed."""
+    """Change a working order, or the order that has replaced it. Risk applies the same checks as to a new order.
+
+    409 if the order is already closed. 422 as for a new order.
+    """
     order_id = _open_order_id(resources, order_id)
     command = new_command(
         AMEND_ORDER,
@@ -226,6 +226,10 @@ def change_order(order_id: str, change: OrderChange, caller: Trader, resources: 
         reason="manual change",
         arguments={"order_id": order_id, **change.arguments()},
     )
+    with resources.engine.connect() as db:
+        match = find_order(db, order_id)
+        if match is not None:
+            require_acceptable_change(db, resources.settings.risk(), command, match[0].terms)
     resources.command_log.send(command)
     return ChangeReceipt(
         order_id=order_id_of(command.command_id),
@@ -240,7 +244,7 @@ def change_order(order_id: str, change: OrderChange, caller: Trader, resources: 
 def cancel_order(
     order_id: str, caller: Canceller, resources: ResourcesDep, reason: TextLine = "manual cancel"
 ) -> CancelReceipt:
-    """Cancel an order. 409 if the order is already closed.
+    """Cancel an order, or the order that has replaced it. 409 if the order is already closed.
 
     While the database is unavailable, the cancel is sent without a check that the order exists.
     """
@@ -256,9 +260,11 @@ def cancel_order(
 
 
 def _open_order_id(resources: Resources, requested_id: str) -> str:
-    """Returns the order's id. Raises NotFound, or Conflict if the order is closed or was rejected."""
+    """Return the id of the order or of its successor. Raises NotFound, or Conflict if the order has ended."""
     with resources.engine.connect() as db:
         match = find_order(db, requested_id)
+        while match is not None and match[1] == "REPLACED" and (successor := find_successor(db, match[0])):
+            match = successor
         if match is not None:
             order, status = match
             if status in FINISHED:
@@ -266,7 +272,7 @@ def _open_order_id(resources: Resources, requested_id: str) -> str:
             return order.order_id
         command_id = command_id_of(requested_id) or requested_id
         command = find_command(db, command_id)
-        if command is None or command.kind != SUBMIT_ORDER:
+        if command is None or command.kind not in (SUBMIT_ORDER, AMEND_ORDER):
             raise NotFound(f"Order {requested_id} does not exist.")
         query = select(order_refusals.c.message).where(order_refusals.c.cause_id == command_id)
         refusal_message = db.execute(query).scalar()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -11,14 +11,15 @@ from fastapi import APIRouter
 from pydantic import ConfigDict
 from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
+from api.emulated_stops import emulated_stops
 from api.json_types import Amount, ApiModel, utc
+from api.order_progress import WaitingFor, read_progress, sent_to_broker, waiting_for_risk, waiting_for_venue
 from api.pagination import Before, Limit, newest_page
 from api.problems import NotFound, problem_responses
-from api.resources import Db, PrimaryDb
+from api.resources import Db, PrimaryDb, Resources, ResourcesDep
 from api.routers import PREFIX
 from api.submissions import find_command
 from operators.manual_orders import (
-    MANUAL,
     SUBMIT_ORDER,
     InvalidTerms,
     command_id_of,
@@ -26,8 +27,8 @@ from operators.manual_orders import (
     order_id_of,
     parse_proposal,
 )
-from operators.order_lifecycle import FINAL_STATES, OrderState, event_from_report, next_state
-from operators.risk.commands import AMEND_ORDER, amend_proposal
+from operators.order_lifecycle import FINAL_STATES, OrderState, state_of
+from operators.risk.commands import AMEND_ORDER, amend_terms
 from schemas.errors import BadInput
 from schemas.records import (
     CANCELED,
@@ -39,25 +40,27 @@ from schemas.records import (
     Command,
     Execution,
     Order,
-    OrderProposal,
     OrderRefusal,
+    OrderTerms,
+    Side,
 )
-from sinks.tables import commands, executions, order_cancels, order_refusals, orders, record_of
+from sinks.record_tables import record_of
+from sinks.tables import commands, executions, order_cancels, order_refusals, orders
 
 router = APIRouter(prefix=f"{PREFIX}/orders", tags=["orders"])
 
 Status = Literal["PENDING", "ACCEPTED", "PARTIALLY_FILLED", "FILLED", "CANCELLED", "REPLACED", "EXPIRED", "REJECTED"]
 FINISHED = frozenset({"FILLED", "CANCELLED", "REPLACED", "EXPIRED", "REJECTED"})
-Side = Literal["BUY", "SELL"]
 
 
 class OrderStatus(ApiModel):
     """One order. PENDING: the venue has not reported on it yet. `avg_fill_price` is null before the first fill.
-    `reason` explains why an order closed without a complete fill.
+    `reason` explains why an order closed without a complete fill. `waiting_for` says what an open order needs that is
+    not its price: a service, the market, another order or the next bar; null for a closed order.
 
     When one order of a `group_id` trades, the others of the group are cancelled. An order with a `parent_id` (the
     `cause_id` of another order) waits until that order fills. `replaces` is the id of the order that a changed order
-    replaced.
+    replaced. The stop of an order with `emulated_stop` is not at the broker: it works only while the platform runs.
     """
 
     model_config = ConfigDict(
@@ -86,6 +89,8 @@ class OrderStatus(ApiModel):
                 "fees": 1.0,
                 "cause_id": "prop-123456",
                 "reason": None,
+                "waiting_for": None,
+                "emulated_stop": False,
             }
         }
     )
@@ -113,6 +118,8 @@ class OrderStatus(ApiModel):
     fees: Amount
     cause_id: str
     reason: str | None
+    waiting_for: WaitingFor | None = None
+    emulated_stop: bool = False
 
 
 class ExecutionReport(ApiModel):
@@ -177,6 +184,7 @@ STATUS_CONDITIONS: dict[Status, ColumnElement[bool]] = {
 @router.get("")
 def get_orders(
     db: Db,
+    resources: ResourcesDep,
     symbol: str | None = None,
     side: Side | None = None,
     status: Status | None = None,
@@ -190,25 +198,34 @@ def get_orders(
     rows, next_before = newest_page(db, query, orders, before=before, limit=limit, symbol=symbol, side=side)
     page = [record_of(Order, row) for row in rows]
     reports = _reports(db, [order.order_id for order in page])
-    requested_ns = _requested_at(db, page)
+    requested_ns, emulated = _requested_at(db, page), emulated_stops(db)
+    waiting = _waiting_for(db, resources, page, reports)
     return OrderPage(
-        orders=[OrderStatus(**_fields(order, reports[order.order_id], requested_ns)) for order in page],
+        orders=[
+            OrderStatus(
+                **_fields(order, reports[order.order_id], requested_ns, emulated),
+                waiting_for=waiting.get(order.order_id),
+            )
+            for order in page
+        ],
         next=next_before,
     )
 
 
 @router.get("/{order_id}", responses=problem_responses(404))
-def get_order(order_id: str, db: PrimaryDb) -> OrderDetail:
+def get_order(order_id: str, db: PrimaryDb, resources: ResourcesDep) -> OrderDetail:
     """One order with its risk checks and executions, by the id of the order or of its command. 404 if unknown."""
     match = find_order(db, order_id)
     if match is None:
-        return _undecided(db, order_id)
+        return _undecided(db, resources, order_id)
     order, _ = match
-    reports = _reports(db, [order.order_id])[order.order_id]
+    reports_by_order = _reports(db, [order.order_id])
+    reports = reports_by_order[order.order_id]
     cancel = select(order_cancels.c.ts_ns).where(order_cancels.c.order_id == order.order_id)
     cancelled_ns = db.execute(cancel.order_by(order_cancels.c.seq).limit(1)).scalar()
     return OrderDetail(
-        **_fields(order, reports, _requested_at(db, [order])),
+        **_fields(order, reports, _requested_at(db, [order]), emulated_stops(db)),
+        waiting_for=_waiting_for(db, resources, [order], reports_by_order).get(order.order_id),
         checks=[OrderCheck(**check._asdict()) for check in order.checks],
         executions=[ExecutionReport(**report_fields(report)) for report in reports],
         cancel_asked_at=None if cancelled_ns is None else utc(cancelled_ns),
@@ -216,7 +233,7 @@ def get_order(order_id: str, db: PrimaryDb) -> OrderDetail:
 
 
 def find_order(db: Connection, requested_id: str) -> tuple[Order, str] | None:
-    """Returns an order and its status, by the id of the order or of its cause; None if there is no such order."""
+    """Return an order and its status, by the id of the order or of its cause; None if there is no such order."""
     query = select(orders).where(or_(orders.c.order_id == requested_id, orders.c.cause_id == requested_id)).limit(1)
     row = db.execute(query).mappings().first()
     if row is None:
@@ -225,8 +242,20 @@ def find_order(db: Connection, requested_id: str) -> tuple[Order, str] | None:
     return order, _status(state_of(_reports(db, [order.order_id])[order.order_id]))
 
 
-def _undecided(db: Connection, requested_id: str) -> OrderDetail:
-    """Returns a manual order that risk rejected or has not decided on yet. Raises NotFound."""
+def find_successor(db: Connection, replaced: Order) -> tuple[Order, str] | None:
+    """Return the order that has replaced this one, and its status. None if there is none."""
+    same_symbol = orders.c.symbol == replaced.terms.symbol
+    query = select(orders).where(same_symbol, orders.c.replaces == replaced.order_id).order_by(desc(orders.c.seq))
+    for row in db.execute(query).mappings().all():
+        order = record_of(Order, row)
+        status = _status(state_of(_reports(db, [order.order_id])[order.order_id]))
+        if status != "REJECTED":
+            return order, status
+    return None
+
+
+def _undecided(db: Connection, resources: Resources, requested_id: str) -> OrderDetail:
+    """Return a manual order that risk rejected or has not decided on yet. Raises NotFound."""
     command_id = command_id_of(requested_id) or requested_id
     command = find_command(db, command_id)
     if command is None or command.kind not in (SUBMIT_ORDER, AMEND_ORDER):
@@ -234,53 +263,68 @@ def _undecided(db: Connection, requested_id: str) -> OrderDetail:
     query = select(order_refusals).where(order_refusals.c.cause_id == command_id)
     row = db.execute(query).mappings().first()
     refusal = None if row is None else record_of(OrderRefusal, row)
-    proposal = _requested_order(db, command)
-    complete = proposal if isinstance(proposal, OrderProposal) else None
+    requested = _requested_terms(db, command)
     return OrderDetail(
         order_id=order_id_of(command_id),
-        symbol=proposal.symbol,
-        side=proposal.side,
-        quantity=proposal.quantity,
+        symbol=requested.symbol,
+        side=requested.side,
+        quantity=requested.quantity,
         filled_quantity=Decimal(0),
         avg_fill_price=None,
         status="PENDING" if refusal is None else "REFUSED",
         submitted_at=utc(command.ts_ns),
         filled_at=None,
-        **({"order_type": "", "limit_price": None, "time_in_force": ""} if complete is None else _terms(complete)),
+        **_optional_terms(requested),
         replaces=command.arguments.get("order_id", "") if command.kind == AMEND_ORDER else "",
         fees=Decimal(0),
         cause_id=command_id,
         reason=None if refusal is None else refusal.message,
+        waiting_for=waiting_for_risk(read_progress(db, resources)) if refusal is None else None,
         checks=[] if refusal is None else [OrderCheck(check=refusal.check, found=refusal.found, limit=refusal.limit)],
         executions=[],
         cancel_asked_at=None,
     )
 
 
-def _requested_order(db: Connection, command: Command) -> OrderProposal | InvalidTerms:
-    """Returns the order that a command requests. A change requests the existing order with new terms."""
+def _requested_terms(db: Connection, command: Command) -> OrderTerms | InvalidTerms:
+    """Return the terms that a command requests. A change requests the existing order with new terms."""
     if command.kind == SUBMIT_ORDER:
-        return parse_proposal(command, command.ts_ns)
+        proposal = parse_proposal(command, command.ts_ns)
+        return proposal if isinstance(proposal, InvalidTerms) else proposal.terms
     match = find_order(db, command.arguments.get("order_id", ""))
     if match is None:
         raise NotFound(f"Order {order_id_of(command.command_id)} does not exist.")
-    order = match[0]
-    terms = (order.symbol, order.side, order.quantity, order.order_type, order.limit_price, order.time_in_force)
-    optional_terms = {name: getattr(order, name) for name in OrderProposal._fields if name in Order._field_defaults}
-    current = OrderProposal(0, command.ts_ns, command.command_id, *terms, MANUAL, Decimal(0), "", [], **optional_terms)
+    terms = match[0].terms
     try:
-        return amend_proposal(command, current)
+        return amend_terms(command, terms)
     except BadInput as error:
-        return InvalidTerms(order.symbol, order.side, order.quantity, str(error), "an order")
+        return InvalidTerms(
+            symbol=terms.symbol, side=terms.side, quantity=terms.quantity, value=str(error), expected="an order"
+        )
 
 
 def _requested_at(db: Connection, approved: Sequence[Order]) -> dict[str, int]:
-    """Returns the submission times (ns) of the manual orders among `approved`, by cause."""
+    """Return the submission times (ns) of the manual orders among `approved`, by cause."""
     causes = [order.cause_id for order in approved if is_manual(order.order_id)]
     if not causes:
         return {}
     query = select(commands.c.command_id, commands.c.ts_ns).where(commands.c.command_id.in_(causes))
     return {row.command_id: row.ts_ns for row in db.execute(query)}
+
+
+def _waiting_for(
+    db: Connection, resources: Resources, page: Sequence[Order], reports: Mapping[str, Sequence[Execution]]
+) -> dict[str, WaitingFor | None]:
+    """Return what the open orders among `page` wait for, by order id."""
+    open_orders = [order for order in page if state_of(reports[order.order_id]) not in FINAL_STATES]
+    if not open_orders:
+        return {}
+    progress = read_progress(db, resources)
+    sent = sent_to_broker(db, [order.order_id for order in open_orders])
+    return {
+        order.order_id: waiting_for_venue(progress, order, reports[order.order_id], sent=order.order_id in sent)
+        for order in open_orders
+    }
 
 
 def _reports(db: Connection, order_ids: Sequence[str]) -> dict[str, list[Execution]]:
@@ -292,50 +336,45 @@ def _reports(db: Connection, order_ids: Sequence[str]) -> dict[str, list[Executi
     return by_order
 
 
-def state_of(reports: Sequence[Execution]) -> OrderState:
-    """Returns the state of an approved order after these reports. `reports` are in order of `seq`."""
-    state = OrderState.APPROVED
-    for report in reports:
-        if state is OrderState.APPROVED:
-            state = OrderState.SUBMITTED  # a report proves that the order was sent
-        if state in FINAL_STATES:
-            break  # a second final report of the same order changes nothing
-        state = next_state(state, event_from_report(report), order_id=report.order_id)
-    return state
-
-
 def _status(state: OrderState) -> str:
     return "PENDING" if state is OrderState.APPROVED else state.name
 
 
-def _fields(order: Order, reports: Sequence[Execution], requested_ns: Mapping[str, int]) -> dict[str, Any]:
+def _fields(
+    order: Order, reports: Sequence[Execution], requested_ns: Mapping[str, int], emulated: Collection[str]
+) -> dict[str, Any]:
     fills = [report for report in reports if report.exec_type == TRADE]
     filled = sum((fill.quantity for fill in fills), Decimal(0))
     notional = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
     status = _status(state_of(reports))
     return {
         "order_id": order.order_id,
-        "symbol": order.symbol,
-        "side": order.side,
-        "quantity": order.quantity,
+        "symbol": order.terms.symbol,
+        "side": order.terms.side,
+        "quantity": order.terms.quantity,
         "filled_quantity": filled,
         "avg_fill_price": notional / filled if filled else None,
         "status": status,
         "submitted_at": utc(requested_ns.get(order.cause_id, order.ts_ns)),
         "filled_at": utc(fills[-1].filled_at_ns) if fills else None,
-        **_terms(order),
+        **_optional_terms(order.terms),
         "replaces": order.replaces,
         "fees": sum((report.fee for report in reports), Decimal(0)),
         "cause_id": order.cause_id,
         "reason": (reports[-1].text or None) if status in FINISHED - {"FILLED"} else None,
+        "emulated_stop": order.order_id in emulated and status not in FINISHED,
     }
 
 
-def _terms(order: Order | OrderProposal) -> dict[str, Any]:
-    names = ("order_type", "limit_price", "stop_price", "trail_amount", "trail_percent", "time_in_force")
-    expires_at = None if order.expires_ns is None else utc(order.expires_ns)
-    terms = {name: getattr(order, name) for name in (*names, "reduce_only", "group_id", "parent_id")}
-    return {**terms, "expires_at": expires_at}
+def _optional_terms(terms: OrderTerms | InvalidTerms) -> dict[str, Any]:
+    """Return the terms other than symbol, side and quantity, with the names of `OrderStatus`."""
+    if isinstance(terms, InvalidTerms):
+        return {"order_type": "", "limit_price": None, "time_in_force": ""}
+    fields = terms._asdict()
+    expires_ns = fields.pop("expires_ns")
+    for name in ("symbol", "side", "quantity"):
+        del fields[name]
+    return {**fields, "expires_at": None if expires_ns is None else utc(expires_ns)}
 
 
 def report_fields(report: Execution) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 from sqlalchemy import Connection, RowMapping, desc, literal, select, true
 
 from api.equity import EquityPoint, equity_points
-from api.json_types import Amount, ApiModel, nanoseconds, utc
+from api.json_types import Amount, ApiModel, Symbol, nanoseconds, utc
 from api.performance import PerformanceReport, performance_report
 from api.problems import NotFound
 from api.resources import Db, ResourcesDep
@@ -37,7 +37,12 @@ class PositionOut(ApiModel):
 
 
 class PortfolioState(ApiModel):
-    """The portfolio at `last_updated`, the event time of the last valuation. total_value = cash + market values."""
+    """The portfolio at `last_updated`, the event time of the last valuation. total_value = cash + accrued dividends +
+    market values.
+
+    `net_flows` are deposits minus withdrawals since inception. `accrued_dividends` are dividends receivable minus
+    payable, from the ex-date to the pay date.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -59,6 +64,8 @@ class PortfolioState(ApiModel):
                 "fees": 31.5,
                 "gross_exposure": 15000.0,
                 "net_exposure": 15000.0,
+                "net_flows": 0,
+                "accrued_dividends": 0,
                 "last_updated": "2024-01-15T10:30:00Z",
             }
         }
@@ -73,6 +80,8 @@ class PortfolioState(ApiModel):
     fees: Amount
     gross_exposure: Amount
     net_exposure: Amount
+    net_flows: Amount
+    accrued_dividends: Amount
     last_updated: str | None  # None before the first valuation
 
 
@@ -103,6 +112,8 @@ def get_state(db: Db, resources: ResourcesDep) -> PortfolioState:
             fees=zero,
             gross_exposure=zero,
             net_exposure=zero,
+            net_flows=zero,
+            accrued_dividends=zero,
             last_updated=None,
         )
     # Valued at the closes that the valuation used, so that the positions add up to the total.
@@ -117,6 +128,8 @@ def get_state(db: Db, resources: ResourcesDep) -> PortfolioState:
         fees=last["fees"],
         gross_exposure=last["gross_exposure"],
         net_exposure=last["net_exposure"],
+        net_flows=last["net_flows"],
+        accrued_dividends=last["accrued_dividends"],
         last_updated=utc(last["ts_ns"]),
     )
 
@@ -137,9 +150,13 @@ def get_position(symbol: str, db: Db) -> PositionDetail:
 
 
 @router.get("/performance")
-def get_performance(db: Db, resources: ResourcesDep) -> PerformanceReport:
-    """Return, drawdown, Sharpe ratio and closed trades since inception."""
-    return performance_report(db, resources.settings)
+def get_performance(
+    db: Db,
+    resources: ResourcesDep,
+    benchmark: Annotated[Symbol | None, Query(description="symbol whose daily returns to compare with")] = None,
+) -> PerformanceReport:
+    """Return, drawdown, ratios, risk figures and closed trades since inception."""
+    return performance_report(db, resources.settings, benchmark)
 
 
 @router.get("/equity")
@@ -161,7 +178,7 @@ def get_strategies(db: Db) -> list[StrategyResult]:
 def _position_rows(
     db: Connection, *, symbol: str | None = None, include_closed: bool = False, marked_at: int = MAX_TS_NS
 ) -> list[RowMapping]:
-    """Returns positions with the last bar up to `marked_at` (ns) in the columns price and priced_ns."""
+    """Return positions with the last bar up to `marked_at` (ns) in the columns price and priced_ns."""
     mark = (
         select(bars.c.close.label("price"), bars.c.ts_ns.label("priced_ns"))
         .where(bars.c.symbol == positions.c.symbol, bars.c.ts_ns <= literal(marked_at))

@@ -19,11 +19,13 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import OrderTicket
 from api.routers.orders import OrderCheck
-from operators.manual_orders import SUBMIT_ORDER, parse_proposal
+from operators.manual_orders import SUBMIT_ORDER, bracket_exits, parse_proposal
+from operators.risk.acceptance import check_exits
 from operators.risk.usage import limit_utilization
 from operators.risk.verdict import Refusal
-from schemas.records import ACTIVE, Command, OrderProposal, OrderRefusal, RiskUsage
-from sinks.tables import bars, order_refusals, record_of, risk_fences, risk_usage
+from schemas.records import ACTIVE, Command, OrderProposal, OrderRefusal, RiskUsage, Side
+from sinks.record_tables import record_of
+from sinks.tables import bars, order_refusals, risk_fences, risk_usage
 
 router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"], responses=problem_responses(400, 401, 403, 422, 429, 503))
 
@@ -69,7 +71,7 @@ class RefusedOrder(ApiModel):
     timestamp: str
     cause_id: str
     symbol: str
-    side: str
+    side: Side
     quantity: Amount
     check: str
     found: str
@@ -133,10 +135,21 @@ def validate_order(
 ) -> OrderPreview:
     """Check an order against the risk checks without sending it."""
     risk_state = rebuild_risk_state(db, resources.settings.risk(), ticket.symbol)
-    command = Command("cmd-validate", risk_state.ts_ns, SUBMIT_ORDER, caller.username, "", ticket.arguments())
+    command = Command(
+        command_id="cmd-validate",
+        ts_ns=risk_state.ts_ns,
+        kind=SUBMIT_ORDER,
+        actor=caller.username,
+        reason="",
+        arguments=ticket.arguments(),
+    )
     proposal = parse_proposal(command, risk_state.ts_ns)
     assert isinstance(proposal, OrderProposal), f"expected a valid order from the ticket, found {proposal}"
     verdicts = run_checks(risk_state, proposal)
+    if not isinstance(verdicts[-1], Refusal):
+        exits = [one.terms for one in bracket_exits(command, proposal)]
+        refusal = check_exits(proposal.terms, exits, risk_state.book.price(ticket.symbol))
+        verdicts += [refusal] if refusal is not None else []
     last = verdicts[-1]
     price = risk_state.book.price(ticket.symbol)
     notional = None if price is None else ticket.quantity * price * risk_state.book.multiplier(ticket.symbol)

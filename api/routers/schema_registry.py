@@ -57,7 +57,7 @@ def _response(body: Any, status: int = 200) -> JSONResponse:
 
 
 def _missing(code: int, message: str) -> JSONResponse:
-    """Returns an error in the format of a schema registry: clients read `error_code`."""
+    """Return an error in the format of a schema registry: clients read `error_code`."""
     return _response({"error_code": code, "message": message}, 404)
 
 

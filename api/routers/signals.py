@@ -10,7 +10,8 @@ from api.json_types import ApiModel, Symbol, utc
 from api.resources import Db
 from api.routers import PREFIX
 from schemas.records import Signal, signal_id
-from sinks.tables import record_of, signals
+from sinks.record_tables import record_of
+from sinks.tables import signals
 
 SIGNALS_SCANNED = 1000
 

@@ -54,7 +54,7 @@ def _parse_symbols(symbols: str | None) -> set[str] | None:
 
 
 async def _serve(socket: WebSocket, resources: Resources, client: StreamClient, token: str | None) -> None:
-    """Accepts and authenticates the client, then sends and receives until one side closes."""
+    """Accept and authenticate the client, then send and receive until one side closes."""
     await socket.accept()  # a connection that is closed before this carries no reason
     try:
         query_parameters.check(socket)
@@ -89,7 +89,7 @@ async def _serve(socket: WebSocket, resources: Resources, client: StreamClient, 
 
 
 async def _first_message(socket: WebSocket) -> str:
-    """Returns the token of `{"type": "auth", "token": …}`, so that browsers need not put tokens into URLs.
+    """Return the token of `{"type": "auth", "token": …}`, so that browsers need not put tokens into URLs.
 
     Raises Unauthenticated or BadInput.
     """
@@ -110,7 +110,7 @@ Reason = tuple[int, str] | None
 
 
 async def _send(socket: WebSocket, client: StreamClient) -> Reason:
-    """Sends the queued messages. Blocks while the client does not read, until the client is disconnected as too
+    """Send the queued messages. Blocks while the client does not read, until the client is disconnected as too
     slow.
     """
     while True:
@@ -122,7 +122,7 @@ async def _send(socket: WebSocket, client: StreamClient) -> Reason:
 
 
 async def _listen(socket: WebSocket, client: StreamClient) -> Reason:
-    """Handles `{"action": "subscribe" | "unsubscribe", "symbols": […]}`. The first subscription replaces "all
+    """Handle `{"action": "subscribe" | "unsubscribe", "symbols": […]}`. The first subscription replaces "all
     symbols".
     """
     while True:
@@ -148,7 +148,7 @@ def _filter(client: StreamClient, message: dict[str, Any]) -> None:
 
 
 async def _watch(resources: Resources, caller: Caller, client: StreamClient) -> Reason:
-    """Disconnects a client that is too slow or whose token is no longer valid."""
+    """Disconnect a client that is too slow or whose token is no longer valid."""
     while True:
         left_s = caller.token.expires_at - time.time()
         with contextlib.suppress(TimeoutError):

@@ -1,4 +1,7 @@
-"""Manage users. Requires the permission USERS."""
+"""Manage users. Requires the permission USERS.
+
+Each change is recorded in the audit log. While Kafka is unavailable, changes are rejected.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from api.access import Caller, caller_with
 from api.accounts import User
 from api.json_types import ApiModel
 from api.problems import NotFound, problem_responses
-from api.resources import ResourcesDep
-from api.roles import Permission, Role
+from api.resources import Resources, ResourcesDep
+from api.roles import USERNAME_PATTERN, Permission, Role
 from api.routers import PREFIX
+from api.user_administration import UserAdministration
 from schemas.errors import BadInput
 
 log = structlog.get_logger(__name__)
@@ -25,7 +29,7 @@ router = APIRouter(
 
 Name = Annotated[
     str,
-    Field(pattern=r"^[a-z][a-z0-9._-]{1,31}$", description="2 to 32 characters: a-z 0-9 . _ -, starting with a letter"),
+    Field(pattern=USERNAME_PATTERN, description="2 to 32 characters: a-z 0-9 . _ -, starting with a letter"),
 ]
 Admin = Annotated[Caller, Depends(caller_with(Permission.USERS, "command"))]
 
@@ -50,11 +54,14 @@ class UserWithPassword(UserOut):
 
 
 class UserChange(ApiModel):
-    """Fields that are omitted do not change. `reset_password` creates a new one-time password."""
+    """Fields that are omitted do not change. `reset_password` creates a new one-time password. `reset_totp` turns the
+    second factor off.
+    """
 
     role: Role | None = None
     disabled: bool | None = None
     reset_password: bool = False
+    reset_totp: bool = False
 
 
 class ChangedUser(UserOut):
@@ -70,7 +77,7 @@ def get_users(caller: Admin, resources: ResourcesDep) -> list[UserOut]:
 @router.post("", status_code=201)
 def add_user(body: NewUser, caller: Admin, resources: ResourcesDep) -> UserWithPassword:
     """Add a user with a one-time password, which the user must change at the first login. 409 if the name is in use."""
-    password = resources.accounts.add_user(body.username, body.role)
+    password = _administration(resources, caller).add(body.username, body.role)
     log.info("user added", username=body.username, role=body.role, by=caller.username)
     user = resources.accounts.user(body.username)
     assert user is not None, "users are never deleted"
@@ -79,21 +86,27 @@ def add_user(body: NewUser, caller: Admin, resources: ResourcesDep) -> UserWithP
 
 @router.patch("/{username}", responses=problem_responses(404))
 def change_user(username: str, body: UserChange, caller: Admin, resources: ResourcesDep) -> ChangedUser:
-    """Change the role, disable or enable the user, or reset the password. Ends the user's sessions within five
-    seconds.
+    """Change the role, disable or enable the user, reset the password or turn the second factor off. All but the last
+    end the user's sessions within five seconds.
     """
-    if body.role is None and body.disabled is None and not body.reset_password:
-        raise BadInput("Set at least one of role, disabled and reset_password.")
-    password = None
+    if body.role is None and body.disabled is None and not body.reset_password and not body.reset_totp:
+        raise BadInput("Set at least one of role, disabled, reset_password and reset_totp.")
+    password, administration = None, _administration(resources, caller)
     if body.role is not None or body.disabled is not None:
-        resources.accounts.change_user(username, role=body.role, disabled=body.disabled, by=caller.username)
+        administration.change(username, role=body.role, disabled=body.disabled)
+    if body.reset_totp:
+        administration.reset_totp(username)
     if body.reset_password:
-        password = resources.accounts.reset_password(username)
+        password = administration.reset_password(username)
     log.info("user changed", username=username, by=caller.username, **body.model_dump(exclude_none=True))
     user = resources.accounts.user(username)
     if user is None:
         raise NotFound(f"User {username} does not exist.")
     return ChangedUser.model_validate({**_user_fields(user), "one_time_password": password})
+
+
+def _administration(resources: Resources, caller: Caller) -> UserAdministration:
+    return UserAdministration(resources.accounts, resources.command_log.send, caller.username)
 
 
 def _user_fields(user: User) -> dict[str, object]:

@@ -4,9 +4,20 @@ Sections by subject: `feeds`, `analysis`, `execution`, `platform`, `stores`. `tr
 The settings of a stage are next to the stage, in `operators/`.
 """
 
-from configs.settings.feeds import FileFeedSection, MarketDataSection
-from configs.settings.loading import ENVIRONMENT_VARIABLES, load_settings
+from configs.settings.execution import AlpacaGatewaySection
+from configs.settings.feeds import FileFeedSection, LiveFeedSection, MarketDataSection
+from configs.settings.loading import ENVIRONMENT_VARIABLES, is_overridden, load_settings
 from configs.settings.stores import KafkaSection
 from configs.settings.tree import Settings
 
-__all__ = ["ENVIRONMENT_VARIABLES", "FileFeedSection", "KafkaSection", "MarketDataSection", "Settings", "load_settings"]
+__all__ = [
+    "ENVIRONMENT_VARIABLES",
+    "AlpacaGatewaySection",
+    "FileFeedSection",
+    "KafkaSection",
+    "LiveFeedSection",
+    "MarketDataSection",
+    "Settings",
+    "is_overridden",
+    "load_settings",
+]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from configs.settings.sections import Section
 from operators.signals.ensemble import EnsembleSettings
+from operators.signals.suspensions import OnError
 
 
 class FeaturesSection(Section):
@@ -25,10 +26,26 @@ class PredictionsSection(Section):
 
 
 class StrategyEntry(Section):
+    """`on_error`: the views of a strategy that raises stay (`hold`), or their direction becomes 0 (`flatten`)."""
+
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
+    on_error: OnError = "hold"
 
 
 class SignalsSection(Section):
     strategies: tuple[StrategyEntry, ...] = (StrategyEntry(name="ema_cross"),)
     ensemble: EnsembleSettings = EnsembleSettings()
+
+
+class BacktestSection(Section):
+    """What `python -m bytewax.run dataflows.backtest` reads: the files of `market_data.files`, or the recorded topics.
+
+    The period is `start` and `end` of `market_data.files`. `symbols` (default: all) and `commands` (whether recorded
+    commands are given) apply to topics only. `allow_in_sample` allows a model on the bars from which it learned.
+    """
+
+    source: Literal["files", "topics"] = "files"
+    symbols: tuple[str, ...] | None = None
+    commands: bool = False
+    allow_in_sample: bool = False

@@ -20,7 +20,7 @@ class AlpacaSection(Section):
     url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] | None = None
 
     def keys(self) -> tuple[str, str]:
-        """Returns (key id, secret key). With `url` and without keys, both are `local`.
+        """Return (key id, secret key). With `url` and without keys, both are `local`.
 
         Raises BadInput if a key is missing.
         """
@@ -32,9 +32,18 @@ class AlpacaSection(Section):
 
 
 class AlpacaGatewaySection(Section):
-    """Settings of the gateway to Alpaca: those of `GatewaySettings` (operators/gateway), and times in seconds of
-    `BrokerClientSettings` (dataflows/broker/broker_client.py). `platform_id` is the prefix of every order id at the
-    broker.
+    """Settings of the gateway to Alpaca: those of `GatewaySettings` (operators/gateway) and of the broker client.
+
+    platform_id          prefix of every order id at the broker
+    order_age_max_s      age above which an intent is rejected instead of sent
+    request_timeout_s    timeout of a request
+    settle_s             time after the last attempt at which the broker's "not found" is final
+    refetch_s            delay from an order's update to a lookup of the order, because fill reports can be lost
+    poll_s               interval of lookups while the order works
+    reconcile_s          interval of reconciliation with the broker's account
+    requests_per_minute  most requests per minute
+    cash_tolerance       difference between the broker's and the books' cash that is accepted; `unlimited`: not compared
+    foreign_cash         cash on the account that does not belong to this platform
     """
 
     extended_hours: bool = False
@@ -48,6 +57,8 @@ class AlpacaGatewaySection(Section):
     poll_s: Seconds = 15.0
     reconcile_s: Seconds = 60.0
     requests_per_minute: Annotated[int, Field(ge=10, le=10_000)] = 180
+    cash_tolerance: Decimal | Literal["unlimited"] = Decimal(1)
+    foreign_cash: Decimal = Decimal(0)
 
 
 class ExecutionSection(Section):

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from configs.settings.sections import Duration, Section
-from operators.bar_completion import FeedSettings
+from operators.bar_completion import DAY_S, BarSettings, Calendar, FeedSettings, FileSessions
 from schemas.errors import BadInput
 
 EXTRA_FILE_KINDS = ("quotes", "reference_data", "news", "fundamentals")
 """Kinds of files that a tape may contain in addition to bars."""
 
 
-class FileFeedSection(Section):
-    """Files of bars (`paths`) and of other records for their tape. `speed` is "max" or a multiple of real time."""
+@dataclass(frozen=True, kw_only=True)
+class FileFeedSection(FeedSettings):
+    """Files of bars (`paths`) and of other records for their tape, and how to read them. `speed` is "max" or a multiple
+    of real time.
+    """
 
     paths: tuple[Path, ...] = ()
     quotes: tuple[Path, ...] = ()
@@ -25,24 +30,15 @@ class FileFeedSection(Section):
     news: tuple[Path, ...] = ()
     fundamentals: tuple[Path, ...] = ()
     speed: Literal["max"] | Annotated[float, Field(gt=0)] = "max"
-    calendar: str = "XNYS"
-    session: str = "extended"
-    bar_interval_s: int = 60
-    timezone: str = "UTC"
-    time_is: str = "open"
-    symbols: tuple[str, ...] | None = None
-    start: str | None = None
-    end: str | None = None
-
-    def feed_settings(self) -> FeedSettings:
-        """Returns the settings for reading the rows. Raises BadInput."""
-        return FeedSettings(**self.model_dump(exclude={"paths", "speed", *EXTRA_FILE_KINDS}))
 
 
 class SimulatorFeedSection(Section):
+    """`market`: `trending` has trends that last minutes, `choppy` many reversals (`dataflows/sources/simulator.py`)."""
+
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
     seed: int = 7
     interval_s: Annotated[int, Field(ge=1)] = 1
+    market: Literal["trending", "choppy"] = "trending"
 
 
 class AlpacaFeedSection(Section):
@@ -52,22 +48,33 @@ class AlpacaFeedSection(Section):
     data_feed: Literal["iex", "sip"] = "iex"
 
 
-class LiveFeedSection(Section):
-    """Live bars of `symbols` from any provider. A provider that sends nothing for `stale_s` seconds during a session is
-    stale, and the feed fails over to the next one. `LiveFeedOptions` in dataflows/sources/market/ describes the other
-    times.
+@dataclass(frozen=True, kw_only=True)
+class LiveFeedSection(BarSettings):
+    """Live bars from any provider. Raises BadInput for any other value.
+
+    symbols               symbols expected in every minute
+    quotes, trades        whether to subscribe to them
+    clock_ms              interval at which the clock advances
+    wait_s                longest wait for the bars of a minute after its end
+    stale_s               seconds without data during a session after which the feed fails over to the next provider
+    backfill_minutes_max  most minutes backfilled at a start
     """
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
     quotes: bool = True
     trades: bool = False
-    calendar: Literal["XNYS", "24/7"] = "XNYS"
-    session: Literal["extended", "regular"] = "extended"
     bar_interval_s: Annotated[int, Field(ge=1, le=60)] = 60
     clock_ms: Annotated[int, Field(ge=10, le=60_000)] = 250
     wait_s: Annotated[float, Field(ge=0)] = 5.0
     stale_s: Annotated[float, Field(gt=0)] = 90.0
     backfill_minutes_max: Annotated[int, Field(ge=0)] = 960
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.symbols or len(set(self.symbols)) != len(self.symbols):
+            raise BadInput(f"a live feed needs distinct symbols, found {', '.join(self.symbols) or 'none'}")
+        if self.clock_ms < 10 or (self.bar_interval_s * 1000) % self.clock_ms:
+            raise BadInput(f"setting clock_ms must be >= 10 and divide the bar interval, found {self.clock_ms}")
 
 
 class PolygonSection(Section):
@@ -80,13 +87,13 @@ class PolygonSection(Section):
     rest_url: Annotated[str, Field(pattern=r"^https?://[^/?#]+$")] | None = None
 
     def key(self) -> str:
-        """Returns the API key. Raises BadInput if it is not set."""
+        """Return the API key. Raises BadInput if it is not set."""
         if self.api_key is None:
             raise BadInput("Polygon requires POLYGON_API_KEY, found none")
         return self.api_key.get_secret_value()
 
     def foreign_urls(self) -> list[str]:
-        """Returns the names of the URLs that do not belong to Polygon or are not encrypted."""
+        """Return the names of the URLs that do not belong to Polygon or are not encrypted."""
         urls = (("polygon.stream_url", self.stream_url), ("polygon.rest_url", self.rest_url))
         return [name for name, url in urls if url is not None and not _POLYGON_URL.match(url)]
 
@@ -120,7 +127,7 @@ class MarketDataSection(Section):
     update_frequency: Duration = 1
 
     def live_providers(self) -> tuple[str, ...]:
-        """Returns the providers of a live feed in order of preference; empty for other feeds."""
+        """Return the providers of a live feed in order of preference; empty for other feeds."""
         return (self.providers or LIVE_FEED_PROVIDERS[self.feed]) if self.feed in LIVE_FEED_PROVIDERS else ()
 
     @model_validator(mode="after")
@@ -138,13 +145,22 @@ class MarketDataSection(Section):
         return self
 
     def bars_per_year(self) -> float:
-        """Returns the bars of a symbol per year. XNYS has 252 days of 6.5 hours, or 16 hours with extended hours."""
+        """Return the bars of a symbol per year. XNYS has 252 days of 6.5 hours, or 16 hours with extended hours.
+
+        The interval and session of files count as minutes and extended hours while they are not known.
+        """
         if self.feed == "simulator":
-            return 365 * 86_400 / self.simulator.interval_s
-        source = self.files if self.feed == "files" else self.live
-        hours_per_day = 6.5 if source.session == "regular" else 16
-        hours = 252 * hours_per_day if source.calendar == "XNYS" else 365 * 24
-        return hours * 3600 / source.bar_interval_s
+            return 365 * DAY_S / self.simulator.interval_s
+        if self.feed == "files":
+            return _bars_per_year(self.files.calendar, self.files.session, self.files.interval_s or 60)
+        return _bars_per_year(self.live.calendar, self.live.session, self.live.bar_interval_s)
+
+
+def _bars_per_year(calendar: Calendar, session: FileSessions, interval_s: int) -> float:
+    if calendar != "XNYS":
+        return 365 * DAY_S / interval_s
+    hours = (6.5,) if session == "regular" or interval_s == DAY_S else (5.5, 6.5, 4)
+    return 252.0 * sum(ceil(hours_of_session * 3600 / interval_s) for hours_of_session in hours)
 
 
 class NewsSimulatorSection(Section):
@@ -159,11 +175,17 @@ class NewsFilesSection(Section):
 
 
 class RssSection(Section):
-    """RSS and Atom feeds. `max_bytes` limits one response, `timeout_s` each wait for data."""
+    """RSS and Atom feeds. `max_bytes` limits one decompressed response, `timeout_s` each wait for data.
+
+    A redirect may lead to the feed's own host and to `redirect_hosts`. With `private_addresses`, feeds may be on this
+    machine or in its network.
+    """
 
     urls: tuple[str, ...] = ()
     timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    max_bytes: Annotated[int, Field(ge=1000)] = 5_000_000
+    max_bytes: Annotated[int, Field(ge=1000, le=50_000_000)] = 5_000_000
+    redirect_hosts: tuple[str, ...] = ()
+    private_addresses: bool = False
 
 
 class AlpacaNewsSection(Section):
@@ -190,7 +212,7 @@ class NewsSection(Section):
 class SecFactsSection(Section):
     """The SEC's companyfacts API. `companies` maps each symbol to its CIK. `user_agent` identifies you with an e-mail
     address, which the SEC requires. `url` replaces the SEC's URL and contains `{cik}`. Filings older than
-    `history_days` are skipped.
+    `history_days` are skipped. `private_addresses` allows a `url` on the own machine or network.
     """
 
     companies: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
@@ -199,6 +221,7 @@ class SecFactsSection(Section):
     requests_per_s: Annotated[float, Field(gt=0, le=10)] = 5.0
     timeout_s: Annotated[float, Field(gt=0)] = 30.0
     history_days: Annotated[int, Field(ge=1)] = 400
+    private_addresses: bool = False
 
 
 class FundamentalsFilesSection(Section):

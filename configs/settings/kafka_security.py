@@ -48,7 +48,7 @@ class KafkaSecurity(Section):
         return self
 
     def options(self) -> dict[str, str]:
-        """Returns the options for librdkafka; empty for PLAINTEXT."""
+        """Return the options for librdkafka; empty for PLAINTEXT."""
         if self.protocol == "PLAINTEXT":
             return {}
         options: dict[str, object] = {"security.protocol": self.protocol}

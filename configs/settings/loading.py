@@ -20,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 
 from configs.env_file import use_env_file
 from configs.logs import mask_values
-from configs.secrets import known_secrets, resolve_secrets, secrets_folder
+from configs.recorded_endpoints import embedded_kafka_variables
+from configs.secrets import declared_secrets, resolve_secrets, secrets_folder
 from configs.settings.tree import Settings
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
@@ -49,14 +50,15 @@ ENVIRONMENT_VARIABLES = {
 _UNKNOWN_KEY_ERRORS = ("extra_forbidden", "unexpected_keyword_argument")
 _EXTRA_KEYS: Mapping[tuple[str, ...], set[str]] = {("portfolio_manager",): {"rebalance_frequency"}}
 """Keys that a section accepts beside its fields."""
-_KNOWN_SHOWN_MAX = 12
+_KEYS_SHOWN_MAX = 12
 
 
 def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """Returns the settings of this process. `file` overrides the YAML files of `configs/`; its default is the path in
+    """Return the settings of this process. `file` overrides the YAML files of `configs/`; its default is the path in
     PLATFORM_SETTINGS.
 
-    Secrets come from the sources that `configs/secrets.py` lists. If `environment` is passed, secrets are read only if
+    Secrets come from the sources that `configs/secrets.py` lists. For the embedded Kafka of the state folder, the
+    credentials come from there too (`configs/recorded_endpoints.py`). If `environment` is passed, both are read only if
     it contains PLATFORM_HOME. Raises BadInput with the file or variable, the setting, what was expected and what was
     found.
     """
@@ -78,6 +80,8 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     variables = _from_environment(environment)
     for path, value in [*secrets, *((path, value) for path, value, _ in variables)]:
         _set_path(tree, path, value)
+    if home is not None:
+        _use_embedded_kafka(tree, environment)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -85,6 +89,26 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     except BadInput as error:
         # Raised by a section's own check, which does not know the source of the value.
         raise BadInput(f"settings file {file}: {error}" if file else str(error)) from error
+
+
+def is_overridden(
+    path: tuple[str, ...], file: Path | None = None, environment: Mapping[str, str] | None = None
+) -> bool:
+    """Whether the user's settings file or an environment variable sets a key, such as `("signals", "strategies")`.
+
+    `file` defaults to the path in PLATFORM_SETTINGS. Raises BadInput if the file cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    if any(name.upper() == "__".join(path).upper() for name in environment):
+        return True
+    if file is None and environment.get("PLATFORM_SETTINGS"):
+        file = Path(environment["PLATFORM_SETTINGS"])
+    tree: Any = {} if file is None else _read_yaml(file)
+    for key in path:
+        if not isinstance(tree, dict) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -119,8 +143,22 @@ def _secrets(environment: Mapping[str, str], *, own_environment: bool) -> list[t
     ]
 
 
+def _use_embedded_kafka(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Add the credentials of the platform's own Kafka, unless the settings have a security protocol."""
+    kafka = tree["kafka"]
+    security = kafka.get("security") or {}
+    if security.get("protocol", "PLAINTEXT") != "PLAINTEXT":
+        return
+    credentials = embedded_kafka_variables(
+        environment, secrets_folder(environment), str(kafka.get("bootstrap_servers", ""))
+    )
+    for path, value, _ in _from_environment(credentials):
+        _set_path(tree, path, value)
+    mask_values(value for name, value in credentials.items() if name in declared_secrets())
+
+
 def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], Any, str]]:
-    """Returns (path of the setting, value, name of the variable), in order of increasing precedence."""
+    """Return (path of the setting, value, name of the variable), in order of increasing precedence."""
     entries: list[tuple[tuple[str, ...], Any, str]] = []
     for name, value in environment.items():
         path = tuple(part.lower() for part in name.split("__"))
@@ -155,16 +193,16 @@ def _set_path(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 
 
 def _error_sentence(error: ValidationError, file: Path | None, variables: Mapping[tuple[str, ...], str]) -> str:
-    """Describes the first unknown key, else the first error. `variables` maps settings to environment variables."""
+    """Describe the first unknown key, else the first error. `variables` maps settings to environment variables."""
     errors = error.errors()
     first = next((each for each in errors if each["type"] in _UNKNOWN_KEY_ERRORS), errors[0])
     location = tuple(str(part) for part in first["loc"])
     where, source = ".".join(location), _source(location, file, variables)
     if first["type"] in _UNKNOWN_KEY_ERRORS:
-        known = _known_keys(location[:-1])
-        return f"unknown setting {where}{source}{did_you_mean(location[-1], known) or _list_known(known)}"
+        keys = _accepted_keys(location[:-1])
+        return f"unknown setting {where}{source}{did_you_mean(location[-1], keys) or _list_keys(keys)}"
     message = first["msg"].removeprefix("Value error, ")
-    secret_paths = {ENVIRONMENT_VARIABLES[name] for name in known_secrets() if name in ENVIRONMENT_VARIABLES}
+    secret_paths = {ENVIRONMENT_VARIABLES[name] for name in declared_secrets() if name in ENVIRONMENT_VARIABLES}
     if not isinstance(first["input"], dict) and location not in secret_paths:
         message += f", found {first['input']!r}" if first["input"] != "" else ""
         if first["type"] == "literal_error":
@@ -179,13 +217,13 @@ def _source(location: tuple[str, ...], file: Path | None, variables: Mapping[tup
     return f" in {file}" if file else ""
 
 
-def _list_known(known: Sequence[str]) -> str:
-    if not 0 < len(known) <= _KNOWN_SHOWN_MAX:
+def _list_keys(keys: Sequence[str]) -> str:
+    if not 0 < len(keys) <= _KEYS_SHOWN_MAX:
         return "; configs/*.yaml list the settings"
-    return f"; expected one of {', '.join(known)}"
+    return f"; expected one of {', '.join(keys)}"
 
 
-def _known_keys(location: tuple[str, ...]) -> list[str]:
+def _accepted_keys(location: tuple[str, ...]) -> list[str]:
     """The keys that the section at `location` accepts."""
     sections: list[type] = [Settings]
     for part in location:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from configs.settings.sections import Section, in_seconds
 from operators.dead_letter_rate import RateLimits
@@ -16,7 +17,7 @@ LogLevel = Annotated[
 
 
 def _time_of_day(value: Any) -> Any:
-    """Converts a number of minutes to HH:MM: YAML parses 12:30 without quotes as 750."""
+    """Convert a number of minutes to HH:MM: YAML parses 12:30 without quotes as 750."""
     return f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else value
 
 
@@ -30,7 +31,7 @@ class ChecksSection(Section):
 
 
 class DeadLettersSection(Section):
-    """The rate of dead letters at which a service halts; `services` overrides `every` for single services."""
+    """The rate of dead letters at which a service is suspended; `services` overrides `every` for single services."""
 
     every: RateLimits = RateLimits()
     services: dict[str, RateLimits] = Field(default_factory=dict)
@@ -50,10 +51,20 @@ Rate = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/(second|minute|hour|day)$")]
 """Maximum of requests within a sliding window, e.g. "600/minute"."""
 
 
+def _network(text: str) -> str:
+    ip_network(text, strict=False)  # its ValueError names the text
+    return text
+
+
+NetworkText = Annotated[str, AfterValidator(_network)]
+"""An IP address or network, e.g. "127.0.0.1" or "10.0.0.0/8"."""
+
+
 class ApiSection(Section):
-    """Settings of the API. Rates apply to each user, `login_rate` to each address and each username. Without `jwt_key`,
-    the API generates a key in the secrets of the state folder. Without `metrics_token`, `/metrics` is available only on
-    the API's own machine.
+    """Settings of the API. Rates apply to each user. `login_rate` is the number of failed log-ins without a delay, per
+    account and per address; after them, the delay doubles from 1 s up to the period. Without `jwt_key` or
+    `metrics_token`, the API generates them in the secrets of the state folder. `X-Forwarded-For` counts only from
+    `trusted_proxies` (addresses or networks).
     """
 
     jwt_key: Annotated[SecretStr, Field(min_length=32)] | None = None
@@ -66,4 +77,5 @@ class ApiSection(Section):
     command_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     stream_rate: Rate = "60/minute"
     streams_max: Annotated[int, Field(ge=1)] = 500
+    trusted_proxies: tuple[NetworkText, ...] = ()
     cors_origins: tuple[str, ...] = ("http://localhost:3000", "http://127.0.0.1:3000")

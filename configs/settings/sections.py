@@ -19,12 +19,12 @@ class Section(BaseModel):
 
 
 def in_seconds(value: Any) -> Any:
-    """Returns a whole number unchanged and parses anything else with `parse_seconds`."""
+    """Return a whole number unchanged and parse anything else with `parse_seconds`."""
     return value if isinstance(value, int) else parse_seconds(value)
 
 
 def parse_seconds(duration: Any) -> int | None:
-    """Converts a duration to seconds. Raises ValueError if the text is not a duration.
+    """Convert a duration to seconds. Raises ValueError if the text is not a duration.
 
     >>> parse_seconds("1h"), parse_seconds("90s"), parse_seconds(None)
     (3600, 90, None)

@@ -42,16 +42,19 @@ class TopicEntry(Section):
 
 
 class KafkaSection(Section):
-    """`topic_prefix` is the prefix of every topic name, so that several platforms can share one cluster."""
+    """`topic_prefix` is the prefix of every topic name, so that several platforms can share one cluster. Live trading
+    requires two copies of every topic, unless `replication_acknowledged` accepts fewer.
+    """
 
     bootstrap_servers: str
     security: KafkaSecurity = KafkaSecurity()
     topic_prefix: str = ""
     symbol_partitions: Annotated[int, Field(ge=1)]
     replication: Annotated[int, Field(ge=1)] = 1
+    replication_acknowledged: Annotated[int, Field(ge=1)] | None = None
     topics: dict[str, TopicEntry]
 
     @property
     def cluster(self) -> Cluster:
-        """Returns the addresses and security options for Kafka clients."""
+        """Return the addresses and security options for Kafka clients."""
         return Cluster(self.bootstrap_servers, self.security.options())

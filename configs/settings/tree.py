@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, model_validator
 
 from configs.alerts import AlertsSection
-from configs.settings.analysis import FeaturesSection, PredictionsSection, SignalsSection
+from configs.settings.analysis import (
+    BacktestSection,
+    FeaturesSection,
+    PredictionsSection,
+    SignalsSection,
+    StrategyEntry,
+)
 from configs.settings.execution import AlpacaSection, ExecutionSection
 from configs.settings.feeds import EXTRA_FILE_KINDS, FundamentalsSection, MarketDataSection, NewsSection, PolygonSection
 from configs.settings.platform import ApiSection, PlatformSection
@@ -18,16 +25,20 @@ from configs.settings.sections import Section, parse_seconds
 from configs.settings.stores import DatabaseSection, KafkaSection
 from operators.feedback import FeedbackSettings
 from operators.gateway import GatewaySettings
-from operators.instruments import NO_INSTRUMENTS, Instruments
+from operators.instruments import NO_INSTRUMENTS, UNLISTED, Instruments, unlisted_with_steps
+from operators.ledger.cash import AccrualSettings
+from operators.money import NANO
+from operators.performance_metrics import DAYS_A_YEAR, TRADING_DAYS_A_YEAR
 from operators.portfolio import PortfolioSettings
-from operators.risk.settings import RiskSettings
+from operators.risk.settings import UNLIMITED, RiskSettings
 from operators.sentiment import SentimentSettings
 from operators.signals.ensemble import ENSEMBLE
 from operators.venue import VenueSettings
+from schemas.records import POST, PRE
 
 
 def _rebalance_in_seconds(value: Any) -> Any:
-    """Converts `rebalance_frequency` (a duration such as "1h") to `rebalance_interval_s`."""
+    """Convert `rebalance_frequency` (a duration such as "1h") to `rebalance_interval_s`."""
     if not isinstance(value, Mapping) or "rebalance_frequency" not in value:
         return value
     rest = {key: entry for key, entry in value.items() if key != "rebalance_frequency"}
@@ -53,6 +64,7 @@ class Settings(Section):
     polygon: PolygonSection = PolygonSection()
     execution: ExecutionSection = ExecutionSection()
     feedback: FeedbackSettings = FeedbackSettings()
+    backtest: BacktestSection = BacktestSection()
     platform: PlatformSection = PlatformSection()
     api: ApiSection = ApiSection()
     alerts: AlertsSection = AlertsSection()
@@ -60,7 +72,7 @@ class Settings(Section):
     kafka: KafkaSection
 
     def for_backtest(self) -> Settings:
-        """Returns the settings for a backtest: files as the feed and the simulated venue in paper mode.
+        """Return the settings for a backtest: files as the feed and the simulated venue in paper mode.
 
         For speed, limit usage is not recorded (a report per minute costs a third of the speed), and attribution runs at
         most once per hour (every five minutes it costs a fifth).
@@ -80,24 +92,74 @@ class Settings(Section):
         )
 
     def with_files(self, files_by_kind: Mapping[str, Sequence[Path]]) -> Settings:
-        """Returns settings with these files, by kind, instead of the configured ones. An empty kind is unchanged."""
-        replacements = {kind: tuple(paths) for kind, paths in files_by_kind.items() if paths}
+        """Return settings with these files, by kind, instead of the configured ones. An empty kind is unchanged."""
+        replacements: dict[str, Any] = {kind: tuple(paths) for kind, paths in files_by_kind.items() if paths}
         assert replacements.keys() <= set(EXTRA_FILE_KINDS), f"unknown kinds of files in {sorted(replacements)}"
-        files = self.market_data.files.model_copy(update=replacements)
+        return self.with_file_feed(replacements)
+
+    def with_file_feed(self, values: Mapping[str, Any]) -> Settings:
+        """Return settings with these values of `market_data.files`. Raises BadInput for an invalid one."""
+        files = replace(self.market_data.files, **values)
         return self.model_copy(update={"market_data": self.market_data.model_copy(update={"files": files})})
 
+    def with_strategies(self, names: Sequence[str]) -> Settings:
+        """Return settings with these strategies, each with its default parameters, instead of the configured ones."""
+        strategies = tuple(StrategyEntry(name=name) for name in names)
+        return self.model_copy(update={"signals": self.signals.model_copy(update={"strategies": strategies})})
+
+    def with_any_price_age(self) -> Settings:
+        """Return settings with which risk accepts orders whatever the age of the last price."""
+        return self.model_copy(update={"risk_manager": replace(self.risk_manager, stale_price_s=UNLIMITED)})
+
+    def allowing_in_sample(self) -> Settings:
+        """Return settings with which a backtest may use a model on the bars that it was trained on."""
+        return self.model_copy(update={"backtest": self.backtest.model_copy(update={"allow_in_sample": True})})
+
+    def traded_instruments(self) -> Instruments:
+        """Return the instruments with the steps of undefined symbols, unless the settings define these symbols.
+
+        They trade in whole shares and cents, or in finer steps that the portfolio is set to. On a 24/7 calendar of
+        files, or with Alpaca's crypto prices, they trade in fractions of up to nine decimals.
+        """
+        if self.instruments.unlisted != UNLISTED:
+            return self.instruments
+        portfolio = self.portfolio_manager
+        if self.is_continuous_market():
+            unlisted = unlisted_with_steps(NANO, NANO)
+        else:
+            lot_size = min(UNLISTED.lot_size, portfolio.sizing.lot_size)
+            unlisted = unlisted_with_steps(lot_size, min(UNLISTED.tick_size, portfolio.tick_size))
+        return replace(self.instruments, unlisted=unlisted)
+
+    def is_continuous_market(self) -> bool:
+        """Whether the market never closes: files on a 24/7 calendar, or Alpaca's crypto prices."""
+        market = self.market_data
+        return (market.feed == "files" and market.files.calendar == "24/7") or market.alpaca.asset_class == "crypto"
+
+    def days_a_year(self) -> int:
+        """Return the number of daily returns a year, which annualizes the performance."""
+        return DAYS_A_YEAR if self.is_continuous_market() else TRADING_DAYS_A_YEAR
+
     def portfolio(self) -> PortfolioSettings:
-        """Returns the portfolio settings. The default of `bars_per_year` comes from the feed. If the ensemble is
+        """Return the portfolio settings. The default of `bars_per_year` comes from the feed. If the ensemble is
         enabled, the portfolio trades only its signals.
         """
         portfolio, sizing = self.portfolio_manager, self.portfolio_manager.sizing
         bars_per_year = sizing.volatility.bars_per_year or self.market_data.bars_per_year()
         volatility = replace(sizing.volatility, bars_per_year=bars_per_year)
         traded = (ENSEMBLE,) if self.signals.ensemble.enabled else portfolio.strategies
-        return replace(portfolio, sizing=replace(sizing, volatility=volatility), strategies=traded)
+        sizing = replace(sizing, volatility=volatility)
+        return replace(portfolio, sizing=sizing, strategies=traded, accruals=self._accruals())
+
+    def _accruals(self) -> AccrualSettings:
+        """Return the rates of interest and borrow fees. With a broker they are 0: its activities report the charges."""
+        if self.execution.broker == "simulated":
+            return self.portfolio_manager.accruals
+        zero = Decimal(0)
+        return AccrualSettings(margin_rate=zero, credit_rate=zero, borrow_rate=zero)
 
     def risk(self) -> RiskSettings:
-        """Returns the risk settings with the portfolio's initial capital, currency and accruals. Risk and the portfolio
+        """Return the risk settings with the portfolio's initial capital, currency and accruals. Risk and the portfolio
         compute cash independently, from the same start.
         """
         capital = self.portfolio_manager.initial_capital
@@ -105,23 +167,35 @@ class Settings(Section):
         return replace(
             self.risk_manager,
             initial_capital=capital,
-            instruments=self.instruments,
+            instruments=self.traded_instruments(),
             account_currency=account.currency,
-            accruals=account.accruals,
+            accruals=self._accruals(),
         )
 
     def venue(self) -> VenueSettings:
-        """Returns the settings of the simulated venue with the common instruments."""
-        return replace(self.execution.venue, instruments=self.instruments)
+        """Return the settings of the simulated venue with the common instruments, and the sessions of the feed."""
+        venue, market = self.execution.venue, self.market_data
+        cash_account = venue.cash_account or self.portfolio_manager.settled_cash_only
+        feed = market.files if market.feed == "files" else market.live
+        sessions = venue.sessions
+        if feed.session == "regular":
+            # Without bars of the post-market, a day ends with its regular session.
+            sessions = tuple(session for session in sessions if session not in (PRE, POST))
+        return replace(venue, instruments=self.traded_instruments(), cash_account=cash_account, sessions=sessions)
 
     def gateway(self) -> GatewaySettings:
-        """Returns the settings of the gateway's stage. Raises BadInput."""
+        """Return the settings of the gateway's stage. Raises BadInput."""
         alpaca = self.execution.alpaca
         return GatewaySettings(
             extended_hours=alpaca.extended_hours,
             collar_bps=alpaca.collar_bps,
             foreign_positions=alpaca.foreign_positions,
-            instruments=self.instruments,
+            approvals=self.risk_manager.approvals,
+            instruments=self.traded_instruments(),
+            currency=self.portfolio_manager.currency,
+            initial_cash=self.portfolio_manager.initial_capital,
+            cash_tolerance=None if alpaca.cash_tolerance == "unlimited" else alpaca.cash_tolerance,
+            foreign_cash=alpaca.foreign_cash,
         )
 
     @model_validator(mode="after")

@@ -3,85 +3,91 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from alpaca.common.exceptions import APIError
 from alpaca.trading.client import TradingClient
-from requests import Response, Session
 from requests.exceptions import RequestException
 
-from schemas.records import OrderIntent
+from dataflows.broker.broker_errors import BrokerRejected, BrokerThrottled, BrokerUncertain
+from dataflows.runtime.bounded_session import BoundedSession
+from schemas.records import LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING_STOP, OrderIntent, OrderType
 
-_ORDER_TYPES = {
-    "MARKET": "market",
-    "LIMIT": "limit",
-    "STOP": "stop",
-    "STOP_LIMIT": "stop_limit",
-    "TRAILING_STOP": "trailing_stop",
+_ORDER_TYPES: dict[OrderType, str] = {
+    MARKET: "market",
+    LIMIT: "limit",
+    STOP: "stop",
+    STOP_LIMIT: "stop_limit",
+    TRAILING_STOP: "trailing_stop",
 }
+ACTIVITY_TYPES = (
+    *("CSD", "CSW", "CSR", "JNLC", "ACATC", "FEE", "CFEE", "PTC", "PTR"),
+    *("INT", "INTNRA", "INTTW", "DIV", "DIVCGL", "DIVCGS", "DIVNRA", "DIVROC", "DIVTXEX", "DIVFEE"),
+)
+"""The account activities that move cash without a trade. Source: Alpaca's documentation of account activities."""
+_QUOTE_CURRENCIES = ("USDT", "USDC", "USD", "BTC")
+"""Quote currencies of crypto pairs. Source: Alpaca, "Crypto Orders". Longer names come before those that end them."""
+ACTIVITY_PAGE = 100
+"""Activities per page, Alpaca's maximum."""
 NOT_FOUND = 404
 TOO_MANY_REQUESTS = 429
 _UNCERTAIN_STATUSES = frozenset({408, 409, 425})
 
 
-class BrokerRejected(Exception):
-    """The broker rejected the request: it had no effect."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
-
-
-class BrokerThrottled(Exception):
-    """Too many requests: the request had no effect. Retry after `wait_s` seconds."""
-
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(f"too many requests, retry in {wait_s:g} s")
-        self.wait_s = wait_s
-
-
-class BrokerUncertain(Exception):
-    """No response, or an inconclusive one: the request may or may not have taken effect."""
-
-
 class AccountSnapshot(NamedTuple):
-    """The broker's account: cash and equity, signed quantities by symbol, open orders as received."""
+    """The broker's account: cash and equity, signed quantities and average entry prices by symbol, open orders as
+    received.
+    """
 
     account_number: str
     cash: Decimal
     equity: Decimal
     positions: dict[str, str]
     orders: list[dict[str, Any]]
-
-
-class _BoundedSession(Session):
-    """A session with a default timeout: `requests` has none."""
-
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__()
-        self._timeout_s = timeout_s
-
-    def request(self, *arguments: Any, **options: Any) -> Response:
-        options.setdefault("timeout", self._timeout_s)
-        return super().request(*arguments, **options)
+    average_prices: dict[str, str]
 
 
 class AlpacaApi:
-    """One account. Every method raises BrokerRejected, BrokerThrottled or BrokerUncertain."""
+    """One account. Every method raises BrokerRejected, BrokerThrottled or BrokerUncertain.
 
-    def __init__(self, key: str, secret: str, *, paper: bool, url: str | None, timeout_s: float) -> None:
+    `may_submit` is called before each new order. It returns False if it is unknown whether this process may submit, so
+    that the order waits, and raises Unavailable if it may not. `submission` is held while an order is sent, and raises
+    BrokerRejected if no order may be sent.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        secret: str,
+        *,
+        paper: bool,
+        url: str | None,
+        timeout_s: float,
+        may_submit: Callable[[], bool] = lambda: True,
+        submission: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._may_submit, self._submission = may_submit, submission
         self._client = TradingClient(key, secret, paper=paper, raw_data=True, url_override=url)
-        self._client._session = _BoundedSession(timeout_s)
+        self._client._session = BoundedSession(timeout_s)
         self._client._retry = 0  # the client's own retries would sleep and delay a cancel
 
     def submit(self, intent: OrderIntent, client_order_id: str) -> dict[str, Any]:
         """Submit an order. Return it as the broker reports it."""
-        return self._request("POST", "/orders", order_body(intent, client_order_id))
+        if not self._may_submit():
+            raise BrokerThrottled(1.0)
+        with self._submission():
+            return self._request("POST", "/orders", order_body(intent, client_order_id))
 
     def find(self, client_order_id: str) -> dict[str, Any]:
         """Return an order. Raises BrokerRejected with status 404 if the broker has no such order."""
         return self._request("GET", "/orders:by_client_order_id", {"client_order_id": client_order_id})
+
+    def order(self, broker_order_id: str) -> dict[str, Any]:
+        """Return an order with its attached orders in `legs`. Raises BrokerRejected if the broker has no such order."""
+        return self._request("GET", f"/orders/{broker_order_id}", {"nested": "true"})
 
     def cancel(self, broker_order_id: str) -> None:
         self._request("DELETE", f"/orders/{broker_order_id}")
@@ -89,10 +95,40 @@ class AlpacaApi:
     def account_snapshot(self) -> AccountSnapshot:
         account = self._request("GET", "/account")
         open_positions: Any = self._request("GET", "/positions")
+        orders = self.open_orders()
+        positions = {_symbol(position): _signed_quantity(position) for position in open_positions}
+        return AccountSnapshot(
+            account_number=str(account.get("account_number", "")),
+            cash=parse_decimal(account.get("cash")),
+            equity=parse_decimal(account.get("equity")),
+            positions=positions,
+            orders=orders,
+            average_prices={
+                _symbol(position): decimal_text(parse_decimal(position.get("avg_entry_price")))
+                for position in open_positions
+            },
+        )
+
+    def activities(self, after: str, page_token: str = "") -> list[dict[str, Any]]:
+        """Return a page of at most `ACTIVITY_PAGE` activities after a day (YYYY-MM-DD), oldest first.
+
+        `page_token` is the id of the last activity of the previous page, "" for the first page.
+        """
+        query: dict[str, Any] = {
+            "activity_types": ",".join(ACTIVITY_TYPES),
+            "after": after,
+            "direction": "asc",
+            "page_size": ACTIVITY_PAGE,
+        }
+        rows: Any = self._request(
+            "GET", "/account/activities", query | ({"page_token": page_token} if page_token else {})
+        )
+        return list(rows)
+
+    def open_orders(self) -> list[dict[str, Any]]:
+        """Return the working orders of the account, oldest first, at most 500."""
         orders: Any = self._request("GET", "/orders", {"status": "open", "limit": 500, "direction": "asc"})
-        positions = {str(position["symbol"]): _signed_quantity(position) for position in open_positions}
-        balances = (parse_decimal(account.get("cash")), parse_decimal(account.get("equity")))
-        return AccountSnapshot(str(account.get("account_number", "")), *balances, positions, list(orders))
+        return list(orders)
 
     def _request(self, method: str, path: str, data: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
@@ -121,22 +157,35 @@ def _classify_error(error: APIError) -> BrokerRejected | BrokerThrottled | Broke
 
 def order_body(intent: OrderIntent, client_order_id: str) -> dict[str, Any]:
     """Return the intent as Alpaca's JSON. Numbers are text, so that none is rounded."""
+    terms = intent.terms
     order_fields: dict[str, Any] = {
-        "symbol": intent.symbol,
-        "qty": decimal_text(intent.quantity),
-        "side": intent.side.lower(),
-        "type": _ORDER_TYPES[intent.order_type],
-        "time_in_force": intent.time_in_force.lower(),
+        "symbol": terms.symbol,
+        "qty": decimal_text(terms.quantity),
+        "side": terms.side.lower(),
+        "type": _ORDER_TYPES[terms.order_type],
+        "time_in_force": terms.time_in_force.lower(),
         "client_order_id": client_order_id,
     }
     prices = {
-        "limit_price": intent.limit_price,
-        "stop_price": intent.stop_price,
-        "trail_price": intent.trail_amount,
-        "trail_percent": intent.trail_percent,
+        "limit_price": terms.limit_price,
+        "stop_price": terms.stop_price,
+        "trail_price": terms.trail_amount,
+        "trail_percent": terms.trail_percent,
     }
     order_fields |= {name: decimal_text(price) for name, price in prices.items() if price is not None}
+    if intent.stop_client_order_id:
+        order_fields |= _oco_fields(intent)
     return order_fields | ({"extended_hours": True} if intent.extended_hours else {})
+
+
+def _oco_fields(intent: OrderIntent) -> dict[str, Any]:
+    """Return the fields of an OCO order: the take profit is the order itself, the stop loss is attached to it."""
+    assert intent.terms.limit_price is not None and intent.stop_loss_price is not None, intent.client_order_id
+    stop_loss = {"stop_price": decimal_text(intent.stop_loss_price)}
+    if intent.stop_loss_limit_price is not None:
+        stop_loss["limit_price"] = decimal_text(intent.stop_loss_limit_price)
+    take_profit = {"limit_price": decimal_text(intent.terms.limit_price)}
+    return {"order_class": "oco", "take_profit": take_profit, "stop_loss": stop_loss}
 
 
 def decimal_text(value: Decimal) -> str:
@@ -158,6 +207,21 @@ def parse_decimal(text: Any) -> Decimal:
     if not value.is_finite():
         raise BrokerUncertain(f"the broker sent {str(text)[:32]!r}, expected a number")
     return value
+
+
+def _symbol(position: dict[str, Any]) -> str:
+    """Return the symbol of a position as orders and market data write it.
+
+    Alpaca writes a crypto pair without its slash in positions only.
+
+    >>> _symbol({"symbol": "BTCUSD", "asset_class": "crypto"}), _symbol({"symbol": "AAPL", "asset_class": "us_equity"})
+    ('BTC/USD', 'AAPL')
+    """
+    symbol = str(position["symbol"])
+    if position.get("asset_class") != "crypto" or "/" in symbol:
+        return symbol
+    quote = next((one for one in _QUOTE_CURRENCIES if symbol.endswith(one) and symbol != one), "")
+    return f"{symbol.removesuffix(quote)}/{quote}" if quote else symbol
 
 
 def _signed_quantity(position: dict[str, Any]) -> str:

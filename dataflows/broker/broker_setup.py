@@ -12,60 +12,92 @@ from confluent_kafka import KafkaError, Message
 from confluent_kafka.admin import AdminClient
 
 from configs.settings import Settings
-from dataflows.broker.alpaca_api import AlpacaApi, BrokerRejected, BrokerThrottled, BrokerUncertain
-from dataflows.broker.broker_client import BrokerClient, BrokerClientSettings
+from dataflows.broker.alpaca_api import AlpacaApi
+from dataflows.broker.alpaca_halt import start_broker_guard
+from dataflows.broker.broker_client import BrokerClient
+from dataflows.broker.broker_errors import BrokerRejected, BrokerThrottled, BrokerUncertain
 from dataflows.broker.broker_sink import BrokerRequestSink
+from dataflows.broker.live_preconditions import require_live_preconditions
+from dataflows.broker.request_budget import RequestBudget
+from dataflows.broker.submission_gate import SubmissionGate
 from dataflows.broker.trade_updates_stream import TradeUpdatesStream
 from dataflows.broker.updates import FINAL_STATUSES, OrderIdPrefix
 from schemas.codec import encode
 from schemas.errors import BadInput, Unavailable
-from schemas.records import TOPIC_OF, BrokerAccount, BrokerUpdate, OrderIntent
+from schemas.records import (
+    CANCELED,
+    EXPIRED,
+    REJECTED,
+    REPLACED,
+    TOPIC_OF,
+    BrokerAccount,
+    BrokerActivity,
+    BrokerUpdate,
+    OrderIntent,
+)
+from schemas.records.flat import field_names, from_flat
 from sinks.cluster import Servers, client_config
 from sinks.database import libpq_url
+from sinks.host_kill_switch import HostKillSwitch
 from sinks.kafka import producer
+from sinks.kafka_errors import topic_error
+from sinks.leases import ServiceLease
 from sinks.postgres import PostgresWriter
 
 log = structlog.get_logger(__name__)
-_FINAL_EVENTS = ("CANCELED", "EXPIRED", "REJECTED", "REPLACED")
+_FINAL_EVENTS = (CANCELED, EXPIRED, REJECTED, REPLACED)
 _OPEN_SQL = f"""
-    SELECT {", ".join(f"i.{name}" for name in OrderIntent._fields)} FROM order_intents i
-    WHERE NOT EXISTS (
-        SELECT 1 FROM broker_updates u WHERE u.client_order_id = i.client_order_id
-        AND (u.event = ANY(%s) OR (u.event = 'ORDER' AND u.text = ANY(%s)))
+    SELECT {", ".join(f"i.{name}" for name in field_names(OrderIntent))} FROM order_intents i
+    WHERE EXISTS (
+        SELECT FROM unnest(array[i.client_order_id, i.stop_client_order_id]) name WHERE name <> '' AND NOT EXISTS (
+            SELECT 1 FROM broker_updates u WHERE u.client_order_id = name
+            AND (u.event = ANY(%s) OR (u.event = 'ORDER' AND u.text = ANY(%s)))
+        )
     ) ORDER BY i.seq
 """  # noqa: S608  (field names of our own record)
 
 
-def build_broker_sink(settings: Settings) -> BrokerRequestSink:
-    """Build the sink for a platform whose broker is Alpaca.
+def build_broker_sink(
+    settings: Settings, lease: ServiceLease | None = None, kill_switch: HostKillSwitch | None = None
+) -> BrokerRequestSink:
+    """Build the sink for a platform whose broker is Alpaca. It submits orders only while it holds the lease, and while
+    the kill switch of this host is off.
 
-    Raises BadInput if the account is wrong and Unavailable if Postgres, Kafka or, in live mode, the broker does not
+    In live mode, it sends no order before the account is reconciled. Raises BadInput if the account is wrong or a
+    precondition of live trading is missing, and Unavailable if Postgres, Kafka or, in live mode, the broker does not
     respond.
     """
     execution, alpaca = settings.execution, settings.alpaca
     key, secret = alpaca.keys()
     paper = execution.mode == "paper"
-    api = AlpacaApi(key, secret, paper=paper, url=alpaca.url, timeout_s=execution.alpaca.request_timeout_s)
+    gate = SubmissionGate((lambda: None) if kill_switch is None else kill_switch.halt)
+    api = AlpacaApi(
+        key,
+        secret,
+        paper=paper,
+        url=alpaca.url,
+        timeout_s=execution.alpaca.request_timeout_s,
+        may_submit=(lambda: True) if lease is None else lease.require_lease,
+        submission=gate.submission,
+    )
     if not paper:
+        require_live_preconditions(settings)
         require_account(api, execution.live_account or "")
     order_ids = OrderIdPrefix(platform_id(settings) + "-")
-    open_intents, requested_up_to_seq = _load_open_intents(
+    budget = RequestBudget(execution.alpaca.requests_per_minute)
+    guard = None if kill_switch is None else start_broker_guard(settings, kill_switch, gate, order_ids, budget)
+    open_intents, requested_up_to_seq = load_open_intents(
         settings.database.postgres.url, settings.database.postgres.retry_s
     )
     publisher = UpdatePublisher(settings.kafka.cluster, settings.kafka.topic_prefix)
-    alpaca_execution = execution.alpaca
     broker = BrokerClient(
         api,
         order_ids,
-        BrokerClientSettings(
-            order_age_max_s=alpaca_execution.order_age_max_s,
-            settle_s=alpaca_execution.settle_s,
-            refetch_s=alpaca_execution.refetch_s,
-            poll_s=alpaca_execution.poll_s,
-            reconcile_s=alpaca_execution.reconcile_s,
-            requests_per_minute=alpaca_execution.requests_per_minute,
-        ),
+        execution.alpaca,
         publisher.publish,
+        closed_reason=gate.closed_reason,
+        reconcile_first=not paper,
+        budget=budget,
     )
     broker.enqueue([(intent, True) for intent in open_intents])
     stream = TradeUpdatesStream(
@@ -85,6 +117,8 @@ def build_broker_sink(settings: Settings) -> BrokerRequestSink:
     )
 
     def shut_down() -> None:
+        if guard is not None:
+            guard.stop()
         stream.shut_down()
         broker.stop()
         publisher.flush()
@@ -128,7 +162,7 @@ def require_account(api: AlpacaApi, account: str, *, timeout_s: float = 60.0, re
         raise BadInput(f"the live keys belong to account {account_number}, but execution.live_account is {account}")
 
 
-def _load_open_intents(database_url: str, retry_s: float) -> tuple[list[OrderIntent], int]:
+def load_open_intents(database_url: str, retry_s: float) -> tuple[list[OrderIntent], int]:
     """Return intents without a recorded end, oldest first, and the last `seq` of any intent."""
     deadline = time.monotonic() + retry_s
     while True:
@@ -137,7 +171,7 @@ def _load_open_intents(database_url: str, retry_s: float) -> tuple[list[OrderInt
             try:
                 with connection.cursor() as cursor:
                     cursor.execute(_OPEN_SQL, (list(_FINAL_EVENTS), sorted(FINAL_STATUSES)))
-                    rows = [OrderIntent._make(row) for row in cursor.fetchall()]
+                    rows = [from_flat(OrderIntent, row) for row in cursor.fetchall()]
                     cursor.execute("SELECT coalesce(max(seq), 0) FROM order_intents")
                     last_row = cursor.fetchone()
                     return rows, int(last_row[0]) if last_row else 0
@@ -153,16 +187,16 @@ class UpdatePublisher:
     """Publishes to the topic `broker-updates`."""
 
     def __init__(self, servers: Servers, prefix: str) -> None:
-        self._topic = prefix + TOPIC_OF[BrokerUpdate]
+        self._servers, self._topic = servers, prefix + TOPIC_OF[BrokerUpdate]
         self._producer = producer(servers)
         self._lock = threading.Lock()
         self._error: str | None = None
 
-    def publish(self, record: BrokerUpdate | BrokerAccount) -> None:
+    def publish(self, record: BrokerUpdate | BrokerAccount | BrokerActivity) -> None:
         """Publish in order. Raises Unavailable after any delivery failed; the publisher stays failed."""
         while True:
             if self._error is not None:
-                raise Unavailable(f"topic {self._topic}: {self._error}")
+                raise Unavailable(self._error)
             try:
                 with self._lock:
                     self._producer.produce(self._topic, encode(record), partition=0, on_delivery=self._on_delivery)
@@ -173,7 +207,7 @@ class UpdatePublisher:
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
-            self._error = error.str()
+            self._error = topic_error(self._servers, error, "WRITE", self._topic)
 
     def flush(self) -> None:
         self._producer.flush(10)

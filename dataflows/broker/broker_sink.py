@@ -9,7 +9,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from dataflows.broker.broker_client import BrokerClient
 from operators.stage import TimeSlice
 from schemas.errors import Unavailable
-from schemas.records import READY, GatewayStatus, OrderIntent
+from schemas.records import GatewayStatus, OrderIntent
 
 StoreIntents = Callable[[Sequence[OrderIntent]], None]
 """Returns once the intents are durably stored. Raises Unavailable."""
@@ -31,7 +31,7 @@ class BrokerRequestPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
                     if type(record) is OrderIntent:
                         intents.append(record)
                     elif type(record) is GatewayStatus:
-                        self._broker.gateway_ready = record.state == READY
+                        self._broker.on_gateway_status(record)
         if intents:
             self._store_intents(intents)
             self._broker.enqueue([(intent, intent.seq <= self._requested_up_to_seq) for intent in intents])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 
 RESERVED_FOR_CANCELS = 20
@@ -9,21 +10,27 @@ _MINUTE_S = 60.0
 
 
 class RequestBudget:
-    """A sliding window of one minute. Call `allows` before a request and `record` after it was sent."""
+    """A sliding window of one minute. Call `allows` before a request and `record` after it was sent.
+
+    Threads may share it: the kill switch records its requests here, so that the others leave room for them.
+    """
 
     def __init__(self, requests_per_minute: int) -> None:
         self._limit = requests_per_minute
+        self._lock = threading.Lock()
         self._sent: deque[float] = deque()
         self._paused_until_s = 0.0
 
     def allows(self, now_s: float, *, cancel: bool = False) -> bool:
-        while self._sent and self._sent[0] <= now_s - _MINUTE_S:
-            self._sent.popleft()
-        limit = self._limit if cancel else max(1, self._limit - RESERVED_FOR_CANCELS)
-        return now_s >= self._paused_until_s and len(self._sent) < limit
+        with self._lock:
+            while self._sent and self._sent[0] <= now_s - _MINUTE_S:
+                self._sent.popleft()
+            limit = self._limit if cancel else max(1, self._limit - RESERVED_FOR_CANCELS)
+            return now_s >= self._paused_until_s and len(self._sent) < limit
 
     def record(self, now_s: float, requests: int = 1) -> None:
-        self._sent.extend([now_s] * requests)
+        with self._lock:
+            self._sent.extend([now_s] * requests)
 
     def pause_until(self, until_s: float) -> None:
         """Allow nothing until `until_s`, after the broker reported too many requests."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from alpaca.trading.stream import TradingStream
+
+from sinks.background_thread import BackgroundThread
 
 RECONNECT_S_MIN, RECONNECT_S_MAX = 0.25, 15.0
 # The library logs a traceback for every attempt; `on_state` reports the same in one sentence.
@@ -31,18 +32,18 @@ class TradeUpdatesStream(TradingStream):
         on_state: Callable[[bool], None],
         on_update: Callable[[dict[str, Any]], None],
     ) -> None:
-        stream_url = None if url is None else url.replace("http", "ws", 1) + "/stream"
-        super().__init__(key, secret, paper=paper, raw_data=True, url_override=stream_url)  # type: ignore[arg-type]
+        options: dict[str, Any] = {} if url is None else {"url_override": url.replace("http", "ws", 1) + "/stream"}
+        super().__init__(key, secret, paper=paper, raw_data=True, **options)
         self._reconnect_min_backoff, self._reconnect_max_backoff = RECONNECT_S_MIN, RECONNECT_S_MAX
         self._on_state, self._on_update = on_state, on_update
         self.subscribe_trade_updates(self._on_message)
-        self._thread = threading.Thread(target=self.run, daemon=True, name="broker-updates")
+        self._thread = BackgroundThread("broker-updates", self.run)
 
     async def _on_message(self, message: dict[str, Any]) -> None:
         self._on_update(message.get("data", {}))
 
     async def _start_ws(self) -> None:
-        await super()._start_ws()  # type: ignore[no-untyped-call]
+        await super()._start_ws()  # type: ignore[no-untyped-call]  # alpaca-py has no annotations here
         self._on_state(True)
 
     async def close(self) -> None:
@@ -54,6 +55,7 @@ class TradeUpdatesStream(TradingStream):
 
     def shut_down(self) -> None:
         """Close the socket without waiting for pending updates."""
+        self._thread.request_stop()
         loop: Any = self._loop
         if loop is not None and loop.is_running():
             asyncio.run_coroutine_threadsafe(self._close_socket(), loop)

@@ -7,14 +7,28 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from dataflows.broker.alpaca_api import AccountSnapshot, parse_decimal
-from operators.gateway.leg import ORDER_TOTAL
+from operators.gateway.activities import LISTED
 from operators.money import ZERO, quantize
-from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, REPLACED, TRADE, BrokerAccount, BrokerUpdate
+from schemas.records import (
+    CANCELED,
+    EXPIRED,
+    NEW,
+    ORDER_TOTAL,
+    PENDING,
+    REJECTED,
+    REPLACED,
+    TRADE,
+    UNKNOWN,
+    BrokerAccount,
+    BrokerActivity,
+    BrokerEvent,
+    BrokerUpdate,
+)
 
 BROKER = "alpaca"
 FINAL_STATUSES = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 """Order statuses that never change again."""
-_EVENT_TYPES = {
+_EVENT_TYPES: dict[str, BrokerEvent] = {
     "new": NEW,
     "accepted": NEW,
     "fill": TRADE,
@@ -48,13 +62,13 @@ def update_from_stream(data: dict[str, Any], client_order_id: str, now_ns: int) 
     """Convert a trade update of this platform's order. Raises BrokerUncertain if a number is malformed."""
     order, event = data["order"], str(data.get("event"))
     cum_quantity = parse_decimal(order.get("filled_qty"))
-    event_type = _EVENT_TYPES.get(event, "UNKNOWN" if event in _CORRECTION_EVENTS else "PENDING")
+    event_type = _EVENT_TYPES.get(event, UNKNOWN if event in _CORRECTION_EVENTS else PENDING)
     quantity, price = parse_decimal(order.get("qty")), ZERO
     if event_type == TRADE:
         quantity, price = parse_decimal(data.get("qty")), parse_decimal(data.get("price"))
     fingerprint = data.get("execution_id") or f"{event}:{cum_quantity:f}"
     happened_ns = timestamp_ns(data.get("timestamp") or data.get("at"), now_ns)
-    text = f"the broker corrected a trade ({event})" if event_type == "UNKNOWN" else event
+    text = f"the broker corrected a trade ({event})" if event_type == UNKNOWN else event
     return _build_update(
         order, client_order_id, event_type, f"{fingerprint}", (quantity, price, cum_quantity), now_ns, happened_ns, text
     )
@@ -79,11 +93,25 @@ def update_from_order(order: dict[str, Any], client_order_id: str, now_ns: int) 
 
 
 def gateway_update(
-    event: str, now_ns: int, text: str, client_order_id: str = "", symbol: str = "", side: str = ""
+    event: BrokerEvent, now_ns: int, text: str, client_order_id: str = "", symbol: str = "", side: str = ""
 ) -> BrokerUpdate:
     """Build an update of the gateway itself: CONNECTED, DISCONNECTED, UNKNOWN, or REJECTED for an unsent order."""
     key = f"{client_order_id or 'gateway'}:{event}:{now_ns}"
-    return BrokerUpdate(key, now_ns, BROKER, client_order_id, "", event, symbol, side, ZERO, ZERO, ZERO, now_ns, text)
+    return BrokerUpdate(
+        update_id=key,
+        ts_ns=now_ns,
+        broker=BROKER,
+        client_order_id=client_order_id,
+        broker_order_id="",
+        event=event,
+        symbol=symbol,
+        side=side,
+        quantity=ZERO,
+        price=ZERO,
+        cum_quantity=ZERO,
+        happened_ns=now_ns,
+        text=text,
+    )
 
 
 def account_record(account: AccountSnapshot, order_ids: OrderIdPrefix, now_ns: int) -> BrokerAccount:
@@ -92,8 +120,48 @@ def account_record(account: AccountSnapshot, order_ids: OrderIdPrefix, now_ns: i
         for order in account.orders
         if (client_order_id := order_ids.strip_from(order.get("client_order_id"))) is not None
     }
-    balances = (quantize(account.cash), quantize(account.equity))
-    return BrokerAccount(f"books:{now_ns}", now_ns, BROKER, *balances, dict(sorted(account.positions.items())), working)
+    return BrokerAccount(
+        update_id=f"books:{now_ns}",
+        ts_ns=now_ns,
+        broker=BROKER,
+        cash=quantize(account.cash),
+        equity=quantize(account.equity),
+        positions=dict(sorted(account.positions.items())),
+        open_orders=working,
+        average_prices=dict(sorted(account.average_prices.items())),
+    )
+
+
+def activity_record(activity: dict[str, Any], now_ns: int) -> BrokerActivity:
+    """Convert an account activity other than a fill. Raises BrokerUncertain if the amount is malformed."""
+    activity_id = str(activity.get("id", ""))
+    happened = activity.get("transaction_time") or activity.get("created_at") or f"{activity.get('date')}T00:00:00Z"
+    return BrokerActivity(
+        update_id=f"activity:{activity_id}",
+        ts_ns=now_ns,
+        broker=BROKER,
+        activity_id=activity_id,
+        activity_type=str(activity.get("activity_type", "")),
+        amount=quantize(parse_decimal(activity.get("net_amount"))),
+        currency=str(activity.get("currency") or "USD"),
+        happened_ns=timestamp_ns(happened, now_ns),
+        text=str(activity.get("description") or activity.get("symbol") or ""),
+    )
+
+
+def activities_listed(now_ns: int) -> BrokerActivity:
+    """Build the record after the first complete list of activities of a process."""
+    return BrokerActivity(
+        update_id=f"activities:{now_ns}",
+        ts_ns=now_ns,
+        broker=BROKER,
+        activity_id="",
+        activity_type=LISTED,
+        amount=ZERO,
+        currency="",
+        happened_ns=now_ns,
+        text="all activities of the account were listed",
+    )
 
 
 def timestamp_ns(text: Any, default_ns: int) -> int:
@@ -124,27 +192,26 @@ def _truncate_to_microseconds(text: str) -> str:
 def _build_update(
     order: dict[str, Any],
     client_order_id: str,
-    event: str,
+    event: BrokerEvent,
     fingerprint: str,
     amounts: tuple[Decimal, Decimal, Decimal],
     now_ns: int,
     happened_ns: int,
     text: str,
 ) -> BrokerUpdate:
-    event_symbol_side = (event, str(order.get("symbol", "")), str(order.get("side", "")).upper())
-    broker_order_id = str(order.get("id", ""))
     quantity, price, cum_quantity = map(quantize, amounts)
-    key = f"{client_order_id}:{event}:{fingerprint}"
     return BrokerUpdate(
-        key,
-        now_ns,
-        BROKER,
-        client_order_id,
-        broker_order_id,
-        *event_symbol_side,
-        quantity,
-        price,
-        cum_quantity,
-        happened_ns,
-        text,
+        update_id=f"{client_order_id}:{event}:{fingerprint}",
+        ts_ns=now_ns,
+        broker=BROKER,
+        client_order_id=client_order_id,
+        broker_order_id=str(order.get("id", "")),
+        event=event,
+        symbol=str(order.get("symbol", "")),
+        side=str(order.get("side", "")).upper(),
+        quantity=quantity,
+        price=price,
+        cum_quantity=cum_quantity,
+        happened_ns=happened_ns,
+        text=text,
     )

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from dataflows.sources.bounded_body import ACCEPT_ENCODING, read_body
 from schemas.errors import Unavailable
 
 BACK_OFF_S, BACK_OFF_MAX_S = 0.25, 5.0
 RESPONSE_BYTES_MAX = 200_000
+TOKENS_MAX = 10_000_000
 RETRY_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
@@ -43,7 +45,7 @@ class LlmClient:
     ) -> None:
         self._url, self._retries, self._sleep = base_url.rstrip("/") + "/chat/completions", retries, sleep
         self._timeout_s, self._tokens_max, self._schema = timeout_s, answer_tokens_max, schema
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Accept-Encoding": ACCEPT_ENCODING} | ({"Authorization": f"Bearer {key}"} if key else {})
         self._client = httpx.Client(timeout=timeout_s, headers=headers)
 
     def complete(self, model: str, prompt: str) -> LlmCompletion:
@@ -62,7 +64,7 @@ class LlmClient:
             wait_s = min(BACK_OFF_S * 2**attempt, BACK_OFF_MAX_S)
             try:
                 status, headers, content = self._post(body)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 reason = f"request failed: {type(error).__name__} {' '.join(str(error).split())}".rstrip()
             else:
                 if status == httpx.codes.OK:
@@ -79,16 +81,9 @@ class LlmClient:
         self._client.close()
 
     def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
-        deadline = time.monotonic() + self._timeout_s  # httpx restarts its own timeout with each chunk
         with self._client.stream("POST", self._url, json=body) as response:
-            content = bytearray()
-            for piece in response.iter_bytes():
-                content += piece
-                if len(content) > RESPONSE_BYTES_MAX:
-                    raise httpx.DecodingError(f"response exceeds {RESPONSE_BYTES_MAX} bytes")
-                if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout(f"response took longer than {self._timeout_s:g} s")
-            return response.status_code, response.headers, bytes(content)
+            content = read_body(response, bytes_max=RESPONSE_BYTES_MAX, timeout_s=self._timeout_s)
+            return response.status_code, response.headers, content
 
 
 def _parse_completion(content: bytes) -> LlmCompletion:
@@ -96,12 +91,15 @@ def _parse_completion(content: bytes) -> LlmCompletion:
         payload = httpx.Response(200, content=content).json()
         text = payload["choices"][0]["message"]["content"]
         usage = payload.get("usage") or {}
-        completion = LlmCompletion(text, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        tokens_in, tokens_out = (
+            min(max(int(usage.get(name, 0)), 0), TOKENS_MAX) for name in ("prompt_tokens", "completion_tokens")
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Unavailable(f"language model returned {content[:60]!r}, expected a chat completion") from error
     if not isinstance(text, str):
         raise Unavailable("language model returned a completion without text")
-    return completion
+    # Neither Avro nor PostgreSQL can store these characters.
+    return LlmCompletion(text.encode("utf-8", "replace").decode().replace("\0", "?"), tokens_in, tokens_out)
 
 
 def _retry_after_s(headers: httpx.Headers, default_s: float) -> float:

@@ -7,7 +7,6 @@ falls back on such an answer or on its own timeout.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -19,6 +18,7 @@ from dataflows.llm.llm_client import LlmCompletion
 from operators.stage import TimeSlice
 from schemas.errors import Unavailable
 from schemas.records import LlmAnswer, LlmRequest
+from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
 
@@ -84,8 +84,9 @@ class LlmRequester:
         self._queue_age_max_ns, self._now_ns = round(queue_age_max_s * 1e9), now_ns
         self._seen: dict[str, None] = {}
         self._queue: queue.Queue[tuple[int, LlmRequest]] = queue.Queue(QUEUE_MAX)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="language model", daemon=True)
+        self._recorded_loaded = False
+        self._thread = BackgroundThread("language model", self._run)
+        self._stop = self._thread.stop_requested
         self._thread.start()
 
     def submit(self, request: LlmRequest) -> None:
@@ -96,7 +97,7 @@ class LlmRequester:
             log.warning("llm request dropped", request_id=request.request_id, reason=f"{QUEUE_MAX} requests pending")
 
     def close(self) -> None:
-        self._stop.set()
+        self._thread.request_stop()
         self._thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:
@@ -112,6 +113,8 @@ class LlmRequester:
         self._client.close()
 
     def _load_recorded_answers(self) -> bool:
+        if self._recorded_loaded:
+            return True
         try:
             recorded = self._recorded_answers()
         except Unavailable as error:
@@ -120,6 +123,7 @@ class LlmRequester:
         for answer in recorded:
             self._is_new(answer.request_id)
             self._budget.spend(answer.ts_ns, answer.tokens_in > 0, answer.tokens_in + answer.tokens_out)
+        self._recorded_loaded = True
         return True
 
     def _is_new(self, request_id: str) -> bool:
@@ -145,10 +149,18 @@ class LlmRequester:
             self._budget.spend(self._now_ns(), 0, completion.tokens_in + completion.tokens_out)
         if error:
             log.warning("llm request failed", request_id=request.request_id, reason=error)
-        request_fields = (request.request_id, request.news_id, request.model, request.prompt)
-        answer_id = f"answer-{request.request_id.removeprefix('ask-')}"
-        costs = (completion.tokens_in, completion.tokens_out)
-        return LlmAnswer(answer_id, self._now_ns(), *request_fields, completion.text[:TEXT_MAX], *costs, error)
+        return LlmAnswer(
+            answer_id=f"answer-{request.request_id.removeprefix('ask-')}",
+            ts_ns=self._now_ns(),
+            request_id=request.request_id,
+            news_id=request.news_id,
+            model=request.model,
+            prompt=request.prompt,
+            answer=completion.text[:TEXT_MAX],
+            tokens_in=completion.tokens_in,
+            tokens_out=completion.tokens_out,
+            error=error,
+        )
 
 
 class _LlmSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):

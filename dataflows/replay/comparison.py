@@ -127,9 +127,21 @@ def paired_slices(stage: ReplayStage, recording: Recording) -> Iterator[tuple[Ti
 
 def _compare_slices(recorded: TimeSlice, replayed: TimeSlice) -> Difference | None:
     if recorded.ts_ns < replayed.ts_ns:
-        return Difference(recorded.ts_ns, "", None, None, missing_tick="recorded, but absent from the inputs")
+        return Difference(
+            ts_ns=recorded.ts_ns,
+            topic="",
+            recorded=None,
+            replayed=None,
+            missing_tick="recorded, but absent from the inputs",
+        )
     if recorded.ts_ns > replayed.ts_ns:
-        return Difference(replayed.ts_ns, "", None, None, missing_tick="in the inputs, but not recorded by any stage")
+        return Difference(
+            ts_ns=replayed.ts_ns,
+            topic="",
+            recorded=None,
+            replayed=None,
+            missing_tick="in the inputs, but not recorded by any stage",
+        )
     return first_difference(recorded.ts_ns, derived_records(recorded.records), derived_records(replayed.records))
 
 
@@ -151,13 +163,13 @@ class _ComparisonTally:
 
     def result(self, difference: Difference | None) -> ReplayComparison:
         return ReplayComparison(
-            self.slices,
-            self._first_ns,
-            self._last_ns,
-            _counts_by_name(self._inputs),
-            _counts_by_name(self._records),
-            self._decision_hash.hexdigest(),
-            difference,
+            ticks=self.slices,
+            first_ns=self._first_ns,
+            last_ns=self._last_ns,
+            given=_counts_by_name(self._inputs),
+            records=_counts_by_name(self._records),
+            decision_hash=self._decision_hash.hexdigest(),
+            difference=difference,
         )
 
 

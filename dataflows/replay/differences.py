@@ -7,8 +7,9 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from dataflows.replay.recording import DERIVED_TOPICS
-from operators.explain.lineage import cause_ids_of, record_id_of
+from operators.explain.record_ids import cause_ids_of, record_id_of
 from schemas.records import BY_SYMBOL, TOPIC_OF, Record
+from schemas.records.flat import to_flat_dict
 from schemas.records.prose import comparable
 
 _TOPIC_RANK: dict[type, int] = {
@@ -70,23 +71,29 @@ def first_difference(ts_ns: int, recorded: Sequence[Record], replayed: Sequence[
             recorded_record is not None and _sort_key(recorded_record) < _sort_key(replayed_record)
         ):
             return Difference(
-                ts_ns,
-                TOPIC_OF[type(recorded_record)],
-                recorded_record,
-                None,
+                ts_ns=ts_ns,
+                topic=TOPIC_OF[type(recorded_record)],
+                recorded=recorded_record,
+                replayed=None,
                 instead=_record_of_same_cause(recorded_record, replayed),
             )
         if recorded_record is None or _sort_key(replayed_record) < _sort_key(recorded_record):
             return Difference(
-                ts_ns,
-                TOPIC_OF[type(replayed_record)],
-                None,
-                replayed_record,
+                ts_ns=ts_ns,
+                topic=TOPIC_OF[type(replayed_record)],
+                recorded=None,
+                replayed=replayed_record,
                 instead=_record_of_same_cause(replayed_record, recorded),
             )
         fields = _field_differences(recorded_record, replayed_record)
         if fields:
-            return Difference(ts_ns, TOPIC_OF[type(recorded_record)], recorded_record, replayed_record, fields)
+            return Difference(
+                ts_ns=ts_ns,
+                topic=TOPIC_OF[type(recorded_record)],
+                recorded=recorded_record,
+                replayed=replayed_record,
+                fields=fields,
+            )
     return None
 
 
@@ -106,15 +113,12 @@ def _field_differences(recorded: Record, replayed: Record) -> tuple[FieldDiffere
     if type(recorded) is not type(replayed):
         return (FieldDifference("type", type(recorded).__name__, type(replayed).__name__),)
     # Compare repr as well: NaN does not equal NaN, but counts as the same value here.
-    differing = {
-        name
-        for name, one, other in zip(recorded._fields, comparable(recorded), comparable(replayed), strict=True)
-        if one != other and repr(one) != repr(other)
-    }
+    comparable_recorded, comparable_replayed = to_flat_dict(comparable(recorded)), to_flat_dict(comparable(replayed))
+    recorded_fields, replayed_fields = to_flat_dict(recorded), to_flat_dict(replayed)
     return tuple(
-        FieldDifference(name, getattr(recorded, name), getattr(replayed, name))
-        for name in recorded._fields
-        if name in differing
+        FieldDifference(name, recorded_fields[name], replayed_fields[name])
+        for name, value in comparable_recorded.items()
+        if value != comparable_replayed[name] and repr(value) != repr(comparable_replayed[name])
     )
 
 

@@ -38,7 +38,7 @@ class ForkOutcome(NamedTuple):
     equity: Decimal
     cash: Decimal
     unrealized_pnl: Decimal
-    max_drawdown: Decimal  # of equity, in money
+    max_drawdown: Decimal  # of equity without deposits and withdrawals, in money
     positions: dict[str, Decimal]
     open_lots: dict[str, int]  # by symbol
 
@@ -55,7 +55,7 @@ class ForkComparison(NamedTuple):
     """The result of a fork.
 
     `difference` is the first one before the fork. If there is one, the recording does not replay and nothing is
-    compared. `apart` holds the first time slices with different orders or refusals, of `ticks_apart` in total.
+    compared. `divergences` holds the first of the `divergent_slices` time slices with different orders or refusals.
     """
 
     ticks: int
@@ -63,8 +63,8 @@ class ForkComparison(NamedTuple):
     last_ns: int
     happened: ForkOutcome
     forked: ForkOutcome
-    apart: tuple[DivergentSlice, ...]
-    ticks_apart: int
+    divergences: tuple[DivergentSlice, ...]
+    divergent_slices: int
     difference: Difference | None
 
 
@@ -96,7 +96,14 @@ def fork(
         if slices % _PROGRESS_SLICES == 0:
             progress(slices)
     return ForkComparison(
-        slices, at_ns, last_ns, happened.outcome(), forked.outcome(), tuple(divergences), divergent_slices, difference
+        ticks=slices,
+        at_ns=at_ns,
+        last_ns=last_ns,
+        happened=happened.outcome(),
+        forked=forked.outcome(),
+        divergences=tuple(divergences),
+        divergent_slices=divergent_slices,
+        difference=difference,
     )
 
 
@@ -143,7 +150,7 @@ class _ForkTotals:
 
     def add(self, records: Sequence[Any]) -> None:
         if self._peak_equity is None and self._last_valuation is not None:
-            self._peak_equity = self._last_valuation.equity
+            self._peak_equity = self._last_valuation.equity - self._last_valuation.net_flows
         self.track(records)
         for record in records:
             record_type = type(record)
@@ -158,10 +165,9 @@ class _ForkTotals:
                     self._fills += 1
                     self._traded_quantity += record.quantity
             elif record_type is Valuation:
-                self._peak_equity = (
-                    record.equity if self._peak_equity is None else max(self._peak_equity, record.equity)
-                )
-                self._max_drawdown = max(self._max_drawdown, self._peak_equity - record.equity)
+                equity = record.equity - record.net_flows
+                self._peak_equity = equity if self._peak_equity is None else max(self._peak_equity, equity)
+                self._max_drawdown = max(self._max_drawdown, self._peak_equity - equity)
 
     def outcome(self) -> ForkOutcome:
         valuation = self._last_valuation
@@ -201,8 +207,9 @@ def _order_lines(records: Sequence[Record]) -> list[str]:
     lines = []
     for record in records:
         if isinstance(record, Order):
-            limit = "" if record.limit_price is None else f" limit {record.limit_price}"
-            lines.append(f"{record.side} {record.quantity.normalize():f} {record.symbol}{limit}")
+            terms = record.terms
+            limit = "" if terms.limit_price is None else f" limit {terms.limit_price}"
+            lines.append(f"{terms.side} {terms.quantity.normalize():f} {terms.symbol}{limit}")
         elif isinstance(record, OrderRefusal):
             order_text = f"{record.side} {record.quantity.normalize():f} {record.symbol}"
             lines.append(f"{order_text} refused by {record.check}: {record.found} against {record.limit}")

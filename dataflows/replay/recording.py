@@ -15,11 +15,14 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from configs.settings import KafkaSection
 from dataflows.runtime import topology
 from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd
-from operators.alignment import VERSION, AlignmentCounts, Log
+from operators.alignment import VERSION, AlignmentCounts
+from operators.log_cursor import Log
 from operators.stage import TimeSlice
 from schemas.codec import decode
 from schemas.errors import Unavailable
+from schemas.records import TOPIC_OF, Command
 from sinks.cluster import client_config
+from sinks.log_offsets import log_range, offsets_at_times
 
 INPUT_TOPICS = topology.SERVICES["market_data"].outputs
 """Topics of external inputs, from which a replay starts."""
@@ -29,6 +32,7 @@ DERIVED_TOPICS = (
     "sentiment",
     "llm-requests",
     "signals",
+    "strategy-suspensions",
     "executions",
     "order-intents",
     "positions",
@@ -92,7 +96,7 @@ def read_unclocked(kafka: KafkaSection, topic: str) -> Iterator[Any]:
     name = kafka.topic_prefix + topic
     consumer = Consumer(client_config(kafka.cluster, {"group.id": "untimed", "log_level": 0}))
     try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=10)
+        low, high = log_range(consumer, name, 0, timeout_s=10)
         consumer.assign([TopicPartition(name, 0, low)])
         offset = low
         while offset < high:
@@ -117,8 +121,7 @@ def end_offsets(kafka: KafkaSection, topics: Sequence[str]) -> dict[tuple[str, i
     try:
         offsets = {}
         for topic, partition in logs:
-            topic_partition = TopicPartition(kafka.topic_prefix + topic, partition)
-            offsets[topic, partition] = consumer.get_watermark_offsets(topic_partition, timeout=10)[1]
+            offsets[topic, partition] = log_range(consumer, kafka.topic_prefix + topic, partition, timeout_s=10)[1]
         return offsets
     except KafkaException as error:
         raise Unavailable(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error
@@ -127,16 +130,20 @@ def end_offsets(kafka: KafkaSection, topics: Sequence[str]) -> dict[tuple[str, i
 
 
 def _snapshot_since(kafka: KafkaSection, logs: Sequence[Log], since_ns: int) -> Any:
-    """Return a reader snapshot positioned at the first message of each log written at or after `since_ns`."""
+    """Return a reader snapshot positioned at the first message of each log written at or after `since_ns`.
+
+    Commands cannot be read from the middle of their log: it records the keys that verify them.
+    """
+    assert all(log.topic != TOPIC_OF[Command] for log in logs), "commands are verified from the start of their log"
     consumer = Consumer(client_config(kafka.cluster, {"group.id": "since", "log_level": 0}))
     requested = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, since_ns // 1_000_000) for log in logs]
     try:
-        positions = consumer.offsets_for_times(requested, timeout=10)
+        positions = offsets_at_times(consumer, requested, timeout_s=10)
         starts: dict[str, Any] = {}
         for log, position in zip(logs, positions, strict=True):
-            offset = (
-                position.offset if position.offset >= 0 else consumer.get_watermark_offsets(position, timeout=10)[1]
-            )
+            offset = position.offset
+            if offset < 0:
+                offset = log_range(consumer, position.topic, position.partition, timeout_s=10)[1]
             starts[f"{log.topic}/{log.partition}"] = (offset, -1, {})
         return (VERSION, -1, starts)
     finally:

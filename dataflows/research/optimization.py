@@ -1,4 +1,4 @@
-"""Optimise target weights: from closes to the command `TARGET_WEIGHTS`, which the sizing method reads.
+"""Optimize target weights: from closes to the command `TARGET_WEIGHTS`, which the sizing method reads.
 
 The last digits of a numerical solver depend on the machine. It therefore runs once, outside the stages, and its result
 is recorded before anything acts on it. skfolio is an optional dependency (`optimization` in pyproject.toml), imported
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 from sqlalchemy import Engine, func, select
@@ -23,17 +23,21 @@ from operators.ledger.events import share_ratio
 from operators.money import plain
 from schemas.errors import BadInput
 from schemas.records import SPLIT, Bar, CorporateAction
-from sinks.tables import bars, corporate_actions, record_of
+from sinks.record_tables import record_of
+from sinks.tables import bars, corporate_actions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-METHODS = ("max_sharpe", "hrp", "cvar")
-DAILY, BAR = "daily", "bar"
-LOOKBACK_DAYS = {DAILY: 365, BAR: 5}
+OptimizationMethod = Literal["max_sharpe", "hrp", "cvar"]
+METHODS: tuple[OptimizationMethod, ...] = get_args(OptimizationMethod)
+ReturnFrequency = Literal["daily", "bar"]
+DAILY: Final = "daily"
+BAR: Final = "bar"
+LOOKBACK_DAYS: dict[ReturnFrequency, int] = {DAILY: 365, BAR: 5}
 """Default lookback in calendar days."""
 CVAR_BETA = 0.95
-RETURNS_MIN = {"max_sharpe": 30, "hrp": 30, "cvar": 100}
+RETURNS_MIN: dict[OptimizationMethod, int] = {"max_sharpe": 30, "hrp": 30, "cvar": 100}
 """The worst 5 % of 100 returns are five; an average of fewer is not meaningful."""
 JUMP_RETURN_MIN = 0.4
 _MILLIONTH = Decimal("0.000001")
@@ -56,16 +60,16 @@ class ReturnMatrix(NamedTuple):
     symbols: list[str]
     values: NDArray[np.float64]
     times: list[int]  # the end of each return
-    frequency: str  # DAILY or BAR
+    frequency: ReturnFrequency
 
 
 class OptimizedWeights(NamedTuple):
     """Weights as shares of equity that sum to at most 1, with the inputs and the method of their computation."""
 
-    method: str
+    method: OptimizationMethod
     weights: dict[str, Decimal]
     returns: int
-    each: str
+    each: ReturnFrequency
     first: int
     last: int
     max_weight: Decimal
@@ -86,16 +90,20 @@ class OptimizedWeights(NamedTuple):
 # -- closes ------------------------------------------------------------------------------------------------------------
 
 
-def closes_from_files(settings: Settings, paths: Sequence[Path], frequency: str, days: int) -> ClosesBySymbol:
+def closes_from_files(
+    settings: Settings, paths: Sequence[Path], frequency: ReturnFrequency, days: int
+) -> ClosesBySymbol:
     """Read closes from files. Prices are not adjusted for splits: adjust the files. Raises BadInput for a bad file."""
-    closes = _last_closes(_closes_from_feed(FileFeed(paths, settings.market_data.files.feed_settings())), frequency)
+    closes = _last_closes(_closes_from_feed(FileFeed(paths, settings.market_data.files)), frequency)
     last_ns = max((ts_ns for _, ts_ns in closes.values()), default=0)
     return _group_by_symbol(
         ((key, close) for key, (close, ts_ns) in closes.items() if ts_ns > last_ns - days * _DAY_NS)
     )
 
 
-def closes_from_table(engine: Engine, frequency: str, days: int, symbols: Sequence[str] = ()) -> ClosesBySymbol:
+def closes_from_table(
+    engine: Engine, frequency: ReturnFrequency, days: int, symbols: Sequence[str] = ()
+) -> ClosesBySymbol:
     """Read recorded closes, adjusted for the recorded splits that have an ex-date."""
     closes_query = select(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns, bars.c.close).order_by(
         bars.c.symbol, bars.c.ts_ns
@@ -135,7 +143,7 @@ def _closes_from_feed(feed: FileFeed) -> Iterator[Close]:
                 yield Close(record.symbol, record.trading_day, record.ts_ns, record.close)
 
 
-def _last_closes(closes: Iterable[Close], frequency: str) -> dict[tuple[str, int], tuple[float, int]]:
+def _last_closes(closes: Iterable[Close], frequency: ReturnFrequency) -> dict[tuple[str, int], tuple[float, int]]:
     """Return the last close of each symbol and time key, with its time in ns."""
     return {
         (row.symbol, row.trading_day if frequency == DAILY else row.ts_ns): (row.close, row.ts_ns) for row in closes
@@ -153,7 +161,7 @@ def _group_by_symbol(rows: Iterable[tuple[tuple[str, int], float]]) -> ClosesByS
 
 
 def compute_returns(
-    closes: Mapping[str, Mapping[int, float]], frequency: str, symbols: Sequence[str] = ()
+    closes: Mapping[str, Mapping[int, float]], frequency: ReturnFrequency, symbols: Sequence[str] = ()
 ) -> ReturnMatrix:
     """Compute returns over the times that all symbols have. Raises BadInput if a symbol has no close."""
     names = sorted(set(symbols) or closes)
@@ -178,16 +186,16 @@ def suspicious_jumps(returns: ReturnMatrix) -> list[str]:
     return messages
 
 
-def _format_time(time_key: int, frequency: str) -> str:
+def _format_time(time_key: int, frequency: ReturnFrequency) -> str:
     return (
         str(time_key) if frequency == DAILY else f"{datetime.fromtimestamp(time_key // 10**9, UTC):%Y-%m-%dT%H:%M:%SZ}"
     )
 
 
-def optimize(returns: ReturnMatrix, method: str, max_weight: Decimal = Decimal(1)) -> OptimizedWeights:
+def optimize(returns: ReturnMatrix, method: OptimizationMethod, max_weight: Decimal = Decimal(1)) -> OptimizedWeights:
     """Compute weights >= 0 that sum to 1 before each is rounded down to millionths.
 
-    `max_sharpe` maximises mean over standard deviation, `hrp` is hierarchical risk parity by variance, `cvar` minimises
+    `max_sharpe` maximizes mean over standard deviation, `hrp` is hierarchical risk parity by variance, `cvar` minimizes
     the mean of the worst 5 % of returns. Sources: H. Markowitz (1952), M. Lopez de Prado (2016), R. T. Rockafellar and
     S. Uryasev (2000). Raises BadInput, with one sentence, if there is no solution or skfolio is not installed.
     """
@@ -209,11 +217,18 @@ def optimize(returns: ReturnMatrix, method: str, max_weight: Decimal = Decimal(1
     rounded = {symbol: _round_weight(float(w), max_weight) for symbol, w in zip(returns.symbols, weights, strict=True)}
     count, times = len(returns.times), returns.times
     return OptimizedWeights(
-        method, rounded, count, returns.frequency, times[0], times[-1], max_weight, skfolio.__version__
+        method=method,
+        weights=rounded,
+        returns=count,
+        each=returns.frequency,
+        first=times[0],
+        last=times[-1],
+        max_weight=max_weight,
+        version=skfolio.__version__,
     )
 
 
-def _validate(returns: ReturnMatrix, method: str, max_weight: Decimal) -> None:
+def _validate(returns: ReturnMatrix, method: OptimizationMethod, max_weight: Decimal) -> None:
     if method not in METHODS:
         raise BadInput(f"method must be one of {', '.join(METHODS)}, found {method!r}")
     symbols, values = returns.symbols, returns.values
@@ -237,7 +252,7 @@ def _validate(returns: ReturnMatrix, method: str, max_weight: Decimal) -> None:
         )
 
 
-def _estimator(method: str, max_weight: float) -> Any:
+def _estimator(method: OptimizationMethod, max_weight: float) -> Any:
     from skfolio import RiskMeasure
     from skfolio.optimization import HierarchicalRiskParity, MeanRisk, ObjectiveFunction
 

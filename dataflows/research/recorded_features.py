@@ -11,14 +11,14 @@ from configs.settings import Settings
 from dataflows.sources.file_feed import FileFeed
 from operators.features import FeatureStage
 from schemas.records import FeatureRow
+from sinks.record_tables import record_of
 from sinks.tables import features as table
-from sinks.tables import record_of
 
 
 def features_from_files(settings: Settings, paths: Sequence[Path], specs: Sequence[str]) -> Iterator[FeatureRow]:
     """Yield feature rows of files in order of time. Raises BadInput if the files or specs are invalid."""
     stage = FeatureStage(specs)
-    for ts_ns, records in FileFeed(paths, settings.market_data.files.feed_settings()):
+    for ts_ns, records in FileFeed(paths, settings.market_data.files):
         for row in stage.on_slice(ts_ns, records):
             assert isinstance(row, FeatureRow), f"the feature stage returned a {type(row).__name__}"
             yield row

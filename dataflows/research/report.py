@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,12 +16,17 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from dataflows.runtime.topology import GLOBAL_SHARD
 from operators.money import plain
 from operators.performance import Performance
+from operators.performance_metrics import TRADING_DAYS_A_YEAR, BenchmarkMetrics, benchmark_metrics, paired_returns
 from operators.stage import TimeSlice
+from schemas.errors import BadInput
+from schemas.records import Bar, Record
+from schemas.suggestions import did_you_mean
 
 VERSION = 1
 WIDTH, HEIGHT = 960, 260  # of the equity curve, in SVG units
 
 Progress = Callable[[Performance], None]
+Observer = Callable[[Sequence[Record]], None]
 
 
 class ReportPartition(StatefulSinkPartition[list[TimeSlice], Any]):
@@ -37,6 +42,10 @@ class ReportPartition(StatefulSinkPartition[list[TimeSlice], Any]):
         for time_slices in values:
             for time_slice in time_slices:
                 add_slice(time_slice)
+        for observe in self._sink.observers:
+            for time_slices in values:
+                for time_slice in time_slices:
+                    observe(time_slice.records)
         self._sink.progress(self._sink.performance)
 
     def snapshot(self) -> Any:
@@ -44,23 +53,59 @@ class ReportPartition(StatefulSinkPartition[list[TimeSlice], Any]):
 
     def close(self) -> None:
         if self._sink.print_at_end:
-            print(json.dumps(self._sink.performance.summary(), indent=2))
+            performance = self._sink.performance
+            print(json.dumps(performance.summary() | self._sink.notes(performance), indent=2))
 
 
 class ReportSink(FixedPartitionedSink[list[TimeSlice], Any]):
-    """Accumulates a run into `performance` and calls `progress` after every batch."""
+    """Accumulates a run into `performance`. `observers` receive the records of each slice, `progress` each batch.
+
+    With `print_at_end`, the summary is printed as JSON, together with `notes`.
+    """
 
     def __init__(
-        self, initial_capital: Decimal, *, progress: Progress = lambda _: None, print_at_end: bool = False
+        self,
+        initial_capital: Decimal,
+        *,
+        progress: Progress = lambda _: None,
+        print_at_end: bool = False,
+        notes: Callable[[Performance], dict[str, Any]] = lambda _: {},
+        observers: Sequence[Observer] = (),
+        days_a_year: int = TRADING_DAYS_A_YEAR,
+        multipliers: Mapping[str, Decimal] | None = None,
     ) -> None:
-        self.performance = Performance(initial_capital)
-        self.progress, self.print_at_end = progress, print_at_end
+        self.performance = Performance(initial_capital, days_a_year=days_a_year, multipliers=multipliers)
+        self.observers = observers
+        self.progress, self.print_at_end, self.notes = progress, print_at_end, notes
 
     def list_parts(self) -> list[str]:
         return [GLOBAL_SHARD]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> ReportPartition:
         return ReportPartition(self, resume_state)
+
+
+class Benchmark:
+    """The last traded close of each trading day of one symbol, to compare a run with."""
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self._closes: dict[int, float] = {}
+        self._symbols: set[str] = set()
+
+    def observe(self, records: Sequence[Record]) -> None:
+        for record in records:
+            if type(record) is Bar:
+                self._symbols.add(record.symbol)
+                if record.traded and record.symbol == self.symbol:
+                    self._closes[record.trading_day] = record.close
+
+    def compare(self, performance: Performance) -> BenchmarkMetrics:
+        """Return the metrics of a run against the benchmark. Raises BadInput if it has no bars."""
+        if not self._closes:
+            raise BadInput(f"no bars of the benchmark {self.symbol!r}{did_you_mean(self.symbol, self._symbols)}")
+        pairs = paired_returns(performance.daily_returns, self._closes)
+        return benchmark_metrics(*pairs, performance.days_a_year)
 
 
 class Stopwatch:
@@ -76,7 +121,8 @@ class Stopwatch:
 def render_html(performance: Performance, summary: dict[str, Any], title: str) -> str:
     """Return one HTML page: the equity curve, the figures and the last fills."""
     rows = "".join(
-        f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>" for key, value in summary.items()
+        f"<tr><th>{html.escape(key)}</th><td>{'–' if value is None else html.escape(str(value))}</td></tr>"
+        for key, value in summary.items()
     )
     fills = "".join(
         "<tr>"

@@ -1,4 +1,4 @@
-"""Train a model on recorded feature rows, measure it out of sample and serialise it for the registry.
+"""Train a model on recorded feature rows, measure it out of sample and serialize it for the registry.
 
 Two ensembles of gradient-boosted trees (J. Friedman, 2001; scikit-learn's histogram form after LightGBM) learn the
 return over the horizon and whether it is above zero. Both are shrunk by their out-of-sample performance: the return by
@@ -67,11 +67,11 @@ def build_samples(rows: Iterable[FeatureRow], names: Sequence[str], horizon_bars
             f"training needs at least {ROWS_MIN} rows with all indicators and a label, found {len(labelled)}"
         )
     return TrainingSamples(
-        np.array([sample[2] for sample in labelled], dtype=np.float64),
-        np.array([sample[3] for sample in labelled], dtype=np.float64),
-        [sample[0] for sample in labelled],
-        [sample[4] for sample in labelled],
-        [sample[1] for sample in labelled],
+        inputs=np.array([sample[2] for sample in labelled], dtype=np.float64),
+        returns=np.array([sample[3] for sample in labelled], dtype=np.float64),
+        begins=[sample[0] for sample in labelled],
+        ends=[sample[4] for sample in labelled],
+        symbols=[sample[1] for sample in labelled],
     )
 
 

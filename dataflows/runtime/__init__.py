@@ -1,1 +1,1 @@
-"""Runtime of every service: topology, stages, wiring to Kafka and PostgreSQL, statistics, shutdown and halts."""
+"""Runtime of every service: topology, stages, wiring to Kafka and PostgreSQL, statistics, shutdown and suspension."""

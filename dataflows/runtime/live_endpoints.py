@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,13 +13,19 @@ from typing import NamedTuple
 import structlog
 
 from configs import logs
-from configs.settings import Settings, load_settings
-from dataflows.runtime import halt_files, record_log, shutdown, topology
+from configs.recorded_endpoints import use_recorded_addresses
+from configs.secrets import secrets_folder
+from configs.settings import KafkaSection, Settings, load_settings
+from dataflows.runtime import record_log, shutdown, store_lock, suspension_files, topology
+from dataflows.runtime.repeated_records import ComparingSink, RepeatedRecords
 from dataflows.runtime.stats import Stats
 from dataflows.runtime.wiring import SliceSink
-from dataflows.sources.kafka import KafkaSliceSource, wait_for_topics
+from dataflows.sources.existing_topics import first_topic_with_messages, wait_for_topics
+from dataflows.sources.kafka import KafkaSliceSource
+from schemas.errors import Unavailable
 from schemas.records import TOPIC_OF, Record
 from sinks.kafka import KafkaSliceSink
+from sinks.leases import ServiceLease
 from sinks.postgres import PostgresSink, PostgresWriter
 
 log = structlog.get_logger(__name__)
@@ -29,23 +36,37 @@ REDIS_SERVICES = frozenset({"market_data", "portfolio"})
 
 class ServiceEndpoints(NamedTuple):
     """The connections of a service. `sinks` are by step name, in the order of execution: Kafka first, because other
-    services wait for its topics.
+    services wait for its topics. `lease` is held by a service of which only one process may act. The source of topics
+    stores in `resumed_ns` the last time slice of each shard's snapshot, -1 without one.
     """
 
     settings: Settings
     stats: Stats
     sinks: dict[str, SliceSink]
+    lease: ServiceLease | None
+    resumed_ns: dict[str, int]
 
 
 def connect(service: str) -> ServiceEndpoints:
     """Load the settings and open the sinks and the stats file of one service.
 
-    The process then logs under the service's name and shuts down cleanly on SIGTERM.
+    A process that a user starts by hand finds the addresses and its credentials in the state folder. The process then
+    logs under the service's name and shuts down cleanly on SIGTERM.
 
-    Raises BadInput if the settings are invalid and Unavailable if the topics do not exist.
+    Raises BadInput if the settings are invalid. Raises Unavailable if the topics do not exist, if another process uses
+    the recovery store or holds the lease, if the store is missing, or if it is empty although the service's topics hold
+    its records.
     """
     shutdown.install_signal_handler()
     logs.configure(service)
+    store = store_lock.store_arguments(sys.argv[1:])
+    if store.folder is not None and not store.folder.is_dir():
+        raise Unavailable(
+            f"the recovery store of {service} is missing: {store.folder} does not exist; "
+            f"restore the store with `python cli.py rebuild {service}`"
+        )
+    store_lock.lock_own_store(store)
+    use_recorded_addresses(os.environ, secrets_folder(os.environ), service)
     settings = load_settings()
     logs.configure(service, settings.platform.log_level)
     kafka, postgres = settings.kafka, settings.database.postgres
@@ -57,6 +78,10 @@ def connect(service: str) -> ServiceEndpoints:
     output_topics = [*spec.outputs, *spec.unclocked, "dead-letters", "late-records"]
     topics = [*output_topics, *(service_input.topic for service_input in spec.inputs)]
     wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in topics])
+    lease = _take_lease(service, settings) if store.process == 0 else None
+    has_run = store.folder is not None and not store_lock.is_unused(store.folder)
+    if not has_run:
+        _require_no_records(service, settings)
 
     def count_written(count: int) -> None:
         stats.records_out += count
@@ -85,7 +110,50 @@ def connect(service: str) -> ServiceEndpoints:
         from sinks.redis import RedisLatestSink
 
         sinks["redis"] = RedisLatestSink(settings.database.redis.url)
-    return ServiceEndpoints(settings, stats, sinks)
+    resumed_ns: dict[str, int] = {}
+    if spec.inputs and has_run:
+        sinks["kafka"] = ComparingSink(
+            sinks["kafka"], lambda shard: _repeated_records(service, kafka, shard, resumed_ns)
+        )
+    return ServiceEndpoints(settings, stats, sinks, lease, resumed_ns)
+
+
+def _repeated_records(
+    service: str, kafka: KafkaSection, shard: str, resumed_ns: Mapping[str, int]
+) -> RepeatedRecords | None:
+    """Return what a shard repeats; None if another process of a cluster reads the shard's inputs."""
+    if shard not in resumed_ns:
+        return None
+    logs_written = topology.clocked_logs(service, shard, kafka.symbol_partitions)
+    return RepeatedRecords(kafka.cluster, kafka.topic_prefix, service, logs_written, resumed_ns[shard])
+
+
+def _take_lease(service: str, settings: Settings) -> ServiceLease | None:
+    """Take the lease of the feed or of the gateway to a broker; other services need none. Raises Unavailable."""
+    if service != "market_data" and not (service == "execution" and settings.execution.broker != "simulated"):
+        return None
+    lease = ServiceLease(settings.database.postgres.url, settings.kafka.topic_prefix + service)
+    lease.acquire()
+    lease.watch()
+    return lease
+
+
+def _require_no_records(service: str, settings: Settings) -> None:
+    """Raises Unavailable if this service wrote records before: it must not start from empty and count from 1 again."""
+    kafka = settings.kafka
+    shards = own_shards(service, kafka.symbol_partitions)
+    logs_written = [
+        (topic, partition)
+        for shard in shards
+        for topic, partition in topology.clocked_logs(service, shard, kafka.symbol_partitions)
+        if topic in topology.own_topics(service)
+    ]
+    topic = first_topic_with_messages(kafka.cluster, kafka.topic_prefix, logs_written)
+    if topic is not None:
+        raise Unavailable(
+            f"the recovery store of {service} is empty or missing, but topic {topic} holds records of {service}; "
+            f"restore the store with `python cli.py rebuild {service}`"
+        )
 
 
 def table_store(endpoints: ServiceEndpoints, name: str) -> Callable[[Sequence[Record]], None]:
@@ -115,9 +183,12 @@ def topics_source(service: str, endpoints: ServiceEndpoints) -> KafkaSliceSource
         prefix=kafka.topic_prefix,
         stop_requested=shutdown.stop_requested,
         stats=endpoints.stats,
+        on_resume=endpoints.resumed_ns.__setitem__,
         limits=endpoints.settings.platform.dead_letters.limits_for(service),
-        read_released_ns=lambda: -1 if run_dir is None else halt_files.last_released_ns(run_dir),
-        on_halt=lambda at_ns, reason: None if run_dir is None else halt_files.write_halt(run_dir, name, at_ns, reason),
+        read_released_ns=lambda: -1 if run_dir is None else suspension_files.last_released_ns(run_dir),
+        on_suspend=lambda at_ns, reason: (
+            None if run_dir is None else suspension_files.write_suspension(run_dir, name, at_ns, reason)
+        ),
     )
 
 

@@ -14,6 +14,7 @@ import structlog
 
 from schemas.records import (
     TRADE,
+    CashTransfer,
     DeadLetter,
     Execution,
     Order,
@@ -22,7 +23,9 @@ from schemas.records import (
     Record,
     RiskEvent,
     RiskFence,
+    StrategySuspension,
 )
+from schemas.records.flat import to_flat_dict
 
 log = structlog.get_logger(__name__)
 
@@ -46,9 +49,15 @@ LOG_LINES: dict[type, LogLine] = {
     Execution: LogLine(
         "order execution", logging.INFO, ("order_id", "symbol", "side", "exec_type", "quantity", "price", "text")
     ),
+    CashTransfer: LogLine(
+        "cash transfer", logging.INFO, ("transfer_id", "kind", "amount", "currency", "source", "actor", "reason")
+    ),
     RiskFence: LogLine("trading state", logging.WARNING, ("state", "epoch", "reason", "cause_id")),
     RiskEvent: LogLine(
         "circuit breaker", logging.WARNING, ("breaker", "scope", "scope_key", "state", "found", "limit")
+    ),
+    StrategySuspension: LogLine(
+        "strategy suspension", logging.ERROR, ("strategy", "state", "symbol", "error_type", "message", "file", "line")
     ),
     DeadLetter: LogLine("dead letter", logging.WARNING, ("topic", "partition", "offset", "reason")),
 }
@@ -71,7 +80,8 @@ class RecordLog:
         count = self._line_counts.get(type(record), 0) + 1
         self._line_counts[type(record)] = count
         if count <= LINES_PER_SECOND:
-            fields: dict[str, Any] = {name: getattr(record, name) for name in line.fields}
+            values = to_flat_dict(record)
+            fields: dict[str, Any] = {name: values[name] for name in line.fields}
             event = line.event
             if type(record) is Execution and record.exec_type != TRADE:
                 event = "order update"

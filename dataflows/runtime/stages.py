@@ -32,11 +32,16 @@ def features(settings: Settings) -> Callable[[], Stage]:
 def signals(settings: Settings) -> Callable[[], Stage]:
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
     ensemble = settings.signals.ensemble
-    return lambda: SignalStage(strategies, ensemble)
+    flatten_on_error = {
+        strategy.name
+        for strategy, entry in zip(strategies, settings.signals.strategies, strict=True)
+        if entry.on_error == "flatten"
+    }
+    return lambda: SignalStage(strategies, ensemble, flatten_on_error)
 
 
 def portfolio(settings: Settings) -> Callable[[], Stage]:
-    return lambda: PortfolioStage(settings.portfolio(), settings.instruments)
+    return lambda: PortfolioStage(settings.portfolio(), settings.traded_instruments())
 
 
 def risk(settings: Settings) -> Callable[[], Stage]:
@@ -47,7 +52,13 @@ def execution(settings: Settings) -> Callable[[], Stage]:
     """Return the gateway to a broker, or the simulated venue."""
     if settings.execution.broker == "alpaca":
         return lambda: GatewayStage(settings.gateway())
-    return lambda: VenueStage(settings.venue())
+    session_end = None
+    if not settings.is_continuous_market():
+        # Imported here because it imports NumPy, which the services without the venue do not need.
+        from dataflows.sources.trading_calendar import TradingCalendar
+
+        session_end = TradingCalendar("XNYS").session_end
+    return lambda: VenueStage(settings.venue(), settings.portfolio_manager.currency, session_end)
 
 
 def sentiment(settings: Settings) -> Callable[[], Stage]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from sinks.background_thread import thread_reports
+
 
 class Stats:
     """Writes `<folder>/<service>.json` at most once a second, or `<service>-<replica>.json` if several processes run
@@ -60,6 +62,7 @@ class Stats:
             "moved_at": self._progressed_at,
             "cpu_s": round(time.process_time(), 3),
             "rss_bytes": self._process.memory_info().rss,
+            "threads": [report._asdict() for report in thread_reports()],
             **values,
         }
         temporary = self._path.with_suffix(f".{os.getpid()}")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from operators.alignment import Log
+from operators.log_cursor import Log
 from schemas.records import (
     BY_SYMBOL,
     TOPIC_OF,
     BrokerAccount,
+    BrokerActivity,
     BrokerUpdate,
     Command,
     CorporateAction,
@@ -22,8 +23,11 @@ from schemas.records import (
 
 
 class ServiceInput(NamedTuple):
+    """A topic that a service reads. With `all_partitions`, every shard reads all partitions of a topic by symbol."""
+
     topic: str
     feedback: bool = False
+    all_partitions: bool = False
 
 
 class ServiceSpec(NamedTuple):
@@ -99,17 +103,21 @@ SERVICES: dict[str, ServiceSpec] = {
     "signals": ServiceSpec(
         inputs=(
             ServiceInput("weights", feedback=True),
+            ServiceInput("strategy-suspensions", feedback=True, all_partitions=True),
+            ServiceInput("commands"),
             ServiceInput("features"),
             ServiceInput("predictions"),
             ServiceInput("fundamentals"),
             ServiceInput("sentiment"),
         ),
-        outputs=("signals",),
+        outputs=("signals", "strategy-suspensions"),
         by_shard=True,
     ),
     "execution": ServiceSpec(
         inputs=(
             ServiceInput("orders", feedback=True),
+            ServiceInput("valuations", feedback=True),
+            ServiceInput("commands"),
             ServiceInput("market-quotes"),
             ServiceInput("reference-data"),
             ServiceInput("broker-updates"),
@@ -157,7 +165,7 @@ STAGED_SERVICES = tuple(name for name, service in SERVICES.items() if service.in
 """Services that run a stage over topics; the other services read feeds."""
 PASS_THROUGH: dict[str, tuple[type, ...]] = {
     "sentiment": (LlmAnswer,),
-    "execution": (BrokerUpdate, BrokerAccount),
+    "execution": (BrokerUpdate, BrokerAccount, BrokerActivity),
     "portfolio": (CorporateAction, ExchangeRate),
     "risk": (Command,),
 }
@@ -181,6 +189,15 @@ def shards(service: str, partitions: int) -> list[str]:
     return [str(p) for p in range(partitions)] if SERVICES[service].by_shard else [GLOBAL_SHARD]
 
 
+def own_topics(service: str) -> tuple[str, ...]:
+    """Return the topics into which only this service writes. Others write into most topics of market_data.
+
+    >>> own_topics("predictions")
+    ('predictions',)
+    """
+    return ("market-bars", "market-quotes") if service == "market_data" else SERVICES[service].outputs
+
+
 def partitions_of(topic: str, partitions: int) -> range:
     """Return all partitions of a topic, given the number of partitions of the symbol topics."""
     return range(partitions if topic in SYMBOL_TOPICS else 1)
@@ -193,8 +210,8 @@ def input_logs(service: str, shard: str, partitions: int) -> list[Log]:
     [Log(topic='features', partition=1, rank=0, feedback=False)]
     """
     input_logs_of_shard: list[Log] = []
-    for rank, (topic, feedback) in enumerate(SERVICES[service].inputs):
-        by_shard = SERVICES[service].by_shard and topic in SYMBOL_TOPICS
+    for rank, (topic, feedback, all_partitions) in enumerate(SERVICES[service].inputs):
+        by_shard = SERVICES[service].by_shard and topic in SYMBOL_TOPICS and not all_partitions
         log_partitions = [int(shard)] if by_shard else partitions_of(topic, partitions)
         input_logs_of_shard += [Log(topic, partition, rank, feedback) for partition in log_partitions]
     return input_logs_of_shard

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ import structlog
 
 from schemas.errors import PlatformError
 from schemas.records import Record
+from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
 
@@ -35,12 +35,13 @@ class SeenIds:
     """Remembers the last `size` ids. Returns True for a new id."""
 
     def __init__(self, size: int, seen: list[str] | None = None) -> None:
-        self._size, self._seen = size, dict.fromkeys(seen or [])
+        self._size = size
+        self._seen: dict[Hashable, None] = dict.fromkeys(seen or [])
 
     def __call__(self, record_id: Hashable) -> bool:
         if record_id in self._seen:
             return False
-        self._seen[record_id] = None  # type: ignore[index]
+        self._seen[record_id] = None
         if len(self._seen) > self._size:
             del self._seen[next(iter(self._seen))]
         return True
@@ -50,7 +51,7 @@ class BackgroundPoller:
     """A `PollableSource` (`polled_source.py`) that fetches in a thread at each interval; `poll` returns new records.
 
     The thread first calls `read_stored_ids` for the ids already in the topic. A failed call is logged and retried with
-    backoff.
+    backoff. Any other exception is a death of the thread, which then starts again (`sinks/background_thread.py`).
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class BackgroundPoller:
         self.interval_s = POLL_S
         self._name, self._source, self._read_stored_ids, self._ids_max = name, source, read_stored_ids, ids_max
         self._queue: queue.Queue[Record] = queue.Queue(QUEUE_RECORDS_MAX)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{name} source", daemon=True)
+        self._seen_ids: SeenIds | None = None
+        self._thread = BackgroundThread(f"{name} source", self._run)
+        self._stop = self._thread.stop_requested
         self.failures = 0
 
     def start(self) -> BackgroundPoller:
@@ -77,15 +79,14 @@ class BackgroundPoller:
         return records
 
     def close(self) -> None:
-        self._stop.set()
+        self._thread.request_stop()
         self._thread.join(2.0)
 
     def _run(self) -> None:
-        seen_ids: SeenIds | None = None
         while not self._stop.is_set():
             try:
-                if seen_ids is None:
-                    seen_ids = SeenIds(self._ids_max, self._read_stored_ids())
+                if self._seen_ids is None:
+                    self._seen_ids = SeenIds(self._ids_max, self._read_stored_ids())
                 records = self._source.fetch()
             except PlatformError as error:
                 self.failures += 1
@@ -94,7 +95,7 @@ class BackgroundPoller:
             else:
                 self.failures = 0
             for record in records:
-                if seen_ids is not None and seen_ids(record[0]):
+                if self._seen_ids is not None and self._seen_ids(record[0]):
                     self._put(record)
             self._stop.wait(self._source.interval_s * min(1 + self.failures, BACK_OFF_INTERVALS_MAX))
         self._source.close()

@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+from dataflows.sources.bar_layouts import symbol_from_file_name
 from dataflows.sources.blocks import BarTable, SymbolTable
 from dataflows.sources.csv_table import CsvTable
 from dataflows.sources.parquet_table import ParquetTable
 from dataflows.sources.rows import RowRules
 from schemas.errors import BadInput
 
-CSV_ENDINGS = (".csv", ".csv.gz", ".txt")
+CSV_ENDINGS = (".csv", ".csv.gz", ".txt", ".txt.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
 
 
-def open_table(path: Path, rules: RowRules, symbols: SymbolTable, chunk_bytes: int) -> BarTable:
-    """Open a file of bars. Raises BadInput if it is missing, of an unknown kind, or lacks a required column."""
+def open_table(
+    path: Path, rules: RowRules, symbols: SymbolTable, chunk_bytes: int, file_symbol: str | None = None
+) -> BarTable:
+    """Open a file of bars. `file_symbol` replaces the symbol in the file's name.
+
+    Raises BadInput if the file is missing, of an unknown kind, or lacks a required column.
+    """
     name = path.name.lower()
+    symbol = file_symbol or symbol_from_file_name(path, (*CSV_ENDINGS, *PARQUET_ENDINGS))
     try:
         if name.endswith(PARQUET_ENDINGS):
-            return ParquetTable(path, rules, symbols, symbol_from_file_name(path), max(1024, chunk_bytes // 64))
+            return ParquetTable(path, rules, symbols, symbol, max(1024, chunk_bytes // 64))
         if name.endswith(CSV_ENDINGS):
-            return CsvTable(path, rules, symbols, symbol_from_file_name(path), chunk_bytes)
+            return CsvTable(path, rules, symbols, symbol, chunk_bytes)
     except FileNotFoundError as error:
         raise BadInput(f"file {path} does not exist") from error
     except OSError as error:
         raise BadInput(f"file {path} cannot be read: {error}") from error
     except pa.ArrowInvalid as error:
         raise BadInput(f"file {path} is not Parquet: {str(error).splitlines()[0]}") from error
-    raise BadInput(f"file {path} is neither CSV nor Parquet: its name must end in .csv, .csv.gz, .txt or .parquet")
+    raise BadInput(
+        f"file {path} is neither CSV nor Parquet: its name must end in .csv, .csv.gz, .txt, .txt.gz or .parquet"
+    )
 
 
-def symbol_from_file_name(path: Path) -> str:
-    """Return `AAPL` for `AAPL_2013.csv.gz` and for `AAPL.parquet`.
+def list_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Return the files, with folders replaced by their files, in an order independent of the caller's.
 
-    >>> symbol_from_file_name(Path("x/BRK.B_2013-10-07.csv"))
-    'BRK.B'
+    Raises BadInput for a folder without such a file.
     """
-    name = path.name
-    ending = next((e for e in (*CSV_ENDINGS, *PARQUET_ENDINGS) if name.lower().endswith(e)), "")
-    return name[: len(name) - len(ending)].split("_")[0]
+    files: set[Path] = set()
+    for path in map(Path, paths):
+        if path.is_dir():
+            matches = {
+                child for child in path.iterdir() if child.name.lower().endswith((*CSV_ENDINGS, *PARQUET_ENDINGS))
+            }
+            if not matches:
+                raise BadInput(f"folder {path} holds no CSV or Parquet file")
+            files |= matches
+        else:
+            files.add(path)
+    if not files:
+        raise BadInput("a file feed needs at least one file")
+    return sorted(files, key=lambda path: (path.name, str(path)))

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflows.sources.rows import Floats, GoodRow, Ints, Mask, RowRules, epochs_ns
+from dataflows.sources.row_times import Ints, Mask, epochs_ns
+from dataflows.sources.rows import Floats, GoodRow, RowRules
 
 Codes = npt.NDArray[np.int32]
 
@@ -36,7 +37,13 @@ class Block:
     bad_rows: list[BadRow] = field(default_factory=list)
 
     def take(self, rows: Any, bad_rows: list[BadRow] | None = None) -> Block:
-        return Block(self.times[rows], self.codes[rows], self.lines[rows], self.values[rows], bad_rows or [])
+        return Block(
+            times=self.times[rows],
+            codes=self.codes[rows],
+            lines=self.lines[rows],
+            values=self.values[rows],
+            bad_rows=bad_rows or [],
+        )
 
 
 def join(blocks: list[Block]) -> Block:
@@ -47,7 +54,13 @@ def join(blocks: list[Block]) -> Block:
         return Block(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64), np.empty((0, 5)))
     columns = zip(*((b.times, b.codes, b.lines, b.values) for b in blocks), strict=True)
     times, codes, lines, values = (np.concatenate(column) for column in columns)
-    return Block(times, codes, lines, values, [bad for block in blocks for bad in block.bad_rows])
+    return Block(
+        times=times,
+        codes=codes,
+        lines=lines,
+        values=values,
+        bad_rows=[bad for block in blocks for bad in block.bad_rows],
+    )
 
 
 class SymbolTable:
@@ -77,12 +90,17 @@ class BarTable(Protocol):
     share_read: float
     """Share of the file that `blocks` has returned, 0 to 1. For compressed text it is 0 until the end."""
 
+    @property
+    def has_local_times(self) -> bool:
+        """Whether a time without a zone was read."""
+        ...
+
     def blocks(self) -> Iterator[Block]:
         """Yield all rows in file order, each in exactly one block, good or bad."""
         ...
 
-    def has_one_symbol(self) -> bool:
-        """Return whether the file certainly has one symbol, without reading the rows' other columns."""
+    def times(self) -> Iterator[tuple[Ints, Codes]]:
+        """Yield the times (ns UTC) and symbols of all rows whose time is usable, without the other columns."""
         ...
 
     def raw_lines(self, lines: list[int]) -> dict[int, bytes]:
@@ -113,7 +131,11 @@ class RowCollector:
         times, codes, lines, values = zip(*self._good_rows, strict=True)
         int64, int32 = np.int64, np.int32
         return Block(
-            np.array(times, int64), np.array(codes, int32), np.array(lines, int64), np.array(values), self.bad_rows
+            times=np.array(times, int64),
+            codes=np.array(codes, int32),
+            lines=np.array(lines, int64),
+            values=np.array(values),
+            bad_rows=self.bad_rows,
         )
 
 
@@ -139,10 +161,21 @@ def times_ns(column: Any, rules: RowRules) -> tuple[Ints, Mask]:
         counts = _to_ints(column)
         times = counts * {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[arrow_type.unit]
         if arrow_type.tz is None:
+            rules.times.has_local_times = True
             times, exists = rules.zone.to_utc(times)
             usable &= exists
         return times, usable
     return epochs_ns(_to_ints(column)), usable
+
+
+def text_times_ns(texts: Any, rules: RowRules) -> tuple[Ints, Mask]:
+    """Convert times in the formats of vendors to `(ns UTC, usable)`. Each distinct text is converted once."""
+    encoded = texts.dictionary_encode()
+    parsed = [rules.parse_time(text or "") for text in encoded.dictionary.to_pylist()]
+    in_range = [ns is not None and -(1 << 62) < ns < 1 << 62 for ns in parsed]
+    times = np.array([ns if ok else 0 for ns, ok in zip(parsed, in_range, strict=True)] or [0], np.int64)
+    indices = _to_ints(encoded.indices)
+    return times[indices], np.array(in_range or [False], np.bool_)[indices] & _non_null(encoded)
 
 
 def _zero_copy_view(column: Any, dtype: Any) -> Any:

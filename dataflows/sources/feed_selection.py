@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from configs.command_signing import command_signer
 from configs.settings import FileFeedSection, MarketDataSection, Settings
 from dataflows.runtime.stats import Stats
+from dataflows.sources.feed_scan import FeedScan
 from dataflows.sources.feed_source import FeedSource
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.heartbeat import Heartbeat
-from dataflows.sources.simulator import Simulator
+from dataflows.sources.simulator import WAVES, Simulator
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.news import SymbolTagger
 from schemas.errors import BadInput
+from sinks.signing_keys import FEED
 
 StopRequested = Callable[[], bool]
 Tagger = Callable[[str], list[str]]
@@ -50,7 +53,7 @@ def platform_feed(
         at_end="idle",
         stop_requested=stop_requested,
         stats=stats,
-        heartbeat=Heartbeat(heartbeat_s) if heartbeat_s else None,
+        heartbeat=_heartbeat(heartbeat_s),
     )
 
 
@@ -65,15 +68,18 @@ def feed_source(
     if market_data.feed == "simulator":
         simulator = market_data.simulator
         return FeedSource(
-            lambda: Simulator(simulator.symbols, simulator.seed, interval_s=simulator.interval_s),
+            lambda: Simulator(
+                simulator.symbols, simulator.seed, interval_s=simulator.interval_s, waves=WAVES[simulator.market]
+            ),
             at_end="idle",
             stop_requested=stop_requested,
             stats=stats,
-            heartbeat=Heartbeat(market_data.heartbeat_s) if market_data.heartbeat_s else None,
+            heartbeat=_heartbeat(market_data.heartbeat_s),
         )
-    speed = None if market_data.files.speed == "max" else market_data.files.speed
+    files = market_data.files
+    speed = None if files.speed == "max" else files.speed
     return FeedSource(
-        _file_feed_opener(market_data.files, market_data.files.paths, tag),
+        _file_feed_opener(files, files.paths, tag, require_interval_s=files.interval_s or 60),
         speed=speed,
         at_end="idle",
         stop_requested=stop_requested,
@@ -81,6 +87,10 @@ def feed_source(
         now_ns=time.monotonic_ns,
         stats=stats,
     )
+
+
+def _heartbeat(interval_s: float | None) -> Heartbeat | None:
+    return Heartbeat(interval_s, sign=command_signer(FEED).sign_if_possible) if interval_s else None
 
 
 def files_source(
@@ -91,13 +101,27 @@ def files_source(
     stop_requested: StopRequested = never_stop,
     on_open: Callable[[FileFeed], None] = lambda _: None,
     tag: Tagger = no_symbols,
+    scan: FeedScan | None = None,
 ) -> FeedSource:
     """Return the feed of a backtest: as fast as it is consumed, ending with the files. `paths` override the settings.
 
     `on_open` receives the feed when it starts, to track progress. `tag` finds the symbols of a headline without any.
+    `scan` is the scan of the files, if they were scanned before.
     """
-    open_feed = _file_feed_opener(files, paths or files.paths, tag, on_open)
+    open_feed = _file_feed_opener(files, paths or files.paths, tag, on_open, scan=scan)
     return FeedSource(open_feed, batch_slices=batch_slices, at_end="stop", stop_requested=stop_requested)
+
+
+def recognize_bars(files: FileFeedSection, paths: Sequence[Path]) -> tuple[FileFeedSection, FeedScan]:
+    """Return the settings with the interval and session of the files, and the scan of the files. Raises BadInput."""
+    _require_paths(paths)
+    scan = FileFeed(paths, files).scan
+    return scan.resolve(files), scan
+
+
+def _require_paths(paths: Sequence[Path]) -> None:
+    if not paths:
+        raise BadInput("no bar files: pass --bars PATH or set market_data.files.paths")
 
 
 def _file_feed_opener(
@@ -105,20 +129,26 @@ def _file_feed_opener(
     paths: Sequence[Path],
     tag: Tagger,
     on_open: Callable[[FileFeed], None] = lambda _: None,
+    *,
+    scan: FeedScan | None = None,
+    require_interval_s: int | None = None,
 ) -> Callable[[], FileFeed]:
-    if not paths:
-        raise BadInput("no bar files: pass --bars PATH or set market_data.files.paths")
-    feed_settings = files.feed_settings()
+    _require_paths(paths)
     tape_files = TapeFiles(files.quotes, files.reference_data, files.news, files.fundamentals)
 
-    def open_files() -> FileFeed:
-        return FileFeed(paths, feed_settings, Tape(tape_files, feed_settings, tag) if any(tape_files) else None)
+    def open_files(scan: FeedScan | None) -> FileFeed:
+        return FileFeed(paths, files, Tape(tape_files, files, tag) if any(tape_files) else None, scan)
 
     # Open once now, so that a wrong path or column is reported before anything runs.
-    open_files()
+    first_feed = open_files(scan)
+    interval_s = first_feed.settings.interval_s
+    if require_interval_s not in (None, interval_s):
+        # The other services know only the settings.
+        found = first_feed.settings.bar_interval
+        raise BadInput(f"the files have bars of {found}: set market_data.files.bar_interval to {found}")
 
     def open_and_notify() -> FileFeed:
-        feed = open_files()
+        feed = open_files(first_feed.scan)
         on_open(feed)
         return feed
 

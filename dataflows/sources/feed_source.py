@@ -18,6 +18,7 @@ from schemas.records import DeadLetter
 
 STATE_VERSION = 1
 SLEEP_NS_MAX = 100_000_000  # bounds how long a stop waits for the next call
+_BEHIND_NS_MAX = 1_000_000_000  # a feed that is further behind its speed does not catch up
 IMMEDIATELY = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,7 +48,8 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
     """Items are `(FEED_SHARD, time slices)` with at most `batch_slices` slices, in order. `stats` reports the progress.
 
     - `speed`: None emits time slices as fast as they are consumed. N emits one per interval / N of wall-clock time;
-      nights and weekends have no time slices and pass at once. Event time stays the feed's.
+      nights and weekends have no time slices and pass at once. Event time stays the feed's. A feed that is more than
+      a second behind, because its process was suspended, goes on at its speed instead of catching up.
     - `at_end`: "stop" ends the dataflow, "idle" keeps it running without items.
     - `stop_requested` is called for each batch. Once it is true, the source emits nothing more; after the next
       snapshot the worker exits with `AbortExecution` and nothing to replay.
@@ -76,6 +78,10 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
 
     def list_parts(self) -> list[str]:
         return [FEED_SHARD]
+
+    def open_feed(self) -> MarketFeed:
+        """Return a new feed, before its first time slice."""
+        return self._open_feed()
 
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> FeedPartition:
         assert for_part == FEED_SHARD, for_part
@@ -145,6 +151,9 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
         count = self._batch_slices
         if self._pace_ns is not None:
             behind_ns = self._now_ns() - self._next_due_ns
+            if behind_ns > _BEHIND_NS_MAX:
+                # The process was suspended: go on at the same speed, instead of sending everything that is overdue.
+                self._next_due_ns, behind_ns = self._next_due_ns + behind_ns, 0
             count = min(count, behind_ns // self._pace_ns + 1 if behind_ns >= 0 else 0)
         time_slices = self._feed.take(count) if count else []
         if self._pace_ns is not None:

@@ -8,20 +8,22 @@ depend on the order of the file names, on block sizes, or on how often the feed 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataflows.sources.bar_files import CSV_ENDINGS, PARQUET_ENDINGS, open_table
+from dataflows.sources.bar_files import list_files, open_table
 from dataflows.sources.blocks import BarTable, Block, SymbolTable
+from dataflows.sources.feed_scan import FeedScan, scan_files, scan_settings
 from dataflows.sources.merge import FileMerge, PlacedBadRow, RowWindow
-from dataflows.sources.rows import Ints, RowRules
+from dataflows.sources.row_times import Ints
+from dataflows.sources.rows import RowRules
 from dataflows.sources.tape import Tape
 from dataflows.sources.trading_calendar import TradingCalendar
-from operators.bar_completion import FeedSettings, MinuteCompletion
+from operators.bar_completion import DAY_S, FeedSettings, FileSessions, Minute, MinuteCompletion, interval_text
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import DeadLetter, Record
@@ -30,18 +32,25 @@ __all__ = ["FeedCounts", "FeedSettings", "FileFeed"]
 
 STATE_VERSION = 1
 STAGE = "market_data"
+EARLIER_BARS: tuple[int, FileSessions] = (60, "extended")
 BUFFER_BYTES = 4 * 1024 * 1024  # of text read ahead, over all files
 CHUNK_BYTES_MIN, CHUNK_BYTES_MAX = 16 * 1024, 1024 * 1024
+REJECTED_SHARE_MAX = 0.01  # of the rows, without a warning
 CONVERTED_ROWS_MAX = 4096  # rows turned into Python objects at a time
 BarFields = tuple[str, float, float, float, float, float]
+VOLUME = 5  # position in BarFields
 
 
 @dataclass
 class _MinuteGroup:
-    """The rows of one minute, with bad and excluded rows found since the previous minute that has rows."""
+    """The rows of one minute, with bad and excluded rows found since the previous minute that has rows.
+
+    `has_no_volume` says whether rows with volume 0, which are not trades, can be among them.
+    """
 
     open_ns: int
     rows: list[BarFields]
+    has_no_volume: bool
     bad_rows: list[PlacedBadRow]
     closed: int
     left_out: int
@@ -53,7 +62,8 @@ class FeedCounts:
 
     Rows that are neither bars nor dead letters: `closed` lie outside all sessions (night, weekend, holiday), `left_out`
     in the pre- or post-market with the setting session=regular. Rows excluded by `symbols`, `start` and `end` are not
-    counted. `others` counts the tape's records other than bars.
+    counted. `others` counts the tape's records other than bars. `no_volume` counts rows with volume 0: their bars have
+    `traded` False.
     """
 
     ticks: int = 0
@@ -63,6 +73,7 @@ class FeedCounts:
     closed: int = 0
     left_out: int = 0
     others: int = 0
+    no_volume: int = 0
 
 
 class FileFeed:
@@ -75,22 +86,37 @@ class FileFeed:
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], settings: FeedSettings | None = None, tape: Tape | None = None
+        self,
+        paths: Sequence[str | Path],
+        settings: FeedSettings | None = None,
+        tape: Tape | None = None,
+        scan: FeedScan | None = None,
     ) -> None:
-        self._settings, self._tape = settings or FeedSettings(), tape
-        self._paths = _list_files(paths)
-        self.interval_ns = self._settings.interval_ns
-        rules, self._symbols = RowRules(self._settings), SymbolTable()
-        chunk_bytes = max(CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, BUFFER_BYTES // len(self._paths)))
-        self._tables: list[BarTable] = [open_table(path, rules, self._symbols, chunk_bytes) for path in self._paths]
-        self._calendar = TradingCalendar(self._settings.calendar, self._settings.session)
+        self._unresolved, self._tape = settings or FeedSettings(), tape
+        self._paths = list_files(paths)
+        self.scan = scan or scan_files(self._open_tables(scan_settings(self._unresolved)), self._unresolved)
+        self._use(self.scan.resolve(self._unresolved))
         self._completion = MinuteCompletion()
         self._last_ns = 0
         self._groups: Iterator[_MinuteGroup] | None = None
         self._group: _MinuteGroup | None = None
         self.counts = FeedCounts()
         self.finished = False
+        self._first_rejected: str | None = None
         self._group_ns = -1  # open of the last emitted minute with rows
+
+    def _open_tables(self, settings: FeedSettings) -> list[BarTable]:
+        rules, self._symbols = RowRules(settings), SymbolTable()
+        chunk_bytes = max(CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, BUFFER_BYTES // len(self._paths)))
+        return [open_table(path, rules, self._symbols, chunk_bytes, settings.symbol) for path in self._paths]
+
+    def _use(self, settings: FeedSettings) -> None:
+        """Read with these settings, whose interval and session are known."""
+        self.settings = settings
+        assert settings.interval_s is not None and settings.session != "auto", "FeedScan.resolve() sets both"
+        self.interval_ns = settings.interval_s * 1_000_000_000
+        self._tables = self._open_tables(settings)
+        self._calendar = TradingCalendar(settings.calendar, settings.session)
 
     def __iter__(self) -> Iterator[TimeSlice]:
         return self
@@ -107,13 +133,18 @@ class FileFeed:
             self.finished = True
             raise StopIteration
         minute = next(self._minutes)
+        tape_records, tape_dead_letters = self._take_tape_records(minute)
         if minute.open_ns < group.open_ns:
             records: list[Record] = list(self._completion.complete(minute, ()))
             self._count(len(records), 0)
         else:
             assert minute.open_ns == group.open_ns, f"rows at {group.open_ns} are outside every minute of the calendar"
-            records = list(self._completion.complete(minute, group.rows))
-            self._count(len(records), len(group.rows), group)
+            rows = group.rows
+            if group.has_no_volume:
+                rows = [row for row in rows if row[VOLUME]]
+                self.counts.no_volume += len(group.rows) - len(rows)
+            records = list(self._completion.complete(minute, rows))
+            self._count(len(records), len(rows), group)
             if group.bad_rows:
                 records += [
                     self._dead_letter(bad_row)
@@ -121,13 +152,20 @@ class FileFeed:
                 ]
             self._group_ns = group.open_ns
             self._group = next(self._groups, None)
-        if self._tape is not None:
-            tape_records, dead_letters = self._tape.take_until(minute.ts_ns, minute.open_ns, self._last_ns)
-            records = [*tape_records, *records, *dead_letters]
-            self.counts.others += len(tape_records)
-            self.counts.dead += len(dead_letters)
+        if tape_records or tape_dead_letters:
+            records = [*tape_records, *records, *tape_dead_letters]
         self._last_ns = minute.ts_ns
         return TimeSlice(minute.ts_ns, records)
+
+    def _take_tape_records(self, minute: Minute) -> tuple[list[Record], list[DeadLetter]]:
+        """Return the tape's records of the minute, and apply its corporate actions to the bars without a trade."""
+        if self._tape is None:
+            return [], []
+        tape_records, dead_letters = self._tape.take_until(minute.ts_ns, minute.open_ns, self._last_ns)
+        self.counts.others += len(tape_records)
+        self.counts.dead += len(dead_letters)
+        self._completion.apply_actions(tape_records, minute.trading_day)
+        return tape_records, dead_letters
 
     def take(self, count: int) -> list[TimeSlice]:
         """Return the next time slices, at most `count`; none once `finished`."""
@@ -144,17 +182,44 @@ class FileFeed:
         """Share of the files that was read, 0 to 1, slightly ahead of the emitted time slices."""
         return sum(table.share_read for table in self._tables) / len(self._tables)
 
+    @property
+    def last_closes(self) -> dict[str, float]:
+        """The last close of each symbol that has traded so far."""
+        return {symbol: close for symbol, (_, close) in self._completion.snapshot()["symbols"].items()}
+
+    def warnings(self) -> list[str]:
+        """Return what makes the results of a finished run over these files doubtful, one sentence each."""
+        counts, warnings = self.counts, []
+        rows = counts.bars - counts.no_trade_bars + counts.no_volume + counts.closed + counts.left_out + counts.dead
+        if rows and counts.dead > REJECTED_SHARE_MAX * rows:
+            first = "" if self._first_rejected is None else f", the first one in {self._first_rejected}"
+            warnings.append(f"{counts.dead:,} of {rows:,} rows were rejected{first}")
+        if rows and counts.closed > REJECTED_SHARE_MAX * rows and self.scan.weekend_rows:
+            warnings.append(
+                f"{counts.closed:,} of {rows:,} rows lie outside the sessions of {self.settings.calendar}, also at "
+                "weekends; for a market around the clock, set market_data.files.calendar to 24/7"
+            )
+        return [*warnings, *self.scan.zone_warnings(self.settings)]
+
     def state(self) -> dict[str, Any]:
         """Return the position after the last emitted time slice as plain data, with one small entry per symbol."""
-        return {
+        state = {
             "v": STATE_VERSION,
             "files": [path.name for path in self._paths],
             "last_ns": self._last_ns,
             "group_ns": self._group_ns,
             "minutes": self._completion.snapshot(),
-            "counts": asdict(self.counts),
+            "counts": self._counts_state(),
             "tape": None if self._tape is None else self._tape.state(),
         }
+        bars = (self.settings.interval_s, self.settings.session)
+        # States of earlier releases have no entry: they recognized neither the interval nor the session.
+        return state if bars == EARLIER_BARS else state | {"bars": bars}
+
+    def _counts_state(self) -> dict[str, int]:
+        """Return the counts; one that earlier releases do not have is left out while it is 0."""
+        counts = asdict(self.counts)
+        return counts if counts["no_volume"] else {name: count for name, count in counts.items() if name != "no_volume"}
 
     def resume(self, state: dict[str, Any] | None) -> FileFeed:
         """Continue after the time slice at which `state()` was called; the files are read again up to there."""
@@ -165,6 +230,7 @@ class FileFeed:
         names = [path.name for path in self._paths]
         if state["files"] != names:
             raise BadInput(f"the feed was stopped with files {state['files']} and cannot continue with {names}")
+        self._continue_with(state)
         tape = state.get("tape")  # states of releases without tapes have no such entry
         if (tape is None) != (self._tape is None):
             raise BadInput(
@@ -178,6 +244,23 @@ class FileFeed:
         self.counts = FeedCounts(**state["counts"])
         return self
 
+    def _continue_with(self, state: dict[str, Any]) -> None:
+        """Use the interval and session of the stopped feed, so that the rest of the tape fits to what was emitted."""
+        unresolved = self._unresolved
+        set_bars = (
+            unresolved.interval_s or EARLIER_BARS[0],
+            EARLIER_BARS[1] if unresolved.session == "auto" else unresolved.session,
+        )
+        interval_s, session = state.get("bars", set_bars)
+        if unresolved.session not in ("auto", session) or unresolved.interval_s not in (None, interval_s):
+            raise BadInput(
+                f"the feed was stopped with bars of {interval_text(interval_s)} of the session {session}; continue "
+                "with these settings or with another PLATFORM_HOME"
+            )
+        settings = replace(self.settings, bar_interval=interval_text(interval_s), session=session)
+        if settings != self.settings:
+            self._use(settings)
+
     def _count(self, bars: int, traded: int, group: _MinuteGroup | None = None) -> None:
         counts = self.counts
         counts.ticks += 1
@@ -189,12 +272,27 @@ class FileFeed:
             counts.left_out += group.left_out
 
     def _dead_letter(self, bad_row: PlacedBadRow) -> DeadLetter:
-        topic = f"file:{self._paths[bad_row.file].name}"
-        return DeadLetter(topic, 0, bad_row.row.line, STAGE, self._last_ns, bad_row.row.reason, None, bad_row.row.raw)
+        name = self._paths[bad_row.file].name
+        topic = f"file:{name}"
+        if self._first_rejected is None:
+            self._first_rejected = f"line {bad_row.row.line} of {name}: {bad_row.row.reason}"
+        return DeadLetter(
+            topic=topic,
+            partition=0,
+            offset=bad_row.row.line,
+            stage=STAGE,
+            ts_ns=self._last_ns,
+            reason=bad_row.row.reason,
+            schema_id=None,
+            raw=bad_row.row.raw,
+        )
 
     def _read_groups(self) -> Iterator[_MinuteGroup]:
         """Yield minutes with rows after the last emitted one. One is delayed: it takes the bad rows that follow it."""
-        merge = FileMerge(self._tables, self._symbols)
+        # Rows of one day may have different times of day, so the order of their days is not that of their times.
+        is_daily = self.settings.interval_s == DAY_S
+        are_ordered = [scan.is_ordered and not is_daily for scan in self.scan.files]
+        merge = FileMerge(self._tables, self._symbols, are_ordered)
         previous: _MinuteGroup | None = None
         pending_bad_rows: list[PlacedBadRow] = []
         closed = left_out = 0
@@ -214,6 +312,7 @@ class FileFeed:
                     group.bad_rows = [row for row in pending_bad_rows if row.place_ns <= group_open_ns]
                     pending_bad_rows = [row for row in pending_bad_rows if row.place_ns > group_open_ns]
                 previous = group
+        self._require_volume(previous)
         if previous is not None:
             previous.closed, previous.left_out = previous.closed + closed, previous.left_out + left_out
             previous.bad_rows += pending_bad_rows + [
@@ -224,9 +323,17 @@ class FileFeed:
             first_bad_row = next(iter([*((row.file, row.row) for row in pending_bad_rows), *merge.unplaced]), None)
             raise BadInput(self._no_usable_row_message(closed, left_out, first_bad_row))
 
+    def _require_volume(self, last: _MinuteGroup | None) -> None:
+        """Raise BadInput if there were rows, and all of them have volume 0."""
+        if last is not None and not self.last_closes and last.has_no_volume and not any(r[VOLUME] for r in last.rows):
+            raise BadInput(
+                f"every row in {self._file_names()} has volume 0, so that nothing traded; for a vendor without volume, "
+                "set market_data.files.volume to none"
+            )
+
     def _select_rows(self, window: RowWindow) -> tuple[Block, Ints, Ints, list[PlacedBadRow]]:
         """Return `(rows of bars, opens of closed rows, opens of excluded rows, bad rows)` not yet emitted."""
-        block, settings = window.block, self._settings
+        block, settings = window.block, self.settings
         from_ns = max(self._group_ns + 1, settings.start_ns or 0)
         to_ns = settings.end_ns if settings.end_ns is not None else 1 << 62
         selected = (block.times >= from_ns) & (block.times < to_ns)
@@ -245,6 +352,7 @@ class FileFeed:
         if not len(block.times):
             return
         names = self._symbols.names
+        has_no_volume = self.settings.volume == "reported" and not block.values[:, -1].all()
         starts = np.flatnonzero(np.diff(block.times, prepend=-1)).tolist()
         opens = block.times[starts].tolist()
         ends = [*starts[1:], len(block.times)]
@@ -256,40 +364,34 @@ class FileFeed:
                 first, converted_to = start, max(end, min(start + CONVERTED_ROWS_MAX, len(block.times)))
                 symbols = [names[code] for code in block.codes[first:converted_to].tolist()]
                 rows = list(zip(symbols, *block.values[first:converted_to].T.tolist(), strict=True))
-            yield _MinuteGroup(open_ns, rows[start - first : end - first], [], 0, 0)
+            yield _MinuteGroup(
+                open_ns=open_ns,
+                rows=rows[start - first : end - first],
+                has_no_volume=has_no_volume,
+                bad_rows=[],
+                closed=0,
+                left_out=0,
+            )
 
     def _no_usable_row_message(self, closed: int, left_out: int, bad_row: tuple[int, Any] | None) -> str:
         reason = "no row matches the settings symbols, start and end"
         if closed or left_out:
             reason = (
-                f"{closed + left_out} rows lie outside the sessions of calendar {self._settings.calendar} "
-                f"({self._settings.session}) and none inside"
+                f"{closed + left_out} rows lie outside the sessions of calendar {self.settings.calendar} "
+                f"({self.settings.session}) and none inside"
             )
+            if self.scan.weekend_rows:
+                reason += "; for a market around the clock, set market_data.files.calendar to 24/7"
         elif bad_row is not None:
             reason = (
                 f"the first bad row is line {bad_row[1].line} of {self._paths[bad_row[0]].name}: {bad_row[1].reason}"
             )
+        return f"no usable row in {self._file_names()}: {reason}"
+
+    def _file_names(self) -> str:
         names = ", ".join(path.name for path in self._paths)
-        return f"no usable row in {names if len(names) < 100 else f'{len(self._paths)} files'}: {reason}"
+        return names if len(names) < 100 else f"{len(self._paths)} files"
 
 
 def _tape_description(has_tape: bool) -> str:
     return f"{'with' if has_tape else 'without'} files of quotes, reference data, news or fundamentals"
-
-
-def _list_files(paths: Sequence[str | Path]) -> list[Path]:
-    """Return the files, with folders replaced by their files, in an order independent of the caller's."""
-    files: set[Path] = set()
-    for path in map(Path, paths):
-        if path.is_dir():
-            matches = {
-                child for child in path.iterdir() if child.name.lower().endswith((*CSV_ENDINGS, *PARQUET_ENDINGS))
-            }
-            if not matches:
-                raise BadInput(f"folder {path} holds no CSV or Parquet file")
-            files |= matches
-        else:
-            files.add(path)
-    if not files:
-        raise BadInput("a file feed needs at least one file")
-    return sorted(files, key=lambda path: (path.name, str(path)))

@@ -10,10 +10,15 @@ from schemas.records import HEARTBEAT, Command
 
 
 class Heartbeat:
-    """Appends a `HEARTBEAT` command to a time slice every `interval_s` seconds of wall-clock time."""
+    """Appends a signed `HEARTBEAT` command to a time slice every `interval_s` seconds of wall-clock time."""
 
-    def __init__(self, interval_s: float, now_ns: Callable[[], int] = time.time_ns) -> None:
-        self._interval_ns, self._now_ns = round(interval_s * 1e9), now_ns
+    def __init__(
+        self,
+        interval_s: float,
+        now_ns: Callable[[], int] = time.time_ns,
+        sign: Callable[[Command], Command] = lambda command: command,
+    ) -> None:
+        self._interval_ns, self._now_ns, self._sign = round(interval_s * 1e9), now_ns, sign
         self._due_ns = 0
 
     def add(self, time_slices: list[TimeSlice]) -> list[TimeSlice]:
@@ -23,5 +28,12 @@ class Heartbeat:
             return time_slices
         self._due_ns = now_ns + self._interval_ns
         ts_ns, records = time_slices[-1]
-        heartbeat = Command(f"cmd-heartbeat-{ts_ns}", now_ns, HEARTBEAT, "market_data", "", {})
-        return [*time_slices[:-1], TimeSlice(ts_ns, [*records, heartbeat])]
+        heartbeat = Command(
+            command_id=f"cmd-heartbeat-{ts_ns}",
+            ts_ns=now_ns,
+            kind=HEARTBEAT,
+            actor="market_data",
+            reason="",
+            arguments={},
+        )
+        return [*time_slices[:-1], TimeSlice(ts_ns, [*records, self._sign(heartbeat)])]

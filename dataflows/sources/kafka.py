@@ -16,17 +16,20 @@ from sys import maxsize
 from typing import Any, NamedTuple
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from dataflows.runtime.stats import Stats
-from operators.alignment import AlignedLogs, AlignmentCounts, Log
+from operators.alignment import AlignedLogs, AlignmentCounts
+from operators.command_signatures import REASON_PREFIX
 from operators.dead_letter_rate import DeadLetterRate, RateLimits
+from operators.log_cursor import Log
 from operators.stage import TimeSlice
 from schemas.codec import DEFAULT_CODEC, Codec
 from schemas.errors import TooManyDeadLetters, Unavailable, Undecodable
-from schemas.records import UNCLOCKED_RECORDS, DeadLetter, LateRecord
+from schemas.records import UNCLOCKED_RECORDS, DeadLetter, LateRecord, Record
 from sinks.cluster import Servers, client_config
-from sinks.kafka_errors import KafkaErrorListener
+from sinks.kafka_errors import is_denied, topic_error
+from sinks.log_offsets import log_range
 
 MESSAGES_PER_POLL_MAX = 1000
 CLOSE_TIMEOUT_S = 2.0
@@ -53,8 +56,8 @@ class ReplayEnd(NamedTuple):
 class _SharedConsumer:
     """One consumer, shared by the shards of one worker; delivers each log's messages to the shards that read it."""
 
-    def __init__(self, servers: Servers, prefix: str, codec: Codec, stage: str) -> None:
-        self._codec, self._stage, self._prefix = codec, stage, prefix
+    def __init__(self, servers: Servers, prefix: str, codec: Codec, stage: str, *, bounded: bool) -> None:
+        self._servers, self._codec, self._stage, self._prefix = servers, codec, stage, prefix
         options = {
             "group.id": f"{prefix}platform-{stage}",
             "enable.auto.commit": False,
@@ -69,6 +72,9 @@ class _SharedConsumer:
             "socket.nagle.disable": True,
             "enable.partition.eof": False,
         }
+        if bounded:
+            # A replay can end before the consumer has logged in to the coordinator of its group, which is no error.
+            options["log_level"] = 0
         self._consumer = Consumer(client_config(servers, options))
         # Every shard of this process reads a log of all symbols (weights, news), each from its own position.
         self._readers: dict[tuple[str, int], list[AlignedLogs]] = {}
@@ -76,6 +82,7 @@ class _SharedConsumer:
         self._log_by_topic: dict[tuple[str | None, int | None], tuple[str, int]] = {}  # key: with the topic prefix
         self._paused: set[tuple[str, int]] = set()
         self._committed: dict[tuple[str, int], int] = {}
+        self._closed = False
         self.delivered_to: dict[tuple[str, int], int] = {}  # log -> first offset not yet delivered
         self.end_offsets: dict[tuple[str, int], int] = {}  # log -> first offset that a bounded replay excludes
         self.partitions: list[ShardPartition] = []
@@ -104,7 +111,8 @@ class _SharedConsumer:
         for log in logs:
             candidates = [limits[log]] if log in limits else []
             if until.end_of_logs:
-                candidates.append(self._consumer.get_watermark_offsets(self._topic_partition(log), timeout=10)[1])
+                topic, partition = log
+                candidates.append(log_range(self._consumer, self._prefix + topic, partition, timeout_s=10)[1])
             if candidates:
                 self.end_offsets[log] = min(candidates)
 
@@ -119,7 +127,7 @@ class _SharedConsumer:
         for message in messages:
             error = message.error()
             if error is not None:
-                self._raise_if_offset_lost(error, message)
+                self._raise_if_unreadable(error, message)
                 continue
             log_key = self._log_by_topic[message.topic(), message.partition()]
             if self.end_offsets and (message.offset() or 0) >= self.end_offsets.get(log_key, maxsize):
@@ -153,14 +161,26 @@ class _SharedConsumer:
         value = message.value() or b""
         schema_id = int.from_bytes(value[1:5], "big") if len(value) >= 5 and value[0] == 0 else None
         # The reader sets the time, because it knows the clock before this offset.
-        return DeadLetter(*log_key, message.offset() or 0, self._stage, 0, reason, schema_id, value)
+        topic, partition = log_key
+        return DeadLetter(
+            topic=topic,
+            partition=partition,
+            offset=message.offset() or 0,
+            stage=self._stage,
+            ts_ns=0,
+            reason=reason,
+            schema_id=schema_id,
+            raw=value,
+        )
 
-    def _raise_if_offset_lost(self, error: KafkaError, message: Message) -> None:
+    def _raise_if_unreadable(self, error: KafkaError, message: Message) -> None:
+        if is_denied(error):
+            raise Unavailable(topic_error(self._servers, error, "READ", message.topic()))
         if error.code() in STALE_OFFSET_ERRORS or error.fatal():
             location = f"topic {message.topic()} partition {message.partition()}"
             raise Unavailable(
                 f"{location}: the next offset to read is no longer in the log ({error.str()}); "
-                "restore the topic, or remove this service's recovery folder to rebuild its state from the log"
+                f"restore the topic from a backup, or this service's state with `python cli.py rebuild {self._stage}`"
             )
 
     def _pause(self, topic: str, partition: int) -> None:
@@ -179,6 +199,9 @@ class _SharedConsumer:
             self._consumer.resume([self._topic_partition(log) for log in drained])
 
     def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Show lag tools the positions. At a stop, the engine can take a last snapshot after the consumer is closed."""
+        if self._closed:
+            return
         moved = {log: offset for log, offset in offsets.items() if self._committed.get(log) != offset}
         if moved:
             self._committed.update(moved)
@@ -188,9 +211,17 @@ class _SharedConsumer:
 
     def close(self) -> None:
         """Close within `CLOSE_TIMEOUT_S`: the broker may not respond after an outage, and nothing depends on it."""
+        self._closed = True
         closer = threading.Thread(target=self._consumer.close, daemon=True)
         closer.start()
         closer.join(CLOSE_TIMEOUT_S)
+
+
+def _is_rejected(record: Record) -> bool:
+    """Whether a record counts for the limits. Commands without a valid signature do not: they must stop no service."""
+    if type(record) not in UNCLOCKED_RECORDS:
+        return False
+    return not (type(record) is DeadLetter and record.reason.startswith(REASON_PREFIX))
 
 
 class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
@@ -216,25 +247,27 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
         consumer.partitions.append(self)
 
     def _check_dead_letter_rate(self, time_slices: list[TimeSlice]) -> None:
-        """Halt if too many records were rejected, before any of these time slices is emitted: the last snapshot is from
-        before them. Raises TooManyDeadLetters.
+        """Suspend the service if too many records were rejected, before any of these time slices is emitted: the last
+        snapshot is from before them. Raises TooManyDeadLetters.
         """
         if self._dead_letter_rate is None:
             return
         for ts_ns, records in time_slices:
-            rejected = sum(type(record) in UNCLOCKED_RECORDS for record in records) if records else 0
+            rejected = sum(_is_rejected(record) for record in records) if records else 0
             reason = self._dead_letter_rate.fold(ts_ns, len(records) - rejected, rejected)
             if reason is not None and ts_ns <= (last_released_ns := self._source.read_released_ns()):
                 self._dead_letter_rate.release(last_released_ns)
             elif reason is not None:
                 last_rejected = next(
-                    record for record in reversed(records) if isinstance(record, DeadLetter | LateRecord)
+                    record
+                    for record in reversed(records)
+                    if isinstance(record, DeadLetter | LateRecord) and _is_rejected(record)
                 )
                 location = f"{last_rejected.topic}/{last_rejected.partition}@{last_rejected.offset}"
                 reason = f"{reason}; last rejected record {location}: {last_rejected.reason}"
-                self._source.on_halt(ts_ns, reason)
+                self._source.on_suspend(ts_ns, reason)
                 raise TooManyDeadLetters(
-                    f"halted at {ts_ns}: {reason}; to continue, run `python cli.py dead-letters release`"
+                    f"suspended at {ts_ns}: {reason}; to continue, run `python cli.py dead-letters release`"
                 )
 
     def next_batch(self) -> list[ShardSlices]:
@@ -250,7 +283,7 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
         self._check_dead_letter_rate(time_slices)
         self._write_stats()
         if self._source.until is not None:
-            time_slices = self._cut_at_end(time_slices, self._source.until)
+            time_slices = self._stop_at_end(time_slices)
         self._source.stats.slices += len(time_slices)
         return [(self._name, time_slices)] if time_slices else []
 
@@ -272,11 +305,9 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
                 break
         return self._reader.take_slices(self._source.records_max)
 
-    def _cut_at_end(self, time_slices: list[TimeSlice], until: ReplayEnd) -> list[TimeSlice]:
-        if until.ts_ns is not None:
-            time_slices = [time_slice for time_slice in time_slices if time_slice.ts_ns <= until.ts_ns]
-            if not time_slices and self._reader.passed_ns >= until.ts_ns:
-                raise StopIteration
+    def _stop_at_end(self, time_slices: list[TimeSlice]) -> list[TimeSlice]:
+        if not time_slices and self._reader.finished:
+            raise StopIteration
         if self._consumer.end_offsets and not time_slices:
             # The replay ends when one log is at its end and the next time slice depends on it.
             delivered_to, end_offsets = self._consumer.delivered_to, self._consumer.end_offsets
@@ -296,6 +327,7 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
             late_records=sum(count.late for count in counts),
             duplicates=sum(count.duplicates for count in counts),
             seq_gaps=sum(count.gaps for count in counts),
+            unverified_commands=sum(count.unverified_commands for count in counts),
         )
 
     def next_awake(self) -> datetime | None:
@@ -321,8 +353,9 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
     - `prefix`: precedes every topic name, for several platforms on one cluster.
     - `until`: bounds a replay.
     - `wait_s`: bounds how long one call waits for a message.
-    - `limits`: bound the rate of rejected records. `on_halt` receives the time slice that exceeds them, then
-      TooManyDeadLetters is raised. Time slices up to `read_released_ns()` do not halt.
+    - `on_resume` receives each shard and the last time slice of its snapshot, -1 without one.
+    - `limits`: bound the rate of rejected records. `on_suspend` receives the time slice that exceeds them, then
+      TooManyDeadLetters is raised. Time slices up to `read_released_ns()` do not suspend it.
     """
 
     def __init__(
@@ -338,13 +371,14 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
         stats: Stats | None = None,
         wait_s: float = 0.1,
         records_max: int = 2000,
+        on_resume: Callable[[str, int], None] = lambda shard, passed_ns: None,
         limits: RateLimits | None = None,
         read_released_ns: Callable[[], int] = lambda: -1,
-        on_halt: Callable[[int, str], None] = lambda at_ns, reason: None,
+        on_suspend: Callable[[int, str], None] = lambda at_ns, reason: None,
     ) -> None:
         self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
-        self._prefix = prefix
-        self.limits, self.read_released_ns, self.on_halt = limits, read_released_ns, on_halt
+        self._prefix, self._on_resume = prefix, on_resume
+        self.limits, self.read_released_ns, self.on_suspend = limits, read_released_ns, on_suspend
         self.until, self.stop_requested, self.wait_s, self.records_max = until, stop_requested, wait_s, records_max
         self.stats = stats or Stats(service, None)
         self._consumers: dict[int, _SharedConsumer] = {}
@@ -357,35 +391,16 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
         with self._lock:
             worker = threading.get_ident()
             if worker not in self._consumers:
-                self._consumers[worker] = _SharedConsumer(self._servers, self._prefix, self._codec, self._service)
+                self._consumers[worker] = _SharedConsumer(
+                    self._servers, self._prefix, self._codec, self._service, bounded=self.until is not None
+                )
             consumer = self._consumers[worker]
         # Snapshots with a dead letter rate have a fourth element after the reader's three.
         rate_state = resume_state[3] if resume_state is not None and len(resume_state) > 3 else None
-        return ShardPartition(
-            for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), consumer, self, rate_state
-        )
+        until_ns = None if self.until is None else self.until.ts_ns
+        reader = AlignedLogs(self._service, self._logs[for_part], resume_state, until_ns=until_ns)
+        self._on_resume(for_part, reader.passed_ns)
+        return self._partition(for_part, reader, consumer, rate_state)
 
-
-def wait_for_topics(servers: Servers, topics: Sequence[str], timeout_s: float = 30.0) -> None:
-    """Return when all topics exist.
-
-    Raises Unavailable, naming the missing topics, after `timeout_s`, or if the cluster does not respond.
-    """
-    client_errors = KafkaErrorListener()
-    consumer = Consumer(client_config(servers, client_errors.options({"group.id": "platform-start"})))
-    deadline = time.monotonic() + timeout_s
-    try:
-        while True:
-            existing = client_errors.metadata(consumer, timeout_s).topics
-            missing = [topic for topic in topics if topic not in existing]
-            if not missing:
-                return
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"topics {', '.join(missing)} do not exist at {servers}; create them with `python cli.py start`"
-                )
-            time.sleep(0.2)
-    except KafkaException as error:
-        raise Unavailable(f"Kafka at {servers}: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
+    def _partition(self, name: str, reader: AlignedLogs, consumer: _SharedConsumer, rate_state: Any) -> ShardPartition:
+        return ShardPartition(name, reader, consumer, self, rate_state)

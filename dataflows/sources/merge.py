@@ -1,8 +1,8 @@
 """Merge several files of bars into one stream ordered by time, with memory that does not grow with their length.
 
 Each file is read block by block. All rows before the earliest time that any file may still deliver form a complete
-*window*, sorted by (time, symbol). A file of several symbols that is grouped by symbol and not ordered by time is read
-whole and sorted instead, at about 150 bytes per row.
+*window*, sorted by (time, symbol). A file that is not ordered by time, such as one grouped by symbol or with the newest
+row first, is read whole and sorted instead, at about 150 bytes per row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dataflows.sources.blocks import BadRow, BarTable, Block, Codes, SymbolTable, join
-from dataflows.sources.rows import Ints, Mask, iso
+from dataflows.sources.row_times import Ints, Mask, iso
+from schemas.errors import BadInput
 
 
 class PlacedBadRow(NamedTuple):
@@ -31,57 +32,11 @@ class RowWindow(NamedTuple):
     bad_rows: list[PlacedBadRow]
 
 
-class _TimeOrderCheck:
-    """Checks that each symbol's times increase within one file."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self._last_ns_by_code: dict[int, int] = {}
-        self._file_last_ns = -1
-        self.goes_back = False  # time goes back from one symbol to another: the file is not ordered by time
-
-    def check(self, block: Block) -> Block:
-        """Return the rows in order; out-of-order rows become its bad rows."""
-        times, codes = block.times, block.codes
-        if not len(times):
-            return block
-        good, latest_before = self._in_time_order(times, codes)
-        ordered = block if good.all() else block.take(good, list(block.bad_rows))
-        if len(ordered.times):
-            self.goes_back |= int(ordered.times[0]) < self._file_last_ns or bool((np.diff(ordered.times) < 0).any())
-            self._file_last_ns = int(ordered.times[-1])
-        for index in np.flatnonzero(~good).tolist():
-            name = self._names[codes[index]]
-            reason = (
-                f"field time must be after {iso(int(latest_before[index]))} of {name}, found {iso(int(times[index]))}"
-            )
-            ordered.bad_rows.append(BadRow(int(block.lines[index]), reason, b""))
-        return ordered
-
-    def _in_time_order(self, times: Ints, codes: Codes) -> tuple[Mask, Ints]:
-        """Return `(later than all earlier rows of its symbol, the latest time of those)` per row."""
-        code = int(codes[0])
-        if (codes == code).all() and times[0] > self._last_ns_by_code.get(code, -1) and (np.diff(times) > 0).all():
-            self._last_ns_by_code[code] = int(times[-1])
-            return np.ones(len(times), np.bool_), times
-        latest_before = np.empty_like(times)
-        by_symbol = np.argsort(codes, kind="stable")
-        starts = np.flatnonzero(np.diff(codes[by_symbol], prepend=-1))
-        for rows in np.split(by_symbol, starts[1:]):
-            code = int(codes[rows[0]])
-            latest = np.maximum.accumulate(np.concatenate(([self._last_ns_by_code.get(code, -1)], times[rows])))
-            latest_before[rows] = latest[:-1]
-            self._last_ns_by_code[code] = int(latest[-1])
-        return times > latest_before, latest_before
-
-
 class _FileStream:
     """One file's good rows in order of time, buffered, and its bad rows with their places."""
 
-    def __init__(self, table: BarTable, file_index: int, names: list[str]) -> None:
-        self._table, self._file_index, self._names = table, file_index, names
-        self._grouped_by_symbol = not table.has_one_symbol() and self._is_grouped()
-        self._order_check = _TimeOrderCheck(names)
+    def __init__(self, table: BarTable, file_index: int, is_ordered: bool) -> None:
+        self._table, self._file_index, self._is_ordered = table, file_index, is_ordered
         self._blocks = table.blocks()
         self._last_time_ns: int | None = None
         self._unplaced: list[BadRow] = []
@@ -89,33 +44,27 @@ class _FileStream:
         self.bad_rows: list[PlacedBadRow] = []
         self.ended = False
 
-    def _is_grouped(self) -> bool:
-        """Read a file of several symbols once in advance to detect whether time goes back between symbols."""
-        order_check = _TimeOrderCheck(self._names)
-        for block in self._table.blocks():
-            order_check.check(block)
-            if order_check.goes_back:
-                return True
-        return False
-
     def load(self) -> None:
         """Load at least one more good row into the buffer, or reach the end."""
         blocks = [self.buffer]
-        while not self.ended and (len(blocks) == 1 or self._grouped_by_symbol):
+        while not self.ended and (len(blocks) == 1 or not self._is_ordered):
             block = next(self._blocks, None)
             if block is None:
                 self.ended = True
                 break
-            checked = self._order_check.check(block)
-            assert self._grouped_by_symbol or not self._order_check.goes_back, (
-                f"{self._table.path} changed while it was read"
-            )
-            self._place_bad_rows(checked)
-            if len(checked.times):
-                blocks.append(checked)
+            if self._is_ordered and len(block.times):
+                self._check_order(block.times)
+            self._place_bad_rows(block)
+            if len(block.times):
+                blocks.append(block)
         self.buffer = join([block for block in blocks if len(block.times)])
-        if self._grouped_by_symbol:
+        if not self._is_ordered:
             self.buffer = self.buffer.take(np.argsort(self.buffer.times, kind="stable"))
+
+    def _check_order(self, times: Ints) -> None:
+        after = self._last_time_ns or 0
+        if int(times[0]) < after or bool((np.diff(times) < 0).any()):
+            raise BadInput(f"file {self._table.path} changed while it was read")
 
     def _place_bad_rows(self, block: Block) -> None:
         """Assign a place to the block's bad rows; those before the first good row of the file wait for it."""
@@ -158,12 +107,15 @@ class _FileStream:
 class FileMerge:
     """The windows of several files. At the end, `unplaced` holds (file, row) of files without any good row."""
 
-    def __init__(self, tables: list[BarTable], symbols: SymbolTable) -> None:
-        self._tables, self._symbols = tables, symbols
+    def __init__(self, tables: list[BarTable], symbols: SymbolTable, are_ordered: list[bool]) -> None:
+        self._tables, self._symbols, self._are_ordered = tables, symbols, are_ordered
         self.unplaced: list[tuple[int, BadRow]] = []
 
     def windows(self) -> Iterator[RowWindow]:
-        streams = [_FileStream(table, file_index, self._symbols.names) for file_index, table in enumerate(self._tables)]
+        streams = [
+            _FileStream(table, file_index, is_ordered)
+            for file_index, (table, is_ordered) in enumerate(zip(self._tables, self._are_ordered, strict=True))
+        ]
         while True:
             for stream in streams:
                 if not stream.ended and not len(stream.buffer.times):
@@ -195,11 +147,12 @@ class FileMerge:
         merged = merged.take(order)
         repeated = _repeats_previous(merged.times, merged.codes)
         if repeated.any():
-            bad_rows += self._duplicate_rows(merged, files, np.flatnonzero(repeated).tolist())
+            in_same_file = repeated & (files == np.roll(files, 1))
+            bad_rows += self._duplicate_rows(merged, files, in_same_file, np.flatnonzero(repeated).tolist())
             merged = merged.take(~repeated)
         return RowWindow(merged, sorted(bad_rows))
 
-    def _duplicate_rows(self, block: Block, files: Codes, rows: list[int]) -> list[PlacedBadRow]:
+    def _duplicate_rows(self, block: Block, files: Codes, in_same_file: Mask, rows: list[int]) -> list[PlacedBadRow]:
         duplicates = []
         for file in sorted({int(files[index]) for index in rows}):
             rows_in_file = [index for index in rows if files[index] == file]
@@ -211,6 +164,8 @@ class FileMerge:
                     int(block.lines[index]),
                 )
                 reason = f"field time must not repeat {iso(time)} of {name} in another file"
+                if in_same_file[index]:
+                    reason = f"field time must be after {iso(time)} of {name}, found {iso(time)}"
                 duplicates.append(PlacedBadRow(time, file, BadRow(line, reason, texts.get(line, b""))))
         return duplicates
 

@@ -22,15 +22,23 @@ STATE_VERSION = 1
 NO_TRADE_PROBABILITY = 0.04
 REPLAY_NS = 60 * 1_000_000_000
 _MASK = (1 << 64) - 1
-# The log price is a sum of smooth waves (period in bars, size). The short ones make moving averages cross every quarter
-# of a minute of 1-second bars, the long ones make trends. All are bounded, so the price reverts.
-WAVES = ((3, 0.0002), (11, 0.0022), (61, 0.001), (307, 0.003), (1801, 0.01), (14_401, 0.03), (86_399, 0.08))
+# The log price is a sum of smooth waves (period in bars, size). All are bounded, so the price reverts.
+Waves = tuple[tuple[int, float], ...]
+_LONG_WAVES: Waves = ((14_401, 0.03), (86_399, 0.08))
+TRENDING: Waves = ((3, 0.00003), (11, 0.00005), (61, 0.0015), (307, 0.006), (1801, 0.012), *_LONG_WAVES)
+"""Trends of one to several minutes of 1-second bars, with little noise: moving averages cross a few times in ten
+minutes, and the moves between two crosses exceed the costs of a trade. A strategy that follows trends earns here, by
+construction; that says nothing about real markets."""
+CHOPPY: Waves = ((3, 0.0002), (11, 0.0022), (61, 0.001), (307, 0.003), (1801, 0.01), *_LONG_WAVES)
+"""Noise: moving averages cross every quarter of a minute of 1-second bars. For tests that need many trades."""
+WAVES = {"trending": TRENDING, "choppy": CHOPPY}
 
 
 class PricePath:
     """One symbol's bars, in any order, without state. Prices lie between about 18 and 450, in whole cents."""
 
-    def __init__(self, seed: int, symbol: str) -> None:
+    def __init__(self, seed: int, symbol: str, waves: Waves = TRENDING) -> None:
+        self._waves = waves
         self._base = int.from_bytes(blake2b(f"{seed}:{symbol}".encode(), digest_size=8).digest(), "big")
         self._level = 20.0 * math.exp(3.0 * self._uniform(0, 0))
 
@@ -42,12 +50,12 @@ class PricePath:
         high = round(max(open_price, close) * (1 + 0.0003 * self._uniform(2, index)), 2)
         low = round(min(open_price, close) * (1 - 0.0003 * self._uniform(3, index)), 2)
         volume = float(round(100 * math.exp(3 * self._uniform(4, index))))
-        return MinuteRow(symbol, open_price, high, low, close, volume)
+        return MinuteRow(symbol=symbol, open=open_price, high=high, low=low, close=close, volume=volume)
 
     def price(self, index: int) -> float:
         """Return the price at the open of bar `index`, which is the close of the previous one."""
         log_price = 0.0
-        for number, (period, size) in enumerate(WAVES, 5):
+        for number, (period, size) in enumerate(self._waves, 5):
             step, remainder = divmod(index, period)
             fraction = remainder / period
             fraction = fraction * fraction * (3 - 2 * fraction)
@@ -81,6 +89,7 @@ class Simulator:
         seed: int,
         *,
         interval_s: int = 1,
+        waves: Waves = TRENDING,
         now_ns: Callable[[], int] = time.time_ns,
         start_ns: int | None = None,
         end_after_slices: int | None = None,
@@ -91,7 +100,7 @@ class Simulator:
         if interval_s < 1 or 86_400 % interval_s:
             raise BadInput(f"the simulator's interval_s must divide 86400, found {interval_s}")
         self.interval_ns = interval_s * 1_000_000_000
-        self._paths = {symbol: PricePath(seed, symbol) for symbol in sorted(symbols)}
+        self._paths = {symbol: PricePath(seed, symbol, waves) for symbol in sorted(symbols)}
         self._now_ns, self._fast, self._end_after_slices = now_ns, fast, end_after_slices
         self._completion = MinuteCompletion()
         self._slice_count = 0

@@ -14,6 +14,7 @@ from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import Clock
 from sinks.cluster import client_config
+from sinks.log_offsets import log_range
 
 MESSAGES_MAX = 200_000  # including clocks: more than two days at one per second
 READ_TIMEOUT_S = 60.0
@@ -54,7 +55,7 @@ def _read_tail(kafka: KafkaSection, topic: str, messages_max: int) -> list[Any]:
 
 
 def _consume_tail(consumer: Consumer, topic: str, messages_max: int) -> list[Any]:
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=READ_TIMEOUT_S)
+    low, high = log_range(consumer, topic, 0, timeout_s=READ_TIMEOUT_S)
     offset = max(low, high - messages_max)
     records: list[Any] = []
     if offset >= high:

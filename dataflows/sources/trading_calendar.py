@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from operators.bar_completion import Minute
-from schemas.records import CONTINUOUS, POST, PRE, REGULAR
+from operators.bar_completion import Calendar, Minute, Sessions
+from schemas.records import CONTINUOUS, POST, PRE, REGULAR, SessionPhase
 
 Times = npt.NDArray[np.int64]
 
@@ -33,7 +33,7 @@ class SessionInterval(NamedTuple):
 
     start_ns: int
     end_ns: int
-    session: str
+    session: SessionPhase
     trading_day: int
 
 
@@ -41,10 +41,11 @@ class TradingCalendar:
     """Session lookups. Each year is computed once, when first needed.
 
     `name` is "XNYS" or "24/7". With `session` "regular", the pre- and post-market are sessions but not open.
+    Intervals longer than half an hour start at the start of their session, and the last one ends with it. Days of XNYS
+    are their regular session.
     """
 
-    def __init__(self, name: str, session: str = "extended") -> None:
-        assert name in ("XNYS", "24/7"), name
+    def __init__(self, name: Calendar, session: Sessions = "extended") -> None:
         self._name = name
         self._open_sessions = (REGULAR, CONTINUOUS) if session == "regular" else (PRE, REGULAR, POST, CONTINUOUS)
         self._intervals: list[SessionInterval] = []
@@ -59,9 +60,8 @@ class TradingCalendar:
         """
         if not len(opens_ns):
             return np.empty(0, np.bool_), np.empty(0, np.bool_)
-        self._load_years(int(opens_ns.min()), int(opens_ns.max()))
-        index = np.searchsorted(self._starts, opens_ns, side="right") - 1
-        in_session = (index >= 0) & (opens_ns < self._ends[index])
+        index = self._session_index(opens_ns)
+        in_session = index >= 0
         is_open = in_session & self._is_open[index]
         return is_open, in_session & ~is_open
 
@@ -73,14 +73,61 @@ class TradingCalendar:
             # More years may be loaded meanwhile, here or by classify(): continue by time, not by list index.
             intervals = self._intervals[start:]
             for interval in intervals:
+                start_ns, end_ns = interval.start_ns, interval.end_ns
                 if interval.session not in self._open_sessions:
                     continue
-                first_open_ns = -(-max(interval.start_ns, from_ns) // interval_ns) * interval_ns
-                for open_ns in range(first_open_ns, interval.end_ns, interval_ns):
-                    yield Minute(open_ns, open_ns + interval_ns, interval.session, interval.trading_day)
+                first_open_ns = start_ns - (start_ns - max(start_ns, from_ns)) // interval_ns * interval_ns
+                for open_ns in range(first_open_ns, end_ns, interval_ns):
+                    yield Minute(open_ns, min(open_ns + interval_ns, end_ns), interval.session, interval.trading_day)
             from_ns = intervals[-1].end_ns
             self._load_years(from_ns, from_ns + 30 * DAY_NS)
             start = int(np.searchsorted(self._ends, from_ns, side="right"))
+
+    def phases(self, opens_ns: Times) -> dict[SessionPhase | None, int]:
+        """Count times by the phase of their session; None: outside all sessions."""
+        index = self._session_index(opens_ns)
+        phases: dict[SessionPhase | None, int] = {}
+        for number, count in zip(*np.unique(index, return_counts=True), strict=True):
+            phase = None if number < 0 else self._intervals[number].session
+            phases[phase] = phases.get(phase, 0) + int(count)
+        return phases
+
+    def session_bounds(self, times_ns: Times) -> tuple[Times, Times]:
+        """Return start and end of the session of each time; -1 outside all sessions."""
+        index = self._session_index(times_ns)
+        return np.where(index < 0, -1, self._starts[index]), np.where(index < 0, -1, self._ends[index])
+
+    def session_end(self, time_ns: int) -> int | None:
+        """Return the end of the session that contains a time, open or not; None outside all sessions."""
+        _, ends = self.session_bounds(np.array([time_ns], np.int64))
+        return None if ends[0] < 0 else int(ends[0])
+
+    def regular_opens(self, days: Times) -> Times:
+        """Return the open of the regular session of each day since 1970, or 06:00 UTC, when XNYS is closed, of a day
+        without one.
+        """
+        # 18:00 UTC is in the regular session, or after an early close.
+        index = self._session_index(days * DAY_NS + DAY_NS // 2 + DAY_NS // 4)
+        in_session = index >= 0
+        # The sessions of a day are pre-market, regular and post-market, in this order.
+        regular = np.array(
+            [
+                number - (PRE, REGULAR, POST).index(self._intervals[number].session) + 1
+                for number in index[in_session].tolist()
+            ],
+            np.int64,
+        )
+        opens = days * DAY_NS + DAY_NS // 4
+        opens[in_session] = self._starts[regular]
+        return opens
+
+    def _session_index(self, times_ns: Times) -> Times:
+        """Return the number of each time's session, -1 outside all."""
+        if not len(times_ns):
+            return np.empty(0, np.int64)
+        self._load_years(int(times_ns.min()), int(times_ns.max()))
+        index = np.searchsorted(self._starts, times_ns, side="right") - 1
+        return np.where((index >= 0) & (times_ns < self._ends[index]), index, -1)
 
     def _load_years(self, first_ns: int, last_ns: int) -> None:
         # A New York trading day extends into the next UTC day, and a year must not end before a long weekend.

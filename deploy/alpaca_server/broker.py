@@ -15,9 +15,10 @@ import msgpack
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from deploy.alpaca_server import account_store
+from deploy.alpaca_server.broker_order import BrokerOrder
 from deploy.alpaca_server.faults import BrokerFault, FaultQueue
 from deploy.alpaca_server.market import SECOND_NS, BarRow, LocalMarket
-from deploy.alpaca_server.order_book import BrokerBook, BrokerOrder
+from deploy.alpaca_server.order_book import BrokerBook
 
 HALF_SPREAD = 0.01
 

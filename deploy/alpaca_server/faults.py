@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from deploy.name_arguments import unknown_name
 
-PLACES = ("submit", "cancel", "ask", "account", "update")
+PLACES = ("submit", "cancel", "ask", "account", "activities", "update")
 KINDS = {
     "submit": ("status", "lost_request", "lost_answer"),
     "cancel": ("status", "lost_request", "lost_answer"),
     "ask": ("status", "lost_request"),
     "account": ("status", "lost_request"),
+    "activities": ("status", "lost_request"),
     "update": ("drop", "duplicate", "late", "swap"),
 }
 

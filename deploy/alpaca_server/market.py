@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dataflows.sources.simulator import PricePath
+from dataflows.sources.simulator import CHOPPY, PricePath
 
 SECOND_NS = 1_000_000_000
 
@@ -31,7 +31,7 @@ class LocalMarket:
     def __init__(self, symbols: Sequence[str], seed: int | None, interval_s: int) -> None:
         self.symbols = tuple(symbols)
         self.interval_ns = interval_s * SECOND_NS
-        self._paths = {} if seed is None else {symbol: PricePath(seed, symbol) for symbol in symbols}
+        self._paths = {} if seed is None else {symbol: PricePath(seed, symbol, CHOPPY) for symbol in symbols}
         self._recorded: dict[str, dict[int, BarRow]] = {symbol: {} for symbol in symbols}
 
     @property

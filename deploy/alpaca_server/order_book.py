@@ -1,325 +1,307 @@
-"""The broker's side of the account: orders, positions and cash, with Alpaca's rules. No I/O, no clock."""
+"""The broker's side of the account: its orders, and how prices and sessions fill, trigger and end them.
+
+No I/O, no clock. The rules are in `order_request`, `order_legs` and `account_rules`.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
-ZERO = Decimal(0)
-OPEN_STATES = frozenset({"new", "accepted", "pending_new", "partially_filled", "held"})
+from deploy.alpaca_server.account import BrokerAccountState
+from deploy.alpaca_server.account_rules import check_order
+from deploy.alpaca_server.assets import Asset
+from deploy.alpaca_server.broker_order import (
+    NOT_FOUND,
+    BrokerApiError,
+    BrokerOrder,
+    decimal_text,
+    invalid,
+    unprocessable,
+)
+from deploy.alpaca_server.order_legs import attached_orders, check_exit_pair
+from deploy.alpaca_server.order_request import check_terms, number, parse_order, text_field, units_for
+
 EXTENDED, REGULAR, CLOSED = "extended", "regular", "closed"
-_TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")
-_TIMES_IN_FORCE = ("day", "gtc", "ioc", "fok", "opg", "cls")
-_SHORT_MARK_UP = Decimal("1.03")
-_CENT = Decimal("0.01")
-_AVERAGE_QUANTUM = Decimal("0.000000001")
-
-
-class BrokerApiError(Exception):
-    """An error response of Alpaca: HTTP status, Alpaca's own code and a message."""
-
-    def __init__(self, status: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+_AUCTIONS = ("opg", "cls")
+_STOP_TYPES = ("stop", "stop_limit", "trailing_stop")
+_CLIENT_ORDER_ID_MAX = 128
 
 
 @dataclass
-class BrokerOrder:
-    """One order in the broker's book."""
+class BrokerBook(BrokerAccountState):
+    """The account with its orders. `on_event(event, order, fields)` is called for each event of an order.
 
-    id: str
-    client_order_id: str
-    symbol: str
-    side: str
-    type: str
-    time_in_force: str
-    quantity: Decimal
-    limit_price: Decimal | None
-    stop_price: Decimal | None
-    trail_price: Decimal | None
-    trail_percent: Decimal | None
-    extended_hours: bool
-    created_at: str
-    status: str = "new"
-    filled: Decimal = ZERO
-    value: Decimal = ZERO
-    triggered: bool = False
-    best: Decimal | None = None
-    ended_at: str | None = None
-    replaced_by: str | None = None
-    replaces: str | None = None
+    session            regular, extended or closed; `set_session` also runs the auctions and ends day orders
+    fill_quantity_max  maximum units of one order that one price fills
+    submission_counts  how often each client_order_id was accepted
+    """
 
-    @property
-    def leaves(self) -> Decimal:
-        return self.quantity - self.filled
-
-    @property
-    def average_price(self) -> Decimal | None:
-        return (self.value / self.filled).quantize(_AVERAGE_QUANTUM).normalize() if self.filled else None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the order as Alpaca's JSON."""
-        return {
-            "id": self.id,
-            "client_order_id": self.client_order_id,
-            "created_at": self.created_at,
-            "updated_at": self.ended_at or self.created_at,
-            "submitted_at": self.created_at,
-            "filled_at": self.ended_at if self.status == "filled" else None,
-            "expired_at": None,
-            "canceled_at": self.ended_at if self.status == "canceled" else None,
-            "failed_at": None,
-            "replaced_at": self.ended_at if self.status == "replaced" else None,
-            "replaced_by": self.replaced_by,
-            "replaces": self.replaces,
-            "asset_id": str(uuid.uuid5(uuid.NAMESPACE_DNS, self.symbol)),
-            "symbol": self.symbol,
-            "asset_class": "crypto" if "/" in self.symbol else "us_equity",
-            "notional": None,
-            "qty": decimal_text(self.quantity),
-            "filled_qty": decimal_text(self.filled),
-            "filled_avg_price": decimal_text(self.average_price),
-            "order_class": "",
-            "order_type": self.type,
-            "type": self.type,
-            "side": self.side,
-            "time_in_force": self.time_in_force,
-            "limit_price": decimal_text(self.limit_price),
-            "stop_price": decimal_text(self.stop_price),
-            "status": self.status,
-            "extended_hours": self.extended_hours,
-            "legs": None,
-            "trail_percent": decimal_text(self.trail_percent),
-            "trail_price": decimal_text(self.trail_price),
-            "hwm": decimal_text(self.best),
-        }
-
-
-@dataclass
-class BrokerBook:
-    """The account. `on_event(event, order, fields)` is called for each event of an order; `now` returns ISO time."""
-
-    on_event: Callable[[str, BrokerOrder, dict[str, Any]], None]
-    now: Callable[[], str]
-    cash: Decimal = Decimal(1_000_000)
-    leverage: Decimal = Decimal(2)
     session: str = REGULAR
-    positions: dict[str, Decimal] = field(default_factory=dict)
-    costs: dict[str, Decimal] = field(default_factory=dict)
-    orders: dict[str, BrokerOrder] = field(default_factory=dict)
     by_client: dict[str, BrokerOrder] = field(default_factory=dict)
-    prices: dict[str, Decimal] = field(default_factory=dict)
-    fill_quantity_max: Decimal | None = None  # maximum units of one order that one price fills
-    submission_counts: dict[str, int] = field(default_factory=dict)  # how often each client_order_id was accepted
-    fills: list[dict[str, Any]] = field(default_factory=list)
+    fill_quantity_max: Decimal | None = None
+    submission_counts: dict[str, int] = field(default_factory=dict)
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def submit(self, request: dict[str, Any], replaces: BrokerOrder | None = None) -> BrokerOrder:
+    def submit(self, request: Mapping[str, Any]) -> BrokerOrder:
         """Accept an order. Raises BrokerApiError with the broker's reason if it is rejected."""
-        order = self._parse_order(request)
+        asset = self.find_asset(request.get("symbol"))
+        price = self.price(asset.symbol)
+        order = parse_order(request, asset, price, self.now())
         if order.client_order_id in self.by_client:
-            raise BrokerApiError(422, 40010001, "client_order_id must be unique")
-        self._check(order, replaces)
-        order.replaces = None if replaces is None else replaces.id
-        self.orders[order.id] = self.by_client[order.client_order_id] = order
+            raise invalid("client_order_id must be unique")
+        if order.time_in_force == "opg" and self.session == REGULAR:
+            raise unprocessable("opg orders are accepted outside regular hours only")
+        legs = attached_orders(order, request, price, self.position(asset.symbol))
+        check_order(self, order, asset, None)
+        if order.type == "trailing_stop":
+            order.best = price
+        self._add(order)
         self.submission_counts[order.client_order_id] = self.submission_counts.get(order.client_order_id, 0) + 1
         self.on_event("new", order, {})
+        for leg in legs:
+            self._add(leg)
+            self.on_event("held", leg, {})
         return order
 
     def cancel(self, order_id: str) -> BrokerOrder:
         order = self.find(order_id)
-        if order.status not in OPEN_STATES:
-            raise BrokerApiError(422, 42210000, f'order is already in "{order.status}" state')
+        if not order.is_open:
+            raise unprocessable(f'order is already in "{order.status}" state')
         self.end_order(order, "canceled")
         return order
 
-    def replace(self, order_id: str, changes: dict[str, Any]) -> BrokerOrder:
+    def replace(self, order_id: str, changes: Mapping[str, Any]) -> BrokerOrder:
+        """Replace an open order by one with other terms. It keeps its fills, its group, its trigger and its best price.
+
+        Raises BrokerApiError, and then leaves the order as it is.
+        """
         old = self.find(order_id)
-        if old.status not in OPEN_STATES:
-            raise BrokerApiError(422, 42210000, f'order is already in "{old.status}" state')
-        terms = {**old.as_json(), **{name: value for name, value in changes.items() if value is not None}}
-        terms["client_order_id"] = changes.get("client_order_id") or str(uuid.uuid4())
-        new = self.submit({**terms, "trail_price": changes.get("trail", old.trail_price)}, old)
-        new.filled, new.value = old.filled, old.value
+        if not old.is_open:
+            raise unprocessable(f"cannot replace order in {old.status} status")
+        new = replace(old, id=str(uuid.uuid4()), created_at=self.now(), replaces=old.id, **self._changes(old, changes))
+        check_terms(new, self.find_asset(old.symbol))
+        check_exit_pair(new, self.open_partner(old))
+        if not new.waits_for_parent:
+            check_order(self, new, self.find_asset(old.symbol), old)
+        self._add(new)
+        self.submission_counts[new.client_order_id] = self.submission_counts.get(new.client_order_id, 0) + 1
+        for other in self.orders.values():
+            other.partner_id = new.id if other.partner_id == old.id else other.partner_id
+            if other.parent_id == old.id:
+                other.parent_id = new.id
         old.replaced_by = new.id
-        self.end_order(old, "replaced")
+        self._end(old, "replaced")
+        self.on_event("new" if new.status != "held" else "held", new, {})
         return new
+
+    def _changes(self, old: BrokerOrder, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a replacement that differ. Raises BrokerApiError if none does, or one may not."""
+        given = {name: number(changes, name) for name in ("qty", "limit_price", "stop_price", "trail")}
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if old.notional is not None:
+            raise unprocessable("notional orders cannot be replaced")
+        if "qty" in values:
+            values["quantity"] = values.pop("qty")
+            if old.order_class and values["quantity"] != old.quantity:
+                raise unprocessable("qty cannot be changed for advanced orders")
+            if values["quantity"] <= old.filled:
+                raise unprocessable("qty must be > filled_qty")
+        if "trail" in values:
+            if old.type != "trailing_stop":
+                raise invalid("trail is only valid for trailing stop orders")
+            values["trail_price" if old.trail_price is not None else "trail_percent"] = values.pop("trail")
+        time_in_force = text_field(changes, "time_in_force", 10)
+        if time_in_force:
+            if time_in_force not in ("day", "gtc", "ioc", "fok"):
+                raise invalid("invalid time_in_force")
+            values["time_in_force"] = time_in_force
+        values = {name: value for name, value in values.items() if value != getattr(old, name)}
+        client_order_id = text_field(changes, "client_order_id", _CLIENT_ORDER_ID_MAX)
+        if client_order_id in self.by_client:
+            raise invalid("client_order_id must be unique")
+        if not values:
+            raise unprocessable("order parameters are not changed")
+        return {**values, "client_order_id": client_order_id or str(uuid.uuid4())}
+
+    def close_position(self, name: str, request: Mapping[str, Any]) -> BrokerOrder:
+        """Submit a market order that closes a position, or `qty` units or `percentage` percent of it."""
+        asset = self.find_position(name)
+        position = self.position(asset.symbol)
+        quantity, percentage = number(request, "qty"), number(request, "percentage")
+        if quantity is not None and percentage is not None:
+            raise invalid("only one of qty or percentage is accepted")
+        if percentage is not None:
+            if not 0 < percentage <= 100:
+                raise invalid("percentage must be > 0 and <= 100")
+            quantity = units_for(abs(position) * percentage, Decimal(100))
+        return self.submit(
+            {
+                "symbol": asset.symbol,
+                "qty": decimal_text(abs(position) if quantity is None else quantity),
+                "side": "sell" if position > 0 else "buy",
+                "type": "market",
+                "time_in_force": "gtc" if asset.is_crypto else "day",
+            }
+        )
 
     def find(self, order_id: str) -> BrokerOrder:
         if order_id not in self.orders:
-            raise BrokerApiError(404, 40410000, f"order not found for {order_id}")
+            raise BrokerApiError(404, NOT_FOUND, f"order not found for {order_id}")
         return self.orders[order_id]
 
     def find_by_client_id(self, client_order_id: str) -> BrokerOrder:
         if client_order_id not in self.by_client:
-            raise BrokerApiError(404, 40410000, f"order not found for {client_order_id}")
+            raise BrokerApiError(404, NOT_FOUND, f"order not found for {client_order_id}")
         return self.by_client[client_order_id]
+
+    def find_asset(self, name: object) -> Asset:
+        """Return the asset that a request names by its symbol, also without the slash of a pair."""
+        if not isinstance(name, str) or not name:
+            raise invalid("symbol is required")
+        asset = next((asset for asset in self.assets.values() if name in asset.names), None)
+        if asset is None:
+            found = name[:32].encode("ascii", "replace").decode()
+            raise unprocessable(f'asset "{found}" not found')
+        return asset
+
+    def find_position(self, name: str) -> Asset:
+        """Return the asset of an open position. Raises BrokerApiError with status 404 if there is none."""
+        asset = next((one for one in self.assets.values() if name in one.names and self.position(one.symbol)), None)
+        if asset is None:
+            raise BrokerApiError(404, NOT_FOUND, "position does not exist")
+        return asset
+
+    def legs(self, order: BrokerOrder) -> list[BrokerOrder]:
+        """Return the orders that are nested under `order`, also ended ones, without those that were replaced."""
+        return [one for one in self.orders.values() if one.parent_id == order.id and one.status != "replaced"]
+
+    def _add(self, order: BrokerOrder) -> None:
+        self.orders[order.id] = self.by_client[order.client_order_id] = order
 
     # -- events --------------------------------------------------------------------------------------------------------
 
     def end_order(self, order: BrokerOrder, status: str) -> None:
-        """End an order without further trading."""
+        """End an order without further trading, and with it the open orders of its group."""
+        self._end(order, status)
+        partner = self.open_partner(order)
+        for other in [*([partner] if partner else []), *self.legs(order)]:
+            if other.is_open:
+                self._end(other, "canceled")
+        parent = self.orders.get(order.parent_id or "")
+        if parent is not None and order.waits_for_parent and parent.is_open:
+            self.end_order(parent, "canceled")
+
+    def _end(self, order: BrokerOrder, status: str) -> None:
         order.status, order.ended_at = status, self.now()
         self.on_event(status, order, {})
+
+    def _end_partner(self, order: BrokerOrder) -> None:
+        partner = self.open_partner(order)
+        if partner is not None:
+            self._end(partner, "canceled")
+
+    def set_session(self, session: str) -> None:
+        """Change the session: run the opening or closing auction, and end the day orders of the ended session."""
+        previous, self.session = self.session, session
+        if session == previous:
+            return
+        auction = "opg" if session == REGULAR else "cls" if previous == REGULAR else ""
+        for order in self._resting(auction):
+            if order.limit_price is None or self._is_within_limit(order, self.price(order.symbol)):
+                self.fill(order, order.remaining, self.price(order.symbol))
+            else:
+                self.end_order(order, "expired")
+        ends_extended = previous == EXTENDED and session == CLOSED
+        for order in self._resting("day") if previous == REGULAR or ends_extended else []:
+            if not order.is_crypto and order.is_open and order.extended_hours == ends_extended:
+                self.end_order(order, "expired")
+
+    def _resting(self, time_in_force: str) -> list[BrokerOrder]:
+        return [order for order in self.open_orders() if order.time_in_force == time_in_force]
 
     def set_price(self, symbol: str, price: Decimal) -> None:
         """Record a trade at `price`, and match every open order of the symbol against it, oldest first."""
         self.prices[symbol] = price
-        if self.session == CLOSED:
+        # Exits of an entry that this price fills meet the next price.
+        for order in [one for one in self.open_orders(symbol) if not one.waits_for_parent]:
+            if order.is_open and self._trades_now(order):  # an earlier fill at this price may have ended it
+                self._match(order, price)
+
+    def _trades_now(self, order: BrokerOrder) -> bool:
+        if order.time_in_force in _AUCTIONS:
+            return False
+        return order.is_crypto or self.session == REGULAR or (self.session == EXTENDED and order.extended_hours)
+
+    def _match(self, order: BrokerOrder, price: Decimal) -> None:
+        if self._is_executable_at(order, price):
+            self._set_notional_quantity(order, price)
+            quantity = min(order.remaining, self.fill_quantity_max or order.remaining)
+            if order.time_in_force != "fok" or quantity == order.remaining:
+                self.fill(order, quantity, price)
+        if order.time_in_force in ("ioc", "fok") and order.is_open:
+            self.end_order(order, "canceled")
+
+    def _set_notional_quantity(self, order: BrokerOrder, price: Decimal) -> None:
+        """Set the quantity of a notional order to what its money buys at this price, or what it may close."""
+        if order.notional is None:
             return
-        for order in [o for o in self.orders.values() if o.symbol == symbol and o.status in OPEN_STATES]:
-            if self.session == EXTENDED and not order.extended_hours:
-                continue
-            if self._is_executable_at(order, price):
-                self.fill(order, min(order.leaves, self.fill_quantity_max or order.leaves), price)
-            if order.time_in_force in ("ioc", "fok") and order.status in OPEN_STATES:
-                self.end_order(order, "canceled")
+        quantity = order.filled + units_for(order.notional - order.value, price)
+        position = self.position(order.symbol)
+        if position * (-1 if order.is_buy else 1) > 0:
+            held_by_others = self.held_quantity(order.symbol, order.side, without=order)
+            quantity = min(quantity, order.filled + abs(position) - held_by_others)
+        order.quantity = quantity
 
     def fill(self, order: BrokerOrder, quantity: Decimal, price: Decimal) -> None:
+        """Fill `quantity` units of an order at `price`."""
         order.filled += quantity
         order.value += quantity * price
-        signed = quantity if order.side == "buy" else -quantity
-        position = self.positions.get(order.symbol, ZERO) + signed
-        self.cash -= signed * price
-        self.costs[order.symbol] = self.costs.get(order.symbol, ZERO) + signed * price
-        if position:
-            self.positions[order.symbol] = position
-        else:
-            self.positions.pop(order.symbol, None)
-            self.costs.pop(order.symbol, None)
-        is_complete = not order.leaves
+        is_complete = not order.remaining
         order.status = "filled" if is_complete else "partially_filled"
         if is_complete:
             order.ended_at = self.now()
-        event = "fill" if is_complete else "partial_fill"
-        fields = {
-            "price": decimal_text(price),
-            "qty": decimal_text(quantity),
-            "timestamp": self.now(),
-            "position_qty": decimal_text(position),
-            "execution_id": str(uuid.uuid4()),
-        }
-        self.fills.append({"order_id": order.id, "symbol": order.symbol, "side": order.side, **fields})
-        self.on_event(event, order, fields)
+        fields = self.book_fill(order, quantity, price)
+        self.on_event("fill" if is_complete else "partial_fill", order, fields)
+        partner = self.open_partner(order)
+        if partner is not None and not is_complete:
+            partner.quantity -= quantity
+        elif is_complete:
+            self._end_partner(order)
+            self._activate_legs(order)
 
-    def equity(self) -> Decimal:
-        return self.cash + sum((position * self.prices.get(s, ZERO) for s, position in self.positions.items()), ZERO)
-
-    def buying_power(self) -> Decimal:
-        """Return equity times leverage, less the gross positions and the amounts reserved by open orders."""
-        gross = sum((abs(position) * self.prices.get(s, ZERO) for s, position in self.positions.items()), ZERO)
-        pending = sum((self._reserved_cash(o) for o in self.orders.values() if o.status in OPEN_STATES), ZERO)
-        return max(ZERO, self.equity() * self.leverage - gross - pending).quantize(_CENT)
-
-    # -- rules ---------------------------------------------------------------------------------------------------------
-
-    def _parse_order(self, request: dict[str, Any]) -> BrokerOrder:
-        kind, time_in_force, side = request.get("type"), request.get("time_in_force"), request.get("side")
-        for name, value, allowed in (
-            ("type", kind, _TYPES),
-            ("time_in_force", time_in_force, _TIMES_IN_FORCE),
-            ("side", side, ("buy", "sell")),
-        ):
-            if value not in allowed:
-                raise BrokerApiError(422, 40010001, f"invalid {name}: {value}")
-        numbers = {name: _number(request, name) for name in ("qty", "limit_price", "stop_price", "trail_percent")}
-        trail = _number(request, "trail_price")
-        quantity = numbers["qty"]
-        if quantity is None or quantity <= 0:
-            raise BrokerApiError(422, 40010001, "qty must be > 0")
-        if kind in ("limit", "stop_limit") and numbers["limit_price"] is None:
-            raise BrokerApiError(422, 40010001, f"{kind} orders require a limit price")
-        if kind in ("stop", "stop_limit") and numbers["stop_price"] is None:
-            raise BrokerApiError(422, 40010001, f"{kind} orders require a stop price")
-        if kind == "trailing_stop" and (trail is None) == (numbers["trail_percent"] is None):
-            raise BrokerApiError(422, 40010001, "trailing stop orders must specify one of trail_price or trail_percent")
-        return BrokerOrder(
-            id=str(uuid.uuid4()),
-            client_order_id=str(request.get("client_order_id") or uuid.uuid4()),
-            symbol=str(request.get("symbol")),
-            side=str(side),
-            type=str(kind),
-            time_in_force=str(time_in_force),
-            quantity=quantity,
-            limit_price=numbers["limit_price"],
-            stop_price=numbers["stop_price"],
-            trail_price=trail,
-            trail_percent=numbers["trail_percent"],
-            extended_hours=bool(request.get("extended_hours")),
-            created_at=self.now(),
-        )
-
-    def _check(self, order: BrokerOrder, replaces: BrokerOrder | None) -> None:
-        if order.symbol not in self.prices:
-            raise BrokerApiError(422, 40010001, f"asset {order.symbol} not found")
-        if order.extended_hours and (order.type != "limit" or order.time_in_force != "day"):
-            raise BrokerApiError(422, 42210000, "extended hours order must be DAY limit orders")
-        if order.quantity != order.quantity.to_integral_value() and order.time_in_force != "day":
-            raise BrokerApiError(422, 42210000, "fractional orders must be DAY orders")
-        position = self.positions.get(order.symbol, ZERO)
-        sign = 1 if order.side == "buy" else -1
-        closable = max(ZERO, -position * sign)
-        open_orders = [o for o in self.orders.values() if o.symbol == order.symbol and o.status in OPEN_STATES]
-        same_side = [o for o in open_orders if o.side == order.side and o is not replaces]
-        reserved = sum((o.leaves for o in same_side), ZERO)
-        if closable and order.quantity > closable - reserved:
-            detail = (
-                f"requested: {decimal_text(order.quantity)}, available: {decimal_text(max(ZERO, closable - reserved))}"
-            )
-            raise BrokerApiError(403, 40310000, f"insufficient qty available for order ({detail})")
-        if self._reserved_cash(order) > self.buying_power() + (self._reserved_cash(replaces) if replaces else ZERO):
-            raise BrokerApiError(403, 40310000, "insufficient buying power")
-
-    def _reserved_cash(self, order: BrokerOrder) -> Decimal:
-        """Return the cash that an open order reserves.
-
-        A buy reserves its limit price or the market price, a short sale the limit or 1.03 times the market price.
-        """
-        price = self.prices.get(order.symbol, ZERO)
-        position = self.positions.get(order.symbol, ZERO)
-        if order.side == "buy":
-            return ZERO if position < 0 else order.leaves * (order.limit_price or order.stop_price or price)
-        return ZERO if position > 0 else order.leaves * max(order.limit_price or ZERO, price * _SHORT_MARK_UP)
+    def _activate_legs(self, entry: BrokerOrder) -> None:
+        """Activate the exits of a filled entry. The stop loss beside a take profit keeps the status `held`."""
+        for leg in self.legs(entry):
+            if leg.is_open and leg.waits_for_parent:
+                leg.waits_for_parent = False
+                if leg.type == "limit" or leg.partner_id is None:
+                    leg.status = "new"
+                    self.on_event("new", leg, {})
 
     def _is_executable_at(self, order: BrokerOrder, price: Decimal) -> bool:
-        buying = order.side == "buy"
-        if order.type in ("stop", "stop_limit", "trailing_stop") and not order.triggered:
-            order.triggered = self._is_triggered(order, price, buying)
+        if order.type in _STOP_TYPES and not order.triggered:
+            order.triggered = self._is_triggered(order, price)
             if not order.triggered:
                 return False
+            if order.status == "held":
+                order.status = "new"
+                self._end_partner(order)
+        return self._is_within_limit(order, price)
+
+    def _is_triggered(self, order: BrokerOrder, price: Decimal) -> bool:
+        if order.type == "trailing_stop":
+            best = price if order.best is None else order.best
+            order.best = min(best, price) if order.is_buy else max(best, price)
+        stop = order.current_stop_price
+        assert stop is not None, f"{order.id}: a stop order without a stop price"
+        return price >= stop if order.is_buy else price <= stop
+
+    def _is_within_limit(self, order: BrokerOrder, price: Decimal) -> bool:
         if order.limit_price is None:
             return True
-        return price <= order.limit_price if buying else price >= order.limit_price
-
-    def _is_triggered(self, order: BrokerOrder, price: Decimal, buying: bool) -> bool:
-        stop = order.stop_price
-        if order.type == "trailing_stop":
-            order.best = price if order.best is None else (min if buying else max)(order.best, price)
-            trail = order.trail_price
-            if trail is None:
-                assert order.trail_percent is not None
-                trail = order.best * order.trail_percent / 100
-            stop = order.best + trail if buying else order.best - trail
-        assert stop is not None
-        return price >= stop if buying else price <= stop
-
-
-def _number(request: dict[str, Any], name: str) -> Decimal | None:
-    value = request.get(name)
-    if value is None:
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation as error:
-        raise BrokerApiError(422, 40010001, f"{name} is not a number: {value}") from error
-    if not number.is_finite():
-        raise BrokerApiError(422, 40010001, f"{name} is not a number: {value}")
-    return number
-
-
-def decimal_text(number: Decimal | None) -> str | None:
-    return None if number is None else f"{number.normalize():f}" if number else "0"
+        return price <= order.limit_price if order.is_buy else price >= order.limit_price

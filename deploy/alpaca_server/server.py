@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 
 from deploy.alpaca_server import account_store, routes, sockets
 from deploy.alpaca_server.broker import LocalBroker
@@ -28,7 +29,8 @@ class ServerSettings:
     """Settings of the local broker.
 
     With `seed` None, prices are only set from outside. `bar_interval_s` is 60 at Alpaca; tests use shorter bars.
-    `account_file` stores the account between restarts.
+    `account_file` stores the account between restarts. `pattern_day_trading` applies FINRA's rule on day trades, which
+    was in force until June 2026, below 25,000 USD of equity.
     """
 
     port: int
@@ -41,6 +43,7 @@ class ServerSettings:
     secret: str = LOCAL_SECRET
     requests_per_minute: int = 200
     account_file: Path | None = None
+    pattern_day_trading: bool = True
 
 
 def make_broker(settings: ServerSettings) -> LocalBroker:
@@ -53,12 +56,13 @@ def make_broker(settings: ServerSettings) -> LocalBroker:
         requests_per_minute=settings.requests_per_minute,
     )
     broker.book.cash = settings.cash
+    broker.book.day_trades.is_enabled = settings.pattern_day_trading
     broker.account_file = settings.account_file
     if settings.account_file is not None:
         account_store.load_account(broker.book, settings.account_file)
     for symbol in settings.symbols:
         price = market.price(symbol, time.time_ns())
-        broker.book.prices[symbol] = Decimal(str(price)) if price is not None else Decimal(100)
+        broker.book.list_asset(symbol, Decimal(str(price)) if price is not None else Decimal(100))
     return broker
 
 
@@ -69,7 +73,11 @@ class AlpacaServer:
         """With `broker`, continue with the account of an earlier server, as after an outage of the broker."""
         self.broker = make_broker(settings) if broker is None else broker
         self.url = f"http://127.0.0.1:{settings.port}"
-        app = Starlette(routes=[*routes.routes(self.broker), *sockets.routes(self.broker)], lifespan=self._lifespan)
+        app = Starlette(
+            routes=[*routes.routes(self.broker), *sockets.routes(self.broker)],
+            exception_handlers={HTTPException: routes.unknown_endpoint},
+            lifespan=self._lifespan,
+        )
         self._step_s = settings.step_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._uvicorn = uvicorn.Server(

@@ -1,1 +1,1 @@
-"""Back up the database to one file, and restore it. Encryption is optional."""
+"""Back up a whole platform to one sealed file, and restore it. Encryption is optional."""

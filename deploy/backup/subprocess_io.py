@@ -18,7 +18,7 @@ from schemas.errors import BadInput
 _WAIT_S = 30.0
 
 
-class PipedProgram:
+class StreamedProgram:
     """A child with pipes. It is killed at the end of the block if it still runs.
 
     Methods raise DeployError with its first error line if it fails or stops reading its input.

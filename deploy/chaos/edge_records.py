@@ -20,8 +20,10 @@ from schemas.codec import decode, encode
 from schemas.errors import Undecodable
 from schemas.records import TOPIC_OF, Clock, LlmAnswer, LlmRequest, Record
 
-TOPICS = ("llm-answers", "news", "fundamentals")
-"""Topics of the edges other than the feed. The feed also publishes the tape's records to the last two."""
+TOPICS = ("llm-answers", "commands", "news", "fundamentals")
+"""Topics of the edges other than the feed. The feed also publishes the tape's records to the last two. The commands are
+the records of the signing keys.
+"""
 
 
 class EdgeLog:

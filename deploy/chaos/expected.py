@@ -7,7 +7,7 @@ platform equals this loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from configs.settings import Settings
@@ -18,7 +18,7 @@ from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.errors import Undecodable
-from schemas.records import BY_SYMBOL, EXTERNAL_RECORDS, TOPIC_OF, Clock, DeadLetter, Record, sequence_key
+from schemas.records import EXTERNAL_RECORDS, TOPIC_OF, Clock, Record, has_seq, has_symbol, sequence_key
 
 Log = tuple[str, int]
 Logs = dict[Log, list[str]]
@@ -27,11 +27,9 @@ Logs = dict[Log, list[str]]
 
 def tape_slices(settings: Settings, files: Sequence[Path]) -> list[TimeSlice]:
     """Return the time slices of the feed: the bars of the files and the other inputs in the settings."""
-    file_settings, reading = settings.market_data.files, settings.market_data.files.feed_settings()
-    tape_files = TapeFiles(
-        file_settings.quotes, file_settings.reference_data, file_settings.news, file_settings.fundamentals
-    )
-    return list(FileFeed(files, reading, Tape(tape_files, reading) if any(tape_files) else None))
+    feed = settings.market_data.files
+    tape_files = TapeFiles(feed.quotes, feed.reference_data, feed.news, feed.fundamentals)
+    return list(FileFeed(files, feed, Tape(tape_files, feed) if any(tape_files) else None))
 
 
 def run_stages(settings: Settings, time_slices: Iterable[TimeSlice]) -> list[TimeSlice]:
@@ -59,7 +57,7 @@ def expected_logs(time_slices: Iterable[TimeSlice], partitions: int) -> Logs:
                     continue
                 seen.add((topic, str(record[0])))
             if topic in owned:
-                partition = partition_of(record.symbol, partitions) if type(record) in BY_SYMBOL else 0  # type: ignore[union-attr]
+                partition = partition_of(record.symbol, partitions) if has_symbol(record) else 0
                 # A round trip through the codec makes numbers as they are in a topic.
                 logs[topic, partition].append(repr(decode(encode(record))))
         for (topic, _), log in logs.items():
@@ -70,32 +68,50 @@ def expected_logs(time_slices: Iterable[TimeSlice], partitions: int) -> Logs:
 
 def deduplicated(messages: Iterable[bytes]) -> list[str]:
     """Return a log as its readers see it: without repeated records (known `seq`, or known id at an edge) and clocks."""
+    return [_text(entry) for entry in _without_repeats(messages)]
+
+
+def records_by_topic(messages: Mapping[Log, Iterable[bytes]]) -> dict[str, list[Record]]:
+    """Return the records of each topic without clocks and repeats, in the order of each partition."""
+    records: dict[str, list[Record]] = {}
+    for (topic, _), log in messages.items():
+        found = records.setdefault(topic, [])
+        found += [entry for entry in _without_repeats(log) if not isinstance(entry, bytes) and type(entry) is not Clock]
+    return records
+
+
+def _without_repeats(messages: Iterable[bytes]) -> Iterator[Record | Clock | bytes]:
+    """Yield the records and clocks that readers do not discard, and messages that cannot be decoded as they are."""
     seen: dict[str, int] = {}
     ids: set[str] = set()
     passed_ns = -1
-    lines: list[str] = []
     for message in messages:
         try:
             record: Record | Clock = decode(message)
         except Undecodable:
-            lines.append(f"undecodable {message!r}")
+            yield message
             continue
         if type(record) is Clock:
             if record.ts_ns > passed_ns:
                 passed_ns = record.ts_ns
-                lines.append(_clock_text(passed_ns))
+                yield record
             continue
         if type(record) in EXTERNAL_RECORDS:
             if str(record[0]) in ids:
                 continue
             ids.add(str(record[0]))
-        key = None if type(record) is DeadLetter else sequence_key(record)  # type: ignore[arg-type]
-        if key is not None:
-            if record.seq <= seen.get(key, 0):  # type: ignore[union-attr]
+        if has_seq(record):
+            key = sequence_key(record)
+            if record.seq <= seen.get(key, 0):
                 continue
-            seen[key] = record.seq  # type: ignore[union-attr]
-        lines.append(repr(record))
-    return lines
+            seen[key] = record.seq
+        yield record
+
+
+def _text(entry: Record | Clock | bytes) -> str:
+    if isinstance(entry, bytes):
+        return f"undecodable {entry!r}"
+    return _clock_text(entry.ts_ns) if type(entry) is Clock else repr(entry)
 
 
 def _clock_text(ts_ns: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deploy.chaos.faults import KINDS, fault_counts
-from deploy.chaos.run import ChaosResult
+from deploy.chaos.result import ChaosResult
+from deploy.chaos.schedule import KINDS, fault_counts
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
 
@@ -14,11 +14,17 @@ GUARANTEES = REPOSITORY / "docs" / "guarantees.md"
 BEGIN, END = "<!-- chaos: made by `python cli.py chaos --write-docs` -->", "<!-- end of chaos -->"
 
 
+def fault_kinds(result: ChaosResult) -> list[str]:
+    """Return the kinds of faults of the run, in their fixed order."""
+    injected = {each.fault.kind for each in result.injected}
+    return [kind for kind in KINDS if kind in injected]
+
+
 def fault_rows(result: ChaosResult) -> list[list[str]]:
     """Return one row per service with its number of faults of each kind. The last row is the sum."""
-    counts = fault_counts([each.fault for each in result.struck])
-    table_rows = [[target, *(str(hits[kind] or "-") for kind in KINDS)] for target, hits in counts.items()]
-    return [*table_rows, ["all", *(str(sum(hits[kind] for hits in counts.values())) for kind in KINDS)]]
+    counts, kinds = fault_counts([each.fault for each in result.injected]), fault_kinds(result)
+    table_rows = [[target, *(str(hits[kind] or "-") for kind in kinds)] for target, hits in counts.items()]
+    return [*table_rows, ["all", *(str(sum(hits[kind] for hits in counts.values())) for kind in kinds)]]
 
 
 def summary_line(result: ChaosResult) -> str:
@@ -31,7 +37,8 @@ def summary_line(result: ChaosResult) -> str:
 
 def markdown(result: ChaosResult) -> str:
     lines = [f"**Seed {result.seed}**, {result.date}: {summary_line(result)}", ""]
-    lines += ["| service | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
+    kinds = fault_kinds(result)
+    lines += ["| service | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in fault_rows(result)]
     return "\n".join(lines)
 

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from deploy.chaos.tape import OPENING, SYMBOLS
+from schemas.records import CASH_DIVIDEND, EXCHANGE_RATE
 
 KINDS = ("quotes", "reference_data", "news", "fundamentals")
 _SUBJECTS = ("Profit", "Revenue", "The outlook", "Demand", "The chief executive", "A rival", "The regulator")
@@ -44,9 +45,9 @@ def write_side_inputs(folder: Path, seed: int, bars: Sequence[Path], minutes: in
         for number in range(20)
     ]
     _write(files["fundamentals"], filings)
-    dividend = {"kind": "CASH_DIVIDEND", "symbol": "MSFT", "amount": 0.25, "time": times[len(times) // 2]}
+    dividend = {"kind": CASH_DIVIDEND, "symbol": "MSFT", "amount": 0.25, "time": times[len(times) // 2]}
     rates = [
-        {"kind": "EXCHANGE_RATE", "base": "EUR", "quote": "USD", "rate": 1.09 + number / 1000, "time": ns}
+        {"kind": EXCHANGE_RATE, "base": "EUR", "quote": "USD", "rate": 1.09 + number / 1000, "time": ns}
         for number, ns in enumerate(times[::10])
     ]
     _write(files["reference_data"], [*rates, {**dividend, "ex_date": 20240311}])

@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
+import psycopg2
 from confluent_kafka import Consumer, TopicPartition
 
-from configs.settings import KafkaSection
+from configs.recorded_endpoints import ADDRESS_VARIABLES, CREDENTIAL_VARIABLES, PRINCIPAL_VARIABLE, VIEWER
+from configs.recorded_endpoints import COMMAND_LINE as CLI_PRINCIPAL
+from configs.settings import KafkaSection, load_settings
+from dataflows.replay.recording import open_recording
 from dataflows.runtime import topology
 from dataflows.sources.topic_tail import topic_tail_reader
+from deploy.chaos.limited_disk import LimitedDisk
 from deploy.chaos.proxy import Proxy
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
@@ -26,66 +33,78 @@ from deploy.supervisor import control
 from deploy.supervisor.probes import read_stats
 from deploy.supervisor.process_spec import DATAFLOW_NAMES, SERVICE_NAMES
 from deploy.supervisor.start_options import StartOptions, save_options
-from deploy.supervisor.start_progress import follow_start, stop_platform
-from deploy.supervisor.state import ChildState, PlatformState, Status, running_state
+from deploy.supervisor.start_progress import stop_platform, wait_until_started
+from deploy.supervisor.state import ChildState, PlatformState, Status, read_state, running_state
+from operators.stage import TimeSlice
+from schemas.errors import Unavailable
+from schemas.records import Command
 from sinks.cluster import client_config
+from sinks.commands import send
+from sinks.database import libpq_url
+from sinks.log_offsets import log_range
+from sinks.signing_keys import COMMAND_LINE, FOLDER, CommandSigner
 
 PRELOAD = Path(__file__).parent / "preload"
 SETTINGS = Path(__file__).parent / "settings.yaml"
 # Longer than a service retries before it exits and is restarted (120 s).
 STANDSTILL_S = 240.0
 """Seconds without progress of any dataflow after which the platform counts as deadlocked."""
+_EXIT_TIMEOUT_S, _COMMAND_TIMEOUT_S = 30.0, 300.0
+
+
+class PausedFeed(Protocol):
+    """A feed whose process may be paused."""
+
+    def released(self) -> contextlib.AbstractContextManager[None]:
+        """Do not pause it during the block."""
+        ...
 
 
 class ChaosStack:
-    """A context manager that starts the platform on the bar `files`, and stops it in any case.
+    """A context manager that starts the platform with the options of `start`, and stops it in any case.
 
-    `settings` is its settings file, `speed` is `max` or a multiple of real time, and `print_line` receives lines of
-    progress.
+    `options` must name a settings file. With `limited_disks`, Kafka and PostgreSQL store their data on disks whose size
+    faults can limit.
     """
 
-    def __init__(
-        self, folder: Path, settings: Path, files: Sequence[Path], speed: str, print_line: Callable[[str], None]
-    ) -> None:
-        self.home, self._print_line = Home(folder), print_line
-        self._options = StartOptions("files", tuple(str(file) for file in files), speed, str(settings))
+    def __init__(self, folder: Path, options: StartOptions, *, limited_disks: bool = False) -> None:
+        self.home, self._options = Home(folder), options
         self.clocks = folder / "clocks"
         names = (*SERVICE_NAMES, "api")
-        ports = dict(zip([*names, *(f"{name} client" for name in SERVICE_NAMES)], free_ports(7), strict=True))
+        self.has_broker = options.broker is not None
+        self.broker_port, *other_ports = free_ports(8)
+        ports = dict(zip([*names, *(f"{name} client" for name in SERVICE_NAMES)], other_ports, strict=True))
         self.proxies = {name: Proxy(ports[f"{name} client"], ports[name]) for name in SERVICE_NAMES}
         self._environment = {
             **{name: value for name, value in os.environ.items() if name not in _EXCLUDED_VARIABLES},
             **{f"PLATFORM_{name.upper()}_PORT": str(ports[name]) for name in names},
             **{f"PLATFORM_{name.upper()}_CLIENT_PORT": str(ports[f"{name} client"]) for name in SERVICE_NAMES},
+            "PLATFORM_ALPACA_PORT": str(self.broker_port),
             "PLATFORM_HOME": str(folder),
             "PLATFORM_CHILD_PATH": str(PRELOAD),
             "PLATFORM_DASHBOARD": "off",  # it makes no decisions, and another platform may use its port
             "CHAOS_CLOCKS": str(self.clocks),
             "PYTHONPATH": str(REPOSITORY),
         }
+        # The disk of PostgreSQL holds that of Kafka.
+        folders = {"postgres": self.home.data, "kafka": self.home.data / "kafka"} if limited_disks else {}
+        self.disks = {name: LimitedDisk(path) for name, path in folders.items()}
         self._exits = contextlib.ExitStack()
+        self._supervisor: subprocess.Popen[bytes]
+        self._is_supervised = True
+        self._earlier_restarts = 0
 
     def __enter__(self) -> ChaosStack:
         self.home.create_folders()
         self.clocks.mkdir()
+        for disk in self.disks.values():
+            self._exits.enter_context(disk)
         save_options(self.home, self._options)
         for proxy in self.proxies.values():
             self._exits.enter_context(proxy)
         self._exits.callback(stop_platform, self.home, lambda state: None)
         try:
-            with (self.home.logs / "supervisor.log").open("wb") as log:
-                supervisor = subprocess.Popen(
-                    [sys.executable, "-m", "deploy.supervisor.supervisor"],
-                    cwd=REPOSITORY,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            # Reap the supervisor: `stop_platform` must not take a zombie for a live one.
-            self._exits.callback(supervisor.poll)
-            follow_start(self.home, supervisor, lambda state: None)
+            self.start()
         except BaseException:
             self._exits.close()
             raise
@@ -96,10 +115,72 @@ class ChaosStack:
     ) -> None:
         self._exits.close()
 
+    # -- the supervisor
+
+    def start(self) -> None:
+        """Start the supervisor with the same options and wait until all services are healthy. Raises DeployError."""
+        with (self.home.logs / "supervisor.log").open("ab") as log:
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-m", "deploy.supervisor.supervisor"],
+                cwd=REPOSITORY,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_until_started(self.home, self._supervisor, lambda state: None)
+        except DeployError:
+            stop_platform(self.home, lambda state: None)
+            self._supervisor.wait(_EXIT_TIMEOUT_S)
+            raise
+        self._is_supervised = True
+
+    def stop(self, feed: PausedFeed) -> None:
+        """Stop the platform as `stop` does. Its processes end and its data remain."""
+        self._count_restarts()
+        with feed.released():
+            self._is_supervised = False
+            stop_platform(self.home, lambda state: None)
+        self._supervisor.wait(_EXIT_TIMEOUT_S)
+
+    def kill_supervisor(self, *, also: str) -> None:
+        """Kill the supervisor and one of its processes."""
+        pid = self.wait_for_pid(also)
+        self._is_supervised = False
+        self._supervisor.kill()
+        self._supervisor.wait(_EXIT_TIMEOUT_S)
+        os.kill(pid, signal.SIGKILL)
+
+    def reset_clocks(self) -> None:
+        """Give all processes the true time again. The platform reports itself unhealthy while a clock is wrong."""
+        for path in self.clocks.iterdir():
+            self.set_clock(int(path.name), 0.0)
+
+    def set_clock(self, pid: int, offset_s: float) -> None:
+        """Shift the wall clock of a process. Raises FileNotFoundError if it has not loaded the fake clock."""
+        with (self.clocks / str(pid)).open("r+b") as file:
+            file.write(struct.pack("d", offset_s))
+
+    def _count_restarts(self) -> None:
+        """Remember the restarts of the processes, which a new supervisor counts from 0 if it starts them itself."""
+        self._earlier_restarts += sum(child.restarts for child in self.state().children)
+
+    def restarts_of(self, name: str) -> int:
+        """Return the number of restarts of a process since its supervisor started it."""
+        return sum(child.restarts for child in self.children(name))
+
+    @property
+    def restarts(self) -> int:
+        return self._earlier_restarts + sum(child.restarts for child in self.state().children)
+
     # -- processes
 
     def state(self) -> PlatformState:
         state = running_state(self.home)
+        if state is None and not self._is_supervised:
+            state = read_state(self.home)  # a fault has ended the supervisor: the last state
         if state is None:
             raise DeployError(f"the supervisor has exited; its log is {self.home.logs / 'supervisor.log'}")
         failed = [child for child in state.children if child.status is Status.FAILED]
@@ -110,6 +191,30 @@ class ChaosStack:
     def children(self, service: str) -> tuple[ChildState, ...]:
         """Return the processes of a service."""
         return self.state().processes_of(service)
+
+    def pids(self) -> dict[str, int | None]:
+        """Return the pid of each process."""
+        return {child.name: child.pid for child in self.state().children if not child.external}
+
+    def wait_until_running(self, timeout_s: float = 120.0) -> None:
+        """Wait until all processes are healthy. Raises DeployError after `timeout_s`."""
+        self._wait_until_healthy(lambda: self.state().children, timeout_s)
+
+    def wait_for_servers(self, timeout_s: float = 120.0) -> None:
+        """Wait until Kafka, PostgreSQL and Redis are healthy. Raises DeployError after `timeout_s`."""
+        self._wait_until_healthy(lambda: [c for n in SERVICE_NAMES for c in self.children(n)], timeout_s)
+
+    def wait_until_healthy(self, child: str, timeout_s: float = 120.0) -> None:
+        """Wait until this process is healthy. Raises DeployError after `timeout_s`."""
+        self._wait_until_healthy(lambda: [c for c in self.state().children if c.name == child], timeout_s)
+
+    def _wait_until_healthy(self, children: Callable[[], Sequence[ChildState]], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while waiting := [child for child in children() if child.status is not Status.HEALTHY]:
+            if time.monotonic() > deadline:
+                reason = f"{waiting[0].name} is {waiting[0].status} ({waiting[0].reason})"
+                raise DeployError(f"{reason}, expected healthy within {timeout_s:.0f} s")
+            time.sleep(0.1)
 
     def wait_for_pid(self, child: str, timeout_s: float = 90.0) -> int:
         """Wait until a child runs, and return its pid. Raises DeployError after `timeout_s`."""
@@ -136,6 +241,60 @@ class ChaosStack:
             time.sleep(0.05)
         return False
 
+    # -- commands
+
+    def run_command(self, *arguments: str) -> str:
+        """Run a command of `cli.py` on this platform. Return its output. Raises DeployError if it fails."""
+        completed = subprocess.run(
+            [sys.executable, "-m", "deploy.cli", *arguments],
+            cwd=REPOSITORY,
+            env={**self._environment, "PLATFORM_PYTHON_ENV": "current"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_COMMAND_TIMEOUT_S,
+        )
+        if completed.returncode != 0:
+            message = (completed.stderr or completed.stdout).strip()
+            raise DeployError(f"`{' '.join(arguments)}` failed with status {completed.returncode}: {message[-500:]}")
+        return completed.stdout
+
+    def send(self, command: Command, timeout_s: float = 120.0) -> None:
+        """Publish a signed command, again until Kafka acknowledges it. Raises DeployError after `timeout_s`."""
+        cluster = self._kafka(CLI_PRINCIPAL).cluster
+        signer = CommandSigner(self.home.secrets / FOLDER, COMMAND_LINE)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                return send(cluster, command, signer=signer)
+            except Unavailable as error:
+                if time.monotonic() > deadline:
+                    raise DeployError(f"Kafka did not acknowledge a command: {error}") from error
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query. Raises DeployError if the database is unavailable for a minute."""
+        deadline = time.monotonic() + 60.0
+        while True:
+            try:
+                with (
+                    contextlib.closing(psycopg2.connect(libpq_url(self.endpoints["DATABASE_URL"]))) as connection,
+                    connection.cursor() as cursor,
+                ):
+                    cursor.execute(query)
+                    return list(cursor.fetchall())
+            except psycopg2.OperationalError as error:
+                if time.monotonic() > deadline:
+                    raise DeployError(f"the database does not respond: {error}") from error
+                time.sleep(0.5)
+
+    def wait_for_rows(self, query: str, expected: list[tuple[Any, ...]], what: str, timeout_s: float = 120.0) -> None:
+        """Wait until the query returns these rows, of which repeats do not count. Raises DeployError."""
+        deadline = time.monotonic() + timeout_s
+        while set(found := self.rows(query)) != set(expected):
+            if time.monotonic() > deadline:
+                raise DeployError(f"{what} did not happen within {timeout_s:.0f} s: found {found}")
+            time.sleep(0.3)
+
     # -- progress
 
     def passed_ns(self, service: str) -> int:
@@ -161,14 +320,15 @@ class ChaosStack:
     def _positions(self) -> str:
         return ", ".join(f"{name} at {self.passed_ns(name)}" for name in DATAFLOW_NAMES)
 
-    def run_to_end(self, last_ns: int) -> None:
-        """Wait until every dataflow has passed the last time slice."""
-        dataflows = [name for name, service in topology.SERVICES.items() if service.inputs or service.outputs]
+    def run_to_end(self, last_ns: int, *, without: str = "") -> None:
+        """Wait until every dataflow, except `without`, has passed the last time slice."""
+        timed = {name for name, service in topology.SERVICES.items() if service.inputs or service.outputs}
+        dataflows = timed - {without}
         self.wait_until(lambda: all(self.passed_ns(name) >= last_ns for name in dataflows), "the last time slice")
 
-    def wait_for_records(self, kafka: KafkaSection, topic: str, ids: Collection[str], timeout_s: float = 90.0) -> None:
+    def wait_for_records(self, topic: str, ids: Collection[str], timeout_s: float = 90.0) -> None:
         """Wait until the topic (of one partition) holds all `ids`. Raises DeployError after `timeout_s`."""
-        kafka = kafka.model_copy(update={"bootstrap_servers": self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]})
+        kafka = self._kafka()
         deadline = time.monotonic() + timeout_s
         while missing := set(ids) - {str(record[0]) for record in topic_tail_reader(kafka, topic)()}:
             if time.monotonic() > deadline:
@@ -177,9 +337,13 @@ class ChaosStack:
 
     def stop_dataflows(self) -> None:
         """Stop the dataflows and the API, so that topics and tables no longer change."""
-        for name in (*DATAFLOW_NAMES, "api"):
+        self.stop_services([*DATAFLOW_NAMES, "api"])
+
+    def stop_services(self, names: Sequence[str]) -> None:
+        """Stop these services, and wait until they have stopped."""
+        for name in names:
             control.request(self.home, "stop", name)
-        for name in (*DATAFLOW_NAMES, "api"):
+        for name in names:
             control.wait_for_status(self.home, name, Status.STOPPED)
 
     # -- results
@@ -190,11 +354,24 @@ class ChaosStack:
         addresses: dict[str, str] = json.loads((self.home.secrets / "endpoints.json").read_text())
         return addresses
 
+    def _kafka(self, principal: str = VIEWER) -> KafkaSection:
+        """Kafka of the temporary platform, with the credentials of a principal."""
+        variables = {**self._options.environment(), **self.endpoints, PRINCIPAL_VARIABLE: principal}
+        assert self._options.settings is not None, "each run has its own settings"
+        return load_settings(Path(self._options.settings), environment=variables).kafka
+
+    def recorded_slices(self) -> list[TimeSlice]:
+        """Return the time slices of all inputs in the topics. Raises DeployError if there are none."""
+        with contextlib.closing(open_recording(self._kafka(), "chaos")) as recording:
+            time_slices = list(recording.inputs)
+        if not time_slices:
+            raise DeployError("the feed has published no time slice")
+        return time_slices
+
     def logs(self, partitions: int) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
         """Yield every message of every topic that a service owns, including repeated records."""
         control.wait_for_status(self.home, "kafka", Status.HEALTHY)
-        servers = self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]
-        consumer = Consumer(client_config(servers, {"group.id": "chaos", "enable.auto.commit": False}))
+        consumer = Consumer(client_config(self._kafka().cluster, {"group.id": "chaos", "enable.auto.commit": False}))
         try:
             seen: set[str] = set()
             for service in topology.SERVICES.values():
@@ -206,13 +383,13 @@ class ChaosStack:
             consumer.close()
 
 
-_EXCLUDED_VARIABLES = {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL", "PLATFORM_SETTINGS", "PLATFORM_KAFKA"}
+_EXCLUDED_VARIABLES = {*ADDRESS_VARIABLES, *CREDENTIAL_VARIABLES, "PLATFORM_SETTINGS", "PLATFORM_KAFKA"}
 """Variables of the caller that are not passed on, so that the test never uses the platform that is running."""
 
 
 def _messages(consumer: Any, topic: str, partition: int) -> list[bytes]:
     start = TopicPartition(topic, partition, 0)
-    _, end = consumer.get_watermark_offsets(start, timeout=20)
+    _, end = log_range(consumer, topic, partition, timeout_s=20)
     consumer.assign([start])
     messages: list[bytes] = []
     while len(messages) < end:

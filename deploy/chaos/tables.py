@@ -16,9 +16,10 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import sql
+from sqlalchemy import Table
 
 from operators.stage import TimeSlice
-from sinks import audit
+from sinks import audit_tables
 from sinks.database import libpq_url
 from sinks.postgres import PostgresWriter
 from sinks.tables import TABLE_OF
@@ -27,8 +28,8 @@ _SCHEMA = "expected"
 _ARRIVAL_COLUMNS = {("news", "ts_ns"), ("fundamentals", "ts_ns")}
 """Arrival times at an edge. An edge that is killed between table and topic receives the record twice: the row has the
 first time, the topic the second."""
-COMPARED_TABLES = (*TABLE_OF.values(), audit.chain, audit.segments)
-_API_TABLES = {"users": 1, "sessions": 0, "submissions": 0}
+COMPARED_TABLES = (*TABLE_OF.values(), audit_tables.chain, audit_tables.segments)
+_API_TABLES = {"users": 1, "sessions": 0, "second_factors": 0, "submissions": 0}
 """Expected numbers of rows in the API's tables before the first login: only the first administrator exists."""
 
 
@@ -45,7 +46,7 @@ def first_difference(database_url: str, time_slices: Iterable[TimeSlice]) -> str
                     if column.computed is None and (table.name, column.name) not in _ARRIVAL_COLUMNS
                 ]
                 for left, right, problem in (("public", _SCHEMA, "unexpected"), (_SCHEMA, "public", "missing")):
-                    rows = _except_rows(cursor, table.name, columns, left, right)
+                    rows = _except_rows(cursor, table, columns, left, right)
                     if rows:
                         values_text = ", ".join(
                             f"{name}={value}" for name, value in zip(columns, rows[0][1:], strict=True)
@@ -88,12 +89,15 @@ def _write_expected(cursor: Any, database_url: str, time_slices: Iterable[TimeSl
         cursor.execute(sql.SQL("ALTER DATABASE {} RESET search_path").format(database_name))
 
 
-def _except_rows(cursor: Any, table: str, columns: list[str], left: str, right: str) -> list[Any]:
+def _except_rows(cursor: Any, table: Table, columns: list[str], left: str, right: str) -> list[Any]:
+    """Return the first row, by primary key, of `left` that `right` lacks, with the number of such rows before it."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    key = sql.SQL(", ").join(sql.Identifier(column.name) for column in table.primary_key)
     select = sql.SQL("SELECT {} FROM {}.{}")
-    query = sql.SQL("SELECT count(*) OVER (), d.* FROM ({} EXCEPT ALL {}) d LIMIT 1").format(
-        select.format(names, sql.Identifier(left), sql.Identifier(table)),
-        select.format(names, sql.Identifier(right), sql.Identifier(table)),
+    query = sql.SQL("SELECT count(*) OVER (), d.* FROM ({} EXCEPT ALL {}) d ORDER BY {} LIMIT 1").format(
+        select.format(names, sql.Identifier(left), sql.Identifier(table.name)),
+        select.format(names, sql.Identifier(right), sql.Identifier(table.name)),
+        key,
     )
     cursor.execute(query)
     return list(cursor.fetchall())

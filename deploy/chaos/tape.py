@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dataflows.sources.simulator import Simulator
+from dataflows.sources.simulator import CHOPPY, Simulator
 from schemas.records import Bar
 
 SYMBOLS = ("AAPL", "AMZN", "GOOG", "META", "MSFT", "NVDA", "SPY", "TSLA")
@@ -19,7 +19,9 @@ def write_tape(folder: Path, seed: int, minutes: int) -> list[Path]:
     assert 0 < minutes <= MINUTES_MAX, f"minutes must be within one trading day (1 to {MINUTES_MAX}), found {minutes}"
     folder.mkdir(parents=True)
     start_ns = int(OPENING.timestamp()) * 1_000_000_000
-    simulator = Simulator(SYMBOLS, seed, interval_s=60, start_ns=start_ns, end_after_slices=minutes, fast=True)
+    simulator = Simulator(
+        SYMBOLS, seed, interval_s=60, waves=CHOPPY, start_ns=start_ns, end_after_slices=minutes, fast=True
+    )
     rows: dict[str, list[str]] = {symbol: [] for symbol in SYMBOLS}
     for time_slice in simulator.take(minutes):
         for bar in time_slice.records:

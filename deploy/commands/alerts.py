@@ -79,7 +79,16 @@ def send_test(channel: ChannelName = None) -> None:
             failed = True
             continue
         title, body = "info: test", "This is a test of the platform's alerts. No action is required."
-        error = channels.send(Message(f"test/{entry.name}", entry.name, "info", title, body, 0))
+        error = channels.send(
+            Message(
+                delivery_id=f"test/{entry.name}",
+                channel=entry.name,
+                severity="info",
+                title=title,
+                body=body,
+                attempts=0,
+            )
+        )
         print(f"{entry.name}: {error or f'accepted by {channels.address_count(entry.name)} address(es)'}")
         failed |= error is not None
     raise typer.Exit(1 if failed else 0)

@@ -1,6 +1,8 @@
-"""`backtest`: run the live stages over bar files, without any service."""
+"""`backtest`: run the live stages over bar files or recorded topics, without any service of the platform."""
 
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,10 +11,21 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from deploy.errors import DeployError
+from deploy.home import home_from_environment
+from schemas.errors import BadInput
+
 if TYPE_CHECKING:
+    from configs.settings import Settings
     from operators.performance import Performance
 
-Bars = Annotated[list[Path], typer.Option(help="CSV or Parquet bar files, or folders of them; takes one or more.")]
+Bars = Annotated[
+    list[Path],
+    typer.Option(
+        help="CSV or Parquet bar files, or folders of them; accepts several. topics: reads the recorded topics of the "
+        "platform, topics:SPY,AAPL only those of these symbols."
+    ),
+]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
@@ -23,6 +36,7 @@ JsonTarget = Annotated[
 ReportFile = Annotated[
     Path | None, typer.Option("--report", help="Write an HTML report with the equity curve and the fills to this file.")
 ]
+_TOPICS = "topics:"
 _FILES_HELP = "CSV or JSON lines files of {}, or folders of them. Can be repeated."
 News = Annotated[list[Path] | None, typer.Option("--news", help=_FILES_HELP.format("headlines"))]
 Fundamentals = Annotated[list[Path] | None, typer.Option("--fundamentals", help=_FILES_HELP.format("company filings"))]
@@ -30,6 +44,37 @@ Reference = Annotated[
     list[Path] | None, typer.Option("--reference-data", help=_FILES_HELP.format("corporate actions and exchange rates"))
 ]
 Quotes = Annotated[list[Path] | None, typer.Option("--quotes", help=_FILES_HELP.format("quotes (bid and ask)"))]
+Orders = Annotated[
+    Path | None,
+    typer.Option(help="CSV file of orders to submit, amend and cancel at given times. They pass the risk checks."),
+]
+Strategy = Annotated[
+    str | None, typer.Option(help="Strategy to run instead of those of the settings: its name, or FILE.py:Class.")
+]
+Start = Annotated[str | None, typer.Option(help="Read the bars that open at or after this ISO date or time.")]
+End = Annotated[str | None, typer.Option(help="Read the bars that open before this ISO date or time.")]
+CalendarName = Annotated[str | None, typer.Option(help="Trading calendar: XNYS or 24/7.")]
+Session = Annotated[
+    str | None, typer.Option(help="Sessions to read: regular, extended with pre- and post-market, or auto.")
+]
+Timezone = Annotated[str | None, typer.Option(help="IANA time zone of times without a zone.")]
+Symbol = Annotated[str | None, typer.Option(help="Symbol of the files without a symbol column.")]
+Interval = Annotated[
+    str | None,
+    typer.Option(help="Length of a bar: 1m, 5m, 15m, 30m, 1h, 1d, or auto to recognize it from the rows."),
+]
+Commands = Annotated[bool, typer.Option("--commands", help="With --bars topics:, also apply the recorded commands.")]
+InSample = Annotated[
+    bool, typer.Option("--allow-in-sample", help="Allow a model to forecast the bars that it was trained on.")
+]
+BenchmarkSymbol = Annotated[
+    str | None, typer.Option("--benchmark", help="Symbol to compare with. Adds alpha, beta and the information ratio.")
+]
+_OUTPUT_HELP = "Write {} to this CSV or Parquet file."
+Executions = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("every report on an order"))]
+Trades = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("one row per closed lot"))]
+OrdersOut = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("one row per order with its status"))]
+Equity = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("the equity after each time slice"))]
 Workers = Annotated[
     int, typer.Option(min=1, help="Number of worker threads. One is fastest; the result does not depend on it.")
 ]
@@ -37,7 +82,7 @@ Batch = Annotated[int, typer.Option(min=1, help="Time slices per batch. The resu
 
 
 def register(app: typer.Typer) -> None:
-    app.command("backtest", help="Run the strategies over bar files, without any service.")(backtest)
+    app.command("backtest", help="Run strategies or orders over bar files or recorded topics.")(backtest)
 
 
 def backtest(
@@ -48,29 +93,77 @@ def backtest(
     reference_data: Reference = None,
     quotes: Quotes = None,
     settings: SettingsFile = None,
+    orders: Orders = None,
+    strategy: Strategy = None,
+    start: Start = None,
+    end: End = None,
+    calendar: CalendarName = None,
+    session: Session = None,
+    timezone: Timezone = None,
+    interval: Interval = None,
+    symbol: Symbol = None,
+    executions: Executions = None,
+    trades: Trades = None,
+    orders_out: OrdersOut = None,
+    equity: Equity = None,
+    benchmark: BenchmarkSymbol = None,
+    commands: Commands = False,
+    allow_in_sample: InSample = False,
     json_target: JsonTarget = None,
     report: ReportFile = None,
     workers: Workers = 1,
     batch: Batch = 256,
 ) -> None:
-    from configs.settings import load_settings
-    from dataflows.backtest import run
-    from dataflows.research.report import render_html, write_json
+    from dataflows.backtest import recorded_period, run
+    from dataflows.research.frame_files import check_output, write_frame
+    from dataflows.research.frames import RunFrames
+    from dataflows.research.report import Benchmark, render_html, write_json
+    from schemas.errors import Unavailable
 
     # The shell expands `--bars *.csv` into several words. The option takes the first, `more_bars` the others.
     paths = [*bars, *(more_bars or [])]
+    symbols = _topic_symbols(paths)
+    outputs = {"executions": executions, "trades": trades, "orders": orders_out, "equity": equity}
+    files_out = {name: path for name, path in outputs.items() if path is not None}
+    for name, path in files_out.items():
+        check_output("--orders-out" if name == "orders" else f"--{name}", path)
+    feed_options = {"start": start, "end": end, "calendar": calendar, "session": session, "timezone": timezone}
+    feed_options |= {"symbol": symbol}
     input_files = {"quotes": quotes, "reference_data": reference_data, "news": news, "fundamentals": fundamentals}
+    if symbols is not None and any(input_files.values()):
+        raise BadInput("--bars topics: reads quotes, news and other records from the topics; pass no files of them")
+    compared = None if benchmark is None else Benchmark(benchmark)
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=Console(stderr=True)
     )
-    with progress if progress.console.is_terminal else nullcontext():
-        performance, summary = run(
-            load_settings(settings).with_files({kind: files or () for kind, files in input_files.items()}),
-            paths,
-            workers=workers,
-            batch_slices=batch,
-            progress=_progress_callback(progress),
-        )
+    with _base_settings(settings, from_topics=symbols is not None) as base:
+        run_settings = base.with_files({kind: files or () for kind, files in input_files.items()})
+        run_settings = run_settings.with_file_feed(_feed_values(feed_options, interval))
+        run_settings = _with_strategies(run_settings, strategy, settings, has_orders=orders is not None)
+        if orders is not None and (symbols is None or settings is not None):
+            run_settings = _with_price_age(run_settings, settings)
+        if allow_in_sample:
+            run_settings = run_settings.allowing_in_sample()
+        frames = RunFrames(files_out, run_settings.portfolio_manager.initial_capital)
+        observers = [*([frames.add_all] if files_out else []), *([compared.observe] if compared else [])]
+        source = paths if symbols is None else recorded_period(run_settings, symbols or None, with_commands=commands)
+        with progress if progress.console.is_terminal else nullcontext():
+            try:
+                performance, summary = run(
+                    run_settings,
+                    source,
+                    workers=workers,
+                    batch_slices=batch,
+                    progress=_progress_callback(progress),
+                    orders=orders,
+                    observers=observers,
+                )
+            except Unavailable as error:
+                raise DeployError(str(error)) from error
+    if compared is not None:
+        summary |= {"benchmark": compared.symbol, **compared.compare(performance)._asdict()}
+    for name, path in files_out.items():
+        write_frame(frames.frame(name), path)
     if json_target is not None:
         write_json(summary, json_target)
     if report is not None:
@@ -79,6 +172,67 @@ def backtest(
         _print(summary)
         if report is not None:
             print(f"report: {report}")
+    _fail_if_suspended(performance)
+    if summary.get("doubtful_data"):
+        raise typer.Exit(1)
+
+
+def _topic_symbols(paths: list[Path]) -> list[str] | None:
+    """Return the symbols of `topics:A,B`, an empty list for `topics:`, and None for files. Raises BadInput for both."""
+    texts = [str(path) for path in paths]
+    if not any(text.startswith(_TOPICS) for text in texts):
+        return None
+    if len(texts) > 1:
+        raise BadInput(f"--bars {_TOPICS} cannot be combined with other bars, found {' '.join(texts)}")
+    return [name.strip() for name in texts[0].removeprefix(_TOPICS).split(",") if name.strip()]
+
+
+@contextmanager
+def _base_settings(file: Path | None, *, from_topics: bool) -> Iterator["Settings"]:
+    """Yield the settings of the file. For topics: those of the platform's last start without a file, and its Kafka."""
+    from configs.settings import load_settings
+    from deploy.recovery.recorded_topics import recorded_settings
+
+    if not from_topics:
+        yield load_settings(file)
+        return
+    with recorded_settings(home_from_environment(), lambda _: None) as platform:
+        yield platform if file is None else load_settings(file).model_copy(update={"kafka": platform.kafka})
+
+
+def _with_strategies(settings: "Settings", strategy: str | None, file: Path | None, *, has_orders: bool) -> "Settings":
+    """Return the settings with the strategies that run. Orders do not run beside the strategy that is the default."""
+    from configs.settings import is_overridden
+
+    if strategy is not None:
+        return settings.with_strategies([strategy])
+    if has_orders and not is_overridden(("signals", "strategies"), file):
+        return settings.with_strategies([])
+    return settings
+
+
+def _with_price_age(settings: "Settings", file: Path | None) -> "Settings":
+    """Return the settings without the default limit of the price's age, which rejects every order before the open."""
+    from configs.settings import is_overridden
+
+    return settings if is_overridden(("risk_manager", "stale_price_s"), file) else settings.with_any_price_age()
+
+
+def _feed_values(options: dict[str, str | None], interval: str | None) -> dict[str, Any]:
+    """Return the values of `market_data.files` that the options set."""
+    values: dict[str, Any] = {name: text for name, text in options.items() if text is not None}
+    if interval is not None:
+        values |= {"bar_interval": interval, "bar_interval_s": None}
+    return values
+
+
+def _fail_if_suspended(performance: "Performance") -> None:
+    """Raises DeployError if a strategy raised an exception: the results then contain only its views until then."""
+    from deploy.commands.strategies import describe
+
+    if performance.suspensions:
+        names = ", ".join(dict.fromkeys(suspension.strategy for suspension in performance.suspensions))
+        raise DeployError(f"suspended because of an exception: {names}. First: {describe(performance.suspensions[0])}")
 
 
 def _progress_callback(progress: Progress) -> Any:
@@ -95,5 +249,20 @@ def _progress_callback(progress: Progress) -> Any:
 def _print(summary: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     for name, value in summary.items():
-        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+        if name in ("warnings", "doubtful_data"):
+            continue
+        table.add_row(name.replace("_", " "), _format(value))
     Console(width=120).print(table)
+    for warning in summary.get("warnings", ()):
+        print(f"warning: {warning}", file=sys.stderr)
+    if "liquidation" in summary:
+        text = "The broker closed all positions, and the backtest ended there."
+        print(f"account liquidated: {summary['liquidation']}. {text}", file=sys.stderr)
+
+
+def _format(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,32 +1,46 @@
-"""`backup` and `restore`: save the database to a file and load it. A backup does not contain the topics."""
+"""`backup` and `restore`: save a whole platform to one file, and continue from it."""
 
 from __future__ import annotations
 
 import getpass
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.supervisor.process_spec import ProcessKind
-from deploy.supervisor.state import Status, running_state
+from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from pyrage.x25519 import Identity
+
+    from deploy.backup.archive import ArchiveReader
+    from deploy.backup.database_restore import DatabaseRestore
 
 File = Annotated[
     Path | None, typer.Argument(help="File to write (default: backups/trading-TIME.tar in the state folder).")
 ]
 BackupFile = Annotated[Path, typer.Argument(help="Backup file to restore, as written by `backup`.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the existing contents of the database.")]
+Force = Annotated[bool, typer.Option("--force", help="Move existing state aside, to a dated folder or schema.")]
+DatabaseOnly = Annotated[
+    bool,
+    typer.Option("--database-only", help="Restore only the tables, then rebuild them from the existing topics."),
+]
 Rebuild = Annotated[
-    bool, typer.Option("--rebuild", help="After the restore, rebuild every table whose records are in a topic.")
+    bool,
+    typer.Option(
+        "--rebuild", help="After the restore of a database, rebuild every table whose records are in a topic."
+    ),
+]
+TrustUnsealed = Annotated[
+    bool,
+    typer.Option("--trust-unsealed", help="Accept a backup of release 0.2.0 or earlier: unsealed, the database alone."),
 ]
 Encrypt = Annotated[
     bool,
@@ -37,75 +51,186 @@ RecipientKey = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the manifest of the backup as JSON.")]
 
-START_TIMEOUT_S = 240.0
-
 
 def register(app: typer.Typer) -> None:
-    app.command("backup", help="Write a consistent snapshot of the whole database to a file.")(backup)
-    app.command("restore", help="Load a backup into the database, in one transaction.")(restore)
+    app.command("backup", help="Write database, topics, recovery stores and settings to one sealed file.")(backup)
+    app.command("restore", help="Restore a platform from a backup, so that it continues from there.")(restore)
 
 
 def backup(
     file: File = None, encrypt: Encrypt = False, recipient: RecipientKey = None, as_json: AsJson = False
 ) -> None:
     from dataflows.runtime.live_endpoints import platform_version
-    from deploy.backup.backup_file import write_backup
-    from deploy.backup.encryption import recipient_for
+    from deploy.backup.encryption import KEY_NAME, recipient_for
+    from deploy.backup.platform_backup import write_platform_backup
+    from deploy.backup.seal import SEAL_KEY_NAME, create_seal_key, seal_key
+    from deploy.backup.servers import platform_servers
 
-    home = home_from_environment()
+    home, user = home_from_environment(), getpass.getuser()
     target = (file or _default_file(home)).absolute()
     if target.exists():
         raise DeployError(f"backup file {target} already exists; choose another name")
-    backup_recipient = (
-        recipient_for(home, recipient, by=getpass.getuser()) if encrypt or recipient is not None else None
-    )
-    with _database_url(home) as url:
-        public_key = backup_recipient.recipient if backup_recipient is not None else None
-        manifest = write_backup(
-            url, target, release=platform_version(), topics=_end_offsets(home), recipient=public_key
+    backup_recipient = recipient_for(home, recipient, by=user) if encrypt or recipient is not None else None
+    known_key = seal_key(home)
+    console = Console(stderr=True)
+    with console.status("backing up") as status, platform_servers(home, status.update) as services:
+        key = known_key or create_seal_key(home, by=user)
+        manifest = write_platform_backup(
+            home,
+            services,
+            target,
+            release=platform_version(),
+            key=key,
+            recipient=backup_recipient.recipient if backup_recipient is not None else None,
+            report=status.update,
         )
     if as_json:
-        print(json.dumps({"file": str(target), **manifest._asdict()}, indent=2))
+        print(json.dumps({"file": str(target), **manifest.summary()}, indent=2))
     else:
-        print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at}: {target}")
-    if backup_recipient is not None and backup_recipient.is_new_key:
         print(
-            "a new backup key was created and stored in this state folder only. Print it with `python cli.py secrets "
-            "get BACKUP_KEY` and store a copy elsewhere: the backup cannot be restored without it.",
+            f"{manifest.rows:,} rows of {len(manifest.tables)} tables, {manifest.messages:,} messages and "
+            f"{len(manifest.stores)} recovery stores as of {manifest.created_at}: {target}"
+        )
+    sys.stdout.flush()
+    new_keys = [] if known_key else [SEAL_KEY_NAME]
+    new_keys += [KEY_NAME] if backup_recipient is not None and backup_recipient.is_new_key else []
+    for name in new_keys:
+        print(
+            f"the secret {name} was created and stored in this state folder only. Print it with `python cli.py secrets "
+            f"get {name}` and store a copy elsewhere: the backup cannot be restored without it.",
             file=sys.stderr,
         )
 
 
-def restore(file: BackupFile, force: Force = False, rebuild: Rebuild = False, as_json: AsJson = False) -> None:
-    from deploy.backup.backup_file import extend_audit_chain, read_manifest, require_empty_database, restore_backup
+def restore(
+    file: BackupFile,
+    force: Force = False,
+    database_only: DatabaseOnly = False,
+    rebuild: Rebuild = False,
+    trust_unsealed: TrustUnsealed = False,
+    as_json: AsJson = False,
+) -> None:
+    from deploy.backup.archive import ArchiveReader
     from deploy.backup.encryption import backup_identity
-    from deploy.commands.rebuild import rebuild_table, tables_of_topics
-    from deploy.supervisor.migrate import migrate
+    from deploy.backup.manifest import SEAL
 
     home = home_from_environment()
     identity = backup_identity(home)
-    read_manifest(file, identity)  # report an invalid backup before any service is stopped
-    if rebuild and running_state(home) is None and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        raise DeployError("--rebuild reads the topics, and Kafka is not running; run `python cli.py start` first")
-    with _database_url(home) as url:
-        require_empty_database(url, force=force)
-        with _writers_stopped(home):
-            manifest = restore_backup(url, file, force=force, identity=identity)
-            migrate(url)
-            rebuilt = [rebuild_table(home, name) for name in tables_of_topics()] if rebuild else []
-            if rebuild:
-                extend_audit_chain(url)
+    with closing(ArchiveReader(file)) as archive:
+        if SEAL not in archive.entries:
+            _restore_dump(home, archive, identity, force, rebuild, trust_unsealed, as_json)
+        elif database_only:
+            _restore_tables(home, archive, identity, force, as_json)
+        elif rebuild:
+            raise BadInput("--rebuild requires --database-only: a whole platform is restored with its topics")
+        else:
+            _restore_platform(home, archive, identity, force, as_json)
+
+
+def _restore_platform(
+    home: Home, archive: ArchiveReader, identity: Identity | None, force: bool, as_json: bool
+) -> None:
+    from deploy.backup.platform_restore import read_sealed_manifest, restore_platform
+    from deploy.backup.seal import seal_key
+
+    console = Console(stderr=True)
+    with console.status("verifying the backup") as status:
+        key = seal_key(home)
+        manifest = read_sealed_manifest(archive, key, identity)
+        summary = restore_platform(home, archive, manifest, identity, key=key, force=force, report=status.update)
     if as_json:
-        print(json.dumps({"file": str(file), **manifest._asdict()}, indent=2))
+        old_state = None if summary.old_state is None else str(summary.old_state)
+        restored = {"file": str(archive.path), **manifest.summary(), "epoch": summary.identity.epoch}
+        print(json.dumps({**restored, "old_state": old_state, "old_schema": summary.old_schema}, indent=2))
         return
-    print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at} restored")
-    for line in rebuilt:
-        print(line)
-    if not rebuilt:
-        print(
-            "later rows are in the topics: load them with `python cli.py rebuild TABLE --table`, or all with "
-            "`restore --rebuild`"
+    print(
+        f"{manifest.rows:,} rows, {manifest.messages:,} messages and {len(manifest.stores)} recovery stores as of "
+        f"{manifest.created_at} restored (platform {summary.identity.platform_id}, epoch {summary.identity.epoch})"
+    )
+    if summary.old_state is not None:
+        print(f"the previous state is in {summary.old_state}; delete it when you no longer need it")
+    _print_old_schema(summary.old_schema)
+    print("start the platform with `python cli.py restart`, which repeats the options of the backed-up platform")
+    missing = [path for path in manifest.options.get("bars") or () if not Path(path).exists()]
+    if missing:
+        print(f"the backup does not hold the bar files of the feed; {missing[0]} does not exist", file=sys.stderr)
+
+
+def _restore_tables(home: Home, archive: ArchiveReader, identity: Identity | None, force: bool, as_json: bool) -> None:
+    from deploy.backup.database_restore import restore_database
+    from deploy.backup.platform_restore import load_tables, read_sealed_manifest
+    from deploy.backup.seal import seal_key
+
+    console = Console(stderr=True)
+    with console.status("verifying the backup") as status:
+        manifest = read_sealed_manifest(archive, seal_key(home), identity)
+        restored = restore_database(
+            home,
+            lambda url: load_tables(url, archive, manifest, identity),
+            platform_id=manifest.identity.platform_id,
+            force=force,
+            rebuild=True,
+            report=status.update,
         )
+    if as_json:
+        print(
+            json.dumps({"file": str(archive.path), **manifest.summary(), "old_schema": restored.old_schema}, indent=2)
+        )
+        return
+    _print_tables(manifest.rows, len(manifest.tables), manifest.created_at, restored)
+
+
+def _restore_dump(
+    home: Home,
+    archive: ArchiveReader,
+    identity: Identity | None,
+    force: bool,
+    rebuild: bool,
+    trust_unsealed: bool,
+    as_json: bool,
+) -> None:
+    from deploy.backup.database_dump import load_dump, read_dump_manifest
+    from deploy.backup.database_restore import restore_database
+
+    if not trust_unsealed:
+        raise BadInput(
+            f"{archive.path} is not sealed, so nothing shows who wrote it; if it is a backup of release 0.2.0 or "
+            "earlier that you trust, add --trust-unsealed"
+        )
+    console = Console(stderr=True)
+    with console.status("verifying the backup") as status:
+        manifest = read_dump_manifest(archive, identity)
+        restored = restore_database(
+            home,
+            lambda url: load_dump(url, archive, manifest, identity),
+            platform_id=None,
+            force=force,
+            rebuild=rebuild,
+            report=status.update,
+        )
+    if as_json:
+        print(
+            json.dumps({"file": str(archive.path), **manifest._asdict(), "old_schema": restored.old_schema}, indent=2)
+        )
+        return
+    _print_tables(manifest.rows, len(manifest.tables), manifest.created_at, restored)
+
+
+def _print_tables(rows: int, tables: int, created_at: str, restored: DatabaseRestore) -> None:
+    print(f"{rows:,} rows of {tables} tables as of {created_at} restored")
+    for line in restored.rebuilt:
+        print(line)
+    _print_old_schema(restored.old_schema)
+    if not restored.rebuilt:
+        print(
+            "the backup holds the database alone: `start` refuses it until the tables fit the topics; "
+            "run `python cli.py restore FILE --force --rebuild` where the topics exist"
+        )
+
+
+def _print_old_schema(schema: str) -> None:
+    if schema:
+        print(f"the previous tables are in the database schema {schema}; drop it when you no longer need it")
 
 
 def _default_file(home: Home) -> Path:
@@ -115,91 +240,3 @@ def _default_file(home: Home) -> Path:
     except OSError as error:
         raise DeployError(f"cannot create {folder}: {error.strerror}") from error
     return folder / f"trading-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
-
-
-@contextmanager
-def _database_url(home: Home) -> Iterator[str]:
-    """Yield `DATABASE_URL`, or the URL of the embedded PostgreSQL, which is started for the duration if necessary."""
-    from deploy.recovery.recorded_topics import supervisor_lock
-    from deploy.supervisor.service_addresses import use_running_services
-
-    if os.environ.get("DATABASE_URL"):
-        yield os.environ["DATABASE_URL"]
-        return
-    if running_state(home) is not None:
-        use_running_services(home)
-        yield os.environ["DATABASE_URL"]
-        return
-    home.create_folders()
-    with supervisor_lock(home), _embedded_postgres(home) as url:
-        yield url
-
-
-@contextmanager
-def _embedded_postgres(home: Home) -> Iterator[str]:
-    from deploy.local import postgres
-    from deploy.local.endpoints import Endpoints, Ports
-    from deploy.local.stack import ServiceStack
-
-    ports = Ports.free()
-    server = postgres.prepare(home, ports.postgres)
-    stack = ServiceStack(home, ports, Endpoints("", server.url, "", (server,)))
-    Console(stderr=True).print("starting PostgreSQL only", highlight=False)
-    try:
-        stack.start_one("postgres")
-        postgres.make_database(home, ports.postgres)
-        yield server.url
-    finally:
-        stack.stop()
-
-
-@contextmanager
-def _writers_stopped(home: Home) -> Iterator[None]:
-    """Stop the dataflows and the API of the running platform, and start those that ran again at the end."""
-    from deploy.supervisor.control import request, wait_for_status
-
-    state = running_state(home)
-    writers = [child for child in state.children if child.kind != ProcessKind.SERVICE] if state is not None else []
-    running = [child.name for child in writers if child.pid is not None]
-    for name in running:
-        request(home, "stop", name)
-    for name in running:
-        wait_for_status(home, name, Status.STOPPED)
-    try:
-        yield
-    finally:
-        for name in running:
-            request(home, "start", name)
-        # All services start at once, possibly on a busy machine.
-        for name in running:
-            wait_for_status(home, name, Status.HEALTHY, timeout_s=START_TIMEOUT_S)
-
-
-def _end_offsets(home: Home) -> dict[str, int]:
-    """Return the end offset of every partition of the platform's topics; empty if Kafka does not respond."""
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-    from deploy.recovery.recorded_topics import platform_settings
-    from deploy.supervisor.probes import KafkaProbe
-    from sinks.cluster import client_config
-
-    state = running_state(home)
-    servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or (state.kafka if state is not None else "")
-    if not servers:
-        return {}
-    kafka = platform_settings(home, {"KAFKA_BOOTSTRAP_SERVERS": servers}).kafka
-    if KafkaProbe(kafka.cluster)(os.getpid()) is not None:
-        return {}
-    consumer = Consumer(client_config(kafka.cluster, {"group.id": "backup", "log_level": 0}))
-    try:
-        topics = consumer.list_topics(timeout=10).topics
-        return {
-            f"{name}/{partition}": consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)[1]
-            for name in (kafka.topic_prefix + topic for topic in kafka.topics)
-            if name in topics
-            for partition in topics[name].partitions
-        }
-    except KafkaException:
-        return {}
-    finally:
-        consumer.close()

@@ -2,34 +2,44 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deploy.name_arguments import parse_choices
+from deploy.name_arguments import parse_values
 from schemas.errors import BadInput
 
 Seed = Annotated[
     int, typer.Option(help="Seed for the faults. The same seed injects the same faults into the same services.")
 ]
 Kills = Annotated[
-    int, typer.Option(min=0, help="Number of kills. Each other fault occurs a fifth as often, at least once.")
+    int,
+    typer.Option(min=0, help="Number of kills. Other faults occur a fifth or a tenth as often, at least once."),
 ]
+Minutes = Annotated[int, typer.Option(min=1, max=390, help="Length of the tape in minutes of one trading day.")]
 Services = Annotated[
     str | None,
     typer.Option(
         help="Comma-separated services that faults affect: dataflow names, api, kafka, postgres, redis (default: all)."
     ),
 ]
-Faults = Annotated[str, typer.Option(help="Comma-separated kinds of faults.")]
-Keep = Annotated[
-    Path | None, typer.Option(help="Store input files, logs and data in this folder, which must not exist yet.")
+Faults = Annotated[
+    str,
+    typer.Option(
+        help="Comma-separated kinds of faults. `space`, which fills the disks of Kafka and PostgreSQL, needs root. "
+        "`broker` runs the platform on the local broker."
+    ),
+]
+ResultFolder = Annotated[
+    Path | None,
+    typer.Option("--keep", help="Store input files, logs and data in this folder, which must not exist yet."),
 ]
 WriteDocs = Annotated[bool, typer.Option("--write-docs", help="Write the result table into docs/guarantees.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_ALL_KINDS = "kill,connection,disk,clock,scale"
+_DEFAULT_KINDS = "kill,connection,disk,clock,scale,command,kill_switch,strategy,model,instance,supervisor,store"
 
 
 def register(app: typer.Typer) -> None:
@@ -39,32 +49,41 @@ def register(app: typer.Typer) -> None:
 def chaos(
     seed: Seed = 1,
     kills: Kills = 20,
+    minutes: Minutes = 390,
     services: Services = None,
-    faults: Faults = _ALL_KINDS,
-    keep: Keep = None,
+    faults: Faults = _DEFAULT_KINDS,
+    result_folder: ResultFolder = None,
     write_docs: WriteDocs = False,
     as_json: AsJson = False,
 ) -> None:
     from deploy.chaos import report
-    from deploy.chaos.faults import KINDS, TARGETS
     from deploy.chaos.run import run
+    from deploy.chaos.schedule import KINDS, TARGETS
 
-    kinds = parse_choices("--faults", faults, KINDS) if kills else []
-    targets = parse_choices("--services", services or ",".join(TARGETS), TARGETS)
-    if keep is not None and keep.exists():
-        raise BadInput(f"--keep must name a folder that does not exist yet, found {keep}")
-    result = run(seed, kills, kinds, targets, _print_line, keep_folder=keep.resolve() if keep else None)
+    kinds = parse_values("--faults", faults, KINDS) if kills else []
+    targets = parse_values("--services", services or ",".join(TARGETS), TARGETS)
+    if result_folder is not None and result_folder.exists():
+        raise BadInput(f"--keep must name a folder that does not exist yet, found {result_folder}")
+    result = run(
+        seed,
+        kills,
+        kinds,
+        targets,
+        _print_line,
+        minutes=minutes,
+        result_folder=result_folder.resolve() if result_folder else None,
+    )
     if as_json:
         print(json.dumps(result.as_tree(), indent=2))
     else:
-        _print_table(report.fault_rows(result), KINDS)
+        _print_table(report.fault_rows(result), report.fault_kinds(result))
         print(report.summary_line(result))
     if write_docs:
         report.write_docs(result)
     raise typer.Exit(0 if result.difference is None else 1)
 
 
-def _print_table(rows: list[list[str]], kinds: tuple[str, ...]) -> None:
+def _print_table(rows: list[list[str]], kinds: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -73,7 +92,7 @@ def _print_table(rows: list[list[str]], kinds: tuple[str, ...]) -> None:
         table.add_column(title, justify="left" if title == "service" else "right")
     for row in rows:
         table.add_row(*row)
-    Console(width=100, highlight=False).print(table)
+    Console(width=150, highlight=False).print(table)
 
 
 def _print_line(line: str) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from configs.recorded_endpoints import ADMIN
 from deploy.home import home_from_environment
 
 
@@ -15,13 +16,13 @@ def register(app: typer.Typer) -> None:
 
 def init_db() -> None:
     from deploy.recovery.recorded_topics import platform_settings
-    from deploy.supervisor.initialise import initialise
+    from deploy.supervisor.initialize import initialize
     from deploy.supervisor.service_addresses import use_running_services
 
     home = home_from_environment()
     home.create_folders()
     use_running_services(home)
-    initialise(home, bootstrap=platform_settings(home, {}).kafka.cluster, database_url=os.environ["DATABASE_URL"])
+    initialize(home, platform_settings(home, {}, principal=ADMIN))
 
 
 def migrate(
@@ -32,4 +33,5 @@ def migrate(
 
     if not os.environ.get("DATABASE_URL"):
         use_running_services(home_from_environment())
-    print(upgrade(os.environ["DATABASE_URL"], revision) or f"database schema is at revision {revision}")
+    upgrade(os.environ["DATABASE_URL"], revision)
+    print(f"database schema is at revision {revision}")

@@ -1,4 +1,4 @@
-"""`dead-letters`: list and show rejected records, replay one into its topic, release a halted service."""
+"""`dead-letters`: list and show rejected records, replay one into its topic, release a suspended service."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from configs.recorded_endpoints import ADMIN
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from deploy.name_arguments import unknown_name
@@ -40,7 +41,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="List, show and replay rejected records.", no_args_is_help=True)
     group.command("list", help="List dead letters, newest first.")(list_letters)
     group.command("show", help="Print one dead letter with its raw bytes.")(show)
-    group.command("release", help="Resume a service that halted because it rejected too many records.")(release)
+    group.command("release", help="Resume a service that is suspended because it rejected too many records.")(release)
     group.command("replay", help="Publish the raw bytes of a dead letter to its topic again.")(replay)
     app.add_typer(group, name="dead-letters")
 
@@ -69,23 +70,23 @@ def list_letters(
     Console(width=160, highlight=False, markup=False).print(table)
 
 
-def release(service: Annotated[str, typer.Argument(help="Service that halted, as `status` prints it.")]) -> None:
-    from dataflows.runtime import halt_files
+def release(service: Annotated[str, typer.Argument(help="Suspended service (`halted` in `status`).")]) -> None:
+    from dataflows.runtime import suspension_files
     from deploy.supervisor.control import start_one
     from deploy.supervisor.process_spec import DATAFLOW_NAMES
     from deploy.supervisor.state import running_state
 
     home = home_from_environment()
-    halted = [path.stem for path in sorted((home.run / "halted").glob("*.json"))]
-    service = resolve_service(service, dict.fromkeys([*DATAFLOW_NAMES, *halted]))
-    halt = halt_files.read_halt(home.run, service)
-    if halt is None:
-        raise DeployError(f"{service} is not halted; `python cli.py status` shows the state of each service")
+    suspended = [path.stem for path in sorted((home.run / "halted").glob("*.json"))]
+    service = resolve_service(service, dict.fromkeys([*DATAFLOW_NAMES, *suspended]))
+    suspension = suspension_files.read_suspension(home.run, service)
+    if suspension is None:
+        raise DeployError(f"{service} is not suspended; `python cli.py status` shows the state of each service")
     if running_state(home) is None:
-        halt_files.release_halt(home.run, service)
+        suspension_files.release_suspension(home.run, service)
     else:
         start_one(home, service)
-    print(f"released {service}, halted since {format_ns(halt.at_ns)}: {halt.reason}")
+    print(f"released {service}, suspended since {format_ns(suspension.at_ns)}: {suspension.reason}")
 
 
 def show(where: Where, late: Late = False, as_json: AsJson = False) -> None:
@@ -106,13 +107,17 @@ def replay(where: Where, yes: Annotated[bool, typer.Option("--yes", help="Skip t
         if not yes:
             print(_decoded(raw))
             typer.confirm(f"Append this record to {letter.topic}? It takes effect immediately.", abort=True)
-        print(f"appended to {letter.topic}/{letter.partition}@{_produce(settings.kafka, letter, raw)}")
+        from deploy.recovery.recorded_topics import platform_settings
+
+        kafka = platform_settings(home_from_environment(), {}, principal=ADMIN).kafka  # the record is another service's
+        print(f"appended to {letter.topic}/{letter.partition}@{_produce(kafka, letter, raw)}")
 
 
 def replay_refusal(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> str:
     """Return why these bytes cannot be replayed into their topic, or "" if they can."""
     from dataflows.replay.recording import INPUT_TOPICS
-    from operators.alignment import check_bar
+    from operators.command_signatures import REASON_PREFIX
+    from operators.market_data_checks import check_bar
     from schemas.codec import decode
     from schemas.records import TOPIC_OF, Bar, Clock
 
@@ -120,6 +125,8 @@ def replay_refusal(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> str:
         return "it is a row of a file; correct the file and load it again"
     if letter.topic.startswith("feed:"):
         return "it is a message of a market data provider, and its time has passed"
+    if letter.reason.startswith(REASON_PREFIX):
+        return "it has no valid signature, and would be rejected again; give the command with the API or command line"
     if letter.topic not in INPUT_TOPICS:
         owner = kafka.topics[letter.topic].owner if letter.topic in kafka.topics else "no service"
         return (
@@ -155,7 +162,8 @@ def _load_letters(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, l
     from deploy.supervisor.service_addresses import use_running_services
     from schemas.records import DeadLetter, LateRecord
     from sinks.database import open_engine
-    from sinks.tables import TABLE_OF, record_of
+    from sinks.record_tables import record_of
+    from sinks.tables import TABLE_OF
 
     kind: Any = LateRecord if late else DeadLetter
     table = TABLE_OF[kind]
@@ -260,11 +268,12 @@ def _messages(kafka: KafkaSection, letter: DeadLetter, start: int, stop: int | N
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
     from sinks.cluster import client_config
+    from sinks.log_offsets import log_range
 
     name = kafka.topic_prefix + letter.topic
     consumer = Consumer(client_config(kafka.cluster, {"group.id": "dead-letters", "enable.auto.commit": False}))
     try:
-        low, high = consumer.get_watermark_offsets(TopicPartition(name, letter.partition), timeout=10)
+        low, high = log_range(consumer, name, letter.partition, timeout_s=10)
         first = max(low, high + start if start < 0 else start)
         last = high if stop is None else min(stop, high)
         values: list[bytes | None] = []

@@ -67,17 +67,21 @@ def service_environment(home: Home, state: PlatformState, name: str) -> ServiceE
         except psutil.Error as error:
             raise DeployError(f"cannot read the environment of {name} (pid {child.pid}): {error}") from error
     else:
-        environment, folder = _start_environment(home), REPOSITORY
+        environment, folder = _start_environment(home, child.replica_of or child.name), REPOSITORY
     python_folder = str(Path(sys.executable).parent)
     return ServiceEnvironment(
         {**environment, "PATH": f"{python_folder}{os.pathsep}{environment.get('PATH', os.defpath)}"}, folder
     )
 
 
-def _start_environment(home: Home) -> dict[str, str]:
+def _start_environment(home: Home, service: str) -> dict[str, str]:
+    from configs.recorded_endpoints import PRINCIPAL_VARIABLE
+    from deploy.security.kafka_rights import principals
     from deploy.supervisor.platform_services import child_environment
     from deploy.supervisor.service_addresses import use_running_services
     from deploy.supervisor.start_options import load_options
 
     use_running_services(home)
-    return child_environment({**load_options(home).environment(), "PLATFORM_HOME": str(home.root)})
+    principal = service if service in principals() else ""
+    variables = {**load_options(home).environment(), "PLATFORM_HOME": str(home.root), PRINCIPAL_VARIABLE: principal}
+    return child_environment(variables)

@@ -14,6 +14,7 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.open_tables import open_tables
 from deploy.time_arguments import format_ns, parse_time_ns
 from schemas.errors import BadInput, Unavailable
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     Find = Callable[[Record], RecordPosition | None]
 
 RecordId = Annotated[
-    str | None, typer.Argument(help="Record id: ord-N, prop-N, exe-N, refusal-N or a command id (cmd-…).")
+    str | None,
+    typer.Argument(help="Record id: ord-N, prop-N, exe-N, adj-N, refusal-N, transfer-N or a command id (cmd-…)."),
 ]
 Symbol = Annotated[str | None, typer.Option(help="Explain why this symbol was not traded at the time of --at.")]
 At = Annotated[
@@ -36,8 +38,15 @@ At = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_PREFIXES = ("ord", "prop", "exe", "refusal", "cmd")
-_PREFIX_ALIASES = {"order": "ord", "proposal": "prop", "execution": "exe", "fill": "exe", "command": "cmd"}
+_PREFIXES = ("ord", "prop", "exe", "adj", "refusal", "transfer", "cmd")
+_PREFIX_ALIASES = {
+    "order": "ord",
+    "proposal": "prop",
+    "execution": "exe",
+    "fill": "exe",
+    "command": "cmd",
+    "adjustment": "adj",
+}
 _RECORD_ID = re.compile(rf"({'|'.join(_PREFIXES)})-\S+")
 NO_PLACES = "Kafka is not reachable, so topic, partition and offset are omitted"
 
@@ -56,11 +65,11 @@ def explain_decision(record_id: RecordId = None, symbol: Symbol = None, at: At =
     if record_id is not None:
         require_record_id(record_id)
     ts_ns = parse_time_ns("--at", at)
-    with _open_database() as (settings, db):
+    with open_tables(home_from_environment()) as (settings, db):
         print(
             _explain_record(settings, db, record_id, as_json)
             if record_id
-            else _explain_inaction(settings, db, symbol, ts_ns, as_json)
+            else _explain_no_trade(settings, db, symbol, ts_ns, as_json)
         )
 
 
@@ -72,35 +81,14 @@ def require_record_id(record_id: str) -> None:
     """
     if _RECORD_ID.fullmatch(record_id) is not None:
         return
-    prefix, number = re.fullmatch(r"(.*?)[^0-9a-z]*(\d*)", record_id.lower()).groups()  # type: ignore[union-attr]
+    parts = re.fullmatch(r"(?s)(.*?)[^0-9a-z]*(\d*)", record_id.lower())
+    assert parts is not None, "the pattern matches every text"
+    prefix, number = parts.groups()
     nearest = _PREFIX_ALIASES.get(prefix) or next(iter(get_close_matches(prefix, _PREFIXES, n=1)), "")
     suggestion = f"; did you mean {nearest}-{number or 'N'}?" if nearest else ""
-    raise BadInput(f"a record id is ord-N, prop-N, exe-N, refusal-N or cmd-…, found {record_id!r}{suggestion}")
-
-
-@contextmanager
-def _open_database() -> Iterator[tuple[Settings, Connection]]:
-    from sqlalchemy.exc import DBAPIError
-
-    from configs.settings import load_settings
-    from deploy.supervisor.service_addresses import use_running_services
-    from deploy.supervisor.start_options import load_options
-    from sinks.database import open_engine
-
-    home = home_from_environment()
-    if not os.environ.get("DATABASE_URL"):
-        use_running_services(home)
-    settings = load_settings(environment={**load_options(home).environment(), **os.environ})
-    engine = open_engine(settings.database.postgres.url)
-    try:
-        with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as db:
-            yield settings, db
-    except DBAPIError as error:
-        raise DeployError(
-            f"cannot read the tables from PostgreSQL: {str(error.orig or error).strip().splitlines()[0]}"
-        ) from error
-    finally:
-        engine.dispose()
+    raise BadInput(
+        f"a record id is ord-N, prop-N, exe-N, adj-N, refusal-N, transfer-N or cmd-…, found {record_id!r}{suggestion}"
+    )
 
 
 @contextmanager
@@ -126,9 +114,30 @@ def _explain_record(settings: Settings, db: Connection, record_id: str, as_json:
     if explanation is None:
         raise DeployError(f"no order, proposal, execution, refusal or command {record_id} in the tables")
     explanation, note = _with_places(settings, explanation)
+    signers = _signers(db, explanation.root)
     if as_json:
-        return _json(explanation_json(explanation) | {"note": note})
-    return "\n".join([*_lines(explanation), *([f"({note})"] if note else [])])
+        return _json(explanation_json(explanation) | {"signers": signers, "note": note})
+    lines = [f"signed by {writer} with key {key_id}" for key_id, writer in signers.items()]
+    return "\n".join([*_lines(explanation), *lines, *([f"({note})"] if note else [])])
+
+
+def _signers(db: Connection, node: CauseNode) -> dict[str, str]:
+    """Return the writers of the keys that signed the commands of an explanation, by key id."""
+    from sqlalchemy import select
+
+    from operators.command_signatures import ROOT_WRITER
+    from schemas.records import SIGNING_KEY, Command
+    from sinks.tables import commands
+
+    found: dict[str, str] = {}
+    for cause in node.causes:
+        found |= _signers(db, cause)
+    if isinstance(node.record, Command) and node.record.key_id:
+        key_id = node.record.key_id
+        of_key = (commands.c.kind == SIGNING_KEY) & commands.c.command_id.startswith(f"signing-key-{key_id}-")
+        arguments = db.execute(select(commands.c.arguments).where(of_key).limit(1)).scalar()
+        found[key_id] = ROOT_WRITER if arguments is None else str(arguments["writer"])
+    return found
 
 
 def _with_places(settings: Settings, explanation: Explanation) -> tuple[Explanation, str]:
@@ -144,19 +153,19 @@ def _with_places(settings: Settings, explanation: Explanation) -> tuple[Explanat
         return explanation, f"{NO_PLACES}: {error}"
 
 
-def _explain_inaction(settings: Settings, db: Connection, symbol: str | None, ts_ns: int | None, as_json: bool) -> str:
+def _explain_no_trade(settings: Settings, db: Connection, symbol: str | None, ts_ns: int | None, as_json: bool) -> str:
     from configs.strategies import load_strategies
     from operators.explain.no_trade import explain_symbol_at
     from sinks.lineage import DatabaseRecordLookup
 
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
     required_features = {strategy.name: strategy.features for strategy in strategies}
-    inaction = explain_symbol_at(
+    explanation = explain_symbol_at(
         DatabaseRecordLookup(db), symbol or "", 2**63 - 1 if ts_ns is None else ts_ns, required_features
     )
-    if not inaction.slice_ns:
-        raise DeployError(inaction.reasons[0])
-    return _json(inaction_json(inaction)) if as_json else "\n".join(_inaction_lines(inaction))
+    if not explanation.slice_ns:
+        raise DeployError(explanation.reasons[0])
+    return _json(no_trade_json(explanation)) if as_json else "\n".join(_no_trade_lines(explanation))
 
 
 # -- as text -----------------------------------------------------------------------------------------------------------
@@ -192,25 +201,32 @@ def _place(place: RecordPosition, ts_ns: int) -> str:
 
 def _facts(record: Record) -> list[str]:
     """Return the fields as lines. Fields with several values have lines of their own."""
+    from schemas.records.flat import to_flat_dict
+
     short, long = [], []
-    for field, value in record._asdict().items():
+    for field, value in to_flat_dict(record).items():
         if field == "checks":
             long += [f"check {check.check}: found {check.found}, limit {check.limit}" for check in value]
         elif isinstance(value, dict):
             long.append(f"{field}: " + ", ".join(f"{key} {item}" for key, item in value.items()))
         elif field in ("sizing", "message", "text", "reason", "headline", "summary", "prompt", "answer") and value:
             long += [f"{field}: {line}" for line in str(value).splitlines()]
+        elif field == "signature":
+            short += ["signed"] if value else []
         elif value not in ("", None, []) and field not in ("ts_ns", "seq"):
             short.append(f"{field} {value}")
     return [", ".join(short), *long]
 
 
-def _inaction_lines(inaction: SymbolAsOf) -> list[str]:
-    lines = [f"{inaction.symbol} at {format_ns(inaction.slice_ns)}", *(f"  {reason}" for reason in inaction.reasons)]
-    if inaction.row is not None:
-        lines += ["", "features that the strategies received", *_tree(inaction.row, "  ")]
-    if inaction.decision is not None:
-        lines += ["", *_lines(inaction.decision)]
+def _no_trade_lines(explanation: SymbolAsOf) -> list[str]:
+    lines = [
+        f"{explanation.symbol} at {format_ns(explanation.slice_ns)}",
+        *(f"  {reason}" for reason in explanation.reasons),
+    ]
+    if explanation.row is not None:
+        lines += ["", "features that the strategies received", *_tree(explanation.row, "  ")]
+    if explanation.decision is not None:
+        lines += ["", *_lines(explanation.decision)]
     return lines
 
 
@@ -227,16 +243,16 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def inaction_json(inaction: SymbolAsOf) -> dict[str, Any]:
+def no_trade_json(explanation: SymbolAsOf) -> dict[str, Any]:
     from operators.explain.lineage import as_tree
 
     return {
-        "symbol": inaction.symbol,
-        "tick_ns": inaction.slice_ns,
-        "reasons": list(inaction.reasons),
-        "row": None if inaction.row is None else as_tree(inaction.row),
-        "views": [view._asdict() for view in inaction.views],
-        "decision": None if inaction.decision is None else explanation_json(inaction.decision),
+        "symbol": explanation.symbol,
+        "tick_ns": explanation.slice_ns,
+        "reasons": list(explanation.reasons),
+        "row": None if explanation.row is None else as_tree(explanation.row),
+        "views": [view._asdict() for view in explanation.views],
+        "decision": None if explanation.decision is None else explanation_json(explanation.decision),
     }
 
 

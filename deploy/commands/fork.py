@@ -123,9 +123,11 @@ def _as_json(forked: ForkComparison) -> str:
     tree = forked._asdict() | {
         "happened": forked.happened._asdict(),
         "forked": forked.forked._asdict(),
-        "apart": [divergence._asdict() for divergence in forked.apart],
+        "apart": [divergence._asdict() for divergence in forked.divergences],
+        "ticks_apart": forked.divergent_slices,
     }
-    del tree["difference"]
+    for name in ("difference", "divergences", "divergent_slices"):
+        del tree[name]
     return json.dumps(tree, indent=2, default=str)
 
 
@@ -143,11 +145,11 @@ def _print(forked: ForkComparison) -> None:
     console = Console(width=120, highlight=False)
     console.print(f"{forked.ticks:,} time slices from {format_ns(forked.at_ns)} to {format_ns(forked.last_ns)}")
     console.print(table)
-    if not forked.ticks_apart:
+    if not forked.divergent_slices:
         console.print("no differences: the same orders and refusals in every time slice")
         return
-    console.print(f"{forked.ticks_apart:,} time slices with different orders or refusals; the first ones:")
-    for divergence in forked.apart:
+    console.print(f"{forked.divergent_slices:,} time slices with different orders or refusals; the first ones:")
+    for divergence in forked.divergences:
         console.print(f"  {format_ns(divergence.ts_ns)}")
         for lines, label in ((divergence.only_happened, "original"), (divergence.only_forked, "forked  ")):
             for line in lines:

@@ -57,7 +57,7 @@ def logs(
     log_filter = parse_filter(level, search, grep, since)
     _require_export(export, format_, output, follow=follow)
     folder = home_from_environment().logs
-    # These include `initialise` and `supervisor`, which are not services.
+    # These include `initialize` and `supervisor`, which are not services.
     log_names = sorted(path.stem for path in folder.glob("*.log"))
     if not log_names:
         raise DeployError(f"no logs in {folder}; start the platform with `python cli.py start`")
@@ -72,7 +72,7 @@ def logs(
         for entry in entries:
             _write(entry, out, as_json=in_json, with_service=with_service)
         out.flush()
-        for entry in _follow_tails(tails):
+        for entry in _new_entries(tails):
             if log_filter.matches(entry):
                 _write(entry, out, as_json=in_json, with_service=with_service)
                 out.flush()
@@ -114,8 +114,8 @@ def _write(entry: LogEntry, out: TextIO, *, as_json: bool, with_service: bool) -
     out.write((json.dumps(entry.tree(), default=str) if as_json else entry.text(with_service=with_service)) + "\n")
 
 
-def _follow_tails(tails: list[LogTail]) -> Iterator[LogEntry]:
-    """Yield new entries until Ctrl-C. Returns at once if `tails` is empty."""
+def _new_entries(tails: list[LogTail]) -> Iterator[LogEntry]:
+    """Yield new entries until Ctrl-C. Return at once if `tails` is empty."""
     try:
         while tails:
             entries = sorted((entry for tail in tails for entry in tail.read_new()), key=lambda entry: entry.ts)

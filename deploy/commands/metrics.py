@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 def metrics(watch: Watch = False, interval: Interval = 2.0, as_json: AsJson = False, url: Url = None) -> None:
     api = (url or _running_api()).rstrip("/")
     console = Console(highlight=False)
-    token = secret("METRICS_TOKEN") if url else None
+    token = secret("METRICS_TOKEN") or (None if url else _generated_token())
     try:
         while True:
             snapshot = parse_metrics(fetch_page(api, token))
@@ -50,6 +50,17 @@ def metrics(watch: Watch = False, interval: Interval = 2.0, as_json: AsJson = Fa
             time.sleep(interval)
     except KeyboardInterrupt:
         return
+
+
+def _generated_token() -> str:
+    """Return the token that the API of this state folder generated. Raises DeployError if it cannot be read."""
+    from api.metrics_token import METRICS_TOKEN_FILE
+
+    path = home_from_environment().secrets / METRICS_TOKEN_FILE
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise DeployError(f"cannot read the metrics token {path}: {error.strerror}; is the API running?") from error
 
 
 def _running_api() -> str:

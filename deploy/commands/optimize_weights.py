@@ -15,7 +15,7 @@ from deploy.home import home_from_environment
 from deploy.name_arguments import require_choice
 
 if TYPE_CHECKING:
-    from dataflows.research.optimization import ClosesBySymbol, OptimizedWeights
+    from dataflows.research.optimization import ClosesBySymbol, OptimizedWeights, ReturnFrequency
 
 Method = Annotated[str, typer.Option(help="Optimization method: max_sharpe, hrp or cvar.")]
 Bars = Annotated[
@@ -56,15 +56,15 @@ def optimize(
     from deploy.supervisor.service_addresses import use_running_services
     from operators.sizing import parse_weights
 
-    require_choice("--method", method, optimization.METHODS)
-    require_choice("--returns", return_interval, optimization.LOOKBACK_DAYS)
+    chosen_method = require_choice("--method", method, optimization.METHODS)
+    frequency = require_choice("--returns", return_interval, optimization.LOOKBACK_DAYS)
     paths = [*(bars or []), *(more_bars or [])]
     if not (paths and dry_run):
         use_running_services(home_from_environment())  # fail before the computation if none is running
     symbol_names = [name.strip() for name in (symbols or "").split(",") if name.strip()]
-    closes = _closes(paths, return_interval, days or optimization.LOOKBACK_DAYS[return_interval], symbol_names)
-    returns = optimization.compute_returns(closes, return_interval, symbol_names)
-    result = optimization.optimize(returns, method, _parse_share(max_weight))
+    closes = _closes(paths, frequency, days or optimization.LOOKBACK_DAYS[frequency], symbol_names)
+    returns = optimization.compute_returns(closes, frequency, symbol_names)
+    result = optimization.optimize(returns, chosen_method, _parse_share(max_weight))
     parse_weights(result.arguments)
     notes = optimization.suspicious_jumps(returns)
     command_id = "" if dry_run else _send(result, notes)
@@ -85,7 +85,7 @@ def _parse_share(text: str) -> Decimal:
     return share
 
 
-def _closes(paths: list[Path], return_interval: str, days: int, symbols: list[str]) -> ClosesBySymbol:
+def _closes(paths: list[Path], frequency: ReturnFrequency, days: int, symbols: list[str]) -> ClosesBySymbol:
     """Return the closes of each symbol. Raises BadInput and DeployError."""
     from sqlalchemy.exc import DBAPIError
 
@@ -96,10 +96,10 @@ def _closes(paths: list[Path], return_interval: str, days: int, symbols: list[st
 
     settings = load_settings()
     if paths:
-        return optimization.closes_from_files(settings, paths, return_interval, days)
+        return optimization.closes_from_files(settings, paths, frequency, days)
     engine = open_engine(settings.database.postgres.url, pool_size=1)
     try:
-        return optimization.closes_from_table(engine, return_interval, days, symbols)
+        return optimization.closes_from_table(engine, frequency, days, symbols)
     except DBAPIError as error:
         raise database_error(error) from error
     finally:
@@ -108,9 +108,11 @@ def _closes(paths: list[Path], return_interval: str, days: int, symbols: list[st
 
 def _send(result: OptimizedWeights, notes: list[str]) -> str:
     """Publish the weights, add a note if they have no effect, and return the id of the command."""
+    from configs.command_signing import command_signer
     from deploy.recovery.recorded_topics import platform_settings
     from operators.sizing import TARGET_WEIGHTS
-    from sinks.commands import CommandLog, new_command
+    from sinks.commands import new_command, send
+    from sinks.signing_keys import COMMAND_LINE
 
     settings = platform_settings(home_from_environment(), {})
     sizing_method = settings.portfolio_manager.sizing.method
@@ -119,7 +121,8 @@ def _send(result: OptimizedWeights, notes: list[str]) -> str:
             f"the sizing method is {sizing_method}; target weights take effect only with sizing method target_weights"
         )
     command = new_command(TARGET_WEIGHTS, actor=getpass.getuser(), reason=result.reason, arguments=result.arguments)
-    CommandLog(settings.kafka.cluster, prefix=settings.kafka.topic_prefix).send(command)
+    kafka = settings.kafka
+    send(kafka.cluster, command, prefix=kafka.topic_prefix, signer=command_signer(COMMAND_LINE))
     return command.command_id
 
 

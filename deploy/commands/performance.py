@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from configs.recorded_endpoints import ADMIN
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.state import PlatformState, running_state
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from configs.settings import Settings
     from deploy.performance.analysis import DataflowLoad, SlowStatement, TableUse
     from deploy.performance.benchmark import BenchmarkResult
+    from deploy.performance.tuning_hints import TuningHint
 
 SLICES_PER_SECOND = 10.0
 Seconds = Annotated[
@@ -103,7 +105,8 @@ def _settings(home: Home) -> Settings:
     from deploy.recovery.recorded_topics import platform_settings
 
     addresses = json.loads((home.secrets / "endpoints.json").read_text())
-    return platform_settings(home, {name: value for name, value in addresses.items() if name != "PLATFORM_HOME"})
+    variables = {name: value for name, value in addresses.items() if name != "PLATFORM_HOME"}
+    return platform_settings(home, variables, principal=ADMIN)  # creates a topic of its own
 
 
 def _print(description: str, results: list[BenchmarkResult]) -> None:
@@ -278,15 +281,19 @@ def optimize(
     hints += tuning_hints.kafka_hints(settings.kafka)
     applied = tuning_hints.apply_hints(url, hints) if apply else []
     if as_json:
-        print(json.dumps({"hints": [hint._asdict() for hint in hints], "done": applied}, indent=2))
+        print(json.dumps({"hints": [_hint_tree(hint) for hint in hints], "done": applied}, indent=2))
         return
     for hint in hints:
         suffix = (
             "" if not hint.statement else " (applied)" if hint.statement in applied else f" (--apply: {hint.statement})"
         )
-        print(f"{hint.about}: {hint.said}{suffix}")
+        print(f"{hint.about}: {hint.text}{suffix}")
     if not hints:
         print("no hints")
+
+
+def _hint_tree(hint: TuningHint) -> dict[str, str]:
+    return {"about": hint.about, "said": hint.text, "statement": hint.statement}
 
 
 def _running(home: Home) -> PlatformState:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 
 from deploy.errors import DeployError
-from deploy.home import REPOSITORY, Home, home_from_environment
+from deploy.home import PRIVATE_UMASK, REPOSITORY, Home, home_from_environment
 from deploy.name_arguments import require_choice
 from deploy.service_names import resolve_service
 from deploy.supervisor.start_options import BROKERS, FEEDS, StartOptions, load_options, save_options, validate_options
@@ -18,7 +19,7 @@ from deploy.supervisor.state import PlatformState, running_state
 from schemas.errors import BadInput
 
 Feed = Annotated[str | None, typer.Option(help="Source of the bars: simulator, files, live, alpaca or polygon.")]
-Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet bar files for --feed files; takes one or more.")]
+Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet bar files for --feed files; accepts several.")]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
 Speed = Annotated[str | None, typer.Option(help="Playback speed of --feed files: `max`, or a multiple of real time.")]
 SettingsFile = Annotated[
@@ -74,9 +75,23 @@ def start(
     options = validate_options(
         feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account, dev=dev
     )
+    _require_same_configuration(home, options)
+    options = _with_recognized_bars(home, options)
     if build:
         _rebuild(home)
     _start_platform(home, options, foreground=foreground)
+
+
+def _with_recognized_bars(home: Home, options: StartOptions) -> StartOptions:
+    """Return the options with the interval and session of the bar files. Raises BadInput for files of several ones."""
+    from configs.settings import load_settings
+    from dataflows.sources.feed_selection import recognize_bars
+
+    if not options.bars:
+        return options
+    settings = load_settings(environment={**os.environ, **options.environment(), "PLATFORM_HOME": str(home.root)})
+    files, _ = recognize_bars(settings.market_data.files, settings.market_data.files.paths)
+    return replace(options, bar_interval=files.bar_interval, session=files.session)
 
 
 def stop() -> None:
@@ -84,8 +99,28 @@ def stop() -> None:
 
     console = Console()
     home = home_from_environment()
+    _warn_of_emulated_stops(console, home)
     stopped = stop_platform(home, ProgressPrinter(console, running_state(home)))
     console.print("stopped" if stopped else "nothing was running")
+
+
+def _warn_of_emulated_stops(console: Console, home: Home) -> None:
+    """Print the open stops that do not work while the platform is stopped. Without a database, nothing is known."""
+    from api.emulated_stops import emulated_stops
+    from deploy.open_tables import open_tables
+    from deploy.recovery.recorded_topics import platform_settings
+
+    try:
+        if running_state(home) is None or platform_settings(home, {}).execution.broker == "simulated":
+            return
+        with open_tables(home) as (_, db):
+            order_ids = emulated_stops(db)
+    except (BadInput, DeployError):
+        return
+    if order_ids:
+        names = ", ".join(order_ids)
+        line = f"warning: these stops work only while the platform runs, and are not at the broker: {names}"
+        console.print(line, style="bold yellow", highlight=False, markup=False)
 
 
 def restart(foreground: Foreground = False) -> None:
@@ -130,6 +165,16 @@ def _require_stopped(home: Home) -> None:
         )
 
 
+def _require_same_configuration(home: Home, options: StartOptions) -> None:
+    """Refuse options that the existing state cannot continue with, before they replace the stored options."""
+    from configs.settings import load_settings
+    from deploy.supervisor.state_check import require_same_configuration
+
+    require_same_configuration(
+        home, load_settings(environment={**os.environ, **options.environment(), "PLATFORM_HOME": str(home.root)})
+    )
+
+
 def _rebuild(home: Home) -> None:
     """Rebuild the dashboard. `deploy/bootstrap.py` has already rebuilt the Python environment of this process."""
     from deploy.local import dashboard_bundle
@@ -142,8 +187,11 @@ def _rebuild(home: Home) -> None:
 
 
 def _start_platform(home: Home, options: StartOptions, *, foreground: bool) -> None:
-    from deploy.supervisor.start_progress import ProgressPrinter, follow_start, stop_platform
+    from deploy.backup.replaced_state import require_finished_restore
+    from deploy.supervisor.start_progress import ProgressPrinter, stop_platform, wait_until_started
 
+    require_finished_restore(home)
+    os.umask(PRIVATE_UMASK)
     home.create_folders()
     save_options(home, options)
     console = Console()
@@ -172,7 +220,7 @@ def _start_platform(home: Home, options: StartOptions, *, foreground: bool) -> N
             start_new_session=True,  # keeps running when this shell ends
         )
     try:
-        state = follow_start(home, child, show)
+        state = wait_until_started(home, child, show)
     except (DeployError, KeyboardInterrupt):
         stop_platform(home, lambda state: None)
         raise

@@ -1,7 +1,8 @@
 """`status` and `health-check`: print the state of the services, and check that they respond."""
 
 import json
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from deploy.home import Home, home_from_environment
 from deploy.supervisor.state import ChildState, PlatformState, Status, read_state
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ALERTS_AGE_MAX_S = 60.0
+"""A round of the process `alerts` can wait for a slow channel. An older report says nothing about the present."""
 _COUNT_FIELDS = {
     "in": "records_in",
     "out": "records_out",
@@ -26,19 +29,19 @@ _STYLES = {
     Status.HEALTHY: "green",
     Status.STOPPED: "dim",
     Status.FAILED: "bold red",
-    Status.HALTED: "bold red",
+    Status.SUSPENDED: "bold red",
     Status.UNHEALTHY: "red",
 }
 
 
 def register(app: typer.Typer) -> None:
-    app.command("status", help="Print the state of every service; with --detailed, also its record counts.")(status)
+    app.command("status", help="Print the state of every service, open alerts and failed checks.")(status)
     app.command("health-check", help="Check that every service responds. Exit with status 1 if one does not.")(health)
 
 
 def status(
     detailed: Annotated[
-        bool, typer.Option("--detailed", help="Add record counts, dead letters, memory and scheduled checks.")
+        bool, typer.Option("--detailed", help="Add record counts, dead letters, memory and all scheduled checks.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +62,10 @@ def status(
 def _not_running(state: PlatformState) -> str:
     remaining = [child.name for child in state.children if child.identity is not None and child.identity.alive()]
     if remaining:
-        return f"the supervisor has ended, but {', '.join(remaining)} still run; stop them with `python cli.py stop`"
+        return (
+            f"the supervisor has ended, but {', '.join(remaining)} still run; "
+            "take them over with `python cli.py start`, or stop them with `python cli.py stop`"
+        )
     return f"not running ({state.phase}: {state.message})"
 
 
@@ -67,8 +73,9 @@ def _as_tree(home: Home, state: PlatformState) -> dict[str, object]:
     from deploy.supervisor.probes import read_stats
     from deploy.supervisor.scheduled_checks import read_results
 
-    tree = asdict(state)
+    tree = asdict(state if state.is_current() else _with_unknown_children(state))
     tree["checks"] = read_results(home)
+    tree["alerts"] = read_open_alerts(home)
     for child in tree["children"]:
         child["stats"] = read_stats(home.stats / f"{child['name']}.json")
     return tree
@@ -77,6 +84,10 @@ def _as_tree(home: Home, state: PlatformState) -> dict[str, object]:
 def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
     from deploy.supervisor.probes import read_stats
 
+    if not state.is_current():
+        age = f"reported {state.age_s():.0f} s ago" if state.age_s() < float("inf") else "has no valid report"
+        print(f"the supervisor (pid {state.supervisor_pid}) {age}: the state of the services is unknown")
+        state = _with_unknown_children(state)
     console = Console()
     # A line longer than the terminal is better than a truncated number.
     console.width = max(console.width, 130)
@@ -100,15 +111,44 @@ def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
             row += [_clock(stats.get("last_tick_ns")), _memory_mb(child)]
         table.add_row(*row, child.reason or "", style=_STYLES.get(child.status, "yellow"))
     console.print(table)
-    if detailed:
-        _show_checks(console, home)
+    _show_alerts(console, home, state)
+    _show_checks(console, home, failed_only=not detailed)
 
 
-def _show_checks(console: Console, home: Home) -> None:
-    """Print the last result of each scheduled check."""
+def _with_unknown_children(state: PlatformState) -> PlatformState:
+    """Return the state as a supervisor that does not report leaves it: nothing is known of the processes."""
+    children = tuple(replace(child, status=Status.UNKNOWN, reason=None) for child in state.children)
+    return replace(state, message="the supervisor does not report", children=children)
+
+
+def read_open_alerts(home: Home) -> list[dict[str, str]] | None:
+    """Return the open alerts, each with severity, name and summary. None if the process `alerts` does not report."""
+    try:
+        document = json.loads((home.run / "alerts.json").read_text())
+        alerts, age_s = list(document["alerts"]), time.time() - float(document["updated_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return alerts if abs(age_s) <= ALERTS_AGE_MAX_S else None
+
+
+def _show_alerts(console: Console, home: Home, state: PlatformState) -> None:
+    if state.child("alerts") is None:
+        return
+    alerts = read_open_alerts(home)
+    if alerts is None:
+        console.print("alerts: unknown, because the process alerts does not report", style="yellow", markup=False)
+        return
+    for alert in alerts:
+        style = "bold red" if alert["severity"] == "critical" else "yellow"
+        line = f"alert {alert['severity']} {alert['name']}: {alert['summary']}"
+        console.print(line, style=style, highlight=False, markup=False)
+
+
+def _show_checks(console: Console, home: Home, *, failed_only: bool) -> None:
+    """Print the last result of each scheduled check, or only of those with a finding."""
     from deploy.supervisor.scheduled_checks import read_results
 
-    results = read_results(home)
+    results = [row for row in read_results(home) if not (failed_only and row["ok"])]
     if not results:
         return
     table = Table(box=None, pad_edge=False)
@@ -143,11 +183,16 @@ def _memory_mb(child: ChildState) -> str:
 
 
 def health(as_json: AsJson = False) -> None:
+    from deploy.supervisor.takeover import survivors
+
     home = home_from_environment()
     state = read_state(home)
-    if state is None or not state.supervisor.alive():
+    alone = state is not None and not state.supervisor.alive() and bool(survivors(state))
+    if state is None or not (state.supervisor.alive() or alone):
         raise DeployError(f"no platform is running in {home.root}; start it with `python cli.py start`")
     reasons = {child.name: _probe_child(home, state, child) for child in state.children}
+    if not state.is_current():
+        reasons["supervisor"] = "not running" if alone else f"last report {state.age_s():.0f} s ago"
     unhealthy = {name: reason for name, reason in reasons.items() if reason is not None}
     if as_json:
         print(json.dumps({"healthy": not unhealthy, "degraded": list(state.degraded), "services": reasons}, indent=2))

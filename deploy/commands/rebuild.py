@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +17,7 @@ from deploy.supervisor.control import start_one, stop_one
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.replicas import replicas_of, store_of
 from deploy.supervisor.state import running_state
+from deploy.time_arguments import format_ns
 from schemas.errors import BadInput, Unavailable
 from schemas.suggestions import did_you_mean
 
@@ -45,40 +48,64 @@ def rebuild(what: What, table: Table = False) -> None:
 
 
 def rebuild_service(home: Home, name: str) -> str:
-    """Replace the recovery store of a service with an empty one, and return a message for the user.
+    """Replace the recovery store of a service by one from the topics, and return a message for the user.
 
-    The service then reads its topics from the beginning and reaches the same state. Its repeated records have known
-    sequence numbers and ids, so readers and tables discard them. Raises BadInput for an edge, and DeployError if the
-    topics do not replay to their recorded contents, because the new state would contradict them.
+    The state is that after the last time slice that the service wrote, with the same counters, so that the service
+    continues exactly there. Raises BadInput if the topics do not replay to their recorded contents, because the new
+    state would contradict them; the old store then stays in place. Raises DeployError if the store is in use.
     """
-    from dataflows.replay.comparison import ReplayWindow
-    from deploy.commands.replay_check import run_replay_check
-    from deploy.supervisor.initialise import make_recovery_store
+    from rich.console import Console
 
-    if name == "market_data":
-        raise BadInput("cannot rebuild market_data: its state comes from the feed, not from a topic")
-    difference = run_replay_check(ReplayWindow()).difference
-    if difference is not None:
-        raise DeployError(
-            f"the topics do not replay with the current settings (first difference: {difference.topic} "
-            f"{difference.name}), so a rebuilt {name} would contradict them; see `python cli.py replay-check`"
-        )
-    with _services_stopped(home, name) as was_running:
+    from dataflows.replay.store_rebuild import rebuild_store
+    from dataflows.runtime import topology
+    from dataflows.runtime.store_lock import locked_store
+    from deploy.recovery.recorded_topics import recorded_settings
+    from deploy.supervisor.initialize import make_recovery_store
+
+    console = Console(stderr=True)
+    with (
+        ExitStack() as locks,
+        console.status(f"rebuilding {name}") as status,
+        _services_stopped(home, name) as was_running,
+        recorded_settings(home, status.update) as settings,
+    ):
         processes = replicas_of(home, name)
-        backup_folder = _move_aside(home, name)
-        for replica in processes:
-            store_of(home, name, replica).parent.mkdir(exist_ok=True)
-            make_recovery_store(store_of(home, name, replica))
+        new_folder = home.recovery / f"{name}.rebuilt"
+        shutil.rmtree(new_folder, ignore_errors=True)
+        records, last_slice_ns = 0, -1
+        status.update(f"replaying the inputs of {name}")
+        try:
+            for replica in processes:
+                locks.enter_context(locked_store(store_of(home, name, replica)))
+                target = new_folder if replica.total == 1 else new_folder / str(replica)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                make_recovery_store(target)
+                shards = replica.select(topology.shards(name, settings.kafka.symbol_partitions))
+                rebuilt = rebuild_store(settings, name, shards, target)
+                records, last_slice_ns = records + rebuilt.records, max(last_slice_ns, rebuilt.last_slice_ns)
+        except Unavailable as error:
+            raise DeployError(str(error)) from error
+        except BaseException:
+            shutil.rmtree(new_folder, ignore_errors=True)
+            raise
+        old = _replace_store(home, name, new_folder)
     when = "now" if was_running else "at the next start"
-    return f"{name} reads its topics from the beginning {when}; the old state is in {backup_folder}"
+    up_to = f"{records:,} records equal the topics up to {format_ns(last_slice_ns)}" if records else "no records yet"
+    return f"{name} continues {when} from the end of its topics ({up_to}); the old store is {old or 'missing'}"
 
 
-def _move_aside(home: Home, name: str) -> str:
-    number = 1
-    while (backup_folder := home.recovery / f"{name}.before-{number}").exists():
-        number += 1
-    shutil.move(home.recovery / name, backup_folder)
-    return str(backup_folder)
+def _replace_store(home: Home, name: str, new_folder: Path) -> Path | None:
+    """Move the new store into place, and return the folder of the old one; None if there was none."""
+    from deploy.supervisor.state_contents import forget_starts
+
+    folder, backup_folder = home.recovery / name, None
+    if folder.exists():
+        free_names = (home.recovery / f"{name}.before-{number}" for number in count(1))
+        backup_folder = next(path for path in free_names if not path.exists())
+        folder.rename(backup_folder)
+    new_folder.rename(folder)
+    forget_starts(home, name)
+    return backup_folder
 
 
 @contextmanager

@@ -1,12 +1,16 @@
 """`reference`: check and load splits, dividends, symbol changes, delistings and exchange rates."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.home import home_from_environment
+
+if TYPE_CHECKING:
+    from schemas.records import CorporateAction, ExchangeRate
 
 File = Annotated[Path, typer.Argument(help="CSV or JSON lines file, as described in docs/howto/feed.md.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -42,7 +46,7 @@ def load(file: File, as_json: Json = False) -> None:
     _show(records, as_json)
 
 
-def _records(file: Path) -> list:  # type: ignore[type-arg]
+def _records(file: Path) -> list["CorporateAction | ExchangeRate"]:
     """Read all rows. Raises BadInput with file, line, field, value and expectation for the first malformed row."""
     from configs.settings import load_settings
     from dataflows.sources.rows import RowRules
@@ -50,10 +54,10 @@ def _records(file: Path) -> list:  # type: ignore[type-arg]
     from dataflows.sources.tape.tape_file import TapeFile
     from operators.reference_data import validate_corporate_action
     from schemas.errors import BadInput, InvalidField
-    from schemas.records import CorporateAction
+    from schemas.records import CorporateAction, ExchangeRate
 
-    rules = RowRules(load_settings().market_data.files.feed_settings())
-    records = []
+    rules = RowRules(load_settings().market_data.files)
+    records: list[CorporateAction | ExchangeRate] = []
     for row in TapeFile(file, REFERENCE_DATA, rules, lambda text: []).rows():
         if row.record is None:
             raise BadInput(f"file {file}, line {row.line}: {row.reason}")
@@ -62,21 +66,23 @@ def _records(file: Path) -> list:  # type: ignore[type-arg]
                 validate_corporate_action(row.record)
             except InvalidField as error:
                 raise BadInput(f"file {file}, line {row.line}: {error}") from error
+        assert isinstance(row.record, CorporateAction | ExchangeRate), "rows of REFERENCE_DATA"
         records.append(row.record)
     return records
 
 
-def _show(records: list, as_json: bool) -> None:  # type: ignore[type-arg]
+def _show(records: Sequence["CorporateAction | ExchangeRate"], as_json: bool) -> None:
+    from schemas.records import ExchangeRate
+
     if as_json:
         print(json.dumps([{"type": type(record).__name__, **record._asdict()} for record in records], default=str))
         return
     for record in records:
-        if type(record).__name__ == "ExchangeRate":
+        if isinstance(record, ExchangeRate):
             print(f"{record.rate_id}  1 {record.base} = {record.rate} {record.quote}")
         else:
-            terms = [
-                f"{name} {value}" for name in ("ratio", "amount", "new_symbol") if (value := getattr(record, name))
-            ]
+            names = ("ratio", "amount", "new_symbol", "cost_share")
+            terms = [f"{name} {value}" for name in names if (value := getattr(record, name))]
             print(
                 f"{record.action_id}  {record.kind} {record.symbol} from {record.ex_date or 'now'}  {', '.join(terms)}"
             )

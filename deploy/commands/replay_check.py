@@ -79,15 +79,17 @@ def _progress(status: Status) -> Any:
 
 
 def _as_json(comparison: ReplayComparison) -> str:
+    from schemas.records.flat import to_flat_dict
+
     difference = comparison.difference
     document = comparison._asdict() | {"equal": difference is None}
     if difference is not None:
         document["difference"] = difference._asdict() | {
             "name": difference.name,
             "causes": difference.causes,
-            "recorded": None if difference.recorded is None else difference.recorded._asdict(),
-            "replayed": None if difference.replayed is None else difference.replayed._asdict(),
-            "instead": None if difference.instead is None else difference.instead._asdict(),
+            "recorded": None if difference.recorded is None else to_flat_dict(difference.recorded),
+            "replayed": None if difference.replayed is None else to_flat_dict(difference.replayed),
+            "instead": None if difference.instead is None else to_flat_dict(difference.instead),
             "fields": [field._asdict() for field in difference.fields],
         }
     return json.dumps(document, indent=2, default=str)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from configs.secrets import SecretFile, known_secrets, resolve_secrets
+from configs.secrets import SecretFile, declared_secrets, resolve_secrets
 from deploy.home import home_from_environment
 from deploy.name_arguments import unknown_name
 from schemas.errors import BadInput
@@ -41,13 +41,13 @@ def register(app: typer.Typer) -> None:
 
 
 def set_secret(name: Name, value: Value = None) -> None:
-    _file().set(_require_known(name), _read_value(name, value), by=_current_user())
+    _file().set(_require_declared(name), _read_value(name, value), by=_current_user())
     print(f"{name} is set; running services use it after `python cli.py restart`", file=sys.stderr)
 
 
 def get(name: Name, yes: Yes = False) -> None:
     values = resolve_secrets(os.environ, home_from_environment().secrets)
-    if _require_known(name) not in values:
+    if _require_declared(name) not in values:
         raise BadInput(f"secret {name} is not set; set it with `python cli.py secrets set {name}`")
     _confirm(f"Print the value of {name}?", yes)
     _file().append_audit("get", name, by=_current_user())
@@ -70,7 +70,7 @@ def list_secrets(as_json: AsJson = False) -> None:
             "set_by": stored[name].set_by if name in stored else None,
             "unconfirmed": name in stored and stored[name].previous is not None,
         }
-        for name, definition in known_secrets().items()
+        for name, definition in declared_secrets().items()
     ]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -98,13 +98,13 @@ def rotate(
         raise BadInput("rotate accepts only one of VALUE, --confirm and --back")
     file, user = _file(), _current_user()
     if confirm:
-        file.confirm(_require_known(name), by=user)
+        file.confirm(_require_declared(name), by=user)
         message = f"the previous value of {name} is deleted"
     elif back:
-        file.roll_back(_require_known(name), by=user)
+        file.roll_back(_require_declared(name), by=user)
         message = f"{name} has its previous value again"
     else:
-        generated = value is None and known_secrets()[_require_known(name)].generated
+        generated = value is None and declared_secrets()[_require_declared(name)].generated
         file.rotate(name, randomness.token_urlsafe(48) if generated else _read_value(name, value), by=user)
         message = (
             f"{name} has a new value; run `secrets rotate {name} --confirm` if it works, "
@@ -114,7 +114,7 @@ def rotate(
 
 
 def delete(name: Name, yes: Yes = False) -> None:
-    _require_known(name)
+    _require_declared(name)
     _confirm(f"Delete {name}? This cannot be undone.", yes)
     _file().delete(name, by=_current_user())
     print(f"{name} is deleted", file=sys.stderr)
@@ -133,9 +133,9 @@ def _current_user() -> str:
     return getpass.getuser()
 
 
-def _require_known(name: str) -> str:
-    if name not in known_secrets():
-        raise BadInput(unknown_name("secret", name, known_secrets()))
+def _require_declared(name: str) -> str:
+    if name not in declared_secrets():
+        raise BadInput(unknown_name("secret", name, declared_secrets()))
     return name
 
 

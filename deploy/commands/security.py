@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.open_tables import open_tables
+from deploy.security import keys_commands
 from deploy.time_arguments import parse_since_s
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from configs.settings import Settings
+    from deploy.security.compliance import ComplianceCheck
     from deploy.security.scanners import ScanResult
 
 OsvUrl = Annotated[str | None, typer.Option(help="Address of an OSV server to use for the vulnerability lookup.")]
@@ -36,6 +35,7 @@ def register(app: typer.Typer) -> None:
     group.command("vulnerabilities", help="List known vulnerabilities of the locked packages.")(vulnerabilities)
     group.command("compliance", help="Check the current settings and state against a security checklist.")(compliance)
     group.command("audit", help="List who did what and when: commands, secrets, users and sessions.")(audit)
+    keys_commands.register(group)
     app.add_typer(group, name="security")
 
 
@@ -56,29 +56,37 @@ def vulnerabilities(osv_url: OsvUrl = None, as_json: AsJson = False) -> None:
 def _show(scans: list[ScanResult], *, as_json: bool) -> None:
     clean = all(result.outcome == "clean" for result in scans)
     if as_json:
-        print(json.dumps({"clean": clean, "scans": [result._asdict() for result in scans]}, indent=2))
+        print(json.dumps({"clean": clean, "scans": [_scan_tree(result) for result in scans]}, indent=2))
     else:
         for result in scans:
-            print(f"{result.name:15} {result.outcome:7} {result.said}")
+            print(f"{result.name:15} {result.outcome:7} {result.summary}")
             for line in result.lines:
                 print(f"  {line}")
     raise typer.Exit(0 if clean else 1)
 
 
+def _scan_tree(result: ScanResult) -> dict[str, Any]:
+    return {"name": result.name, "outcome": result.outcome, "said": result.summary, "lines": result.lines}
+
+
 def compliance(as_json: AsJson = False) -> None:
-    from deploy.security.compliance import ComplianceCheck, database_checks, settings_checks
+    from deploy.security.compliance import database_checks, settings_checks
 
     home = home_from_environment()
-    with _open_platform() as (settings, db):
+    with open_tables(home) as (settings, db):
         results: list[ComplianceCheck] = [*settings_checks(home, settings), *database_checks(db)]
     failed = [check for check in results if check.passed is False]
     if as_json:
-        print(json.dumps({"passed": not failed, "checks": [check._asdict() for check in results]}, indent=2))
+        print(json.dumps({"passed": not failed, "checks": [_check_tree(check) for check in results]}, indent=2))
     else:
         for check in results:
             label = {True: "yes", False: "NO", None: "unknown"}[check.passed]
-            print(f"{label:8} {check.name}: {check.said}")
+            print(f"{label:8} {check.name}: {check.detail}")
     raise typer.Exit(1 if failed else 0)
+
+
+def _check_tree(check: ComplianceCheck) -> dict[str, Any]:
+    return {"name": check.name, "passed": check.passed, "said": check.detail}
 
 
 def audit(
@@ -92,7 +100,7 @@ def audit(
     from configs.secrets import SecretFile
 
     from_s = parse_since_s("--since", since)
-    with _open_platform() as (_, db):
+    with open_tables(home_from_environment()) as (_, db):
         rows = audit_rows(db)
     for note in SecretFile(home_from_environment().secrets, os.environ).audit_entries():
         rows.append({"at": note["at"], "who": note["who"], "did": f"secrets {note['action']}", "what": note["name"]})
@@ -114,17 +122,25 @@ def audit(
 
 
 def audit_rows(db: Connection) -> list[dict[str, Any]]:
-    """Return the commands in the log, submissions that did not reach it, users and their sessions."""
+    """Return the commands in the log, those that were rejected for their signature, submissions that did not reach the
+    log, users and their sessions.
+    """
     from sqlalchemy import select
 
+    from operators.command_signatures import REASON_PREFIX
     from sinks.accounts import sessions, submissions, users
-    from sinks.tables import commands
+    from sinks.tables import commands, dead_letters
 
     command_ids = set()
     rows = []
     for row in db.execute(select(commands)).mappings():
         command_ids.add(row["command_id"])
         rows.append(_audit_row(row["ts_ns"], row["actor"], row["kind"], row["arguments"], row["reason"]))
+    is_unverified = (dead_letters.c.stage == "risk") & dead_letters.c.reason.startswith(REASON_PREFIX)
+    for row in db.execute(select(dead_letters).where(is_unverified)).mappings():
+        at = datetime.fromtimestamp(row["ts_ns"] / 1e9, UTC).isoformat(timespec="seconds")
+        what = f"{row['topic']}/{row['partition']}@{row['offset']}: {row['reason'].removeprefix(REASON_PREFIX)}"
+        rows.append({"at": at, "who": "unverified", "did": "command without a valid signature", "what": what})
     for row in db.execute(select(submissions)).mappings():
         if row["command_id"] not in command_ids:
             kind = f"{row['kind']} (not in the log)"
@@ -142,28 +158,3 @@ def _audit_row(ts_ns: int, actor: str, kind: str, arguments: Any, reason: str) -
     at = datetime.fromtimestamp(ts_ns / 1e9, UTC).isoformat(timespec="seconds")
     arguments_text = ", ".join(f"{name} {value}" for name, value in dict(arguments).items())
     return {"at": at, "who": actor, "did": kind, "what": "; ".join(part for part in (arguments_text, reason) if part)}
-
-
-@contextmanager
-def _open_platform() -> Iterator[tuple[Settings, Connection]]:
-    """Yield the settings and a database connection of the running platform."""
-    from sqlalchemy.exc import DBAPIError
-
-    from deploy.recovery.recorded_topics import platform_settings
-    from deploy.supervisor.service_addresses import use_running_services
-    from sinks.database import open_engine
-
-    home = home_from_environment()
-    if not os.environ.get("DATABASE_URL"):
-        use_running_services(home)
-    settings = platform_settings(home, {})
-    engine = open_engine(settings.database.postgres.url)
-    try:
-        with engine.connect() as db:
-            yield settings, db
-    except DBAPIError as error:
-        raise DeployError(
-            f"cannot read the tables from PostgreSQL: {str(error.orig or error).strip().splitlines()[0]}"
-        ) from error
-    finally:
-        engine.dispose()

@@ -52,11 +52,14 @@ def run_tests(
 
 def _run_with_services(home: Home, arguments: list[str], workers: int | None, coverage_folder: Path | None) -> int:
     from deploy.local.endpoints import Ports
+    from deploy.local.kafka.broker import prepare_fast_starts
     from deploy.local.stack import running_stack
 
     # Tests create and drop databases. The empty environment keeps them away from the user's own servers.
     with running_stack(home, Ports.free(), print_status, environ={}) as stack:
-        environment: Mapping[str, str] = test_environment(stack.endpoints.environment(home))
+        if not stack.endpoints.substitute_kafka:
+            prepare_fast_starts(home, print_status)
+        environment: Mapping[str, str] = test_environment(stack.endpoints.environment(home), temporary=True)
         if coverage_folder is not None:
             shutil.rmtree(coverage_folder, ignore_errors=True)
             coverage_folder.mkdir(parents=True)

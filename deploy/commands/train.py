@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from schemas.records import FeatureRow
 
 models = typer.Typer(help="List, show, activate and retire the registered models.", no_args_is_help=True)
-Bars = Annotated[
-    list[Path] | None, typer.Option(help="CSV or Parquet bar files, or folders of them; takes one or more.")
-]
+Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet bar files, or folders of them; accepts several.")]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
 FromTopics = Annotated[bool, typer.Option("--from-topics", help="Train on the features that the platform recorded.")]
 ModelName = Annotated[str, typer.Option("--model", help="Kind of model: gradient_boosting.")]
@@ -34,6 +32,9 @@ Embargo = Annotated[int | None, typer.Option(min=0, help="Bars to skip before ea
 Trees = Annotated[int, typer.Option(min=1, help="Number of trees in each of the model's two ensembles.")]
 Activate = Annotated[
     bool, typer.Option("--activate", help="Activate the model from the next start of `predictions` on.")
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Activate the model even if it forecasts worse than the naive forecast.")
 ]
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
@@ -58,6 +59,7 @@ def train(
     embargo: Embargo = None,
     trees: Trees = 100,
     activate: Activate = False,
+    force: Force = False,
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -80,7 +82,7 @@ def train(
     registry = _registry(loaded_settings)
     card = registry.register(result.model_bytes, result.card)
     if activate:
-        registry.activate(card.sha256)
+        registry.activate(card.sha256, force=force)
     _show(registry, card, as_json=as_json)
 
 
@@ -119,8 +121,8 @@ def show(model: ModelHash, as_json: AsJson = False) -> None:
 
 
 @models.command("activate", help="Activate this model from the next start of `predictions` on.")
-def activate(model: ModelHash) -> None:
-    card = _registry(_settings(None)).activate(model)
+def activate(model: ModelHash, force: Force = False) -> None:
+    card = _registry(_settings(None)).activate(model, force=force)
     print(f"{card.sha256[:12]} is active from the next start on; run `python cli.py restart`")
 
 

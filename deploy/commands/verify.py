@@ -95,24 +95,26 @@ def check_all(
     """Run every check, or with `audit` only those of the audit chain. With `publish`, publish the heads of an intact
     chain to `audit-heads`. Raises psycopg2.Error, Unavailable and BadInput."""
     from deploy.verification.all_checks import (
-        verify_books,
         verify_broker,
+        verify_ledger,
         verify_orders,
         verify_sequences,
         verify_weights,
     )
+    from deploy.verification.signatures import verify_signatures
     from deploy.verification.verdict import Comparison, Verdict
 
     kafka, reason = _reachable_kafka(settings)
     checks: list[Comparison] = []
     decision_hash = ""
     if not audit:
-        books_verdict = verify_books(settings, home, wait_s)
-        checks = [*books_verdict.checks, verify_weights(settings), *verify_broker(settings, wait_s)]
+        ledger_verdict = verify_ledger(settings, home, wait_s)
+        checks = [*ledger_verdict.checks, verify_weights(settings), *verify_broker(settings, wait_s)]
         checks += verify_orders(settings, wait_s)
-        decision_hash = books_verdict.decision_hash
+        decision_hash = ledger_verdict.decision_hash
         if kafka is not None:
             checks += verify_sequences(settings, kafka, since_ns, wait_s)
+    checks.append(verify_signatures(settings.database.postgres.url, home))
     if kafka is None:
         checks.append(Comparison("topics", 0, None, f"not compared: {reason}"))
     return Verdict([*checks, *_audit_checks(settings, kafka, heads, wait_s, publish)], decision_hash)
@@ -164,6 +166,14 @@ def _as_text(verdict: Verdict) -> str:
     width = max(len(check.name) for check in verdict.checks)
     lines = []
     for check in verdict.checks:
-        outcome = check.difference or "agree"
+        outcome = "agree" if check.difference is None else "differ"
         lines.append(f"{check.name:{width}} {check.records:>11,}  {outcome}{f'  ({check.note})' if check.note else ''}")
-    return "\n".join([*lines, *([f"decision hash {verdict.decision_hash}"] if verdict.decision_hash else [])])
+    if verdict.decision_hash:
+        lines.append(f"decision hash {verdict.decision_hash}")
+    failed = [check for check in verdict.checks if check.difference is not None]
+    if not failed:
+        return "\n".join([*lines, f"all {len(verdict.checks)} checks agree"])
+    lines += ["", "findings"]
+    lines += [f"  {check.name}: {finding}" for check in failed for finding in check.findings]
+    names = ", ".join(check.name for check in failed)
+    return "\n".join([*lines, f"{len(failed)} of {len(verdict.checks)} checks failed: {names}"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, piechart, prometheus, stat, timeseries
 from grafana_foundation_sdk.models import common as models
@@ -12,8 +12,12 @@ from grafana_foundation_sdk.models.dashboard import Dashboard, DataSourceRef, Gr
 
 DATASOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 WIDTH = 24
-CHART, NUMBER, BARS, PIE = "chart", "number", "bars", "pie"
-_SIZES = {CHART: (8, 8), NUMBER: (4, 4), BARS: (8, 8), PIE: (8, 8)}
+PanelKind = Literal["chart", "number", "bars", "pie"]
+CHART: Final = "chart"
+NUMBER: Final = "number"
+BARS: Final = "bars"
+PIE: Final = "pie"
+_SIZES: dict[PanelKind, tuple[int, int]] = {CHART: (8, 8), NUMBER: (4, 4), BARS: (8, 8), PIE: (8, 8)}
 
 
 class Query(NamedTuple):
@@ -29,11 +33,17 @@ class Panel(NamedTuple):
     title: str
     queries: Sequence[Query]
     unit: str = "short"
-    kind: str = CHART
+    kind: PanelKind = CHART
     description: str = ""
     warn: float | None = None
     critical: float | None = None
     stacked: bool = False
+
+
+TRADING_STATE_PANELS = (
+    Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, critical=1),
+    Panel("Circuit breakers open", [Query("platform_circuit_breakers_open")], "short", NUMBER, warn=0.5, critical=1),
+)
 
 
 class PanelRow(NamedTuple):

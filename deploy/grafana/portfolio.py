@@ -1,6 +1,6 @@
 """The Portfolio dashboard: value and P&L, positions, returns by period, risk and exposure."""
 
-from deploy.grafana.panels import BARS, NUMBER, PIE, DashboardSpec, Panel, PanelRow, Query
+from deploy.grafana.panels import BARS, NUMBER, PIE, TRADING_STATE_PANELS, DashboardSpec, Panel, PanelRow, Query
 
 MONEY, SHARE = "currencyUSD", "percentunit"
 TODAY = 'platform_portfolio_pnl{window="day"}'
@@ -23,8 +23,8 @@ BOARD = DashboardSpec(
                     warn=0,
                     critical=-5000,
                 ),
-                Panel("Unrealised P&L", [Query("platform_portfolio_unrealized_pnl")], MONEY, NUMBER),
-                Panel("Realised P&L before fees", [Query("platform_portfolio_realized_pnl")], MONEY, NUMBER),
+                Panel("Unrealized P&L", [Query("platform_portfolio_unrealized_pnl")], MONEY, NUMBER),
+                Panel("Realized P&L before fees", [Query("platform_portfolio_realized_pnl")], MONEY, NUMBER),
                 Panel("Fees", [Query("platform_portfolio_fees")], MONEY, NUMBER),
                 Panel(
                     "Value over time",
@@ -37,8 +37,8 @@ BOARD = DashboardSpec(
                 Panel(
                     "P&L over time",
                     [
-                        Query("platform_portfolio_unrealized_pnl", "unrealised"),
-                        Query("platform_portfolio_realized_pnl - platform_portfolio_fees", "realised, net of fees"),
+                        Query("platform_portfolio_unrealized_pnl", "unrealized"),
+                        Query("platform_portfolio_realized_pnl - platform_portfolio_fees", "realized, net of fees"),
                     ],
                     MONEY,
                 ),
@@ -66,7 +66,7 @@ BOARD = DashboardSpec(
                 Panel(
                     "Value by symbol over time", [Query("platform_position_value", "{{symbol}}")], MONEY, stacked=True
                 ),
-                Panel("Unrealised P&L by symbol", [Query("platform_position_unrealized_pnl", "{{symbol}}")], MONEY),
+                Panel("Unrealized P&L by symbol", [Query("platform_position_unrealized_pnl", "{{symbol}}")], MONEY),
                 Panel("Open positions", [Query("platform_position_count", "symbols")]),
             ],
         ),
@@ -113,15 +113,7 @@ BOARD = DashboardSpec(
                     warn=0.6,
                     critical=0.8,
                 ),
-                Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, critical=1),
-                Panel(
-                    "Circuit breakers open",
-                    [Query("platform_circuit_breakers_open")],
-                    "short",
-                    NUMBER,
-                    warn=0.5,
-                    critical=1,
-                ),
+                *TRADING_STATE_PANELS,
             ],
         ),
     ],

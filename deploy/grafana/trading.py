@@ -1,6 +1,6 @@
 """The Trading dashboard: order flow, fill rates and slippage, results of strategies and models, market impact."""
 
-from deploy.grafana.panels import BARS, NUMBER, DashboardSpec, Panel, PanelRow, Query
+from deploy.grafana.panels import BARS, NUMBER, TRADING_STATE_PANELS, DashboardSpec, Panel, PanelRow, Query
 
 RATE, SHARE, BPS = "ops", "percentunit", "none"
 
@@ -113,8 +113,8 @@ BOARD = DashboardSpec(
                         BARS,
                     )
                     for title, part in (
-                        ("Realised P&L before fees", "realized"),
-                        ("Unrealised P&L", "unrealized"),
+                        ("Realized P&L before fees", "realized"),
+                        ("Unrealized P&L", "unrealized"),
                         ("Fees", "fees"),
                         ("Dividends and interest", "cash_flows"),
                     )
@@ -144,7 +144,7 @@ BOARD = DashboardSpec(
             "Orders and closed lots by strategy",
             [
                 Panel(
-                    "Realised P&L by strategy",
+                    "Realized P&L by strategy",
                     [Query("platform_strategy_realized_pnl", "{{strategy}}")],
                     "currencyUSD",
                     description="Of the lots that the strategy's orders closed, net of fees.",
@@ -231,15 +231,7 @@ BOARD = DashboardSpec(
         PanelRow(
             "Halts",
             [
-                Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, critical=1),
-                Panel(
-                    "Circuit breakers open",
-                    [Query("platform_circuit_breakers_open")],
-                    "short",
-                    NUMBER,
-                    warn=0.5,
-                    critical=1,
-                ),
+                *TRADING_STATE_PANELS,
                 Panel(
                     "Circuit breakers tripped",
                     [Query("increase(platform_circuit_breaker_activations_total[1h])", "{{breaker}}")],

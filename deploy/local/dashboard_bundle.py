@@ -93,7 +93,7 @@ def _remove_old_builds(folder: Path, built: Path) -> None:
 
 
 def check(home: Home, report: ProgressCallback, sources: Path = SOURCES) -> list[str]:
-    """Type-check the sources and run their unit tests. Returns one line for each failed check.
+    """Type-check the sources and run their unit tests. Return one line for each failed check.
 
     The locked packages are installed once into the state folder. Raises DeployError if that fails.
     """

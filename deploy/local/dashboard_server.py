@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 from starlette.applications import Starlette
@@ -29,8 +30,11 @@ from configs import logs
 from deploy.errors import DeployError
 
 API_TIMEOUT_S = 30.0
-BODY_MAX_BYTES = 1_000_000
-TRY_AGAIN_LATER, SERVICE_RESTART = 1013, 1012
+BODY_MAX_BYTES = 64 * 1024
+"""As the API's limit."""
+FORWARDED_PREFIXES = ("/api/v1/",)
+FORWARDED_PATHS = ("/health",)
+TRY_AGAIN_LATER, SERVICE_RESTART, POLICY_VIOLATION = 1013, 1012, 1008
 METHODS = ["GET", "POST", "PATCH", "DELETE"]
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -47,10 +51,12 @@ CONTENT_SECURITY_POLICY = "; ".join(
 _SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+_DECODINGS_MAX = 4
 _FORWARDED_HEADERS = {"authorization", "content-type", "accept", "idempotency-key", "x-request-id", "user-agent"}
 _RETURNED_HEADERS = {"content-type", "x-request-id", "location", "retry-after", "www-authenticate"}
 
@@ -95,14 +101,22 @@ def make_app(bundle: Path, api: str) -> Starlette:
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
     response.headers.update(_SECURITY_HEADERS)
+    # Only a proxy with TLS in front of this server sets the header. A browser ignores HSTS on a plain connection.
+    if request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower() == "https":
+        response.headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     # The names of assets contain their hash. The pages that refer to them must always be revalidated.
     is_hashed_asset = request.url.path.startswith("/assets/") and response.status_code == 200
-    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_hashed_asset else "no-cache"
+    if request.url.path.startswith("/api/"):
+        response.headers["Cache-Control"] = "no-store"
+    else:
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_hashed_asset else "no-cache"
     return response
 
 
 async def _proxy_request(request: Request) -> Response:
     """Forward a request and return the API's response. An unreachable API is 502, a timeout 504, as problem JSON."""
+    if not is_forwarded(request.scope["raw_path"]):
+        return _problem(404, "The dashboard forwards only paths below /api/v1/, without dot segments.")
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -110,7 +124,9 @@ async def _proxy_request(request: Request) -> Response:
             return _problem(413, f"The request body exceeds {BODY_MAX_BYTES:,} bytes.")
     headers = {name: value for name, value in request.headers.items() if name in _FORWARDED_HEADERS}
     if request.client is not None:
-        headers["X-Forwarded-For"] = request.client.host
+        # Append this connection's address, so that the API can skip the proxies that it trusts.
+        hops = [*request.headers.getlist("X-Forwarded-For"), request.client.host]
+        headers["X-Forwarded-For"] = ", ".join(hops)
     client: httpx.AsyncClient = request.app.state.client
     # Forward the raw path, so that percent-encoded names stay encoded.
     raw_path = request.scope["raw_path"] + (
@@ -127,15 +143,40 @@ async def _proxy_request(request: Request) -> Response:
     return Response(response.content, response.status_code, response_headers)
 
 
+def is_forwarded(raw_path: bytes) -> bool:
+    """Return whether the API receives this path: below a known prefix, without dot or empty segments, also encoded.
+
+    >>> is_forwarded(b"/api/v1/orders/ord%2F1"), is_forwarded(b"/api/../metrics"), is_forwarded(b"/api/v1/%2e%2e/x")
+    (True, False, False)
+    """
+    path = raw_path.decode("latin-1")
+    if path in FORWARDED_PATHS:
+        return True
+    if not path.isascii() or not path.startswith(FORWARDED_PREFIXES):
+        return False
+    for _ in range(_DECODINGS_MAX):
+        # A server behind this one may decode once more, and treat a backslash as a slash.
+        if any(segment in ("", ".", "..") for segment in path[1:].replace("\\", "/").split("/")):
+            return False
+        path, before = unquote(path), path
+        if path == before:
+            return True
+    return False
+
+
 def _problem(status: int, detail: str) -> Response:
-    titles = {413: "Content Too Large", 502: "Bad Gateway", 504: "Gateway Timeout"}
+    titles = {404: "Not Found", 413: "Content Too Large", 502: "Bad Gateway", 504: "Gateway Timeout"}
     problem = {"type": "about:blank", "title": titles[status], "status": status, "detail": detail, "request_id": None}
     return JSONResponse(problem, status, media_type="application/problem+json")
 
 
 async def _proxy_websocket(browser: WebSocket) -> None:
     """Relay both directions until one side closes; the other side receives the same close code."""
-    url = f"{browser.app.state.streams_at}{browser.url.path}"
+    raw_path = browser.scope["raw_path"]
+    if not is_forwarded(raw_path):
+        await browser.close(POLICY_VIOLATION)
+        return
+    url = f"{browser.app.state.streams_at}{raw_path.decode('ascii')}"
     url += f"?{browser.url.query}" if browser.url.query else ""
     try:
         # Connect to the API first: the browser's connection is accepted only if the API accepts.

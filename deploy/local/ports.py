@@ -5,7 +5,10 @@ import os
 import random
 import socket
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
+
+import psutil
 
 from deploy.errors import DeployError
 
@@ -53,9 +56,21 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def require_free(service: str, port: int, variable: str) -> None:
-    """Raises DeployError, naming the way out, when something else listens on the port."""
-    if not is_free(port):
+def require_free(service: str, port: int, variable: str, *, owners: Collection[int] = ()) -> None:
+    """Raises DeployError, naming the way out, when something else listens on the port.
+
+    `owners` are the pids of the platform's own processes, which run on after their supervisor was killed.
+    """
+    if not is_free(port) and not any(_listens(pid, port) for pid in owners):
         raise DeployError(
             f"port {port} on 127.0.0.1 that {service} needs is taken by another program; free it or set {variable}"
         )
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Return whether this process listens on the port."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)

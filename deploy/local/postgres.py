@@ -36,9 +36,9 @@ def prepare(home: Home, port: int) -> EmbeddedServer:
     """Create the cluster at first use and describe the server. Raises DeployError if that fails."""
     data = home.data / "postgres"
     folder = binaries()
-    uid, keep_search_capability = _server_user(home, folder)
+    uid, retain_search_capability = _server_user(home, folder)
     if not (data / "PG_VERSION").exists():
-        _initdb(home, folder, data, uid, keep_search_capability)
+        _initdb(home, folder, data, uid, retain_search_capability)
     _check_version(folder, data)
     settings = {**_SETTINGS, "port": str(port)}
     command = [str(folder / "postgres"), "-D", str(data)]
@@ -53,7 +53,7 @@ def prepare(home: Home, port: int) -> EmbeddedServer:
         environment=_environment(),
         stop_signal=signal.SIGINT,  # fast shutdown; SIGTERM would wait for clients to disconnect
         uid=uid,
-        keep_search_capability=keep_search_capability,
+        retain_search_capability=retain_search_capability,
     )
     url = _url(ROLE, home.secret("postgres-platform"), port, DATABASE)
     return EmbeddedServer(service, url, f"PostgreSQL {(data / 'PG_VERSION').read_text().strip()} (embedded)")
@@ -119,7 +119,7 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
-def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, keep_search_capability: bool) -> None:
+def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, retain_search_capability: bool) -> None:
     """Create the cluster in a temporary folder and move it into place when it is complete."""
     temporary = data.with_name("postgres.new")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -142,7 +142,7 @@ def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, keep_search
             check=False,
             preexec_fn=None
             if uid is None
-            else partial(become_user, uid, keep_search_capability=keep_search_capability),
+            else partial(become_user, uid, retain_search_capability=retain_search_capability),
         )
     finally:
         password_file.unlink()

@@ -41,9 +41,9 @@ def search_capability() -> int | None:
     return next((cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if permitted >> cap & 1), None)
 
 
-def become_user(uid: int, *, keep_search_capability: bool) -> None:
+def become_user(uid: int, *, retain_search_capability: bool) -> None:
     """Switch from root to `uid`, in a child between fork and exec. Raises OSError if the kernel refuses."""
-    capability = search_capability() if keep_search_capability else None
+    capability = search_capability() if retain_search_capability else None
     if capability is not None:
         # Keeps capabilities across the change of user, also for access(2), with which initdb finds its programs.
         _libc_call("prctl", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)

@@ -35,7 +35,11 @@ def prepare(home: Home, port: int) -> EmbeddedServer:
         file.write("\n".join(lines) + "\n")
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     service = ProcessSpec(
-        "redis", ProcessKind.SERVICE, (str(binary), str(config)), RedisProbe(url), stop_timeout_s=10.0
+        name="redis",
+        kind=ProcessKind.SERVICE,
+        command=(str(binary), str(config)),
+        probe=RedisProbe(url),
+        stop_timeout_s=10.0,
     )
     return EmbeddedServer(service, url, f"Redis (embedded, {binary.name})")
 

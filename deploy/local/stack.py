@@ -34,7 +34,7 @@ class ServiceStack:
             env=service.environment,
             cwd=self.home.root,
             uid=service.uid,
-            keep_search_capability=service.keep_search_capability,
+            retain_search_capability=service.retain_search_capability,
             tied=True,
         )
         deadline = time.monotonic() + service.start_grace_s
@@ -62,9 +62,11 @@ class ServiceStack:
 def running_stack(
     home: Home, ports: Ports, report: ProgressCallback, environ: Mapping[str, str] = os.environ
 ) -> Iterator[ServiceStack]:
-    """Run the services that `environ` has no address for until the block ends. Raises DeployError."""
+    """Run the services that `environ` has no address for until the block ends, for tests. Their Kafka is open to all
+    local users. Raises DeployError.
+    """
     home.create_folders()
-    stack = ServiceStack(home, ports, prepare(home, ports, report, environ))
+    stack = ServiceStack(home, ports, prepare(home, ports, report, environ, authenticated=False))
     try:
         for service in stack.endpoints.services:
             report(f"starting {service.name}")

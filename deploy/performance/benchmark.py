@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.errors import DeployError
+from schemas.records import REGULAR
 
 if TYPE_CHECKING:
     from configs.settings import KafkaSection
@@ -170,7 +171,9 @@ def _read_last_messages(consumer: Any, topic: str, partition: int, count: int) -
     """Yield the last messages of a partition, up to its current end. Raises DeployError."""
     from confluent_kafka import TopicPartition
 
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+    from sinks.log_offsets import log_range
+
+    low, high = log_range(consumer, topic, partition, timeout_s=10)
     first = max(low, high - count)
     if first >= high:
         return
@@ -222,7 +225,7 @@ def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
 
-    from dataflows.sources.kafka import wait_for_topics
+    from dataflows.sources.existing_topics import wait_for_topics
     from schemas.codec import decode, encode
     from schemas.records import Bar
     from sinks.cluster import client_config
@@ -234,7 +237,20 @@ def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult
         admin.create_topics([NewTopic(topic, 1, -1)])[topic].result(30)
         wait_for_topics(servers, [topic])
         kafka_producer = producer(servers)
-        bar = Bar("SPY", 1, 60, 0, 100.0, 101.0, 99.0, 100.5, 1e6, "REGULAR", 20240102, True)
+        bar = Bar(
+            symbol="SPY",
+            seq=1,
+            ts_ns=60,
+            open_ns=0,
+            open=100.0,
+            high=101.0,
+            low=99.0,
+            close=100.5,
+            volume=1e6,
+            session=REGULAR,
+            trading_day=20240102,
+            traded=True,
+        )
         started_at = time.perf_counter()
         for number in range(messages):
             while True:
@@ -265,12 +281,20 @@ def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult
     how = (
         "bars encoded, produced, then consumed and decoded by one process, one partition, acknowledged by all replicas"
     )
-    return BenchmarkResult("Message throughput", 10_000.0, "messages/s", rate, None, messages, how)
+    return BenchmarkResult(
+        name="Message throughput", target=10_000.0, unit="messages/s", p50=rate, p99=None, n=messages, how=how
+    )
 
 
 def _latency(name: str, target: float, latencies_ms: list[float], how: str) -> BenchmarkResult:
     return BenchmarkResult(
-        name, target, "ms", quantile(latencies_ms, 0.5), quantile(latencies_ms, 0.99), len(latencies_ms), how
+        name=name,
+        target=target,
+        unit="ms",
+        p50=quantile(latencies_ms, 0.5),
+        p99=quantile(latencies_ms, 0.99),
+        n=len(latencies_ms),
+        how=how,
     )
 
 

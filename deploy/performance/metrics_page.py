@@ -52,7 +52,7 @@ def _finite(value: float) -> float | None:
 
 
 def fetch_page(api: str, token: str | None = None, timeout_s: float = 5.0) -> str:
-    """Return the page of an API such as http://127.0.0.1:8000. An API on another machine requires its METRICS_TOKEN.
+    """Return the page of an API such as http://127.0.0.1:8000. `token` is its METRICS_TOKEN.
 
     Raises DeployError if the API does not respond with status 200.
     """
@@ -63,6 +63,8 @@ def fetch_page(api: str, token: str | None = None, timeout_s: float = 5.0) -> st
         response = httpx.get(f"{api}/metrics", headers=headers, timeout=timeout_s)
     except httpx.HTTPError as error:
         raise DeployError(f"{api}/metrics is unreachable: {error}") from error
+    if response.status_code == 401:
+        raise DeployError(f"{api}/metrics rejected the token; set METRICS_TOKEN to the token of this API")
     if response.status_code != 200:
         raise DeployError(f"{api}/metrics returned status {response.status_code}, expected 200")
     return response.text

@@ -90,7 +90,8 @@ def _function_times(profile: cProfile.Profile) -> list[FunctionTime]:
     # pstats.Stats rejects an empty profile.
     if not profile.getstats():
         return []
-    table: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    stats: Any = pstats.Stats(profile)  # its attribute `stats` is missing in the type information
+    table: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = stats.stats
     rows = [
         FunctionTime(_location(location), calls, own_s, total_s)
         for location, (_, calls, own_s, total_s, _) in table.items()

@@ -22,7 +22,7 @@ class TuningHint(NamedTuple):
     """A hint about a table or topic. `statement` applies it and is always safe; it is "" if a person must decide."""
 
     about: str
-    said: str
+    text: str
     statement: str = ""
 
 
@@ -71,7 +71,7 @@ def apply_hints(database_url: str, hints: list[TuningHint]) -> list[str]:
 def kafka_hints(kafka: KafkaSection) -> list[TuningHint]:
     """Derive hints from the settings and sizes of the topics. Raises DeployError if Kafka does not respond."""
     from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+    from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # exported at run time only
 
     from sinks.cluster import client_config
 
@@ -115,13 +115,14 @@ def _topic_hints(name: str, settings: Mapping[str, Any], counts: list[int]) -> l
 
 
 def _message_counts(servers: Servers, partitions: Mapping[str, int]) -> dict[str, list[int]]:
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer
 
     from sinks.cluster import client_config
+    from sinks.log_offsets import log_range
 
     with closing(Consumer(client_config(servers, {"group.id": "optimize", "log_level": 0}))) as consumer:
         counts = {}
         for name, count in partitions.items():
-            ends = [consumer.get_watermark_offsets(TopicPartition(name, p), timeout=10) for p in range(count)]
+            ends = [log_range(consumer, name, partition, timeout_s=10) for partition in range(count)]
             counts[name] = [high - low for low, high in ends]
     return counts

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from configs.recorded_endpoints import ADMIN, PRINCIPAL_VARIABLE, kafka_variables
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.start_options import load_options
@@ -30,33 +31,40 @@ def recorded_settings(home: Home, report: ProgressCallback) -> Iterator[Settings
 
     Raises BadInput and DeployError.
     """
-    with _kafka_servers(home, report) as servers:
-        yield platform_settings(home, {"KAFKA_BOOTSTRAP_SERVERS": servers})
+    with _kafka_variables(home, report) as variables:
+        yield platform_settings(home, variables)
 
 
-def platform_settings(home: Home, changes: Mapping[str, str]) -> Settings:
-    """Return the settings of the last start, with `changes` as environment variables. Raises BadInput."""
+def platform_settings(home: Home, changes: Mapping[str, str], *, principal: str | None = None) -> Settings:
+    """Return the settings of the last start, with `changes` as environment variables. Raises BadInput.
+
+    `principal` is the one with which this process uses the embedded Kafka, by default that of the command line.
+    """
     from configs.settings import load_settings
 
     variables = {**os.environ, **load_options(home).environment(), "PLATFORM_HOME": str(home.root), **changes}
+    if principal is not None:
+        variables[PRINCIPAL_VARIABLE] = principal
     return load_settings(environment=variables)
 
 
 @contextlib.contextmanager
-def _kafka_servers(home: Home, report: ProgressCallback) -> Iterator[str]:
+def _kafka_variables(home: Home, report: ProgressCallback) -> Iterator[dict[str, str]]:
+    """Yield the variables with the address of Kafka, and with the credentials of one that is started here."""
     configured = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     state = running_state(home)
     if configured or (state is not None and state.kafka):
         servers = configured or (state.kafka if state else "")
-        require_kafka(platform_settings(home, {"KAFKA_BOOTSTRAP_SERVERS": servers}).kafka.cluster)
-        yield servers
+        variables = {"KAFKA_BOOTSTRAP_SERVERS": servers}
+        require_kafka(platform_settings(home, variables).kafka.cluster)
+        yield variables
         return
     if state is not None:
         raise DeployError("the platform is still preparing its services; try again in a moment")
     if not (home.data / "kafka" / "meta.properties").exists():
         raise DeployError(f"no recorded topics in {home.root}; start the platform first with `python cli.py start`")
-    with supervisor_lock(home), _embedded_kafka(home, report) as servers:
-        yield servers
+    with supervisor_lock(home), _embedded_kafka(home, report) as variables:
+        yield variables
 
 
 def require_kafka(servers: Servers) -> None:
@@ -82,25 +90,27 @@ def supervisor_lock(home: Home) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _embedded_kafka(home: Home, report: ProgressCallback) -> Iterator[str]:
+def _embedded_kafka(home: Home, report: ProgressCallback) -> Iterator[dict[str, str]]:
     from deploy.local.endpoints import Endpoints, Ports
     from deploy.local.kafka import broker
+    from deploy.local.kafka.authentication import admin_cluster
     from deploy.local.stack import ServiceStack
 
     ports = Ports.free()
-    # Not `endpoints.prepare`: its fallback would delete the recovery stores.
+    # Not `endpoints.prepare`: its fallback has no recorded topics.
     kafka = broker.prepare(home, ports.kafka, report)
     stack = ServiceStack(home, ports, Endpoints(kafka.url, "", "", (kafka,)))
     report("starting Kafka to read the topics")
     try:
         stack.start_one("kafka")
-        _wait_for_leaders(kafka.url)
-        yield kafka.url
+        wait_for_leaders(admin_cluster(home, kafka.url))
+        # The superuser: nobody else can use this Kafka, and an old log folder has no other users yet.
+        yield {"KAFKA_BOOTSTRAP_SERVERS": kafka.url, **kafka_variables(home.secrets, ADMIN)}
     finally:
         stack.stop()
 
 
-def _wait_for_leaders(servers: str, timeout_s: float = 30.0) -> None:
+def wait_for_leaders(servers: Servers, timeout_s: float = 30.0) -> None:
     """Wait until the broker leads all its partitions, which is later than its first response. Raises DeployError."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,15 @@ class StateSnapshot(NamedTuple):
     state: Any
 
 
+class StoredState(NamedTuple):
+    """The state of one step and key at a store's resume epoch. Bytewax stores this key in the file `file_name`."""
+
+    file_name: str
+    step: str
+    key: str
+    pickled: bytes
+
+
 class RecoveryStore(NamedTuple):
     """`resume_epoch` is where a restart continues, `start_count` the number of starts of the dataflow."""
 
@@ -53,30 +62,30 @@ class _PlainUnpickler(pickle.Unpickler):
 
 def copy_store(folder: Path, target: Path) -> None:
     """Copy a store, also of a running service. Raises DeployError if there is none or it changes too often."""
-    parts = sorted(folder.glob("part-*.sqlite3"))
-    if not parts:
+    store_files = sorted(folder.glob("part-*.sqlite3"))
+    if not store_files:
         raise DeployError(f"no recovery store in {folder}")
     target.mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        _copy_part(part, target / part.name)
+    for store_file in store_files:
+        _copy_file(store_file, target / store_file.name)
 
 
-def _copy_part(part: Path, target: Path) -> None:
-    wal, wal_target = Path(f"{part}-wal"), Path(f"{target}-wal")
+def _copy_file(store_file: Path, target: Path) -> None:
+    wal, wal_target = Path(f"{store_file}-wal"), Path(f"{target}-wal")
     for _ in range(ATTEMPTS):
-        stamp = _file_stamp(part, wal)
-        shutil.copyfile(part, target)
+        stamp = _file_stamp(store_file, wal)
+        shutil.copyfile(store_file, target)
         wal_target.unlink(missing_ok=True)
         if wal.exists():
             shutil.copyfile(wal, wal_target)
-        if _file_stamp(part, wal) == stamp:
+        if _file_stamp(store_file, wal) == stamp:
             return
         time.sleep(PAUSE_S)
-    raise DeployError(f"{part} changed during each of {ATTEMPTS} copies; try again, or stop the service")
+    raise DeployError(f"{store_file} changed during each of {ATTEMPTS} copies; try again, or stop the service")
 
 
-def _file_stamp(part: Path, wal: Path) -> tuple[int, int, bytes]:
-    stat = part.stat()
+def _file_stamp(store_file: Path, wal: Path) -> tuple[int, int, bytes]:
+    stat = store_file.stat()
     try:
         with wal.open("rb") as file:
             header = file.read(_WAL_HEADER_BYTES)
@@ -90,9 +99,9 @@ def read_store(folder: Path) -> RecoveryStore:
     with _temporary_copy(folder) as copy:
         rows: dict[tuple[str, str], tuple[int, bytes | None]] = {}
         resume_epoch = execution = 0
-        for part in sorted(copy.glob("part-*.sqlite3")):
+        for store_file in sorted(copy.glob("part-*.sqlite3")):
             try:
-                with closing(sqlite3.connect(part)) as database:
+                with closing(sqlite3.connect(store_file)) as database:
                     changes = database.execute("SELECT step_id, state_key, snap_epoch, ser_change FROM snaps")
                     for step, key, epoch, state in changes:
                         if epoch >= rows.get((step, key), (-1, None))[0]:
@@ -104,11 +113,77 @@ def read_store(folder: Path) -> RecoveryStore:
                         if number >= execution:
                             execution, resume_epoch = number, frontier
             except sqlite3.DatabaseError as error:
-                raise DeployError(f"cannot read {folder / part.name}: {error}") from error
+                raise DeployError(f"cannot read {folder / store_file.name}: {error}") from error
     snapshots = [_snapshot(step, key, *rows[step, key]) for step, key in sorted(rows)]
     return RecoveryStore(
         resume_epoch, execution + 1, [snapshot for snapshot in snapshots if snapshot.state is not None]
     )
+
+
+def read_resume_states(folder: Path) -> list[StateSnapshot]:
+    """Return the states from which a restart would continue, from a temporary copy of the store. Raises DeployError.
+
+    They are older than the newest snapshots if the dataflow was killed in the middle of an epoch. The list is empty if
+    no epoch was completed.
+    """
+    with _temporary_copy(folder) as copy:
+        try:
+            if resume_epoch(copy) is None:
+                return []
+            rows = list(stored_states(copy))
+        except sqlite3.DatabaseError as error:
+            raise DeployError(f"cannot read {folder}: {error}") from error
+    return [_snapshot(row.step, row.key, -1, row.pickled) for row in rows]
+
+
+def count_starts(folder: Path) -> int:
+    """Return how often a dataflow started with this store, from a temporary copy; 0 if it was never used.
+
+    Raises DeployError if there is no store or it is unreadable.
+    """
+    with _temporary_copy(folder) as copy:
+        starts = 0
+        for store_file in sorted(copy.glob("part-*.sqlite3")):
+            try:
+                with closing(sqlite3.connect(store_file)) as database:
+                    [(newest,)] = database.execute("SELECT max(ex_num) FROM exs")
+            except sqlite3.DatabaseError as error:
+                raise DeployError(f"cannot read {folder / store_file.name}: {error}") from error
+            starts = max(starts, 0 if newest is None else newest + 1)
+        return starts
+
+
+def resume_epoch(store: Path) -> int | None:
+    """Return the epoch at which Bytewax resumes; None for a store that was never used.
+
+    A worker that has not finished an epoch since the last start resumes at the start epoch of that start.
+    """
+    starts: list[tuple[int, int, int]] = []
+    fronts: dict[int, list[int]] = {}
+    for store_file in sorted(store.glob("part-*.sqlite3")):
+        with closing(sqlite3.connect(store_file)) as database:
+            starts += database.execute("SELECT ex_num, worker_count, resume_epoch FROM exs")
+            for number, frontier in database.execute("SELECT ex_num, worker_frontier FROM fronts"):
+                fronts.setdefault(number, []).append(frontier)
+    if not starts:
+        return None
+    number, workers, start_epoch = max(starts)
+    frontiers = fronts.get(number, [])
+    return min(frontiers) if len(frontiers) == workers else start_epoch
+
+
+def stored_states(store: Path) -> Iterable[StoredState]:
+    """Return what a restart loads: for each step and key, the newest state before the resume epoch."""
+    before_epoch = resume_epoch(store)
+    query = (
+        "SELECT step_id, state_key, ser_change, MAX(snap_epoch) FROM snaps WHERE snap_epoch < ? "
+        "GROUP BY step_id, state_key ORDER BY step_id, state_key"
+    )
+    for store_file in sorted(store.glob("part-*.sqlite3")):
+        with closing(sqlite3.connect(store_file)) as database:
+            for step, key, pickled, _ in database.execute(query, (before_epoch,)):
+                if pickled is not None:
+                    yield StoredState(store_file.name, step, key, pickled)
 
 
 @contextmanager
@@ -121,9 +196,9 @@ def _temporary_copy(folder: Path) -> Iterator[Path]:
 
 def _snapshot(step: str, key: str, epoch: int, pickled: bytes | None) -> StateSnapshot:
     if pickled is None:
-        return StateSnapshot(step, key, epoch, 0, None)
+        return StateSnapshot(step=step, key=key, epoch=epoch, bytes=0, state=None)
     try:
         state = _PlainUnpickler(io.BytesIO(pickled)).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
         raise DeployError(f"cannot read the state of step {step}, key {key}: {error}") from error
-    return StateSnapshot(step, key, epoch, len(pickled), state)
+    return StateSnapshot(step=step, key=key, epoch=epoch, bytes=len(pickled), state=state)

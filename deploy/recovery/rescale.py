@@ -16,37 +16,29 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import NamedTuple
 
 from configs.settings import load_settings
 from dataflows.runtime import topology
+from dataflows.runtime.store_lock import locked_store
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.recovery.recovery_store import copy_store
-from deploy.supervisor.initialise import make_recovery_store
+from deploy.recovery.recovery_store import StoredState, copy_store, resume_epoch, stored_states
+from deploy.supervisor.initialize import make_recovery_store
 from deploy.supervisor.replicas import finish_rescale, replicas, replicas_of, require_scalable, store_of
-from schemas.errors import BadInput
+from schemas.errors import BadInput, Unavailable
 
 _PICKLED_NONES = {pickle.dumps(None, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)}
-
-
-class StoredState(NamedTuple):
-    """The state of one step and key at a store's resume epoch. `part` is the file in which Bytewax stores this key."""
-
-    part: str
-    step: str
-    key: str
-    pickled: bytes
 
 
 def rescale_stores(home: Home, service: str, count: int, partitions: int) -> None:
     """Replace the stores of a service by stores for `count` processes. The service must not run.
 
     After an interruption, the old or the new layout is complete (`finish_rescale` completes the last step). Raises
-    DeployError, with the old layout in place, if a store is unreadable or has a state that belongs to no shard.
+    DeployError, with the old layout in place, if a store is unreadable or has a state that belongs to no shard, and
+    Unavailable if a process uses a store.
     """
     require_scalable(service, count, partitions)
     finish_rescale(home)
@@ -54,10 +46,12 @@ def rescale_stores(home: Home, service: str, count: int, partitions: int) -> Non
     new_store, old_store = folder.with_name(f"{service}.scaled"), folder.with_name(f"{service}.unscaled")
     sources = [store_of(home, service, replica) for replica in replicas_of(home, service)]
     shards = topology.shards(service, partitions)
-    with tempfile.TemporaryDirectory(prefix="rescale-") as name:
+    with ExitStack() as locks, tempfile.TemporaryDirectory(prefix="rescale-") as name:
+        for source in sources:
+            locks.enter_context(locked_store(source))
         copies = [_copy(source, Path(name) / str(number)) for number, source in enumerate(sources)]
-        used_copies = [copy for copy in copies if _resume_epoch(copy) is not None]
-        rows = [row for copy in used_copies for row in _stored_states(copy)]
+        used_copies = [copy for copy in copies if resume_epoch(copy) is not None]
+        rows = [row for copy in used_copies for row in stored_states(copy)]
         _require_shards(rows, shards, service)
         for replica in replicas(count):
             target = new_store if count == 1 else new_store / str(replica)
@@ -76,39 +70,6 @@ def _copy(source: Path, target: Path) -> Path:
     return target
 
 
-def _resume_epoch(store: Path) -> int | None:
-    """Return the epoch at which Bytewax resumes; None for a store that was never used.
-
-    A worker that has not finished an epoch since the last start resumes at the start epoch of that start.
-    """
-    starts: list[tuple[int, int, int]] = []
-    fronts: dict[int, list[int]] = {}
-    for part in sorted(store.glob("part-*.sqlite3")):
-        with closing(sqlite3.connect(part)) as database:
-            starts += database.execute("SELECT ex_num, worker_count, resume_epoch FROM exs")
-            for number, frontier in database.execute("SELECT ex_num, worker_frontier FROM fronts"):
-                fronts.setdefault(number, []).append(frontier)
-    if not starts:
-        return None
-    number, workers, start_epoch = max(starts)
-    frontiers = fronts.get(number, [])
-    return min(frontiers) if len(frontiers) == workers else start_epoch
-
-
-def _stored_states(store: Path) -> Iterable[StoredState]:
-    """Return what a restart loads: for each step and key, the newest state before the resume epoch."""
-    resume_epoch = _resume_epoch(store)
-    query = (
-        "SELECT step_id, state_key, ser_change, MAX(snap_epoch) FROM snaps WHERE snap_epoch < ? "
-        "GROUP BY step_id, state_key ORDER BY step_id, state_key"
-    )
-    for part in sorted(store.glob("part-*.sqlite3")):
-        with closing(sqlite3.connect(part)) as database:
-            for step, key, pickled, _ in database.execute(query, (resume_epoch,)):
-                if pickled is not None:
-                    yield StoredState(part.name, step, key, pickled)
-
-
 def _require_shards(rows: Sequence[StoredState], shards: Sequence[str], service: str) -> None:
     """Raises DeployError if a non-empty state belongs to no shard: it would be lost."""
     for row in rows:
@@ -121,25 +82,25 @@ def _require_shards(rows: Sequence[StoredState], shards: Sequence[str], service:
 
 def _create_store(target: Path, template: Path, rows: Sequence[StoredState]) -> None:
     """Create a store with only these states, and the resume epoch of `template`."""
-    resume_epoch = _resume_epoch(template)
-    assert resume_epoch is not None, "a used store has a resume epoch"
+    template_epoch = resume_epoch(template)
+    assert template_epoch is not None, "a used store has a resume epoch"
     shutil.copytree(template, target)
-    for part in sorted(target.glob("part-*.sqlite3")):
-        with closing(sqlite3.connect(part)) as database:
+    for file in sorted(target.glob("part-*.sqlite3")):
+        with closing(sqlite3.connect(file)) as database:
             database.execute("DELETE FROM snaps")
             database.executemany(
                 "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES (?, ?, ?, ?)",
-                [(row.step, row.key, resume_epoch - 1, row.pickled) for row in rows if row.part == part.name],
+                [(row.step, row.key, template_epoch - 1, row.pickled) for row in rows if row.file_name == file.name],
             )
             database.commit()
 
 
 def main() -> int:
-    """Rescale `SERVICE COUNT` of the command line, with the partitions of the settings. Returns the exit status."""
+    """Rescale `SERVICE COUNT` of the command line, with the partitions of the settings. Return the exit status."""
     try:
         service, count = sys.argv[1], int(sys.argv[2])
         rescale_stores(home_from_environment(), service, count, load_settings().kafka.symbol_partitions)
-    except (DeployError, BadInput) as error:
+    except (DeployError, BadInput, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -10,30 +10,33 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from deploy.home import Home
+from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from configs.settings import Settings
 
-JWT_KEY_BYTES, LOGIN_RATE_MAX, BACKUP_AGE_MAX_D = 32, 60, 7
+JWT_KEY_BYTES, LOGIN_RATE_MAX, BACKUP_AGE_MAX_D, KEY_EXPIRY_WARNING_D = 32, 60, 7, 14
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "")
 _WEAK_PASSWORDS = ("", "postgres", "password", "admin", "trading", "secret", "changeme", "redis")
 _UNIT_MINUTES = {"second": 1 / 60, "minute": 1.0, "hour": 60.0, "day": 1440.0}
 
 
 class ComplianceCheck(NamedTuple):
-    """One check. `passed` is None if it could not be checked; `said` has the details."""
+    """One check. `passed` is None if it could not be checked; `detail` explains the result."""
 
     name: str
     passed: bool | None
-    said: str
+    detail: str
 
 
 def settings_checks(home: Home, settings: Settings) -> Iterator[ComplianceCheck]:
     """Check settings and files."""
     yield _folder_mode(home)
     yield _file_modes(home)
+    yield _state_folder(home)
+    yield _kafka_authentication(settings)
     yield _jwt_key(home, settings)
     yield _admin_password(home)
     yield _database_password(settings)
@@ -42,6 +45,7 @@ def settings_checks(home: Home, settings: Settings) -> Iterator[ComplianceCheck]
     yield _origins(settings)
     yield _limits(settings)
     yield _backup_age(home)
+    yield _signing_keys(home)
 
 
 def database_checks(db: Connection) -> Iterator[ComplianceCheck]:
@@ -81,12 +85,38 @@ def _folder_mode(home: Home) -> ComplianceCheck:
 
 def _file_modes(home: Home) -> ComplianceCheck:
     name = "only the owner can read files with secrets"
-    files = [path for folder in (home.secrets, home.root / "backups") for path in folder.glob("*") if path.is_file()]
+    files = [path for folder in (home.secrets, home.root / "backups") for path in folder.rglob("*") if path.is_file()]
     secret_files = [path for path in files if path.suffix != ".lock"]
     readable = [path.name for path in secret_files if _mode(path) & 0o077]
     return ComplianceCheck(
         name, not readable, f"readable by others: {', '.join(readable)}" if readable else f"{len(secret_files)} files"
     )
+
+
+def _state_folder(home: Home) -> ComplianceCheck:
+    """Check that other users cannot list the state folder, nor reach logs, records and snapshots in it."""
+    name = "other users cannot read the state folder"
+    folders = [folder for folder in (home.run, home.logs, home.recovery, *home.data.glob("*")) if folder.is_dir()]
+    readable = [str(folder) for folder in folders if _mode(folder) & 0o077]
+    readable += [str(folder) for folder in (home.root, home.data) if folder.is_dir() and _mode(folder) & 0o066]
+    return ComplianceCheck(
+        name,
+        not readable if folders else None,
+        f"open to others, closed at the next start: {', '.join(readable)}" if readable else f"{len(folders)} folders",
+    )
+
+
+def _kafka_authentication(settings: Settings) -> ComplianceCheck:
+    """Check that Kafka knows its clients; otherwise, everybody who reaches it can write commands and orders."""
+    security = settings.kafka.security
+    if security.uses_password:
+        found = f"{security.protocol}, {security.mechanism}, principal {security.user}"
+    elif security.encrypted and security.certificate_file is not None:
+        found = f"{security.protocol} with a client certificate"
+    else:
+        found = ""
+    detail = found or f"{security.protocol} without credentials: every client that reaches Kafka can write commands"
+    return ComplianceCheck("clients of Kafka authenticate", bool(found), detail)
 
 
 def _jwt_key(home: Home, settings: Settings) -> ComplianceCheck:
@@ -169,3 +199,21 @@ def _backup_age(home: Home, now: Callable[[], float] = time.time) -> ComplianceC
         return ComplianceCheck(name, False, "no backup in backups/ of the state folder")
     days = (now() - newest) / 86_400
     return ComplianceCheck(name, days <= BACKUP_AGE_MAX_D, f"{days:.1f} days old")
+
+
+def _signing_keys(home: Home, now_ns: Callable[[], int] = time.time_ns) -> ComplianceCheck:
+    from sinks.signing_keys import FOLDER, WRITERS, read_key, read_recorded
+
+    name, folder = "commands are signed, and no key is missing or about to expire", home.secrets / FOLDER
+    try:
+        if read_recorded(folder) is None:
+            return ComplianceCheck(name, False, "no keys are recorded: `python cli.py start` creates them")
+        keys = {writer: read_key(folder, writer) for writer in WRITERS}
+    except BadInput as error:
+        return ComplianceCheck(name, False, str(error))
+    missing = [writer for writer, key in keys.items() if key is None]
+    soon_ns = now_ns() + KEY_EXPIRY_WARNING_D * 86_400_000_000_000
+    expiring = [writer for writer, key in keys.items() if key is not None and 0 < key.valid_until_ns < soon_ns]
+    problems = [f"missing: {', '.join(missing)}"] if missing else []
+    problems += [f"expires within {KEY_EXPIRY_WARNING_D} days: {', '.join(expiring)}"] if expiring else []
+    return ComplianceCheck(name, not problems, "; ".join(problems) or f"keys of {', '.join(keys)}")

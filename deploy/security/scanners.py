@@ -42,11 +42,11 @@ class ScanOutcome(StrEnum):
 
 
 class ScanResult(NamedTuple):
-    """The result of one scanner: `said` is a summary in one sentence, `lines` has one line per finding."""
+    """The result of one scanner: `summary` is one sentence, `lines` has one line per finding."""
 
     name: str
     outcome: ScanOutcome
-    said: str
+    summary: str
     lines: list[str]
 
 

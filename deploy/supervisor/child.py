@@ -1,5 +1,6 @@
 """State machine of one supervised child process. The supervisor calls `step` a few times a second."""
 
+import functools
 import signal
 import subprocess
 import time
@@ -8,8 +9,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dataflows.runtime import halt_files
+from dataflows.runtime import suspension_files
 from deploy.home import REPOSITORY, Home
+from deploy.supervisor.adopted_process import UNKNOWN_STATUS, AdoptedProcess
+from deploy.supervisor.process_fingerprint import fingerprint
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.processes import ProcessIdentity, end_process, identify, last_log_message, rotate_log, spawn
 from deploy.supervisor.state import ChildState, Status
@@ -42,7 +45,7 @@ class Child:
     reason: str | None = None
     restarts: int = 0
     identity: ProcessIdentity | None = None
-    _process: subprocess.Popen[bytes] | None = None
+    _process: subprocess.Popen[bytes] | AdoptedProcess | None = None
     _started_at: float = 0.0
     _retry_at: float = 0.0
     _probe_at: float = 0.0
@@ -71,33 +74,51 @@ class Child:
             reason=self.reason,
             external=self.external,
             replica_of=self.service.replica_of,
+            fingerprint=self.fingerprint,
         )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.service)
+
+    def adopt(self, state: ChildState) -> bool:
+        """Supervise the running process of an earlier supervisor. Return False if it has ended meanwhile."""
+        assert self._process is None, f"{self.service.name} already runs"
+        try:
+            assert state.identity is not None, f"{state.name} has no process"
+            self._process = AdoptedProcess(state.identity)
+        except ProcessLookupError:
+            return False
+        self.identity, self.restarts = state.identity, state.restarts
+        self.status, self.reason = Status.STARTING, "taken over"
+        self._started_at = time.monotonic()
+        return True
 
     def step(self, waiting_for: str | None) -> None:
         """Handle an exit, probe the child or start it. `waiting_for` names what must be healthy first, or is None."""
         now = time.monotonic()
-        if self._process is not None and self._process.poll() is not None:
-            self._handle_exit(self._process.returncode, now)
+        if self._process is not None and (returncode := self._process.poll()) is not None:
+            self._handle_exit(returncode, now)
         if self._process is not None:
             self._supervise(now)
         elif self.external:
             self._probe(now)
-        elif self.should_run and self.status not in (Status.FAILED, Status.HALTED) and now >= self._retry_at:
+        elif self.should_run and self.status not in (Status.FAILED, Status.SUSPENDED) and now >= self._retry_at:
             if waiting_for is None:
                 self._start(now)
             else:
                 self.status, self.reason = Status.WAITING, f"waiting for {waiting_for}"
 
     def request_start(self) -> None:
-        """Start the child, also after it was stopped, has failed or has halted."""
+        """Start the child, also after it was stopped, has failed or is suspended."""
         self.should_run = True
-        halt_files.release_halt(self.home.run, self.service.name)
-        if self.status in (Status.STOPPED, Status.FAILED, Status.HALTED, Status.BACKING_OFF):
+        suspension_files.release_suspension(self.home.run, self.service.name)
+        if self.status in (Status.STOPPED, Status.FAILED, Status.SUSPENDED, Status.BACKING_OFF):
             self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
             self._exits.clear()
 
     def request_stop(self) -> None:
-        """Stop the child and keep it stopped. Returns at once; `step` kills it after `stop_timeout_s`."""
+        """Stop the child and keep it stopped. Return at once; `step` kills it after `stop_timeout_s`."""
         self.should_run = False
         if self._process is None:
             self.status, self.reason = Status.STOPPED, None
@@ -109,9 +130,9 @@ class Child:
     def request_restart(self) -> None:
         """Stop the child gracefully and start it with the current code and settings.
 
-        A failed child is started. A child that was stopped by request or has halted does not change.
+        A failed child is started. A child that was stopped by request or is suspended does not change.
         """
-        if not self.should_run or self.status is Status.HALTED:
+        if not self.should_run or self.status is Status.SUSPENDED:
             return
         if self._process is None:
             self.request_start()
@@ -129,7 +150,7 @@ class Child:
                 env=self.service.environment,
                 cwd=REPOSITORY,
                 uid=self.service.uid,
-                keep_search_capability=self.service.keep_search_capability,
+                retain_search_capability=self.service.retain_search_capability,
             )
         except (OSError, subprocess.SubprocessError) as error:
             self.status, self.reason = Status.FAILED, f"cannot start: {error}"
@@ -169,10 +190,10 @@ class Child:
         if not self.should_run:
             self.status, self.reason = Status.STOPPED, None
             return
-        halt = halt_files.read_halt(self.home.run, self.service.name)
-        if halt is not None:
-            self.status, self.reason = Status.HALTED, halt.reason
-            logger.error("service halted", about=self.service.name, reason=halt.reason, at_ns=halt.at_ns)
+        suspension = suspension_files.read_suspension(self.home.run, self.service.name)
+        if suspension is not None:
+            self.status, self.reason = Status.SUSPENDED, suspension.reason
+            logger.error("service suspended", about=self.service.name, reason=suspension.reason, at_ns=suspension.at_ns)
             return
         if restarting:
             self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
@@ -180,7 +201,7 @@ class Child:
         self.restarts += 1
         self._unhealthy_exits += 1
         self._exits.append(now)
-        exit_text = f"exited with status {returncode}" if returncode >= 0 else f"was killed by signal {-returncode}"
+        exit_text = _exit_text(returncode)
         last_message = last_log_message(self.home.logs / f"{self.service.name}.log")
         self.reason = f"{exit_text}; last log entry: {last_message}" if last_message else exit_text
         too_frequent = len(self._exits) == EXITS_MAX and now - self._exits[0] < EXITS_WINDOW_S
@@ -194,8 +215,14 @@ class Child:
         )
 
 
+def _exit_text(returncode: int) -> str:
+    if returncode == UNKNOWN_STATUS:
+        return "ended with an unknown status"
+    return f"exited with status {returncode}" if returncode >= 0 else f"was killed by signal {-returncode}"
+
+
 def end_orphans(children: tuple[ChildState, ...]) -> list[str]:
-    """End the processes that a killed supervisor left, identified by pid and start time. Returns their names."""
+    """End the processes that a killed supervisor left, identified by pid and start time. Return their names."""
     ended_names = []
     for kind in STOP_ORDER:
         for child in reversed(children):

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
@@ -18,6 +19,7 @@ from deploy.supervisor.state import Status, running_state
 
 ACTIONS = ("start", "stop", "scale", "shutdown")
 _SOCKET_NAME = "control.sock"
+ControlAction = Literal["start", "stop", "scale", "shutdown"]
 
 
 @contextlib.contextmanager
@@ -60,8 +62,8 @@ def answer_request(server: socket.socket, handle: Callable[[str, str, int], str 
             return  # a client that disconnects or sends a malformed request must not stop the supervisor
 
 
-def request(home: Home, action: str, service: str = "", count: int = 0) -> None:
-    """Send a request to the running supervisor. Returns when it has accepted the request, before it has completed it.
+def request(home: Home, action: ControlAction, service: str = "", count: int = 0) -> None:
+    """Send a request to the running supervisor. Return when it has accepted the request, before it has completed it.
 
     Raises DeployError if no supervisor runs or it rejects the request.
     """

@@ -76,11 +76,11 @@ def _json_entry(service: str, line: str, previous: LogEntry | None) -> LogEntry 
     level = str(tree.get("level", "INFO")).upper()
     ts = _seconds(str(tree.get("timestamp", "")))
     return LogEntry(
-        str(tree.get("service") or service),
-        ts or (previous.ts if previous else 0.0),
-        _LEVEL_ALIASES.get(level, level if level in LEVELS else "INFO"),
-        str(tree["event"]),
-        fields,
+        service=str(tree.get("service") or service),
+        ts=ts or (previous.ts if previous else 0.0),
+        level=_LEVEL_ALIASES.get(level, level if level in LEVELS else "INFO"),
+        event=str(tree["event"]),
+        fields=fields,
     )
 
 
@@ -94,7 +94,14 @@ def _plain_entry(service: str, line: str, previous: LogEntry | None) -> LogEntry
     else:
         # A line with its own time starts a new entry.
         level_name = previous.level if previous is not None and not ts else "INFO"
-    return LogEntry(service, ts or (previous.ts if previous else 0.0), level_name, line, {}, plain=True)
+    return LogEntry(
+        service=service,
+        ts=ts or (previous.ts if previous else 0.0),
+        level=level_name,
+        event=line,
+        fields={},
+        plain=True,
+    )
 
 
 def _seconds(text: str) -> float:

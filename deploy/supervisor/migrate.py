@@ -1,21 +1,34 @@
 """Migrate a database to the newest schema with the Alembic migrations in `sinks/`."""
 
-import os
-import subprocess
-import sys
+from contextlib import closing
 
 from deploy.errors import DeployError
-from deploy.home import REPOSITORY
-
-ALEMBIC_INI = REPOSITORY / "sinks" / "alembic.ini"
+from sinks import database
 
 
-def migrate(database_url: str, revision: str = "head") -> str:
-    """Upgrade to `revision` and return Alembic's output. Raises DeployError with its last line if it fails."""
-    command = [sys.executable, "-m", "alembic", "-c", str(ALEMBIC_INI), "upgrade", revision]
-    environment = {**os.environ, "DATABASE_URL": database_url, "PYTHONPATH": str(REPOSITORY)}
-    completed = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
-    lines = [line for line in (completed.stdout + completed.stderr).splitlines() if line.strip()]
-    if completed.returncode != 0:
-        raise DeployError(f"cannot migrate the database: {lines[-1] if lines else 'alembic printed no error'}")
-    return "\n".join(lines)
+def has_newest_schema(database_url: str) -> bool:
+    """Return whether the database needs no migration. Raises psycopg2.Error."""
+    import psycopg2
+    from alembic.script import ScriptDirectory
+
+    newest = ScriptDirectory(str(database.MIGRATIONS)).get_current_head()
+    with closing(psycopg2.connect(database.libpq_url(database_url), connect_timeout=5)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL")
+        if cursor.fetchone() != (True,):
+            return False
+        cursor.execute("SELECT version_num FROM public.alembic_version")
+        return cursor.fetchone() == (newest,)
+
+
+def migrate(database_url: str, revision: str = "head") -> None:
+    """Upgrade to `revision`. Raises DeployError with the first line of the reason if that fails."""
+    # Imported here, because loading both takes longer than most commands.
+    from alembic.util import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        database.migrate(database_url, revision)
+    except (CommandError, SQLAlchemyError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+        raise DeployError(f"cannot migrate the database: {reason.splitlines()[0]}") from error

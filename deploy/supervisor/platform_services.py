@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 from dataflows.runtime.topology import Replica
@@ -20,6 +21,14 @@ _SMALL_PROCESS_VARIABLES = {
     "MALLOC_ARENA_MAX": "2",
     "PYTHONUNBUFFERED": "1",
 }
+HTTP_OPTIONS = (
+    # The application itself decides which proxies it trusts.
+    *("--no-access-log", "--log-level", "warning", "--no-server-header", "--no-proxy-headers"),
+    *("--http", "h11", "--h11-max-incomplete-event-size", "32768", "--limit-concurrency", "1200"),
+    *("--timeout-keep-alive", "5", "--ws-max-size", "65536", "--ws-max-queue", "16"),
+)
+"""Options of uvicorn for the API and the dashboard, also in `deploy/containers/container.sh`: limits of headers,
+connections and messages."""
 # Any value opens a web server in every dataflow, all on the same port.
 _BLOCKED_VARIABLES = {"BYTEWAX_DATAFLOW_API_ENABLED"}
 
@@ -65,14 +74,18 @@ def replica_services(
     ]
 
 
-def local_broker_service(home: Home, environment: Mapping[str, str], port: int) -> ProcessSpec:
-    """Describe the local broker with Alpaca's protocol. Its account is stored in the state folder."""
+def local_broker_service(home: Home, environment: Mapping[str, str], port: int, cash: Decimal) -> ProcessSpec:
+    """Describe the local broker with Alpaca's protocol. Its account is stored in the state folder.
+
+    A new account has the platform's initial capital as `cash`, so that cash agrees.
+    """
     return ProcessSpec(
         name="alpaca_server",
         kind=ProcessKind.SERVICE,
         command=(
             *(sys.executable, "-m", "deploy.cli", "alpaca-server", "--port", str(port), "--bar-interval-s", "1"),
             *("--symbols", ",".join(LOCAL_SYMBOLS), "--state", str(home.data / "alpaca.json")),
+            *("--cash", str(cash)),
         ),
         probe=HttpProbe(f"http://127.0.0.1:{port}/control/state"),
         environment=environment,
@@ -87,7 +100,7 @@ def api_service(environment: Mapping[str, str], port: int) -> ProcessSpec:
         kind=ProcessKind.API,
         command=(
             *(sys.executable, "-m", "uvicorn", "api.app:served", "--factory"),
-            *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"),
+            *("--host", "127.0.0.1", "--port", str(port), *HTTP_OPTIONS),
         ),
         probe=HttpProbe(f"http://127.0.0.1:{port}/health"),
         environment=environment,
@@ -131,7 +144,7 @@ def dashboard_service(environment: Mapping[str, str], port: int, *, bundle: Path
         kind=ProcessKind.DASHBOARD,
         command=(
             *(sys.executable, "-m", "uvicorn", "deploy.local.dashboard_server:create_app", "--factory"),
-            *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"),
+            *("--host", "127.0.0.1", "--port", str(port), *HTTP_OPTIONS),
         ),
         probe=HttpProbe(f"http://127.0.0.1:{port}/"),
         environment={**environment, "PLATFORM_DASHBOARD_BUNDLE": str(bundle), "PLATFORM_API_URL": api},

@@ -48,18 +48,21 @@ class ProcessSpec:
     stop_timeout_s: float = 15.0
     start_grace_s: float = 60.0
     uid: int | None = None
-    keep_search_capability: bool = False
+    retain_search_capability: bool = False
     replica_of: str | None = None
 
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """An embedded server that is ready to start, and the address that its clients use."""
+    """An embedded server that is ready to start, and the address that its clients use. `authenticated`: clients of
+    this Kafka need the credentials of a principal in the state folder.
+    """
 
     service: ProcessSpec
     url: str = field(repr=False)  # holds a password
     description: str
     degraded: str | None = None
+    authenticated: bool = False
 
 
 ProgressCallback = Callable[[str], None]

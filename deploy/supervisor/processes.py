@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from deploy.home import PRIVATE_UMASK
 from deploy.local.privileges import become_user, tie_to_parent
 
 
@@ -45,22 +46,22 @@ def spawn(
     env: Mapping[str, str],
     cwd: Path,
     uid: int | None = None,
-    keep_search_capability: bool = False,
+    retain_search_capability: bool = False,
     tied: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a child in its own session. It appends to `log`, so that the file can be truncated in place.
 
-    With `uid` the child switches from root to that user; with `keep_search_capability` it can still enter all folders
+    With `uid` the child switches from root to that user; with `retain_search_capability` it can still enter all folders
     (see `deploy.local.privileges`). The kernel kills a `tied` child when the thread that started it ends.
     """
 
     def before_exec() -> None:
         if uid is not None:
-            become_user(uid, keep_search_capability=keep_search_capability)
+            become_user(uid, retain_search_capability=retain_search_capability)
         if tied:
             tie_to_parent()
 
-    with log.open("ab") as out:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as out:
         return subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
@@ -69,6 +70,7 @@ def spawn(
             env=dict(env),
             cwd=cwd,
             start_new_session=True,
+            umask=PRIVATE_UMASK,
             preexec_fn=before_exec if tied or uid is not None else None,
         )
 
@@ -76,7 +78,7 @@ def spawn(
 def end_process(identity: ProcessIdentity, *, timeout_s: float, first_signal: signal.Signals = signal.SIGTERM) -> bool:
     """End any process: send `first_signal`, wait `timeout_s`, then send SIGKILL.
 
-    Returns whether it ended without SIGKILL.
+    Return whether it ended without SIGKILL.
     """
     if not identity.alive():
         return True

@@ -42,7 +42,7 @@ class RescaleTask:
         return self._service is not None and name.split("-")[0] == self._service
 
     def begin(self, name: str, count: int, children: list[Child]) -> str | None:
-        """Stop the dataflow's processes. Returns why the request is rejected, or None."""
+        """Stop the dataflow's processes. Return why the request is rejected, or None."""
         try:
             self.require_valid(name, count)
         except DeployError as error:

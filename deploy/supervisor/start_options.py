@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy.errors import DeployError
 from deploy.home import Home
+from deploy.supervisor.state import replace_file
 
 FEEDS = ("simulator", "files", "live", "alpaca", "polygon")
 BROKERS = ("simulated", "alpaca", "local-alpaca")
@@ -17,7 +18,8 @@ LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 @dataclass(frozen=True)
 class StartOptions:
     """The options of `start`. `speed` is `max` or a multiple of real time. `live_account` is the account that trades
-    real money. With `dev`, services restart when their code changes.
+    real money. With `dev`, services restart when their code changes. `bar_interval` and `session` are those of the bar
+    files, which every service needs.
     """
 
     feed: str | None = None
@@ -27,6 +29,8 @@ class StartOptions:
     broker: str | None = None
     live_account: str | None = None
     dev: bool = False
+    bar_interval: str | None = None
+    session: str | None = None
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that set these options."""
@@ -35,6 +39,10 @@ class StartOptions:
             variables["MARKET_DATA__FEED"] = self.feed
         if self.bars:
             variables["MARKET_DATA__FILES__PATHS"] = json.dumps(list(self.bars))
+        if self.bar_interval is not None:
+            variables["MARKET_DATA__FILES__BAR_INTERVAL"] = self.bar_interval
+        if self.session is not None:
+            variables["MARKET_DATA__FILES__SESSION"] = self.session
         if self.speed is not None:
             variables["MARKET_DATA__FILES__SPEED"] = self.speed
         if self.settings is not None:
@@ -105,12 +113,13 @@ def validate_options(
             raise DeployError(f"{path} is not a readable file")
     absolute = tuple(str(path.resolve()) for path in bars)
     file = str(settings.resolve()) if settings else None
-    return StartOptions(feed, absolute, speed, file, broker, live_account, dev)
+    return StartOptions(
+        feed=feed, bars=absolute, speed=speed, settings=file, broker=broker, live_account=live_account, dev=dev
+    )
 
 
 def save_options(home: Home, options: StartOptions) -> None:
-    path = home.run / "start.json"
-    path.write_text(json.dumps(asdict(options)))
+    replace_file(home.run / "start.json", json.dumps(asdict(options)))
 
 
 def load_options(home: Home) -> StartOptions:

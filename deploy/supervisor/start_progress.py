@@ -51,7 +51,7 @@ def _describe(child: ChildState) -> str:
     )
 
 
-def follow_start(
+def wait_until_started(
     home: Home,
     supervisor: subprocess.Popen[bytes],
     show: Callable[[PlatformState], None],
@@ -84,7 +84,7 @@ def follow_start(
 
 
 def stop_platform(home: Home, show: Callable[[PlatformState], None]) -> bool:
-    """Stop the platform, or the processes that a killed supervisor left. Returns False if nothing ran.
+    """Stop the platform, or the processes that a killed supervisor left. Return False if nothing ran.
 
     The data remain. Raises DeployError if the supervisor does not stop in time.
     """

@@ -2,12 +2,16 @@
 
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from deploy.home import Home
 from deploy.supervisor.processes import ProcessIdentity
+
+STATE_AGE_MAX_S = 10.0
+"""The supervisor writes its state every two seconds. An older state says nothing about the present."""
 
 
 class Phase(StrEnum):
@@ -22,7 +26,10 @@ class Phase(StrEnum):
 
 
 class Status(StrEnum):
-    """Status of one child. `failed` is a crash loop: the supervisor does not restart it."""
+    """Status of one child. `failed` is a crash loop: the supervisor does not restart it.
+
+    `unknown` is what readers show of every child if the supervisor does not report.
+    """
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -32,12 +39,16 @@ class Status(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
     FAILED = "failed"
-    HALTED = "halted"
+    UNKNOWN = "unknown"
+    SUSPENDED = "halted"
 
 
 @dataclass(frozen=True)
 class ChildState:
-    """State of one process. `process_started_at` is in seconds since the epoch; `reason` is why it is not healthy."""
+    """State of one process. `process_started_at` is in seconds since the epoch; `reason` is why it is not healthy.
+
+    `fingerprint` identifies the command, environment and code of the process (`process_fingerprint.py`).
+    """
 
     name: str
     kind: str
@@ -48,6 +59,7 @@ class ChildState:
     reason: str | None = None
     external: bool = False
     replica_of: str | None = None
+    fingerprint: str = ""
 
     @property
     def identity(self) -> ProcessIdentity | None:
@@ -79,6 +91,15 @@ class PlatformState:
     def supervisor(self) -> ProcessIdentity:
         return ProcessIdentity(self.supervisor_pid, self.supervisor_started_at)
 
+    def age_s(self) -> float:
+        """Return how long ago the supervisor reported, in seconds; infinite for a report from the future."""
+        age_s = time.time() - self.updated_at
+        return age_s if age_s >= -STATE_AGE_MAX_S else float("inf")
+
+    def is_current(self) -> bool:
+        """Return whether the supervisor runs and reported within `STATE_AGE_MAX_S`."""
+        return self.supervisor.alive() and self.age_s() <= STATE_AGE_MAX_S
+
     def child(self, name: str) -> ChildState | None:
         return next((child for child in self.children if child.name == name), None)
 
@@ -92,7 +113,7 @@ def write_state(home: Home, state: PlatformState) -> None:
     replace_file(home.state_file, json.dumps({"version": 1, **asdict(state)}, indent=1))
 
 
-def replace_file(path: Path, text: str, mode: int = 0o644) -> None:
+def replace_file(path: Path, text: str, mode: int = 0o600) -> None:
     """Replace `path` atomically by a file with this text and mode."""
     temporary = path.with_name(f"{path.name}.new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:

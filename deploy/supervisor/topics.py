@@ -1,5 +1,6 @@
 """Create the topics of `configs/kafka_topics.yaml`, and check the partition counts of existing topics."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,26 +64,41 @@ def create_topics(
     admin = AdminClient(client_config(bootstrap, kafka_errors.options({"log_level": 0})))
     try:
         existing = kafka_errors.metadata(admin, timeout_s).topics
-        missing = [topic for topic in topics if topic.name not in existing]
-        new = [NewTopic(t.name, t.partitions, replication, config=t.settings()) for t in missing]
+        new = [
+            NewTopic(topic.name, topic.partitions, replication, config=topic.settings())
+            for topic in topics
+            if topic.name not in existing
+        ]
+        created = []
         for name, future in (admin.create_topics(new, operation_timeout=timeout_s) if new else {}).items():
             try:
                 future.result(timeout_s)
+                created.append(name)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise DeployError(f"cannot create topic {name}: {error.args[0].str()}") from error
-        existing = admin.list_topics(timeout=timeout_s).topics
+        partition_counts = _partition_counts(admin, [topic.name for topic in topics], timeout_s)
     except KafkaException as error:
         raise DeployError(f"cannot create topics on {bootstrap}: {error.args[0].str()}") from error
     for topic in topics:
-        if topic.name not in existing:
-            continue  # just created, not in the metadata yet
-        partition_count = len(existing[topic.name].partitions)
-        if partition_count != topic.partitions:
+        if (count := partition_counts[topic.name]) != topic.partitions:
             raise DeployError(
-                f"topic {topic.name} has {partition_count} partitions, expected {topic.partitions} (kafka_topics.yaml)"
+                f"topic {topic.name} has {count} partitions, expected {topic.partitions} (kafka_topics.yaml)"
             )
-    return [topic.name for topic in missing]
+    return created
+
+
+def _partition_counts(admin: AdminClient, names: list[str], timeout_s: float) -> dict[str, int]:
+    """Return the number of partitions of each topic. A broker lists a new topic some time after its creation."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        listed = admin.list_topics(timeout=timeout_s).topics
+        missing = [name for name in names if name not in listed]
+        if not missing:
+            return {name: len(listed[name].partitions) for name in names}
+        if time.monotonic() > deadline:
+            raise DeployError(f"the broker does not list topic {missing[0]} within {timeout_s:.0f} s")
+        time.sleep(0.1)
 
 
 def missing_topics(bootstrap: Servers, names: list[str], *, timeout_s: float = 10.0) -> list[str]:

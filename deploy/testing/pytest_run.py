@@ -1,6 +1,6 @@
 """Run pytest in child processes that use the tests' own services.
 
-Tests run in parallel: the end-to-end tests on one worker, all others file by file on the rest. Measurements of speed
+Tests run in parallel: the end-to-end tests on two workers, all others file by file on the rest. Measurements of speed
 (`tests/performance`) run alone after them, because another test beside them would distort the figures.
 """
 
@@ -14,13 +14,16 @@ from pathlib import Path
 
 import psutil
 
+from deploy.bootstrap import without_bytecode_ban
 from deploy.home import REPOSITORY
 from deploy.testing.run_report import REPORT_FILE_VARIABLE, REPORT_PLUGIN, RunReport, read_report
 
 TEST_FOLDER = "tests"
 MEASUREMENT_FOLDER = "tests/performance"
 WORKERS_MAX = 4
-"""More workers than these gain little: the end-to-end tests run on one worker and take the longest."""
+"""More workers than these gain little: the end-to-end tests run on two workers and take the longest."""
+TEMPORARY_SERVICES_VARIABLE = "PLATFORM_TEST_TEMPORARY"
+"""Set if the services are removed after the run. The tests then need not drop their databases."""
 _NO_TESTS_COLLECTED = 5
 _INTERRUPTED = 2
 _OWN_PROCESS_OPTIONS = {"-n", "--numprocesses", "--dist", "--pdb", "--trace", "-s", "--capture=no", "--collect-only"}
@@ -29,16 +32,24 @@ _VALUE_OPTIONS = {"-k", "-m", "-n", "-p", "-o", "-c", "-W", "--deselect", "--ign
 """The argument after one of these is not a test path, even if a file has its name."""
 
 
-def test_environment(addresses: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with the services' addresses. PLATFORM_TEST_HOME permits tests to empty them."""
+def test_environment(addresses: Mapping[str, str], *, temporary: bool = False) -> dict[str, str]:
+    """This process's environment with the services' addresses. PLATFORM_TEST_HOME permits tests to empty them.
+
+    `temporary`: the services are removed after the run.
+    """
     return {
         # A test that runs this command is in a worker of pytest-xdist; the new run is not.
-        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")},
+        **{
+            name: value
+            for name, value in without_bytecode_ban(os.environ).items()
+            if not name.startswith("PYTEST_XDIST_") and name != TEMPORARY_SERVICES_VARIABLE
+        },
         **addresses,
         "PLATFORM_TEST_HOME": addresses["PLATFORM_HOME"],
         "PLATFORM_PYTHON_ENV": "current",
         # Only the tests of the dashboard build it.
         "PLATFORM_DASHBOARD": "off",
+        **({TEMPORARY_SERVICES_VARIABLE: "1"} if temporary else {}),
     }
 
 
@@ -47,7 +58,8 @@ def run_pytest(
 ) -> int:
     """Run the tests that `arguments` name, or all, and return pytest's exit code.
 
-    `workers`: number of parallel test processes; by default one per processor for a folder, one for a single file.
+    `workers`: number of parallel test processes; by default one more than processors for a folder, because end-to-end
+    tests mostly wait, and one for a single file.
     `coverage`: the folder for the coverage report; the variable COVERAGE_FILE must be set then.
     """
     runs = plan_runs(arguments, workers)
@@ -60,7 +72,7 @@ def run_pytest(
     with tempfile.TemporaryDirectory(prefix="trading-test-report-") as folder:
         for number, run in enumerate(runs):
             report_file = Path(folder) / f"{number}.json"
-            codes.append(_run_once({**environment, REPORT_FILE_VARIABLE: str(report_file)}, run))
+            codes.append(_run_pytest({**environment, REPORT_FILE_VARIABLE: str(report_file)}, run))
             reports += read_report(report_file)
             if codes[-1] == _INTERRUPTED or (codes[-1] and _stops_at_first_failure(arguments)):
                 break
@@ -88,7 +100,7 @@ def _worker_options(arguments: list[str], paths: list[str], workers: int | None)
             return []
         is_one_file = len(paths) == 1 and paths[0].split("::")[0].endswith(".py")
         measures = any(path.startswith(MEASUREMENT_FOLDER) for path in paths)
-        workers = 1 if is_one_file or measures else max(2, min(WORKERS_MAX, len(os.sched_getaffinity(0))))
+        workers = 1 if is_one_file or measures else max(3, min(WORKERS_MAX, len(os.sched_getaffinity(0)) + 1))
     # One worker is this pytest process itself: no messages between processes, and a debugger works.
     return ["-n", str(workers if workers > 1 else 0)]
 
@@ -105,7 +117,7 @@ def _coverage_reports(folder: Path) -> list[str]:
     ]
 
 
-def _run_once(environment: Mapping[str, str], arguments: list[str]) -> int:
+def _run_pytest(environment: Mapping[str, str], arguments: list[str]) -> int:
     command = [sys.executable, "-m", "pytest", *arguments]
     print_status("running " + " ".join(command[2:]))
     # A shell starts background jobs with SIGINT ignored, and Python would leave it so.

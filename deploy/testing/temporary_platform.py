@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +12,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from configs.recorded_endpoints import ADDRESS_VARIABLES, CREDENTIAL_VARIABLES
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local.endpoints import Ports, port_variable
+from deploy.run_program import last_error_line, run_program
 
 SYMBOL_COUNT = 5
 SETTINGS = {
@@ -23,7 +24,7 @@ SETTINGS = {
     # Short averages cross often and produce many orders.
     "signals": {"strategies": [{"name": "ema_cross", "parameters": {"fast": 3, "slow": 8, "rsi_max": 100.0}}]},
 }
-_SERVER_VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
+_SERVER_VARIABLES = (*ADDRESS_VARIABLES, *CREDENTIAL_VARIABLES)
 
 
 @contextmanager
@@ -68,15 +69,7 @@ def write_random_walk(file: Path, minutes: int, seed: int) -> Path:
 
 
 def _run(arguments: list[str], environment: dict[str, str]) -> None:
-    completed = subprocess.run(
-        [sys.executable, "-m", "deploy.cli", *arguments],
-        cwd=REPOSITORY,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if completed.returncode != 0:
-        last_line = (completed.stderr.strip() or completed.stdout.strip() or "no output").splitlines()[-1]
-        raise DeployError(f"the temporary platform failed to {arguments[0]}: {last_line.removeprefix('error: ')}")
+    command = [sys.executable, "-m", "deploy.cli", *arguments]
+    error = run_program(command, cwd=REPOSITORY, environment=environment, error_line=last_error_line).error
+    if error is not None:
+        raise DeployError(f"the temporary platform failed to {arguments[0]}: {error.removeprefix('error: ')}")

@@ -15,9 +15,9 @@ from dataflows.sources.kafka import ReplayEnd
 from deploy.verification.attribution import check_weights
 from deploy.verification.audit import AuditResult, ChainHead, audit_topic
 from deploy.verification.broker import SIMULATED, check_broker
-from deploy.verification.ledger_tables import compare_books, snapshot_connection
+from deploy.verification.ledger_tables import compare_ledger, snapshot_connection
 from deploy.verification.orders import check_orders, current_cut
-from deploy.verification.recovery_snapshots import snapshot_books
+from deploy.verification.recovery_snapshots import snapshot_ledgers
 from deploy.verification.sequences import TopicSequences, check_tables, read_sequences, sequenced_topics
 from deploy.verification.verdict import Comparison, Verdict
 from operators.ledger import Ledger
@@ -49,21 +49,21 @@ def empty_ledger(settings: Settings) -> Ledger:
     return stage.ledger
 
 
-def verify_books(settings: Settings, home: Home | None, wait_s: float) -> Verdict:
+def verify_ledger(settings: Settings, home: Home | None, wait_s: float) -> Verdict:
     """Check executions against positions, lots, matches, cash and the recovery stores of `home`.
 
     Raises psycopg2.Error.
     """
 
-    def check_once() -> Verdict:
+    def compare_tables() -> Verdict:
         snapshots, missing = (
-            snapshot_books(home, settings) if home is not None else ([], "recovery stores not compared")
+            snapshot_ledgers(home, settings) if home is not None else ([], "recovery stores not compared")
         )
-        verdict = compare_books(settings.database.postgres.url, empty_ledger(settings), snapshots)
+        verdict = compare_ledger(settings.database.postgres.url, empty_ledger(settings), snapshots)
         notes = [Comparison("snapshots", 0, None, missing)] if missing else []
         return verdict._replace(checks=[*verdict.checks, *notes])
 
-    return retry_until_agrees(check_once, wait_s)
+    return retry_until_agrees(compare_tables, wait_s)
 
 
 def verify_weights(settings: Settings) -> Comparison:

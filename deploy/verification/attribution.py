@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.verification.marks import RebuiltMarks
 from deploy.verification.verdict import Comparison
-from operators.feedback.attribution import UNATTRIBUTED
+from operators.feedback.trade_allocation import UNATTRIBUTED
 from operators.ledger import Ledger
 from operators.money import ZERO
 from schemas.records import Attribution, StrategyWeights
@@ -96,21 +96,21 @@ def check_weights(db: Connection, strategies: Sequence[str]) -> Comparison:
     newest = last_record(db, StrategyWeights)
     if newest is None:
         return Comparison("weights", 0, None)
-    agreeing, known_strategies, difference = 0, set(strategies), None
+    agreeing, accepted_strategies, difference = 0, set(strategies), None
     for record in records_between(db, StrategyWeights, newest.seq - WEIGHTS_MAX + 1, newest.seq, column="seq"):
-        problem = _weights_problem(record, lambda name: name in known_strategies or _has_signals(db, name))
-        known_strategies.update(record.weights if problem is None else ())
+        problem = _weights_problem(record, lambda name: name in accepted_strategies or _has_signals(db, name))
+        accepted_strategies.update(record.weights if problem is None else ())
         agreeing += problem is None
         if difference is None and problem is not None:
             difference = f"weights {record.seq}: {problem}"
     return Comparison("weights", agreeing, difference)
 
 
-def _weights_problem(record: StrategyWeights, is_known: Callable[[str], bool]) -> str | None:
+def _weights_problem(record: StrategyWeights, is_accepted: Callable[[str], bool]) -> str | None:
     for name, weight in record.weights.items():
         if not 0.0 <= weight <= 1.0:
             return f"the weight of {name} must be in [0, 1], found {weight}"
-        if not is_known(name):
+        if not is_accepted(name):
             return f"{name} is not a configured strategy and has no signals"
     total = fsum(record.weights.values())
     if abs(total - 1.0) > ROUNDING_MAX * len(record.weights) + 1e-12:
@@ -151,11 +151,13 @@ def _sums(ts_ns: int, rows: Sequence[Attribution]) -> AttributionSums:
         elif problem is None and row.strategy <= previous.strategy:
             problem = f"{row.strategy} follows {previous.strategy}; expected one row per strategy, sorted by name"
     return AttributionSums(
-        ts_ns,
-        len(rows),
-        sum((row.realized_pnl + row.cash_flows for row in rows), ZERO),
-        sum((row.unrealized_pnl for row in rows), ZERO),
-        sum((row.fees for row in rows), ZERO),
-        any(row.strategy == UNATTRIBUTED and (row.realized_pnl or row.unrealized_pnl or row.fees) for row in rows),
-        problem,
+        ts_ns=ts_ns,
+        rows=len(rows),
+        realized_pnl=sum((row.realized_pnl + row.cash_flows for row in rows), ZERO),
+        unrealized_pnl=sum((row.unrealized_pnl for row in rows), ZERO),
+        fees=sum((row.fees for row in rows), ZERO),
+        unattributed=any(
+            row.strategy == UNATTRIBUTED and (row.realized_pnl or row.unrealized_pnl or row.fees) for row in rows
+        ),
+        problem=problem,
     )

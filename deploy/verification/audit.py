@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deploy.verification.verdict import Comparison
+from deploy.verification.verdict import FINDINGS_MAX, Comparison
 from operators.decision_hash import canonical_text
 from schemas.records import TOPIC_OF, Command
+from schemas.records.flat import to_flat_dict
 from sinks.audit import (
     AUDITED_TYPES,
     GENESIS,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from operators.stage import TimeSlice
 
 _NO_POSITION = 2**62
-FINDINGS_MAX = 20
-"""Maximum number of findings reported per topic."""
 
 
 class ChainHead(NamedTuple):
@@ -66,10 +65,12 @@ class AuditResult(NamedTuple):
 
     @property
     def check(self) -> Comparison:
-        findings = self.findings
+        findings = [str(finding) for finding in self.findings]
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
         note = "" if self.log_compared else "compared with the chain only, not with the topic"
-        return Comparison(f"audit {self.topic}", self.links, f"{findings[0]}{more}" if findings else None, note)
+        return Comparison(
+            f"audit {self.topic}", self.links, f"{findings[0]}{more}" if findings else None, note, tuple(findings[1:])
+        )
 
 
 def audit_topic(
@@ -131,7 +132,13 @@ class _TopicAudit:
             if is_match:
                 row = next(rows, None)
         self._check_end(log)
-        return AuditResult(self._topic, count, self.head, _merge_moved(self._findings), log is not None)
+        return AuditResult(
+            topic=self._topic,
+            links=count,
+            head=self.head,
+            findings=_merge_moved(self._findings),
+            log_compared=log is not None,
+        )
 
     def _original_of(self, link: Link, log: _LogRecords) -> Any:
         """Return the log's record at a link's place. Reports the records before it that have no link."""
@@ -228,10 +235,11 @@ def _field_differences(record: Any, original: Any) -> str:
     """Describe the fields that differ from the log's record; "" if there is none to compare."""
     if original is None or type(record) is not type(original):
         return ""
-    differing = [name for name in record._fields if getattr(record, name) != getattr(original, name)]
+    original_fields = to_flat_dict(original)
     descriptions = [
-        f"{name} is {canonical_text(getattr(record, name))}, in the topic {canonical_text(getattr(original, name))}"
-        for name in differing
+        f"{name} is {canonical_text(value)}, in the topic {canonical_text(original_fields[name])}"
+        for name, value in to_flat_dict(record).items()
+        if value != original_fields[name]
     ]
     return f": {'; '.join(descriptions)}" if descriptions else ""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from decimal import Decimal
 from heapq import merge
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,14 +20,19 @@ import psycopg2
 
 from deploy.verification.attribution import AttributionWalk
 from deploy.verification.marks import RebuiltMarks
+from deploy.verification.naive_ledger import NaiveLedger, first_difference
 from deploy.verification.verdict import Comparison, Verdict
 from operators.decision_hash import DecisionHash
 from operators.ledger import Ledger
 from operators.ledger.cash import Charge
 from operators.ledger.events import to_ledger_event
+from operators.money import ONE, divide, multiply
+from operators.reference_data import split_merger
 from schemas.records import (
+    CASH_DIVIDEND,
     EXCHANGE_RATE,
     CashFlow,
+    CashTransfer,
     CorporateAction,
     ExchangeRate,
     Execution,
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
 
-class SnapshotBooks(NamedTuple):
+class SnapshotLedger(NamedTuple):
     """The books in a service's recovery store at `clock_ns`.
 
     `first_difference` takes the ledger at that clock and returns the first difference as a sentence, or None.
@@ -63,7 +69,7 @@ def snapshot_connection(database_url: str) -> Connection:
     return connection
 
 
-def compare_books(database_url: str, ledger: Ledger, snapshots: Sequence[SnapshotBooks] = ()) -> Verdict:
+def compare_ledger(database_url: str, ledger: Ledger, snapshots: Sequence[SnapshotLedger] = ()) -> Verdict:
     """Book the stored executions into the empty `ledger` and compare the results. Raises psycopg2.Error."""
     with closing(snapshot_connection(database_url)) as db:
         valuation = last_record(db, Valuation)
@@ -83,6 +89,7 @@ def compare_books(database_url: str, ledger: Ledger, snapshots: Sequence[Snapsho
 class _LedgerRebuild:
     def __init__(self, db: Connection, ledger: Ledger, attribution: AttributionWalk, marks: RebuiltMarks) -> None:
         self._ledger, self._marks = ledger, marks
+        self.naive = NaiveLedger(ledger.initial_cash, ledger.unit_value, self._rate)
         self.attribution = attribution
         self.decisions = DecisionHash()
         self.executions = 0
@@ -91,6 +98,7 @@ class _LedgerRebuild:
         self._closed = False
         self._events: dict[str, CorporateAction] = {}
         self._rates: dict[str, ExchangeRate] = {}
+        self._transfers: dict[str, CashTransfer] = {}
         self._walks: dict[type, _TableWalk] = {
             Position: _TableWalk("positions", "symbol", self._hash_records(stream_records(db, Position)), latest=True),
             Lot: _TableWalk("lots", "lot_id", self._hash_records(stream_records(db, Lot)), latest=True),
@@ -100,6 +108,7 @@ class _LedgerRebuild:
             CashFlow: _TableWalk("cash_flows", "cash_flow_id", stream_records(db, CashFlow), latest=False),
         }
         self.snapshot_checks: list[Comparison] = []
+        self._naive_difference: str | None = None
         self.cash: dict[str, Any] = self._cash_totals()
 
     def _hash_records(self, stored: Iterable[Any]) -> Iterator[Any]:
@@ -107,14 +116,17 @@ class _LedgerRebuild:
             self.decisions.add(record)
             yield record
 
-    def book_executions(self, db: Connection, upto_ns: int | None, snapshots: Sequence[SnapshotBooks]) -> None:
+    def book_executions(self, db: Connection, upto_ns: int | None, snapshots: Sequence[SnapshotLedger]) -> None:
         """Book executions up to `upto_ns` (None for all) against the tables, then up to the last of `snapshots`."""
         pending = list(snapshots)
-        self._events = {each.action_id: each for each in stream_records(db, CorporateAction)}
+        actions = (part for each in stream_records(db, CorporateAction) for part in split_merger(each))
+        self._events = {each.action_id: each for each in actions if isinstance(each, CorporateAction)}
         self._rates = {each.rate_id: each for each in stream_records(db, ExchangeRate)}
-        # Executions and gateway statuses share one `seq`; only executions are booked. Cash flows without a trade come
-        # before the trades of their time slice.
-        reports: list[Iterator[Any]] = [stream_records(db, kind) for kind in (Execution, GatewayStatus, CashFlow)]
+        self._transfers = {each.transfer_id: each for each in stream_records(db, CashTransfer)}
+        # Executions, gateway statuses and cash transfers share one `seq`; only executions are booked, and transfers by
+        # their cash flow. Cash flows without a trade come before the trades of their time slice.
+        kinds = (Execution, GatewayStatus, CashTransfer, CashFlow)
+        reports: list[Iterator[Any]] = [stream_records(db, kind) for kind in kinds]
         for record in merge(*reports, key=lambda each: (each.ts_ns, type(each) is not CashFlow, each.seq)):
             self.attribution.compare_until(self._ledger, self._marks, record.ts_ns)
             while pending and pending[0].clock_ns < record.ts_ns:
@@ -129,18 +141,23 @@ class _LedgerRebuild:
         for snapshot in pending:
             self._compare_snapshot(snapshot)
 
-    def _apply(self, record: Execution | GatewayStatus | CashFlow) -> None:
+    def _apply(self, record: Execution | GatewayStatus | CashTransfer | CashFlow) -> None:
         if isinstance(record, CashFlow):
+            if not self._closed:
+                self.naive.book_cash_flow(record, self._events.get(record.cause_id))
             self._expect_all(self._book_cash_flow(record))
             return
         if not self._closed and record.seq != self._seq + 1 and self._gap is None:
             self._gap = f"executions: seq {self._seq + 1} is missing, the next is {record.seq}"
         self._seq = record.seq
+        if isinstance(record, CashTransfer) and not self._closed:
+            self.decisions.add(record)
         if not isinstance(record, Execution):
             return
         if not self._closed:
             self.executions += 1
             self.decisions.add(record)
+            self.naive.book_execution(record)
         self._marks.on_execution(record)
         self._expect_all(self._ledger.apply(record))
 
@@ -150,28 +167,51 @@ class _LedgerRebuild:
                 self._walks[type(record)].expect(record)
 
     def _book_cash_flow(self, flow: CashFlow) -> list[Any]:
-        """Book a cash flow without a trade: a corporate action, an exchange rate that took effect, or a charge."""
+        """Book a cash flow without a trade: a corporate action, a new exchange rate, a transfer or a charge."""
         ledger, name = self._ledger, flow.cause_id
+        if name in self._transfers:
+            return [ledger.book_transfer(flow.ts_ns, self._transfers[name])]
         if flow.kind == EXCHANGE_RATE and name in self._rates:
             cash_flow = ledger.record_event(flow.ts_ns, flow.kind, "", name)
             ledger.set_rate(self._rates[name].base, self._rates[name].rate)
             return [cash_flow]
-        if name in self._events and flow.kind == self._events[name].kind:
+        action = self._events.get(name)
+        if action is not None and action.kind == CASH_DIVIDEND:
+            self._marks.on_dividend(flow.ts_ns, action, self._dividend_per_unit(flow.ts_ns, action))
+        elif name in self._events and flow.kind == self._events[name].kind:
             cash_flow = ledger.record_event(flow.ts_ns, flow.kind, flow.symbol, name)
             self._marks.on_corporate_action(flow.ts_ns, self._events[name])
             event = to_ledger_event(self._events[name], flow.ts_ns, ledger.quantity(flow.symbol))
             return [cash_flow, *(ledger.apply_action(event) if event is not None else [])]
-        return [ledger.book_charge(flow.ts_ns, Charge(0, flow.kind, flow.symbol, flow.amount, name))]
+        # An action or rate that the tables lack is booked by its amounts alone.
+        charge = Charge(
+            day=0, kind=flow.kind, symbol=flow.symbol, amount=flow.amount, cause_id=name, accrued=flow.accrued
+        )
+        return [ledger.book_charge(flow.ts_ns, charge)]
+
+    def _dividend_per_unit(self, ts_ns: int, dividend: CorporateAction) -> Decimal:
+        """Return the dividend per unit in the currency in which the symbol trades."""
+        assert dividend.amount is not None, f"{dividend.action_id}: a booked dividend has an amount"
+        amount = multiply(dividend.amount, self._rate(dividend.currency, ts_ns))
+        return divide(amount, self._ledger.unit_value(dividend.symbol))
+
+    def _rate(self, currency: str, ts_ns: int) -> Decimal:
+        """Return the value of one unit of `currency` in account currency, from the recorded rates up to `ts_ns`."""
+        rates = [rate for rate in self._rates.values() if rate.base == currency and rate.ts_ns <= ts_ns]
+        return max(rates, key=lambda each: each.ts_ns).rate if rates else ONE
 
     def _close_tables(self) -> None:
         """Mark the clock of the tables as reached. Later bookings are compared with the snapshots only."""
         if not self._closed:
             self._closed, self.cash = True, self._cash_totals()
+            positions = {one.symbol: (one.quantity, one.cost) for one in self._ledger.positions()}
+            totals = self.cash | {"accrued_dividends": self._ledger.accrued}
+            self._naive_difference = first_difference(self.naive, positions, totals)
 
-    def _compare_snapshot(self, snapshot: SnapshotBooks) -> None:
-        holdings = sum(1 for _ in self._ledger.holdings())
+    def _compare_snapshot(self, snapshot: SnapshotLedger) -> None:
+        positions = sum(1 for _ in self._ledger.positions())
         self.snapshot_checks.append(
-            Comparison(f"snapshot {snapshot.service}", holdings, snapshot.first_difference(self._ledger))
+            Comparison(f"snapshot {snapshot.service}", positions, snapshot.first_difference(self._ledger))
         )
 
     def _cash_totals(self) -> dict[str, Any]:
@@ -179,7 +219,11 @@ class _LedgerRebuild:
         return {"cash": ledger.cash, "realized_pnl": ledger.realized_pnl + ledger.income, "fees": ledger.fees}
 
     def checks(self) -> list[Comparison]:
-        return [Comparison("executions", self.executions, self._gap), *(walk.check() for walk in self._walks.values())]
+        difference = self._naive_difference
+        problem = difference and f"the ledger and a second, naive ledger differ: {difference}"
+        second_ledger = Comparison("second_ledger", self.naive.bookings, problem)
+        walks = [walk.check() for walk in self._walks.values()]
+        return [Comparison("executions", self.executions, self._gap), *walks, second_ledger]
 
 
 class _TableWalk:
@@ -245,7 +289,7 @@ def _check_cash(rebuilt: dict[str, Any], valuation: Valuation | None, executions
     """Compare cash, realized P&L and fees of the last valuation, and check that its parts add up."""
     if valuation is None:
         return Comparison("cash", 0, f"no valuation after {executions} executions" if executions else None)
-    expected = rebuilt | {"equity": valuation.cash + valuation.net_exposure}
+    expected = rebuilt | {"equity": valuation.cash + valuation.accrued_dividends + valuation.net_exposure}
     for field, value in expected.items():
         stored = getattr(valuation, field)
         if stored != value:

@@ -1,20 +1,21 @@
-"""Prices at which the holdings of the rebuilt ledger are valued at a time slice, read from the stored bars.
+"""Prices at which the positions of the rebuilt ledger are valued at a time slice, read from the stored bars.
 
 The rules are those of `operators/valuation.py`: the close of the symbol's last bar; before its first bar, the price of
-its first execution; between a split and the next bar, the split-adjusted close; after a symbol change, the price of
-the old symbol until the first bar of the new one. Each lookup reads one index entry per symbol.
+its first execution; between a split or ex-date and the next trade, the adjusted close; after a symbol change, the price
+of the old symbol until the first bar of the new one. Each lookup reads one index entry per symbol.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from operators.adjusted_prices import ex_price, split_price
 from operators.ledger import Ledger
-from operators.ledger.events import share_ratio
-from operators.money import ONE, ZERO, divide, multiply, to_decimal
-from schemas.records import SYMBOL_CHANGE, TRADE, CorporateAction, Execution
+from operators.ledger.events import distribution_prices, share_ratio
+from operators.money import ONE, ZERO, multiply, to_decimal
+from schemas.records import RIGHTS, SPIN_OFF, SYMBOL_CHANGE, TRADE, CorporateAction, Execution
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 _LAST_BARS = """
 SELECT w.symbol, b.ts_ns, b.close FROM unnest(%s::text[]) AS w(symbol)
 CROSS JOIN LATERAL (
-    SELECT ts_ns, close FROM bars WHERE bars.symbol = w.symbol AND ts_ns <= %s ORDER BY ts_ns DESC LIMIT 1
+    SELECT ts_ns, close FROM bars
+    WHERE bars.symbol = w.symbol AND ts_ns <= %s AND (traded OR w.symbol <> ALL (%s::text[]))
+    ORDER BY ts_ns DESC LIMIT 1
 ) b
 """
 Price = tuple[int, float]
@@ -35,7 +38,8 @@ class RebuiltMarks:
     def __init__(self, db: Connection) -> None:
         self._db = db
         self._prices_without_bar: dict[str, Price] = {}
-        self._ratios: dict[str, list[tuple[int, Decimal]]] = {}
+        self._adjustments: dict[str, list[tuple[int, Callable[[float], float]]]] = {}  # time, old price -> new price
+        self._ex_dividends: set[str] = set()  # action ids
 
     def on_execution(self, execution: Execution) -> None:
         if execution.exec_type == TRADE:
@@ -47,17 +51,31 @@ class RebuiltMarks:
             price = self.prices([action.symbol], ts_ns - 1).get(action.symbol)
             if price is not None:
                 self._prices_without_bar.setdefault(action.new_symbol, (ts_ns, price))
+        elif action.kind in (SPIN_OFF, RIGHTS):
+            price = self.prices([action.symbol], ts_ns - 1).get(action.symbol)
+            if price is not None:
+                self._prices_without_bar.setdefault(action.new_symbol, (ts_ns, distribution_prices(action, price)[1]))
+            self._adjust(action.symbol, ts_ns, lambda price: distribution_prices(action, price)[0])
         elif (ratio := share_ratio(action)) != ONE:
-            self._ratios.setdefault(action.symbol, []).append((ts_ns, ratio))
+            self._adjust(action.symbol, ts_ns, lambda price: split_price(price, ratio))
+
+    def on_dividend(self, ts_ns: int, dividend: CorporateAction, per_unit: Decimal) -> None:
+        """Record a dividend of `per_unit` in the symbol's currency at its ex-date. Its later payment moves no mark."""
+        if dividend.action_id not in self._ex_dividends:
+            self._ex_dividends.add(dividend.action_id)
+            self._adjust(dividend.symbol, ts_ns, lambda price: ex_price(price, per_unit))
+
+    def _adjust(self, symbol: str, ts_ns: int, new_price: Callable[[float], float]) -> None:
+        self._adjustments.setdefault(symbol, []).append((ts_ns, new_price))
 
     def market_value(self, ledger: Ledger, ts_ns: int) -> Decimal:
-        """Return the market value of all holdings at the marks of a time slice. Short positions count as negative."""
-        holdings = [holding for holding in ledger.holdings() if holding.quantity]
-        prices = self.prices([holding.symbol for holding in holdings], ts_ns)
+        """Return the market value of all positions at the marks of a time slice. Short positions count as negative."""
+        positions = [position for position in ledger.positions() if position.quantity]
+        prices = self.prices([position.symbol for position in positions], ts_ns)
         total = ZERO
-        for holding in holdings:
-            value = multiply(holding.quantity, to_decimal(prices[holding.symbol]))
-            total += value if holding.unit_value is ONE else multiply(value, holding.unit_value)
+        for position in positions:
+            value = multiply(position.quantity, to_decimal(prices[position.symbol]))
+            total += value if position.unit_value is ONE else multiply(value, position.unit_value)
         return total
 
     def prices(self, symbols: Sequence[str], ts_ns: int) -> dict[str, float]:
@@ -65,12 +83,12 @@ class RebuiltMarks:
         marks = {symbol: self._prices_without_bar[symbol] for symbol in symbols if symbol in self._prices_without_bar}
         if symbols:
             with self._db.cursor() as cursor:
-                cursor.execute(_LAST_BARS, (list(symbols), ts_ns))
+                cursor.execute(_LAST_BARS, (list(symbols), ts_ns, list(self._adjustments)))
                 marks.update({symbol: (at_ns, close) for symbol, at_ns, close in cursor.fetchall()})
-        return {symbol: self._split_adjusted(symbol, *price) for symbol, price in marks.items()}
+        return {symbol: self._adjusted(symbol, *price) for symbol, price in marks.items()}
 
-    def _split_adjusted(self, symbol: str, at_ns: int, price: float) -> float:
-        for action_ns, ratio in self._ratios.get(symbol, ()):
+    def _adjusted(self, symbol: str, at_ns: int, price: float) -> float:
+        for action_ns, new_price in self._adjustments.get(symbol, ()):
             if action_ns > at_ns:
-                price = float(divide(to_decimal(price), ratio))
+                price = new_price(price)
         return price

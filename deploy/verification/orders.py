@@ -10,13 +10,29 @@ from contextlib import closing
 from typing import NamedTuple
 
 from deploy.verification.ledger_tables import snapshot_connection
-from deploy.verification.verdict import Comparison
+from deploy.verification.verdict import FINDINGS_MAX, Comparison
+from operators.adjustments import PREFIX
+from operators.manual_orders import EXIT_SUFFIXES, SUBMIT_ORDER
+from operators.venue.account import LIQUIDATION_PREFIX
+from schemas.records import ACCEPT_POSITION
 
 # A decision of the stage itself has its time slice as cause.
 _STAGE_DECIDED = "(o.cause_id LIKE 'margin-%%' OR o.cause_id LIKE 'tick-%%')"
 _PROPOSED = "EXISTS (SELECT FROM order_proposals p WHERE p.proposal_id = o.cause_id)"
 _COMMANDED = "EXISTS (SELECT FROM commands c WHERE c.command_id = o.cause_id)"
-_HAS_CAUSE = f"({_PROPOSED} OR {_COMMANDED} OR {_STAGE_DECIDED})"
+# The exits of a bracket have the id of their command with a suffix as cause.
+_IN_BRACKET = (
+    f"EXISTS (SELECT FROM commands c WHERE c.kind = '{SUBMIT_ORDER}' "
+    f"AND c.command_id = regexp_replace(o.cause_id, '({'|'.join(EXIT_SUFFIXES)})$', ''))"
+)
+_HAS_CAUSE = f"({_PROPOSED} OR {_COMMANDED} OR {_STAGE_DECIDED} OR {_IN_BRACKET})"
+# An adjustment is a trade without an order: a person has accepted the broker's position.
+_IS_ADJUSTMENT = (
+    "EXISTS (SELECT FROM commands c WHERE c.command_id = o.cause_id "
+    f"AND c.kind = '{ACCEPT_POSITION}' AND o.order_id = '{PREFIX}' || c.command_id)"
+)
+# The simulated broker closes an account whose equity is below zero.
+_IS_LIQUIDATION = f"o.order_id LIKE '{LIQUIDATION_PREFIX}%%'"
 _HAS_REPORT = "EXISTS (SELECT FROM executions e WHERE e.order_id = o.order_id)"
 _IS_WORKING = (
     "coalesce((SELECT e.leaves_quantity FROM executions e WHERE e.order_id = o.order_id "
@@ -64,7 +80,7 @@ RULES = (
         "executions ordered",
         "executions",
         "execution_id",
-        "EXISTS (SELECT FROM orders a WHERE a.order_id = o.order_id)",
+        f"(EXISTS (SELECT FROM orders a WHERE a.order_id = o.order_id) OR {_IS_ADJUSTMENT} OR {_IS_LIQUIDATION})",
         "no order {order_id}",
     ),
     OrderRule("orders answered", "orders", "order_id", _HAS_REPORT, "the venue has not reported on it", "settled"),
@@ -98,7 +114,7 @@ def current_cut(database_url: str) -> ClockCut:
 
 
 def check_orders(database_url: str, cut: ClockCut, latency_ns: int = 0) -> list[Comparison]:
-    """Return one comparison per rule. Raises psycopg2.Error."""
+    """Return one comparison per rule, with at most `FINDINGS_MAX` findings. Raises psycopg2.Error."""
     parameters = {**cut._asdict(), "latency": latency_ns}
     checks = []
     with closing(snapshot_connection(database_url)) as db, db.cursor() as cursor:
@@ -107,9 +123,10 @@ def check_orders(database_url: str, cut: ClockCut, latency_ns: int = 0) -> list[
             cursor.execute(f"SELECT count(*) {source_sql}", parameters)
             (count,) = cursor.fetchone() or (0,)
             cursor.execute(
-                f"SELECT row_to_json(o) {source_sql} AND NOT {rule.condition} ORDER BY o.seq LIMIT 1", parameters
+                f"SELECT row_to_json(o) {source_sql} AND NOT {rule.condition} ORDER BY o.seq LIMIT {FINDINGS_MAX}",
+                parameters,
             )
-            row = cursor.fetchone()
-            problem = None if row is None else f"{rule.table} {row[0][rule.key]}: {rule.message.format(**row[0])}"
-            checks.append(Comparison(rule.name, count, problem))
+            rows = [row for (row,) in cursor.fetchall()]
+            findings = [f"{rule.table} {row[rule.key]}: {rule.message.format(**row)}" for row in rows]
+            checks.append(Comparison(rule.name, count, next(iter(findings), None), more=tuple(findings[1:])))
     return checks

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.errors import DeployError
 from deploy.recovery.recovery_store import StateSnapshot, read_store
-from deploy.verification.ledger_tables import SnapshotBooks
+from deploy.verification.ledger_tables import SnapshotLedger
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from operators.ledger import Ledger
 
 
-def snapshot_books(home: Home, settings: Settings) -> tuple[list[SnapshotBooks], str]:
+def snapshot_ledgers(home: Home, settings: Settings) -> tuple[list[SnapshotLedger], str]:
     """Return the books of each service with a clock in its store, and a sentence about the services without one."""
     books, missing = [], []
     for service, read_books in _READERS.items():
@@ -28,7 +28,7 @@ def snapshot_books(home: Home, settings: Settings) -> tuple[list[SnapshotBooks],
         if clock_ns is None or state is None:
             missing.append(f"the recovery store of {service} has no state yet")
         else:
-            books.append(SnapshotBooks(service, clock_ns, read_books(settings, state)))
+            books.append(SnapshotLedger(service, clock_ns, read_books(settings, state)))
     return books, "; ".join(missing)
 
 
@@ -55,8 +55,8 @@ def _portfolio(settings: Settings, state: Any) -> Callable[[Ledger], str | None]
         for name in ("cash", "realized_pnl", "fees", "cost"):
             if getattr(stored_ledger, name) != getattr(ledger, name):
                 return _difference_text("portfolio", name, getattr(stored_ledger, name), getattr(ledger, name))
-        for symbol in sorted({h.symbol for h in stored_ledger.holdings()} | {h.symbol for h in ledger.holdings()}):
-            stored, rebuilt = stored_ledger.holding(symbol), ledger.holding(symbol)
+        for symbol in sorted({h.symbol for h in stored_ledger.positions()} | {h.symbol for h in ledger.positions()}):
+            stored, rebuilt = stored_ledger.position(symbol), ledger.position(symbol)
             lots = [_lots(one) for one in (stored, rebuilt)]
             if lots[0] != lots[1]:
                 return _difference_text("portfolio", f"lots of {symbol}", lots[0], lots[1])
@@ -65,8 +65,8 @@ def _portfolio(settings: Settings, state: Any) -> Callable[[Ledger], str | None]
     return first_difference
 
 
-def _lots(holding: Any) -> list[tuple[Any, ...]]:
-    return [] if holding is None else [(lot.lot_id, lot.quantity, lot.price) for lot in holding.lots]
+def _lots(position: Any) -> list[tuple[Any, ...]]:
+    return [] if position is None else [(lot.lot_id, lot.quantity, lot.price) for lot in position.lots]
 
 
 def _risk(settings: Settings, state: Any) -> Callable[[Ledger], str | None]:
@@ -76,7 +76,7 @@ def _risk(settings: Settings, state: Any) -> Callable[[Ledger], str | None]:
     stage = stages.risk(settings)()
     stage.restore(state)
     assert isinstance(stage, RiskStage)
-    quantities = {symbol: holding.quantity for symbol, holding in stage.book.positions.items() if holding.quantity}
+    quantities = {symbol: position.quantity for symbol, position in stage.book.positions.items() if position.quantity}
     cash = stage.book.cash
 
     def first_difference(ledger: Ledger) -> str | None:
@@ -100,7 +100,7 @@ def _execution(settings: Settings, state: Any) -> Callable[[Ledger], str | None]
 
 
 def _quantity_difference(service: str, quantities: dict[str, Any], ledger: Ledger) -> str | None:
-    for symbol in sorted(quantities.keys() | {holding.symbol for holding in ledger.holdings()}):
+    for symbol in sorted(quantities.keys() | {position.symbol for position in ledger.positions()}):
         stored, rebuilt = quantities.get(symbol, 0), ledger.quantity(symbol)
         if stored != rebuilt:
             return _difference_text(service, f"position of {symbol}", stored, rebuilt)

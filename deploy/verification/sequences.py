@@ -13,8 +13,9 @@ from dataflows.replay.recording import read_topics
 from dataflows.runtime import topology
 from deploy.verification.ledger_tables import snapshot_connection
 from deploy.verification.verdict import Comparison
-from schemas.records import TOPIC_OF, sequence_key
-from sinks.tables import LATEST, TABLE_OF
+from schemas.records import TOPIC_OF, has_seq, sequence_key
+from sinks.record_tables import LATEST
+from sinks.tables import TABLE_OF
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
@@ -63,11 +64,11 @@ def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None)
     with closing(read_topics(kafka, "verify", [topic], since_ns=since_ns, on_counts=counters.append)) as time_slices:
         for time_slice in time_slices:
             for record in time_slice.records:
-                key = sequence_key(record)
-                if key is None:
+                if not has_seq(record):
                     continue
                 records += 1
-                previous, seq = last.get(key), record.seq  # type: ignore[union-attr]
+                key, seq = sequence_key(record), record.seq
+                previous = last.get(key)
                 if previous is not None and seq != previous + 1 and gap is None:
                     of_key = f" of {key}" if key else ""
                     gap = f"{topic}: seq {previous + 1}{of_key} is missing, the next is {seq}"
@@ -82,7 +83,9 @@ def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None)
                         SeqSpan(seq, seq, 1) if span is None else SeqSpan(span.first, seq, span.records + 1)
                     )
     (counted,) = counters
-    return TopicSequences(topic, records, counted.duplicates, counted.late, gap, spans)
+    return TopicSequences(
+        topic=topic, records=records, repeats=counted.duplicates, late=counted.late, gap=gap, spans=spans
+    )
 
 
 def check_tables(database_url: str, sequences: TopicSequences) -> list[Comparison]:

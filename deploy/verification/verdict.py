@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+FINDINGS_MAX = 20
+"""Maximum number of findings reported per check."""
+
 
 class Comparison(NamedTuple):
     """One comparison: the number of records that agree, and the first difference as a sentence, None if there is none.
 
     `note` is information that is not a difference: repeated records after a restart, or what was not compared and why.
+    `more` are further differences, where the check finds more than the first.
     """
 
     name: str
     records: int
     difference: str | None
     note: str = ""
+    more: tuple[str, ...] = ()
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """All differences, the first one first."""
+        return () if self.difference is None else (self.difference, *self.more)
 
 
 class Verdict(NamedTuple):

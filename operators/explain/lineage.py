@@ -10,39 +10,38 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
+from operators.adjustments import adjustment_order_id, is_adjustment
+from operators.explain.record_ids import record_id_of, split_record_id
+from operators.manual_orders import EXIT_SUFFIXES, entry_cause_id
 from operators.money import plain
+from operators.risk.margin_call import MARGIN_CAUSE_PREFIX
 from schemas.records import (
     TRADE,
     Bar,
+    BrokerActivity,
+    CashTransfer,
     Command,
     Execution,
     FeatureRow,
     Fundamentals,
     LlmAnswer,
-    Lot,
-    LotMatch,
     NewsItem,
     Order,
     OrderCancel,
     OrderProposal,
     OrderRefusal,
-    Position,
     Prediction,
     Record,
     RiskEvent,
     RiskFence,
-    RiskUsage,
     SentimentScore,
     Signal,
+    StrategySuspension,
     StrategyWeights,
-    Valuation,
     bar_id,
     feature_id,
-    prediction_id,
-    sentiment_id,
-    signal_id,
-    weights_id,
 )
+from schemas.records.flat import to_flat_dict
 
 
 class RecordPosition(NamedTuple):
@@ -97,72 +96,29 @@ class RecordLookup(Protocol):
     def filing(self, fundamentals_id: str) -> Fundamentals | None: ...
     def prediction(self, symbol: str, seq: int) -> Prediction | None: ...
     def weights(self, seq: int) -> StrategyWeights | None: ...
+    def cancels_of(self, *, order_id: str = "", cause_id: str = "") -> list[OrderCancel]:
+        """Return the cancels of an order, or those that a record caused."""
 
+    def margin_call(self, ts_ns: int) -> RiskEvent | None:
+        """Return the event of the margin call that was active in a time slice."""
 
-_RECORD_IDS: dict[type, Callable[[Any], str]] = {
-    Bar: lambda r: bar_id(r.symbol, r.seq),
-    FeatureRow: lambda r: feature_id(r.symbol, r.seq),
-    Prediction: lambda r: prediction_id(r.symbol, r.seq),
-    StrategyWeights: lambda r: weights_id(r.seq),
-    Signal: lambda r: signal_id(r.symbol, r.seq),
-    OrderProposal: lambda r: str(r.proposal_id),
-    Order: lambda r: str(r.order_id),
-    RiskFence: lambda r: f"fence-{r.epoch}",
-    OrderCancel: lambda r: f"cancel-{r.seq}",
-    OrderRefusal: lambda r: f"refusal-{r.seq}",
-    RiskEvent: lambda r: f"risk-event-{r.seq}",
-    RiskUsage: lambda r: f"risk-usage-{r.seq}",
-    Execution: lambda r: str(r.execution_id),
-    Position: lambda r: f"position-{r.symbol}-{r.seq}",
-    Lot: lambda r: str(r.lot_id),
-    LotMatch: lambda r: str(r.match_id),
-    Valuation: lambda r: f"valuation-{r.seq}",
-    Command: lambda r: str(r.command_id),
-    SentimentScore: lambda r: sentiment_id(r.seq),
-    NewsItem: lambda r: str(r.news_id),
-    LlmAnswer: lambda r: str(r.answer_id),
-    Fundamentals: lambda r: str(r.fundamentals_id),
-}
-_CAUSE_IDS: dict[type, Callable[[Any], list[str]]] = {
-    FeatureRow: lambda r: [bar_id(r.symbol, r.bar_seq)],
-    Prediction: lambda r: [r.feature_id],
-    Signal: lambda r: [r.feature_id, *r.cause_ids],
-    SentimentScore: lambda r: [r.news_id, *([r.answer_id] if r.answer_id else [])],
-    OrderProposal: lambda r: list(r.signal_ids),
-    Order: lambda r: [r.cause_id],
-    RiskFence: lambda r: [r.cause_id],
-    OrderCancel: lambda r: [r.cause_id],
-    OrderRefusal: lambda r: [r.cause_id],
-    RiskEvent: lambda r: [r.cause_id],
-    Execution: lambda r: [r.order_id, *([bar_id(r.symbol, r.bar_seq)] if r.bar_seq else [])],
-    Position: lambda r: [r.execution_id],
-    Lot: lambda r: [r.execution_id],
-    LotMatch: lambda r: [r.open_execution_id, r.close_execution_id],
-}
-
-
-def record_id_of(record: Record) -> str:
-    """Return the id of a record. For a record without an id field, the id is built from its type and `seq`.
-
-    >>> record_id_of(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
-    'fence-2'
-    """
-    id_of_type = _RECORD_IDS.get(type(record))
-    return type(record).__name__ if id_of_type is None else id_of_type(record)
-
-
-def cause_ids_of(record: Record) -> list[str]:
-    """Return the ids of the causes that a record contains."""
-    ids_of_type = _CAUSE_IDS.get(type(record))
-    return [] if ids_of_type is None else ids_of_type(record)
+    def suspension(self, symbol: str, seq: int) -> StrategySuspension | None: ...
+    def transfer(self, transfer_id: str) -> CashTransfer | None: ...
+    def transfer_of(self, cause_id: str) -> CashTransfer | None: ...
+    def activity(self, update_id: str) -> BrokerActivity | None: ...
 
 
 def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
-    """Explain the order, proposal, execution, refusal or command with this id. Returns None if there is none."""
+    """Explain the order, proposal, execution, refusal, cash transfer or command with this id. None if there is none."""
     order = lookup.order(record_id)
     if order is not None:
         return _explain_order(lookup, order)
     execution = lookup.execution(record_id)
+    if execution is None and is_adjustment(record_id):
+        execution = next(iter(lookup.executions_of(record_id)), None)
+    if execution is not None and is_adjustment(execution.order_id):
+        outcome = f"{record_id}: {_report_text(execution)}; {execution.text}"
+        return Explanation(outcome, _trace_execution(lookup, execution))
     if execution is not None:
         executed_order = lookup.order(execution.order_id)
         order_outcome = (
@@ -179,13 +135,17 @@ def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
     refusal = _find_refusal(lookup, record_id)
     if refusal is not None:
         return Explanation(refusal.message, _trace_refusal(lookup, refusal))
+    transfer = lookup.transfer(record_id)
+    if transfer is not None:
+        return Explanation(_transfer_text(transfer), _trace_transfer(lookup, transfer))
     command = lookup.command(record_id)
     return None if command is None else _explain_command(lookup, command)
 
 
 def _explain_order(lookup: RecordLookup, order: Order) -> Explanation:
     reports = lookup.executions_of(order.order_id)
-    consequences = tuple(_with_bar(lookup, report) for report in reports)
+    cancels = [_trace_cancel(lookup, cancel) for cancel in lookup.cancels_of(order_id=order.order_id)]
+    consequences = (*cancels, *(_with_bar(lookup, report) for report in reports))
     return Explanation(f"{order.order_id} {_order_outcome(order, reports)}", _trace_order(lookup, order), consequences)
 
 
@@ -203,11 +163,11 @@ def _explain_proposal(lookup: RecordLookup, proposal: OrderProposal) -> Explanat
 
 
 def _explain_command(lookup: RecordLookup, command: Command) -> Explanation:
-    results = (
-        lookup.order_of(command.command_id),
-        lookup.fence_of(command.command_id),
-        lookup.refusal_of(command.command_id),
-    )
+    results: list[Record | None] = [lookup.fence_of(command.command_id), lookup.transfer_of(command.command_id)]
+    for cause_id in (command.command_id, *(command.command_id + suffix for suffix in EXIT_SUFFIXES)):
+        results += [lookup.order_of(cause_id), lookup.refusal_of(cause_id)]
+    results += lookup.cancels_of(cause_id=command.command_id)
+    results += lookup.executions_of(adjustment_order_id(command.command_id))
     consequences = tuple(_node(record) for record in results if record is not None)
     names = ", ".join(node.record_id for node in consequences) or "no records yet"
     return Explanation(
@@ -223,14 +183,15 @@ def _find_refusal(lookup: RecordLookup, record_id: str) -> OrderRefusal | None:
 def _order_outcome(order: Order, reports: list[Execution]) -> str:
     fills = [report for report in reports if report.exec_type == TRADE]
     filled = sum((fill.quantity for fill in fills), Decimal(0))
-    order_text = f"{order.side} {plain(order.quantity)} {order.symbol}"
-    if filled == order.quantity:
+    terms = order.terms
+    order_text = f"{terms.side} {plain(terms.quantity)} {terms.symbol}"
+    if filled == terms.quantity:
         average_price = sum((fill.quantity * fill.price for fill in fills), Decimal(0)) / filled
         return f"({order_text}) was filled at an average price of {average_price.normalize():f}"
     last_report = reports[-1] if reports else None
     if last_report is None:
         return f"({order_text}) was approved by risk, no report from the venue yet"
-    return f"({order_text}) filled {plain(filled)} of {plain(order.quantity)}, status {_report_text(last_report)}"
+    return f"({order_text}) filled {plain(filled)} of {plain(terms.quantity)}, status {_report_text(last_report)}"
 
 
 def _report_text(execution: Execution) -> str:
@@ -248,6 +209,9 @@ def _node(record: Record, *causes: CauseNode) -> CauseNode:
 
 
 def _trace_execution(lookup: RecordLookup, execution: Execution) -> CauseNode:
+    if is_adjustment(execution.order_id):
+        command = lookup.command(execution.cause_id)
+        return _node(execution, CauseNode("Command", execution.cause_id, None) if command is None else _node(command))
     order = lookup.order(execution.order_id)
     cause = CauseNode("Order", execution.order_id, None) if order is None else _trace_order(lookup, order)
     return _node(execution, *_with_bar(lookup, execution).causes, cause)
@@ -260,19 +224,45 @@ def _with_bar(lookup: RecordLookup, execution: Execution) -> CauseNode:
 
 
 def _trace_order(lookup: RecordLookup, order: Order) -> CauseNode:
-    return _node(order, _trace_order_cause(lookup, order.cause_id))
+    """Trace an order to its cause and, if it amends an order, to that order."""
+    causes = [_trace_order_cause(lookup, order.cause_id, order.ts_ns)]
+    if order.replaces:
+        amended = lookup.order(order.replaces)
+        causes.append(CauseNode("Order", order.replaces, None) if amended is None else _trace_order(lookup, amended))
+    return _node(order, *causes)
 
 
 def _trace_refusal(lookup: RecordLookup, refusal: OrderRefusal) -> CauseNode:
-    return _node(refusal, _trace_order_cause(lookup, refusal.cause_id))
+    return _node(refusal, _trace_order_cause(lookup, refusal.cause_id, refusal.ts_ns))
 
 
-def _trace_order_cause(lookup: RecordLookup, cause_id: str) -> CauseNode:
-    """Trace a proposal or a manual command."""
+def _trace_transfer(lookup: RecordLookup, transfer: CashTransfer) -> CauseNode:
+    """Trace a cash transfer to the user's command or the broker's activity."""
+    cause: Record | None = lookup.command(transfer.cause_id) or lookup.activity(transfer.cause_id)
+    return _node(transfer, CauseNode("Record", transfer.cause_id, None) if cause is None else _node(cause))
+
+
+def _transfer_text(transfer: CashTransfer) -> str:
+    amount = f"{transfer.kind} of {plain(transfer.amount)} {transfer.currency}"
+    return f"{transfer.transfer_id}: {amount} by {transfer.actor} ({transfer.reason or transfer.reference})"
+
+
+def _trace_cancel(lookup: RecordLookup, cancel: OrderCancel) -> CauseNode:
+    command = lookup.command(cancel.cause_id)
+    return _node(cancel) if command is None else _node(cancel, _node(command))
+
+
+def _trace_order_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> CauseNode:
+    """Trace a proposal, a manual command, the command of an exit's bracket, or a margin call."""
     proposal = lookup.proposal(cause_id)
     if proposal is not None:
         return _trace_proposal(lookup, proposal)
+    if cause_id.startswith(MARGIN_CAUSE_PREFIX):
+        event = lookup.margin_call(ts_ns)
+        return CauseNode("RiskEvent", cause_id, None) if event is None else _node(event)
     command = lookup.command(cause_id)
+    if command is None and (entry_id := entry_cause_id(cause_id)) is not None:
+        command = lookup.command(entry_id)
     return CauseNode("OrderProposal", cause_id, None) if command is None else _node(command)
 
 
@@ -299,7 +289,9 @@ def _trace_signal(lookup: RecordLookup, signal_record_id: str) -> CauseNode:
 
 
 def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
-    """Trace an input of a signal other than its feature row: a signal, forecast, weights, news score or filing."""
+    """Trace an input of a signal other than its feature row: a signal, forecast, weights, news score, filing, or the
+    suspension of its strategy.
+    """
     kind, _, seq_text = cause_id.partition("-")
     if kind == "sig":
         return _trace_signal(lookup, cause_id)
@@ -311,6 +303,9 @@ def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
     if kind == "weights" and seq_text.isdecimal():
         weights = lookup.weights(int(seq_text))
         return CauseNode("StrategyWeights", cause_id, None) if weights is None else _node(weights)
+    if kind == "susp":
+        suspension = lookup.suspension(*split_record_id(cause_id))
+        return CauseNode("StrategySuspension", cause_id, None) if suspension is None else _node(suspension)
     filing = lookup.filing(cause_id)
     return (
         CauseNode("Fundamentals" if kind == "fund" else "Record", cause_id, None) if filing is None else _node(filing)
@@ -349,17 +344,6 @@ def _trace_bar(lookup: RecordLookup, symbol: str, seq: int, ts_ns: int) -> Cause
     return CauseNode("Bar", bar_id(symbol, seq), None) if bar is None else _node(bar)
 
 
-def split_record_id(record_id: str) -> tuple[str, int]:
-    """Split a per-symbol record id into symbol and seq.
-
-    >>> split_record_id("sig-BRK-B-7")
-    ('BRK-B', 7)
-    """
-    _, _, symbol_and_seq = record_id.partition("-")
-    symbol, _, seq = symbol_and_seq.rpartition("-")
-    return symbol, int(seq)
-
-
 def walk(node: CauseNode) -> Iterator[CauseNode]:
     """Yield the node and all its causes, depth first, each node before its causes."""
     yield node
@@ -379,7 +363,7 @@ def as_tree(node: CauseNode) -> dict[str, Any]:
     """Convert the node and its causes to dictionaries with the keys kind, id, record, place and causes."""
     record: dict[str, Any] | None = None
     if node.record is not None:
-        record = node.record._asdict()
+        record = to_flat_dict(node.record)
         if "checks" in record:
             record["checks"] = [check._asdict() for check in record["checks"]]
     return {

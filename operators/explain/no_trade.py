@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from operators.explain.lineage import CauseNode, Explanation, RecordLookup, explain, record_id_of, trace_feature
-from schemas.records import HALTED, Bar, FeatureRow, OrderProposal, RiskFence, Signal
+from operators.explain.lineage import CauseNode, Explanation, RecordLookup, explain, trace_feature
+from operators.explain.record_ids import record_id_of
+from schemas.records import HALTED, Bar, FeatureRow, OrderProposal, RiskFence, Signal, StrategySuspension
 
 
 class AsOfLookup(RecordLookup, Protocol):
@@ -17,6 +19,7 @@ class AsOfLookup(RecordLookup, Protocol):
     def views_until(self, symbol: str, ts_ns: int) -> list[Signal]: ...
     def proposal_until(self, symbol: str, ts_ns: int) -> OrderProposal | None: ...
     def fence_until(self, ts_ns: int) -> RiskFence | None: ...
+    def suspended_until(self, ts_ns: int) -> list[StrategySuspension]: ...
 
 
 class SymbolAsOf(NamedTuple):
@@ -40,10 +43,18 @@ def explain_symbol_at(
     """Explain the state of `symbol` at `ts_ns`. `strategies` maps each running strategy to the indicators it needs."""
     bar = lookup.bar_until(symbol, ts_ns)
     if bar is None:
-        return SymbolAsOf(symbol, 0, (f"no bar of {symbol} at or before this time",), None, (), None)
+        return SymbolAsOf(
+            symbol=symbol,
+            slice_ns=0,
+            reasons=(f"no bar of {symbol} at or before this time",),
+            row=None,
+            views=(),
+            decision=None,
+        )
     row = lookup.feature_at(symbol, bar.ts_ns)
     views = lookup.views_until(symbol, bar.ts_ns)
-    reasons = [_bar_reason(bar, ts_ns), *_strategy_reasons(row, views, bar.ts_ns, strategies)]
+    suspended = {suspension.strategy: suspension for suspension in lookup.suspended_until(bar.ts_ns)}
+    reasons = [_bar_reason(bar, ts_ns), *_strategy_reasons(row, views, bar.ts_ns, strategies, suspended)]
     proposal = lookup.proposal_until(symbol, bar.ts_ns)
     decision = None
     if proposal is not None and proposal.ts_ns == bar.ts_ns:
@@ -57,7 +68,9 @@ def explain_symbol_at(
     if fence is not None and fence.state == HALTED:
         reasons.append(f"trading was halted by {record_id_of(fence)}: {fence.reason}")
     row_node = None if row is None else trace_feature(lookup, symbol, row.seq, row.ts_ns)
-    return SymbolAsOf(symbol, bar.ts_ns, tuple(reasons), row_node, tuple(views), decision)
+    return SymbolAsOf(
+        symbol=symbol, slice_ns=bar.ts_ns, reasons=tuple(reasons), row=row_node, views=tuple(views), decision=decision
+    )
 
 
 def _bar_reason(bar: Bar, ts_ns: int) -> str:
@@ -67,14 +80,20 @@ def _bar_reason(bar: Bar, ts_ns: int) -> str:
 
 
 def _strategy_reasons(
-    row: FeatureRow | None, views: Sequence[Signal], slice_ns: int, strategies: Mapping[str, Sequence[str]]
+    row: FeatureRow | None,
+    views: Sequence[Signal],
+    slice_ns: int,
+    strategies: Mapping[str, Sequence[str]],
+    suspended: Mapping[str, StrategySuspension],
 ) -> list[str]:
     last_view_of = {view.strategy: view for view in views}
     reasons = []
     for name, specs in strategies.items():
         missing = [spec for spec in specs if row is not None and not _has_values(row, spec)]
         view = last_view_of.get(name)
-        if row is None:
+        if name in suspended:
+            reasons.append(f"{name}: {_suspension_text(suspended[name])}")
+        elif row is None:
             reasons.append(f"{name}: no feature row for this bar")
         elif missing:
             reasons.append(f"{name}: {', '.join(missing)} not warmed up yet")
@@ -90,6 +109,14 @@ def _strategy_reasons(
 def _has_values(row: FeatureRow, spec: str) -> bool:
     """Whether the row has values of an indicator. The names of several values start with the indicator's spec."""
     return any(name == spec or name.startswith(f"{spec}_") for name in row.values)
+
+
+def _suspension_text(suspension: StrategySuspension) -> str:
+    since = datetime.fromtimestamp(suspension.ts_ns // 1_000_000_000, UTC)
+    return (
+        f"suspended since {since:%Y-%m-%d %H:%M:%S} UTC ({record_id_of(suspension)}): {suspension.error_type}: "
+        f"{suspension.message} at {suspension.file}:{suspension.line} on {suspension.symbol}"
+    )
 
 
 def _view_text(view: Signal) -> str:

@@ -5,29 +5,22 @@ amounts paid and received sum to the ledger's. A strategy's total (realized + un
 the ledger's lot method. The split into realized and unrealized follows the ledger: the difference between the ledger's
 cost and the sum of the strategies' costs is allocated to the holders by quantity.
 
-All amounts have nine decimal places. In an allocation, each share is rounded, and the largest share takes the
-remainder.
+All amounts have nine decimal places. `operators/feedback/trade_allocation.py` allocates trades and amounts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
+from operators.feedback.trade_allocation import UNATTRIBUTED, StrategyAmounts, TradeAllocation, allocate_by_weight
 from operators.instruments import Instrument
-from operators.manual_orders import MANUAL, is_manual
 from operators.money import ONE, ZERO, multiply, portion, quantize, to_decimal
-from operators.signals.ensemble import ENSEMBLE
-from schemas.records import BUY, TRADE, Attribution, CashFlow, Execution, OrderProposal, Position, Signal, Valuation
+from schemas.records import EXTERNAL_FLOWS, TRADE, Attribution, CashFlow, Execution, Position, Valuation
 
 ACCOUNT = "account"
 """Row of amounts without a symbol, such as interest on the account."""
-UNATTRIBUTED = "unattributed"
-"""Row of the remainder to the ledger's totals. It exists only if the books started before the feedback service."""
-PROPOSALS_MAX = 2
-"""A symbol has one proposal at a time, but a late report can belong to the previous one."""
-StrategyAmounts = list[tuple[str, Decimal]]
 
 
 class StrategyPosition:
@@ -71,16 +64,8 @@ class SymbolAttribution:
         return [(name, abs(position.quantity)) for name, position in self.positions.items() if position.quantity]
 
 
-class ProposalOwner(NamedTuple):
-    """The strategies of a proposal, and their shares of the quantity that it opens."""
-
-    proposal_id: str
-    strategies: tuple[str, ...]
-    opening_shares: tuple[tuple[str, Decimal], ...]
-
-
 class AttributionBook:
-    """Process signals, proposals, executions and the ledger's records, and compute the rows of a Valuation."""
+    """Process executions and the ledger's records, and compute the rows of a Valuation."""
 
     def __init__(self, instruments: Iterable[Instrument] = (), currency: str = "USD") -> None:
         """`currency` is the account currency."""
@@ -92,40 +77,12 @@ class AttributionBook:
             instrument.symbol: instrument.currency for instrument in instrument_list if instrument.currency != currency
         }
         self._rates: dict[str, Decimal] = {}
-        self._books: dict[str, SymbolAttribution] = {}
+        self._attributions: dict[str, SymbolAttribution] = {}
         self._totals: dict[str, StrategyTotals] = {}
-        self._views: dict[str, dict[str, tuple[int, float]]] = {}
-        self._contributions: dict[str, dict[str, float]] = {}  # symbol -> contributions to the ensemble's last view
-        self._owners: dict[str, list[ProposalOwner]] = {}
+        self.allocation = TradeAllocation()  # receives the signals and proposals
         self._executions: dict[str, Execution] = {}  # of the current time slice
 
     # -- incoming records ----------------------------------------------------------------------------------------------
-
-    def record_signal(self, signal: Signal) -> None:
-        self._views.setdefault(signal.symbol, {})[signal.strategy] = (signal.direction, signal.strength)
-        if signal.strategy == ENSEMBLE:
-            self._contributions[signal.symbol] = signal.parts
-
-    def record_proposal(self, proposal: OrderProposal) -> None:
-        """Record the strategies of a proposal and their shares by their current views."""
-        symbol, strategies = proposal.symbol, tuple(proposal.strategy.split("+"))
-        side = 1 if proposal.side == BUY else -1
-        if strategies == (ENSEMBLE,):
-            signed_shares = self._contributions.get(symbol, {})
-        else:
-            views = self._views.get(symbol, {})
-            signed_shares = {
-                strategy: views[strategy][0] * views[strategy][1] for strategy in strategies if strategy in views
-            }
-        opening_shares = tuple(
-            (strategy, share)
-            for strategy, signed_share in signed_shares.items()
-            if (share := to_decimal(signed_share * side)) > 0
-        )
-        self._owners[symbol] = [
-            *self._owners.get(symbol, []),
-            ProposalOwner(proposal.proposal_id, strategies, opening_shares),
-        ][-PROPOSALS_MAX:]
 
     def record_execution(self, execution: Execution) -> None:
         """Store a fill until its ledger records arrive later in the time slice."""
@@ -134,9 +91,11 @@ class AttributionBook:
 
     def record_position(self, position: Position) -> None:
         """Attribute a change of the ledger: an execution or a corporate action."""
-        book = self._books.get(position.symbol)
+        book = self._attributions.get(position.symbol)
         if book is None:
-            book = self._books[position.symbol] = SymbolAttribution()
+            if not position.quantity and not position.realized_pnl:
+                return  # the old symbol of a symbol change, whose position has moved
+            book = self._attributions[position.symbol] = SymbolAttribution()
         change = position.quantity - book.quantity
         cost, realized = position.cost_basis - book.cost, position.realized_pnl - book.realized
         book.quantity, book.cost, book.realized = position.quantity, position.cost_basis, position.realized_pnl
@@ -155,9 +114,15 @@ class AttributionBook:
         }
 
     def record_cash_flow(self, flow: CashFlow) -> None:
-        book = self._books.get(flow.symbol)
+        """Attribute a cash flow to the holders of its symbol. Deposits and withdrawals are no P&L.
+
+        A dividend is attributed at its ex-date, when it accrues, and not again when it is paid.
+        """
+        if flow.kind in EXTERNAL_FLOWS:
+            return
+        book = self._attributions.get(flow.symbol)
         holders = [] if book is None else book.holders() or book.last_holders
-        for name, amount in allocate_by_weight(quantize(flow.amount), holders or [(ACCOUNT, ONE)]):
+        for name, amount in allocate_by_weight(quantize(flow.amount + flow.accrued), holders or [(ACCOUNT, ONE)]):
             self._totals_of(name).cash_flows += amount
 
     def set_rate(self, currency: str, rate: Decimal) -> None:
@@ -166,14 +131,11 @@ class AttributionBook:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a symbol. Call before the ledger's Position under the new name."""
-        old_book = self._books.pop(old, None)
-        mappings: tuple[Any, ...] = (self._views, self._contributions, self._owners)
-        for by_symbol in mappings:
-            if old in by_symbol:
-                by_symbol[new] = by_symbol.pop(old)
+        old_book = self._attributions.pop(old, None)
+        self.allocation.rename(old, new)
         if old_book is None:
             return
-        book = self._books.setdefault(new, SymbolAttribution())
+        book = self._attributions.setdefault(new, SymbolAttribution())
         book.quantity += old_book.quantity
         book.cost += old_book.cost
         book.realized += old_book.realized
@@ -183,8 +145,20 @@ class AttributionBook:
             position.quantity += old_position.quantity
             position.cost += old_position.cost
 
+    def spin_off(self, symbol: str, new_symbol: str) -> None:
+        """Let the holders of a symbol hold the distributed shares. Call before the ledger's Position of these."""
+        book = self._attributions.get(symbol)
+        new_book = self._attributions.setdefault(new_symbol, SymbolAttribution())
+        if book is not None and not new_book.positions:
+            new_book.positions = {
+                name: StrategyPosition(position.quantity) for name, position in book.positions.items()
+            }
+
     def _book_fill(self, book: SymbolAttribution, execution: Execution, change: Decimal, paid: Decimal) -> None:
-        allocations = self._allocate(book, execution, change)
+        opposite = {
+            name: position.quantity for name, position in book.positions.items() if position.quantity * change < 0
+        }
+        allocations = self.allocation.allocate(execution, change, opposite)
         if len(allocations) == 1:
             # Fast path: nearly every fill belongs to one strategy.
             ((name, quantity),) = allocations
@@ -203,45 +177,6 @@ class AttributionBook:
             self._totals_of(name).fees += fee
         for name in dict.fromkeys(name for name, _ in allocations):
             self._totals_of(name).trades += 1
-
-    def _allocate(self, book: SymbolAttribution, execution: Execution, change: Decimal) -> StrategyAmounts:
-        """Allocate the traded quantity (signed) to strategies: first positions that it closes, then what it opens."""
-        opposite = {
-            name: position.quantity for name, position in book.positions.items() if position.quantity * change < 0
-        }
-        if is_manual(execution.order_id):
-            # Same order as in the portfolio: manual positions first, then the strategies.
-            closing = _close_in_turn(change, opposite, sorted(opposite, key=lambda name: (name != MANUAL, name)))
-            return _add_opening(closing, change, [(MANUAL, ONE)])
-        owner = next(
-            (
-                candidate
-                for candidate in self._owners.get(execution.symbol, ())
-                if candidate.proposal_id == execution.cause_id
-            ),
-            None,
-        )
-        if owner is None:
-            return _add_opening(_close_pro_rata(change, opposite), change, [(UNATTRIBUTED, ONE)])
-        opening_shares = list(owner.opening_shares)
-        if owner.strategies == (ENSEMBLE,):
-            strategy_quantities = {
-                name: signed_quantity for name, signed_quantity in opposite.items() if name != MANUAL
-            }
-            return _add_opening(
-                _close_pro_rata(change, strategy_quantities), change, opening_shares or [(ENSEMBLE, ONE)]
-            )
-        closing = _close_pro_rata(
-            change, {name: signed_quantity for name, signed_quantity in opposite.items() if name in owner.strategies}
-        )
-        rest = change - sum((quantity for _, quantity in closing), ZERO)
-        if rest and not opening_shares:
-            # No strategy of the proposal has a view on this side. The rest closes positions of other strategies.
-            other_names = sorted(
-                (name for name in opposite if name not in owner.strategies), key=lambda name: (name == MANUAL, name)
-            )
-            closing += _close_in_turn(rest, opposite, other_names)
-        return _add_opening(closing, change, opening_shares or [(name, ONE) for name in owner.strategies])
 
     @staticmethod
     def _book_trade(position: StrategyPosition, totals: StrategyTotals, quantity: Decimal, paid: Decimal) -> None:
@@ -300,7 +235,7 @@ class AttributionBook:
         """
         realized = {name: totals.realized for name, totals in self._totals.items()}
         unrealized: dict[str, Decimal] = {}
-        for symbol, book in self._books.items():
+        for symbol, book in self._attributions.items():
             self._add_symbol_values(symbol, book, closes, realized, unrealized)
         residuals = (
             valuation.realized_pnl - sum(realized.values(), sum((t.cash_flows for t in self._totals.values()), ZERO)),
@@ -318,14 +253,14 @@ class AttributionBook:
             fees = totals.fees + residuals[2] if name == UNATTRIBUTED else totals.fees
             out.append(
                 Attribution(
-                    seq + index,
-                    valuation.ts_ns,
-                    name,
-                    realized.get(name, ZERO),
-                    unrealized.get(name, ZERO),
-                    fees,
-                    totals.cash_flows,
-                    totals.trades,
+                    seq=seq + index,
+                    ts_ns=valuation.ts_ns,
+                    strategy=name,
+                    realized_pnl=realized.get(name, ZERO),
+                    unrealized_pnl=unrealized.get(name, ZERO),
+                    fees=fees,
+                    cash_flows=totals.cash_flows,
+                    trades=totals.trades,
                 )
             )
         return out
@@ -347,7 +282,7 @@ class AttributionBook:
         )
         values: dict[str, Decimal] = {}
         if symbol in closes:
-            price, unit_value = to_decimal(closes[symbol]), self._unit_value(symbol)
+            price, unit_value = to_decimal(closes[symbol]), self.unit_value(symbol)
             values = {
                 name: multiply(multiply(position.quantity, price), unit_value)
                 for name, position in book.positions.items()
@@ -362,7 +297,7 @@ class AttributionBook:
                 unrealized.get(name, ZERO) + values.get(name, position.cost + shift) - position.cost - shift
             )
 
-    def _unit_value(self, symbol: str) -> Decimal:
+    def unit_value(self, symbol: str) -> Decimal:
         """The value of one unit in account currency at a price of 1, as in the ledger."""
         multiplier, currency = self._multipliers.get(symbol, ONE), self._currencies.get(symbol)
         return multiplier if currency is None else multiply(multiplier, self._rates.get(currency, ONE))
@@ -370,7 +305,7 @@ class AttributionBook:
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Any:
-        books = [
+        attributions = [
             (
                 symbol,
                 book.quantity,
@@ -379,28 +314,19 @@ class AttributionBook:
                 [(n, position.quantity, position.cost) for n, position in book.positions.items()],
                 list(book.last_holders),
             )
-            for symbol, book in self._books.items()
+            for symbol, book in self._attributions.items()
         ]
         totals = [
             (name, strategy_totals.realized, strategy_totals.fees, strategy_totals.cash_flows, strategy_totals.trades)
             for name, strategy_totals in self._totals.items()
         ]
-        owners = [(symbol, [tuple(owner) for owner in entries]) for symbol, entries in self._owners.items()]
-        views = {symbol: dict(views) for symbol, views in self._views.items()}
-        return (
-            books,
-            totals,
-            views,
-            {symbol: dict(contributions) for symbol, contributions in self._contributions.items()},
-            owners,
-            dict(self._rates),
-        )
+        return (attributions, totals, *self.allocation.snapshot(), dict(self._rates))
 
     def restore(self, snapshot: Any) -> None:
-        books, totals, views, contributions, owners, rates = snapshot
-        self._books, self._totals = {}, {}
-        for symbol, quantity, cost, realized, positions, last in books:
-            book = self._books[symbol] = SymbolAttribution()
+        attributions, totals, views, contributions, owners, rates = snapshot
+        self._attributions, self._totals = {}, {}
+        for symbol, quantity, cost, realized, positions, last in attributions:
+            book = self._attributions[symbol] = SymbolAttribution()
             book.quantity, book.cost, book.realized, book.last_holders = quantity, cost, realized, list(last)
             book.positions = {name: StrategyPosition(units, position_cost) for name, units, position_cost in positions}
         for name, realized, fees, cash_flows, trades in totals:
@@ -411,56 +337,6 @@ class AttributionBook:
                 cash_flows,
                 trades,
             )
-        self._views = {symbol: dict(one) for symbol, one in views.items()}
-        self._contributions = {symbol: dict(one) for symbol, one in contributions.items()}
-        self._owners = {symbol: [ProposalOwner(*one) for one in entries] for symbol, entries in owners}
+        self.allocation.restore((views, contributions, owners))
         self._rates = dict(rates)
         self._executions = {}
-
-
-def allocate_by_weight(total: Decimal, weights: Sequence[tuple[str, Decimal]]) -> StrategyAmounts:
-    """Allocate `total` by weight. Each share is rounded to nine places; the largest weight takes the remainder.
-
-    If several weights are the largest, the first one takes it.
-
-    >>> [(name, str(share)) for name, share in allocate_by_weight(Decimal(10), [("a", Decimal(1)), ("b", Decimal(2))])]
-    [('a', '3.333333333'), ('b', '6.666666667')]
-    """
-    if len(weights) == 1:
-        return [(weights[0][0], total)]
-    weight_sum = sum((weight for _, weight in weights), ZERO)
-    if not total or not weight_sum:
-        return [(name, total if index == 0 else ZERO) for index, (name, _) in enumerate(weights)]
-    shares = [(name, portion(total, weight, weight_sum)) for name, weight in weights]
-    largest = max(range(len(weights)), key=lambda index: abs(weights[index][1]))
-    remainder = total - sum((share for _, share in shares), ZERO)
-    shares[largest] = (shares[largest][0], shares[largest][1] + remainder)
-    return shares
-
-
-def _close_pro_rata(change: Decimal, opposite: Mapping[str, Decimal]) -> StrategyAmounts:
-    """Close positions of the opposite side of `change`, in proportion to their quantity."""
-    sizes = [(name, abs(quantity)) for name, quantity in opposite.items()]
-    opposite_total = sum((quantity for _, quantity in sizes), ZERO)
-    if not opposite_total:
-        return []
-    if opposite_total <= abs(change):
-        return [(name, -quantity) for name, quantity in opposite.items()]
-    return allocate_by_weight(change, sizes)
-
-
-def _close_in_turn(change: Decimal, opposite: Mapping[str, Decimal], names: Iterable[str]) -> StrategyAmounts:
-    """Close positions of the opposite side of `change`, in the order of `names`."""
-    closing, remaining = [], change
-    for name in names:
-        if not remaining:
-            break
-        closed = min(remaining, -opposite[name], key=abs)
-        closing.append((name, closed))
-        remaining -= closed
-    return closing
-
-
-def _add_opening(closing: StrategyAmounts, change: Decimal, opening_shares: StrategyAmounts) -> StrategyAmounts:
-    opening_quantity = change - sum((quantity for _, quantity in closing), ZERO)
-    return [*closing, *allocate_by_weight(opening_quantity, opening_shares)] if opening_quantity else closing

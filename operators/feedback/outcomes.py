@@ -30,17 +30,17 @@ class SignalOutcomes:
             _, entry, signal = pending_entries.popleft()
             out.append(
                 SignalOutcome(
-                    seq + len(out),
-                    ts_ns,
-                    signal_id(signal.symbol, signal.seq),
-                    symbol,
-                    signal.strategy,
-                    signal.direction,
-                    signal.confidence,
-                    self._horizon,
-                    entry,
-                    close,
-                    signal.direction * (close - entry) / entry,
+                    seq=seq + len(out),
+                    ts_ns=ts_ns,
+                    signal_id=signal_id(signal.symbol, signal.seq),
+                    symbol=symbol,
+                    strategy=signal.strategy,
+                    direction=signal.direction,
+                    confidence=signal.confidence,
+                    horizon_bars=self._horizon,
+                    entry_price=entry,
+                    exit_price=close,
+                    gained=signal.direction * (close - entry) / entry,
                 )
             )
         return out
@@ -138,7 +138,10 @@ class ModelScores:
     def split(self, symbol: str, ratio: float) -> None:
         pending_entries = self.pending.get(symbol)
         if pending_entries:
-            self.pending[symbol] = deque((due_bar, entry / ratio, *rest) for due_bar, entry, *rest in pending_entries)  # type: ignore[misc]
+            self.pending[symbol] = deque(
+                (due_bar, entry / ratio, model_hash, expected_return, probability_up)
+                for due_bar, entry, model_hash, expected_return, probability_up in pending_entries
+            )
 
     def rename(self, old: str, new: str) -> None:
         for pending_entry in self.pending.pop(old, ()):
@@ -152,7 +155,16 @@ class ModelScores:
             hit_rate = record.hits / record.price_moves if record.price_moves else 0.5
             brier = record.squared_error_sum / record.count
             out.append(
-                ModelScore(seq + len(out), ts_ns, record.model, model_hash, record.count, hit_rate, brier, record.drift)
+                ModelScore(
+                    seq=seq + len(out),
+                    ts_ns=ts_ns,
+                    model=record.model,
+                    model_hash=model_hash,
+                    predictions=record.count,
+                    hit_rate=hit_rate,
+                    brier=brier,
+                    drift=record.drift,
+                )
             )
             record.drift = 0.0
         self._updated = {}

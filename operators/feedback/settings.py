@@ -16,7 +16,8 @@ class FeedbackSettings:
       P&L by strategy, changed weights and model scores are published; 0: never.
     * `half_life_s`: age in seconds of event time at which an outcome has half of its weight.
     * `prior_outcomes`: number of outcomes at which a score has half of its full value.
-    * `learning_rate`: how strongly weights react to scores.
+    * `learning_rate`: how strongly weights react to scores; a strategy that is better by a t-value of 1 has e to the
+      power of this times the weight.
     * `weight_min`: minimum weight of a strategy, as a share of the average weight.
     * `weight_change_min`: minimum change of a weight that publishes new weights.
     """
@@ -27,7 +28,7 @@ class FeedbackSettings:
     models_interval_s: int = 3600
     half_life_s: int = 5 * 86_400
     prior_outcomes: float = 20.0
-    learning_rate: float = 2.0
+    learning_rate: float = 0.5
     weight_min: float = 0.2
     weight_change_min: float = 0.01
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
 from operators.feedback.attribution import AttributionBook
 from operators.feedback.outcomes import ModelScores, SignalOutcomes
 from operators.feedback.settings import FeedbackSettings
 from operators.feedback.weights import StrategyWeighting
 from operators.instruments import Instrument
-from operators.ledger.events import share_ratio
-from operators.money import divide, to_decimal
+from operators.ledger.events import distribution_prices, share_ratio
+from operators.ledger.split_ratio import exact_ratio
+from operators.money import ONE, divide, multiply
 from operators.reference_data import ReferenceData
+from operators.stage import Restorable
 from schemas.records import (
+    CASH_DIVIDEND,
+    DELISTING,
+    RIGHTS,
+    SPIN_OFF,
     SYMBOL_CHANGE,
     Bar,
     CashFlow,
@@ -25,10 +32,11 @@ from schemas.records import (
     Prediction,
     Record,
     Signal,
+    SignalOutcome,
     Valuation,
 )
 
-VERSION = 2
+VERSION = 3
 _SECOND_NS = 1_000_000_000
 
 
@@ -56,53 +64,54 @@ class FeedbackStage:
         self._book = AttributionBook(instruments, currency)
         self._bars: dict[str, int] = {}  # symbol -> seq of its last bar
         self._closes: dict[str, float] = {}
+        self._adjusted_prices = AdjustedPrices()
         self._reference = ReferenceData(currency=currency)
         self._seq = 0  # of the topic attribution
         self._last_intervals: dict[str, int] = {}  # output -> number of the interval in which it was last published
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        out: list[Record] = []
-        bars, closes = self._bars, self._closes
+        due_outcomes: list[SignalOutcome] = []
+        bars, closes, adjusted = self._bars, self._closes, self._adjusted_prices
         outcomes, models, book = self._outcomes, self._models, self._book
         valuation: Valuation | None = None
         self._apply_reference_data(self._reference.take_due(records))
+        if adjusted.prices:
+            records = adjusted.adjust_bars(records)
         pending_signals, pending_forecasts = outcomes.pending, models.pending
         for record in records:
-            kind = type(record)
-            if kind is Bar:
-                bar: Any = record
-                symbol, seq, close = bar.symbol, bar.seq, bar.close
+            if type(record) is Bar:
+                symbol, seq, close = record.symbol, record.seq, record.close
                 bars[symbol] = seq
                 closes[symbol] = close
                 # The oldest open signal is due first, so that nearly every bar skips the evaluation.
                 if (pending := pending_signals.get(symbol)) and pending[0][0] <= seq:
                     evaluated = outcomes.evaluate(ts_ns, symbol, seq, close, self._seq + 1)
                     self._seq += len(evaluated)
-                    out.extend(evaluated)
+                    due_outcomes.extend(evaluated)
                 if (forecasts := pending_forecasts.get(symbol)) and forecasts[0][0] <= seq:
                     models.evaluate(symbol, seq, close)
-            elif kind is Valuation:
-                valuation = record  # type: ignore[assignment]
-            elif kind is Position:
-                book.record_position(record)  # type: ignore[arg-type]
-            elif kind is Signal:
-                self._record_signal(record)  # type: ignore[arg-type]
-            elif kind is Execution:
-                book.record_execution(record)  # type: ignore[arg-type]
-            elif kind is OrderProposal:
-                book.record_proposal(record)  # type: ignore[arg-type]
-            elif kind is Prediction:
-                forecast: Any = record
-                models.add(forecast, bars.get(forecast.symbol, 0), closes.get(forecast.symbol, 0.0))
-            elif kind is CashFlow:
-                book.record_cash_flow(record)  # type: ignore[arg-type]
-        for outcome in out:
-            self._weighting.learn(outcome)  # type: ignore[arg-type]
+            elif type(record) is Signal:
+                self._record_signal(record)
+            elif type(record) is Prediction:
+                models.add(record, bars.get(record.symbol, 0), closes.get(record.symbol, 0.0))
+            elif type(record) is Execution:
+                book.record_execution(record)
+            elif type(record) is Position:
+                book.record_position(record)
+            elif type(record) is Valuation:
+                valuation = record
+            elif type(record) is OrderProposal:
+                book.allocation.record_proposal(record)
+            elif type(record) is CashFlow:
+                book.record_cash_flow(record)
+        for outcome in due_outcomes:
+            self._weighting.learn(outcome)
+        out: list[Record] = [*due_outcomes]
         self._write_periodic(ts_ns, valuation, out)
         return out
 
     def _record_signal(self, signal: Signal) -> None:
-        self._book.record_signal(signal)
+        self._book.allocation.record_signal(signal)
         if signal.direction:
             self._outcomes.add(signal, self._bars.get(signal.symbol, 0))
 
@@ -134,6 +143,8 @@ class FeedbackStage:
     def _apply_reference_data(self, due_records: Sequence[CorporateAction | ExchangeRate]) -> None:
         """Apply reference data, before the bars and the ledger's records of the time slice."""
         for record in due_records:
+            if isinstance(record, CorporateAction) and record.kind in (SYMBOL_CHANGE, DELISTING):
+                self._adjusted_prices.prices.pop(record.symbol, None)  # it has no bars any more
             if isinstance(record, ExchangeRate):
                 self._book.set_rate(record.base, self._reference.rate_of(record.base))
             elif record.kind == SYMBOL_CHANGE:
@@ -142,13 +153,32 @@ class FeedbackStage:
                 if record.symbol in self._closes:
                     self._closes.setdefault(record.new_symbol, self._closes[record.symbol])
             else:
-                ratio = share_ratio(record)
-                if ratio != 1:
-                    self._outcomes.split(record.symbol, float(ratio))
-                    self._models.split(record.symbol, float(ratio))
-                    if record.symbol in self._closes:
-                        # The same price as in the portfolio until the next bar.
-                        self._closes[record.symbol] = float(divide(to_decimal(self._closes[record.symbol]), ratio))
+                self._adjust_prices(record)
+
+    def _adjust_prices(self, action: CorporateAction) -> None:
+        """Adjust the last close, like the portfolio's mark, and the prices of open signals and predictions."""
+        symbol, ratio = action.symbol, share_ratio(action)
+        if ratio != ONE:
+            self._outcomes.split(symbol, float(exact_ratio(ratio)))
+            self._models.split(symbol, float(exact_ratio(ratio)))
+        if action.kind in (SPIN_OFF, RIGHTS):
+            self._book.spin_off(symbol, action.new_symbol)
+        if symbol not in self._closes:
+            return
+        if action.kind in (SPIN_OFF, RIGHTS):
+            after, distributed = distribution_prices(action, self._closes[symbol])
+            self._set_close(symbol, after)
+            self._closes.setdefault(action.new_symbol, distributed)
+        elif ratio != ONE:
+            self._set_close(symbol, split_price(self._closes[symbol], ratio))
+        elif action.kind == CASH_DIVIDEND and action.amount is not None:
+            amount = divide(
+                multiply(action.amount, self._reference.rate_of(action.currency)), self._book.unit_value(symbol)
+            )
+            self._set_close(symbol, ex_price(self._closes[symbol], amount))
+
+    def _set_close(self, symbol: str, close: float) -> None:
+        self._closes[symbol] = self._adjusted_prices.prices[symbol] = close
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -162,12 +192,17 @@ class FeedbackStage:
             self._reference.snapshot(),
             intervals,
             [component.snapshot() for component in components],
+            self._adjusted_prices.snapshot(),
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. Version 1 contains only outcomes, so the attribution starts with the current books."""
+        """Restore a snapshot.
+
+        Version 1 contains only outcomes, so the attribution starts with the current books. Version 2 contains no
+        adjusted prices.
+        """
         version, *rest = snapshot
-        assert version in (1, VERSION), f"feedback snapshot: version {version}, expected 1 or {VERSION}"
+        assert version in (1, 2, VERSION), f"feedback snapshot: version {version}, expected 1 to {VERSION}"
         if version == 1:
             self._seq, bars, pending = rest
             self._bars = dict(bars)
@@ -179,10 +214,11 @@ class FeedbackStage:
                 }
             )
             return
-        bars, closes, reference, (self._seq, intervals), component_states = rest
+        bars, closes, reference, (self._seq, intervals), component_states, *adjusted = rest
+        for state in adjusted:
+            self._adjusted_prices.restore(state)
         self._bars, self._closes, self._last_intervals = dict(bars), dict(closes), dict(intervals)
         self._reference.restore(reference)
-        for component, state in zip(
-            (self._outcomes, self._models, self._weighting, self._book), component_states, strict=True
-        ):
-            component.restore(state)  # type: ignore[attr-defined]
+        components: tuple[Restorable, ...] = (self._outcomes, self._models, self._weighting, self._book)
+        for component, state in zip(components, component_states, strict=True):
+            component.restore(state)

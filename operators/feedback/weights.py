@@ -1,10 +1,10 @@
 """Learn strategy weights from the outcomes of their signals.
 
-The score of a strategy is the information ratio of its outcomes (R. Grinold, R. Kahn, Active Portfolio Management,
-2000, ch. 5): mean over standard deviation, both with exponential decay, shrunk towards 0 by n / (n + prior). The
-weights follow the Hedge algorithm (Y. Freund, R. Schapire, 1997): proportional to exp(learning rate * score), mixed
-with an equal share, so that no weight becomes 0 and a strategy can recover (fixed share: M. Herbster, M. Warmuth,
-1998).
+The score of a strategy is the t-value of its mean outcome (Student, 1908, Biometrika 6(1)): mean / (standard deviation
+/ sqrt(n)), all with exponential decay, shrunk towards 0 by n / (n + prior). It grows with the evidence; the information
+ratio of a single signal does not. The weights follow the Hedge algorithm (Y. Freund, R. Schapire, 1997): proportional
+to exp(learning rate * score), mixed with an equal share, so that no weight becomes 0 and a strategy can recover (fixed
+share: M. Herbster, M. Warmuth, 1998).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class StrategyRecord:
         self.square_sum *= factor
 
     def score(self, prior: float) -> float:
-        """The shrunk information ratio; 0 if the decayed count is below 2."""
+        """The shrunk t-value of the mean; 0 if the decayed count is below 2."""
         if self.count < 2.0:
             return 0.0
         mean = self.total / self.count
         spread = sqrt(max(self.square_sum / self.count - mean * mean, 0.0))
         if not spread:
             return 0.0
-        return mean / spread * self.count / (self.count + prior)
+        return mean / spread * sqrt(self.count) * self.count / (self.count + prior)
 
 
 class StrategyWeighting:
@@ -70,7 +70,7 @@ class StrategyWeighting:
     def weights(self, ts_ns: int) -> StrategyWeights | None:
         """Return the weights at `ts_ns`.
 
-        Returns None if no weight has changed by `weight_change_min`, or if fewer than two strategies run.
+        Return None if no weight has changed by `weight_change_min`, or if fewer than two strategies run.
         """
         settings, records = self._settings, self._records
         if len(records) < 2:
@@ -82,9 +82,9 @@ class StrategyWeighting:
         raw = {name: exp(settings.learning_rate * (score - best)) for name, score in scores.items()}
         total, count = sum(raw.values()), len(raw)
         floor = settings.weight_min
-        new_weights = {
-            name: round(floor / count + (1.0 - floor) * raw_weight / total, _DIGITS) for name, raw_weight in raw.items()
-        }
+        new_weights = _rounded_shares(
+            {name: floor / count + (1.0 - floor) * raw_weight / total for name, raw_weight in raw.items()}
+        )
         if max(abs(new_weights[name] - self._published[name]) for name in new_weights) < max(
             settings.weight_change_min, 1e-9
         ):
@@ -93,11 +93,11 @@ class StrategyWeighting:
         self._seq += 1
         counts_text = ", ".join(f"{name} {records[name].count:.1f}" for name in new_weights)
         return StrategyWeights(
-            self._seq,
-            ts_ns,
-            dict(new_weights),
-            {name: round(score, _DIGITS) for name, score in scores.items()},
-            f"shrunk information ratios; decayed outcome counts: {counts_text}",
+            seq=self._seq,
+            ts_ns=ts_ns,
+            weights=dict(new_weights),
+            scores={name: round(score, _DIGITS) for name, score in scores.items()},
+            reason=f"shrunk t-values; decayed outcome counts: {counts_text}",
         )
 
     def snapshot(self) -> Any:
@@ -110,3 +110,18 @@ class StrategyWeighting:
         self._records = {name: StrategyRecord(*records.get(name, ())) for name in self._records}
         equal_weight = 1.0 / max(len(self._records), 1)
         self._published = {name: published.get(name, equal_weight) for name in self._records}
+
+
+def _rounded_shares(shares: dict[str, float]) -> dict[str, float]:
+    """Round shares that sum to 1 so that they still do: the largest one takes the remainder.
+
+    >>> _rounded_shares({"a": 0.5999998, "b": 0.2000001, "c": 0.2000001})
+    {'a': 0.6, 'b': 0.2, 'c': 0.2}
+    >>> _rounded_shares({"a": 1 / 3, "b": 1 / 3, "c": 1 / 3})
+    {'a': 0.333334, 'b': 0.333333, 'c': 0.333333}
+    """
+    rounded = {name: round(share, _DIGITS) for name, share in shares.items()}
+    largest = max(rounded, key=rounded.__getitem__)
+    others = sum(share for name, share in rounded.items() if name != largest)
+    rounded[largest] = round(1.0 - others, _DIGITS)
+    return rounded

@@ -77,10 +77,19 @@ def filings(companyfacts: Any, symbol: str) -> list[Fundamentals]:
     for (filed_on, accn), (form, end) in sorted(filings_by_key.items()):
         facts = _facts(by_concept, filed_on, end)
         if facts:
-            figures = (facts, ratios(facts), currency)
-            fundamentals_id = f"fund-{symbol}-{accn}"
             out.append(
-                Fundamentals(fundamentals_id, 0, symbol, _yyyymmdd(end), _yyyymmdd(filed_on), form, SOURCE, *figures)
+                Fundamentals(
+                    fundamentals_id=f"fund-{symbol}-{accn}",
+                    ts_ns=0,
+                    symbol=symbol,
+                    period_end=_yyyymmdd(end),
+                    filed=_yyyymmdd(filed_on),
+                    form=form,
+                    source=SOURCE,
+                    facts=facts,
+                    ratios=ratios(facts),
+                    currency=currency,
+                )
             )
     return out
 
@@ -217,7 +226,7 @@ def _read_rows(rows: list[Any]) -> Iterator[Observation]:
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
         if math.isfinite(value) and (start is None or start < end):
-            yield Observation(filed, accn, form, start, end, value)
+            yield Observation(filed=filed, accn=accn, form=form, start=start, end=end, value=value)
 
 
 def _yyyymmdd(day: date) -> int:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from operators.gateway.gateway_order import GatewayOrder
 from operators.gateway.leg import Fill, Leg
+from schemas.records import BrokerEvent, Side
 
 ENDED_LEGS_MAX = 2000
 
@@ -16,7 +17,7 @@ class LateFill(NamedTuple):
 
     order_id: str
     symbol: str
-    side: str
+    side: Side
     cause_id: str
     cum_quantity: Decimal
     fill: Fill
@@ -30,13 +31,13 @@ class EndedLegs:
 
     def add(self, order: GatewayOrder, leg: Leg) -> None:
         terms = order.terms
-        identity = (terms.order_id, terms.symbol, terms.side, terms.cause_id)
+        identity = (order.order_id, terms.symbol, terms.side, order.cause_id)
         self._legs[leg.client_order_id] = (leg.as_tuple(), *identity, order.cum_quantity)
         if len(self._legs) > ENDED_LEGS_MAX:
             del self._legs[next(iter(self._legs))]
 
     def match_late_fill(
-        self, event: str, client_order_id: str, quantity: Decimal, price: Decimal, cum: Decimal
+        self, event: BrokerEvent, client_order_id: str, quantity: Decimal, price: Decimal, cum: Decimal
     ) -> LateFill | None:
         """Return the new fill that a report on an ended order contains; None for a duplicate or an unknown order."""
         entry = self._legs.get(client_order_id)
@@ -49,10 +50,13 @@ class EndedLegs:
             return None
         total_traded += fill.quantity
         self._legs[client_order_id] = (leg.as_tuple(), order_id, symbol, side, cause_id, total_traded)
-        return LateFill(order_id, symbol, side, cause_id, total_traded, fill)
+        return LateFill(
+            order_id=order_id, symbol=symbol, side=side, cause_id=cause_id, cum_quantity=total_traded, fill=fill
+        )
 
     def snapshot(self) -> dict[str, tuple[Any, ...]]:
         return dict(self._legs)
 
     def restore(self, snapshot: dict[str, tuple[Any, ...]]) -> None:
-        self._legs = dict(snapshot)
+        # Legs of earlier releases have fewer fields.
+        self._legs = {name: (Leg.from_tuple(leg).as_tuple(), *rest) for name, (leg, *rest) in snapshot.items()}

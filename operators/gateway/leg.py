@@ -7,10 +7,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from operators.money import ZERO, divide, multiply
-from schemas.records import TRADE
+from schemas.records import ORDER_TOTAL, TRADE, BrokerEvent, ExecType
 
-ORDER_TOTAL = "ORDER"
-"""The event of an update that contains an order's totals: `price` is the average price, `text` the status."""
 QuantityRange = tuple[Decimal, Decimal]
 
 
@@ -25,7 +23,7 @@ class Fill(NamedTuple):
 class LegEnd(NamedTuple):
     """The end of a leg as reported by the broker. The gateway ends the leg once it knows all `cum_quantity` units."""
 
-    exec_type: str
+    exec_type: ExecType
     cum_quantity: Decimal
     text: str
 
@@ -36,6 +34,10 @@ class Leg:
 
     `filled_ranges` are the known parts (low, high] of the order's cumulative quantity. A fill report that is duplicate,
     late or out of order covers its own part exactly once.
+
+    linked_to  order id of the other part of an OCO order at the broker, or ""
+    attached   whether it is the stop of an OCO order, which the broker sends with the take profit
+    resume     whether the order continues with a new leg, because only the other part was to be cancelled
     """
 
     client_order_id: str
@@ -45,6 +47,9 @@ class Leg:
     accepted: bool = False
     cancel_requested: bool = False
     ending: LegEnd | None = None
+    linked_to: str = ""
+    attached: bool = False
+    resume: bool = False
 
     @property
     def cum_quantity(self) -> Decimal:
@@ -56,14 +61,14 @@ class Leg:
         cum = self.cum_quantity
         return cum >= self.quantity or (self.ending is not None and cum >= self.ending.cum_quantity)
 
-    def apply_report(self, event: str, quantity: Decimal, price: Decimal, cum_quantity: Decimal) -> Fill | None:
-        """Apply a broker report: a fill (TRADE) or the order's totals (ORDER). Returns the new fill, or None."""
+    def apply_report(self, event: BrokerEvent, quantity: Decimal, price: Decimal, cum_quantity: Decimal) -> Fill | None:
+        """Apply a broker report: a fill (TRADE) or the order's totals (ORDER). Return the new fill, or None."""
         if event == TRADE:
             return self.apply_fill(quantity, price, cum_quantity)
         return self.apply_order_total(cum_quantity, price) if event == ORDER_TOTAL else None
 
     def apply_fill(self, quantity: Decimal, price: Decimal, cum_quantity: Decimal) -> Fill | None:
-        """Apply a fill of `quantity` at `price`; `cum_quantity` includes it. Returns None if it is a duplicate."""
+        """Apply a fill of `quantity` at `price`; `cum_quantity` includes it. Return None if it is a duplicate."""
         new_quantity = self._add_range(cum_quantity - quantity, cum_quantity)
         if not new_quantity:
             return None
@@ -71,7 +76,7 @@ class Leg:
         return Fill(new_quantity, price)
 
     def apply_order_total(self, cum_quantity: Decimal, average: Decimal) -> Fill | None:
-        """Apply the order's totals, to find fills whose report is missing. Returns None if all fills are known."""
+        """Apply the order's totals, to find fills whose report is missing. Return None if all fills are known."""
         new = self._add_range(ZERO, cum_quantity)
         if not new:
             return None
@@ -82,7 +87,7 @@ class Leg:
         return Fill(new, price, estimated=True)
 
     def _add_range(self, low: Decimal, high: Decimal) -> Decimal:
-        """Add the range (low, high]. Returns the quantity that was not covered before."""
+        """Add the range (low, high]. Return the quantity that was not covered before."""
         previous_quantity = self.cum_quantity
         merged: list[QuantityRange] = []
         for filled_range in sorted([*self.filled_ranges, (max(low, ZERO), min(high, self.quantity))]):
@@ -97,12 +102,13 @@ class Leg:
 
     def as_tuple(self) -> tuple[Any, ...]:
         ending = None if self.ending is None else tuple(self.ending)
-        flags = (self.accepted, self.cancel_requested, ending)
+        flags = (self.accepted, self.cancel_requested, ending, self.linked_to, self.attached, self.resume)
         return (self.client_order_id, self.quantity, self.value, list(self.filled_ranges), *flags)
 
     @classmethod
     def from_tuple(cls, values: tuple[Any, ...]) -> Leg:
-        client_order_id, quantity, value, filled_ranges, accepted, cancel_requested, ending = values
+        """Return the leg of a tuple. Those of release 0.2.0 and earlier contain no parts of an OCO order."""
+        client_order_id, quantity, value, filled_ranges, accepted, cancel_requested, ending, *oco = values
         leg_end = None if ending is None else LegEnd(*ending)
         return cls(
             client_order_id,
@@ -112,4 +118,5 @@ class Leg:
             accepted,
             cancel_requested,
             leg_end,
+            *oco,
         )

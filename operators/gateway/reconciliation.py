@@ -1,4 +1,4 @@
-"""Reconcile the gateway's positions and open orders with the broker's. Until they match, risk rejects orders."""
+"""Reconcile positions, open orders and cash with the broker's. Until they match, risk rejects orders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from operators.money import ZERO, plain
-from schemas.records import DOWN, READY, RECONCILING, BrokerAccount
+from schemas.records import DOWN, READY, RECONCILING, BrokerAccount, GatewayState
 
 DIFFERENCES_SHOWN_MAX = 10
 """Maximum number of differences in a reason. The others are only counted."""
@@ -27,40 +27,54 @@ class Reconciliation:
         self._unconfirmed = ""  # the difference in the last account snapshot
         self._last_account = ""
         self._uncertain: dict[str, str] = {}  # client_order_id -> why its status is unknown
+        # Quantities of the last account snapshot in text; None if there is none since the last connect.
+        self._account_positions: dict[str, str] | None = None
 
     def connect(self) -> None:
-        self.connected, self.matched = True, False
+        self.connected, self.matched, self._account_positions = True, False, None
         self.reason = "waiting for the broker's account snapshot"
 
     def disconnect(self, reason: str) -> None:
-        self.connected, self.matched = False, False
+        self.connected, self.matched, self._account_positions = False, False, None
         self.reason = reason or "the broker is unreachable"
 
-    def mark_uncertain(self, client_order_id: str, reason: str) -> None:
+    def set_uncertain(self, client_order_id: str, reason: str) -> None:
         self._uncertain[client_order_id] = reason
 
-    def mark_certain(self, client_order_id: str) -> None:
+    def clear_uncertain(self, client_order_id: str) -> None:
         """The broker has reported a definite status of this order."""
         self._uncertain.pop(client_order_id, None)
 
     def compare(
-        self, account: BrokerAccount, positions: Mapping[str, Decimal], open_orders: Mapping[str, bool]
+        self,
+        account: BrokerAccount,
+        positions: Mapping[str, Decimal],
+        open_orders: Mapping[str, bool],
+        cash_difference: str = "",
     ) -> None:
         """Compare an account snapshot with the expected state. A repeated snapshot is ignored.
 
         `positions` are the expected signed units. `open_orders` maps the expected orders to True once acknowledged.
+        `cash_difference` describes a difference of cash, "" if there is none.
         """
         if account.update_id == self._last_account:
             return
-        self._last_account = account.update_id
-        difference = describe_differences(account, positions, open_orders)
+        self._last_account, self._account_positions = account.update_id, dict(account.positions)
+        texts = (describe_differences(account, positions, open_orders), cash_difference)
+        difference = "; ".join(text for text in texts if text)
         if not difference:
             self.matched, self._unconfirmed, self.reason = True, "", "positions and open orders match"
         elif not self.matched or difference == self._unconfirmed:
             self.matched, self.reason = False, difference
         self._unconfirmed = difference
 
-    def status(self) -> tuple[str, str]:
+    def broker_quantity(self, symbol: str) -> Decimal | None:
+        """Return the signed quantity of the last account snapshot; None if it is unknown or no number."""
+        if self._account_positions is None or not self.connected:
+            return None
+        return _parse_amount(self._account_positions.get(symbol, "0"))
+
+    def status(self) -> tuple[GatewayState, str]:
         """Return state and reason for a GatewayStatus record."""
         if not self.connected:
             return (DOWN if self._last_account else RECONCILING), self.reason
@@ -71,12 +85,15 @@ class Reconciliation:
         return (READY if self.matched else RECONCILING), self.reason
 
     def snapshot(self) -> tuple[Any, ...]:
-        pending = (self._unconfirmed, self._last_account, dict(self._uncertain))
+        account = None if self._account_positions is None else dict(self._account_positions)
+        pending = (self._unconfirmed, self._last_account, dict(self._uncertain), account)
         return (self.connected, self.matched, self.reason, *pending)
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.connected, self.matched, self.reason, self._unconfirmed, self._last_account, uncertain = snapshot
+        """Restore a snapshot. Those of release 0.2.0 and earlier contain no positions of the account."""
+        self.connected, self.matched, self.reason, self._unconfirmed, self._last_account, uncertain, *account = snapshot
         self._uncertain = dict(uncertain)
+        self._account_positions = dict(account[0]) if account and account[0] is not None else None
 
 
 def describe_differences(

@@ -7,63 +7,78 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
-from operators.gateway.ended_legs import EndedLegs
+from operators.adjustments import SYMBOL
+from operators.gateway.acceptance import PositionAcceptance
+from operators.gateway.activities import GatewayCash
 from operators.gateway.gateway_order import GatewayOrder
-from operators.gateway.leg import ORDER_TOTAL, Fill, Leg, LegEnd
-from operators.gateway.positions import GatewayPositions
+from operators.gateway.leg import LegEnd
+from operators.gateway.leg_sender import LegSender, SymbolMarket
+from operators.gateway.order_book import GatewayOrderBook
 from operators.gateway.reconciliation import Reconciliation
 from operators.gateway.reports import END_EVENTS, GatewayReports
 from operators.gateway.settings import GatewaySettings
-from operators.gateway.stop_trigger import update_stop
+from operators.gateway.stop_trigger import reached_stops
 from operators.gateway.translation import (
     AMEND_EMULATED,
     OCO_EMULATED,
     OTO_EMULATED,
     REDUCE_EMULATED,
-    SPLIT_EMULATED,
     STOP_EMULATED,
-    is_crypto,
     needs_stop_watch,
-    to_broker_terms,
-    whole_units,
 )
-from operators.money import ZERO, plain, to_decimal
-from operators.order_lifecycle import OrderEvent, OrderState, next_state
+from operators.kill_switch import halt_text, halts_at_once
+from operators.ledger.events import share_ratio
+from operators.manual_orders import without_nul
+from operators.money import ONE, ZERO, to_decimal
+from operators.order_lifecycle import OrderState
+from schemas.errors import BadInput
 from schemas.records import (
-    BUY,
+    ACCEPT_POSITION,
     CANCELED,
-    DAY,
+    CONNECTED,
+    DISCONNECTED,
     EXPIRED,
     HALTED,
+    ORDER_TOTAL,
+    PENDING,
     REDUCING,
-    REGULAR,
     REJECTED,
     REPLACED,
-    TRADE,
+    UNKNOWN,
     Bar,
     BrokerAccount,
+    BrokerActivity,
     BrokerUpdate,
+    Command,
+    CorporateAction,
+    ExecType,
+    GatewayState,
     Order,
     OrderCancel,
     Quote,
     Record,
     RiskFence,
+    TradingState,
+    Valuation,
 )
 
-SNAPSHOT_VERSION = 1
-SUBMIT, CANCEL = "SUBMIT", "CANCEL"
-CONNECTED, DISCONNECTED, UNKNOWN, PENDING = "CONNECTED", "DISCONNECTED", "UNKNOWN", "PENDING"
-_EXEC_TYPE_OF_STATUS = {"canceled": CANCELED, "expired": EXPIRED, "rejected": REJECTED, "replaced": REPLACED}
+SNAPSHOT_VERSION = 4
+_EXEC_TYPE_OF_STATUS: dict[str, ExecType] = {
+    "canceled": CANCELED,
+    "expired": EXPIRED,
+    "rejected": REJECTED,
+    "replaced": REPLACED,
+}
 
 
 class GatewayStage:
     """The logic of the broker gateway.
 
-    Inputs: orders, cancels and fences (of the previous time slice), quotes, reference data, the broker's updates and
-    account snapshots, and bars. Outputs: `OrderIntent`, `Execution` and `GatewayStatus` (the last two with a common
-    `seq`).
+    Inputs: orders, cancels, fences and valuations (of the previous time slice), commands, quotes, reference data, the
+    broker's updates, account snapshots and activities, and bars. Outputs: `OrderIntent`, and `Execution`,
+    `GatewayStatus` and `CashTransfer` with a common `seq`.
 
     The gateway works an order as a sequence of orders at the broker (*legs*), one at a time. A leg ends when the broker
     has reported its end and every fill up to the reported quantity is known. An order with an unknown status is never
@@ -72,45 +87,56 @@ class GatewayStage:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self._reports = GatewayReports()
-        self._epoch, self._fence_state = 0, ""
-        self._orders: dict[str, GatewayOrder] = {}  # by order_id, in the order of approval
-        self._legs: dict[str, str] = {}  # client_order_id -> order_id
-        self._ended = EndedLegs()
-        self._positions = GatewayPositions()
+        self._cash = GatewayCash(settings)
+        self._reports = GatewayReports(self._cash)
+        self._epoch = 0
+        self._fence_state: TradingState | Literal[""] = ""
+        self._market: dict[str, SymbolMarket] = {}
+        self._book = GatewayOrderBook(settings, self._reports)
+        self._sender = LegSender(settings, self._book, self._reports, self._market)
         self._reconciliation = Reconciliation()
-        self._status = ("", "")
-        self._market: dict[str, tuple[Decimal, str, int]] = {}  # symbol -> last price, session, trading day
-        self._ts_ns = 0
-        self._may_proceed = False  # whether a waiting order may be able to proceed, because something changed
+        self._acceptance = PositionAcceptance(settings.approvals)
+        self._status: tuple[GatewayState | Literal[""], str] = ("", "")
+        self._emulated_stops: list[str] = []  # as last reported
 
     @property
     def positions(self) -> Mapping[str, Decimal]:
         """Signed positions by symbol, in units, from the platform's own executions."""
-        return self._positions.quantities
+        return self._book.positions.quantities
+
+    @property
+    def open_orders(self) -> Mapping[str, GatewayOrder]:
+        """The orders that have not ended, by order_id, in the order of approval. Read-only."""
+        return self._book.orders
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        self._ts_ns = ts_ns
         self._reports.begin(ts_ns)
         if records:
-            self._positions.apply_corporate_actions(records)
+            for action in self._book.positions.apply_corporate_actions(records):
+                self._split_orders(action)
         for record in records:
-            kind = type(record)
-            if kind is Bar or kind is Quote:
-                self._apply_market_data(record)  # type: ignore[arg-type]
+            if type(record) is Quote or type(record) is Bar:
+                self._apply_market_data(record)
             elif isinstance(record, BrokerUpdate):
                 self._apply_update(record)
             elif isinstance(record, Order):
                 self._accept_order(record)
             elif isinstance(record, OrderCancel):
-                self._cancel(record.order_id, record.reason)
+                self._book.cancel(record.order_id, record.reason)
             elif isinstance(record, RiskFence):
                 self._apply_fence(record)
+            elif isinstance(record, Command):
+                self._apply_command(record)
+            elif isinstance(record, BrokerActivity):
+                self._reports.write_transfer(record)
             elif isinstance(record, BrokerAccount):
-                self._reconciliation.compare(record, self._expected_positions(), self._expected_orders())
-        if self._orders:
-            self._cancel_expired()
-            self._send_ready_legs()
+                cash = self._cash.compare(record)
+                self._reconciliation.compare(record, self._expected_positions(), self._expected_orders(), cash)
+            elif isinstance(record, Valuation):
+                self._cash.record_books(record)
+        if self._book.orders:
+            self._sender.cancel_expired(ts_ns)
+            self._sender.send_ready_legs()
         self._publish_status()
         return self._reports.out
 
@@ -125,36 +151,85 @@ class GatewayStage:
                 market_data.session,
                 market_data.trading_day,
             )
-            self._may_proceed |= previous is None or previous[1:] != (market_data.session, market_data.trading_day)
-        if not self._orders:
+            self._book.may_proceed |= previous is None or previous[1:] != (market_data.session, market_data.trading_day)
+        if not self._book.orders:
             return
-        for order in self._orders.values():
-            if order.stop_watched and order.terms.symbol == market_data.symbol and update_stop(order, market_data):
-                order.stop_watched, order.stop_triggered, self._may_proceed = False, True, True
+        watched = [
+            order
+            for order in self._book.orders.values()
+            if (order.stop_watched or order.stop_held)
+            and order.terms.symbol == market_data.symbol
+            and not self._book.waits_for_first_fill(order)
+        ]
+        for order in reached_stops(watched, market_data):
+            if order.order_id in self._book.orders and not order.end_reason:  # no stop of its group came first
+                self._trigger_stop(order)
+
+    def _trigger_stop(self, order: GatewayOrder) -> None:
+        order.stop_watched = order.stop_held = False
+        order.stop_triggered, self._book.may_proceed = True, True
+        # The others of its group hold the units that it closes, and its entry would buy more of them.
+        for other in self._book.others_of_group(order):
+            self._book.cancel(other.order_id, f"OCO: the stop of {order.order_id} was triggered")
+        parent = self._book.parent_of(order) if order.waits_for_parent else None
+        if parent is not None:
+            self._book.cancel(parent.order_id, f"the stop of its exit {order.order_id} was triggered")
+
+    def _apply_command(self, command: Command) -> None:
+        """Cancel all orders for a kill switch, take over a position, or write the transfer of a cash command."""
+        if halts_at_once(command):
+            for order_id in list(self._book.orders):
+                self._book.cancel(order_id, halt_text(command))
+        if command.kind == ACCEPT_POSITION:
+            self._accept_position(without_nul(command))
+        self._reports.write_transfer(command)
+
+    def _split_orders(self, action: CorporateAction) -> None:
+        """Convert the orders that only the gateway holds, such as emulated stops, to new shares at a split.
+
+        The broker converts or cancels its own orders, and reports it.
+        """
+        ratio = share_ratio(action)
+        if ratio == ONE:
+            return
+        for order in list(self._book.orders.values()):
+            if order.terms.symbol == action.symbol and order.leg is None:
+                order.split(ratio, self.settings.instruments.lot_size_of(action.symbol))
+                if not order.remaining:
+                    self._book.end_order(order, CANCELED, f"{action.kind} of {action.symbol}: {action.action_id}")
 
     def _accept_order(self, order: Order) -> None:
-        gateway_order = GatewayOrder(order)
+        gateway_order, terms = GatewayOrder(order), order.terms
         rejection = self._rejection_reason(order)
         if rejection:
             self._reports.write_ended(gateway_order, REJECTED, rejection)
             return
-        self._orders[order.order_id] = gateway_order
-        if order.replaces:
-            replaced = self._orders[order.replaces]
-            replaced.replaced_by, gateway_order.waits_for_order = order.order_id, order.replaces
+        replaced = self._book.living(order.replaces) if order.replaces else None
+        self._book.orders[order.order_id] = gateway_order
+        if replaced is not None:
+            # A successor that has not been sent yet waits for an older order, which may still work at the broker.
+            working = self._book.orders.get(replaced.waits_for_order, replaced)
+            replaced.replaced_by = working.replaced_by = order.order_id
+            gateway_order.waits_for_order = working.order_id
+            gateway_order.stop_triggered, gateway_order.best_price = replaced.stop_triggered, replaced.best_price
             gateway_order.note_emulation(AMEND_EMULATED)
-            self._request_cancel(replaced, f"replaced by {order.order_id}")
-        if order.parent_id:
-            gateway_order.waits_for_parent = True
+            self._book.request_cancel(replaced, f"replaced by {order.order_id}")
+            # An amended exit waits only if the old one did, for the entry that is open now.
+            parent_id, gateway_order.waits_for_parent = replaced.terms.parent_id, replaced.waits_for_parent
+            gateway_order.stop_held = replaced.stop_held and replaced.waits_for_parent
+            gateway_order.order = order._replace(terms=terms._replace(parent_id=parent_id))
+        else:
+            gateway_order.waits_for_parent = bool(terms.parent_id)
+        if gateway_order.waits_for_parent:
             gateway_order.note_emulation(OTO_EMULATED)
-        if order.group_id:
+        if terms.group_id:
             gateway_order.note_emulation(OCO_EMULATED)
-        if order.reduce_only:
+        if terms.reduce_only:
             gateway_order.note_emulation(REDUCE_EMULATED)
-        if needs_stop_watch(gateway_order, self.settings.instruments.get(order.symbol), self.settings):
+        if needs_stop_watch(gateway_order, self.settings.instruments.get(terms.symbol), self.settings):
             gateway_order.stop_watched = True
             gateway_order.note_emulation(STOP_EMULATED)
-        self._may_proceed = True
+        self._book.may_proceed = True
         if gateway_order.waits_for_parent or gateway_order.stop_watched or gateway_order.waits_for_order:
             self._reports.write_accepted(gateway_order)
 
@@ -163,27 +238,24 @@ class GatewayStage:
             return f"risk epoch {order.risk_epoch} is older than the current risk epoch {self._epoch}"
         if self._fence_state == HALTED:
             return f"trading has been halted since risk epoch {self._epoch}"
-        if order.replaces and order.replaces not in self._orders:
+        if order.replaces and self._book.living(order.replaces) is None:
             return f"order to replace is not open: {order.replaces}"
-        if order.parent_id and not any(other.terms.cause_id == order.parent_id for other in self._orders.values()):
-            return f"parent order is not open: {order.parent_id}"
+        parent_id = order.terms.parent_id
+        if parent_id and not order.replaces and self._book.order_of_cause(parent_id) is None:
+            return f"parent order is not open: {parent_id}"
         return ""
 
     def _apply_fence(self, fence: RiskFence) -> None:
         self._epoch, self._fence_state = max(self._epoch, fence.epoch), fence.state
         if fence.state not in (HALTED, REDUCING):
             return
-        for order in list(self._orders.values()):
+        for order in list(self._book.orders.values()):
             if fence.state == HALTED or not self._reduces(order):
                 reason = f"{fence.state.lower()} by risk epoch {fence.epoch}: {fence.reason}"
-                self._cancel(order.terms.order_id, reason)
+                self._book.cancel(order.order_id, reason)
 
     def _reduces(self, order: GatewayOrder) -> bool:
-        return order.terms.reduce_only or order.leaves <= self._closable(order)
-
-    def _closable(self, order: GatewayOrder) -> Decimal:
-        position = self._positions.quantity_of(order.terms.symbol)
-        return max(ZERO, -position if order.buying else position)
+        return order.terms.reduce_only or order.remaining <= self._book.closable(order)
 
     def _apply_update(self, update: BrokerUpdate) -> None:
         client_order_id, event = update.client_order_id, update.event
@@ -194,13 +266,13 @@ class GatewayStage:
             self._reconciliation.disconnect(update.text)
             return
         if event == UNKNOWN:
-            if client_order_id in self._legs:
-                self._reconciliation.mark_uncertain(client_order_id, update.text)
+            if client_order_id in self._book.legs:
+                self._reconciliation.set_uncertain(client_order_id, update.text)
             return
-        self._reconciliation.mark_certain(client_order_id)
-        order = self._orders.get(self._legs.get(client_order_id, ""))
+        self._reconciliation.clear_uncertain(client_order_id)
+        order = self._book.orders.get(self._book.legs.get(client_order_id, ""))
         if order is None or order.leg is None:
-            self._apply_late_fill(update)
+            self._book.book_late_fill(update)
             return
         leg = order.leg
         if not leg.accepted and event not in (REJECTED, PENDING) and update.text != "rejected":
@@ -209,211 +281,91 @@ class GatewayStage:
                 self._reports.write_accepted(order)
         fill = leg.apply_report(event, update.quantity, update.price, update.cum_quantity)
         if fill is not None:
-            self._book_fill(order, fill, update.happened_ns)
+            self._book.book_fill(order, fill, update.happened_ns)
         end_type = (
             event if event in END_EVENTS else _EXEC_TYPE_OF_STATUS.get(update.text) if event == ORDER_TOTAL else None
         )
         if end_type is not None:
             leg.ending = LegEnd(end_type, update.cum_quantity, update.text)
         if leg.ended and order.leg is leg:
-            self._end_leg(order, leg)
-
-    def _apply_late_fill(self, update: BrokerUpdate) -> None:
-        """Book a fill that arrives after its order has ended."""
-        amounts = (update.quantity, update.price, update.cum_quantity)
-        late_fill = self._ended.match_late_fill(update.event, update.client_order_id, *amounts)
-        if late_fill is None:
-            return
-        self._positions.add(
-            late_fill.symbol, late_fill.fill.quantity if late_fill.side == BUY else -late_fill.fill.quantity
-        )
-        order_fields = (late_fill.order_id, late_fill.symbol, late_fill.side, TRADE)
-        fill_amounts = (late_fill.fill.quantity, late_fill.fill.price, ZERO, ZERO, late_fill.cum_quantity)
-        text = "late fill: reported after the order had ended"
-        self._reports.write_execution(order_fields, fill_amounts, update.happened_ns, text, late_fill.cause_id)
-
-    # -- order life cycle ----------------------------------------------------------------------------------------------
-
-    def _book_fill(self, order: GatewayOrder, fill: Fill, happened_ns: int) -> None:
-        terms = order.terms
-        order.cum_quantity += fill.quantity
-        signed_quantity = fill.quantity if order.buying else -fill.quantity
-        self._positions.add(terms.symbol, signed_quantity)
-        self._reports.write_fill(order, fill, happened_ns, self.settings.instruments.get(terms.symbol))
-        is_open = order.leaves > 0
-        self._may_proceed = True
-        for other in list(self._orders.values()):
-            if terms.group_id and other.terms.group_id == terms.group_id and other is not order:
-                self._cancel(other.terms.order_id, f"OCO: {terms.order_id} of group {terms.group_id} traded")
-            elif not is_open and other.waits_for_parent and other.terms.parent_id == terms.cause_id:
-                other.waits_for_parent = False
-
-    def _end_leg(self, order: GatewayOrder, leg: Leg) -> None:
-        """End a leg. The order ends too, or continues with its next leg."""
-        self._legs.pop(leg.client_order_id)
-        self._ended.add(order, leg)
-        order.leg, self._may_proceed = None, True
-        filled = leg.cum_quantity >= leg.quantity
-        # A stop order with a fill was triggered. Its remaining quantity continues without a stop.
-        order.stop_triggered |= order.has_stop and leg.cum_quantity > 0
-        if not order.leaves:
-            self._remove_order(order)
-        elif order.end_reason:
-            self._end_order(order, CANCELED, order.end_reason)
-        elif not filled:
-            assert leg.ending is not None, f"{leg.client_order_id}: leg ended without a report from the broker"
-            exec_type = CANCELED if leg.ending.exec_type == REPLACED else leg.ending.exec_type
-            if exec_type == REJECTED and order.cum_quantity:
-                # An order with a fill cannot be rejected. Only its next leg was rejected.
-                exec_type = CANCELED
-            self._end_order(order, exec_type, leg.ending.text)
-
-    def _cancel(self, order_id: str, reason: str) -> None:
-        """Cancel an open order. A cancel for an order that has ended is ignored."""
-        order = self._orders.get(order_id)
-        if order is not None:
-            self._request_cancel(order, reason)
-
-    def _request_cancel(self, order: GatewayOrder, reason: str) -> None:
-        order.end_reason = order.end_reason or reason
-        leg = order.leg
-        if leg is None:
-            self._end_order(order, CANCELED, order.end_reason)
-        elif not leg.cancel_requested:
-            leg.cancel_requested = True
-            if order.state is not OrderState.APPROVED:
-                order.state = next_state(order.state, OrderEvent.REQUEST_CANCEL, order_id=order.terms.order_id)
-            self._reports.write_intent(CANCEL, order, leg)
-
-    def _end_order(self, order: GatewayOrder, exec_type: str, text: str) -> None:
-        replaced = order.replaced_by in self._orders and exec_type == CANCELED
-        self._reports.write_ended(order, REPLACED if replaced else exec_type, text)
-        self._remove_order(order)
-
-    def _remove_order(self, order: GatewayOrder) -> None:
-        """Remove an order. The orders that wait for it proceed, or end too."""
-        terms = self._orders.pop(order.terms.order_id).terms
-        self._may_proceed = True
-        for other in list(self._orders.values()):
-            if other.terms.order_id not in self._orders:
-                continue  # already ended in this loop
-            if other.waits_for_order == terms.order_id:
-                other.waits_for_order = ""
-                other.cum_quantity = order.cum_quantity
-                if other.leaves <= 0 or order.state is not OrderState.REPLACED:
-                    reason = f"{terms.order_id} had already ended with {plain(order.cum_quantity)} units filled"
-                    other.cum_quantity = ZERO
-                    self._end_order(other, CANCELED, reason)
-            elif other.waits_for_parent and other.terms.parent_id == terms.cause_id:
-                if order.replaced_by in self._orders:
-                    successor = self._orders[order.replaced_by].terms.cause_id
-                    other.terms = other.terms._replace(parent_id=successor)
-                elif order.leaves:
-                    self._end_order(other, CANCELED, f"parent order {terms.order_id} ended")
-
-    # -- legs ----------------------------------------------------------------------------------------------------------
-
-    def _cancel_expired(self) -> None:
-        for order in list(self._orders.values()):
-            terms = order.terms
-            day = self._market.get(terms.symbol, (ZERO, "", 0))[2]
-            order.first_day = order.first_day or day
-            enforced_here = order.leg is None or is_crypto(self.settings.instruments.get(terms.symbol))
-            if terms.expires_ns is not None and self._ts_ns >= terms.expires_ns:
-                self._cancel(terms.order_id, f"good-till date reached: {terms.expires_ns}")
-            elif enforced_here and terms.time_in_force == DAY and day > order.first_day:
-                self._cancel(terms.order_id, f"day order expired after trading day {order.first_day}")
-
-    def _send_ready_legs(self) -> None:
-        """Send the next leg of every ready order. Repeat while a pass makes further orders ready."""
-        while self._may_proceed:
-            self._may_proceed = False
-            for order in list(self._orders.values()):
-                ready = order.leg is None and not (
-                    order.waits_for_parent or order.waits_for_order or order.stop_watched
-                )
-                if ready and order.terms.order_id in self._orders:
-                    self._send_leg(order)
-
-    def _send_leg(self, order: GatewayOrder) -> None:
-        terms, settings = order.terms, self.settings
-        instrument = settings.instruments.get(terms.symbol)
-        quantity = self._next_quantity(order)
-        if quantity is None:
-            return
-        if quantity <= 0:
-            self._end_order(order, CANCELED, "reduce-only: no position to close")
-            return
-        last_price, session, _ = self._market.get(terms.symbol, (None, REGULAR, 0))
-        opens_short = not order.buying and not self._positions.quantity_of(terms.symbol) > 0
-        if opens_short and (is_crypto(instrument) or quantity != whole_units(quantity)):
-            reason = "the broker accepts short sales of whole shares only"
-            self._end_order(order, CANCELED if order.cum_quantity else REJECTED, reason)
-            return
-        broker_terms = to_broker_terms(order, instrument, settings, session, last_price)
-        if isinstance(broker_terms, str):
-            self._end_order(order, CANCELED if order.cum_quantity else REJECTED, broker_terms)
-            return
-        order.legs += 1
-        client_order_id = terms.order_id if order.legs == 1 else f"{terms.order_id}.{order.legs}"
-        order.leg = Leg(client_order_id, quantity)
-        self._legs[client_order_id] = terms.order_id
-        if order.state is OrderState.APPROVED:
-            order.state = next_state(order.state, OrderEvent.SUBMIT, order_id=terms.order_id)
-        self._reports.write_intent(SUBMIT, order, order.leg, broker_terms)
-
-    def _next_quantity(self, order: GatewayOrder) -> Decimal | None:
-        """Return the quantity that can be sent now; None if other orders of the symbol must end first."""
-        closable, quantity = self._closable(order), order.leaves
-        same_symbol = (o for o in self._orders.values() if o is not order and o.terms.symbol == order.terms.symbol)
-        committed = sum(
-            (o.leg.quantity - o.leg.cum_quantity for o in same_symbol if o.leg and o.buying == order.buying), ZERO
-        )
-        if order.terms.reduce_only:
-            quantity = min(quantity, closable)
-        if not closable or quantity <= closable - committed:
-            return quantity
-        order.note_emulation(SPLIT_EMULATED)
-        return closable - committed if closable > committed else None
+            self._book.end_leg(order, leg)
 
     # -- reconciliation ------------------------------------------------------------------------------------------------
 
     def _expected_positions(self) -> dict[str, Decimal]:
         """The expected positions on the broker's account: own positions plus `foreign_positions`."""
-        expected = dict(self._positions.quantities)
+        expected = dict(self._book.positions.quantities)
         for symbol, foreign in self.settings.foreign_positions.items():
             expected[symbol] = expected.get(symbol, ZERO) + foreign
         return {symbol: quantity for symbol, quantity in expected.items() if quantity}
 
     def _expected_orders(self) -> dict[str, bool]:
-        """The expected orders at the broker: True if acknowledged and open, False if in transit or about to end."""
-        legs = [order.leg for order in self._orders.values() if order.leg is not None]
-        return {leg.client_order_id: leg.accepted and leg.ending is None and not leg.cancel_requested for leg in legs}
+        """The expected orders at the broker: True if acknowledged and open, False if in transit or about to end.
+
+        The broker names an attached stop itself, so the account snapshot does not list it under its id here.
+        """
+        legs = [order.leg for order in self._book.orders.values() if order.leg is not None]
+        return {
+            leg.client_order_id: leg.accepted
+            and leg.ending is None
+            and not (leg.cancel_requested or leg.resume or leg.attached)
+            for leg in legs
+        }
+
+    def _accept_position(self, command: Command) -> None:
+        """Take over the broker's position of a symbol, or report why not. A duplicate is ignored.
+
+        The gateway stays unreconciled until the next account snapshot matches.
+        """
+        if not self._acceptance.is_new(command):
+            return
+        symbol = command.arguments.get(SYMBOL, "")
+        expected = self._expected_positions().get(symbol, ZERO)
+        try:
+            difference = self._acceptance.check(command, expected, self._reconciliation, self._book.orders.values())
+        except BadInput as error:
+            self._reports.write_refused_adjustment(command, symbol[:64], str(error))
+            return
+        self._book.positions.add(symbol, difference.change)
+        self._reports.write_adjustment(command, difference)
+        self._book.may_proceed = True
 
     def _publish_status(self) -> None:
         status = self._reconciliation.status()
-        if status != self._status:
-            self._status = status
-            self._reports.write_status(status[0], self.settings.broker, status[1])
+        emulated_stops = [order.order_id for order in self._book.orders.values() if order.has_emulated_stop]
+        if status != self._status or emulated_stops != self._emulated_stops:
+            self._status, self._emulated_stops = status, emulated_stops
+            self._reports.write_status(status[0], self.settings.broker, status[1], emulated_stops)
 
     # -- recovery ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Any:
-        counts = (self._reports.snapshot(), self._epoch, self._fence_state, self._status, self._may_proceed)
-        orders = [order.as_tuple() for order in self._orders.values()]
-        parts = (self._positions.snapshot(), self._reconciliation.snapshot())
-        return (SNAPSHOT_VERSION, counts, orders, self._ended.snapshot(), dict(self._market), *parts)
+        counts = (self._reports.snapshot(), self._epoch, self._fence_state, self._status, self._book.may_proceed)
+        orders = [order.as_tuple() for order in self._book.orders.values()]
+        acceptance = (self._acceptance.snapshot(), list(self._emulated_stops))
+        parts = (self._book.positions.snapshot(), self._reconciliation.snapshot(), self._cash.snapshot(), *acceptance)
+        return (SNAPSHOT_VERSION, counts, orders, self._book.ended.snapshot(), dict(self._market), *parts)
 
     def restore(self, snapshot: Any) -> None:
+        """Restore a snapshot. Version 1 contains no cash, versions 1 and 2 neither accepted positions nor emulated
+        stops, versions 1 to 3 no `active_ns` of the orders.
+        """
         version, *state = snapshot
-        assert version == SNAPSHOT_VERSION, f"gateway snapshot: version {version}, expected {SNAPSHOT_VERSION}"
-        counts, orders, ended_legs, market, positions, reconciliation = state
-        reports, self._epoch, self._fence_state, self._status, self._may_proceed = counts
+        assert version in (1, 2, 3, SNAPSHOT_VERSION), f"gateway snapshot: version {version}, expected 1 to 4"
+        if version == 1:
+            state.append(self._cash.snapshot())
+        counts, orders, ended_legs, market, positions, reconciliation, cash, *rest = state
+        reports, self._epoch, self._fence_state, self._status, self._book.may_proceed = counts
         self._reports.restore(reports)
         restored = [GatewayOrder.from_tuple(values) for values in orders]
-        self._orders = {order.terms.order_id: order for order in restored}
-        self._legs = {order.leg.client_order_id: order.terms.order_id for order in restored if order.leg is not None}
-        self._market = dict(market)
-        self._ended.restore(ended_legs)
-        self._positions.restore(positions)
+        self._book.orders = {order.order_id: order for order in restored}
+        self._book.legs = {order.leg.client_order_id: order.order_id for order in restored if order.leg is not None}
+        self._market.clear()
+        self._market.update(market)
+        self._book.ended.restore(ended_legs)
+        self._book.positions.restore(positions)
         self._reconciliation.restore(reconciliation)
+        self._cash.restore(cash)
+        acceptance, emulated_stops = rest or ([], [])
+        self._acceptance.restore(acceptance)
+        self._emulated_stops = list(emulated_stops)

@@ -6,6 +6,7 @@ Every indicator in this folder is registered automatically.
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Callable
 from importlib import import_module
 
 from operators.indicators.indicator import Indicator
@@ -58,7 +59,8 @@ def build(spec: str) -> Indicator:
     if len(texts) != len(parameters):
         raise BadInput(f"indicator {spec!r} must have the form {spec_template(kind)}")
     numbers = [_parse_number(spec, text, parameters[name]) for name, text in zip(parameters, texts, strict=True)]
-    return INDICATORS[kind](spec, *numbers)  # type: ignore[call-arg]
+    create: Callable[..., Indicator] = INDICATORS[kind]  # each class declares its own arguments in `parameters`
+    return create(spec, *numbers)
 
 
 def outputs(spec: str) -> tuple[str, ...]:

@@ -107,6 +107,14 @@ class Adx(Indicator):
             self.range_sum += true_range
         self.bars_seen += 1
 
+    def rescale(self, factor: float) -> None:
+        self.last_high *= factor
+        self.last_low *= factor
+        self.last_close *= factor
+        self.plus_dm *= factor
+        self.minus_dm *= factor
+        self.range_sum *= factor
+
     def snapshot(self) -> tuple[Any, ...]:
         return (
             self.bars_seen,

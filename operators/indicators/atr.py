@@ -51,7 +51,6 @@ class Atr(Indicator):
             self.value = values[self.name] = self.value / self.period
 
     def rescale(self, factor: float) -> None:
-        """Multiply the prices in the state by `factor`, after a split."""
         self.close *= factor
         self.value *= factor
 

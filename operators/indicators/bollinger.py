@@ -91,6 +91,11 @@ class Bollinger(Indicator):
         self.mean = mean
         self.square_sum = self.square_sum_peak = fsum([(close - mean) ** 2 for close in self.window])
 
+    def rescale(self, factor: float) -> None:
+        self.window = [close * factor for close in self.window]
+        if len(self.window) == self.period:
+            self._recompute()
+
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.window), self.oldest, self.mean, self.square_sum, self.square_sum_peak
 

@@ -63,6 +63,11 @@ class Cci(Indicator):
         if deviation > 1e-13 * total:  # a smaller deviation is the rounding error of equal prices
             values[self.name] = (price - mean) * period / (0.015 * deviation)
 
+    def rescale(self, factor: float) -> None:
+        self.window = [price * factor for price in self.window]
+        self.sorted_window = sorted(self.window)
+        self.total = fsum(self.window)
+
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.window), self.oldest, self.total
 

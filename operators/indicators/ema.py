@@ -44,6 +44,9 @@ class Ema(Indicator):
         self.bars_missing -= 1
         return self.bars_missing == 0
 
+    def rescale(self, factor: float) -> None:
+        self.value *= factor
+
     def snapshot(self) -> tuple[Any, ...]:
         return self.period - self.bars_missing, self.value
 

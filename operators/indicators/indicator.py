@@ -29,6 +29,14 @@ class Indicator:
         """
         raise NotImplementedError
 
+    def rescale(self, factor: float) -> None:
+        """Convert the state after a split: multiply its prices by `factor`, divide its volumes by it.
+
+        The values continue as if all earlier bars had been in new shares. An indicator without this method warms up
+        again after a split.
+        """
+        raise NotImplementedError
+
     def snapshot(self) -> tuple[Any, ...]:
         """Return the state, without parameters, as a tuple of plain values that later updates do not change."""
         raise NotImplementedError

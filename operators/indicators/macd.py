@@ -85,6 +85,11 @@ class Macd(Indicator):
             values[self.name_signal] = self.signal
             values[self.name_histogram] = line - self.signal
 
+    def rescale(self, factor: float) -> None:
+        self.fast *= factor
+        self.slow *= factor
+        self.signal *= factor
+
     def snapshot(self) -> tuple[Any, ...]:
         return self.bars_seen, self.fast, self.slow, self.signal
 

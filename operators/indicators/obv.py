@@ -33,6 +33,11 @@ class Obv(Indicator):
         self.close = close
         values[self.name] = self.total
 
+    def rescale(self, factor: float) -> None:
+        if self.close is not None:
+            self.close *= factor
+        self.total /= factor
+
     def snapshot(self) -> tuple[Any, ...]:
         return self.close, self.total
 

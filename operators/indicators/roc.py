@@ -36,6 +36,9 @@ class Roc(Indicator):
         # Subtract first: the difference of similar prices is exact, while close / previous - 1 loses digits.
         values[self.name] = (close - dropped) * 100.0 / dropped
 
+    def rescale(self, factor: float) -> None:
+        self.window = [close * factor for close in self.window]
+
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.window), self.oldest
 

@@ -65,6 +65,11 @@ class Rsi(Indicator):
         self.loss /= self.period
         return True
 
+    def rescale(self, factor: float) -> None:
+        self.close *= factor
+        self.gain *= factor
+        self.loss *= factor
+
     def snapshot(self) -> tuple[Any, ...]:
         return self.changes_seen, self.close, self.gain, self.loss
 

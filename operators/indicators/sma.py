@@ -46,6 +46,10 @@ class Sma(Indicator):
             self.oldest = oldest
         values[self.name] = self.total / self.period
 
+    def rescale(self, factor: float) -> None:
+        self.window = [close * factor for close in self.window]
+        self.total = fsum(self.window)
+
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.window), self.oldest, self.total
 

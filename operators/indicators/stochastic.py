@@ -86,6 +86,12 @@ class Stochastic(Indicator):
             values[self.name_d] = sum(recent_k) / self.smooth
             del recent_k[0]
 
+    def rescale(self, factor: float) -> None:
+        self.highs = [high * factor for high in self.highs]
+        self.lows = [low * factor for low in self.lows]
+        self.window_high = max(self.highs, default=0.0)
+        self.window_low = min(self.lows, default=0.0)
+
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.highs), tuple(self.lows), self.oldest, tuple(self.recent_k)
 

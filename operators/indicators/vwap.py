@@ -38,6 +38,9 @@ class Vwap(Indicator):
         if volume:
             values[self.name] = self.notional / volume
 
+    def rescale(self, factor: float) -> None:
+        self.volume /= factor  # the notional is money and does not change
+
     def snapshot(self) -> tuple[Any, ...]:
         return self.day, self.session, self.notional, self.volume
 

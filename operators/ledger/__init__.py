@@ -1,16 +1,20 @@
 """Positions, lots and cash: the portfolio's ledger, and the tax books."""
 
-from operators.ledger.account import Ledger, LedgerHolding, LedgerRecord
+from operators.ledger.account import Ledger, LedgerRecord
 from operators.ledger.corporate_actions import (
     CashDividend,
     Delisting,
     LedgerAction,
+    SpinOff,
     Split,
     StockDividend,
     SymbolChange,
 )
-from operators.ledger.lots import METHODS, LotBook, OpenLot
-from operators.ledger.tax_book import TaxBook, TaxMatch, TaxTrade, to_tax_trade
+from operators.ledger.lots import METHODS, LotBook
+from operators.ledger.open_lot import OpenLot
+from operators.ledger.position import LedgerPosition
+from operators.ledger.tax_book import TaxBook
+from operators.ledger.tax_trades import TaxMatch, TaxTrade, to_tax_trade
 
 __all__ = [
     "METHODS",
@@ -18,10 +22,11 @@ __all__ = [
     "Delisting",
     "Ledger",
     "LedgerAction",
-    "LedgerHolding",
+    "LedgerPosition",
     "LedgerRecord",
     "LotBook",
     "OpenLot",
+    "SpinOff",
     "Split",
     "StockDividend",
     "SymbolChange",

@@ -4,9 +4,12 @@ Every execution books one value, `quantity * price * unit value` rounded once to
 allocated completely to open lots and matches; the last part takes the remainder. The following identities are therefore
 exact after every event, and asserted:
 
-    cash   = initial cash - sum of signed values - fees + income
-    cash   = initial cash + realized P&L - cost of open lots - fees + income
-    equity = cash + market value = initial cash + realized P&L + unrealized P&L - fees + income
+    cash   = initial cash + net flows - sum of signed values - fees + income - accrued
+    cash   = initial cash + net flows + realized P&L - cost of open lots - fees + income - accrued
+    equity = cash + accrued + market value = initial cash + net flows + realized P&L + unrealized P&L - fees + income
+
+Net flows are deposits minus withdrawals: capital, and neither profit nor loss. Accrued dividends are income that is not
+paid yet: receivable by longs from the ex-date on, payable by shorts.
 """
 
 from __future__ import annotations
@@ -19,46 +22,37 @@ from operators.ledger.cash import Charge
 from operators.ledger.corporate_actions import (
     Delisting,
     LedgerAction,
+    SpinOff,
+    Split,
+    StockDividend,
     SymbolChange,
-    fractional_part,
+    fractional_units,
     validate_ledger_action,
 )
-from operators.ledger.lots import FIFO, LotBook, OpenLot
+from operators.ledger.lots import FIFO, LotBook, LotMethod
+from operators.ledger.open_lot import OpenLot
+from operators.ledger.position import LedgerPosition
+from operators.ledger.split_ratio import ROUNDING_REMAINDER
 from operators.money import ONE, ZERO, divide, is_positive, multiply, quantize
 from schemas.errors import InvalidField
-from schemas.records import BUY, TRADE, CashFlow, Execution, Lot, LotMatch, Position
+from schemas.records import (
+    BUY,
+    EXTERNAL_FLOWS,
+    LONG,
+    SHORT,
+    TRADE,
+    CashFlow,
+    CashFlowKind,
+    CashTransfer,
+    Execution,
+    Lot,
+    LotDirection,
+    LotMatch,
+    Position,
+)
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 3
 LedgerRecord = Position | Lot | LotMatch
-
-
-class LedgerHolding:
-    """One symbol in the ledger, read-only for callers. `quantity` and `cost` are negative for a short position.
-
-    `unit_value` is the value of one unit in account currency at a price of 1: multiplier times exchange rate.
-    """
-
-    __slots__ = ("book", "fees", "realized_pnl", "symbol", "unit_value")
-
-    def __init__(self, symbol: str, unit_value: Decimal, book: LotBook) -> None:
-        self.symbol = symbol
-        self.unit_value = unit_value
-        self.book = book
-        self.realized_pnl = ZERO
-        self.fees = ZERO
-
-    @property
-    def quantity(self) -> Decimal:
-        return self.book.quantity
-
-    @property
-    def cost(self) -> Decimal:
-        return self.book.cost
-
-    @property
-    def lots(self) -> list[OpenLot]:
-        """The open lots, oldest first."""
-        return list(self.book.open_lots())
 
 
 class Ledger:
@@ -76,34 +70,36 @@ class Ledger:
         *,
         multipliers: Mapping[str, Decimal] | None = None,
         currencies: Mapping[str, str] | None = None,
-        method: str = FIFO,
+        method: LotMethod = FIFO,
     ) -> None:
         self.initial_cash = quantize(initial_cash)
         self.cash = self.initial_cash
         self.realized_pnl = ZERO
         self.fees = ZERO
         self.cost = ZERO  # of all open lots, signed
-        self.income = ZERO  # dividends and interest received minus those paid
+        self.income = ZERO  # dividends and interest received minus those paid, and fees that no execution includes
+        self.accrued = ZERO  # part of the income that is not paid yet: dividends receivable minus payable
+        self.net_flows = ZERO  # deposits minus withdrawals, with adjustments
         self._method = LotBook(method).method
         self._multipliers = dict(multipliers or {})
         self._currencies = dict(currencies or {})
         self._rates: dict[str, Decimal] = {}
-        self._holdings: dict[str, LedgerHolding] = {}
+        self._positions: dict[str, LedgerPosition] = {}
         self._seq = 0
         self._execution_seq = 0
 
-    def holding(self, symbol: str) -> LedgerHolding | None:
-        """The holding of a symbol; None if it was never traded."""
-        return self._holdings.get(symbol)
+    def position(self, symbol: str) -> LedgerPosition | None:
+        """The position of a symbol; None if it was never traded."""
+        return self._positions.get(symbol)
 
     def quantity(self, symbol: str) -> Decimal:
         """The position in signed units, 0 for an unknown symbol."""
-        holding = self._holdings.get(symbol)
-        return ZERO if holding is None else holding.book.quantity
+        position = self._positions.get(symbol)
+        return ZERO if position is None else position.book.quantity
 
-    def holdings(self) -> Iterator[LedgerHolding]:
-        """The holdings of all symbols ever traded, in the order of their first trade."""
-        return iter(self._holdings.values())
+    def positions(self) -> Iterator[LedgerPosition]:
+        """The positions of all symbols ever traded, in the order of their first trade."""
+        return iter(self._positions.values())
 
     def trades_in(self, currency: str) -> bool:
         """Whether any symbol trades in `currency`, and `currency` is not the account currency."""
@@ -115,49 +111,74 @@ class Ledger:
         return currency is None or currency in self._rates
 
     def set_rate(self, currency: str, rate: Decimal) -> list[str]:
-        """Set the value of one unit of `currency` in account currency. Returns the symbols that must be revalued.
+        """Set the value of one unit of `currency` in account currency. Return the symbols that must be revalued.
 
         Raises `InvalidField` if `rate` is not above 0.
         """
         if not is_positive(rate):
             raise InvalidField(f"rate of {currency} must be > 0, found {rate}")
         self._rates[currency] = quantize(rate)
-        changed = [h for h in self._holdings.values() if self._currencies.get(h.symbol) == currency]
-        for holding in changed:
-            holding.unit_value = self.unit_value(holding.symbol)
-        return [holding.symbol for holding in changed]
+        changed = [h for h in self._positions.values() if self._currencies.get(h.symbol) == currency]
+        for position in changed:
+            position.unit_value = self.unit_value(position.symbol)
+        return [position.symbol for position in changed]
 
-    def credit(self, amount: Decimal) -> None:
-        """Book income into cash: dividends and interest, negative for a payment."""
-        amount = quantize(amount)
+    def credit(self, amount: Decimal, accrued: Decimal = ZERO) -> None:
+        """Book `amount` into cash: dividends and interest, negative for a payment. Income is `amount` plus `accrued`.
+
+        `accrued` is positive for income that is due but not paid, and negative when earlier accrued income is paid.
+        """
+        amount, accrued = quantize(amount), quantize(accrued)
         self.cash += amount
-        self.income += amount
+        self.accrued += accrued
+        self.income += amount + accrued
         self._assert_balanced()
 
+    def book_transfer(self, ts_ns: int, transfer: CashTransfer) -> CashFlow:
+        """Book a cash transfer, and return it as a CashFlow record."""
+        charge = Charge(day=0, kind=transfer.kind, symbol="", amount=transfer.amount, cause_id=transfer.transfer_id)
+        return self.book_charge(ts_ns, charge)
+
     def book_charge(self, ts_ns: int, charge: Charge) -> CashFlow:
-        """Book a due charge, and return it as a CashFlow record."""
-        self.credit(charge.amount)
+        """Book a due charge or a transfer, and return it as a CashFlow record."""
+        if charge.kind in EXTERNAL_FLOWS:
+            amount = quantize(charge.amount)
+            self.cash += amount
+            self.net_flows += amount
+            self._assert_balanced()
+        else:
+            self.credit(charge.amount, charge.accrued)
         self._seq += 1
         quantity = self.quantity(charge.symbol)
         cash_flow_id = f"cash-{self._seq}"
         return CashFlow(
-            self._seq,
-            ts_ns,
-            cash_flow_id,
-            charge.kind,
-            charge.symbol,
-            quantize(charge.amount),
-            quantity,
-            charge.cause_id,
+            seq=self._seq,
+            ts_ns=ts_ns,
+            cash_flow_id=cash_flow_id,
+            kind=charge.kind,
+            symbol=charge.symbol,
+            amount=quantize(charge.amount),
+            quantity=quantity,
+            cause_id=charge.cause_id,
+            accrued=quantize(charge.accrued),
         )
 
-    def record_event(self, ts_ns: int, kind: str, symbol: str, cause_id: str) -> CashFlow:
+    def record_event(self, ts_ns: int, kind: CashFlowKind, symbol: str, cause_id: str) -> CashFlow:
         """Return a CashFlow record without an amount that marks a corporate action or exchange rate as effective."""
         self._seq += 1
-        return CashFlow(self._seq, ts_ns, f"cash-{self._seq}", kind, symbol, ZERO, self.quantity(symbol), cause_id)
+        return CashFlow(
+            seq=self._seq,
+            ts_ns=ts_ns,
+            cash_flow_id=f"cash-{self._seq}",
+            kind=kind,
+            symbol=symbol,
+            amount=ZERO,
+            quantity=self.quantity(symbol),
+            cause_id=cause_id,
+        )
 
     def apply(self, execution: Execution, lot_ids: Sequence[str] = ()) -> list[LedgerRecord]:
-        """Book one execution. Returns LotMatch and Lot for each closed lot, the opened Lot, then the Position.
+        """Book one execution. Return LotMatch and Lot for each closed lot, the opened Lot, then the Position.
 
         With the method `specific`, the lots in `lot_ids` are closed first. Raises `InvalidField` if the symbol's
         currency has no exchange rate.
@@ -169,36 +190,67 @@ class Ledger:
             return []
         quantity = quantize(execution.quantity)
         assert quantity > 0 and execution.price >= 0, f"{execution.execution_id}: {quantity} at {execution.price}"
-        holding = self._open_holding(execution.symbol)
+        position = self._open_position(execution.symbol)
         self._execution_seq = execution.seq
         origin = (str(execution.seq), execution.ts_ns, execution.filled_at_ns, execution.execution_id)
         signed_quantity = quantity if execution.side == BUY else -quantity
         return self._book_trade(
-            holding, signed_quantity, quantize(execution.price), quantize(execution.fee), origin, lot_ids
+            position, signed_quantity, quantize(execution.price), quantize(execution.fee), origin, lot_ids
         )
 
     def apply_action(self, action: LedgerAction) -> list[LedgerRecord]:
-        """Apply a split, stock dividend, symbol change or delisting. Returns the changed lots and the Position."""
+        """Apply a split, stock dividend, symbol change or delisting. Return the changed lots and the Position."""
         validate_ledger_action(action)
-        holding = self._holdings.get(action.symbol)
-        if holding is None or not holding.quantity:
+        position = self._positions.get(action.symbol)
+        if position is None or not position.quantity:
             return []
         origin = (action.action_id, action.ts_ns, action.ts_ns, action.action_id)
         if isinstance(action, Delisting):
-            return self._book_trade(holding, -holding.quantity, quantize(action.price), ZERO, origin)
-        if isinstance(action, SymbolChange):
-            holding = self._rename(holding, action.new_symbol)
-        else:
-            holding.book.split(action.ratio)
-            fraction = fractional_part(holding.quantity)
-            if action.cash_in_lieu is not None and fraction:
-                return self._book_trade(holding, -fraction, quantize(action.cash_in_lieu), ZERO, origin)
-        out = [self._lot(action.ts_ns, holding.symbol, lot) for lot in holding.book.open_lots()]
-        return [*out, self._position(holding, action.ts_ns, action.action_id)]
+            return self._book_trade(position, -position.quantity, quantize(action.price), ZERO, origin)
+        if isinstance(action, SpinOff):
+            return self._spin_off(position, action, origin)
+        if not isinstance(action, SymbolChange):
+            return self._split(position, action, origin)
+        renamed = self._rename(position, action.new_symbol)
+        out = [self._lot(action.ts_ns, renamed.symbol, lot) for lot in renamed.book.open_lots()]
+        # Readers replace a position by symbol, so the old symbol needs a record.
+        former = LedgerPosition(action.symbol, position.unit_value, LotBook(self._method))
+        return [*out, *(self._position(one, action.ts_ns, action.action_id) for one in (former, renamed))]
+
+    def _split(
+        self, position: LedgerPosition, action: Split | StockDividend, origin: tuple[str, int, int, str]
+    ) -> list[LedgerRecord]:
+        """Split all lots and return them, with those that ended without units. Then sell the fraction, if any."""
+        symbol, ts_ns, lots = position.symbol, action.ts_ns, list(position.book.lots)
+        position.book.split(action.ratio)
+        out: list[LedgerRecord] = [self._lot(ts_ns, symbol, lot) for lot in position.book.open_lots()]
+        out += [self._lot(ts_ns, symbol, lot) for lot in lots if not lot.quantity]
+        fraction = fractional_units(position.quantity)
+        if action.cash_in_lieu is not None and fraction:
+            return out + self._book_trade(position, -fraction, quantize(action.cash_in_lieu), ZERO, origin)
+        return [*out, self._position(position, ts_ns, action.action_id)]
+
+    def _spin_off(
+        self, position: LedgerPosition, action: SpinOff, origin: tuple[str, int, int, str]
+    ) -> list[LedgerRecord]:
+        """Distribute shares: return the lots and the position of both symbols. Then sell the fraction, if any."""
+        child, ts_ns = self._open_position(action.new_symbol), action.ts_ns
+        if child.quantity * position.quantity < 0:
+            raise InvalidField(f"{action.action_id}: {action.new_symbol} is not on the side of {action.symbol}")
+        for lot in position.book.spin_off(action.ratio, action.cost_share):
+            child.book.open(lot)
+        child.book.rounding_remainder = max(child.book.rounding_remainder, ROUNDING_REMAINDER)
+        both = (position, child)
+        out: list[LedgerRecord] = [self._lot(ts_ns, one.symbol, lot) for one in both for lot in one.book.open_lots()]
+        out.append(self._position(position, ts_ns, action.action_id))
+        fraction = fractional_units(child.quantity)
+        if action.cash_in_lieu is not None and fraction:
+            return out + self._book_trade(child, -fraction, quantize(action.cash_in_lieu), ZERO, origin)
+        return [*out, self._position(child, ts_ns, action.action_id)]
 
     def _book_trade(
         self,
-        holding: LedgerHolding,
+        position: LedgerPosition,
         quantity: Decimal,
         price: Decimal,
         fee: Decimal,
@@ -207,56 +259,56 @@ class Ledger:
     ) -> list[LedgerRecord]:
         tag, ts_ns, filled_at_ns, execution_id = origin
         value = multiply(quantity, price)
-        if holding.unit_value is not ONE:
-            value = multiply(value, holding.unit_value)
+        if position.unit_value is not ONE:
+            value = multiply(value, position.unit_value)
         self.cash -= value + fee
         self.fees += fee
-        holding.fees += fee
-        book, out = holding.book, list[LedgerRecord]()
+        position.fees += fee
+        book, out = position.book, list[LedgerRecord]()
         previous_cost = book.cost
         remaining = quantity
         if book.quantity and (book.quantity < 0) is (quantity > 0):
             matches, remaining, value, fee = book.close(quantity, value, fee, lot_ids)
-            direction = "LONG" if quantity < 0 else "SHORT"
+            direction: LotDirection = LONG if quantity < 0 else SHORT
             for number, closed_lot in enumerate(matches, start=1):
-                holding.realized_pnl += closed_lot.pnl
+                position.realized_pnl += closed_lot.pnl
                 self.realized_pnl += closed_lot.pnl
                 lot = closed_lot.lot
                 self._seq += 1
                 out.append(
                     LotMatch(
-                        self._seq,
-                        ts_ns,
-                        f"match-{tag}-{number}",
-                        holding.symbol,
-                        direction,
-                        abs(closed_lot.quantity),
-                        closed_lot.entry_price,
-                        price,
-                        closed_lot.pnl,
-                        closed_lot.entry_fees + closed_lot.exit_fees,
-                        lot.opened_ns,
-                        filled_at_ns,
-                        lot.lot_id,
-                        lot.execution_id,
-                        execution_id,
+                        seq=self._seq,
+                        ts_ns=ts_ns,
+                        match_id=f"match-{tag}-{number}",
+                        symbol=position.symbol,
+                        direction=direction,
+                        quantity=abs(closed_lot.quantity),
+                        entry_price=closed_lot.entry_price,
+                        exit_price=price,
+                        pnl=closed_lot.pnl,
+                        fees=closed_lot.entry_fees + closed_lot.exit_fees,
+                        opened_ns=lot.opened_ns,
+                        closed_ns=filled_at_ns,
+                        lot_id=lot.lot_id,
+                        open_execution_id=lot.execution_id,
+                        close_execution_id=execution_id,
                     )
                 )
-                out.append(self._lot(ts_ns, holding.symbol, lot))
+                out.append(self._lot(ts_ns, position.symbol, lot))
         if remaining:
             lot = OpenLot(f"lot-{tag}", filled_at_ns, remaining, price, value, fee, execution_id)
             book.open(lot)
-            out.append(self._lot(ts_ns, holding.symbol, lot))
+            out.append(self._lot(ts_ns, position.symbol, lot))
         self.cost += book.cost - previous_cost
-        out.append(self._position(holding, ts_ns, execution_id))
+        out.append(self._position(position, ts_ns, execution_id))
         self._assert_balanced()
         return out
 
-    def _open_holding(self, symbol: str) -> LedgerHolding:
-        holding = self._holdings.get(symbol)
-        if holding is None:
-            holding = self._holdings[symbol] = LedgerHolding(symbol, self.unit_value(symbol), LotBook(self._method))
-        return holding
+    def _open_position(self, symbol: str) -> LedgerPosition:
+        position = self._positions.get(symbol)
+        if position is None:
+            position = self._positions[symbol] = LedgerPosition(symbol, self.unit_value(symbol), LotBook(self._method))
+        return position
 
     def unit_value(self, symbol: str) -> Decimal:
         """The value of one unit in account currency at a price of 1.
@@ -271,52 +323,79 @@ class Ledger:
             raise InvalidField(f"{symbol} trades in {currency}, which has no recorded exchange rate")
         return multiply(self._multipliers.get(symbol, ONE), rate)
 
-    def _rename(self, old: LedgerHolding, symbol: str) -> LedgerHolding:
+    def _rename(self, old: LedgerPosition, symbol: str) -> LedgerPosition:
         """Move a symbol's lots and totals to its new symbol."""
-        renamed = self._open_holding(symbol)
+        renamed = self._open_position(symbol)
         if renamed.quantity * old.quantity < 0:
             raise InvalidField(f"{old.symbol} cannot be renamed to {symbol}: one position is long, the other short")
         renamed.book.absorb(old.book)
         renamed.realized_pnl += old.realized_pnl
         renamed.fees += old.fees
-        del self._holdings[old.symbol]
+        del self._positions[old.symbol]
         return renamed
 
-    def _position(self, holding: LedgerHolding, ts_ns: int, cause_id: str) -> Position:
+    def _position(self, position: LedgerPosition, ts_ns: int, cause_id: str) -> Position:
         self._seq += 1
-        quantity, cost = holding.book.quantity, holding.book.cost
+        quantity, cost = position.book.quantity, position.book.cost
         if not quantity:
-            assert not holding.book.lots and not cost, f"{holding.symbol}: flat position has a cost of {cost}"
+            assert not position.book.lots and not cost, f"{position.symbol}: flat position has a cost of {cost}"
             average = ZERO
-        elif holding.unit_value is ONE:
+        elif position.unit_value is ONE:
             average = divide(cost, quantity)
         else:
-            average = divide(cost, quantity * self._multipliers.get(holding.symbol, ONE))
+            average = divide(cost, quantity * self._multipliers.get(position.symbol, ONE))
         return Position(
-            self._seq, ts_ns, holding.symbol, quantity, average, cost, holding.realized_pnl, holding.fees, cause_id
+            seq=self._seq,
+            ts_ns=ts_ns,
+            symbol=position.symbol,
+            quantity=quantity,
+            avg_price=average,
+            cost_basis=cost,
+            realized_pnl=position.realized_pnl,
+            fees=position.fees,
+            execution_id=cause_id,
         )
 
     def _lot(self, ts_ns: int, symbol: str, lot: OpenLot) -> Lot:
         self._seq += 1
-        return Lot(self._seq, ts_ns, lot.lot_id, symbol, lot.opened_ns, lot.quantity, lot.price, lot.execution_id)
+        return Lot(
+            seq=self._seq,
+            ts_ns=ts_ns,
+            lot_id=lot.lot_id,
+            symbol=symbol,
+            opened_ns=lot.opened_ns,
+            quantity=lot.quantity,
+            price=lot.price,
+            execution_id=lot.execution_id,
+        )
 
     def _assert_balanced(self) -> None:
-        expected = self.initial_cash + self.realized_pnl - self.cost - self.fees + self.income
+        earned = self.realized_pnl - self.fees + self.income - self.accrued
+        expected = self.initial_cash + self.net_flows + earned - self.cost
         assert self.cash == expected, f"ledger is out of balance: cash is {self.cash}, expected {expected}"
 
     def snapshot(self) -> tuple[Any, ...]:
         """Return the complete state as plain tuples. Later executions do not change it."""
-        holdings = [(h.symbol, h.realized_pnl, h.fees, h.book.as_tuple()) for h in self._holdings.values()]
-        totals = (self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, self.income)
-        return (SNAPSHOT_VERSION, totals, self._seq, self._execution_seq, dict(self._rates), holdings)
+        positions = [(h.symbol, h.realized_pnl, h.fees, h.book.as_tuple()) for h in self._positions.values()]
+        money = (self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost)
+        totals = (*money, self.income, self.net_flows, self.accrued)
+        return (SNAPSHOT_VERSION, totals, self._seq, self._execution_seq, dict(self._rates), positions)
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Restore the state of a snapshot. Multipliers and currencies are settings, not state."""
-        version, totals, self._seq, self._execution_seq, rates, holdings = snapshot
-        assert version == SNAPSHOT_VERSION, f"ledger snapshot: version {version}, expected {SNAPSHOT_VERSION}"
-        self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, self.income = totals
+        """Restore the state of a snapshot. Multipliers and currencies are settings, not state.
+
+        Version 1 contains no net flows, versions 1 and 2 no accrued dividends.
+        """
+        version, totals, self._seq, self._execution_seq, rates, positions = snapshot
+        expected = f"1 to {SNAPSHOT_VERSION}"
+        assert version in (1, 2, SNAPSHOT_VERSION), f"ledger snapshot: version {version}, expected {expected}"
+        totals = (*totals, *[ZERO] * (SNAPSHOT_VERSION - version))
+        self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, *other = totals
+        self.income, self.net_flows, self.accrued = other
         self._rates = dict(rates)
-        self._holdings = {}
-        for symbol, realized_pnl, fees, book in holdings:
-            holding = self._holdings[symbol] = LedgerHolding(symbol, self.unit_value(symbol), LotBook.from_tuple(book))
-            holding.realized_pnl, holding.fees = realized_pnl, fees
+        self._positions = {}
+        for symbol, realized_pnl, fees, book in positions:
+            position = self._positions[symbol] = LedgerPosition(
+                symbol, self.unit_value(symbol), LotBook.from_tuple(book)
+            )
+            position.realized_pnl, position.fees = realized_pnl, fees

@@ -16,22 +16,22 @@ from typing import Any, NamedTuple
 from operators.ledger.corporate_actions import CashDividend
 from operators.money import ZERO, divide, is_not_negative, multiply, quantize
 from schemas.errors import BadInput, InvalidField
-
-BORROW_FEE, MARGIN_INTEREST = "BORROW_FEE", "MARGIN_INTEREST"
-DIVIDEND, SHORT_DIVIDEND = "DIVIDEND", "SHORT_DIVIDEND"
+from schemas.records import BORROW_FEE, DIVIDEND, MARGIN_INTEREST, SHORT_DIVIDEND, CashFlowKind, ChargeKind
 
 
 class Charge(NamedTuple):
     """Money due on `day`, positive if received and negative if paid.
 
-    `symbol` is "" for interest on the account. `cause_id` is the corporate action, or "".
+    `symbol` is "" for interest on the account. `cause_id` is the corporate action, or "". `accrued` is income that is
+    due but not paid yet: positive at the ex-date of a dividend, the opposite at its payment.
     """
 
     day: int
-    kind: str
+    kind: CashFlowKind
     symbol: str
     amount: Decimal
     cause_id: str = ""
+    accrued: Decimal = ZERO
 
 
 class SettledCash:
@@ -128,8 +128,8 @@ class Accruals:
         self._settings = settings or AccrualSettings()
         self._rates = dict(self._settings.borrow_rates or {})
         self._day = 0
-        self._nightly: dict[tuple[str, str], Decimal] = {}  # (kind, symbol) -> amount per night
-        self._accrued: dict[tuple[str, str], Decimal] = {}
+        self._nightly: dict[tuple[ChargeKind, str], Decimal] = {}  # (kind, symbol) -> amount per night
+        self._accrued: dict[tuple[ChargeKind, str], Decimal] = {}
 
     @property
     def accrued(self) -> Decimal:
@@ -137,7 +137,7 @@ class Accruals:
         return sum(self._accrued.values(), ZERO)
 
     def close_day(self, day: int, settled_cash: Decimal, shorts: Mapping[str, ShortPosition]) -> list[Charge]:
-        """Accrue up to `day` and record its closing balances. Returns all accrued amounts if a month has ended.
+        """Accrue up to `day` and record its closing balances. Return all accrued amounts if a month has ended.
 
         Raises `InvalidField` if `day` is not after the previous one.
         """
@@ -152,8 +152,8 @@ class Accruals:
 
     def _nightly_charges(
         self, settled_cash: Decimal, shorts: Mapping[str, ShortPosition]
-    ) -> dict[tuple[str, str], Decimal]:
-        settings, nightly = self._settings, dict[tuple[str, str], Decimal]()
+    ) -> dict[tuple[ChargeKind, str], Decimal]:
+        settings, nightly = self._settings, dict[tuple[ChargeKind, str], Decimal]()
         rate = settings.margin_rate if settled_cash < 0 else settings.credit_rate
         if settled_cash and rate:
             nightly[MARGIN_INTEREST, ""] = self._nightly_interest(settled_cash, rate)
@@ -214,7 +214,15 @@ class Dividends:
         charges = []
         for pay_day, action_id in due:
             _, symbol, amount = self._payable.pop(action_id)
-            charges.append(Charge(pay_day, DIVIDEND if amount > 0 else SHORT_DIVIDEND, symbol, amount, action_id))
+            charges.append(
+                Charge(
+                    day=pay_day,
+                    kind=DIVIDEND if amount > 0 else SHORT_DIVIDEND,
+                    symbol=symbol,
+                    amount=amount,
+                    cause_id=action_id,
+                )
+            )
         return charges
 
     def snapshot(self) -> tuple[Any, ...]:

@@ -49,6 +49,22 @@ class SymbolChange(NamedTuple):
     new_symbol: str
 
 
+class SpinOff(NamedTuple):
+    """`ratio` shares of `new_symbol` are distributed per share held; also for subscription rights.
+
+    `cost_share` of the basis moves to them. The company publishes it, by the fair market values (IRS Form 8937). They
+    take over the holding time (IRS Pub. 550, "Spin-offs", for a distribution that is not taxable).
+    """
+
+    action_id: str
+    ts_ns: int
+    symbol: str
+    new_symbol: str
+    ratio: Decimal
+    cost_share: Decimal
+    cash_in_lieu: Decimal | None = None
+
+
 class Delisting(NamedTuple):
     """The position is closed at `price`, 0 if the shares are worthless."""
 
@@ -58,26 +74,26 @@ class Delisting(NamedTuple):
     price: Decimal
 
 
-LedgerAction = Split | StockDividend | SymbolChange | Delisting
+LedgerAction = Split | StockDividend | SymbolChange | Delisting | SpinOff
 
 
 def validate_ledger_action(action: LedgerAction) -> None:
     """Raise `InvalidField` for an invalid event."""
-    if isinstance(action, Split | StockDividend):
+    if isinstance(action, Split | StockDividend | SpinOff):
         if not is_positive(action.ratio):
             raise InvalidField(f"{action.action_id}: ratio must be > 0, found {action.ratio}")
         if action.cash_in_lieu is not None and not is_not_negative(action.cash_in_lieu):
             raise InvalidField(f"{action.action_id}: cash_in_lieu must be >= 0, found {action.cash_in_lieu}")
     elif isinstance(action, Delisting) and not is_not_negative(action.price):
         raise InvalidField(f"{action.action_id}: price must be >= 0, found {action.price}")
-    elif isinstance(action, SymbolChange) and action.symbol == action.new_symbol:
+    if isinstance(action, SymbolChange | SpinOff) and action.symbol == action.new_symbol:
         raise InvalidField(f"{action.action_id}: new_symbol must differ from symbol, found {action.symbol}")
 
 
-def fractional_part(quantity: Decimal) -> Decimal:
+def fractional_units(quantity: Decimal) -> Decimal:
     """Return the fraction of a signed quantity beyond whole shares, with the same sign.
 
-    >>> fractional_part(Decimal("-33.3"))
+    >>> fractional_units(Decimal("-33.3"))
     Decimal('-0.300000000')
     """
     return quantize(quantity - quantity.to_integral_value(rounding=ROUND_DOWN))

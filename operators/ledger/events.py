@@ -14,31 +14,54 @@ from operators.ledger.cash import Accruals, AccrualSettings, Charge, Dividends, 
 from operators.ledger.corporate_actions import (
     CashDividend,
     Delisting,
+    SpinOff,
     Split,
     StockDividend,
     SymbolChange,
-    fractional_part,
+    fractional_units,
 )
-from operators.ledger.lots import DUST, split_quantity
-from operators.money import ONE, ZERO, multiply, quantize
-from schemas.records import CASH_DIVIDEND, DELISTING, SPLIT, SYMBOL_CHANGE, CorporateAction
+from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_quantity
+from operators.money import ONE, ZERO, multiply, quantize, to_decimal
+from schemas.records import (
+    CASH_DIVIDEND,
+    DELISTING,
+    RIGHTS,
+    SPIN_OFF,
+    SPLIT,
+    STOCK_DIVIDEND,
+    SYMBOL_CHANGE,
+    CorporateAction,
+)
 
-VERSION = 1
-LedgerEvent = Split | StockDividend | SymbolChange | Delisting
+VERSION = 2
+LedgerEvent = Split | StockDividend | SymbolChange | Delisting | SpinOff
 
 
 def share_ratio(action: CorporateAction) -> Decimal:
     """Return the new shares per old share; 1 if the number of shares does not change."""
-    if action.ratio is None or action.kind in (CASH_DIVIDEND, DELISTING, SYMBOL_CHANGE):
+    if action.ratio is None or action.kind not in (SPLIT, STOCK_DIVIDEND):
         return ONE
     return action.ratio if action.kind == SPLIT else ONE + action.ratio
+
+
+def distribution_prices(action: CorporateAction, price: float) -> tuple[float, float]:
+    """Return the prices of a share and of a distributed share after a SPIN_OFF or RIGHTS, from the price before.
+
+    The value is divided like the cost basis, by `cost_share`, until both have traded.
+    """
+    assert action.ratio is not None and action.cost_share is not None, (
+        f"{action.action_id}: expected a validated action"
+    )
+    value = to_decimal(price)
+    moved = multiply(value, action.cost_share)
+    return float(value - moved), float(split_price(moved, action.ratio))
 
 
 def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> LedgerEvent | None:
     """Convert a corporate action to the ledger event for a position of `quantity` units at `ts_ns`.
 
-    Returns None if the position does not change (a cash dividend, no position). If the ratio would leave at most
-    `DUST` units, the position is closed for the cash in lieu of that remainder.
+    Return None if the position does not change (a cash dividend, no position). If the ratio would leave at most
+    `ROUNDING_REMAINDER` units, the position is closed for the cash in lieu of that remainder.
     """
     action_id, symbol = action.action_id, action.symbol
     if not quantity or action.kind == CASH_DIVIDEND:
@@ -47,22 +70,30 @@ def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> L
         return SymbolChange(action_id, ts_ns, symbol, action.new_symbol)
     if action.kind == DELISTING:
         return Delisting(action_id, ts_ns, symbol, quantize(action.amount or ZERO))
+    if action.kind in (SPIN_OFF, RIGHTS):
+        assert action.ratio is not None and action.cost_share is not None, f"{action_id}: expected a validated action"
+        units = split_quantity(quantity, action.ratio)
+        return (
+            SpinOff(action_id, ts_ns, symbol, action.new_symbol, action.ratio, action.cost_share, action.amount)
+            if abs(units) > ROUNDING_REMAINDER
+            else None
+        )
     ratio = share_ratio(action)
-    if abs(multiply(quantity, ratio)) <= DUST:
+    if abs(split_quantity(quantity, ratio)) <= ROUNDING_REMAINDER:
         return Delisting(action_id, ts_ns, symbol, multiply(action.amount or ZERO, ratio))
     if action.kind == SPLIT:
-        return Split(action_id, ts_ns, symbol, ratio, action.amount)
+        return Split(action_id=action_id, ts_ns=ts_ns, symbol=symbol, ratio=ratio, cash_in_lieu=action.amount)
     assert action.ratio is not None, f"{action_id}: expected a validated corporate action"
-    return StockDividend(action_id, ts_ns, symbol, action.ratio, action.amount)
+    return StockDividend(action_id=action_id, ts_ns=ts_ns, symbol=symbol, rate=action.ratio, cash_in_lieu=action.amount)
 
 
 def apply_to_quantities(
-    quantities: Mapping[str, Decimal], dust: dict[str, None], action: CorporateAction, ts_ns: int
+    quantities: Mapping[str, Decimal], split_symbols: dict[str, None], action: CorporateAction, ts_ns: int
 ) -> dict[str, Decimal]:
     """Return the positions by symbol after a corporate action, for callers that do not track lots.
 
-    `dust` is the set of split symbols, which this function updates. After a trade in a split symbol, a position of at
-    most `DUST` units counts as 0.
+    This function updates the set `split_symbols`. After a trade in a split symbol, a position of at most
+    `ROUNDING_REMAINDER` units counts as 0.
     """
     after, symbol = dict(quantities), action.symbol
     event = to_ledger_event(action, ts_ns, quantities.get(symbol, ZERO))
@@ -71,52 +102,92 @@ def apply_to_quantities(
     elif isinstance(event, SymbolChange):
         if after[symbol] * after.get(event.new_symbol, ZERO) < 0:
             return after  # long under one symbol and short under the other: the result is undefined, change nothing
-        if dust.pop(symbol, ()) is None:
-            dust[event.new_symbol] = None
+        if split_symbols.pop(symbol, ()) is None:
+            split_symbols[event.new_symbol] = None
         after[event.new_symbol] = after.get(event.new_symbol, ZERO) + after.pop(symbol)
+    elif isinstance(event, SpinOff):
+        units, held = split_quantity(after[symbol], event.ratio), after.get(event.new_symbol, ZERO)
+        if units * held < 0:
+            return after  # as for a symbol change
+        split_symbols[event.new_symbol] = None
+        after[event.new_symbol] = held + units
+        if event.cash_in_lieu is not None:
+            after[event.new_symbol] -= fractional_units(after[event.new_symbol])
     elif event is not None:
-        dust[symbol] = None
+        split_symbols[symbol] = None
         after[symbol] = split_quantity(after[symbol], event.ratio)
         if event.cash_in_lieu is not None:
-            after[symbol] -= fractional_part(after[symbol])
+            after[symbol] -= fractional_units(after[symbol])
     return after
 
 
 class AccountIncome:
-    """Dividends, interest and borrow fees of one account. All money in account currency."""
+    """Dividends, interest and borrow fees of one account. All money in account currency.
+
+    A dividend is income from its ex-date on, as its price drop is a loss from then on (accrual accounting, GIPS). Until
+    its pay date it is `accrued`; the payment only moves it to cash.
+    """
 
     def __init__(self, settings: AccrualSettings) -> None:
         self._accruals, self._dividends = Accruals(settings), Dividends()
+        self._accrued: dict[str, Decimal] = {}  # action id -> dividend that is income but not paid yet
+
+    @property
+    def accrued(self) -> Decimal:
+        """Dividends receivable minus dividends payable, from their ex-dates on."""
+        return sum(self._accrued.values(), ZERO)
 
     def open_day(self, previous_day: int, day: int, cash: Decimal, shorts: Mapping[str, ShortPosition]) -> list[Charge]:
         """Start trading day `day` (yyyymmdd). `previous_day` is the trading day before it, 0 if there is none.
 
-        `cash` and `shorts` are the closing balances of the previous day. Returns the due charges, which the caller
+        `cash` and `shorts` are the closing balances of the previous day. Return the due charges, which the caller
         books.
         """
         due: list[Charge] = []
         if previous_day:
             due = self._accruals.close_day(_ordinal(previous_day), cash, shorts)
-        return due + self._dividends.take_due(_ordinal(day))
+        return due + self._take_paid(_ordinal(day))
 
     def record_ex_date(self, action: CorporateAction, quantity: Decimal, day: int, rate: Decimal = ONE) -> list[Charge]:
         """Record a cash dividend that goes ex on `day`. `rate` converts its currency to account currency.
 
-        Returns the charges that are due immediately.
+        Return the charges that the caller books: the payment, or the accrual if the dividend is paid on a later day.
         """
         assert action.amount is not None, f"{action.action_id}: expected a validated corporate action"
         today = _ordinal(day) if day else 1
         pay_day = max(today, _ordinal(action.pay_date)) if action.pay_date else today
         amount = multiply(action.amount, rate)
-        self._dividends.record_ex_date(CashDividend(action.action_id, today, pay_day, action.symbol, amount), quantity)
-        return self._dividends.take_due(today)
+        self._dividends.record_ex_date(
+            CashDividend(
+                action_id=action.action_id, ex_day=today, pay_day=pay_day, symbol=action.symbol, per_share=amount
+            ),
+            quantity,
+        )
+        paid = self._take_paid(today)
+        due = multiply(quantity, amount)
+        if pay_day <= today or not due:
+            return paid
+        self._accrued[action.action_id] = due
+        accrual = Charge(
+            day=today, kind=CASH_DIVIDEND, symbol=action.symbol, amount=ZERO, cause_id=action.action_id, accrued=due
+        )
+        return [*paid, accrual]
+
+    def _take_paid(self, day: int) -> list[Charge]:
+        """Return the dividends paid on or before `day`. Their accruals end."""
+        return [
+            charge._replace(accrued=-self._accrued.pop(charge.cause_id, ZERO))
+            for charge in self._dividends.take_due(day)
+        ]
 
     def snapshot(self) -> Any:
-        return (VERSION, self._accruals.snapshot(), self._dividends.snapshot())
+        return (VERSION, self._accruals.snapshot(), self._dividends.snapshot(), dict(self._accrued))
 
     def restore(self, snapshot: Any) -> None:
-        version, accruals, dividends = snapshot
-        assert version == VERSION, f"account income snapshot: version {version}, expected {VERSION}"
+        """Restore a snapshot. In version 1, pending dividends are no income before their payment."""
+        version, accruals, dividends, *accrued = snapshot
+        assert version in (1, VERSION), f"account income snapshot: version {version}, expected 1 or {VERSION}"
+        self._accrued = dict(accrued[0]) if accrued else {}
         self._accruals.restore(accruals)
         self._dividends.restore(dividends)
 

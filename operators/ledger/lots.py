@@ -9,112 +9,20 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
-from operators.money import ZERO, divide, multiply, portion, quantize
+from operators.ledger.open_lot import OpenLot
+from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_quantity
+from operators.money import NINE_PLACES, ZERO, Places
 from schemas.errors import BadInput, InvalidField
 
-FIFO, LIFO, HIFO, AVERAGE, SPECIFIC = "fifo", "lifo", "hifo", "average", "specific"
-METHODS = (FIFO, LIFO, HIFO, AVERAGE, SPECIFIC)
-DUST = Decimal("0.000001")
-"""A remainder too small to trade, left by the rounded ratio of a split. Only split symbols have dust."""
-
-
-def split_quantity(quantity: Decimal, ratio: Decimal) -> Decimal:
-    """Return the quantity after a split into `ratio` new units per old unit, as a whole number if within `DUST` of one.
-
-    >>> split_quantity(Decimal(3), Decimal("0.333333333"))
-    Decimal('1.000000000')
-    """
-    after = multiply(quantity, ratio)
-    rounded = quantize(after.to_integral_value())
-    return rounded if rounded and abs(after - rounded) <= DUST else after
-
-
-class OpenLot:
-    """The open part of one opening trade. Long lots have a positive `quantity` and `cost`, short lots negative ones.
-
-    `cost` is the booked entry value of the open part (quantity * price * unit value, rounded once at booking). `fees`
-    is the open part of the opening fee. `carried_loss` is the loss that a wash sale moved into this lot. A partial
-    close reduces all three in proportion. The last part takes the rounding remainder, so the parts sum to the whole.
-    After a wash sale, `holding_from_ns` is earlier than `opened_ns` by the holding time of the replaced lot.
-    """
-
-    __slots__ = (
-        "carried_loss",
-        "cost",
-        "execution_id",
-        "fees",
-        "holding_from_ns",
-        "is_replacement",
-        "lot_id",
-        "opened_ns",
-        "price",
-        "quantity",
-    )
-
-    def __init__(
-        self,
-        lot_id: str,
-        opened_ns: int,
-        quantity: Decimal,
-        price: Decimal,
-        cost: Decimal,
-        fees: Decimal,
-        execution_id: str,
-        carried_loss: Decimal = ZERO,
-        holding_from_ns: int | None = None,
-        is_replacement: bool = False,
-    ) -> None:
-        self.lot_id = lot_id
-        self.opened_ns = opened_ns
-        self.quantity = quantity
-        self.price = price
-        self.cost = cost
-        self.fees = fees
-        self.execution_id = execution_id
-        self.carried_loss = carried_loss
-        self.holding_from_ns = opened_ns if holding_from_ns is None else holding_from_ns
-        self.is_replacement = is_replacement  # whether these units have already replaced units sold at a loss
-
-    def split_off(self, quantity: Decimal) -> OpenLot:
-        """Move `quantity` (signed like the lot, smaller than it) with its exact shares of the amounts to a new lot."""
-        total = self.quantity
-        assert abs(quantity) < abs(total) and quantity * total > 0, f"{quantity} of {total}"
-        cost = portion(self.cost, quantity, total)
-        fees = portion(self.fees, quantity, total) if self.fees else ZERO
-        carried_loss = portion(self.carried_loss, quantity, total) if self.carried_loss else ZERO
-        self.quantity = total - quantity
-        self.cost -= cost
-        self.fees -= fees
-        self.carried_loss -= carried_loss
-        return OpenLot(
-            self.lot_id,
-            self.opened_ns,
-            quantity,
-            self.price,
-            cost,
-            fees,
-            self.execution_id,
-            carried_loss,
-            self.holding_from_ns,
-            self.is_replacement,
-        )
-
-    def as_tuple(self) -> tuple[Any, ...]:
-        """Return the state for a snapshot. `OpenLot(*lot.as_tuple())` restores the lot."""
-        return (
-            self.lot_id,
-            self.opened_ns,
-            self.quantity,
-            self.price,
-            self.cost,
-            self.fees,
-            self.execution_id,
-            self.carried_loss,
-            self.holding_from_ns,
-            self.is_replacement,
-        )
+LotMethod = Literal["fifo", "lifo", "hifo", "average", "specific"]
+FIFO: Final = "fifo"
+LIFO: Final = "lifo"
+HIFO: Final = "hifo"
+AVERAGE: Final = "average"
+SPECIFIC: Final = "specific"
+METHODS: tuple[LotMethod, ...] = get_args(LotMethod)
 
 
 class ClosedLot(NamedTuple):
@@ -143,21 +51,33 @@ class LotBook:
     * average: every unit has the average cost, fee and carried loss of all open units; lots close oldest first.
     * specific: the lots specified with the trade, in that order, then oldest first.
 
-    Raises BadInput for an unknown method.
+    Quantities, prices and amounts have `places`: nine in the running books, 18 in tax books. Raises BadInput for an
+    unknown method.
     """
 
-    __slots__ = ("average", "carried_loss", "cost", "dust", "fees", "lots", "method", "quantity")
+    __slots__ = (
+        "_places",
+        "average",
+        "carried_loss",
+        "cost",
+        "fees",
+        "lots",
+        "method",
+        "quantity",
+        "rounding_remainder",
+    )
 
-    def __init__(self, method: str = FIFO) -> None:
+    def __init__(self, method: LotMethod = FIFO, places: Places = NINE_PLACES) -> None:
         if method not in METHODS:
             raise BadInput(f"lot method must be one of {', '.join(METHODS)}, found {method!r}")
         self.method = method
+        self._places = places
         self.lots: deque[OpenLot] = deque()  # oldest first; under hifo the lowest price first
         self.quantity = ZERO
         self.cost = ZERO
         self.fees = ZERO  # opening fees of the open lots
         self.carried_loss = ZERO
-        self.dust = ZERO
+        self.rounding_remainder = ZERO
         self.average = ZERO  # average entry price per open unit; under average cost only
 
     def close(
@@ -165,16 +85,18 @@ class LotBook:
     ) -> tuple[list[ClosedLot], Decimal, Decimal, Decimal]:
         """Match a trade (signed quantity and value) with lots of the other side.
 
-        Returns the matches, and the remaining quantity, value and fee, with which the caller opens a lot.
+        Return the matches, and the remaining quantity, value and fee, with which the caller opens a lot.
         """
         matches: list[ClosedLot] = []
+        portion = self._places.portion
         remaining, remaining_value, remaining_fee = quantity, value, fee
         while remaining and self.quantity and (self.quantity < 0) is (remaining > 0):
             lot = self._next_lot(lot_ids)
             lot_quantity = lot.quantity
-            closed_quantity = lot_quantity if abs(lot_quantity) <= abs(remaining) + self.dust else -remaining
+            closes_lot = abs(lot_quantity) <= abs(remaining) + self.rounding_remainder
+            closed_quantity = lot_quantity if closes_lot else -remaining
             remaining = remaining + closed_quantity
-            if self.dust and abs(remaining) <= self.dust:
+            if self.rounding_remainder and abs(remaining) <= self.rounding_remainder:
                 remaining = ZERO
             # `value` and `quantity` have the opposite sign of the lot, so this share of the value has the lot's sign.
             if remaining:
@@ -184,7 +106,7 @@ class LotBook:
                 exit_value, exit_fee = -remaining_value, remaining_fee
             remaining_value += exit_value
             remaining_fee -= exit_fee
-            matches.append(self._close_part(lot, closed_quantity, exit_value, exit_fee))
+            matches.append(self._close_units(lot, closed_quantity, exit_value, exit_fee))
         return matches, remaining, remaining_value, remaining_fee
 
     def open(self, lot: OpenLot) -> None:
@@ -197,14 +119,15 @@ class LotBook:
         if lot.carried_loss:
             self.carried_loss += lot.carried_loss
         if self.method == AVERAGE:
-            self.average += portion(lot.price - self.average, lot.quantity, self.quantity)
+            self.average += self._places.portion(lot.price - self.average, lot.quantity, self.quantity)
             lot.cost = lot.fees = lot.carried_loss = ZERO  # the totals contain them; `open_lots` allocates them
         self.insert(lot)
 
     def insert(self, lot: OpenLot) -> None:
         """Insert a lot at its position in the order of the method. The totals already include its amounts."""
         if self.method == HIFO:
-            self.lots.insert(bisect_left(self.lots, price_with_carried_loss(lot), key=price_with_carried_loss), lot)
+            price = self._price_with_carried_loss
+            self.lots.insert(bisect_left(self.lots, price(lot), key=price), lot)
         else:
             self.lots.append(lot)
 
@@ -218,8 +141,8 @@ class LotBook:
             self.insert(lot)
 
     def split_lot(self, lot: OpenLot, quantity: Decimal) -> OpenLot:
-        """Split `quantity` (signed) off an open lot into a new lot, inserted before it. Returns the new lot."""
-        new_lot = lot.split_off(quantity)
+        """Split `quantity` (signed) off an open lot into a new lot, inserted before it. Return the new lot."""
+        new_lot = lot.split_off(quantity, self._places)
         self.lots.insert(self.lots.index(lot), new_lot)
         return new_lot
 
@@ -230,30 +153,58 @@ class LotBook:
     def split(self, ratio: Decimal) -> None:
         """Split into `ratio` new units per old unit. Cost, fees and holding times do not change.
 
-        A total within `DUST` of a whole number becomes that number. Each lot gets its share, and the last lot takes the
-        remainder. A lot without units is merged into another lot. Raises `InvalidField` if no units would remain.
+        The total is that of `split_quantity`. Each lot gets its share, the last lot the remainder. A lot without units
+        is merged into another lot. Raises `InvalidField` if no units would remain.
         """
         if not self.quantity:
             return
-        before, after = self.quantity, split_quantity(self.quantity, ratio)
-        if abs(after) <= DUST:
-            raise InvalidField(f"split ratio must leave at least {DUST} of {before} units, found {ratio}")
-        self.dust = DUST
+        before, after = self.quantity, split_quantity(self.quantity, ratio, self._places)
+        if abs(after) <= ROUNDING_REMAINDER:
+            raise InvalidField(f"split ratio must leave at least {ROUNDING_REMAINDER} of {before} units, found {ratio}")
+        if self._places is NINE_PLACES:
+            self.rounding_remainder = ROUNDING_REMAINDER
         remainder = after
         for lot in self.lots:
-            lot.quantity = portion(after, lot.quantity, before)
+            lot.quantity = self._places.portion(after, lot.quantity, before)
             remainder -= lot.quantity
-            lot.price = divide(lot.price, ratio)
-        self.average = divide(self.average, ratio)
+            lot.price = split_price(lot.price, ratio, self._places)
+        self.average = split_price(self.average, ratio, self._places)
         self.lots[-1].quantity += remainder
         self.quantity = after
         self._merge_empty()
+
+    def spin_off(self, ratio: Decimal, cost_share: Decimal) -> list[OpenLot]:
+        """Return lots of `ratio` distributed units per open unit. They take over `cost_share` of the basis.
+
+        They keep the ids, with a suffix, and the holding times. The last lot takes the remainder of the units.
+        """
+        places = self._places
+        units_left, lots = split_quantity(self.quantity, ratio, places), list(self.open_lots())
+        total, new_lots = units_left, list[OpenLot]()
+        for lot, own in zip(lots, self.lots_by_age(), strict=True):
+            units = units_left if lot is lots[-1] else places.portion(total, lot.quantity, self.quantity)
+            if not units:
+                continue
+            cost, loss = places.multiply(lot.cost, cost_share), places.multiply(lot.carried_loss, cost_share)
+            units_left -= units
+            price = split_price(places.multiply(lot.price, cost_share), ratio, places)
+            if self.method != AVERAGE:
+                own.cost, own.carried_loss = own.cost - cost, own.carried_loss - loss
+                own.price -= places.multiply(own.price, cost_share)
+            self.cost, self.carried_loss = self.cost - cost, self.carried_loss - loss
+            lot_id = f"{lot.lot_id}/s"
+            new_lot = OpenLot(lot_id, lot.opened_ns, units, price, cost, ZERO, lot.execution_id, loss)
+            new_lot.term_start_ns = lot.term_start_ns
+            new_lots.append(new_lot)
+        self.average -= places.multiply(self.average, cost_share)
+        return new_lots
 
     def open_lots(self) -> Iterator[OpenLot]:
         """Yield the lots, oldest first, each with its basis. Under average cost, the basis is a share of the pool."""
         if self.method != AVERAGE:
             yield from self.lots_by_age()
             return
+        portion = self._places.portion
         quantity_left, cost, fees, carried_loss = self.quantity, self.cost, self.fees, self.carried_loss
         for lot in self.lots:
             pooled = OpenLot(*lot.as_tuple())
@@ -269,12 +220,12 @@ class LotBook:
         """Add the lots of another book of the same side and method, after a symbol change."""
         for lot in other.open_lots():
             self.open(lot)
-        self.dust = max(self.dust, other.dust)
+        self.rounding_remainder = max(self.rounding_remainder, other.rounding_remainder)
         if self.method != HIFO:
             self.lots = deque(sorted(self.lots, key=_opened_ns_of))
 
     def as_tuple(self) -> tuple[Any, ...]:
-        totals = (self.quantity, self.cost, self.fees, self.carried_loss, self.dust, self.average)
+        totals = (self.quantity, self.cost, self.fees, self.carried_loss, self.rounding_remainder, self.average)
         return (self.method, totals, [lot.as_tuple() for lot in self.lots])
 
     @classmethod
@@ -282,7 +233,7 @@ class LotBook:
         """Restore a book from `as_tuple()`."""
         method, totals, lots = state
         book = cls(method)
-        book.quantity, book.cost, book.fees, book.carried_loss, book.dust, book.average = totals
+        book.quantity, book.cost, book.fees, book.carried_loss, book.rounding_remainder, book.average = totals
         book.lots.extend(OpenLot(*lot) for lot in lots)
         return book
 
@@ -296,18 +247,16 @@ class LotBook:
                         return lot
         return self.lots[0]
 
-    def _close_part(self, lot: OpenLot, closed_quantity: Decimal, exit_value: Decimal, exit_fees: Decimal) -> ClosedLot:
+    def _close_units(
+        self, lot: OpenLot, closed_quantity: Decimal, exit_value: Decimal, exit_fees: Decimal
+    ) -> ClosedLot:
         """Remove `closed_quantity` with its entry value and fees from a lot and from the totals."""
         if self.method == AVERAGE:
             price = self.average
-            value, fees, carried_loss = _take_shares(
-                self.cost, self.fees, self.carried_loss, closed_quantity, self.quantity
-            )
+            value, fees, carried_loss = self._take_shares(self, closed_quantity)
         else:
             price = lot.price
-            value, fees, carried_loss = _take_shares(
-                lot.cost, lot.fees, lot.carried_loss, closed_quantity, lot.quantity
-            )
+            value, fees, carried_loss = self._take_shares(lot, closed_quantity)
             lot.cost -= value
             if fees:
                 lot.fees -= fees
@@ -325,8 +274,33 @@ class LotBook:
         if not self.quantity:
             self.average = ZERO
         return ClosedLot(
-            lot, closed_quantity, price, value, exit_value, exit_value - value, fees, exit_fees, carried_loss
+            lot=lot,
+            quantity=closed_quantity,
+            entry_price=price,
+            entry_value=value,
+            exit_value=exit_value,
+            pnl=exit_value - value,
+            entry_fees=fees,
+            exit_fees=exit_fees,
+            carried_loss=carried_loss,
         )
+
+    def _take_shares(self, pool: LotBook | OpenLot, closed_quantity: Decimal) -> tuple[Decimal, Decimal, Decimal]:
+        """Return the entry value, fees and carried loss of `closed_quantity` units of a lot, or of all lots."""
+        whole, portion = pool.quantity, self._places.portion
+        if closed_quantity == whole:
+            return pool.cost, pool.fees, pool.carried_loss
+        return (
+            portion(pool.cost, closed_quantity, whole),
+            portion(pool.fees, closed_quantity, whole) if pool.fees else pool.fees,
+            portion(pool.carried_loss, closed_quantity, whole) if pool.carried_loss else pool.carried_loss,
+        )
+
+    def _price_with_carried_loss(self, lot: OpenLot) -> Decimal:
+        """The entry price per unit, including the carried loss."""
+        if not (lot.carried_loss and lot.cost):
+            return lot.price
+        return lot.price + self._places.portion(lot.carried_loss, lot.price, lot.cost)
 
     def _drop(self, lot: OpenLot) -> None:
         lots = self.lots
@@ -353,22 +327,5 @@ class LotBook:
         self.lots = remaining_lots
 
 
-def _take_shares(
-    value: Decimal, fees: Decimal, carried_loss: Decimal, closed_quantity: Decimal, total_quantity: Decimal
-) -> tuple[Decimal, Decimal, Decimal]:
-    if closed_quantity == total_quantity:
-        return value, fees, carried_loss
-    return (
-        portion(value, closed_quantity, total_quantity),
-        portion(fees, closed_quantity, total_quantity) if fees else fees,
-        portion(carried_loss, closed_quantity, total_quantity) if carried_loss else carried_loss,
-    )
-
-
 def _opened_ns_of(lot: OpenLot) -> int:
     return lot.opened_ns
-
-
-def price_with_carried_loss(lot: OpenLot) -> Decimal:
-    """The entry price per unit, including the carried loss."""
-    return lot.price + portion(lot.carried_loss, lot.price, lot.cost) if lot.carried_loss and lot.cost else lot.price

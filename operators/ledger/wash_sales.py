@@ -5,17 +5,21 @@ sale. The disallowed loss is added to the basis of the replacement, and the hold
 holding time. Loss sales are matched in order of time with replacements in order of purchase. A unit replaces only one
 unit. Closing a short sale at a loss works the same way, with another short sale as the replacement.
 
-The following units are not replacements: units of the same purchase as the sold units (Rev. Rul. 56-602: selling part
-of one purchase), units sold by the same sale, and units that only close a position of the other side.
+The fills of one order on one day are one purchase or one sale. The following units are not replacements: units of the
+same purchase as the sold units (Rev. Rul. 56-602: selling part of one purchase), units sold by the same sale, and units
+that only close a position of the other side.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from decimal import Decimal
+from itertools import chain
 
-from operators.ledger.lots import LotBook, OpenLot
-from operators.money import ZERO, multiply, portion
+from operators.ledger.lots import LotBook
+from operators.ledger.open_lot import OpenLot
+from operators.ledger.split_ratio import split_quantity
+from operators.money import EIGHTEEN_PLACES, ZERO
 
 DAY_NS = 86_400 * 10**9
 WINDOW_DAYS = 30
@@ -24,22 +28,22 @@ WINDOW_DAYS = 30
 class LossSale:
     """The part of a loss sale that has no replacement yet. `units` and `loss` are positive."""
 
-    __slots__ = ("day", "disallowed", "holding_ns", "is_long", "loss", "purchase_id", "units")
+    __slots__ = ("day", "disallowed", "is_long", "loss", "purchase_id", "term_ns", "units")
 
     def __init__(
-        self, *, day: int, is_long: bool, units: Decimal, loss: Decimal, holding_ns: int, purchase_id: str
+        self, *, day: int, is_long: bool, units: Decimal, loss: Decimal, term_ns: int, purchase_id: str
     ) -> None:
         self.day = day
         self.is_long = is_long
         self.units = units
         self.loss = loss
-        self.holding_ns = holding_ns
+        self.term_ns = term_ns
         self.purchase_id = purchase_id
         self.disallowed = ZERO
 
     def replace(self, units: Decimal) -> Decimal:
-        """Record `units` as replaced. Returns the disallowed loss. The last units take the remaining loss."""
-        loss = self.loss if units == self.units else portion(self.loss, units, self.units)
+        """Record `units` as replaced. Return the disallowed loss. The last units take the remaining loss."""
+        loss = self.loss if units == self.units else EIGHTEEN_PLACES.portion(self.loss, units, self.units)
         self.units -= units
         self.loss -= loss
         self.disallowed += loss
@@ -53,9 +57,21 @@ class WashSales:
         self._book = book
         self._open_sales: deque[LossSale] = deque()  # loss sales without a replacement, oldest first
         self._free_lots: deque[OpenLot] = deque()  # lots of the last 30 days that replace no units, oldest first
+        self._unfinished: dict[str, list[LossSale]] = {}  # order id -> loss sales of the fills before the last one
 
-    def record_loss_sales(self, sales: list[LossSale]) -> None:
-        """Record the loss sales of one trade. Lots bought in the 30 days before replace them first."""
+    def record_fill(self, order_id: str, sales: list[LossSale], *, is_last: bool) -> None:
+        """Record the loss sales of one fill. With the last fill of the day, the order becomes one sale.
+
+        Only then is known which of the lots that were bought before the order has not sold as well.
+        """
+        sales = [*self._unfinished.pop(order_id, []), *sales]
+        if is_last:
+            self._record_loss_sales(sales)
+        elif sales:
+            self._unfinished[order_id] = sales
+
+    def _record_loss_sales(self, sales: list[LossSale]) -> None:
+        """Record the loss sales of one order. Lots bought in the 30 days before replace them first."""
         if not sales:
             return
         self._drop_expired(sales[0].day)
@@ -87,12 +103,12 @@ class WashSales:
 
     def split(self, ratio: Decimal) -> None:
         """Convert the open loss sales to new units after a split: `ratio` new units per old unit."""
-        for sale in self._open_sales:
-            sale.units = multiply(sale.units, ratio)
+        for sale in [*self._open_sales, *chain.from_iterable(self._unfinished.values())]:
+            sale.units = split_quantity(sale.units, ratio, EIGHTEEN_PLACES)
         self._open_sales = deque(sale for sale in self._open_sales if sale.units)
 
     def _replace(self, sale: LossSale, lot: OpenLot) -> OpenLot | None:
-        """Use a lot as a replacement for as many units of the sale as possible. Returns the unused lot, or None."""
+        """Use a lot as a replacement for as many units of the sale as possible. Return the unused lot, or None."""
         available_units = abs(lot.quantity)
         if available_units <= sale.units:
             replacement_lot, free_lot = lot, None
@@ -101,7 +117,7 @@ class WashSales:
             replacement_lot, free_lot = self._book.split_lot(lot, signed_units), lot
         loss = sale.replace(abs(replacement_lot.quantity))
         replacement_lot.is_replacement = True
-        replacement_lot.holding_from_ns -= sale.holding_ns
+        replacement_lot.term_start_ns -= sale.term_ns
         self._book.carry_loss(replacement_lot, loss)
         return free_lot
 
@@ -109,6 +125,7 @@ class WashSales:
         """Add the open loss sales of the symbol's old name. Call after the book has absorbed the lots."""
         self._free_lots = deque(lot for lot in self._book.lots_by_age() if not lot.is_replacement)
         self._open_sales = deque(sorted([*self._open_sales, *other._open_sales], key=lambda sale: sale.day))
+        self._unfinished.update(other._unfinished)
 
     def _drop_expired(self, day: int) -> None:
         """Drop the loss sales and lots that are outside the 30-day window on `day`."""

@@ -6,7 +6,7 @@ import re
 from hashlib import sha256
 
 DAY_NS = 86_400 * 1_000_000_000
-_WORDS = re.compile(r"\w+")
+_TOKENS = re.compile(r"\w+")
 
 
 def news_id(source: str, headline: str, published_ns: int, key: str = "") -> str:
@@ -21,6 +21,6 @@ def news_id(source: str, headline: str, published_ns: int, key: str = "") -> str
     True
     """
     identity_parts = (
-        ("key", key) if key else ("words", " ".join(_WORDS.findall(headline.lower())), str(published_ns // DAY_NS))
+        ("key", key) if key else ("words", " ".join(_TOKENS.findall(headline.lower())), str(published_ns // DAY_NS))
     )
     return f"news-{sha256(chr(31).join((source, *identity_parts)).encode()).hexdigest()[:24]}"

@@ -6,14 +6,14 @@ cash. Every step that changes the quantity adds a text to `OrderProposal.sizing`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from operators.instruments import Instrument
+from operators.instruments import Instrument, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
-from operators.money import ONE, ZERO, multiply, plain, round_to, to_decimal, units_for
+from operators.money import ONE, ZERO, floor_to, multiply, plain, round_to, to_decimal, units_for
 from operators.portfolio.settings import PortfolioSettings
 from operators.portfolio.targets import Target, Targets, net_target, reduce_targets
 from operators.sizing import (
@@ -45,7 +45,7 @@ class Construction:
     def __init__(
         self,
         settings: PortfolioSettings,
-        instruments: Mapping[str, Instrument],
+        instruments: Instruments,
         ledger: Ledger,
         settled_cash: SettledCash | None,
         marks: Marks,
@@ -54,6 +54,7 @@ class Construction:
         weights: TargetWeights,
     ) -> None:
         self._settings, self._instruments = settings, instruments
+        self._listed: dict[str, Instrument] = {instrument.symbol: instrument for instrument in instruments.listed}
         self._ledger, self._settled_cash, self._marks = ledger, settled_cash, marks
         self._targets, self._estimates, self._weights = targets, estimates, weights
         self._uses_target_weights = settings.sizing.method == "target_weights"
@@ -86,7 +87,12 @@ class Construction:
             texts += self._limit_adjustment(targets, due, position, equity, turnover, lot_size)
         unit_cost = multiply(unit_price, ONE + self._settings.cash_buffer)
         texts += self._apply_cash_limit(targets, due, position, unit_cost, reserved, lot_size)
-        return PlannedTrade(net_target(targets) - position, price, unit_cost, "; ".join(texts))
+        target = net_target(targets)
+        delta = target - position
+        if target and delta % lot_size:
+            # A split left a fraction of a lot. Only the order that closes the position can sell it.
+            delta = floor_to(delta, lot_size) if delta > 0 else -floor_to(-delta, lot_size)
+        return PlannedTrade(delta, price, unit_cost, "; ".join(texts))
 
     def adjustment_turnover(self, ready: Iterable[tuple[str, list[str]]], equity: Decimal) -> Decimal:
         """Return the value of all adjustments in this time slice; 0 if the settings do not limit the turnover.
@@ -112,7 +118,7 @@ class Construction:
 
     def limit_price(self, symbol: str, price: Decimal, *, buying: bool) -> Decimal:
         """Return the reference price plus (buy) or minus (sell) the configured offset, rounded to the tick size."""
-        instrument = self._instruments.get(symbol)
+        instrument = self._listed.get(symbol)
         offset = multiply(price, self._settings.limit_offset_bps / 10_000)
         limit = price + offset if buying else price - offset
         return round_to(limit, self._settings.tick_size if instrument is None else instrument.tick_size_at(limit))
@@ -120,12 +126,17 @@ class Construction:
     def _price_terms(self, symbol: str, due: Sequence[str]) -> tuple[Decimal, Decimal, Decimal]:
         """Return the price, the cost of one unit in account currency, and the lot size."""
         price = to_decimal(self._marks.prices.get(symbol, self._targets[symbol][due[0]].price))
-        instrument = self._instruments.get(symbol)
+        instrument = self._listed.get(symbol)
         if instrument is None:
-            return price, price, self._settings.sizing.lot_size
+            return price, price, self._unlisted_lot_size(symbol)
         if not self._ledger.has_rate(symbol):
             return ZERO, ZERO, instrument.lot_size  # no exchange rate yet
         return price, multiply(price, self._ledger.unit_value(symbol)), instrument.lot_size
+
+    def _unlisted_lot_size(self, symbol: str) -> Decimal:
+        """Return the lot size of the settings or, if it is the default of 1, a smaller one of the symbol."""
+        lot_size = self._settings.sizing.lot_size
+        return min(lot_size, self._instruments.lot_size_of(symbol)) if lot_size == ONE else lot_size
 
     def _direction(self, target: Target) -> int:
         return target.direction if self._settings.allow_short else max(target.direction, 0)
@@ -134,7 +145,12 @@ class Construction:
         """Return the target quantity of a strategy's view, with the calculation as text."""
         target = self._targets[symbol][strategy]
         inputs = SizingInput(
-            self._direction(target), to_decimal(target.strength), unit_price, equity, target.quantity, lot_size
+            direction=self._direction(target),
+            strength=to_decimal(target.strength),
+            price=unit_price,
+            equity=equity,
+            current_quantity=target.quantity,
+            lot_size=lot_size,
         )
         if self._uses_target_weights:
             inputs = inputs._replace(weight=self._weights.weight_of(symbol), weights_cause=self._weights.command_id)

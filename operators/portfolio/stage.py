@@ -29,6 +29,7 @@ from operators.portfolio.targets import (
     reduce_targets,
 )
 from operators.sizing import REBALANCED, Estimates, TargetWeights
+from operators.stage import Restorable
 from operators.valuation import Marks
 from schemas.records import (
     BUY,
@@ -36,10 +37,12 @@ from schemas.records import (
     SELL,
     TRADE,
     Bar,
+    CashTransfer,
     Command,
     Execution,
     OrderProposal,
     OrderRefusal,
+    OrderTerms,
     Record,
     Signal,
     proposal_id,
@@ -55,19 +58,20 @@ _SECOND_NS = 1_000_000_000
 class PortfolioStage:
     """The portfolio's `operators.stage.Stage`: one instance for the account.
 
-    Inputs, in this order within a time slice: OrderRefusal, CorporateAction and ExchangeRate, Execution, Command, Bar
-    and Signal. Outputs: the ledger's records, one Valuation if the time slice has a Bar or an Execution, then the
-    proposals, by symbol.
+    Inputs, in this order within a time slice: OrderRefusal, CorporateAction and ExchangeRate, Execution and
+    CashTransfer, Command, Bar and Signal. Outputs: the ledger's records, one Valuation if the time slice has a Bar, an
+    Execution or a CashTransfer, then the proposals, by symbol.
 
     `instruments` defines multiplier, lot size and tick size of the listed symbols. For other symbols the multiplier is
-    1, and lot size and tick size come from the settings.
+    1, and lot size and tick size come from the settings; a symbol that trades in fractions has its own lot size.
     """
 
     def __init__(self, settings: PortfolioSettings | None = None, instruments: Instruments = NO_INSTRUMENTS) -> None:
         self.settings = settings or PortfolioSettings()
-        self._instruments = {instrument.symbol: instrument for instrument in instruments.listed}
-        multipliers = {symbol: one.multiplier for symbol, one in self._instruments.items() if one.multiplier != 1}
-        currencies = {s: one.currency for s, one in self._instruments.items() if one.currency != self.settings.currency}
+        self._instruments = instruments
+        multipliers = {one.symbol: one.multiplier for one in instruments.listed if one.multiplier != 1}
+        account_currency = self.settings.currency
+        currencies = {one.symbol: one.currency for one in instruments.listed if one.currency != account_currency}
         self.ledger = Ledger(self.settings.initial_capital, multipliers=multipliers, currencies=currencies)
         self.marks = Marks()
         self._settled_cash: SettledCash | None = None
@@ -97,32 +101,37 @@ class PortfolioStage:
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
         marks, values = self.marks, self.marks.values
-        prices = marks.prices
+        prices, adjusted = marks.prices, self._corporate_actions.adjusted_prices
         changed_symbols: dict[str, None] = {}
         needs_valuation = False
         first_bar = next((record for record in records if type(record) is Bar), None)
         if first_bar is not None and first_bar.trading_day > self._trading_day:
             out += self._open_day(ts_ns, first_bar.trading_day)
         out += self._apply_reference_data(ts_ns, records, changed_symbols)
+        if adjusted.prices:
+            records = adjusted.adjust_bars(records)
+        transfers = [record for record in records if type(record) is CashTransfer]
+        if transfers:
+            needs_valuation = True
+            out += self._book_transfers(ts_ns, transfers)
         if self._needs_bars:
             self._estimates.update(records)
         for record in records:
-            kind = type(record)
-            if kind is Bar:
+            if type(record) is Bar:
                 needs_valuation = True
-                symbol, close = record.symbol, record.close  # type: ignore[union-attr]
+                symbol, close = record.symbol, record.close
                 if prices.get(symbol) != close:
                     prices[symbol] = close
                     if symbol in values:
                         changed_symbols[symbol] = None
-            elif kind is Execution:
+            elif type(record) is Execution:
                 needs_valuation = True
-                self._book_execution(ts_ns, record, changed_symbols, out)  # type: ignore[arg-type]
-            elif kind is Signal:
-                self._apply_signal(record)  # type: ignore[arg-type]
-            elif kind is OrderRefusal:
-                self._apply_refusal(ts_ns, record)  # type: ignore[arg-type]
-            elif kind is Command and self._weights.apply_command(record) and self._uses_target_weights:  # type: ignore[arg-type]
+                self._book_execution(ts_ns, record, changed_symbols, out)
+            elif type(record) is Signal:
+                self._apply_signal(record)
+            elif type(record) is OrderRefusal:
+                self._apply_refusal(ts_ns, record)
+            elif type(record) is Command and self._weights.apply_command(record) and self._uses_target_weights:
                 self._queue_all()
         for symbol in changed_symbols:
             marks.revalue(self.ledger, symbol)
@@ -160,7 +169,18 @@ class PortfolioStage:
         records_out = self._corporate_actions.apply_due(ts_ns, records, self._trading_day, changed_symbols)
         if self._settled_cash is not None:
             self._settled_cash.book_income(self.ledger.cash - cash)
+        for symbol, ratio in self._corporate_actions.splits:
+            if (pending := self._pending.get(symbol)) is not None:
+                self._reserved -= pending.reserved_cash
+                pending.split(ratio, self._instruments.lot_size_of(symbol))
+                self._reserved += pending.reserved_cash
         return records_out
+
+    def _book_transfers(self, ts_ns: int, transfers: Sequence[CashTransfer]) -> list[Record]:
+        """Book cash transfers, before the executions of the time slice. They settle immediately."""
+        if self._settled_cash is not None:
+            self._settled_cash.book_income(sum((transfer.amount for transfer in transfers), ZERO))
+        return [self.ledger.book_transfer(ts_ns, transfer) for transfer in transfers]
 
     def _build_corporate_actions(self) -> PortfolioCorporateActions:
         settings = self.settings
@@ -199,9 +219,9 @@ class PortfolioStage:
         if execution.exec_type == TRADE:
             self._reserved -= pending.reserved_cash
             filled = quantize(execution.quantity)
-            pending.leaves -= filled if execution.side == BUY else -filled
+            pending.remaining -= filled if execution.side == BUY else -filled
             self._reserved += pending.reserved_cash
-            if execution.leaves_quantity == 0 or pending.leaves == 0:
+            if execution.leaves_quantity == 0 or pending.remaining == 0:
                 self._close_pending(ts_ns, symbol, pending)
         elif execution.exec_type in ORDER_END_TYPES:
             self._close_pending(ts_ns, symbol, pending)
@@ -237,7 +257,7 @@ class PortfolioStage:
         del self._pending[symbol]
         if self._estimates.uses_trades:
             self._estimates.record_order_end(symbol, pending.strategies)
-        if not pending.leaves:
+        if not pending.remaining:
             return
         targets = self._targets[symbol]
         position = self.ledger.quantity(symbol)
@@ -263,7 +283,7 @@ class PortfolioStage:
     # -- proposals -----------------------------------------------------------------------------------------------------
 
     def _propose_orders(self, ts_ns: int, out: list[Record]) -> None:
-        equity = self.ledger.cash + self.marks.net
+        equity = self.ledger.cash + self.ledger.accrued + self.marks.net
         if self._rebalance_all:
             self._rebalance_all = False
             self._queue_all()
@@ -287,21 +307,25 @@ class PortfolioStage:
         new_id, delta, settings = proposal_id(self._proposal_seq), planned.delta, self.settings
         pending = self._pending[symbol] = PendingOrder(new_id, delta, delta, planned.unit_cost, tuple(due))
         self._reserved += pending.reserved_cash
-        is_limit = settings.order_type == LIMIT
+        limit_price = None
+        if settings.order_type == LIMIT:
+            limit_price = self._construction.limit_price(symbol, planned.price, buying=delta > 0)
         return OrderProposal(
-            self._proposal_seq,
-            ts_ns,
-            new_id,
-            symbol,
-            BUY if delta > 0 else SELL,
-            abs(delta),
-            settings.order_type,
-            self._construction.limit_price(symbol, planned.price, buying=delta > 0) if is_limit else None,
-            settings.time_in_force,
-            "+".join(due),
-            planned.price,
-            planned.text,
-            self._cause_ids(symbol, due),
+            seq=self._proposal_seq,
+            ts_ns=ts_ns,
+            proposal_id=new_id,
+            terms=OrderTerms(
+                symbol=symbol,
+                side=BUY if delta > 0 else SELL,
+                quantity=abs(delta),
+                order_type=settings.order_type,
+                time_in_force=settings.time_in_force,
+                limit_price=limit_price,
+            ),
+            strategy="+".join(due),
+            reference_price=planned.price,
+            sizing=planned.text,
+            signal_ids=self._cause_ids(symbol, due),
         )
 
     def _cause_ids(self, symbol: str, due: Sequence[str]) -> list[str]:
@@ -351,10 +375,9 @@ class PortfolioStage:
         self._exit_retries = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in exit_retries}
         self._estimates, self._weights = Estimates(self.settings.sizing), TargetWeights()
         self._corporate_actions, self._construction = self._build_corporate_actions(), self._build_construction()
-        for component, state in zip(
-            (self._estimates, self._corporate_actions, self._weights), component_states, strict=False
-        ):
-            component.restore(state)  # type: ignore[attr-defined]
+        components: tuple[Restorable, ...] = (self._estimates, self._corporate_actions, self._weights)
+        for component, state in zip(components, component_states, strict=False):
+            component.restore(state)
         if self.settings.strategies is not None:
             for symbol, symbol_targets in self._targets.items():
                 for strategy in drop_untraded(symbol_targets, (*self.settings.strategies, MANUAL)):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from operators.ledger.corporate_actions import fractional_part
-from operators.ledger.lots import DUST, split_quantity
+from operators.ledger.corporate_actions import fractional_units
+from operators.ledger.split_ratio import ROUNDING_REMAINDER, exact_ratio, split_price, split_quantity
 from operators.manual_orders import MANUAL
 from operators.money import ZERO, multiply
+from operators.order_split import split_lots
 from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, Execution
 
 ORDER_END_TYPES = (CANCELED, REPLACED, EXPIRED, REJECTED)
@@ -32,21 +33,21 @@ class Target:
 
 
 class PendingOrder:
-    """A proposal whose order can still trade. `leaves` is signed. `unit_cost` is the cash reserved per unit bought."""
+    """A proposal whose order can still trade. `remaining` is signed, `unit_cost` the cash reserved per unit bought."""
 
-    __slots__ = ("leaves", "proposal_id", "quantity", "strategies", "unit_cost")
+    __slots__ = ("proposal_id", "quantity", "remaining", "strategies", "unit_cost")
 
     def __init__(
         self,
         proposal_id: str,
         quantity: Decimal,
-        leaves: Decimal,
+        remaining: Decimal,
         unit_cost: Decimal,
         strategies: tuple[str, ...],
     ) -> None:
         self.proposal_id = proposal_id
         self.quantity = quantity
-        self.leaves = leaves
+        self.remaining = remaining
         self.unit_cost = unit_cost
         self.strategies = strategies
 
@@ -54,27 +55,40 @@ class PendingOrder:
         """Whether the report belongs to this proposal's order."""
         return execution.cause_id == self.proposal_id
 
+    def split(self, ratio: Decimal, lot_size: Decimal) -> None:
+        """Convert to new shares at a split, as the venue converts the order."""
+        sign = 1 if self.remaining >= 0 else -1
+        self.quantity = split_quantity(self.quantity, ratio)
+        self.remaining = sign * split_lots(abs(self.remaining), ratio, lot_size)
+        self.unit_cost = split_price(self.unit_cost, ratio)
+
     def as_tuple(self) -> tuple[str, Decimal, Decimal, Decimal, tuple[str, ...]]:
-        return (self.proposal_id, self.quantity, self.leaves, self.unit_cost, self.strategies)
+        return (self.proposal_id, self.quantity, self.remaining, self.unit_cost, self.strategies)
 
     @property
     def reserved_cash(self) -> Decimal:
-        return multiply(self.leaves, self.unit_cost) if self.leaves > 0 else ZERO
+        return multiply(self.remaining, self.unit_cost) if self.remaining > 0 else ZERO
 
 
 class Targets(dict[str, dict[str, Target]]):
     """Targets by symbol and strategy."""
 
     def split(self, symbol: str, ratio: Decimal, *, whole_units: bool) -> None:
-        """Split the targets into `ratio` new units per old unit. Dust becomes 0.
+        """Split the targets into `ratio` new units per old unit. A rounding remainder becomes 0.
 
-        With `whole_units` (cash in lieu of fractions), fractions are removed.
+        With `whole_units` (cash in lieu of fractions), the fraction of the net target is removed, as that of the
+        position is. Targets that sum to the position therefore do so after the split: the largest one takes the
+        difference.
         """
-        for target in self.get(symbol, {}).values():
+        targets = self.get(symbol, {})
+        net = split_quantity(net_target(targets), ratio)
+        net -= fractional_units(net) if whole_units else ZERO
+        for target in targets.values():
             quantity = split_quantity(target.quantity, ratio)
-            fraction = fractional_part(quantity) if whole_units else ZERO
-            target.quantity = ZERO if abs(quantity) <= DUST else quantity - fraction
-            target.price /= float(ratio)
+            target.quantity = ZERO if abs(quantity) <= ROUNDING_REMAINDER else quantity
+            target.price /= float(exact_ratio(ratio))
+        if targets and (difference := net - net_target(targets)):
+            max(targets.values(), key=lambda target: abs(target.quantity)).quantity += difference
 
     def rename(self, symbol: str, new_symbol: str) -> None:
         """Move the targets to `new_symbol`. The old symbol keeps targets of 0, because its orders may still end."""
@@ -140,7 +154,7 @@ def reduce_targets(targets: dict[str, Target], strategies: Iterable[str], amount
 
 
 def drop_untraded(targets: dict[str, Target], traded_strategies: Iterable[str]) -> list[str]:
-    """Set the targets of strategies that are no longer traded to direction 0. Returns the strategies changed."""
+    """Set the targets of strategies that are no longer traded to direction 0. Return the strategies changed."""
     dropped = [name for name, target in targets.items() if name not in traded_strategies and target.direction]
     for name in dropped:
         targets[name].direction, targets[name].strength = 0, 0.0

@@ -46,7 +46,7 @@ class DriftWindow:
         self.index = 0.0
 
     def add(self, reference: DriftReference, inputs: Sequence[float]) -> bool:
-        """Add one row. Returns True if the index was updated."""
+        """Add one row. Return True if the index was updated."""
         for counts, edges, value in zip(self.counts, reference.edges, inputs, strict=True):
             counts[bisect_right(edges, value)] += 1.0
         self.rows += 1

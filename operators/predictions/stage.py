@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 from operators.predictions.drift import DriftReference, DriftWindow, drift_score
 from operators.predictions.inputs import inputs_of
-from schemas.records import FeatureRow, Prediction, Record, feature_id
+from operators.raised_error import describe_error, source_file
+from operators.suspended_analysis import suspension_letter
+from schemas.records import DeadLetter, FeatureRow, Prediction, Record, feature_id
 
-VERSION = 2
+VERSION = 3
 
 
 class Model(Protocol):
@@ -42,13 +44,16 @@ class PredictionStage:
     """Publish one Prediction for each feature row with all the model's inputs, in the order of the rows.
 
     All rows of a time slice are forecast in one call, because the overhead of a call is about the cost of its rows.
-    `drift` uses only the symbol's own recent rows, so that it does not depend on the other symbols of the shard.
+    A model that raises on a row is suspended for the row's symbol, as if it had no inputs, until another model serves.
+    A dead letter records it. `drift` uses only the symbol's own recent rows, so that it does not depend on the other
+    symbols of the shard.
     """
 
     def __init__(self, model: Model | None) -> None:
         self._model = model
         self._seqs: dict[str, int] = {}
         self._windows: dict[str, DriftWindow] = {}
+        self._suspended: dict[str, None] = {}  # symbols
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         model = self._model
@@ -57,17 +62,40 @@ class PredictionStage:
         rows: list[FeatureRow] = []
         model_inputs: list[list[float]] = []
         for row in records:
-            if type(row) is FeatureRow:
+            if type(row) is FeatureRow and row.symbol not in self._suspended:
                 inputs = inputs_of(row, model.inputs)
                 if inputs is not None:
                     rows.append(row)
                     model_inputs.append(inputs)
         if not rows:
             return []
-        return [
+        letters: list[DeadLetter] = []
+        predictions: list[Record] = [
             self._prediction(model, row, inputs, *forecast)
-            for row, inputs, forecast in zip(rows, model_inputs, model.forecast(model_inputs), strict=True)
+            for row, inputs, forecast in self._forecasts(model, rows, model_inputs, letters)
         ]
+        return [*predictions, *letters]
+
+    def _forecasts(
+        self, model: Model, rows: list[FeatureRow], model_inputs: list[list[float]], letters: list[DeadLetter]
+    ) -> list[tuple[FeatureRow, list[float], tuple[float, float]]]:
+        """Forecast all rows. If that raises, forecast each row alone, so that only its own symbol is suspended."""
+        try:
+            forecasts = model.forecast(model_inputs)
+        except Exception:  # noqa: BLE001  (a registered model may raise anything)
+            forecasts = []
+        if len(forecasts) == len(rows):
+            return list(zip(rows, model_inputs, forecasts, strict=True))
+        out: list[tuple[FeatureRow, list[float], tuple[float, float]]] = []
+        for row, inputs in zip(rows, model_inputs, strict=True):
+            try:
+                [forecast] = model.forecast([inputs])
+                out.append((row, inputs, forecast))
+            except Exception as error:  # noqa: BLE001  (as above)
+                self._suspended[row.symbol] = None
+                described = describe_error(error, source_file(model))
+                letters.append(suspension_letter("predictions", "model", model.name, row, described))
+        return out
 
     def _prediction(
         self, model: Model, row: FeatureRow, inputs: list[float], expected_return: float, probability_up: float
@@ -81,35 +109,40 @@ class PredictionStage:
         drift_value = drift_score(window.index, reference.index_p95)
         row_id = feature_id(symbol, row.seq)
         return Prediction(
-            symbol,
-            seq,
-            row.ts_ns,
-            model.name,
-            model.sha256,
-            row_id,
-            model.horizon_bars,
-            expected_return,
-            probability_up,
-            drift_value,
+            symbol=symbol,
+            seq=seq,
+            ts_ns=row.ts_ns,
+            model=model.name,
+            model_hash=model.sha256,
+            feature_id=row_id,
+            horizon_bars=model.horizon_bars,
+            expected_return=expected_return,
+            probability_up=probability_up,
+            drift=drift_value,
         )
 
     def snapshot(self) -> Any:
-        """Return the state as (version, {symbol: number of predictions}, model hash, {symbol: drift window})."""
+        """Return (version, {symbol: number of predictions}, model hash, {symbol: drift window}, suspended symbols)."""
         sha256 = "" if self._model is None else self._model.sha256
         return (
             VERSION,
             dict(self._seqs),
             sha256,
             {symbol: window.as_tuple() for symbol, window in self._windows.items()},
+            list(self._suspended),
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. Drift windows are kept only for the same model. Version 1 contains no windows."""
+        """Restore a snapshot. Drift windows and suspensions are kept only for the same model.
+
+        Version 1 contains no windows, version 2 no suspensions.
+        """
         version, seqs, *rest = snapshot
-        assert version in (1, VERSION), f"predictions snapshot: version {version}, expected 1 or {VERSION}"
-        sha256, windows = rest if rest else ("", {})
+        assert version in (1, 2, VERSION), f"predictions snapshot: version {version}, expected 1, 2 or {VERSION}"
+        sha256, windows, *suspended = rest if rest else ("", {})
         self._seqs = dict(seqs)
         self._windows = {}
         if self._model is not None and self._model.sha256 == sha256:
             reference = self._model.reference
+            self._suspended = dict.fromkeys(suspended[0] if suspended else ())
             self._windows = {symbol: DriftWindow.from_tuple(reference, state) for symbol, state in windows.items()}

@@ -9,22 +9,29 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from operators.instruments import Instruments
-from operators.ledger.corporate_actions import fractional_part
-from operators.ledger.lots import DUST, split_quantity
-from operators.money import ONE, ZERO, divide, multiply, to_decimal
+from operators.ledger.corporate_actions import SpinOff, fractional_units
+from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_quantity
+from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
+from operators.order_split import split_lots, split_order
+from operators.risk.position import OpenOrder, RiskPosition
 from schemas.records import (
     ACTIVE,
     BUY,
     CANCELED,
     EXPIRED,
+    EXTERNAL_FLOWS,
+    REGULAR,
     REJECTED,
     REPLACED,
-    SELL,
     TRADE,
     Bar,
+    CashTransfer,
     Execution,
     OrderProposal,
+    SessionPhase,
+    TradingState,
 )
+from schemas.records.flat import from_flat, to_flat
 
 
 class LastBar(NamedTuple):
@@ -32,110 +39,7 @@ class LastBar(NamedTuple):
 
     ts_ns: int
     close: float
-    session: str = "REGULAR"
-
-
-class OpenOrder(NamedTuple):
-    """An approved order that can still trade: `leaves` remaining units, each valued at `price` in account currency.
-
-    `limit` is the quoted limit price, None for an order without a limit. A reduce-only order never opens a position. It
-    reserves no cash and does not count toward the worst-case position.
-    """
-
-    side: str
-    leaves: Decimal
-    price: Decimal
-    limit: Decimal | None = None
-    reduce_only: bool = False
-
-
-class SideTotals:
-    """The open orders of one side of one symbol: total units, total cost and the highest price per unit."""
-
-    __slots__ = ("cost", "price_max", "quantity")
-
-    def __init__(self) -> None:
-        self.quantity = self.cost = self.price_max = ZERO
-
-    def reserved_cash(self, closable: Decimal) -> Decimal:
-        """Return the cash that this side reserves. All units except `closable` open a position.
-
-        The order of fills decides which orders close and which open. The reserve assumes that the most expensive units
-        open, so it is sufficient for any order of fills.
-        """
-        return cash_to_reserve(self.quantity, self.cost, self.price_max, closable)
-
-
-def cash_to_reserve(quantity: Decimal, cost: Decimal, price_max: Decimal, closable: Decimal) -> Decimal:
-    if not closable:
-        return cost
-    return min(cost, multiply(quantity - closable, price_max)) if quantity > closable else ZERO
-
-
-class RiskPosition:
-    """One symbol's position and open orders. Quantities are signed; short is negative.
-
-    `quantity_factor` and `worst_factor` are floats that include the multiplier. Multiplied by a price, they give money.
-    """
-
-    __slots__ = (
-        "buys",
-        "multiplier",
-        "orders",
-        "quantity",
-        "quantity_factor",
-        "reserved_cash",
-        "sells",
-        "worst_factor",
-    )
-
-    def __init__(self, quantity: Decimal = ZERO, multiplier: Decimal = ONE) -> None:
-        self.quantity = quantity
-        self.multiplier = multiplier
-        self.orders: dict[str, OpenOrder] = {}
-        self.buys, self.sells = SideTotals(), SideTotals()
-        self.update_derived()
-
-    def closable(self, side: str) -> Decimal:
-        """The maximum number of units that an order of this side can close."""
-        return max(ZERO, -self.quantity if side == BUY else self.quantity)
-
-    def worst_quantity(self) -> Decimal:
-        """The largest |quantity| that filling the open orders of one side can result in."""
-        return max(abs(self.quantity + self.buys.quantity), abs(self.quantity - self.sells.quantity))
-
-    def add_order(self, order_id: str, order: OpenOrder) -> None:
-        self.orders[order_id] = order
-        if order.reduce_only:
-            return
-        side = self.buys if order.side == BUY else self.sells
-        side.quantity += order.leaves
-        side.cost += multiply(order.leaves, order.price)
-        side.price_max = max(side.price_max, order.price)
-
-    def remove_order(self, order_id: str) -> OpenOrder:
-        order = self.orders.pop(order_id)
-        if order.reduce_only:
-            return order
-        side = self.buys if order.side == BUY else self.sells
-        side.quantity -= order.leaves
-        side.cost -= multiply(order.leaves, order.price)
-        if order.price == side.price_max:
-            side.price_max = max(
-                (o.price for o in self.orders.values() if o.side == order.side and not o.reduce_only), default=ZERO
-            )
-        return order
-
-    def update_derived(self) -> None:
-        """Recompute the derived values. Call after the quantity or the orders change."""
-        self.reserved_cash = self.buys.reserved_cash(self.closable(BUY)) + self.sells.reserved_cash(self.closable(SELL))
-        self.quantity_factor = float(self.quantity * self.multiplier)
-        self.worst_factor = float(self.worst_quantity() * self.multiplier)
-
-    def value(self, quantity: Decimal, price: Decimal) -> Decimal:
-        """Value of `quantity` units at a quoted price, in account currency."""
-        value_in_currency = multiply(quantity, price)
-        return value_in_currency if self.multiplier == ONE else multiply(value_in_currency, self.multiplier)
+    session: SessionPhase = REGULAR
 
 
 class Exposure(NamedTuple):
@@ -157,19 +61,24 @@ class RiskBook:
         """Create a book with `initial_capital` in cash. `currency` is the account currency."""
         self._instruments, self._currency = instruments, currency
         self.rates: dict[str, Decimal] = {}  # currency -> value of one unit in account currency
-        self._dust: dict[str, None] = {}  # split symbols: a remainder too small to trade counts as 0
+        self._split_symbols: dict[str, None] = {}  # a remainder too small to trade counts as 0
         self.cash = initial_capital
+        self.accrued = ZERO  # dividends receivable minus payable
         self.reserved = ZERO  # sum of the positions' reserves
         self.positions: dict[str, RiskPosition] = {}
         self.symbol_of: dict[str, str] = {}  # order id of an open order -> symbol
-        self.terms: dict[str, OrderProposal] = {}  # order id of an open order -> approved terms
+        self.proposals: dict[str, OrderProposal] = {}  # order id of an open order -> the proposal that was approved
         self.last_bars: dict[str, Bar | LastBar] = {}
         self._unpriced: dict[str, None] = {}  # symbols in the book that had no price at the last check
-        self.state = ACTIVE
+        self.state: TradingState = ACTIVE
         self.epoch = 0
         self.reconciling = ""  # why the gateway is not reconciled with the broker; "" if it is
         self.trading_day = 0
-        self.day_start_equity = initial_capital  # at the last prices of the previous day
+        # At the last prices of the previous day, plus the net flows since: equity below it is the day's loss in money.
+        self.day_start_equity = initial_capital
+        # The same, scaled by each flow like equity itself: the base of the day's loss as a fraction.
+        self.day_start_base = initial_capital
+        self.pending_flow = ZERO  # net flow by which the bases of drawdown and daily loss are not yet scaled
 
     def price(self, symbol: str) -> Decimal | None:
         """The last close, or None before the first bar."""
@@ -201,24 +110,61 @@ class RiskBook:
                 position.multiplier = self.multiplier(symbol)
                 self._refresh_reserve(position)
 
-    def reprice(self, symbol: str, ratio: Decimal) -> None:
-        """Divide the last price by `ratio`. The price applies until the symbol's next bar."""
-        last_bar = self.last_bars.get(symbol)
-        if last_bar is not None:
-            self.last_bars[symbol] = LastBar(
-                last_bar.ts_ns, float(divide(to_decimal(last_bar.close), ratio)), last_bar.session
-            )
+    def reprice(self, symbol: str, close: float) -> None:
+        """Set the last price after a corporate action. The symbol has a last bar."""
+        last_bar = self.last_bars[symbol]
+        self.last_bars[symbol] = LastBar(last_bar.ts_ns, close, last_bar.session)
 
     def split(self, symbol: str, ratio: Decimal, cash_in_lieu: Decimal | None) -> None:
         """Split a position into `ratio` new units per old unit. With `cash_in_lieu`, a fraction of a unit is sold."""
         position = self.positions[symbol]
         position.quantity = split_quantity(position.quantity, ratio)
-        self._dust[symbol] = None
-        fraction = fractional_part(position.quantity)
+        self._split_symbols[symbol] = None
+        fraction = fractional_units(position.quantity)
         if cash_in_lieu is not None and fraction:
             self.close_quantity(symbol, fraction, cash_in_lieu)
         else:
             self._refresh_position(symbol, position)
+
+    def add_price(self, symbol: str, close: float, like: str) -> None:
+        """Set the first price of a distributed symbol, at the time of the last bar of `like`."""
+        bar = self.last_bars[like]
+        self.last_bars.setdefault(symbol, LastBar(bar.ts_ns, close, bar.session))
+
+    def distribute(self, symbol: str, event: SpinOff) -> None:
+        """Add the distributed shares. With `cash_in_lieu`, a fraction of a unit is sold."""
+        units = split_quantity(self.positions[symbol].quantity, event.ratio)
+        position = self.positions.get(event.new_symbol) or self._open_position(event.new_symbol)
+        position.quantity += units
+        self._split_symbols[event.new_symbol] = None
+        fraction = fractional_units(position.quantity)
+        if event.cash_in_lieu is not None and fraction:
+            self.close_quantity(event.new_symbol, fraction, event.cash_in_lieu)
+        else:
+            self._refresh_position(event.new_symbol, position)
+
+    def split_orders(self, symbol: str, ratio: Decimal) -> None:
+        """Convert the open orders of a symbol to new shares, as the venue does."""
+        position = self.positions.get(symbol)
+        if position is None or not position.orders:
+            return
+        lot_size = self._instruments.lot_size_of(symbol)
+        for order_id in list(position.orders):
+            order, proposal = position.remove_order(order_id), self.proposals[order_id]
+            filled = proposal.terms.quantity - order.remaining
+            terms, _ = split_order(proposal.terms, filled, ratio, lot_size)
+            self.proposals[order_id] = proposal._replace(
+                terms=terms, reference_price=split_price(proposal.reference_price, ratio)
+            )
+            position.add_order(
+                order_id,
+                order._replace(
+                    remaining=split_lots(order.remaining, ratio, lot_size),
+                    price=split_price(order.price, ratio),
+                    limit=terms.limit_price,
+                ),
+            )
+        self._refresh_position(symbol, position)
 
     def close_quantity(self, symbol: str, quantity: Decimal, price: Decimal) -> None:
         """Close `quantity` units (signed like the position) at `price` per unit."""
@@ -234,8 +180,8 @@ class RiskBook:
             self.last_bars.setdefault(new_symbol, self.last_bars[symbol])
         if old_position is None or not old_position.quantity:
             return
-        if self._dust.pop(symbol, ()) is None:
-            self._dust[new_symbol] = None
+        if self._split_symbols.pop(symbol, ()) is None:
+            self._split_symbols[new_symbol] = None
         new_position = self.positions.get(new_symbol) or self._open_position(new_symbol)
         new_position.quantity += old_position.quantity
         old_position.quantity = ZERO
@@ -244,14 +190,14 @@ class RiskBook:
 
     # -- orders and trades ---------------------------------------------------------------------------------------------
 
-    def add_order(self, order_id: str, terms: OrderProposal, order: OpenOrder) -> None:
-        symbol = terms.symbol
+    def add_order(self, order_id: str, proposal: OrderProposal, order: OpenOrder) -> None:
+        symbol = proposal.terms.symbol
         position = self.positions.get(symbol)
         if position is None:
             position = self._open_position(symbol)
         position.add_order(order_id, order)
         self.symbol_of[order_id] = symbol
-        self.terms[order_id] = terms
+        self.proposals[order_id] = proposal
         self._refresh_position(symbol, position)
 
     def remove_order(self, order_id: str) -> OpenOrder:
@@ -279,21 +225,51 @@ class RiskBook:
             signed_quantity = report.quantity if report.side == BUY else -report.quantity
             previous = position.quantity
             position.quantity += signed_quantity
-            if report.symbol in self._dust and abs(position.quantity) <= min(DUST, abs(previous)):
+            remainder_max = min(ROUNDING_REMAINDER, abs(previous))
+            if report.symbol in self._split_symbols and abs(position.quantity) <= remainder_max:
                 position.quantity = ZERO
             self.cash -= position.value(signed_quantity, report.price) + report.fee
             if report.order_id in self.symbol_of:
                 order = position.remove_order(report.order_id)
                 if report.leaves_quantity > 0:
-                    position.add_order(report.order_id, order._replace(leaves=report.leaves_quantity))
+                    position.add_order(report.order_id, order._replace(remaining=report.leaves_quantity))
                 else:
-                    del self.symbol_of[report.order_id], self.terms[report.order_id]
+                    del self.symbol_of[report.order_id], self.proposals[report.order_id]
             self._refresh_position(report.symbol, position)
         elif exec_type in (CANCELED, REPLACED, EXPIRED, REJECTED) and report.order_id in self.symbol_of:
             position = self.positions[self.symbol_of.pop(report.order_id)]
-            del self.terms[report.order_id]
+            del self.proposals[report.order_id]
             position.remove_order(report.order_id)
             self._refresh_position(report.symbol, position)
+
+    # -- cash transfers ------------------------------------------------------------------------------------------------
+
+    def book_transfer(self, transfer: CashTransfer) -> None:
+        """Book a cash transfer. A deposit or withdrawal changes the capital and is neither profit nor loss."""
+        amount = quantize(transfer.amount)
+        self.cash += amount
+        if transfer.kind in EXTERNAL_FLOWS:
+            self.day_start_equity += amount
+            self.pending_flow += amount
+
+    def take_flow(self) -> tuple[Decimal, Decimal] | None:
+        """Return the equity before and after the pending flow at the current prices, once.
+
+        None without a flow. While a symbol has no price, the flow stays pending. Call after the bars of a time slice:
+        money that moves in a time slice was not invested during it.
+        """
+        if not self.pending_flow:
+            return None
+        equity = self.equity()
+        if equity is None:
+            return None
+        before, self.pending_flow = equity - self.pending_flow, ZERO
+        self.day_start_base = rebase(self.day_start_base, before, equity)
+        return before, equity
+
+    def start_day(self, equity: Decimal) -> None:
+        """Start a trading day with this equity."""
+        self.day_start_equity = self.day_start_base = equity
 
     def _refresh_position(self, symbol: str, position: RiskPosition) -> None:
         self._refresh_reserve(position)
@@ -356,11 +332,15 @@ class RiskBook:
         return Exposure(long, short, worst_gross)
 
     def equity(self) -> Decimal | None:
-        """Cash plus positions at last prices, exact; None while a symbol in the book has no price."""
+        """Cash, accrued dividends and positions at last prices, exact; None while a symbol in the book has no price."""
         if self.unpriced_symbol() is not None:
             return None
         exposure = self.exact_exposure()
-        return self.cash + exposure.long - exposure.short
+        return self.equity_at(exposure)
+
+    def equity_at(self, exposure: Exposure) -> Decimal:
+        """Cash, accrued dividends and the value of the positions."""
+        return self.cash + self.accrued + exposure.long - exposure.short
 
     def snapshot(self) -> tuple[Any, ...]:
         return (
@@ -375,17 +355,19 @@ class RiskBook:
                 for symbol, position in self.positions.items()
             ],
             {symbol: (bar.ts_ns, bar.close, bar.session) for symbol, bar in self.last_bars.items()},
-            {name: (*terms[:12], list(terms.signal_ids), *terms[13:]) for name, terms in self.terms.items()},
-            list(self._dust),
+            {order_id: to_flat(_own_copy(proposal)) for order_id, proposal in self.proposals.items()},
+            list(self._split_symbols),
+            (self.day_start_base, self.pending_flow),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         self.cash, self.state, self.epoch, self.trading_day, self.day_start_equity, *rest = snapshot
-        self.reconciling, positions, last_bars, terms, dust = rest
-        self._dust = dict.fromkeys(dust)
+        self.reconciling, positions, last_bars, proposals, split_symbols, flows = rest
+        self.day_start_base, self.pending_flow = flows
+        self._split_symbols = dict.fromkeys(split_symbols)
         self.reserved, self.positions, self.symbol_of, self._unpriced = ZERO, {}, {}, {}
-        self.terms = {
-            name: OrderProposal._make((*fields[:12], list(fields[12]), *fields[13:])) for name, fields in terms.items()
+        self.proposals = {
+            order_id: _own_copy(from_flat(OrderProposal, values)) for order_id, values in proposals.items()
         }
         self.last_bars = {symbol: LastBar(*values) for symbol, values in last_bars.items()}
         for symbol, quantity, orders in positions:
@@ -394,3 +376,22 @@ class RiskBook:
                 position.add_order(order_id, OpenOrder(*order))
                 self.symbol_of[order_id] = symbol
             self._refresh_position(symbol, position)
+
+
+def _own_copy(proposal: OrderProposal) -> OrderProposal:
+    """Return the proposal with a list of its own, which no snapshot shares."""
+    return proposal._replace(signal_ids=list(proposal.signal_ids))
+
+
+def rebase(base: Decimal, before: Decimal, after: Decimal) -> Decimal:
+    """Scale a base of losses (peak or day-start equity) by a flow that changes equity from `before` to `after`.
+
+    The loss from the base, as a fraction, is the same before and after the flow. Without capital before or after the
+    flow, the base restarts at the new equity.
+
+    >>> rebase(Decimal(100), Decimal(90), Decimal(180))
+    Decimal('200.000000000')
+    """
+    if before <= 0 or after <= 0:
+        return max(after, ZERO)
+    return divide(multiply(base, after), before)

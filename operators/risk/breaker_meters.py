@@ -10,23 +10,36 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from operators.money import ZERO, divide, multiply, to_decimal
-from operators.risk.book import RiskBook
+from operators.adjustments import is_adjustment
+from operators.ledger.split_ratio import exact_ratio, split_price, split_quantity
+from operators.money import ZERO, divide, to_decimal
+from operators.risk.book import RiskBook, rebase
 from operators.risk.breakers import (
     DAILY_LOSS,
     DAY_FALL,
     DRAWDOWN,
     LAG,
     LOSS_STREAK,
-    PORTFOLIO,
     REJECT_RATE,
     STALENESS,
-    STRATEGY,
-    SYMBOL,
     VOLATILITY_JUMP,
     Breaker,
 )
-from schemas.records import BUY, HEARTBEAT, NEW, REJECTED, TRADE, Bar, Command, Execution, Record
+from schemas.records import (
+    BUY,
+    HEARTBEAT,
+    NEW,
+    PORTFOLIO,
+    REJECTED,
+    STRATEGY,
+    SYMBOL,
+    TRADE,
+    Bar,
+    BreakerScope,
+    Command,
+    Execution,
+    Record,
+)
 
 _EQUITY_MEASURES = (DAILY_LOSS, DAY_FALL, DRAWDOWN)
 _SECOND_NS = 1_000_000_000
@@ -49,10 +62,10 @@ class BreakerMeters:
             (breaker.measure, breaker.scope): breaker.window for breaker in breakers
         }
         self._needs_equity = any(breaker.measure in _EQUITY_MEASURES for breaker in breakers)
-        self._streak_scopes = [
+        self._streak_scopes: list[BreakerScope] = [
             scope for scope in (PORTFOLIO, STRATEGY, SYMBOL) if (LOSS_STREAK, scope) in self._measures
         ]
-        self._reject_scopes = [
+        self._reject_scopes: list[BreakerScope] = [
             scope for scope in (PORTFOLIO, STRATEGY, SYMBOL) if (REJECT_RATE, scope) in self._measures
         ]
         self.needs_bars = (VOLATILITY_JUMP, SYMBOL) in self._measures
@@ -71,16 +84,20 @@ class BreakerMeters:
             self._lag = max(ZERO, Decimal(command.ts_ns - ts_ns) / _SECOND_NS)
 
     def fold_execution(self, report: Execution, strategy: str) -> None:
-        """Update the loss streaks and reject rates. `strategy` is the order's strategy, "" if unknown."""
+        """Update the loss streaks and reject rates. `strategy` is the order's strategy, "" if unknown.
+
+        An adjustment changes the average price only: it is no order and no decision of a strategy.
+        """
+        is_order = not is_adjustment(report.order_id)
         keys = {PORTFOLIO: "", STRATEGY: strategy, SYMBOL: report.symbol}
-        if report.exec_type in (NEW, REJECTED):
+        if report.exec_type in (NEW, REJECTED) and is_order:
             for scope in self._reject_scopes:
                 outcomes = self._order_outcomes.setdefault((scope, keys[scope]), [])
                 outcomes.append(int(report.exec_type == REJECTED))
                 del outcomes[: -self._windows[REJECT_RATE, scope]]
         elif report.exec_type == TRADE and self._streak_scopes:
             at_loss = self._closed_at_loss(report)
-            if at_loss is not None:
+            if at_loss is not None and is_order:
                 for scope in self._streak_scopes:
                     key = (scope, keys[scope])
                     self._streaks[key] = self._streaks.get(key, 0) + 1 if at_loss else 0
@@ -124,13 +141,13 @@ class BreakerMeters:
         """Return all measures that the breakers use, as of the end of this time slice's bars."""
         out: dict[tuple[str, str], dict[str, Decimal]] = {}
         if self._needs_equity and book.unpriced_symbol() is None:
-            equity = book.cash + book.net_value()
+            equity = book.cash + book.accrued + book.net_value()
             self.peak_equity = max(self.peak_equity, equity)
             day_loss, measures = book.day_start_equity - equity, self._measures
             if (DAILY_LOSS, PORTFOLIO) in measures:
                 out[DAILY_LOSS, PORTFOLIO] = {"": max(ZERO, day_loss)}
-            if (DAY_FALL, PORTFOLIO) in measures and book.day_start_equity > 0:
-                out[DAY_FALL, PORTFOLIO] = {"": max(ZERO, divide(day_loss, book.day_start_equity))}
+            if (DAY_FALL, PORTFOLIO) in measures and (base := book.day_start_base) > 0:
+                out[DAY_FALL, PORTFOLIO] = {"": max(ZERO, divide(base - equity, base))}
             if (DRAWDOWN, PORTFOLIO) in measures and self.peak_equity > 0:
                 out[DRAWDOWN, PORTFOLIO] = {"": divide(self.peak_equity - equity, self.peak_equity)}
         for scope in self._streak_scopes:
@@ -154,14 +171,24 @@ class BreakerMeters:
             }
         return out
 
+    def rebase_peak(self, before: Decimal, after: Decimal) -> None:
+        """Scale the peak by a flow that changes equity from `before` to `after`: a flow is no loss and no profit."""
+        self.peak_equity = rebase(max(self.peak_equity, before), before, after)
+
     def split(self, symbol: str, ratio: Decimal) -> None:
         """Adjust costs and closes for a split into `ratio` new units per old unit. A split is no return and no loss."""
         if symbol in self._costs:
             quantity, average = self._costs[symbol]
-            self._costs[symbol] = (multiply(quantity, ratio), divide(average, ratio))
+            self._costs[symbol] = (split_quantity(quantity, ratio), split_price(average, ratio))
         if symbol in self._return_variances:
             previous = self._return_variances[symbol]
-            self._return_variances[symbol] = previous._replace(close=previous.close / float(ratio))
+            self._return_variances[symbol] = previous._replace(close=previous.close / float(exact_ratio(ratio)))
+
+    def go_ex(self, symbol: str, before: float, after: float) -> None:
+        """Adjust the last close for a payment that moves the price from `before` to `after`: it is no return."""
+        if symbol in self._return_variances:
+            previous = self._return_variances[symbol]
+            self._return_variances[symbol] = previous._replace(close=previous.close * (after / before))
 
     def snapshot(self) -> tuple[Any, ...]:
         return (

@@ -15,13 +15,12 @@ from typing import Any, Literal, NamedTuple
 
 from operators.money import plain
 from schemas.errors import BadInput
-from schemas.records import ACTIVE, HALTED, REDUCING
+from schemas.records import ACTIVE, HALTED, PORTFOLIO, REDUCING, STRATEGY, SYMBOL, BreakerScope, TradingState
 
-PORTFOLIO, STRATEGY, SYMBOL = "PORTFOLIO", "STRATEGY", "SYMBOL"
 DAILY_LOSS, DAY_FALL, DRAWDOWN = "daily_loss", "day_fall", "drawdown"
 LOSS_STREAK, REJECT_RATE = "loss_streak", "reject_rate"
 VOLATILITY_JUMP, STALENESS, LAG = "volatility_jump", "staleness", "lag"
-SCOPES_OF_MEASURE: Mapping[str, tuple[str, ...]] = {
+SCOPES_OF_MEASURE: Mapping[str, tuple[BreakerScope, ...]] = {
     DAILY_LOSS: (PORTFOLIO,),
     DAY_FALL: (PORTFOLIO,),
     DRAWDOWN: (PORTFOLIO,),
@@ -31,7 +30,7 @@ SCOPES_OF_MEASURE: Mapping[str, tuple[str, ...]] = {
     STALENESS: (SYMBOL,),
     LAG: (PORTFOLIO,),
 }
-SEVERITY = {ACTIVE: 0, REDUCING: 1, HALTED: 2}
+SEVERITY: Mapping[TradingState, int] = {ACTIVE: 0, REDUCING: 1, HALTED: 2}
 _SECOND_NS = 1_000_000_000
 
 
@@ -62,8 +61,8 @@ class Breaker:
         "daily_loss", "day_fall", "drawdown", "loss_streak", "reject_rate", "volatility_jump", "staleness", "lag"
     ]
     threshold: Decimal
-    scope: Literal["PORTFOLIO", "STRATEGY", "SYMBOL"] = "PORTFOLIO"
-    trips_to: Literal["REDUCING", "HALTED"] = "REDUCING"
+    scope: BreakerScope = PORTFOLIO
+    trips_to: Literal["REDUCING", "HALTED"] = REDUCING
     cool_down_s: int | None = None
     window: int = 20
 
@@ -85,7 +84,7 @@ class Breaker:
 class TrippedBreaker(NamedTuple):
     """A breaker that is not ACTIVE. If `manual`, only a manual reset makes it ACTIVE again."""
 
-    state: str
+    state: TradingState
     since_ns: int
     manual: bool
 
@@ -95,7 +94,7 @@ class BreakerChange(NamedTuple):
 
     breaker: Breaker
     key: str
-    state: str
+    state: TradingState
     value: str
     actor: str
     reason: str
@@ -112,11 +111,11 @@ class Breakers:
         self._breakers = tuple(breakers)
         self._tripped: dict[tuple[int, str], TrippedBreaker] = {}  # by (index of the breaker, key)
 
-    def state(self, scope: str, key: str) -> str:
+    def state(self, scope: BreakerScope, key: str) -> TradingState:
         """Return the most severe state of the breakers of one scope and key."""
         if not self._tripped:
             return ACTIVE
-        states = [
+        states: list[TradingState] = [
             tripped.state
             for (index, tripped_key), tripped in self._tripped.items()
             if tripped_key == key and self._breakers[index].scope == scope
@@ -124,7 +123,7 @@ class Breakers:
         return max(states, key=SEVERITY.__getitem__, default=ACTIVE)
 
     def update(self, ts_ns: int, measured: Measurements) -> list[BreakerChange]:
-        """Trip breakers above their thresholds and reset cooled-down ones. Returns the changes in settings order."""
+        """Trip breakers above their thresholds and reset cooled-down ones. Return the changes in settings order."""
         changes: list[BreakerChange] = []
         for index, breaker in enumerate(self._breakers):
             values = measured.get((breaker.measure, breaker.scope), {})
@@ -132,7 +131,16 @@ class Breakers:
                 if value > breaker.threshold and (index, key) not in self._tripped:
                     self._tripped[index, key] = TrippedBreaker(breaker.trips_to, ts_ns, manual=False)
                     reason = f"{breaker.measure} is {plain(value)}, limit {plain(breaker.threshold)}"
-                    changes.append(BreakerChange(breaker, key, breaker.trips_to, plain(value), "automatic", reason))
+                    changes.append(
+                        BreakerChange(
+                            breaker=breaker,
+                            key=key,
+                            state=breaker.trips_to,
+                            value=plain(value),
+                            actor="automatic",
+                            reason=reason,
+                        )
+                    )
             for number, key in [pair for pair in self._tripped if pair[0] == index]:
                 current = values.get(key)
                 if self._has_cooled_down(breaker, self._tripped[number, key], ts_ns) and (
@@ -140,7 +148,16 @@ class Breakers:
                 ):
                     del self._tripped[number, key]
                     value_text = "unknown" if current is None else plain(current)
-                    changes.append(BreakerChange(breaker, key, ACTIVE, value_text, "automatic", "cooled down"))
+                    changes.append(
+                        BreakerChange(
+                            breaker=breaker,
+                            key=key,
+                            state=ACTIVE,
+                            value=value_text,
+                            actor="automatic",
+                            reason="cooled down",
+                        )
+                    )
         return changes
 
     @staticmethod
@@ -150,7 +167,14 @@ class Breakers:
         return ts_ns - tripped.since_ns >= breaker.cool_down_s * _SECOND_NS
 
     def set_manually(
-        self, ts_ns: int, measure: str, scope: str, key: str, state: str, actor: str, reason: str
+        self,
+        ts_ns: int,
+        measure: str,
+        scope: BreakerScope,
+        key: str,
+        state: TradingState,
+        actor: str,
+        reason: str,
     ) -> list[BreakerChange]:
         """Set the breakers of one measure, scope and key to `state`. Breakers already in that state do not change."""
         changes: list[BreakerChange] = []
@@ -164,7 +188,9 @@ class Breakers:
                 del self._tripped[index, key]
             else:
                 self._tripped[index, key] = TrippedBreaker(state, ts_ns, manual=True)
-            changes.append(BreakerChange(breaker, key, state, "manual", actor, reason))
+            changes.append(
+                BreakerChange(breaker=breaker, key=key, state=state, value="manual", actor=actor, reason=reason)
+            )
         return changes
 
     def snapshot(self) -> list[Any]:

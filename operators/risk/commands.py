@@ -7,58 +7,66 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
 from operators.manual_orders import parse_amount
-from operators.risk.breakers import PORTFOLIO, SCOPES_OF_MEASURE, SEVERITY
+from operators.risk.breakers import SCOPES_OF_MEASURE, SEVERITY
 from schemas.errors import BadInput
-from schemas.records import Command, OrderProposal
+from schemas.records import PORTFOLIO, BreakerScope, Command, OrderTerms, TradingState
 
-AMEND_ORDER, SET_BREAKER = "AMEND_ORDER", "SET_BREAKER"
-RECONCILING, RECONCILED = "RECONCILING", "RECONCILED"
+AMEND_ORDER: Final = "AMEND_ORDER"
+SET_BREAKER: Final = "SET_BREAKER"
+RECONCILING: Final = "RECONCILING"
+RECONCILED: Final = "RECONCILED"
 """Commands that block new orders until reconciliation with the broker is complete, and unblock them."""
 
-_AMENDABLE_ARGUMENTS = ("quantity", "limit_price", "stop_price", "trail_amount", "trail_percent")
+AMENDABLE_ARGUMENTS = ("quantity", "limit_price", "stop_price", "trail_amount", "trail_percent")
 
 
 class BreakerSetting(NamedTuple):
     """The breakers to set manually, and their new state."""
 
     measure: str
-    scope: str
+    scope: BreakerScope
     key: str
-    state: str
+    state: TradingState
 
 
 def parse_breaker_command(command: Command) -> BreakerSetting:
     """Parse a `SET_BREAKER` command. Raises `BadInput` for an unknown measure, scope or state."""
     arguments = command.arguments
-    parsed = BreakerSetting(
-        arguments.get("measure", ""),
-        arguments.get("scope", PORTFOLIO),
-        arguments.get("key", ""),
-        arguments.get("state", ""),
+    measure, scope, state = arguments.get("measure", ""), arguments.get("scope", PORTFOLIO), arguments.get("state", "")
+    if scope not in SCOPES_OF_MEASURE.get(measure, ()):
+        raise BadInput(f"unknown breaker measure {measure!r} of scope {scope!r}")
+    if state not in SEVERITY:
+        raise BadInput(f"state must be one of {', '.join(SEVERITY)}, found {state!r}")
+    return BreakerSetting(
+        measure=measure,
+        scope=scope,
+        key=arguments.get("key", ""),
+        state=cast(TradingState, state),
     )
-    if parsed.scope not in SCOPES_OF_MEASURE.get(parsed.measure, ()):
-        raise BadInput(f"unknown breaker measure {parsed.measure!r} of scope {parsed.scope!r}")
-    if parsed.state not in SEVERITY:
-        raise BadInput(f"state must be one of {', '.join(SEVERITY)}, found {parsed.state!r}")
-    return parsed
 
 
-def amend_proposal(command: Command, old: OrderProposal) -> OrderProposal:
+def amend_terms(command: Command, old: OrderTerms) -> OrderTerms:
     """Return `old` with the command's changes applied. `quantity` is the new total.
 
     Raises `BadInput` if the command changes nothing, names an argument that cannot be amended, or has a bad number.
     """
     changes = {name: value for name, value in command.arguments.items() if name != "order_id"}
-    unknown = sorted(set(changes) - set(_AMENDABLE_ARGUMENTS))
+    unknown = sorted(set(changes) - set(AMENDABLE_ARGUMENTS))
     if unknown:
-        raise BadInput(f"{unknown[0][:64]} cannot be amended, expected any of {', '.join(_AMENDABLE_ARGUMENTS)}")
+        raise BadInput(f"{unknown[0][:64]} cannot be amended, expected any of {', '.join(AMENDABLE_ARGUMENTS)}")
     if not changes:
-        raise BadInput(f"amendment changes nothing, expected any of {', '.join(_AMENDABLE_ARGUMENTS)}")
+        raise BadInput(f"amendment changes nothing, expected any of {', '.join(AMENDABLE_ARGUMENTS)}")
     numbers = {name: _parse_amount(name, value) for name, value in changes.items()}
-    return old._replace(proposal_id=command.command_id, ts_ns=command.ts_ns, **numbers)  # type: ignore[arg-type]
+    return old._replace(
+        quantity=numbers.get("quantity", old.quantity),
+        limit_price=numbers.get("limit_price", old.limit_price),
+        stop_price=numbers.get("stop_price", old.stop_price),
+        trail_amount=numbers.get("trail_amount", old.trail_amount),
+        trail_percent=numbers.get("trail_percent", old.trail_percent),
+    )
 
 
 def _parse_amount(name: str, value: str) -> Decimal:

@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from operators.money import ZERO, divide, multiply, to_decimal
-from operators.risk.book import RiskBook
+from operators.adjustments import is_adjustment
+from operators.ledger.split_ratio import exact_ratio, split_price, split_quantity
+from operators.money import ZERO, to_decimal
+from operators.risk.book import RiskBook, rebase
 from operators.risk.settings import RiskSettings
-from schemas.records import BUY, TRADE, Bar, Execution, OrderProposal, Record
+from schemas.records import BUY, TRADE, Bar, Execution, OrderTerms, Record, Side
 
 _SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND_NS
@@ -25,7 +27,7 @@ class ApprovedOrder(NamedTuple):
 
     ts_ns: int
     symbol: str
-    side: str
+    side: Side
     quantity: Decimal
     limit_price: Decimal | None
 
@@ -95,13 +97,17 @@ class RiskHistory:
         if not self._tracks_equity or book.unpriced_symbol() is not None:
             return
         exposure = book.exposure()
-        self.peak_equity = max(self.peak_equity, book.cash + exposure.long - exposure.short)
+        self.peak_equity = max(self.peak_equity, book.equity_at(exposure))
+
+    def rebase_peak(self, before: Decimal, after: Decimal) -> None:
+        """Scale the peak by a flow that changes equity from `before` to `after`: a flow is no loss and no profit."""
+        self.peak_equity = rebase(max(self.peak_equity, before), before, after)
 
     def fold_execution(self, report: Execution) -> None:
         if report.exec_type != TRADE:
             return
         signed_quantity = report.quantity if report.side == BUY else -report.quantity
-        if self._counts_day_trades:
+        if self._counts_day_trades and not is_adjustment(report.order_id):
             self._count_trade(report, signed_quantity)
         if self._wash_sale_ns:
             self._fold_cost(report, signed_quantity)
@@ -136,11 +142,17 @@ class RiskHistory:
             return None
         return cost.loss_ns
 
-    def record_approval(self, order: OrderProposal, ts_ns: int) -> None:
+    def record_approval(self, order: OrderTerms, ts_ns: int) -> None:
         """Record an approved order."""
         if self._window_ns:
             self.approved_orders.append(
-                ApprovedOrder(ts_ns, order.symbol, order.side, order.quantity, order.limit_price)
+                ApprovedOrder(
+                    ts_ns=ts_ns,
+                    symbol=order.symbol,
+                    side=order.side,
+                    quantity=order.quantity,
+                    limit_price=order.limit_price,
+                )
             )
 
     def record_amendment(self, ts_ns: int) -> None:
@@ -169,13 +181,18 @@ class RiskHistory:
         """Convert the history to new units after a split: `ratio` new units per old unit."""
         if symbol in self.intraday:
             opened, closing_order = self.intraday[symbol]
-            self.intraday[symbol] = IntradayActivity(multiply(opened, ratio), closing_order)
+            self.intraday[symbol] = IntradayActivity(split_quantity(opened, ratio), closing_order)
         if symbol in self.costs:
             quantity, average, loss_ns = self.costs[symbol]
-            self.costs[symbol] = AverageCost(multiply(quantity, ratio), divide(average, ratio), loss_ns)
-        factor = float(ratio)
+            self.costs[symbol] = AverageCost(split_quantity(quantity, ratio), split_price(average, ratio), loss_ns)
+        factor = float(exact_ratio(ratio))
         self.closes[symbol] = [close / factor for close in self.closes.pop(symbol, [])]
         self.volumes[symbol] = [volume * factor for volume in self.volumes.pop(symbol, [])]
+
+    def go_ex(self, symbol: str, before: float, after: float) -> None:
+        """Adjust the closes for a payment that moves the price from `before` to `after`: it is no return."""
+        if symbol in self.closes:
+            self.closes[symbol] = [close * (after / before) for close in self.closes[symbol]]
 
     def snapshot(self) -> tuple[Any, ...]:
         return (

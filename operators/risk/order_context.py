@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+from operators.manual_orders import order_id_of
 from operators.money import ONE, ZERO, divide, multiply
-from operators.risk.book import Exposure, RiskBook, RiskPosition, cash_to_reserve
+from operators.risk.book import Exposure, RiskBook
 from operators.risk.breakers import Breakers
 from operators.risk.history import RiskHistory
+from operators.risk.position import RiskPosition, cash_to_reserve
 from operators.risk.settings import RiskSettings
-from schemas.records import BUY, OrderProposal
+from schemas.records import BUY, OrderProposal, OrderTerms
 
 _BPS = Decimal(10_000)
 _TOLERANCE_ABSOLUTE, _TOLERANCE_RELATIVE = Decimal("0.05"), Decimal("1E-9")
@@ -22,12 +24,15 @@ _NO_POSITION = RiskPosition()
 class OrderContext:
     """One order and the state that its checks read. Derived values are computed once, on first use.
 
+    order         the order's terms
+    strategy      the strategy that proposes the order
     last_price    the symbol's last close, or None
     position      position and open orders of the symbol
     instrument    the definition of the symbol, or None if unknown
     history       peak equity, volumes, recent orders
     breakers      the states of the circuit breakers
-    is_amendment  whether the order amends an open order
+    old_terms     the terms of the open order that this order amends, or None
+    entry         the terms of the open entry order for which this order waits, or None
     """
 
     __slots__ = (
@@ -37,28 +42,37 @@ class OrderContext:
         "_resulting_quantity",
         "book",
         "breakers",
+        "entry",
         "history",
         "instrument",
-        "is_amendment",
         "last_price",
         "limits",
+        "old_terms",
         "order",
         "position",
+        "strategy",
         "ts_ns",
     )
 
     def __init__(
         self,
-        order: OrderProposal,
+        proposal: OrderProposal,
         book: RiskBook,
         history: RiskHistory,
         breakers: Breakers,
         limits: RiskSettings,
         ts_ns: int,
-        is_amendment: bool = False,
+        old_terms: OrderTerms | None = None,
+        entry: OrderTerms | None = None,
     ) -> None:
+        order = proposal.terms
         self.order = order
-        self.is_amendment = is_amendment
+        self.strategy = proposal.strategy
+        self.old_terms = old_terms
+        if entry is None and order.parent_id:
+            parent = book.proposals.get(order_id_of(order.parent_id))
+            entry = None if parent is None else parent.terms
+        self.entry = entry
         self.book = book
         self.limits = limits
         self.ts_ns = ts_ns
@@ -75,6 +89,11 @@ class OrderContext:
         self._resulting_quantity: Decimal | None = None
         self._required_cash: Decimal | None = None
         self._exposure: Exposure | None = None
+
+    @property
+    def is_amendment(self) -> bool:
+        """Whether the order amends an open order."""
+        return self.old_terms is not None
 
     @property
     def order_price(self) -> Decimal:
@@ -176,8 +195,8 @@ class OrderContext:
         return self.position.value(quantity, self.last_price)
 
     def equity(self, exposure: Exposure) -> Decimal:
-        """Cash plus positions at last prices, in account currency."""
-        return self.book.cash + exposure.long - exposure.short
+        """Cash, accrued dividends and positions at last prices, in account currency."""
+        return self.book.equity_at(exposure)
 
     def evaluate(self, function: Callable[[Exposure], Decimal]) -> Decimal:
         """Apply `function` to the exposure. The sign of the result is always exact.

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal
 
-from operators.instruments import NO_INSTRUMENTS, Instruments
+from operators.instruments import ANY_STEPS, NO_INSTRUMENTS, Instruments
 from operators.ledger.cash import AccrualSettings
 from operators.risk.breakers import Breaker
 from operators.risk.margin import MarginSettings
 from schemas.errors import BadInput
+from schemas.records import HALTED
 
 UNLIMITED: Literal["unlimited"] = "unlimited"
 Limit = Decimal | Literal["unlimited"] | None
@@ -44,7 +45,8 @@ class RiskSettings:
     accruals                   interest and borrow fees in risk's own cash; the same as the portfolio's
     max_order_quantity         units of one order, in addition to the instrument's maximum
     min_order_notional         smallest order value; an order that closes a position may be smaller
-    price_collar_bps           how far a limit price may be through the last price (a buy above it, a sell below it)
+    price_collar_bps           how far a limit price may be through the last price (a buy above it, a sell below it),
+                               in basis points; also rejects a stop that the last price has passed. Default 10 %
     duplicate_window_s         rejects an identical order within this many seconds of event time; 0: off
     prevent_self_trade         rejects an order that would trade against an own open order
     max_orders_in_window       approvals within `order_window_s` seconds of event time
@@ -68,6 +70,8 @@ class RiskSettings:
     circuit_breaker_threshold  fall of equity since the start of the day, as a fraction, that halts all trading
     breakers                   additional circuit breakers
     usage_interval_s           interval in seconds of event time at which limit usage is published (`RiskUsage`); 0: off
+    approvals                  actions that need a second person: releases (also of positions that the broker reports),
+                               reconciliation (only these)
     margin                     margin rules of a margin account; they replace `buying_power_multiple`
     """
 
@@ -86,7 +90,7 @@ class RiskSettings:
     accruals: AccrualSettings = field(default_factory=AccrualSettings)
     max_order_quantity: Limit = UNLIMITED
     min_order_notional: Decimal = Decimal(0)
-    price_collar_bps: Limit = UNLIMITED
+    price_collar_bps: Limit = Decimal(1_000)
     duplicate_window_s: Decimal = Decimal(0)
     prevent_self_trade: bool = False
     max_orders_in_window: Limit = UNLIMITED
@@ -114,6 +118,7 @@ class RiskSettings:
     circuit_breaker_threshold: Limit = UNLIMITED
     breakers: tuple[Breaker, ...] = ()
     usage_interval_s: int = 0
+    approvals: tuple[Literal["releases", "reconciliation"], ...] = ()
     margin: MarginSettings | None = None
 
     def __post_init__(self) -> None:
@@ -154,7 +159,7 @@ class RiskSettings:
         if threshold == UNLIMITED:
             return self.breakers
         fall = Decimal(0) if threshold is None else threshold
-        return (Breaker(measure="day_fall", threshold=fall, trips_to="HALTED"), *self.breakers)
+        return (Breaker(measure="day_fall", threshold=fall, trips_to=HALTED), *self.breakers)
 
     def is_enabled(self, name: str) -> bool:
         """Whether a limit of the second group is on. A limit of None is on and rejects every order."""
@@ -162,8 +167,12 @@ class RiskSettings:
 
     @classmethod
     def unlimited(cls, **limits: Any) -> RiskSettings:
-        """Return settings in which every limit that is not in `limits` is "unlimited". For research and tests."""
+        """Return settings in which every limit that is not in `limits` is "unlimited". For research and tests.
+
+        Undefined symbols trade in any quantity and at any price.
+        """
         disabled = {
             setting.name: UNLIMITED for setting in fields(cls) if setting.default is None and setting.name != "margin"
         }
-        return cls(**{**disabled, "buying_power_multiple": UNLIMITED, **limits})
+        permissive = {"buying_power_multiple": UNLIMITED, "price_collar_bps": UNLIMITED, "instruments": ANY_STEPS}
+        return cls(**{**disabled, **permissive, **limits})

@@ -12,6 +12,8 @@ from operators.risk.history import RiskHistory
 from operators.risk.margin import MarginPosition, requirement
 from operators.risk.settings import Limit, RiskSettings
 
+_SECOND_NS = 1_000_000_000
+
 
 class LimitUtilization(NamedTuple):
     """`used` and `limit` in the unit of the measure. `limit` is None if it is unset or unlimited."""
@@ -35,7 +37,13 @@ def margin_positions(book: RiskBook, limits: RiskSettings) -> list[MarginPositio
         if position.quantity and instrument is not None:
             # The definition of unlisted symbols contains neither their symbol nor their lot size.
             out.append(
-                MarginPosition(symbol, instrument, position.quantity, price, limits.instruments.lot_size_of(symbol))
+                MarginPosition(
+                    symbol=symbol,
+                    instrument=instrument,
+                    quantity=position.quantity,
+                    price=price,
+                    lot=limits.instruments.lot_size_of(symbol),
+                )
             )
     return out
 
@@ -45,7 +53,7 @@ def limit_utilization(book: RiskBook, history: RiskHistory, limits: RiskSettings
     if book.unpriced_symbol() is not None:
         return
     exposure = book.exact_exposure()
-    equity = book.cash + exposure.long - exposure.short
+    equity = book.equity_at(exposure)
     gross, net = exposure.long + exposure.short, exposure.long - exposure.short
     yield _book_usage("equity", equity, None)
     yield _book_usage("cash", book.cash, None)
@@ -72,6 +80,31 @@ def limit_utilization(book: RiskBook, history: RiskHistory, limits: RiskSettings
             yield LimitUtilization(
                 "position_size", symbol, abs(position.value(position.quantity, price)), limits.max_position_size
             )
+
+
+class UsageReport:
+    """The limit usage that was last published. A report contains only what has changed since the one before.
+
+    written_ns  event time of the last report
+    rows        the usage of all limits in the last report
+    """
+
+    def __init__(self) -> None:
+        self.written_ns = 0
+        self.rows: list[LimitUtilization] = []
+
+    def changes(self, ts_ns: int, book: RiskBook, history: RiskHistory, limits: RiskSettings) -> list[LimitUtilization]:
+        """Return the changed usage if a report is due by `usage_interval_s`, otherwise nothing."""
+        if ts_ns - self.written_ns < limits.usage_interval_s * _SECOND_NS:
+            return []
+        previous, self.rows = self.rows, list(limit_utilization(book, history, limits))
+        self.written_ns = ts_ns
+        current_keys = {(row.measure, row.scope_key) for row in self.rows}
+        # The book has no entry for a closed position. Report a usage of 0 for it.
+        closed = [row for row in previous if row.scope_key and (row.measure, row.scope_key) not in current_keys]
+        previously_written = set(previous)
+        rows = [*self.rows, *(row._replace(used=ZERO) for row in closed if self.rows)]
+        return [row for row in rows if row not in previously_written]
 
 
 def _book_usage(measure: str, used: Decimal, limit: Limit) -> LimitUtilization:

@@ -41,4 +41,4 @@ NEUTRAL = (
 )
 """Words that are positive or negative in VADER's lexicon, but neutral in a financial text."""
 
-WORDS: dict[str, float] = {word: value for value, words in _BY_VALUE.items() for word in words.split()}
+VALENCES: dict[str, float] = {word: value for value, words in _BY_VALUE.items() for word in words.split()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from operators.sentiment.lexicon import NEUTRAL, WORDS
+from operators.sentiment.lexicon import NEUTRAL, VALENCES
 
 TEXT_MAX = 2000  # characters; VADER's run time grows with the square of the number of words
 
@@ -27,7 +27,7 @@ class LexiconScorer:
         lexicon = self._analyzer.lexicon
         for word in NEUTRAL:
             lexicon.pop(word, None)
-        lexicon.update(WORDS)
+        lexicon.update(VALENCES)
 
     def polarity(self, text: str) -> dict[str, float]:
         scores: dict[str, float] = self._analyzer.polarity_scores(text[:TEXT_MAX])

@@ -10,10 +10,9 @@ from operators.sentiment.lexicon_scorer import LexiconScorer
 from operators.sentiment.llm_prompt import build_prompt, parse_answer, request_id
 from operators.sentiment.settings import SentimentSettings
 from schemas.errors import InvalidField
-from schemas.records import LlmAnswer, LlmRequest, NewsItem, Record, SentimentScore
+from schemas.records import BY_LEXICON, BY_LLM, LlmAnswer, LlmRequest, NewsItem, Record, SentimentScore
 
 VERSION = 2
-BY_LEXICON, BY_LLM = "lexicon", "llm"
 UNANSWERED, FAILED, UNREADABLE, NOT_REQUESTED = "llm_timeout", "llm_error", "llm_unreadable", "llm_not_asked"
 """Parts of a score that state why the lexicon was used instead of the language model."""
 
@@ -59,7 +58,16 @@ class SentimentStage:
         llm_request_id = request_id(item, llm.model)
         self._pending[llm_request_id] = (ts_ns + round(llm.timeout_s * 1e9), item)
         self._request_count += 1
-        out.append(LlmRequest(self._request_count, ts_ns, llm_request_id, item.news_id, llm.model, build_prompt(item)))
+        out.append(
+            LlmRequest(
+                seq=self._request_count,
+                ts_ns=ts_ns,
+                request_id=llm_request_id,
+                news_id=item.news_id,
+                model=llm.model,
+                prompt=build_prompt(item),
+            )
+        )
         return None
 
     def _apply_answer(self, ts_ns: int, answer: LlmAnswer, out: list[Record]) -> None:
@@ -76,10 +84,21 @@ class SentimentStage:
         for symbol in item.symbols:
             if symbol in scores:
                 score, confidence = scores[symbol]
-                source = (BY_LLM, answer.model, answer.answer_id)
-                parts = {"llm": score}
                 self._seq += 1
-                out.append(SentimentScore(self._seq, ts_ns, symbol, item.news_id, score, confidence, *source, parts))
+                out.append(
+                    SentimentScore(
+                        seq=self._seq,
+                        ts_ns=ts_ns,
+                        symbol=symbol,
+                        news_id=item.news_id,
+                        score=score,
+                        confidence=confidence,
+                        method=BY_LLM,
+                        model=answer.model,
+                        answer_id=answer.answer_id,
+                        parts={"llm": score},
+                    )
+                )
             else:
                 self._score_by_lexicon(ts_ns, item, [symbol], {UNREADABLE: 1.0}, out)
         return None
@@ -101,8 +120,20 @@ class SentimentStage:
         compound, parts = polarity["compound"], polarity | reason_parts
         for symbol in symbols:
             self._seq += 1
-            source = (BY_LEXICON, LEXICON, "", parts)
-            out.append(SentimentScore(self._seq, ts_ns, symbol, item.news_id, compound, abs(compound), *source))
+            out.append(
+                SentimentScore(
+                    seq=self._seq,
+                    ts_ns=ts_ns,
+                    symbol=symbol,
+                    news_id=item.news_id,
+                    score=compound,
+                    confidence=abs(compound),
+                    method=BY_LEXICON,
+                    model=LEXICON,
+                    answer_id="",
+                    parts=parts,
+                )
+            )
 
     def _remember(self, news_id: str) -> None:
         self._seen_ids[news_id] = None

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from operators.raised_error import describe_error, source_file
 from operators.signals.ensemble import ENSEMBLE, LEARNED, EnsembleSettings, LastView, combine_views
+from operators.signals.suspensions import StrategySuspensions
 from operators.strategies import READABLE, Strategy, TargetView, id_of, reads_of
 from schemas.errors import BadInput
 from schemas.records import (
+    RESUME_STRATEGY,
+    Command,
     FeatureRow,
     Fundamentals,
     Prediction,
     Record,
     Signal,
+    StrategySuspension,
     StrategyWeights,
     feature_id,
     signal_id,
+    suspension_id,
     weights_id,
 )
 
-VERSION = 2
+VERSION = 3
 PENDING_RECORDS_MAX = 10_000
 """Maximum number of stored records (sentiment scores and fundamentals) for symbols without a price yet."""
 FILING_IDS_MAX = 1_000
@@ -51,8 +57,12 @@ class SignalStage:
     Before its first view, a strategy has direction 0. Signals of one record are in the order of `strategies`. `seq`
     counts all signals of a symbol. Signals start with a symbol's first feature row, which contains the price. Scores
     and fundamentals arrive for the symbols of all shards. The last record of each symbol is stored until the first
-    feature row, for the last `PENDING_RECORDS_MAX` records. Raises BadInput for two strategies with the same name, and
-    for a view out of range.
+    feature row, for the last `PENDING_RECORDS_MAX` records. Raises BadInput for two strategies with the same name.
+
+    A strategy that raises or returns an invalid view has no effect with this record, and a `StrategySuspension` is
+    published. From the next time slice on, all shards suspend the strategy until a RESUME_STRATEGY command. Its views
+    stay as they are; for the names in `flatten_on_error`, their direction becomes 0. After a resume, the strategy
+    starts without state, because it has missed records.
 
     A duplicate filing (same `fundamentals_id`) is discarded, because it would restore old figures.
 
@@ -61,8 +71,16 @@ class SignalStage:
     strategies' signals.
     """
 
-    def __init__(self, strategies: Sequence[Strategy], ensemble: EnsembleSettings | None = None) -> None:
+    def __init__(
+        self,
+        strategies: Sequence[Strategy],
+        ensemble: EnsembleSettings | None = None,
+        flatten_on_error: Collection[str] = (),
+    ) -> None:
+        self._strategies = list(strategies)
         self.names = [strategy.name for strategy in strategies]
+        self._flatten_on_error = frozenset(flatten_on_error)
+        self._suspensions = StrategySuspensions()
         self._ensemble = ensemble if ensemble is not None and ensemble.enabled else None
         if self._ensemble is not None:
             self._weights = self._ensemble.initial_weights(self.names)
@@ -76,7 +94,7 @@ class SignalStage:
         for index, strategy in enumerate(strategies):
             for kind in reads_of(strategy):
                 self._deciders.setdefault(kind, []).append((index, strategy.decide))
-        self._row_deciders = self._deciders.get(FeatureRow, [])
+        self._select_deciders()
         self._symbols: dict[str, SymbolSignals] = {}
         # By type and symbol, least recently updated first. Stored for every symbol, with or without a price, so that
         # the dropped records do not depend on the symbols of this shard.
@@ -92,6 +110,14 @@ class SignalStage:
                 if type(record) is StrategyWeights:
                     weights_changed = self._apply_weights(record) or weights_changed
                     continue
+                if type(record) is StrategySuspension:
+                    received = self._apply_suspension(ts_ns, record, signals) or received
+                    row_deciders = self._row_deciders
+                    continue
+                if type(record) is Command:
+                    self._apply_command(ts_ns, record)
+                    row_deciders = self._row_deciders
+                    continue
                 received = self._receive(ts_ns, record, signals) or received
                 continue
             row = record
@@ -104,9 +130,13 @@ class SignalStage:
             symbol_state.row_seq = seq
             states = symbol_state.states
             for index, decide in row_deciders:
-                states[index], view = decide(row, states[index])
-                if view is not None and _differs(view, symbol_state.last_views[index]):
-                    signals.append(self._signal(symbol, row_ns, symbol_state, index, view, view.causes))
+                try:
+                    state, view = decide(row, states[index])
+                    if view is not None and _differs(view, symbol_state.last_views[index]):
+                        signals.append(self._signal(symbol, row_ns, symbol_state, index, view, view.causes))
+                    states[index] = state
+                except Exception as error:  # noqa: BLE001  (code of the user)
+                    self._record_failure(ts_ns, index, row, error)
             if is_first and self._pending:
                 received = self._replay_pending(ts_ns, symbol, symbol_state, signals) or received
         if self._ensemble is not None and (signals or weights_changed):
@@ -117,10 +147,55 @@ class SignalStage:
         if received:
             # The order in which the readers of the topic receive them.
             signals.sort(key=lambda signal: (signal.ts_ns, signal.symbol, signal.seq))
-        return signals  # type: ignore[return-value]
+        return [*signals, *self._suspensions.take_records()]
+
+    # -- suspensions
+
+    def _select_deciders(self) -> None:
+        """Select the strategies to run: all that are not suspended."""
+        self._active_deciders = {
+            kind: [(index, decide) for index, decide in deciders if self.names[index] not in self._suspensions]
+            for kind, deciders in self._deciders.items()
+        }
+        self._row_deciders = self._active_deciders.get(FeatureRow, [])
+
+    def _record_failure(self, ts_ns: int, index: int, record: Any, error: Exception) -> None:
+        cause_id = feature_id(record.symbol, record.seq) if type(record) is FeatureRow else id_of(record)
+        described = describe_error(error, source_file(self._strategies[index]))
+        self._suspensions.record_failure(ts_ns, record.symbol, self.names[index], cause_id, described)
+
+    def _apply_suspension(self, ts_ns: int, suspension: StrategySuspension, signals: list[Signal]) -> bool:
+        """Stop a strategy that failed in any shard. Return whether signals were added."""
+        if not self._suspensions.apply(suspension):
+            return False
+        self._select_deciders()
+        if suspension.strategy not in self._flatten_on_error or suspension.strategy not in self.names:
+            return False
+        index = self.names.index(suspension.strategy)
+        causes = (suspension_id(suspension.symbol, suspension.seq),)
+        for symbol, symbol_state in self._symbols.items():
+            last_view = symbol_state.last_views[index]
+            if last_view.direction and symbol_state.row_seq:
+                view = TargetView(0, 0.0, last_view.confidence, {})
+                signals.append(self._signal(symbol, ts_ns, symbol_state, index, view, causes))
+        return True
+
+    def _apply_command(self, ts_ns: int, command: Command) -> None:
+        if command.kind != RESUME_STRATEGY:
+            return
+        strategy = self._suspensions.resume(ts_ns, command)
+        if strategy is None:
+            return
+        self._select_deciders()
+        if strategy in self.names:
+            index = self.names.index(strategy)
+            for symbol_state in self._symbols.values():
+                symbol_state.states[index] = None
+
+    # -- records
 
     def _receive(self, ts_ns: int, record: Any, signals: list[Signal]) -> bool:
-        """Process a record that is not a feature row. Returns whether any strategy ran."""
+        """Process a record that is not a feature row. Return whether any strategy ran."""
         record_type = type(record)
         deciders = self._deciders.get(record_type)
         if deciders is None:
@@ -151,11 +226,15 @@ class SignalStage:
         return bool(pending)
 
     def _run_strategies(self, ts_ns: int, record: Any, symbol_state: SymbolSignals, signals: list[Signal]) -> None:
-        for index, decide in self._deciders[type(record)]:
-            symbol_state.states[index], view = decide(record, symbol_state.states[index])
-            if view is not None and _differs(view, symbol_state.last_views[index]):
-                causes = view.causes or (id_of(record),)
-                signals.append(self._signal(record.symbol, ts_ns, symbol_state, index, view, causes))
+        for index, decide in self._active_deciders[type(record)]:
+            try:
+                state, view = decide(record, symbol_state.states[index])
+                if view is not None and _differs(view, symbol_state.last_views[index]):
+                    causes = view.causes or (id_of(record),)
+                    signals.append(self._signal(record.symbol, ts_ns, symbol_state, index, view, causes))
+                symbol_state.states[index] = state
+            except Exception as error:  # noqa: BLE001  (code of the user)
+                self._record_failure(ts_ns, index, record, error)
 
     def _signal(
         self, symbol: str, ts_ns: int, symbol_state: SymbolSignals, index: int, view: TargetView, causes: Sequence[str]
@@ -167,26 +246,29 @@ class SignalStage:
                 f"strategy {name} on {symbol}: direction must be -1, 0 or 1, strength and confidence in [0, 1], "
                 f"found {direction}, {strength} and {confidence}"
             )
+        # Plain values only: a type that cannot be encoded must fail here and not in the sink.
+        direction, strength, confidence = int(direction), float(strength), float(confidence)
+        parts = {str(part): float(value) for part, value in view.parts.items()}
+        cause_ids = [str(cause) for cause in causes]
         symbol_state.seq += 1
         symbol_state.last_views[index] = LastView(direction, strength, confidence, symbol_state.seq)
         cause = feature_id(symbol, symbol_state.row_seq)
-        parts = dict(view.parts)
         return Signal(
-            symbol,
-            symbol_state.seq,
-            ts_ns,
-            name,
-            direction,
-            strength,
-            confidence,
-            symbol_state.close,
-            cause,
-            parts,
-            list(causes),
+            symbol=symbol,
+            seq=symbol_state.seq,
+            ts_ns=ts_ns,
+            strategy=name,
+            direction=direction,
+            strength=strength,
+            confidence=confidence,
+            price=symbol_state.close,
+            feature_id=cause,
+            parts=parts,
+            cause_ids=cause_ids,
         )
 
     def _apply_weights(self, update: StrategyWeights) -> bool:
-        """Apply published weights. Returns False if they are duplicate or the ensemble does not use learned weights."""
+        """Apply published weights. Return False if they are duplicate or the ensemble does not use learned weights."""
         if self._ensemble is None or self._ensemble.weights != LEARNED or update.seq <= self._weights_seq:
             return False
         self._weights_seq = update.seq
@@ -214,14 +296,25 @@ class SignalStage:
             causes = [signal_id(symbol, last_view.seq) for last_view in symbol_state.last_views if last_view.seq]
             if self._weights_seq:
                 causes.append(weights_id(self._weights_seq))
-            cause, parts = feature_id(symbol, symbol_state.row_seq), combined.contributions
-            view_fields = (ENSEMBLE, combined.direction, strength, combined.confidence)
             signals.append(
-                Signal(symbol, symbol_state.seq, ts_ns, *view_fields, symbol_state.close, cause, parts, causes)
+                Signal(
+                    symbol=symbol,
+                    seq=symbol_state.seq,
+                    ts_ns=ts_ns,
+                    strategy=ENSEMBLE,
+                    direction=combined.direction,
+                    strength=strength,
+                    confidence=combined.confidence,
+                    price=symbol_state.close,
+                    feature_id=feature_id(symbol, symbol_state.row_seq),
+                    parts=combined.contributions,
+                    cause_ids=causes,
+                )
             )
 
     def snapshot(self) -> Any:
-        """Return the state as (version, symbols, pending records, weights, filing ids).
+        """Return the state as (version, symbols, pending records, weights, filing ids,
+        suspensions).
 
         symbols: {symbol: (number of signals, last close, seq of the last row, {strategy: (state, *view)}, ensemble
         view)}. Pending records: [(type, fields)]. Weights: (seq, {strategy: weight}).
@@ -243,21 +336,31 @@ class SignalStage:
         }
         pending = [(kind.__name__, tuple(record)) for (kind, _), record in self._pending.items()]
         weights = {} if self._ensemble is None else dict(zip(self.names, self._weights, strict=True))
-        return (VERSION, symbols, pending, (self._weights_seq, weights), list(self._filing_ids))
+        return (
+            VERSION,
+            symbols,
+            pending,
+            (self._weights_seq, weights),
+            list(self._filing_ids),
+            self._suspensions.snapshot(),
+        )
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. A strategy that it lacks starts without state; one that no longer runs is dropped.
 
         Version 1 does not contain the last row, so its symbols have signals from their next row on. Snapshots of
-        release 0.1.0 contain no filing ids.
+        release 0.1.0 contain no filing ids, and those before version 3 no suspensions.
         """
         rest: Any
         version, symbols, *rest = snapshot
-        assert version in (1, VERSION), f"signals snapshot of version {version}, expected {VERSION}"
+        assert version in (1, 2, VERSION), f"signals snapshot of version {version}, expected {VERSION}"
         if version == 1:
             symbols = {s: (seq, 0.0, 0, strategies, tuple(NO_VIEW)) for s, (seq, strategies) in symbols.items()}
-        pending, (self._weights_seq, weights), *filings = rest if rest else ((), (0, {}))
-        self._filing_ids = dict.fromkeys(filings[0] if filings else ())
+        pending, (self._weights_seq, weights), *later = rest if rest else ((), (0, {}))
+        self._filing_ids = dict.fromkeys(later[0] if later else ())
+        if len(later) > 1:
+            self._suspensions.restore(later[1])
+            self._select_deciders()
         if weights and self._ensemble is not None and self._ensemble.weights == LEARNED and self._weights_seq:
             self._weights = [weights.get(name, 1.0 / len(self.names)) for name in self.names]
         new_state = (None, *NO_VIEW)

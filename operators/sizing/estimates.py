@@ -12,6 +12,7 @@ from typing import Any
 
 from operators.indicators.atr import Atr
 from operators.ledger import LedgerRecord
+from operators.ledger.split_ratio import exact_ratio
 from operators.money import ZERO, multiply
 from operators.sizing.methods import SizingInput
 from operators.sizing.settings import SizingSettings
@@ -77,9 +78,15 @@ class Estimates:
         """Adjust the estimates for a split into `ratio` new units per old unit. A split is no return and no range."""
         volatility, true_range = self._volatilities.get(symbol), self._ranges.get(symbol)
         if volatility is not None:
-            volatility.close /= float(ratio)
+            volatility.close /= float(exact_ratio(ratio))
         if true_range is not None:
-            true_range.rescale(1.0 / float(ratio))
+            true_range.rescale(1.0 / float(exact_ratio(ratio)))
+
+    def go_ex(self, symbol: str, before: float, after: float) -> None:
+        """Adjust the last closes for a payment that moves the price from `before` to `after`: it is no return."""
+        for estimate in (self._volatilities.get(symbol), self._ranges.get(symbol)):
+            if estimate is not None:
+                estimate.close *= after / before
 
     def record_closed_lots(self, symbol: str, changes: Iterable[LedgerRecord], multiplier: Decimal) -> None:
         """Record lots closed by a strategy's order. All lots that the order closes count as one trade."""

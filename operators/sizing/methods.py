@@ -7,7 +7,11 @@ from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
 from operators.money import ZERO, floor_to, multiply, plain, units_for
-from operators.sizing.settings import REBALANCED, SizingSettings
+from operators.sizing.settings import (
+    REBALANCED,
+    SizingMethod,
+    SizingSettings,
+)
 from operators.sizing.trade_record import TradeRecord
 
 _MILLIONTH = Decimal("0.000001")
@@ -95,7 +99,7 @@ def cap_quantity(target: Decimal, current: Decimal, limit: Decimal) -> Decimal:
     return min(target, max(limit, current)) if target > 0 else max(target, min(-limit, current))
 
 
-def _to_quantity(method: str, share: EquityShare, inputs: SizingInput) -> Size:
+def _to_quantity(method: SizingMethod, share: EquityShare, inputs: SizingInput) -> Size:
     assert share.of_equity is not None
     notional = multiply(multiply(inputs.equity, share.of_equity), inputs.strength)
     quantity = units_for(notional, inputs.price, inputs.lot_size)
@@ -179,7 +183,7 @@ def _capped_share(share: float, limit: Decimal) -> Decimal:
     return Decimal(repr(share)).quantize(_MILLIONTH, ROUND_DOWN) if share > 0 else ZERO
 
 
-SHARE_METHODS: dict[str, Callable[[SizingSettings, SizingInput], EquityShare]] = {
+SHARE_METHODS: dict[SizingMethod, Callable[[SizingSettings, SizingInput], EquityShare]] = {
     "fixed_fraction": _fraction,
     "target_percent": _fraction,
     "kelly": _kelly,

@@ -19,8 +19,10 @@ SizingMethod = Literal[
     "atr_stop",
     "target_weights",
 ]
-METHODS: tuple[str, ...] = get_args(SizingMethod)
-REBALANCED = frozenset({"target_percent", "volatility_target", "risk_parity", "target_weights"})
+METHODS: tuple[SizingMethod, ...] = get_args(SizingMethod)
+REBALANCED: frozenset[SizingMethod] = frozenset(
+    {"target_percent", "volatility_target", "risk_parity", "target_weights"}
+)
 """Methods that trade to their target at each signal and rebalance. The others size on entry and keep the quantity."""
 
 

@@ -1,4 +1,4 @@
-"""Target weights from an optimiser outside the stages, recorded in the log by a command.
+"""Target weights from an optimizer outside the stages, recorded in the log by a command.
 
 `TARGET_WEIGHTS` takes one argument per symbol: its share of equity at full strength (`{"AAPL": "0.25"}`).
 A command replaces all previous weights. A symbol that it does not contain has no weight.
@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from operators.money import quantize
 from schemas.errors import BadInput
 from schemas.records import Command
 
-TARGET_WEIGHTS = "TARGET_WEIGHTS"
+TARGET_WEIGHTS: Final = "TARGET_WEIGHTS"
 WEIGHT_MAX = Decimal(10)
 SYMBOLS_MAX = 5000
 COMMAND_IDS_MAX = 1000
 VERSION = 1
 
-_WORD_PATTERN = re.compile(r"[!-~]{1,64}")
+_IDENTIFIER_PATTERN = re.compile(r"[!-~]{1,64}")
 _WEIGHT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")
 
 
@@ -35,7 +35,7 @@ def parse_weights(arguments: Mapping[str, str]) -> dict[str, Decimal]:
         raise BadInput(f"target weights must be for 1 to {SYMBOLS_MAX} symbols, found {len(arguments)}")
     weights = {}
     for symbol, text in arguments.items():
-        if not _WORD_PATTERN.fullmatch(symbol):
+        if not _IDENTIFIER_PATTERN.fullmatch(symbol):
             expected = "1 to 64 printable ASCII characters without spaces"
             raise BadInput(f"target weights: a symbol must be {expected}, found {ascii(symbol)[:80]}")
         if not _WEIGHT_PATTERN.fullmatch(text) or Decimal(text) > WEIGHT_MAX:
@@ -55,9 +55,9 @@ class TargetWeights:
         self._seen_commands: dict[str, None] = {}
 
     def apply_command(self, command: Command) -> bool:
-        """Apply a command. Returns False, without a change, for a duplicate, malformed or other command."""
+        """Apply a command. Return False, without a change, for a duplicate, malformed or other command."""
         new_id = command.command_id
-        if command.kind != TARGET_WEIGHTS or new_id in self._seen_commands or not _WORD_PATTERN.fullmatch(new_id):
+        if command.kind != TARGET_WEIGHTS or new_id in self._seen_commands or not _IDENTIFIER_PATTERN.fullmatch(new_id):
             return False
         try:
             self._weights = parse_weights(command.arguments)

@@ -86,7 +86,9 @@ class FundamentalValue:
         if figures.eps > 0 and figures.book_value > 0:
             parts |= {"pe": close / figures.eps, "pb": close / figures.book_value}
         confidence = min(1.0, 0.5 + 0.5 * (1 - close / figures.buy_below)) if target else 1.0
-        view = TargetView(target, float(target), confidence, parts, (figures.filing_id,))
+        view = TargetView(
+            direction=target, strength=float(target), confidence=confidence, parts=parts, causes=(figures.filing_id,)
+        )
         return tuple(figures._replace(direction=target)), view
 
     def _apply_filing(self, filing: Fundamentals, figures: ValuationState | None) -> Any:
@@ -106,9 +108,18 @@ class FundamentalValue:
         is_sound = is_sound and ratios.get("debt_to_equity", 0.0) <= self.debt_max
         buy_below = min(self.pe_max * eps, self.pb_max * book_value) if is_sound else 0.0
         sell_above = self.pe_exit * eps if is_sound else 0.0
-        expires_ns = _midnight_ns(filing.filed) + self.age_ns
-        dates = (filing.period_end, filing.filed, expires_ns)
-        return tuple(ValuationState(filing.fundamentals_id, *dates, buy_below, sell_above, eps, book_value, direction))
+        updated = ValuationState(
+            filing_id=filing.fundamentals_id,
+            period_end=filing.period_end,
+            filed=filing.filed,
+            expires_ns=_midnight_ns(filing.filed) + self.age_ns,
+            buy_below=buy_below,
+            sell_above=sell_above,
+            eps=eps,
+            book_value=book_value,
+            direction=direction,
+        )
+        return tuple(updated)
 
 
 def _midnight_ns(day: int) -> int:

@@ -44,7 +44,9 @@ class Sentiment:
             tone *= 0.5 ** ((record.ts_ns - at_ns) / self.half_life_ns)
             if current * tone >= self.exit:
                 return state, None
-            return (record.ts_ns, tone, 0, causes), TargetView(0, 0.0, 1.0, {"tone": tone}, causes)
+            return (record.ts_ns, tone, 0, causes), TargetView(
+                direction=0, strength=0.0, confidence=1.0, parts={"tone": tone}, causes=causes
+            )
         at_ns, tone, current, causes = state or (record.ts_ns, 0.0, 0, ())
         tone = tone * 0.5 ** ((record.ts_ns - at_ns) / self.half_life_ns) + record.score * record.confidence
         causes = (*causes, id_of(record))[-CAUSES_MAX:]
@@ -55,4 +57,10 @@ class Sentiment:
         if target == current:
             return state, None
         parts = {"tone": tone, "score": record.score}
-        return state, TargetView(target, float(abs(target)), min(1.0, abs(tone)) if target else 1.0, parts, causes)
+        return state, TargetView(
+            direction=target,
+            strength=float(abs(target)),
+            confidence=min(1.0, abs(tone)) if target else 1.0,
+            parts=parts,
+            causes=causes,
+        )

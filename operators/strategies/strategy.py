@@ -69,4 +69,4 @@ def id_of(record: Prediction | Fundamentals | SentimentScore) -> str:
     """Return the id with which `explain` finds the record."""
     if type(record) is Prediction:
         return prediction_id(record.symbol, record.seq)
-    return sentiment_id(record.seq) if type(record) is SentimentScore else record[0]  # type: ignore[return-value]
+    return sentiment_id(record.seq) if type(record) is SentimentScore else record.fundamentals_id

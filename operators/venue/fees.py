@@ -15,7 +15,7 @@ from decimal import ROUND_CEILING, Decimal
 
 from operators.money import ZERO, divide, multiply
 from operators.venue.settings import BPS, VenueSettings
-from schemas.records import SELL
+from schemas.records import SELL, Side
 
 _CENT = Decimal("0.01")
 _SEC_RATE = Decimal("0.0000278")
@@ -23,7 +23,7 @@ _TAF_RATE, _TAF_MAX = Decimal("0.000166"), Decimal("8.30")
 _MAKER_BPS, _TAKER_BPS = Decimal(15), Decimal(25)
 
 
-def total_fees(settings: VenueSettings, side: str, quantity: Decimal, value: Decimal, taker_value: Decimal) -> Decimal:
+def total_fees(settings: VenueSettings, side: Side, quantity: Decimal, value: Decimal, taker_value: Decimal) -> Decimal:
     """Return the fee in account currency for `quantity` units with the total value `value`.
 
     `taker_value` is the part of `value` that took liquidity.

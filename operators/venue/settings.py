@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, get_args
 
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from schemas.errors import BadInput
-from schemas.records import CONTINUOUS, POST, PRE, REGULAR
+from schemas.records import CONTINUOUS, MARKET, POST, PRE, REGULAR, OrderType, SessionPhase
 
 BPS = Decimal(10_000)
 FEE_MODELS = ("none", "per_share", "per_notional", "alpaca_equity", "alpaca_crypto")
 SLIPPAGE_MODELS = ("fixed", "volume_share", "square_root")
+FillSource = Literal["bars", "quotes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,9 @@ class TradingHalt:
 class VenueSettings:
     """Money in account currency, shares as fractions. Raises BadInput for a value out of range.
 
-    fills_from            bars or quotes. From quotes, a buy trades at the ask and a sell at the bid, up to its size
+    fills_from            bars or quotes, for all order types or by order type: {MARKET: quotes, STOP: bars}. Types
+                          that are not listed fill from bars. From quotes, a buy trades at the ask and a sell at the
+                          bid, up to its size. On-open and on-close orders always fill from bars
     fee_model             none, per_share, per_notional, alpaca_equity or alpaca_crypto (`operators/venue/fees.py`)
     fee_per_share         per_share: fee per unit traded
     fee_min               minimum fee of an order with at least one fill
@@ -45,11 +49,13 @@ class VenueSettings:
     seed                  seed of the random rejections; the only source of randomness
     sessions              sessions in which orders trade
     market_sessions       sessions in which orders without a limit trade; outside them they wait
+    cash_account          whether a purchase fills only as far as the cash pays; the rest is cancelled. Always so with
+                          `portfolio_manager.settled_cash_only`
     halts                 periods in which a symbol does not trade
     instruments           lot sizes for partial fills, and borrowable units
     """
 
-    fills_from: Literal["bars", "quotes"] = "bars"
+    fills_from: FillSource | Mapping[OrderType, FillSource] = "bars"
     fee_model: Literal["none", "per_share", "per_notional", "alpaca_equity", "alpaca_crypto"] = "per_share"
     fee_per_share: Decimal = Decimal("0.005")
     fee_min: Decimal = Decimal(1)
@@ -64,8 +70,9 @@ class VenueSettings:
     latency_ns: int = 0
     reject_share: Decimal = Decimal(0)
     seed: int = 0
-    sessions: tuple[str, ...] = (PRE, REGULAR, POST, CONTINUOUS)
-    market_sessions: tuple[str, ...] = (PRE, REGULAR, POST, CONTINUOUS)
+    sessions: tuple[SessionPhase, ...] = (PRE, REGULAR, POST, CONTINUOUS)
+    market_sessions: tuple[SessionPhase, ...] = (PRE, REGULAR, POST, CONTINUOUS)
+    cash_account: bool = False
     halts: tuple[TradingHalt, ...] = ()
     instruments: Instruments = NO_INSTRUMENTS
 
@@ -88,7 +95,25 @@ class VenueSettings:
                 raise BadInput(
                     f"venue setting {field} must be one of {', '.join(allowed)}, found {getattr(self, field)!r}"
                 )
-        if self.fills_from not in ("bars", "quotes"):
-            raise BadInput(f"venue setting fills_from must be bars or quotes, found {self.fills_from!r}")
+        self._check_fills_from()
         if self.latency_ns < 0:
             raise BadInput(f"venue setting latency_ns must be at least 0, found {self.latency_ns}")
+
+    def _check_fills_from(self) -> None:
+        by_type = self.fills_from if isinstance(self.fills_from, Mapping) else {MARKET: self.fills_from}
+        for order_type, source in by_type.items():
+            if order_type not in get_args(OrderType):
+                expected = ", ".join(get_args(OrderType))
+                raise BadInput(f"venue setting fills_from: expected an order type ({expected}), found {order_type!r}")
+            if source not in get_args(FillSource):
+                raise BadInput(f"venue setting fills_from must be bars or quotes, found {source!r}")
+
+    def fills_from_quotes(self, order_type: OrderType) -> bool:
+        """Whether orders of this type fill from quotes."""
+        source = self.fills_from
+        return (source if isinstance(source, str) else source.get(order_type, "bars")) == "quotes"
+
+    @property
+    def uses_quotes(self) -> bool:
+        """Whether any order type fills from quotes."""
+        return any(self.fills_from_quotes(order_type) for order_type in get_args(OrderType))

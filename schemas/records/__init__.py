@@ -11,6 +11,8 @@ Conventions that hold for every record:
 
 from __future__ import annotations
 
+from typing import NamedTuple, TypeGuard, get_args
+
 from schemas.records.analysis import (
     FeatureRow,
     LlmRequest,
@@ -19,31 +21,54 @@ from schemas.records.analysis import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StrategySuspension,
     StrategyWeights,
 )
 from schemas.records.constants import (
+    ACCEPT_POSITION,
     ACTIVE,
+    ADJUSTMENT,
+    BORROW_FEE,
     BUY,
+    BY_LEXICON,
+    BY_LLM,
+    CANCEL,
     CANCELED,
     CASH_DIVIDEND,
+    CASH_MERGER,
+    CASH_TRANSFER,
     CLS,
+    CONNECTED,
     CONTINUOUS,
     DAY,
     DELISTING,
+    DEPOSIT,
+    DISCONNECTED,
+    DIVIDEND,
     DOWN,
     EXCHANGE_RATE,
     EXPIRED,
+    EXTERNAL_FLOWS,
+    FEE,
     FOK,
+    FROM_BROKER,
+    FROM_COMMAND,
     GTC,
     GTD,
     HALTED,
     HEARTBEAT,
+    INTEREST,
     IOC,
     KILL_SWITCH,
     LIMIT,
+    LONG,
+    MARGIN_INTEREST,
     MARKET,
     NEW,
     OPG,
+    ORDER_TOTAL,
+    PENDING,
+    PORTFOLIO,
     POST,
     PRE,
     READY,
@@ -53,18 +78,54 @@ from schemas.records.constants import (
     REJECTED,
     RELEASE,
     REPLACED,
+    RESUME_STRATEGY,
+    RESUMED,
+    RIGHTS,
     SELL,
+    SHORT,
+    SHORT_DIVIDEND,
+    SIGNING_KEY,
+    SIGNING_KEY_REVOKED,
+    SIGNING_ROOT,
+    SPIN_OFF,
     SPLIT,
     STOCK_DIVIDEND,
+    STOCK_MERGER,
     STOP,
     STOP_LIMIT,
+    STRATEGY,
+    SUBMIT,
+    SUSPENDED,
+    SYMBOL,
     SYMBOL_CHANGE,
     TRADE,
     TRAILING_STOP,
+    UNKNOWN,
+    WITHDRAWAL,
+    BreakerScope,
+    BrokerEvent,
+    CashFlowKind,
+    CashTransferKind,
+    CashTransferSource,
+    ChargeKind,
+    CommandKind,
+    CorporateActionKind,
+    ExecType,
+    GatewayState,
+    IntentKind,
+    LotDirection,
+    OrderType,
+    SentimentMethod,
+    SessionPhase,
+    Side,
+    SuspensionState,
+    TimeInForce,
+    TradingState,
 )
 from schemas.records.dead_letters import AuditHead, DeadLetter, LateRecord
 from schemas.records.external import (
     BrokerAccount,
+    BrokerActivity,
     BrokerUpdate,
     Command,
     CorporateAction,
@@ -73,7 +134,7 @@ from schemas.records.external import (
     LlmAnswer,
     NewsItem,
 )
-from schemas.records.ledger import Attribution, CashFlow, Lot, LotMatch, Position, Valuation
+from schemas.records.ledger import Attribution, CashFlow, CashTransfer, Lot, LotMatch, Position, Valuation
 from schemas.records.market import Bar, Clock, Quote, Trade
 from schemas.records.trading import (
     CheckResult,
@@ -84,36 +145,59 @@ from schemas.records.trading import (
     OrderIntent,
     OrderProposal,
     OrderRefusal,
+    OrderTerms,
     RiskEvent,
     RiskFence,
     RiskUsage,
 )
 
 __all__ = [
+    "ACCEPT_POSITION",
     "ACTIVE",
+    "ADJUSTMENT",
+    "BORROW_FEE",
     "BUY",
+    "BY_LEXICON",
+    "BY_LLM",
     "BY_SYMBOL",
+    "CANCEL",
     "CANCELED",
     "CASH_DIVIDEND",
+    "CASH_MERGER",
+    "CASH_TRANSFER",
     "CLS",
+    "CONNECTED",
     "CONTINUOUS",
     "DAY",
     "DELISTING",
+    "DEPOSIT",
+    "DISCONNECTED",
+    "DIVIDEND",
     "DOWN",
     "EXCHANGE_RATE",
     "EXPIRED",
+    "EXTERNAL_FLOWS",
     "EXTERNAL_RECORDS",
+    "FEE",
     "FOK",
+    "FROM_BROKER",
+    "FROM_COMMAND",
     "GTC",
     "GTD",
     "HALTED",
     "HEARTBEAT",
+    "INTEREST",
     "IOC",
     "KILL_SWITCH",
     "LIMIT",
+    "LONG",
+    "MARGIN_INTEREST",
     "MARKET",
     "NEW",
     "OPG",
+    "ORDER_TOTAL",
+    "PENDING",
+    "PORTFOLIO",
     "POST",
     "PRE",
     "READY",
@@ -123,36 +207,67 @@ __all__ = [
     "REJECTED",
     "RELEASE",
     "REPLACED",
+    "RESUMED",
+    "RESUME_STRATEGY",
+    "RIGHTS",
     "SELL",
+    "SHORT",
+    "SHORT_DIVIDEND",
+    "SIGNING_KEY",
+    "SIGNING_KEY_REVOKED",
+    "SIGNING_ROOT",
+    "SPIN_OFF",
     "SPLIT",
     "STOCK_DIVIDEND",
+    "STOCK_MERGER",
     "STOP",
     "STOP_LIMIT",
+    "STRATEGY",
+    "SUBMIT",
+    "SUSPENDED",
+    "SYMBOL",
     "SYMBOL_CHANGE",
     "TOPIC_OF",
     "TRADE",
     "TRAILING_STOP",
     "UNCLOCKED_RECORDS",
+    "UNKNOWN",
+    "WITHDRAWAL",
     "Attribution",
     "AuditHead",
     "Bar",
+    "BreakerScope",
     "BrokerAccount",
+    "BrokerActivity",
+    "BrokerEvent",
     "BrokerUpdate",
     "CashFlow",
+    "CashFlowKind",
+    "CashTransfer",
+    "CashTransferKind",
+    "CashTransferSource",
+    "ChargeKind",
     "CheckResult",
     "Clock",
     "Command",
+    "CommandKind",
     "CorporateAction",
+    "CorporateActionKind",
     "DeadLetter",
     "ExchangeRate",
+    "ExecType",
     "Execution",
+    "ExternalRecord",
     "FeatureRow",
     "Fundamentals",
+    "GatewayState",
     "GatewayStatus",
+    "IntentKind",
     "LateRecord",
     "LlmAnswer",
     "LlmRequest",
     "Lot",
+    "LotDirection",
     "LotMatch",
     "ModelScore",
     "NewsItem",
@@ -161,6 +276,8 @@ __all__ = [
     "OrderIntent",
     "OrderProposal",
     "OrderRefusal",
+    "OrderTerms",
+    "OrderType",
     "Position",
     "Prediction",
     "Quote",
@@ -168,38 +285,43 @@ __all__ = [
     "RiskEvent",
     "RiskFence",
     "RiskUsage",
+    "SentimentMethod",
     "SentimentScore",
+    "SequencedRecord",
+    "SessionPhase",
+    "Side",
     "Signal",
     "SignalOutcome",
+    "StrategySuspension",
     "StrategyWeights",
+    "SuspensionState",
+    "SymbolRecord",
+    "TimeInForce",
     "Trade",
+    "TradingState",
+    "UnclockedRecord",
     "Valuation",
     "bar_id",
     "execution_id",
     "feature_id",
+    "has_seq",
+    "has_symbol",
     "order_id",
     "prediction_id",
     "proposal_id",
     "sentiment_id",
     "sequence_key",
     "signal_id",
+    "suspension_id",
     "weights_id",
 ]
 
-Record = (
-    Bar
-    | Quote
-    | Trade
-    | NewsItem
-    | LlmAnswer
-    | Fundamentals
-    | CorporateAction
-    | ExchangeRate
-    | FeatureRow
+SymbolRecord = Bar | Quote | Trade | FeatureRow | Prediction | Signal | StrategySuspension
+"""Records in a topic that is partitioned by symbol; all others are in partition 0 of their topic."""
+SequencedRecord = (
+    SymbolRecord
     | LlmRequest
     | SentimentScore
-    | Prediction
-    | Signal
     | OrderProposal
     | Order
     | OrderCancel
@@ -209,9 +331,8 @@ Record = (
     | OrderRefusal
     | Execution
     | GatewayStatus
+    | CashTransfer
     | OrderIntent
-    | BrokerUpdate
-    | BrokerAccount
     | Position
     | Lot
     | LotMatch
@@ -221,13 +342,32 @@ Record = (
     | SignalOutcome
     | Attribution
     | ModelScore
-    | Command
-    | DeadLetter
-    | LateRecord
-    | AuditHead
 )
+"""Records with a `seq`."""
+ExternalRecord = (
+    Command
+    | NewsItem
+    | LlmAnswer
+    | Fundamentals
+    | CorporateAction
+    | ExchangeRate
+    | BrokerUpdate
+    | BrokerAccount
+    | BrokerActivity
+)
+"""Records from outside the platform, other than market data. They have no `seq` and take effect at the next clock in
+their log. A duplicate has the same id (its first field), and the stage that reads it discards it.
+"""
+UnclockedRecord = DeadLetter | LateRecord | AuditHead
+"""Rejected records and audit heads: without a `seq`, in topics without a clock."""
+Record = SequencedRecord | ExternalRecord | UnclockedRecord
 
-TOPIC_OF: dict[type, str] = {
+BY_SYMBOL: frozenset[type[NamedTuple]] = frozenset(get_args(SymbolRecord))
+EXTERNAL_RECORDS: frozenset[type[NamedTuple]] = frozenset(get_args(ExternalRecord))
+UNCLOCKED_RECORDS: frozenset[type[NamedTuple]] = frozenset(get_args(UnclockedRecord))
+_UNSEQUENCED_RECORDS = EXTERNAL_RECORDS | UNCLOCKED_RECORDS | {Clock}
+
+TOPIC_OF: dict[type[NamedTuple], str] = {
     Bar: "market-bars",
     Quote: "market-quotes",
     Trade: "market-trades",
@@ -241,6 +381,7 @@ TOPIC_OF: dict[type, str] = {
     SentimentScore: "sentiment",
     Prediction: "predictions",
     Signal: "signals",
+    StrategySuspension: "strategy-suspensions",
     OrderProposal: "order-proposals",
     Order: "orders",
     OrderCancel: "orders",
@@ -250,9 +391,11 @@ TOPIC_OF: dict[type, str] = {
     OrderRefusal: "order-refusals",
     Execution: "executions",
     GatewayStatus: "executions",
+    CashTransfer: "executions",
     OrderIntent: "order-intents",
     BrokerUpdate: "broker-updates",
     BrokerAccount: "broker-updates",
+    BrokerActivity: "broker-updates",
     Position: "positions",
     Lot: "positions",
     LotMatch: "positions",
@@ -267,25 +410,21 @@ TOPIC_OF: dict[type, str] = {
     LateRecord: "late-records",
     AuditHead: "audit-heads",
 }
-BY_SYMBOL: frozenset[type] = frozenset({Bar, Quote, Trade, FeatureRow, Prediction, Signal})
-"""Record types whose topic is partitioned by symbol; all others are in partition 0 of their topic."""
-EXTERNAL_RECORDS: frozenset[type] = frozenset(
-    {Command, NewsItem, LlmAnswer, Fundamentals, CorporateAction, ExchangeRate, BrokerUpdate, BrokerAccount}
-)
-"""Records from outside the platform, other than market data. They have no `seq` and take effect at the next clock in
-their log. A duplicate has the same id (its first field), and the stage that reads it discards it.
-"""
-UNCLOCKED_RECORDS: frozenset[type] = frozenset({DeadLetter, LateRecord, AuditHead})
-"""Rejected records and audit heads: without a `seq`, in topics without a clock."""
 
 
-def sequence_key(record: Record) -> str | None:
-    """Return the key within which `seq` counts: the symbol in a topic by symbol, "" (the whole log) in other topics,
-    None for a record without `seq`.
-    """
-    if type(record) in BY_SYMBOL:
-        return record.symbol  # type: ignore[union-attr]
-    return None if type(record) in EXTERNAL_RECORDS or type(record) in UNCLOCKED_RECORDS else ""
+def has_symbol(record: Record | Clock) -> TypeGuard[SymbolRecord]:
+    """Whether the record's topic is partitioned by symbol."""
+    return type(record) in BY_SYMBOL
+
+
+def has_seq(record: Record | Clock) -> TypeGuard[SequencedRecord]:
+    """Whether the record has a `seq`."""
+    return type(record) not in _UNSEQUENCED_RECORDS
+
+
+def sequence_key(record: SequencedRecord) -> str:
+    """Return the key within which `seq` counts: the symbol in a topic by symbol, "" (the whole log) in other topics."""
+    return record.symbol if has_symbol(record) else ""
 
 
 def bar_id(symbol: str, seq: int) -> str:
@@ -306,6 +445,10 @@ def sentiment_id(seq: int) -> str:
 
 def signal_id(symbol: str, seq: int) -> str:
     return f"sig-{symbol}-{seq}"
+
+
+def suspension_id(symbol: str, seq: int) -> str:
+    return f"susp-{symbol}-{seq}"
 
 
 def proposal_id(seq: int) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, final
+
+from schemas.records.constants import SentimentMethod, SuspensionState
 
 
+@final
 class FeatureRow(NamedTuple):
     """Indicator values of one symbol as of one bar. An indicator that has not warmed up is absent from `values`."""
 
@@ -16,6 +19,7 @@ class FeatureRow(NamedTuple):
     values: dict[str, float]
 
 
+@final
 class LlmRequest(NamedTuple):
     """A request of the sentiment stage to a language model. The LLM requester sends each `request_id` once."""
 
@@ -27,6 +31,7 @@ class LlmRequest(NamedTuple):
     prompt: str
 
 
+@final
 class SentimentScore(NamedTuple):
     """The sentiment of a news item for one symbol: `score` in [-1, 1], `confidence` in [0, 1]."""
 
@@ -36,12 +41,13 @@ class SentimentScore(NamedTuple):
     news_id: str
     score: float
     confidence: float
-    method: str  # "lexicon" or "llm"
+    method: SentimentMethod
     model: str  # the lexicon's version, or the model's name
     answer_id: str  # the LlmAnswer behind the score, "" without one
     parts: dict[str, float]
 
 
+@final
 class Prediction(NamedTuple):
     """A registered model's forecast for one symbol: the return over `horizon_bars` bars, as a fraction."""
 
@@ -57,6 +63,7 @@ class Prediction(NamedTuple):
     drift: float  # 0: inputs as in training; 1: inputs certainly drifted
 
 
+@final
 class Signal(NamedTuple):
     """A change of one strategy's view of one symbol.
 
@@ -76,6 +83,25 @@ class Signal(NamedTuple):
     cause_ids: list[str] = []  # noqa: RUF012  (a record field; causes other than the feature row)
 
 
+@final
+class StrategySuspension(NamedTuple):
+    """A strategy raised an exception on `symbol`, so that every shard suspends it from the next time slice on; or a
+    command resumed it. A strategy that fails on several symbols in one time slice has one record for each.
+    """
+
+    symbol: str
+    seq: int
+    ts_ns: int
+    strategy: str
+    state: SuspensionState
+    cause_id: str  # the record that the strategy was evaluating, or the command that resumed it
+    error_type: str  # class name of the exception, "" after a resume
+    message: str  # text of the exception, or the reason of the resume
+    file: str  # source file that raised, "" after a resume
+    line: int
+
+
+@final
 class StrategyWeights(NamedTuple):
     """The ensemble's weight of each strategy from the next time slice on. Each is in [0, 1]; they sum to 1."""
 
@@ -86,6 +112,7 @@ class StrategyWeights(NamedTuple):
     reason: str
 
 
+@final
 class SignalOutcome(NamedTuple):
     """The outcome of a signal after `horizon_bars` bars. `gained` is the price change in the signal's direction."""
 
@@ -102,6 +129,7 @@ class SignalOutcome(NamedTuple):
     gained: float  # as a fraction of the entry price
 
 
+@final
 class ModelScore(NamedTuple):
     """The accuracy of a registered model's predictions whose horizon has passed."""
 

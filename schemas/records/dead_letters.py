@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 
+@final
 class DeadLetter(NamedTuple):
     """A malformed record and the reason for its rejection.
 
@@ -22,6 +23,7 @@ class DeadLetter(NamedTuple):
     raw: bytes
 
 
+@final
 class LateRecord(NamedTuple):
     """Market data that arrived after the clock of its own time slice."""
 
@@ -36,6 +38,7 @@ class LateRecord(NamedTuple):
     raw: bytes
 
 
+@final
 class AuditHead(NamedTuple):
     """The head of a topic's audit chain at the time of a successful check (`sinks/audit.py`)."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, final
+
+from schemas.records.constants import BrokerEvent, CorporateActionKind
 
 
+@final
 class NewsItem(NamedTuple):
     """A headline or social post. `news_id` depends only on its content, so a duplicate has the same id."""
 
@@ -19,6 +22,7 @@ class NewsItem(NamedTuple):
     symbols: list[str]
 
 
+@final
 class LlmAnswer(NamedTuple):
     """A language model's answer to an LlmRequest, recorded so that a replay sends no request.
 
@@ -37,6 +41,7 @@ class LlmAnswer(NamedTuple):
     error: str
 
 
+@final
 class Fundamentals(NamedTuple):
     """A company's figures as of one filing, point in time: known from `ts_ns` on and never restated backwards."""
 
@@ -52,6 +57,7 @@ class Fundamentals(NamedTuple):
     currency: str
 
 
+@final
 class CorporateAction(NamedTuple):
     """A corporate action. It takes effect at the first bar of `ex_date` or later that follows it in the log, before the
     executions of that time slice; with `ex_date` 0 it takes effect at once.
@@ -59,18 +65,22 @@ class CorporateAction(NamedTuple):
 
     action_id: str
     ts_ns: int
-    kind: str  # SPLIT STOCK_DIVIDEND CASH_DIVIDEND SYMBOL_CHANGE DELISTING
+    kind: CorporateActionKind
     symbol: str
     ex_date: int  # yyyymmdd of the first trading day without the entitlement; 0: at once
     pay_date: int  # CASH_DIVIDEND: yyyymmdd; 0: when it takes effect
-    ratio: Decimal | None  # SPLIT: new shares per old share; STOCK_DIVIDEND: additional shares per share
-    # Money per share. CASH_DIVIDEND, DELISTING: paid; SPLIT, STOCK_DIVIDEND: in lieu of a fraction.
+    # SPLIT, STOCK_MERGER: new shares per old share; STOCK_DIVIDEND: additional shares per share;
+    # SPIN_OFF, RIGHTS: shares of `new_symbol` per share.
+    ratio: Decimal | None
+    # Money per share. CASH_DIVIDEND, DELISTING, CASH_MERGER: paid; with a ratio: in lieu of a fraction of a share.
     amount: Decimal | None
     currency: str
-    new_symbol: str  # SYMBOL_CHANGE
+    new_symbol: str  # SYMBOL_CHANGE, STOCK_MERGER, SPIN_OFF, RIGHTS
     source: str
+    cost_share: Decimal | None = None  # SPIN_OFF, RIGHTS: share of the cost basis that moves to the new shares
 
 
+@final
 class ExchangeRate(NamedTuple):
     """One unit of `base` costs `rate` units of `quote`, from the next clock in the log on."""
 
@@ -82,6 +92,7 @@ class ExchangeRate(NamedTuple):
     source: str
 
 
+@final
 class BrokerUpdate(NamedTuple):
     """One report of the broker as the broker client received it. Duplicates have the same `update_id`."""
 
@@ -90,7 +101,7 @@ class BrokerUpdate(NamedTuple):
     broker: str
     client_order_id: str
     broker_order_id: str
-    event: str  # NEW TRADE CANCELED REPLACED EXPIRED REJECTED PENDING UNKNOWN ORDER CONNECTED DISCONNECTED
+    event: BrokerEvent
     symbol: str
     side: str
     quantity: Decimal  # TRADE: of this trade; otherwise of the order
@@ -100,8 +111,11 @@ class BrokerUpdate(NamedTuple):
     text: str
 
 
+@final
 class BrokerAccount(NamedTuple):
-    """The broker's account, for reconciliation: positions as signed quantities in text, by symbol."""
+    """The broker's account, for reconciliation: positions as signed quantities and average entry prices in text, by
+    symbol.
+    """
 
     update_id: str
     ts_ns: int
@@ -110,10 +124,34 @@ class BrokerAccount(NamedTuple):
     equity: Decimal
     positions: dict[str, str]
     open_orders: dict[str, str]  # client_order_id -> the broker's status
+    average_prices: dict[str, str] = {}  # noqa: RUF012  (never changed; empty in records of earlier releases)
 
 
+@final
+class BrokerActivity(NamedTuple):
+    """Money that the broker moved on the account without a trade, as the broker client received it.
+
+    A repeat has the same `update_id`. The gateway decides whether it is a `CashTransfer`.
+    """
+
+    update_id: str
+    ts_ns: int
+    broker: str
+    activity_id: str  # the broker's id
+    activity_type: str  # the broker's code, such as CSD, CSW, JNLC, FEE, INT or DIV
+    amount: Decimal  # signed: positive into the account
+    currency: str
+    happened_ns: int  # by the broker's clock; the start of the day if it reports only a day
+    text: str
+
+
+@final
 class Command(NamedTuple):
-    """A user's command. It takes effect at the next clock in the log; `ts_ns` is the sender's wall clock."""
+    """A user's command. It takes effect at the next clock in the log; `ts_ns` is the sender's wall clock.
+
+    `signature` is an Ed25519 signature in base64 by the key `key_id` (`operators/command_signatures.py`). Both are
+    empty in a command without a signature.
+    """
 
     command_id: str
     ts_ns: int
@@ -121,3 +159,5 @@ class Command(NamedTuple):
     actor: str
     reason: str
     arguments: dict[str, str]
+    key_id: str = ""
+    signature: str = ""

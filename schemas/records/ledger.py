@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, final
+
+from schemas.records.constants import CashFlowKind, CashTransferKind, CashTransferSource, LotDirection
 
 
+@final
 class Position(NamedTuple):
     """One symbol's position after an execution. Short positions have a negative `quantity` and `cost_basis`."""
 
@@ -20,6 +23,7 @@ class Position(NamedTuple):
     execution_id: str
 
 
+@final
 class Lot(NamedTuple):
     """A tax lot after an execution changed it; `quantity` 0 means closed. Short lots are negative."""
 
@@ -33,6 +37,7 @@ class Lot(NamedTuple):
     execution_id: str  # the one that opened it
 
 
+@final
 class LotMatch(NamedTuple):
     """A closing execution matched against one lot. `pnl` is gross; `fees` is the lot's share of both fees."""
 
@@ -40,7 +45,7 @@ class LotMatch(NamedTuple):
     ts_ns: int
     match_id: str
     symbol: str
-    direction: str  # LONG or SHORT
+    direction: LotDirection
     quantity: Decimal
     entry_price: Decimal
     exit_price: Decimal
@@ -53,27 +58,55 @@ class LotMatch(NamedTuple):
     close_execution_id: str
 
 
+@final
 class CashFlow(NamedTuple):
     """Money received or paid without a trade, signed and in account currency.
 
     A corporate action or exchange rate that takes effect is recorded here too, with the amount 0; the lots that follow
-    hold its shares.
+    hold its shares. A dividend accrues at its ex-date (`CASH_DIVIDEND`); its payment (`DIVIDEND`, `SHORT_DIVIDEND`)
+    ends the accrual. The income is `amount + accrued`.
     """
 
     seq: int
     ts_ns: int
     cash_flow_id: str
-    kind: str  # DIVIDEND SHORT_DIVIDEND BORROW_FEE MARGIN_INTEREST, the action's kind, EXCHANGE_RATE
+    kind: CashFlowKind
     symbol: str  # "" for the whole account
     amount: Decimal
     quantity: Decimal  # position when it fell due, 0 if it does not apply
     cause_id: str
+    accrued: Decimal = Decimal(0)  # change of the income that is due but not paid
 
 
+@final
+class CashTransfer(NamedTuple):
+    """Money that moved into or out of the account without a trade, signed: positive into the account.
+
+    `execution` writes it, for an activity that the broker reported or for a user's command. The books apply it in its
+    time slice, before the executions. Dividends, borrow fees and margin interest of the platform's own accruals are
+    `CashFlow`s only.
+    """
+
+    seq: int  # shared with Execution and GatewayStatus
+    ts_ns: int
+    transfer_id: str
+    kind: CashTransferKind
+    amount: Decimal
+    currency: str  # the account currency
+    source: CashTransferSource
+    reference: str  # the broker's id of the activity, or the user's own reference
+    reason: str
+    actor: str  # a user, or the broker's name
+    happened_ns: int  # by the broker's or the sender's clock
+    cause_id: str  # the BrokerActivity or Command
+
+
+@final
 class Valuation(NamedTuple):
     """The portfolio marked to the last closes, after the executions of the time slice. All in account currency.
 
-    equity = cash + net_exposure = initial capital + realized_pnl + unrealized_pnl - fees.
+    equity = cash + accrued_dividends + net_exposure
+           = initial capital + net_flows + realized_pnl + unrealized_pnl - fees.
     """
 
     seq: int
@@ -86,8 +119,11 @@ class Valuation(NamedTuple):
     realized_pnl: Decimal
     fees: Decimal
     open_positions: int
+    net_flows: Decimal = Decimal(0)  # deposits minus withdrawals, with adjustments, since inception
+    accrued_dividends: Decimal = Decimal(0)  # receivable minus payable, from the ex-date to the pay date
 
 
+@final
 class Attribution(NamedTuple):
     """One strategy's share of the ledger's P&L since inception; the rows of one `ts_ns` sum to the ledger."""
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, final
+
+from schemas.records.constants import SessionPhase
 
 
+@final
 class Clock(NamedTuple):
     """Marks that all records of this log up to `ts_ns` precede it. The log's only writer writes it after them."""
 
@@ -12,6 +15,7 @@ class Clock(NamedTuple):
     writer: str  # "<service>@<version>" that wrote the records of this time slice
 
 
+@final
 class Bar(NamedTuple):
     """Trades of one symbol in `[open_ns, ts_ns)`. Prices in the instrument's currency, volume in units.
 
@@ -28,11 +32,12 @@ class Bar(NamedTuple):
     low: float
     close: float
     volume: float
-    session: str  # PRE REGULAR POST CONTINUOUS
+    session: SessionPhase
     trading_day: int
     traded: bool
 
 
+@final
 class Quote(NamedTuple):
     """Best bid and offer of one symbol from `ts_ns` on. Prices in the instrument's currency, sizes in units."""
 
@@ -45,6 +50,7 @@ class Quote(NamedTuple):
     ask_size: float
 
 
+@final
 class Trade(NamedTuple):
     """One trade print, recorded for charts and research; no stage uses it for decisions."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from schemas.records.analysis import StrategyWeights
+from schemas.records.analysis import StrategySuspension, StrategyWeights
 from schemas.records.dead_letters import DeadLetter, LateRecord
+from schemas.records.ledger import CashTransfer
 from schemas.records.trading import (
     CheckResult,
     Execution,
@@ -25,6 +26,7 @@ from schemas.records.trading import (
 )
 
 PROSE_FIELDS: dict[type, tuple[str, ...]] = {
+    CashTransfer: ("reason",),
     DeadLetter: ("reason",),
     Execution: ("text",),
     GatewayStatus: ("reason",),
@@ -34,6 +36,7 @@ PROSE_FIELDS: dict[type, tuple[str, ...]] = {
     OrderRefusal: ("message",),
     RiskEvent: ("reason",),
     RiskFence: ("reason",),
+    StrategySuspension: ("message", "file", "line"),
     StrategyWeights: ("reason",),
 }
 """By record type. A type that is not listed has none."""

@@ -5,23 +5,30 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
+from schemas.records.constants import (
+    BreakerScope,
+    ExecType,
+    GatewayState,
+    IntentKind,
+    OrderType,
+    Side,
+    TimeInForce,
+    TradingState,
+)
 
-class OrderProposal(NamedTuple):
-    """An order that the portfolio proposes; it is sent only after risk approves it."""
 
-    seq: int
-    ts_ns: int
-    proposal_id: str
+class OrderTerms(NamedTuple):
+    """What an order asks for: the same type in a proposal, an approved order and a request to the broker.
+
+    Outside Python, the terms stand among the fields of their record (`schemas/records/flat.py`).
+    """
+
     symbol: str
-    side: str
+    side: Side
     quantity: Decimal
-    order_type: str
-    limit_price: Decimal | None
-    time_in_force: str
-    strategy: str
-    reference_price: Decimal
-    sizing: str  # the sizing arithmetic, human-readable
-    signal_ids: list[str]  # then, if present, the command with the target weights
+    order_type: OrderType
+    time_in_force: TimeInForce
+    limit_price: Decimal | None = None  # LIMIT and STOP_LIMIT: the worst price
     stop_price: Decimal | None = None  # STOP and STOP_LIMIT: trigger price
     trail_amount: Decimal | None = None  # TRAILING_STOP: distance from the best price, in money
     trail_percent: Decimal | None = None  # TRAILING_STOP: the same in percent of the best price
@@ -29,6 +36,19 @@ class OrderProposal(NamedTuple):
     reduce_only: bool = False  # never opens or enlarges a position; reduced to the quantity it may close
     group_id: str = ""  # OCO: the first of a group that trades cancels the others; "": no group
     parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "": no parent
+
+
+class OrderProposal(NamedTuple):
+    """An order that the portfolio proposes; it is sent only after risk approves it."""
+
+    seq: int
+    ts_ns: int
+    proposal_id: str
+    terms: OrderTerms
+    strategy: str
+    reference_price: Decimal
+    sizing: str  # the sizing arithmetic, human-readable
+    signal_ids: list[str]  # then, if present, the command with the target weights
 
 
 class CheckResult(NamedTuple):
@@ -46,22 +66,10 @@ class Order(NamedTuple):
     ts_ns: int
     order_id: str
     cause_id: str
-    symbol: str
-    side: str
-    quantity: Decimal
-    order_type: str
-    limit_price: Decimal | None
-    time_in_force: str
+    terms: OrderTerms
     risk_epoch: int
     checks: list[CheckResult]
-    stop_price: Decimal | None = None  # STOP and STOP_LIMIT: trigger price
-    trail_amount: Decimal | None = None  # TRAILING_STOP: distance from the best price, in money
-    trail_percent: Decimal | None = None  # TRAILING_STOP: the same in percent of the best price
-    expires_ns: int | None = None  # GTD: cancelled by the venue from this event time on
-    reduce_only: bool = False  # never opens or enlarges a position; reduced to the quantity it may close
-    group_id: str = ""  # OCO: the first of a group that trades cancels the others; "": no group
-    parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "": no parent
-    replaces: str = ""  # amend: the order that this one replaces; its fills count in `quantity`
+    replaces: str = ""  # amend: the order that this one replaces; its fills count in `terms.quantity`
 
 
 class OrderCancel(NamedTuple):
@@ -81,7 +89,7 @@ class RiskFence(NamedTuple):
     seq: int
     ts_ns: int
     epoch: int
-    state: str
+    state: TradingState
     reason: str
     cause_id: str
 
@@ -93,7 +101,7 @@ class OrderRefusal(NamedTuple):
     ts_ns: int
     cause_id: str
     symbol: str
-    side: str
+    side: str  # a `Side`, or of a manual order with invalid terms the text that was found
     quantity: Decimal
     check: str
     found: str
@@ -107,9 +115,9 @@ class RiskEvent(NamedTuple):
     seq: int
     ts_ns: int
     breaker: str
-    scope: str  # PORTFOLIO STRATEGY SYMBOL
+    scope: BreakerScope
     scope_key: str  # the strategy or symbol, "" for the portfolio
-    state: str  # ACTIVE REDUCING HALTED
+    state: TradingState
     found: str
     limit: str
     actor: str  # a user, or "automatic"
@@ -139,8 +147,8 @@ class Execution(NamedTuple):
     execution_id: str
     order_id: str
     symbol: str
-    side: str
-    exec_type: str
+    side: Side
+    exec_type: ExecType
     quantity: Decimal
     price: Decimal
     fee: Decimal
@@ -157,30 +165,30 @@ class GatewayStatus(NamedTuple):
 
     seq: int
     ts_ns: int
-    state: str  # RECONCILING READY DOWN
+    state: GatewayState
     broker: str
     reason: str
     cause_id: str
+    emulated_stops: list[str] = []  # noqa: RUF012  (never changed) orders whose stop works only while the platform runs
 
 
 class OrderIntent(NamedTuple):
-    """A request that the gateway is about to send to the broker, recorded before it is sent."""
+    """A request that the gateway is about to send to the broker, recorded before it is sent.
+
+    The record has no field for `expires_ns`, `reduce_only`, `group_id` and `parent_id`, which the gateway enforces.
+    They have their defaults when it is read.
+    """
 
     seq: int
     ts_ns: int
     intent_id: str
-    kind: str  # SUBMIT CANCEL REPLACE
+    kind: IntentKind
     order_id: str
     client_order_id: str  # the broker's key against duplicates, derived from order_id
-    symbol: str
-    side: str
-    quantity: Decimal
-    order_type: str
-    limit_price: Decimal | None
-    stop_price: Decimal | None
-    trail_amount: Decimal | None
-    trail_percent: Decimal | None
-    time_in_force: str
+    terms: OrderTerms
     extended_hours: bool
     emulated: str  # what the gateway emulates because the broker lacks it, "" for nothing
     risk_epoch: int
+    stop_client_order_id: str = ""  # OCO order: the id of its attached stop order; "": a simple order
+    stop_loss_price: Decimal | None = None  # OCO order: trigger price of the attached stop
+    stop_loss_limit_price: Decimal | None = None  # OCO order: worst price of the attached stop, None: a market order

@@ -10,10 +10,11 @@ from sqlalchemy import create_engine, pool, text
 from schemas.errors import BadInput
 from sinks.accounts import users
 from sinks.alerts import alerts
-from sinks.audit import chain
+from sinks.audit_tables import chain
 from sinks.database import sqlalchemy_url
+from sinks.platform_identity import platform_identity
 
-# Serialises migrations, because `start` and `init-db` may run at the same time.
+# Serializes migrations, because `start` and `init-db` may run at the same time.
 MIGRATION_LOCK = 7_203_114_001
 
 
@@ -24,7 +25,7 @@ def run() -> None:
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": 5})
     with engine.connect() as connection:
         # All tables share one metadata; naming one of each module ensures that the modules are imported.
-        assert users.metadata is alerts.metadata is chain.metadata
+        assert users.metadata is alerts.metadata is platform_identity.metadata is chain.metadata
         context.configure(connection=connection, target_metadata=chain.metadata, compare_server_default=True)
         with context.begin_transaction():
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})

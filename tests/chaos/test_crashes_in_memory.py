@@ -26,7 +26,7 @@ def expected_contents(time_slices: list[TimeSlice]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("seed", [*range(6), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(6, 60))])
-def test_crashes_at_any_moment_leave_the_same_topics(
+def test_crashes_at_any_time_leave_the_same_topics(
     seed: int, time_slices: list[TimeSlice], expected_contents: dict[str, list[str]]
 ) -> None:
     platform = InMemoryPlatform(pinned_settings(), time_slices, partitions=2, seed=seed, crash_rate=0.01)

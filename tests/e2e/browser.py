@@ -9,11 +9,36 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
 
 PASSWORD = "correct horse battery"
 APT = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
 VIEWS = ("Portfolio", "Performance", "Risk", "Trades", "System")
+_LAYOUT_FAULTS = """() => {
+    const root = document.documentElement, faults = [];
+    if (root.scrollWidth > root.clientWidth) {
+        faults.push(`the page is ${root.scrollWidth} px wide, the window ${root.clientWidth} px`);
+    }
+    for (const region of document.querySelectorAll(".scroll")) {
+        const box = region.getBoundingClientRect();
+        for (const cell of region.querySelectorAll("th, td")) {
+            const name = `${region.ariaLabel}: "${cell.textContent}"`;
+            cell.scrollIntoView({ block: "center" });
+            const { left, right, top, bottom } = cell.getBoundingClientRect();
+            if (left < box.left - 1 || right > box.right + 1) faults.push(`${name} is cut off`);
+            for (const x of [left + 2, (left + right) / 2, right - 2]) {
+                const front = document.elementFromPoint(x, (top + bottom) / 2);
+                if (front !== null && region.contains(front) && !cell.contains(front) && !front.contains(cell)) {
+                    faults.push(`${name} is covered by "${front.textContent}"`);
+                    break;
+                }
+            }
+        }
+    }
+    return faults;
+}"""
+"""Looks at the centre and both ends of every cell of every table."""
+expect.set_options(timeout=60_000)
 # The browser logs these errors for each failed request while the API is down.
 _NETWORK_ERRORS = ("Failed to load resource", "WebSocket connection to")
 
@@ -50,7 +75,7 @@ class DashboardTab:
         self.errors: list[str] = []
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)
         self.page.goto(address)
 
     def _on_console(self, message: ConsoleMessage) -> None:
@@ -72,9 +97,18 @@ class DashboardTab:
         self.page.get_by_role("navigation").get_by_role("link", name=view).click()
         expect(self.page.locator(f"main[data-view={view.lower()}]")).to_be_visible()
 
+    def row(self, key: str) -> Locator:
+        """The row of a table for the record with this id."""
+        return self.page.locator(f'tr[data-row="{key}"]')
+
+    def layout_faults(self) -> list[str]:
+        """Return what the current view hides at the current width: one sentence for each covered or cut-off cell."""
+        faults: list[str] = self.page.evaluate(_LAYOUT_FAULTS)
+        return faults
+
     def wait_until_live(self) -> None:
         """Wait until both streams deliver data."""
-        expect(self.page.locator('.stream[data-state="live"]')).to_have_count(2, timeout=30_000)
+        expect(self.page.locator('.stream[data-state="live"]')).to_have_count(2)
 
     def order(
         self,

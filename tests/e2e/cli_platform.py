@@ -8,13 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from configs.recorded_endpoints import ADDRESS_VARIABLES, CREDENTIAL_VARIABLES
 from deploy.home import REPOSITORY, Home
 from deploy.local.endpoints import Ports, port_variable
 
-SERVER_VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
+SERVER_VARIABLES = (*ADDRESS_VARIABLES, *CREDENTIAL_VARIABLES)
 
 
 class CliPlatform:
@@ -33,6 +35,17 @@ class CliPlatform:
         }
 
     @property
+    def viewer(self) -> dict[str, str]:
+        """The options of the read-only Kafka client, from the file that `start` writes for tools such as kcat."""
+        lines = (self.home.secrets / "kafka-viewer.conf").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+    @cached_property
+    def database_url(self) -> str:
+        """The URL that the API uses. It stays the same when the platform restarts."""
+        return self.run("exec", "api", "printenv", "DATABASE_URL").strip()
+
+    @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.api}"
 
@@ -44,7 +57,7 @@ class CliPlatform:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=600,
             check=False,
         )
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from playwright.sync_api import Browser, expect
 
+from tests.e2e.browser import DashboardTab, open_browser
 from tests.e2e.cli_platform import CliPlatform, started_platform
 from tests.e2e.process_platform import ProcessPlatform, Servers, TableRows
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import fused_hash, read_time_slices
-from tests.scheduling import uses_shared_platform
+from tests.scheduling import shared_platform
 
 MakePlatform = Callable[..., ProcessPlatform]
+SLOW = "300"
+"""A speed, in multiples of real time, at which the tape of `bars` lasts 54 seconds: a test can act before its end."""
 
 
 class RunResult(NamedTuple):
@@ -43,21 +47,70 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 _shared_platform = ExitStack()
+DASHBOARD_SETTINGS = """
+market_data:
+  simulator:
+    market: choppy  # many trades
+risk_manager:
+  circuit_breaker_threshold: 0.05
+feedback:
+  attribution_interval_s: 5
+signals:
+  ensemble:
+    enabled: true
+"""
 
 
 @pytest.fixture(scope="session")
-def simulator_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliPlatform]:
+def simulator_platform(tmp_path_factory: pytest.TempPathFactory) -> CliPlatform:
     """A platform started by `cli.py start` with the simulator: one bar a second for each of five symbols.
 
     Several modules use it, in the order of their names. `test_operations` runs before any user logs in.
     """
-    with _shared_platform:
-        yield _shared_platform.enter_context(started_platform(tmp_path_factory.mktemp("simulator") / "home"))
+    return _shared_platform.enter_context(started_platform(tmp_path_factory.mktemp("simulator") / "home"))
 
 
-def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    """Stop the shared platform after the last test that uses it, so that it takes no CPU time from other tests."""
-    if not uses_shared_platform(nextitem):
+class Dashboard(NamedTuple):
+    """A platform with its dashboard, a browser, and a tab of the user admin, who has replaced the one-time password."""
+
+    platform: CliPlatform
+    chromium: Browser
+    admin: DashboardTab
+
+    @property
+    def url(self) -> str:
+        return dashboard_url(self.platform)
+
+
+def dashboard_url(platform: CliPlatform) -> str:
+    return f"http://localhost:{platform.ports.dashboard}"
+
+
+@pytest.fixture(scope="session")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Dashboard:
+    """The browser opens first, so that the platform does not start if the browser is missing."""
+    chromium = _shared_platform.enter_context(open_browser())
+    folder = tmp_path_factory.mktemp("dashboard")
+    (folder / "settings.yaml").write_text(DASHBOARD_SETTINGS)
+    platform = CliPlatform(folder / "home")
+    platform.environment["PLATFORM_DASHBOARD"] = "on"
+    _shared_platform.callback(platform.cli, "stop")
+    assert dashboard_url(platform) in platform.run("start", "--settings", str(folder / "settings.yaml"))
+    one_time_password = (platform.home.secrets / "admin-password").read_text().strip()
+    tab = DashboardTab(chromium, dashboard_url(platform))
+    _shared_platform.callback(tab.close)
+    tab.log_in("admin", "not the password")
+    expect(tab.page.get_by_role("alert")).to_contain_text("Wrong username or password")
+    tab.log_in("admin", one_time_password)
+    tab.change_password(one_time_password)
+    tab.wait_until_live()
+    return Dashboard(platform, chromium, tab)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop a shared platform after the last test that uses it, so that it takes no CPU time from other tests."""
+    if shared_platform(item) != shared_platform(nextitem):
         _shared_platform.close()
 
 

@@ -24,16 +24,17 @@ from configs.settings import Settings, load_settings
 from dataflows.runtime.topology import STAGED_SERVICES
 from deploy.home import REPOSITORY, Home
 from deploy.local.ports import free_ports
-from deploy.supervisor.initialise import make_recovery_store
+from deploy.supervisor.initialize import make_recovery_store
 from deploy.supervisor.platform_services import child_environment, dataflow_services
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.topics import create_topics, read_topics
-from sinks.tables import TABLE_OF, fields_of
+from sinks.record_tables import fields_of
+from sinks.tables import TABLE_OF
 from tests.e2e.fork_server import ForkedProcess, ForkServer, Program
 from tests.replay.in_memory_platform import Logs
 from tests.replay.runs import SETTINGS_FILE, pinned_settings, staged_hash
 
-STANDSTILL_S = 60.0
+STANDSTILL_S = 180.0
 """So long without any service moving is a deadlock; how fast they move depends on what else the machine does."""
 TableRows = dict[str, list[tuple[Any, ...]]]
 ServiceProcess = subprocess.Popen[bytes] | ForkedProcess
@@ -60,8 +61,8 @@ class ProcessPlatform:
     """A platform of dataflow processes. Use it as a context manager, which kills all remaining processes at its end.
 
     `speed` is "max" or a multiple of real time. `workers` sets the number of worker threads of a service, `processes`
-    the number of its processes. Both may change before a service starts again. `overrides` are settings as environment
-    variables.
+    the number of its processes. All three may change before a service starts again. `overrides` are settings as
+    environment variables.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class ProcessPlatform:
         self.servers, self.prefix = servers, f"e2e-{uuid.uuid4().hex[:8]}."
         self.partitions = pinned_settings().kafka.symbol_partitions
         self.home = Home(folder)
-        self.workers, self.processes = dict(workers or {}), dict(processes or {})
+        self.speed, self.workers, self.processes = speed, dict(workers or {}), dict(processes or {})
         self._running: dict[str, list[ServiceProcess]] = {}
         environment = {
             "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
@@ -89,7 +90,6 @@ class ProcessPlatform:
             "KAFKA__TOPIC_PREFIX": self.prefix,
             "MARKET_DATA__FEED": "files",
             "MARKET_DATA__FILES__PATHS": json.dumps([str(path) for path in bars]),
-            "MARKET_DATA__FILES__SPEED": speed,
             **(overrides or {}),
         }
         self._environment = environment
@@ -134,15 +134,15 @@ class ProcessPlatform:
         service, log = self._services[name], self.home.logs / f"{name}.log"
         python, _, module, *arguments = service.command
         assert python == sys.executable
+        environment = {**service.environment, "MARKET_DATA__FILES__SPEED": self.speed}
         if "COVERAGE_FILE" not in os.environ:
-            environment = dict(service.environment)
             return fork_server().start(Program(module, [*arguments, *flags], environment, str(REPOSITORY), str(log)))
         # Coverage can only measure a process from the start of its interpreter, so a fork does not work here.
         with log.open("ab") as out:
             return subprocess.Popen(
                 [*service.command, *flags],
                 cwd=REPOSITORY,
-                env=dict(service.environment),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -155,12 +155,12 @@ class ProcessPlatform:
         for child in children:
             child.wait()
 
-    def terminate(self, name: str, timeout_s: float = 60.0) -> int:
+    def terminate(self, name: str, timeout_s: float = 180.0) -> int:
         """Stop a single-process service with SIGTERM and return its exit code."""
         self._running[name][0].send_signal(signal.SIGTERM)
         return self._wait_for_exit(name, timeout_s)
 
-    def _wait_for_exit(self, name: str, timeout_s: float = 60.0) -> int:
+    def _wait_for_exit(self, name: str, timeout_s: float = 180.0) -> int:
         [child] = self._running.pop(name)
         try:
             return child.wait(timeout_s)

@@ -16,8 +16,10 @@ from dataflows.replay.recording import open_recording
 from deploy.alpaca_server import AlpacaServer, ServerSettings
 from deploy.local.ports import free_ports
 from deploy.verification.broker import check_broker
+from operators.manual_orders import order_id_of
 from schemas.codec import decode, encode
-from schemas.records import Bar, Command, Execution, GatewayStatus, Position, Quote
+from schemas.records import Bar, CashTransfer, Clock, Command, Execution, GatewayStatus, OrderRefusal, Position, Quote
+from tests.builders import command
 from tests.e2e.conftest import MakePlatform
 from tests.e2e.process_platform import ProcessPlatform
 
@@ -27,7 +29,12 @@ SYMBOLS = ("AAPL", "MSFT", "SPY")
 @pytest.fixture
 def server() -> Iterator[AlpacaServer]:
     settings = ServerSettings(
-        port=free_ports(1)[0], symbols=SYMBOLS, bar_interval_s=1, step_s=0.1, requests_per_minute=5000
+        port=free_ports(1)[0],
+        symbols=SYMBOLS,
+        bar_interval_s=1,
+        step_s=0.1,
+        cash=Decimal(100_000),  # the initial capital of the settings
+        requests_per_minute=5000,
     )
     with AlpacaServer(settings) as running:
         yield running
@@ -47,6 +54,8 @@ def platform(server: AlpacaServer, make_platform: MakePlatform) -> Iterator[Proc
         "EXECUTION__ALPACA__RECONCILE_S": "1",
         "EXECUTION__ALPACA__SETTLE_S": "2",
         "ALPACA__URL": server.url,
+        # The strategies trade the same symbols up to their size; manual orders must find room.
+        "RISK_MANAGER__MAX_POSITION_SIZE": "100000",
     }
     with make_platform(overrides=overrides) as running:
         yield running
@@ -56,8 +65,7 @@ def submit_order(platform: ProcessPlatform, symbol: str, side: str = "BUY") -> s
     """Submit a manual order and return its id."""
     suffix = uuid.uuid4().hex[:8]
     terms = {"symbol": symbol, "side": side, "quantity": "5"}
-    command = Command(f"cmd-{suffix}", time.time_ns(), "SUBMIT_ORDER", "tester", "test", terms)
-    platform.produce("commands", 0, encode(command))
+    platform.produce("commands", 0, encode(command(f"cmd-{suffix}", time.time_ns(), "SUBMIT_ORDER", terms)))
     return f"ord-cmd-{suffix}"
 
 
@@ -71,7 +79,21 @@ def executions(platform: ProcessPlatform) -> list[Execution | GatewayStatus]:
     return list(by_seq.values())
 
 
+def transfers(platform: ProcessPlatform) -> list[Decimal]:
+    """Return the amounts of the cash transfers, each once."""
+    records = [decode(value) for value in platform.messages("executions")]
+    return list({record.seq: record.amount for record in records if isinstance(record, CashTransfer)}.values())
+
+
 def is_filled(platform: ProcessPlatform, order_id: str) -> bool:
+    """Whether a manual order is filled. Fails with the reason if it was refused or ended without a fill."""
+    for value in platform.messages("order-refusals"):
+        refusal = decode(value)
+        if isinstance(refusal, OrderRefusal) and order_id_of(refusal.cause_id) == order_id:
+            pytest.fail(f"risk refused {order_id}: {refusal.message}")
+    for record in executions(platform):
+        if isinstance(record, Execution) and record.order_id == order_id:
+            assert record.exec_type in ("NEW", "TRADE"), f"{order_id}: {record}"
     return any(
         isinstance(record, Execution)
         and record.order_id == order_id
@@ -79,6 +101,13 @@ def is_filled(platform: ProcessPlatform, order_id: str) -> bool:
         and not record.leaves_quantity
         for record in executions(platform)
     )
+
+
+def is_clocked(platform: ProcessPlatform, order_id: str) -> bool:
+    """Whether a clock follows the command of an order, so that its time slice is fixed."""
+    records = [decode(value) for value in platform.messages("commands")]
+    found = [n for n, one in enumerate(records) if isinstance(one, Command) and order_id_of(one.command_id) == order_id]
+    return bool(found) and any(isinstance(one, Clock) for one in records[found[0] :])
 
 
 def is_booked(platform: ProcessPlatform, order_id: str) -> bool:
@@ -106,6 +135,8 @@ def test_orders_fill_at_the_broker_and_reconcile_across_service_kills(
     platform.wait_until(lambda: gateway_is_ready(platform), "the gateway is reconciled")
     first_id = submit_order(platform, "AAPL")
     platform.wait_until(lambda: is_filled(platform, first_id), "the first fill")
+    server.broker.book.move_cash("CSD", Decimal("2500.50"), "wire")
+    platform.wait_until(lambda: transfers(platform) == [Decimal("2500.50")], "the deposit is booked")
     # The gateway is killed while two more orders are at the broker. A third order arrives while the gateway is down.
     server.broker.plan_fault("submit", "lost_answer", 1, delay_s=1.0)
     more_ids = [submit_order(platform, "MSFT"), submit_order(platform, "SPY")]
@@ -115,6 +146,8 @@ def test_orders_fill_at_the_broker_and_reconcile_across_service_kills(
     )
     platform.kill("execution")
     more_ids.append(submit_order(platform, "MSFT"))
+    # Risk refuses orders of a time slice in which the gateway reports that it reconciles.
+    platform.wait_until(lambda: is_clocked(platform, more_ids[-1]), "the third order has its time slice")
     platform.start("execution")
     platform.wait_until(lambda: all(is_filled(platform, name) for name in more_ids), "all fills")
     platform.kill("market_data")
@@ -164,4 +197,5 @@ def test_orders_fill_at_the_broker_and_reconcile_across_service_kills(
     replayed = compare(settings, open_recording(settings.kafka, platform.prefix + "replay"))
     assert replayed.difference is None, replayed.difference
     assert replayed.records["OrderIntent"] >= len(submits)
+    assert transfers(platform) == [Decimal("2500.50")], "once, although the gateway was killed after it"
     assert replayed.given["BrokerUpdate"] > len(submits)

@@ -9,13 +9,16 @@ import pytest
 
 from operators.partitions import partition_of
 from schemas.codec import encode
-from schemas.records import Bar, LateRecord
-from tests.e2e.conftest import MakePlatform, RunResult, assert_same_tables
+from schemas.records import LateRecord
+from tests.builders import bar
+from tests.e2e.conftest import SLOW, MakePlatform, RunResult, assert_same_tables
 
 pytestmark = pytest.mark.timeout(1200)
 
 READERS = ("execution", "features", "portfolio", "risk", "feedback")
-VALID_BAR = Bar("A", 1_000_000, 4_000_000_000_000_000_000, 0, 10.0, 11.0, 9.0, 10.0, 1.0, "REGULAR", 20960101, True)
+VALID_BAR = bar(
+    "A", 1_000_000, 4_000_000_000_000_000_000, 10.0, high=11.0, low=9.0, volume=1.0, day=20960101, open_ns=0
+)
 LATE_BAR = VALID_BAR._replace(ts_ns=60)
 BAD_MESSAGES = {
     b"not avro": "",
@@ -43,26 +46,28 @@ def test_bad_rows_and_messages_become_dead_letters_and_nothing_else_changes(
     with files[0].open("a") as file:
         file.write("".join(row + "\n" for row in BAD_ROWS))
     partition = partition_of("A", 4)
-    with make_platform(files, speed="1500") as platform:
+    with make_platform(files, speed=SLOW) as platform:
         platform.start_feed_last()
+        platform.kill("market_data")
         platform.produce("market-bars", partition, *BAD_MESSAGES, encode(LATE_BAR))
         platform.produce("signals", 0, b"not a signal")
+        platform.speed = "max"
+        platform.start("market_data")
         platform.run_to_end()
         tables = platform.tables()
         assert_same_tables(tables, uninterrupted.tables, "dead_letters", "late_records")
         assert platform.decision_hash() == uninterrupted.decision_hash
         check_dead_letters(tables["dead_letters"], partition)
         check_late_records(tables["late_records"], partition)
-        dead_letter_counts = {
-            name: platform.stats(name)["dead_letters"] for name in (*READERS, "signals", "market_data")
-        }
+        dead_letter_counts = {name: platform.stats(name)["dead_letters"] for name in (*READERS, "signals")}
         assert dead_letter_counts == {
             **dict.fromkeys(READERS, len(BAD_MESSAGES)),
             "portfolio": len(BAD_MESSAGES) + 1,
             "feedback": len(BAD_MESSAGES) + 1,
             "signals": 0,
-            "market_data": len(BAD_ROWS),
         }
+        # A process counts its own dead letters; the feed reads some of the bad rows before it is killed.
+        assert 0 < platform.stats("market_data")["dead_letters"] <= len(BAD_ROWS)
         assert platform.stats("portfolio")["late_records"] == 1
         assert len(platform.messages("dead-letters")) == len(tables["dead_letters"])
         assert len(platform.messages("late-records")) == len(tables["late_records"])

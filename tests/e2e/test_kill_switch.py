@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from operators.kill_switch import AT_ONCE
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.records import KILL_SWITCH, RELEASE, Clock, Command, Order, OrderRefusal, RiskFence
-from tests.e2e.conftest import MakePlatform, RunResult
+from tests.builders import command
+from tests.e2e.conftest import SLOW, MakePlatform, RunResult
 from tests.e2e.process_platform import ProcessPlatform
 from tests.replay.runs import fused_hash, read_time_slices
 
@@ -23,18 +25,19 @@ def test_the_kill_switch_halts_until_released_across_restarts(
     make_platform: MakePlatform, uninterrupted: RunResult, bars: list[Path]
 ) -> None:
     time_slices = read_time_slices(bars)
-    with make_platform(speed="1200") as platform:
+    with make_platform(speed=SLOW) as platform:
         platform.start_feed_last()
         halted_ns = platform.last_tick_ns("market_data")
         send_command(platform, KILL_SWITCH)
         # Stop the feed here. Otherwise, with slow services, the tape could end before the release.
-        platform.wait_until_past("market_data", halted_ns + 80 * MINUTE_NS)
+        platform.wait_until_past("market_data", halted_ns + 40 * MINUTE_NS)
         platform.kill("market_data")
         # Restart risk and portfolio during the halt: the halt remains active.
         platform.wait_until_past("risk", halted_ns + 20 * MINUTE_NS)
         platform.restart("risk")
         platform.restart("portfolio")
         send_command(platform, RELEASE)
+        platform.speed = "max"
         platform.start("market_data")
         platform.run_to_end()
         logs = platform.logs()
@@ -54,7 +57,8 @@ def test_the_kill_switch_halts_until_released_across_restarts(
 
 def send_command(platform: ProcessPlatform, kind: str) -> None:
     """Write a command to the topic as the API does."""
-    platform.produce("commands", 0, encode(Command(f"test-{kind}", time.time_ns(), kind, "tester", "a test", {})))
+    arguments = AT_ONCE if kind == KILL_SWITCH else {}
+    platform.produce("commands", 0, encode(command(f"test-{kind}", time.time_ns(), kind, arguments)))
 
 
 def with_recorded_commands(platform: ProcessPlatform, time_slices: list[TimeSlice]) -> list[TimeSlice]:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(600)
 PASSWORD = "a long password of the tests"  # pragma: allowlist secret  (of users that live as long as this test)
 MARKET = {"symbol": "AAPL", "side": "BUY", "quantity": 3, "order_type": "MARKET", "time_in_force": "DAY"}
 # Far below any price of the simulator, so the order rests.
-RESTING = {**MARKET, "symbol": "MSFT", "order_type": "LIMIT", "limit_price": 300.0, "time_in_force": "GTC"}
+RESTING = {**MARKET, "symbol": "MSFT", "order_type": "LIMIT", "limit_price": 50.0, "time_in_force": "GTC"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def log_in(platform: CliPlatform, username: str, one_time_password: str) -> http
 
 
 def wait_for(read: Callable[[], Any], expected: Any) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (value := read()) != expected:
         assert time.monotonic() < deadline, f"{value} was not {expected} in time"
         time.sleep(0.3)

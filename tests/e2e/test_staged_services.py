@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import time as time_of_day
+from pathlib import Path
 
 import pytest
 
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from tests.e2e.conftest import MakePlatform, RunResult, assert_same, read_result
+from tests.replay.market import MONDAY, write_market
+from tests.replay.runs import fused_hash, read_time_slices
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -34,7 +38,7 @@ def test_an_uninterrupted_run_writes_each_message_once(uninterrupted: RunResult)
 
 
 @pytest.mark.parametrize(("kills", "pace"), [(1, FEED_SPEED), pytest.param(5, "400", marks=pytest.mark.long)])
-def test_kill_9_of_each_dataflow_at_random_moments_changes_no_table(
+def test_kill_9_of_each_dataflow_at_random_times_changes_no_table(
     kills: int, pace: str, make_platform: MakePlatform, uninterrupted: RunResult
 ) -> None:
     rng = random.Random()
@@ -72,10 +76,15 @@ def test_sigterm_ends_each_service_with_0_and_leaves_nothing_to_replay(
         assert_same(result, uninterrupted)
 
 
+@pytest.mark.parametrize("minutes", [60, pytest.param(270, marks=pytest.mark.long)])
 def test_worker_and_process_counts_do_not_change_decisions(
-    make_platform: MakePlatform, uninterrupted: RunResult
+    minutes: int, make_platform: MakePlatform, tmp_path: Path
 ) -> None:
-    with make_platform(speed=FEED_SPEED, workers={"features": 2, "signals": 3}) as platform:
+    # Two processes of one dataflow wait for each other at every time slice, about half a second: hence the short tape.
+    bars = write_market(
+        tmp_path, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time_of_day(9, 20), minutes=minutes
+    )
+    with make_platform(bars, speed=FEED_SPEED, workers={"features": 2, "signals": 3}) as platform:
         platform.start_feed_last()
         # The shards move to other workers together with their state.
         platform.workers["features"] = 3
@@ -84,4 +93,5 @@ def test_worker_and_process_counts_do_not_change_decisions(
         del platform.workers["signals"]
         platform.restart("signals")
         platform.run_to_end()
-        assert_same(read_result(platform), uninterrupted)
+        assert len(platform.tables()["orders"]) > 10
+        assert platform.decision_hash() == fused_hash(read_time_slices(bars))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.cli_platform import CliPlatform
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_services_persist_between_runs_until_cleanup(tmp_path: Path) -> None:
@@ -42,7 +42,10 @@ def is_running(process: psutil.Process) -> bool:
 def test_coverage_is_stored_and_reported_with_its_target(tmp_path: Path) -> None:
     platform = CliPlatform(tmp_path / "home")
     completed = platform.cli(
-        "test", "--coverage", "-q", "tests/unit/test_money.py", "tests/unit/test_secrets.py", TZ="UTC"
+        *("test", "--coverage", "--workers", "2", "-q"),
+        "tests/unit/test_minutes.py",
+        "tests/unit/test_secrets.py",
+        TZ="UTC",
     )
     assert completed.returncode == 0, completed.stderr
     folder = tmp_path / "home" / "coverage"

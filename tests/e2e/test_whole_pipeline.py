@@ -64,7 +64,7 @@ def pipeline_run(make_platform: MakePlatform, tmp_path_factory: pytest.TempPathF
             platform.restart(name)
         platform.run_to_end()
         logs, settings = platform.logs(), platform.read_settings()
-    read_options = settings.market_data.files.feed_settings()
+    read_options = settings.market_data.files
     pipeline = Pipeline(settings)
     fused_records = [
         record

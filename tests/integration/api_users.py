@@ -25,6 +25,15 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+def metrics_of(client: TestClient) -> str:
+    """Return the metrics page, with the token of the API under test."""
+    assert isinstance(client.app, FastAPI)
+    resources: Resources = client.app.state.resources
+    response = client.get("/metrics", headers=bearer(resources.metrics_token))
+    assert response.status_code == 200, response.text
+    return str(response.text)
+
+
 def log_in(client: TestClient, role: Role = Role.VIEWER) -> TestClient:
     """Set a token of this role on the client and return the client."""
     assert isinstance(client.app, FastAPI)

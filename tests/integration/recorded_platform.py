@@ -13,12 +13,12 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from configs.settings import KafkaSection, Settings, load_settings
 from dataflows.runtime import topology
-from dataflows.sources.kafka import wait_for_topics
+from dataflows.sources.existing_topics import wait_for_topics
 from deploy.home import REPOSITORY
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import encode
-from schemas.records import BY_SYMBOL, TOPIC_OF, Clock
+from schemas.records import TOPIC_OF, Clock, has_symbol
 from sinks.kafka import producer
 
 
@@ -42,7 +42,7 @@ def write(servers: str, prefix: str, time_slices: Sequence[TimeSlice], clock_top
     sender, partitions = producer(servers), load_settings(environment={}).kafka.symbol_partitions
     for time_slice in time_slices:
         for record in time_slice.records:
-            partition = partition_of(record.symbol, partitions) if type(record) in BY_SYMBOL else 0  # type: ignore[union-attr]
+            partition = partition_of(record.symbol, partitions) if has_symbol(record) else 0
             sender.produce(prefix + TOPIC_OF[type(record)], encode(record), partition=partition)
         clock = encode(Clock(time_slice.ts_ns, "test@1"))
         for topic in clock_topics:
@@ -64,6 +64,6 @@ def cli(home: Path, *arguments: str, **environment: str) -> subprocess.Completed
         env={**inherited, "PLATFORM_HOME": str(home), **environment},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         check=False,
     )

@@ -31,11 +31,22 @@ from tests.integration.recorded_platform import cli
 
 NOW = datetime(2024, 3, 8, 12, 0, tzinfo=UTC)
 DAILY_LOSS = ActiveCondition(
-    "daily_loss_threshold", "daily_loss_threshold", "today's result is -6,000.00", -6000.0, -5000.0
+    key="daily_loss_threshold",
+    name="daily_loss_threshold",
+    summary="today's result is -6,000.00",
+    value=-6000.0,
+    threshold=-5000.0,
 )
 CONCENTRATION = ActiveCondition(
-    "position_concentration/SPY", "position_concentration", "SPY is 20.0% of equity", 0.2, 0.15
+    key="position_concentration/SPY",
+    name="position_concentration",
+    summary="SPY is 20.0% of equity",
+    value=0.2,
+    threshold=0.15,
 )
+
+
+METRICS_TOKEN = "the-token-of-this-page"
 
 
 class AlertReceiver:
@@ -54,7 +65,8 @@ class AlertReceiver:
                 self._answer(receiver.status, b"")
 
             def do_GET(self) -> None:
-                self._answer(200, receiver.page.encode())
+                authorized = self.headers["Authorization"] == f"Bearer {METRICS_TOKEN}"
+                self._answer(200 if authorized else 401, receiver.page.encode())
 
             def _answer(self, status: int, body: bytes) -> None:
                 self.send_response(status)
@@ -100,7 +112,7 @@ def settings_of(url: str, **overrides: Any) -> Settings:
     variables = {
         f"ALERTS__{key.upper()}": yaml.safe_dump(value, default_flow_style=True) for key, value in overrides.items()
     }
-    return load_settings(environment={"DATABASE_URL": url, **variables})
+    return load_settings(environment={"DATABASE_URL": url, "METRICS_TOKEN": METRICS_TOKEN, **variables})
 
 
 def delivery_lines(messages: list[Message]) -> list[str]:
@@ -172,7 +184,7 @@ def test_a_crash_after_sending_resends_and_loses_nothing(engine: Engine, url: st
 def test_quiet_hours_delay_all_but_critical_alerts(engine: Engine, url: str) -> None:
     quiet = {"begin": "11:00", "end": "13:00", "let_through": "critical"}
     outbox, sent = Outbox(engine, settings_of(url, quiet_hours=quiet).alerts), list[Message]()
-    latency = ActiveCondition("database_latency", "database_latency", "slow", 0.2, 0.1)
+    latency = ActiveCondition(key="database_latency", name="database_latency", summary="slow", value=0.2, threshold=0.1)
     outbox.synchronize({alert.key: alert for alert in (DAILY_LOSS, CONCENTRATION, latency)}, NOW)
     outbox.deliver(collect_into(sent), NOW)
     assert delivery_lines(sent) == ["critical: daily_loss_threshold -> people"]
@@ -214,8 +226,8 @@ def test_a_metric_becomes_a_message_at_the_configured_address(
 ) -> None:
     watch = make_watch(url, receiver, monkeypatch)
     receiver.page = 'platform_trading_halted 1\nplatform_service_up{service="risk"} 0\n'
-    watch.run_once()
-    watch.run_once()
+    watch.check()
+    watch.check()
     # A service may restart within 30 s before its alert is sent. The alert of the halt is sent at once, and only once.
     assert receiver.titles() == ["critical: circuit_breaker_activation"]
     assert receiver.messages[0]["type"] == "failure"
@@ -230,7 +242,7 @@ def test_a_metric_becomes_a_message_at_the_configured_address(
             1,
         )
         receiver.page = "platform_trading_halted 0\n"
-        watch.run_once()
+        watch.check()
         assert receiver.titles()[1:] == ["resolved: critical: circuit_breaker_activation"]
         assert client.get("/api/v1/alerts").json() == []
         [alert] = client.get("/api/v1/alerts?include_resolved=true").json()
@@ -241,8 +253,8 @@ def test_a_metric_becomes_a_message_at_the_configured_address(
 def test_alerts_are_sent_without_the_database(receiver: AlertReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = make_watch("postgresql://u:secret@127.0.0.1:1/none", receiver, monkeypatch)
     receiver.page = "platform_trading_halted 1\n"
-    watch.run_once()
-    watch.run_once()
+    watch.check()
+    watch.check()
     assert receiver.titles() == ["critical: circuit_breaker_activation"], "once, although nothing can be remembered"
     watch.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -19,6 +20,7 @@ from configs.settings import Settings, load_settings
 from operators.ledger import Ledger
 from schemas.codec import SCHEMA_IDS, decode, encode
 from schemas.records import (
+    ACTIVE,
     CANCELED,
     EXPIRED,
     NEW,
@@ -30,56 +32,69 @@ from schemas.records import (
     Execution,
     Order,
     Record,
-    RiskFence,
-    Valuation,
 )
+from schemas.records.constants import ExecType
 from sinks.postgres import PostgresWriter
 from sinks.redis import LatestWriter
-from tests.integration.api_users import log_in
-from tests.unit.builders import bar, execution
+from tests.builders import bar, execution, fence, order, report, valuation
+from tests.integration.api_users import log_in, metrics_of
 
 D = Decimal
 MINUTE = 60_000_000_000
 T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
 
 
-def _order(seq: int, quantity: int = 100, side: str = "BUY", symbol: str = "AAPL") -> Order:
-    checks = [CheckResult("cash", "15025", "50000")]
-    ts_ns = T0 + seq * MINUTE
-    return Order(seq, ts_ns, f"ord-{seq}", f"prop-{seq}", symbol, side, D(quantity), "MARKET", None, "DAY", 0, checks)
+def _order(seq: int) -> Order:
+    return order(seq, quantity=100, ts_ns=T0 + seq * MINUTE, checks=[CheckResult("cash", "15025", "50000")])
 
 
-def _report(seq: int, order: Order, kind: str, quantity: str = "0", leaves: str = "0", price: str = "0") -> Execution:
-    filled_quantity = order.quantity - D(leaves)
-    ids = (f"exe-{seq}", order.order_id, order.symbol, order.side, kind)
-    numbers = (D(quantity), D(price), D("1.005"), D(leaves), filled_quantity)
-    return Execution(seq, order.ts_ns + seq, *ids, *numbers, order.ts_ns + 15_000_000_000, 0, "")
+def _report(seq: int, reported: Order, exec_type: ExecType, quantity: int = 0, price: float = 0) -> Execution:
+    """Build the order's report `seq`. The fill of 40 is the last one."""
+    remaining = 0 if exec_type == TRADE and quantity == 40 else None
+    return report(
+        seq,
+        reported,
+        exec_type,
+        quantity,
+        price,
+        remaining=remaining,
+        fee=1.005,
+        ts_ns=reported.ts_ns + seq,
+        filled_at_ns=reported.ts_ns + 15_000_000_000,
+    )
 
 
 def sample_records() -> list[Record]:
     """Buy 100 AAPL at 150.25 in two fills, value them at 155, and add one order in each other state."""
     first = _order(1)
     orders = [first, *(_order(seq) for seq in range(2, 9))]
-    fills = [_report(1, first, NEW, leaves="100"), _report(2, first, TRADE, "60", "40", "150.15")]
-    fills.append(_report(3, first, TRADE, "40", "0", "150.4"))
-    kinds = [(2, NEW, "100"), (3, CANCELED, "0"), (4, EXPIRED, "0"), (5, REJECTED, "0")]
-    other_reports = [_report(seq + 10, orders[seq - 1], kind, "0", leaves) for seq, kind, leaves in kinds]
-    other_reports.append(_report(16, orders[5], TRADE, "30", "70", "151"))
-    other_reports.append(_report(17, orders[7], REPLACED, "0", "0"))
+    fills = [
+        _report(1, first, NEW),
+        _report(2, first, TRADE, 60, 150.15),
+        _report(3, first, TRADE, 40, 150.4),
+    ]
+    exec_types: list[tuple[int, ExecType]] = [(2, NEW), (3, CANCELED), (4, EXPIRED), (5, REJECTED)]
+    other_reports = [_report(seq + 10, orders[seq - 1], exec_type) for seq, exec_type in exec_types]
+    other_reports.append(_report(16, orders[5], TRADE, 30, 151))
+    other_reports.append(_report(17, orders[7], REPLACED))
     # The ledger also contains the partial fill. Order 7 has no execution report.
     ledger = Ledger(D(1_000_000))
-    ledger_records = [record for report in [*fills, *other_reports] for record in ledger.apply(report)]
+    ledger_records = [record for fill in [*fills, *other_reports] for record in ledger.apply(fill)]
     bars = [bar("AAPL", seq, T0 + seq * MINUTE, 150.0 + seq) for seq in range(1, 11)]
     market_value = D(130) * D(155)
-    valuation_ns = T0 + 5 * MINUTE
-    cash, zero = ledger.cash, D(0)
-    unrealized = market_value - ledger.cost
-    start = Valuation(1, T0, D(1_000_000), D(1_000_000), zero, zero, zero, zero, zero, 0)
-    low = Valuation(2, T0 + MINUTE, D(900_000), cash, market_value, market_value, unrealized, zero, ledger.fees, 1)
-    now = Valuation(
-        3, valuation_ns, cash + market_value, cash, market_value, market_value, unrealized, zero, ledger.fees, 1
+    start = valuation(1, T0, 1_000_000)
+    marked = valuation(
+        3,
+        T0 + 5 * MINUTE,
+        ledger.cash + market_value,
+        cash=ledger.cash,
+        gross_exposure=market_value,
+        unrealized_pnl=market_value - ledger.cost,
+        fees=ledger.fees,
+        open_positions=1,
     )
-    return [*orders, *fills, *other_reports, *ledger_records, *bars, start, low, now]
+    low = marked._replace(seq=2, ts_ns=T0 + MINUTE, equity=D(900_000))
+    return [*orders, *fills, *other_reports, *ledger_records, *bars, start, low, marked]
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +271,12 @@ def test_risk_limits_and_the_fence_are_shown(client: TestClient, settings: Setti
     assert (limits["state"], limits["epoch"]) == ("ACTIVE", 0)
     assert limits["limits"]["max_order_notional"] == 100_000
     writer = PostgresWriter(settings.database.postgres.url, name="test")
-    writer.write([RiskFence(9, T0, 1, "HALTED", "drill", "cmd-1"), RiskFence(10, T0 + 1, 2, "ACTIVE", "over", "cmd-2")])
+    writer.write(
+        [
+            fence(9, epoch=1, ts_ns=T0),
+            fence(10, epoch=2, state=ACTIVE, ts_ns=T0 + 1, reason="over"),
+        ]
+    )
     writer.close()
     limits = _get(client, "/api/v1/risk/limits")
     assert (limits["state"], limits["epoch"], limits["reason"]) == ("ACTIVE", 2, "over")
@@ -289,7 +309,7 @@ def test_health_names_unreachable_services_and_metrics_show_the_dataflows(settin
         assert "stale: last report 6" in health["dataflows"]["signals"]["status"]
         assert "not running" in health["dataflows"]["risk"]["status"]
         log_in(client).get("/api/v1/orders/none")
-        metrics = client.get("/metrics").text
+        metrics = metrics_of(client)
     for line in (
         'platform_dataflow_records_in_total{service="features"} 7.0',
         'platform_dataflow_dead_letters_total{service="signals"} 2.0',
@@ -343,7 +363,11 @@ def test_the_registry_gives_the_schema_of_every_message(client: TestClient) -> N
 
 def test_an_unknown_path_is_a_problem_and_the_docs_are_served(client: TestClient) -> None:
     _assert_problem(client, "/api/v1/nothing", 404, "/api/v1/nothing")
-    assert client.get("/docs").status_code == 200
+    docs = client.get("/docs")
+    assert docs.status_code == 200 and "/api/v1/orders/{order_id}" in docs.text and "OrderTicket" in docs.text
+    # The page has no script and loads nothing, neither from a CDN nor from the API.
+    assert not re.search(r"<script|<link|<img|<iframe|@import|url\(|src=|https?://", docs.text)
+    assert "default-src 'none'" in docs.headers["Content-Security-Policy"]
     openapi = _get(client, "/openapi.json")
     assert openapi["components"]["schemas"]["OrderStatus"]["properties"]["quantity"]["type"] == "number"
     paths = openapi["paths"]

@@ -2,127 +2,47 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.roles import Role
-from configs.settings import Settings, load_settings
+from configs.settings import Settings
 from dataflows.runtime import stages
-from operators.stage import Stage
-from schemas.codec import decode
-from schemas.records import Bar, Command, Order, Record
-from sinks.postgres import PostgresWriter
+from schemas.records import Order, Record
+from tests.builders import bar
 from tests.integration.api_users import bearer, token_of
-from tests.unit.builders import bar
-
-MINUTE = 60_000_000_000
-T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
-PREFIX = f"api-{time.time_ns()}-"
-ORDER_REQUEST = {"symbol": "AAPL", "side": "BUY", "quantity": 100, "order_type": "MARKET", "time_in_force": "DAY"}
+from tests.integration.trading_api import MINUTE, ORDER_REQUEST, T0, TradingApi, TradingLoopRunner, order_of
 
 
-class TradingLoopRunner:
-    """Execution, portfolio and risk. They read the API's commands from Kafka and write their records to PostgreSQL."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.loop: Stage = stages.trading_loop(settings)()
-        self.writer = PostgresWriter(settings.database.postgres.url, name="test")
-        self.consumer = Consumer(
-            {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": PREFIX, "enable.auto.commit": False}
-        )
-        self.consumer.assign([TopicPartition(f"{PREFIX}commands", 0, 0)])
-        self.minute = 0
-        self.commands: list[Command] = []
-        self.inputs: list[list[Record]] = []
-        self.outputs: list[Record] = []
-
-    def commands_until(self, count: int) -> list[Command]:
-        """Wait until the topic contains `count` commands in total. Return the new ones."""
-        new: list[Command] = []
-        deadline = time.monotonic() + 60
-        while len(self.commands) + len(new) < count and time.monotonic() < deadline:
-            message = self.consumer.poll(0.2)
-            if message is not None and message.error() is None:
-                record = decode(message.value() or b"")
-                assert isinstance(record, Command)
-                new.append(record)
-        self.commands += new
-        assert len(self.commands) == count, self.commands
-        return new
-
-    def run_minute(self, commands: int | None = None) -> None:
-        """Process one minute with AAPL at 150. Wait for commands up to a total of `commands`; by default, for none."""
-        self.minute += 1
-        ts_ns = T0 + self.minute * MINUTE
-        new: list[Record] = [*self.commands_until(len(self.commands) if commands is None else commands)]
-        records = [*new, bar("AAPL", self.minute, ts_ns, 150.0, day=20240115)]
-        self.inputs.append(records)
-        output = self.loop.on_slice(ts_ns, records)
-        self.outputs += output
-        self.writer.write([*(record for record in records if type(record) in (Bar, Command)), *output])
-
-    def close(self) -> None:
-        self.consumer.close()
-        self.writer.close()
+@pytest.fixture
+def client(trading_api: TradingApi) -> TestClient:
+    return trading_api.client
 
 
-@pytest.fixture(scope="module")
-def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
-        future.result(30)
-    return load_settings(
-        environment={
-            "DATABASE_URL": database_url,
-            "REDIS_URL": redis_url,
-            "KAFKA_BOOTSTRAP_SERVERS": kafka,
-            "KAFKA__TOPIC_PREFIX": PREFIX,
-            "API__COMMAND_RATE": "10000/minute",
-            "API__READ_RATE": "10000/minute",
-        }
-    )
+@pytest.fixture
+def platform(trading_api: TradingApi) -> TradingLoopRunner:
+    return trading_api.platform
 
 
-@pytest.fixture(scope="module")
-def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with TestClient(create_app(settings, home=tmp_path_factory.mktemp("home"))) as client:
-        yield client
+@pytest.fixture
+def trader(trading_api: TradingApi) -> dict[str, str]:
+    return trading_api.trader
 
 
-@pytest.fixture(scope="module")
-def platform(settings: Settings) -> Iterator[TradingLoopRunner]:
-    running = TradingLoopRunner(settings)
-    yield running
-    running.close()
+@pytest.fixture
+def settings(trading_api: TradingApi) -> Settings:
+    return trading_api.settings
 
 
-@pytest.fixture(scope="module")
-def trader(client: TestClient) -> dict[str, str]:
-    return bearer(token_of(client.app, Role.TRADER))  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def risk(client: TestClient) -> dict[str, str]:
-    return bearer(token_of(client.app, Role.RISK))  # type: ignore[arg-type]
-
-
-def _order(client: TestClient, headers: dict[str, str], order_id: str) -> dict[str, Any]:
-    response = client.get(f"/api/v1/orders/{order_id}", headers=headers)
-    assert response.status_code == 200, response.text
-    order: dict[str, Any] = response.json()
-    return order
+@pytest.fixture
+def risk(trading_api: TradingApi) -> dict[str, str]:
+    return trading_api.risk
 
 
 def test_a_manual_order_matches_the_brief_from_submission_to_fill(
@@ -135,13 +55,13 @@ def test_a_manual_order_matches_the_brief_from_submission_to_fill(
     assert {"order_id", "status", "submitted_at"} <= answer.keys() and answer["status"] == "PENDING"
     order_id = answer["order_id"]
     assert response.headers["Location"] == f"/api/v1/orders/{order_id}"
-    pending = _order(client, trader, order_id)
+    pending = order_of(client, trader, order_id)
     assert (pending["status"], pending["filled_quantity"], pending["executions"]) == ("PENDING", 0, [])
     platform.run_minute(commands=1)
-    approved = _order(client, trader, order_id)
+    approved = order_of(client, trader, order_id)
     assert approved["status"] == "PENDING" and approved["checks"]
     platform.run_minute()
-    filled = _order(client, trader, order_id)
+    filled = order_of(client, trader, order_id)
     assert {
         "order_id": order_id,
         "symbol": "AAPL",
@@ -153,7 +73,7 @@ def test_a_manual_order_matches_the_brief_from_submission_to_fill(
         "submitted_at": answer["submitted_at"],
     }.items() <= filled.items()
     assert filled["filled_at"] is not None
-    assert _order(client, trader, answer["command_id"]) == filled
+    assert order_of(client, trader, answer["command_id"]) == filled
     (listed,) = [o for o in client.get("/api/v1/orders", headers=trader).json()["orders"] if o["order_id"] == order_id]
     assert listed["submitted_at"] == answer["submitted_at"]
     state = client.get("/api/v1/portfolio/state", headers=trader).json()
@@ -179,10 +99,7 @@ def test_an_idempotency_key_repeats_its_order_and_conflicts_with_another(
     admin_response = client.post("/api/v1/orders", json=ticket, headers={**admin, "Idempotency-Key": "key-1"})
     assert admin_response.json()["order_id"] != answers[0]["order_id"]  # each user has separate idempotency keys
     # Concurrent requests may publish the command more than once. Risk applies it once.
-    time.sleep(1.0)
-    messages = platform.consumer.consume(100, 5.0)
-    sent = [decode(message.value() or b"") for message in messages if message.error() is None]
-    platform.commands += sent
+    sent = platform.commands_so_far()
     assert len({command.command_id for command in sent}) == 2
     platform.minute += 1
     ts_ns = T0 + platform.minute * MINUTE
@@ -204,7 +121,7 @@ def test_a_refused_order_names_the_failed_check_and_the_reason(
     forecast = client.post("/api/v1/risk/validate", json=ticket, headers=trader).json()
     answer = client.post("/api/v1/orders", json=ticket, headers=trader).json()
     platform.run_minute(commands=len(platform.commands) + 1)
-    refused = _order(client, trader, answer["order_id"])
+    refused = order_of(client, trader, answer["order_id"])
     assert refused["status"] == "REFUSED" and refused["reason"].startswith("max_order_notional: AAPL")
     assert refused["checks"] == [forecast["checks"][-1]]
     assert (forecast["approved"], forecast["message"]) == (False, refused["reason"])
@@ -221,14 +138,14 @@ def test_a_resting_order_can_be_cancelled_once(
     order_id = client.post("/api/v1/orders", json=ticket, headers=trader).json()["order_id"]
     platform.run_minute(commands=len(platform.commands) + 1)
     platform.run_minute()
-    assert _order(client, trader, order_id)["status"] == "ACCEPTED"
+    assert order_of(client, trader, order_id)["status"] == "ACCEPTED"
     # The risk role may cancel orders but not place them.
     response = client.delete(f"/api/v1/orders/{order_id}?reason=too%20old", headers=risk)
     assert response.status_code == 202 and response.json()["status"] == "CANCEL_PENDING"
     platform.run_minute(commands=len(platform.commands) + 1)
-    assert _order(client, trader, order_id)["cancel_asked_at"] is not None
+    assert order_of(client, trader, order_id)["cancel_asked_at"] is not None
     platform.run_minute()
-    assert _order(client, trader, order_id)["status"] == "CANCELLED"
+    assert order_of(client, trader, order_id)["status"] == "CANCELLED"
     for target_id, status in ((order_id, 409), ("ord-999", 404), ("cmd-nothing", 404)):
         assert client.delete(f"/api/v1/orders/{target_id}", headers=risk).status_code == status
 
@@ -269,36 +186,6 @@ def test_only_configured_breakers_can_be_set_manually(client: TestClient, risk: 
     assert client.get("/api/v1/risk/breakers", headers=risk).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"symbol": "A B"}, "symbol"),
-        ({"symbol": "A\0"}, "symbol"),
-        ({"symbol": "\ud800"}, "symbol"),
-        ({"side": "HOLD"}, "side"),
-        ({"quantity": 0}, "quantity"),
-        ({"quantity": -1}, "quantity"),
-        ({"quantity": "NaN"}, "quantity"),
-        ({"quantity": 1e300}, "quantity"),
-        ({"quantity": "0.0000000001"}, "quantity"),
-        ({"order_type": "LIMIT"}, "limit_price"),
-        ({"limit_price": 5}, "limit_price"),
-        ({"order_type": "ICEBERG"}, "order_type"),
-        ({"leverage": 7}, "leverage"),
-    ],
-)
-def test_an_invalid_order_gets_one_error_sentence_and_sends_no_command(
-    client: TestClient, platform: TradingLoopRunner, trader: dict[str, str], change: dict[str, Any], words: str
-) -> None:
-    body = json.dumps({**ORDER_REQUEST, **change})
-    headers = {**trader, "Content-Type": "application/json"}
-    for path in ("/api/v1/orders", "/api/v1/risk/validate"):
-        response = client.post(path, content=body, headers=headers)
-        assert response.status_code == 422 and words in response.json()["detail"], response.text
-        assert "\n" not in response.json()["detail"]
-    platform.commands_until(len(platform.commands))
-
-
 def test_the_forecast_equals_the_decision_of_the_risk_service(
     client: TestClient, platform: TradingLoopRunner, trader: dict[str, str]
 ) -> None:
@@ -316,52 +203,13 @@ def test_the_forecast_equals_the_decision_of_the_risk_service(
         forecast = client.post("/api/v1/risk/validate", json=ticket, headers=trader).json()
         answer = client.post("/api/v1/orders", json=ticket, headers=trader).json()
         platform.run_minute(commands=len(platform.commands) + 1)
-        order = _order(client, trader, answer["order_id"])
+        order = order_of(client, trader, answer["order_id"])
         checks = forecast["checks"] if forecast["approved"] else [forecast["checks"][-1]]
         assert [c["check"] for c in order["checks"]] == [c["check"] for c in checks]
         for check, predicted in zip(order["checks"], checks, strict=True):
             if check["check"] != "stale_price":  # one minute passed between the forecast and the decision
                 assert check == predicted
         platform.run_minute()
-
-
-def test_order_terms_are_reported_for_exits_replacements_and_refusals(
-    client: TestClient, platform: TradingLoopRunner, trader: dict[str, str]
-) -> None:
-    terms = {"order_type": "STOP_LIMIT", "stop_price": 190, "limit_price": 191, "time_in_force": "GTD"}
-    terms |= {"expires_at": "2034-01-15T10:30:00Z", "group_id": "g1"}
-    ticket = {**ORDER_REQUEST, **terms, "quantity": 2}
-
-    def run_and_read_order(answer: dict[str, Any]) -> dict[str, Any]:
-        platform.run_minute(commands=len(platform.commands) + 1)
-        platform.run_minute()
-        return _order(client, trader, answer["order_id"])
-
-    def replace_order(changes: dict[str, Any]) -> dict[str, Any]:
-        response = client.patch(f"/api/v1/orders/{working['order_id']}", json=changes, headers=trader)
-        assert response.status_code == 202, response.text
-        return run_and_read_order(response.json())
-
-    bracket = {**ticket, "take_profit_price": 199}
-    working = run_and_read_order(client.post("/api/v1/orders", json=bracket, headers=trader).json())
-    terms |= {"trail_amount": None, "trail_percent": None, "parent_id": "", "reduce_only": False}
-    assert working.items() >= {**terms, "status": "ACCEPTED", "replaces": ""}.items()
-    listed = client.get("/api/v1/orders?limit=9", headers=trader).json()["orders"]
-    [leg] = [order for order in listed if order["parent_id"] == working["cause_id"]]
-    assert leg["group_id"] != "" and leg.items() >= {"reduce_only": True, "limit_price": 199, "side": "SELL"}.items()
-    refused = run_and_read_order(
-        client.post("/api/v1/orders", json={**ticket, "quantity": 9000}, headers=trader).json()
-    )
-    assert refused.items() >= {**terms, "status": "REFUSED", "replaces": ""}.items()
-    refused = replace_order({"quantity": 9000})
-    assert refused.items() >= {**terms, "status": "REFUSED", "replaces": working["order_id"], "quantity": 9000}.items()
-    replacement = replace_order({"stop_price": "189"})
-    assert replacement.items() >= {**terms, "stop_price": 189, "replaces": working["order_id"]}.items()
-    assert _order(client, trader, working["order_id"])["status"] == "REPLACED"
-    assert (
-        run_and_read_order(client.delete(f"/api/v1/orders/{replacement['order_id']}", headers=trader).json())["status"]
-        == "CANCELLED"
-    )
 
 
 def test_a_replay_of_the_recorded_commands_makes_the_same_orders(

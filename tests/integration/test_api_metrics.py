@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -19,32 +20,41 @@ from api.metrics.services import ServiceMetrics
 from api.metrics.trading import TradingMetrics
 from api.resources import Resources
 from configs.settings import Settings, load_settings
-from dataflows.runtime.halt_files import release_halt, write_halt
+from dataflows.runtime.suspension_files import release_suspension, write_suspension
 from operators.ledger import Ledger
 from schemas.records import (
+    BUY,
     CANCELED,
     HALTED,
+    LIMIT,
     SELL,
     TRADE,
-    Attribution,
     Execution,
-    ModelScore,
     Order,
     OrderProposal,
-    OrderRefusal,
-    Prediction,
     Record,
     RiskEvent,
-    RiskFence,
     RiskUsage,
-    SignalOutcome,
     StrategyWeights,
-    Valuation,
 )
+from schemas.records.constants import ExecType, Side
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
+from tests.builders import (
+    attribution,
+    bar,
+    fence,
+    model_score,
+    order,
+    prediction,
+    proposal,
+    refusal,
+    report,
+    signal_outcome,
+    valuation,
+)
+from tests.integration.api_users import bearer, metrics_of
 from tests.integration.recorded_platform import kafka_settings, make_topics
-from tests.unit.builders import bar
 
 D = Decimal
 SECOND, MINUTE, DAY = 1_000_000_000, 60_000_000_000, 86_400_000_000_000
@@ -52,50 +62,62 @@ T0 = 1_705_314_600_000_000_000  # Monday 2024-01-15T10:30:00Z
 MetricValues = dict[tuple[str, tuple[str, ...]], float]
 
 
-def proposal(seq: int, strategy: str) -> OrderProposal:
-    terms = ("AAPL", "BUY", D(10), "MARKET", None, "DAY")
-    return OrderProposal(seq, T0, f"prop-{seq}", *terms, strategy, D(100), "", [])
+def minute_proposal(seq: int, strategy: str) -> OrderProposal:
+    return proposal(seq=seq, ts_ns=T0, strategy=strategy)
 
 
-def order(seq: int, side: str = "BUY", kind: str = "MARKET") -> Order:
-    return Order(seq, T0 + seq * MINUTE, f"ord-{seq}", f"prop-{seq}", "AAPL", side, D(10), kind, None, "DAY", 0, [])
+def minute_order(seq: int, side: Side = BUY, **terms: Any) -> Order:
+    """Build the order of minute `seq`, for 10 AAPL."""
+    return order(seq, side, ts_ns=T0 + seq * MINUTE, **terms)
 
 
-def report(seq: int, side: str, price: str, kind: str = TRADE, latency_s: int = 1) -> Execution:
-    ts_ns, size = T0 + seq * MINUTE + latency_s * SECOND, D(10) if kind == TRADE else D(0)
-    ids = (f"exe-{seq}", f"ord-{seq}", "AAPL", side, kind)
-    return Execution(seq, ts_ns, *ids, size, D(price), D(1), D(0), size, ts_ns, 0, "", f"prop-{seq}")
+def minute_report(
+    seq: int, side: Side, price: float, exec_type: ExecType = TRADE, quantity: int = 10, latency_s: int = 1
+) -> Execution:
+    """Build the report on the order of minute `seq`, received `latency_s` after the order."""
+    ts_ns = T0 + seq * MINUTE + latency_s * SECOND
+    return report(seq, minute_order(seq, side), exec_type, quantity, price, fee=1, ts_ns=ts_ns)
 
 
 REPORTS = [
-    report(1, "BUY", "101"),  # 100 basis points above the proposal's 100
-    report(2, "BUY", "99", latency_s=100),  # 100 basis points below
-    report(3, SELL, "97"),  # 300 basis points worse; closes the lot of 101 at a loss
-    report(4, "BUY", "0", CANCELED),
+    minute_report(1, BUY, 101),  # 100 basis points above the proposal's 100
+    minute_report(2, BUY, 99, latency_s=100),  # 100 basis points below
+    minute_report(3, SELL, 97),  # 300 basis points worse; closes the lot of 101 at a loss
+    minute_report(4, BUY, 0, CANCELED, quantity=0),
 ]
 
 
 def sample_records() -> list[Record]:
     ledger = Ledger(D(1_000_000))
     ledger_records = [record for execution in REPORTS for record in (execution, *ledger.apply(execution))]
-    proposals = [proposal(1, "slow"), proposal(2, "fast"), proposal(3, "slow"), proposal(4, "fast")]
-    orders = [order(1), order(2), order(3, SELL), order(4, kind="LIMIT")]
-    refusal = OrderRefusal(1, T0, "prop-5", "AAPL", "BUY", D(1), "max_order_notional", "2", "1", "too much")
-    zero = D(0)
+    proposals = [minute_proposal(seq, strategy) for seq, strategy in enumerate(("slow", "fast", "slow", "fast"), 1)]
+    orders = [minute_order(1), minute_order(2), minute_order(3, SELL), minute_order(4, order_type=LIMIT)]
     equity = [(T0 - 40 * DAY, 900_000), (T0 - 3 * DAY, 1_100_000), (T0, 1_000_000), (T0 + 10 * MINUTE, 990_000)]
     valuations = [
-        Valuation(n, ts_ns, D(equity_value), D(5000), D(198_000), D(198_000), zero, zero, D(3), 1)
+        valuation(n, ts_ns, equity_value, cash=5000, gross_exposure=198_000, fees=3, open_positions=1)
         for n, (ts_ns, equity_value) in enumerate(equity, 1)
     ]
     return [
         *proposals,
         *orders,
         *ledger_records,
-        refusal,
+        refusal(1, T0, "AAPL", "max_order_notional", cause_id="prop-5"),
         *valuations,
-        RiskFence(5, T0, 1, HALTED, "drill", "cmd-1"),
-        RiskEvent(1, T0, "max_drawdown", "PORTFOLIO", "", HALTED, "0.2", "0.1", "automatic", "fell", "val-1"),
-        RiskUsage(2, T0, "margin_initial", "", D(50), D(200), 0.25),
+        fence(5, epoch=1, ts_ns=T0),
+        RiskEvent(
+            seq=1,
+            ts_ns=T0,
+            breaker="max_drawdown",
+            scope="PORTFOLIO",
+            scope_key="",
+            state=HALTED,
+            found="0.2",
+            limit="0.1",
+            actor="automatic",
+            reason="fell",
+            cause_id="val-1",
+        ),
+        RiskUsage(seq=2, ts_ns=T0, measure="margin_initial", scope_key="", used=D(50), limit=D(200), share=0.25),
         bar("AAPL", 1, T0 + 2 * MINUTE, 120.0),
     ]
 
@@ -126,7 +148,7 @@ def parse_metrics(text: str) -> MetricValues:
 
 
 def test_portfolio_metrics_show_the_last_valuation(client: TestClient) -> None:
-    metrics = parse_metrics(client.get("/metrics").text)
+    metrics = parse_metrics(metrics_of(client))
     assert metrics["platform_portfolio_value", ()] == 990_000
     assert metrics["platform_portfolio_leverage_ratio", ()] == 0.2
     # T0 is a Monday: the last value before the day is Friday's. The month began before all values but the first.
@@ -144,18 +166,18 @@ def test_portfolio_metrics_show_the_last_valuation(client: TestClient) -> None:
 
 def test_strategy_and_model_metrics_show_the_last_feedback(client: TestClient, settings: Settings) -> None:
     gains = [0.02, -0.01, 0.01, 0.0]
-    signal_outcomes = [
-        SignalOutcome(n, T0, f"sig-AAPL-{n}", "AAPL", "slow", 1, 0.5, 30, 100.0, 100.0 + gain, gain)
-        for n, gain in enumerate(gains, 1)
-    ]
-    earlier = Attribution(9, T0 - MINUTE, "gone", D(5), D(5), D(5), D(0), 1)
+    signal_outcomes = [signal_outcome(n, T0, "slow", gain) for n, gain in enumerate(gains, 1)]
+    earlier = attribution(9, T0 - MINUTE, "gone", realized_pnl=5, unrealized_pnl=5, fees=5, trades=1)
     attributions = [
-        Attribution(10, T0, "account", D(0), D(0), D(0), D("1.5"), 0),
-        Attribution(11, T0, "slow", D("-42"), D(7), D(2), D(1), 2),
+        attribution(10, T0, "account", cash_flows="1.5"),
+        attribution(11, T0, "slow", realized_pnl=-42, unrealized_pnl=7, fees=2, cash_flows=1, trades=2),
     ]
-    weights = [StrategyWeights(n, T0, {"slow": n / 2, "fast": 1 - n / 2}, {}, "why") for n in (1, 2)]
-    scores = [ModelScore(20 + n, T0, "trees", "ab" * 32, 30 + n, 0.5, 0.24, 0.1 * n) for n in (1, 2)]
-    predictions = [Prediction("AAPL", n, T0 + n, "trees", "ab" * 32, "f", 5, 0.01, 0.6, 0.05 * n) for n in (1, 2)]
+    weights = [
+        StrategyWeights(seq=n, ts_ns=T0, weights={"slow": n / 2, "fast": 1 - n / 2}, scores={}, reason="why")
+        for n in (1, 2)
+    ]
+    scores = [model_score(20 + n, T0, "trees", "ab" * 32, predictions=30 + n, drift=0.1 * n) for n in (1, 2)]
+    predictions = [prediction("AAPL", n, T0 + n, model="trees", model_hash="ab" * 32, drift=0.05 * n) for n in (1, 2)]
     write(settings, [*signal_outcomes, earlier, *attributions, *weights, *scores, *predictions])
     engine = open_engine(settings.database.postgres.url)
     trading = TradingMetrics(engine)
@@ -175,13 +197,13 @@ def test_strategy_and_model_metrics_show_the_last_feedback(client: TestClient, s
     assert metrics["platform_model_predictions_judged", ("trees", "abababababab")] == 32
     assert metrics["platform_model_drift", ("trees", "abababababab")] == pytest.approx(0.2)
     assert metrics["platform_prediction_drift", ("AAPL",)] == pytest.approx(0.1)
-    page = parse_metrics(client.get("/metrics").text)
+    page = parse_metrics(metrics_of(client))
     assert page["platform_metrics_readable", ("strategies",)] == page["platform_metrics_readable", ("models",)] == 1
     engine.dispose()
 
 
 def test_orders_and_executions_are_counted(client: TestClient) -> None:
-    metrics = parse_metrics(client.get("/metrics").text)
+    metrics = parse_metrics(metrics_of(client))
     assert metrics["platform_orders_total", ("MARKET", "BUY")] == 2
     assert metrics["platform_order_refusals_total", ("max_order_notional", "BUY")] == 1
     assert metrics["platform_executions_total", ("TRADE", "SELL")] == 1
@@ -202,25 +224,25 @@ def test_counters_do_not_depend_on_when_the_api_started(settings: Settings, clie
     resources: Resources = client.app.state.resources  # type: ignore[attr-defined]
     early = TradingMetrics(resources.engine)
     early.read()
-    write(settings, [order(6), report(6, "BUY", "100", latency_s=2), proposal(6, "fast")])
+    write(settings, [minute_order(6), minute_report(6, BUY, 100, latency_s=2), minute_proposal(6, "fast")])
     early.read()  # reads these records
     assert _metric_values(early.read()) == _metric_values(TradingMetrics(resources.engine).read())
     assert _metric_values(early.read())["platform_strategy_fills_total", ("fast",)] == 2
 
 
-def test_a_halted_dataflow_is_reported_until_released(settings: Settings, tmp_path: Path) -> None:
-    def halted_by_service() -> dict[str, float]:
+def test_a_suspended_dataflow_is_reported_until_released(settings: Settings, tmp_path: Path) -> None:
+    def suspended_by_service() -> dict[str, float]:
         metrics = _metric_values(ServiceMetrics(settings, tmp_path).read())
         return {labels[0]: value for (name, labels), value in metrics.items() if name == "platform_dataflow_halted"}
 
-    before = halted_by_service()
+    before = suspended_by_service()
     assert before["features"] == before["risk"] == 0.0 == max(before.values())
     for name in ("features", "news"):
-        write_halt(tmp_path / "run", name, T0, "12 of 100 records were set aside")
-    assert halted_by_service() == before | {"features": 1.0, "news": 1.0}
+        write_suspension(tmp_path / "run", name, T0, "12 of 100 records were set aside")
+    assert suspended_by_service() == before | {"features": 1.0, "news": 1.0}
     for name in ("features", "news"):
-        release_halt(tmp_path / "run", name)
-    assert halted_by_service() == before
+        release_suspension(tmp_path / "run", name)
+    assert suspended_by_service() == before
 
 
 def _metric_values(metrics: list[Any]) -> MetricValues:
@@ -228,7 +250,7 @@ def _metric_values(metrics: list[Any]) -> MetricValues:
 
 
 def test_server_sizes_are_exported(client: TestClient, settings: Settings) -> None:
-    metrics = parse_metrics(client.get("/metrics").text)
+    metrics = parse_metrics(metrics_of(client))
     assert (
         metrics["platform_database_up", ()] == metrics["platform_kafka_up", ()] == metrics["platform_redis_up", ()] == 1
     )
@@ -258,7 +280,7 @@ def test_check_results_and_dataflow_stats_are_exported(settings: Settings, tmp_p
         stats = {"service": service, "last_tick_ns": T0 - lag_s * SECOND, "records_in": 7, "rss_bytes": 5, **base_stats}
         (tmp_path / "run" / "stats" / f"{service}.json").write_text(json.dumps(stats))
     with TestClient(create_app(settings, home=tmp_path)) as client:
-        metrics = parse_metrics(client.get("/metrics").text)
+        metrics = parse_metrics(metrics_of(client))
     assert metrics["platform_check_ok", ("verify",)] == 0
     assert metrics["platform_check_finished_timestamp_seconds", ("verify",)] == 1e9
     assert metrics["platform_check_findings", ("verify", "differ")] == 3
@@ -273,14 +295,14 @@ def test_check_results_and_dataflow_stats_are_exported(settings: Settings, tmp_p
 def test_an_unreachable_server_leaves_the_other_metrics(settings: Settings, tmp_path: Path) -> None:
     kafka = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
     with TestClient(create_app(settings.model_copy(update={"kafka": kafka}), home=tmp_path)) as client:
-        metrics = parse_metrics(client.get("/metrics").text)
+        metrics = parse_metrics(metrics_of(client))
     assert metrics["platform_kafka_up", ()] == 0 and metrics["platform_database_up", ()] == 1
     postgres = settings.database.postgres.model_copy(update={"url": "postgresql://u:secret@127.0.0.1:1/none"})
     without_postgres = settings.model_copy(
         update={"database": settings.database.model_copy(update={"postgres": postgres})}
     )
     with TestClient(create_app(without_postgres, home=tmp_path)) as client:
-        metrics = parse_metrics(client.get("/metrics").text)
+        metrics = parse_metrics(metrics_of(client))
     assert metrics["platform_database_up", ()] == 0 and metrics["platform_kafka_up", ()] == 1
     assert metrics["platform_metrics_readable", ("books",)] == 0
     assert ("platform_portfolio_value", ()) not in metrics
@@ -288,7 +310,7 @@ def test_an_unreachable_server_leaves_the_other_metrics(settings: Settings, tmp_
 
 def test_repeated_scrapes_query_the_servers_once(client: TestClient) -> None:
     def statement_count() -> float:
-        return parse_metrics(client.get("/metrics").text)["platform_database_statement_seconds_count", ()]
+        return parse_metrics(metrics_of(client))["platform_database_statement_seconds_count", ()]
 
     before = statement_count()
     for _ in range(10):
@@ -296,15 +318,17 @@ def test_repeated_scrapes_query_the_servers_once(client: TestClient) -> None:
     assert after - before < 60, "ten scrapes within a moment"
 
 
-def test_metrics_are_open_locally_and_need_the_token_elsewhere(settings: Settings, tmp_path: Path) -> None:
-    with TestClient(create_app(settings, home=tmp_path), client=("203.0.113.5", 4000)) as remote_client:
-        response = remote_client.get("/metrics")
-        assert response.status_code == 401 and "METRICS_TOKEN" in response.json()["detail"]
-    with TestClient(create_app(settings, home=tmp_path), client=("127.0.0.1", 4000)) as local_client:
-        assert local_client.get("/metrics").status_code == 200
+def test_metrics_need_the_token_from_every_address(settings: Settings, tmp_path: Path) -> None:
+    for address in ("203.0.113.5", "127.0.0.1", "unknown"):
+        with TestClient(create_app(settings, home=tmp_path), client=(address, 4000)) as client:
+            for headers in ({}, {"X-Forwarded-For": "unknown"}, {"X-Forwarded-For": "127.0.0.1"}, bearer("wrong")):
+                response = client.get("/metrics", headers=headers)
+                assert response.status_code == 401 and "METRICS_TOKEN" in response.json()["detail"]
+            assert "platform_portfolio_value" in metrics_of(client)
+    # Without METRICS_TOKEN, the API generates a token that only the owner of the state folder can read.
+    file = tmp_path / "secrets" / "metrics-token"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and len(file.read_text().strip()) >= 32
     api_settings = load_settings(environment={"METRICS_TOKEN": "0123456789abcdef"}).api
     with TestClient(create_app(settings.model_copy(update={"api": api_settings}), home=tmp_path)) as client:
-        assert client.get("/metrics").status_code == 401
-        assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
-        headers = {"Authorization": "Bearer 0123456789abcdef"}
-        assert client.get("/metrics", headers=headers).status_code == 200
+        assert client.get("/metrics", headers=bearer(file.read_text().strip())).status_code == 401
+        assert client.get("/metrics", headers=bearer("0123456789abcdef")).status_code == 200

@@ -12,23 +12,24 @@ from sqlalchemy import event, text
 from api.app import create_app
 from api.routers.news import news_query
 from configs.settings import load_settings
-from schemas.records import Fundamentals, NewsItem, Record, SentimentScore
+from schemas.records import Record
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
+from tests.builders import fundamentals, news_item, sentiment_score
 from tests.integration.api_users import log_in
 
 T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
 RECORDS: list[Record] = [
     *(
-        NewsItem(f"news-{n}", T0 + n, T0, "s", f"Headline {n}", "", "", ["AAPL", "X"] if n % 2 else ["MSFT"])
+        news_item(f"news-{n}", T0 + n, ["AAPL", "X"] if n % 2 else ["MSFT"], headline=f"Headline {n}", published_ns=T0)
         for n in range(5)
     ),
     *(
-        SentimentScore(n, T0 + n, "AAPL", f"news-{n if n < 3 else 99}", 0.5, 0.25, "lexicon", "v", "", {"pos": 1.0})
+        sentiment_score(n, T0 + n, "AAPL", confidence=0.25, news_id=f"news-{n if n < 3 else 99}", parts={"pos": 1.0})
         for n in range(1, 4)
     ),
-    Fundamentals("fund-1", T0, "AAPL", 20230930, 20231103, "10-K", "sec", {"eps": 6.0}, {"net_margin": 0.25}, "USD"),
-    Fundamentals("fund-2", T0, "AAPL", 20231231, 20240202, "10-Q", "sec", {"eps": 6.5}, {}, "USD"),
+    fundamentals("fund-1", T0, facts={"eps": 6.0}, ratios={"net_margin": 0.25}, period_end=20230930, filed=20231103),
+    fundamentals("fund-2", T0, facts={"eps": 6.5}, period_end=20231231, filed=20240202, form="10-Q"),
 ]
 
 

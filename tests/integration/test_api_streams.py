@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -27,40 +25,34 @@ from configs.settings import Settings, load_settings
 from deploy.home import Home
 from deploy.local.endpoints import Ports
 from deploy.local.stack import ServiceStack, running_stack
-from schemas.records import Position, Record, Valuation
+from schemas.records import Position, Record
 from sinks.redis import LatestWriter
+from tests.app_server import AppServer
+from tests.builders import bar, position, valuation
 from tests.integration.api_users import token_of
-from tests.unit.builders import bar
 
 MINUTE = 60_000_000_000
 T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
 D = Decimal
 
 
-class ApiServer:
-    """The API on its own port, as `start` runs it."""
-
+class ApiServer(AppServer):
     def __init__(self, app: FastAPI) -> None:
+        super().__init__(app)
         self.app = app
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + 60
-        while not self._server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(60)
-        assert not self._thread.is_alive(), "a stream outlives its server"
 
     def wait_until_subscribed(self) -> None:
         """Wait until Redis delivers to this process. Redis does not deliver earlier messages."""
         deadline = time.monotonic() + 60
         while not self.app.state.resources.hub.subscribed.is_set():
             assert time.monotonic() < deadline, "no subscription"
+            time.sleep(0.02)
+
+    def wait_until_filtered(self, symbols: set[str]) -> None:
+        """Wait until a client receives exactly these symbols."""
+        deadline = time.monotonic() + 60
+        while all(client.symbols != symbols for client in list(self.app.state.resources.hub._clients)):
+            assert time.monotonic() < deadline, "no client with these symbols"
             time.sleep(0.02)
 
 
@@ -128,18 +120,23 @@ async def _wait_closed(client: ClientConnection) -> tuple[int, str]:
 
 
 def _position(seq: int, symbol: str, quantity: str, price: str = "150.25") -> Position:
-    size, average_price = D(quantity), D(price)
-    return Position(seq, T0 + seq * MINUTE, symbol, size, average_price, size * average_price, D(0), D(1), f"exe-{seq}")
+    return position(seq, T0 + seq * MINUTE, symbol, quantity, price, fees=1)
+
+
+def _open_streams(server: ApiServer) -> int:
+    return int(server.app.state.resources.registry.get_sample_value("platform_api_streams"))
 
 
 def _wait_for_clients(server: ApiServer, count: int) -> None:
     deadline = time.monotonic() + 60
-    while len(server.app.state.resources.hub._clients) < count:
+    while _open_streams(server) < count:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_prices_come_in_the_briefs_shape(server: ApiServer, token: str, publish: Callable[..., None]) -> None:
+def test_price_messages_have_the_fields_of_the_brief(
+    server: ApiServer, token: str, publish: Callable[..., None]
+) -> None:
     async def run() -> Any:
         async with open_stream(server, "market", f"?token={token}") as client:
             await asyncio.to_thread(server.wait_until_subscribed)
@@ -151,20 +148,22 @@ def test_prices_come_in_the_briefs_shape(server: ApiServer, token: str, publish:
     assert example.items() <= message.items()
 
 
-def test_the_portfolio_comes_in_the_briefs_shape(server: ApiServer, token: str, publish: Callable[..., None]) -> None:
-    money = [D(1_050_000), D(50_000), D(1), D(1), D("500.5"), D(0), D(3)]
+def test_portfolio_messages_have_the_fields_of_the_brief(
+    server: ApiServer, token: str, publish: Callable[..., None]
+) -> None:
+    newest = valuation(1, T0, 1_050_000, cash=50_000, gross_exposure=1, unrealized_pnl="500.5", fees=3)
 
     async def run() -> list[Any]:
         async with open_stream(server, "portfolio", f"?token={token}") as client:
             await asyncio.to_thread(server.wait_until_subscribed)
-            await asyncio.to_thread(publish, _position(1, "PORT", "200"), Valuation._make((1, T0, *money, 1)))
+            await asyncio.to_thread(publish, _position(1, "PORT", "200"), newest)
             return [await _next(client), await _next(client)]
 
-    position, valuation = asyncio.run(run())
+    position_update, valuation_update = asyncio.run(run())
     example = {"type": "position_update", "symbol": "PORT", "new_quantity": 200, "new_value": 30050}
-    assert example.items() <= position.items()
-    assert valuation["type"] == "valuation_update"
-    assert (valuation["total_value"], valuation["unrealized_pnl"]) == (1_050_000, 500.5)
+    assert example.items() <= position_update.items()
+    assert valuation_update["type"] == "valuation_update"
+    assert (valuation_update["total_value"], valuation_update["unrealized_pnl"]) == (1_050_000, 500.5)
 
 
 def test_a_stream_delivers_only_the_subscribed_symbols(
@@ -178,8 +177,7 @@ def test_a_stream_delivers_only_the_subscribed_symbols(
             symbols += [(await _next(client))["symbol"], (await _next(client))["symbol"]]
             await client.send('{"action": "unsubscribe", "symbols": ["F1"]}')
             await client.send('{"action": "subscribe", "symbols": ["F3"]}')
-            await (await client.ping())
-            await asyncio.sleep(0.3)
+            await asyncio.to_thread(server.wait_until_filtered, {"F2", "F3"})
             await asyncio.to_thread(publish, bar("F1", 2, T0 + MINUTE), bar("F3", 2, T0 + MINUTE))
             symbols.append((await _next(client))["symbol"])
         return symbols
@@ -188,7 +186,7 @@ def test_a_stream_delivers_only_the_subscribed_symbols(
 
 
 @pytest.mark.parametrize(
-    ("query", "first", "code", "words"),
+    ("query", "first", "code", "expected_text"),
     [
         ("?token=nonsense", None, 4401, "invalid"),
         ("?token=", None, 4401, "log in"),
@@ -201,7 +199,7 @@ def test_a_stream_delivers_only_the_subscribed_symbols(
     ],
 )
 def test_a_rejected_client_gets_a_close_code_and_reason(
-    server: ApiServer, token: str, query: str, first: str | bytes | None, code: int, words: str
+    server: ApiServer, token: str, query: str, first: str | bytes | None, code: int, expected_text: str
 ) -> None:
     async def run() -> tuple[int, str]:
         async with open_stream(server, "market", query.format(token=token)) as client:
@@ -210,7 +208,7 @@ def test_a_rejected_client_gets_a_close_code_and_reason(
             return await _wait_closed(client)
 
     close_code, reason = asyncio.run(run())
-    assert close_code == code and words in reason, (close_code, reason)
+    assert close_code == code and expected_text in reason, (close_code, reason)
 
 
 def test_the_token_may_come_as_the_first_message(server: ApiServer, token: str, publish: Callable[..., None]) -> None:
@@ -242,7 +240,6 @@ def test_a_slow_client_is_disconnected_and_others_get_every_message(
     server: ApiServer, token: str, settings: Settings
 ) -> None:
     """The queue of each client is bounded, so memory does not grow. A client with a full queue is disconnected."""
-    hub = server.app.state.resources.hub
     count = 40 * QUEUED_MESSAGES_MAX
     body = json.dumps(bar("SLOW" * 250, 1, T0)._asdict())
 
@@ -274,7 +271,7 @@ def test_a_slow_client_is_disconnected_and_others_get_every_message(
                 await asyncio.wait_for(fast.recv(), 20)
                 received += 1
             await flooding
-            clients_left = len(hub._clients)
+            clients_left = _open_streams(server)
         slow.transport.abort()
         return received, clients_left
 
@@ -311,11 +308,10 @@ def test_the_number_of_open_streams_is_limited(settings: Settings, tmp_path: Pat
 
     async def run() -> tuple[int, str]:
         token = await asyncio.to_thread(token_of, server.app, Role.VIEWER)
-        async with (
-            open_stream(server, "market", f"?token={token}"),
-            open_stream(server, "market", f"?token={token}") as second,
-        ):
-            return await _wait_closed(second)
+        async with open_stream(server, "market", f"?token={token}"):
+            await asyncio.to_thread(_wait_for_clients, server, 1)
+            async with open_stream(server, "market", f"?token={token}") as second:
+                return await _wait_closed(second)
 
     try:
         assert asyncio.run(run())[0] == 1013

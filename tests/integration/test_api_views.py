@@ -14,22 +14,19 @@ from api.roles import Role
 from configs.settings import Settings, load_settings
 from operators.ledger import Ledger
 from schemas.records import (
+    BUY,
     CANCELED,
     SELL,
     TRADE,
-    Attribution,
     Execution,
-    OrderProposal,
-    Prediction,
     Record,
     Signal,
-    SignalOutcome,
     StrategyWeights,
-    Valuation,
 )
+from schemas.records.constants import Side
 from sinks.postgres import PostgresWriter
+from tests.builders import attribution, bar, order, prediction, proposal, report, signal, signal_outcome, valuation
 from tests.integration.api_users import bearer, log_in, token_of
-from tests.unit.builders import bar
 
 D = Decimal
 MINUTE = 60_000_000_000
@@ -37,23 +34,19 @@ T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
 ZERO = D(0)
 
 
-def _proposal(seq: int, strategy: str) -> OrderProposal:
-    terms = ("AAPL", "BUY", D(10), "MARKET", None, "DAY")
-    return OrderProposal(seq, T0, f"prop-{seq}", *terms, strategy, D(100), "", [])
-
-
-def _report(seq: int, side: str, quantity: str, price: str, cause_id: str, kind: str = TRADE) -> Execution:
-    ts_ns, size = T0 + seq * MINUTE, D(quantity)
-    ids = (f"exe-{seq}", f"ord-{seq}", "AAPL", side, kind)
-    return Execution(seq, ts_ns, *ids, size, D(price), D(1), ZERO, size, ts_ns - MINUTE, 0, "", cause_id)
+def _fill(seq: int, side: Side, quantity: int, price: float, cause_id: str | None = None) -> Execution:
+    """Build a fill at the start of minute `seq`, received at its end."""
+    ts_ns = T0 + seq * MINUTE
+    filled = order(seq, side, quantity, cause_id=cause_id)
+    return report(seq, filled, TRADE, quantity, price, fee=1, ts_ns=ts_ns, filled_at_ns=ts_ns - MINUTE)
 
 
 REPORTS = [
-    _report(1, "BUY", "10", "100", "prop-1"),
-    _report(2, "BUY", "10", "110", "prop-2"),
-    _report(3, SELL, "10", "120", "prop-3"),  # closes the first lot: (120 - 100) * 10, minus both fees
-    _report(4, SELL, "4", "105", "cmd-7"),  # manual order, part of the second lot: (105 - 110) * 4, minus 1 + 4/10
-    _report(5, "BUY", "0", "0", "prop-4", CANCELED),
+    _fill(1, BUY, 10, 100),
+    _fill(2, BUY, 10, 110),
+    _fill(3, SELL, 10, 120, "prop-3"),  # closes the first lot: (120 - 100) * 10, minus both fees
+    _fill(4, SELL, 4, 105, "cmd-7"),  # manual order, part of the second lot: (105 - 110) * 4, minus 1 + 4/10
+    report(5, order(5, cause_id="prop-4"), CANCELED, fee=1, ts_ns=T0 + 5 * MINUTE, filled_at_ns=T0 + 4 * MINUTE),
 ]
 EQUITY = [D(1_000_000 + 10 * number) for number in range(100)]
 
@@ -67,13 +60,24 @@ def settings(database_url: str, redis_url: str) -> Settings:
 @pytest.fixture(scope="module")
 def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     ledger = Ledger(D(1_000_000))
-    records: list[Record] = [_proposal(seq, strategy) for seq, strategy in ((1, "slow"), (2, "fast"), (3, "slow"))]
-    records += [record for report in REPORTS for record in (report, *ledger.apply(report))]
+    records: list[Record] = [
+        proposal(seq=seq, ts_ns=T0, strategy=strategy) for seq, strategy in enumerate(("slow", "fast", "slow"), 1)
+    ]
+    records += [record for one in REPORTS for record in (one, *ledger.apply(one))]
     records += [bar("AAPL", seq, T0 + seq * MINUTE, 50.0 + seq) for seq in (1, 2)]
     records += [bar("MSFT", seq, T0 + seq * MINUTE, 50.0 + seq, day=20240113 + seq) for seq in (1, 2)]
     for seq, equity in enumerate(EQUITY):
-        money = (equity, equity - 300, D(300), D(200), ZERO, ZERO, ZERO)
-        records.append(Valuation(seq + 1, T0 + seq * MINUTE, *money, 1))
+        records.append(
+            valuation(
+                seq + 1,
+                T0 + seq * MINUTE,
+                equity,
+                cash=equity - 300,
+                gross_exposure=300,
+                net_exposure=200,
+                open_positions=1,
+            )
+        )
     writer = PostgresWriter(settings.database.postgres.url, name="test")
     writer.write(records)
     writer.close()
@@ -163,34 +167,34 @@ def test_auth_me_lists_the_permissions_of_the_role(client: TestClient) -> None:
 
     assert permissions(Role.VIEWER) == ["READ"]
     assert permissions(Role.TRADER) == ["CANCEL", "READ", "TRADE", "VALIDATE"]
-    assert permissions(Role.RISK) == ["AUDIT", "BREAKER", "CANCEL", "READ", "VALIDATE"]
+    assert permissions(Role.RISK) == ["AUDIT", "BREAKER", "CANCEL", "CASH", "READ", "VALIDATE"]
 
 
 def test_strategy_pnl_weights_and_forecasts_are_the_latest(client: TestClient, settings: Settings) -> None:
     rows = [
-        Attribution(1, T0, "slow", D(5), D(1), D(2), ZERO, 3),
-        Attribution(2, T0 + MINUTE, "slow", D("5.5"), D(1), D(2), D("0.25"), 4),
-        Attribution(3, T0 + MINUTE, "fast", D(-1), ZERO, ZERO, ZERO, 1),
+        attribution(1, T0, "slow", realized_pnl=5, unrealized_pnl=1, fees=2, trades=3),
+        attribution(2, T0 + MINUTE, "slow", realized_pnl=5.5, unrealized_pnl=1, fees=2, cash_flows=0.25, trades=4),
+        attribution(3, T0 + MINUTE, "fast", realized_pnl=-1, trades=1),
     ]
-    weights = [StrategyWeights(seq, T0 + seq, {"slow": 0.5 + seq / 10}, {"slow": 0.1}, "why") for seq in (1, 2)]
-    predictions = [
-        Prediction("AAPL", n, T0 + n * MINUTE, "gradient_boosting", "ab", f"feat-AAPL-{n}", 5, 0.01 * n, 0.6, 0.0)
-        for n in (1, 2)
+    weights = [
+        StrategyWeights(seq=seq, ts_ns=T0 + seq, weights={"slow": 0.5 + seq / 10}, scores={"slow": 0.1}, reason="why")
+        for seq in (1, 2)
     ]
+    predictions = [prediction("AAPL", n, T0 + n * MINUTE, 0.01 * n, model_hash="ab") for n in (1, 2)]
     writer = PostgresWriter(settings.database.postgres.url, name="test")
     writer.write([*rows, *weights, *predictions])
     writer.close()
-    attribution = _get(client, "/portfolio/attribution")
-    assert [(one["strategy"], one["total_pnl"]) for one in attribution["strategies"]] == [
+    latest = _get(client, "/portfolio/attribution")
+    assert [(one["strategy"], one["total_pnl"]) for one in latest["strategies"]] == [
         ("fast", -1.0),
         ("slow", 4.75),
     ]
-    assert attribution["last_updated"] == "2024-01-15T10:31:00Z"
+    assert latest["last_updated"] == "2024-01-15T10:31:00Z"
     # Use the valuation at the time of the attribution, not the last one.
     equities = [
-        one["equity"] for one in _get(client, "/portfolio/equity") if one["timestamp"] <= attribution["last_updated"]
+        one["equity"] for one in _get(client, "/portfolio/equity") if one["timestamp"] <= latest["last_updated"]
     ]
-    assert attribution["ledger_pnl"] == equities[-1] - _get(client, "/portfolio/performance")["initial_equity"]
+    assert latest["ledger_pnl"] == equities[-1] - _get(client, "/portfolio/performance")["initial_equity"]
     assert _get(client, "/strategies/weights")["weights"] == {"slow": 0.7}
     forecasts = _get(client, "/predictions/AAPL?limit=1")
     assert [(one["expected_return"], one["model_hash"]) for one in forecasts] == [(0.02, "ab")]
@@ -205,12 +209,18 @@ def test_each_strategy_row_has_its_full_performance(client: TestClient, settings
     writer.write(
         [
             *(
-                SignalOutcome(seq, later_ns, f"sig-{seq}", "AAPL", strategy, 1, 0.5, 30, 100.0, 100.0 + gain, gain)
+                signal_outcome(seq, later_ns, strategy, gain, signal_id=f"sig-{seq}")
                 for seq, (strategy, gain) in enumerate(gains, 10)
             ),
-            Attribution(20, later_ns, "account", ZERO, ZERO, ZERO, D("1.5"), 0),
-            Attribution(21, later_ns, "slow", D("5.5"), D(1), D(2), D("0.25"), 4),
-            StrategyWeights(30, later_ns, {"slow": 0.75, "quiet": 0.25}, {"slow": 0.1, "quiet": 0.0}, "why"),
+            attribution(20, later_ns, "account", cash_flows="1.5"),
+            attribution(21, later_ns, "slow", realized_pnl=5.5, unrealized_pnl=1, fees=2, cash_flows=0.25, trades=4),
+            StrategyWeights(
+                seq=30,
+                ts_ns=later_ns,
+                weights={"slow": 0.75, "quiet": 0.25},
+                scores={"slow": 0.1, "quiet": 0.0},
+                reason="why",
+            ),
         ]
     )
     writer.close()
@@ -239,7 +249,9 @@ def test_each_strategy_row_has_its_full_performance(client: TestClient, settings
 
 def test_signals_are_the_latest_of_each_strategy_and_of_the_ensemble(client: TestClient, settings: Settings) -> None:
     def make_signal(seq: int, strategy: str, direction: int, parts: dict[str, float], symbol: str = "AAPL") -> Signal:
-        return Signal(symbol, seq, T0 + seq, strategy, direction, 0.5, 0.75, 150.0, f"feat-{symbol}-{seq}", parts)
+        return signal(
+            symbol, seq, T0 + seq, 0.5, direction, strategy=strategy, confidence=0.75, price=150.0, parts=parts
+        )
 
     writer = PostgresWriter(settings.database.postgres.url, name="test")
     writer.write(

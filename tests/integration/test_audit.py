@@ -11,14 +11,15 @@ import pytest
 
 from deploy.verification.audit import AuditResult, ChainHead, audit_topic
 from operators.stage import TimeSlice
-from schemas.records import KILL_SWITCH, RELEASE, Command, Execution, Record
+from schemas.records import RELEASE, Command, Execution, Record, RiskFence
 from sinks import audit as audit_chain
 from sinks.audit import AUDITED_TOPICS, AUDITED_TYPES
 from sinks.postgres import PostgresWriter
+from tests.builders import command
 from tests.unit.tape import market, platform_output, settings, with_command
 
-HALT = Command("cmd-\t\\1", 7, KILL_SWITCH, "ann\0", "drill\nnow", {"b": "1", "a": "2"})
-RELEASE_COMMAND = Command("cmd-2", 5, RELEASE, "ann", "over", {})
+HALT = command("cmd-\t\\1", 7, arguments={"b": "1", "a": "2"}, actor="ann\0", reason="drill\nnow")
+RELEASE_COMMAND = command("cmd-2", 5, RELEASE)
 INPUT_SLICES = with_command(with_command(market(120), 40, HALT), 60, RELEASE_COMMAND)
 SESSION_SLICES = [
     TimeSlice(input_slice.ts_ns, [*(r for r in input_slice.records if type(r) is Command), *output_slice.records])
@@ -187,7 +188,8 @@ TAMPERING_CASES = [
     ("DELETE FROM executions WHERE seq = (SELECT max(seq) FROM executions)", "executions exe-{last}: removed"),
     ("DELETE FROM commands WHERE command_id = 'cmd-2'", "commands cmd-2: removed"),
     (
-        "INSERT INTO commands VALUES ('cmd-3', 1, 'RELEASE', 'eve', '', '{}')",
+        "INSERT INTO commands (command_id, ts_ns, kind, actor, reason, arguments, key_id, signature) "
+        "VALUES ('cmd-3', 1, 'RELEASE', 'eve', '', '{}', '', '')",
         "commands cmd-3: is not in the audit chain: inserted, or its chain row removed",
     ),
     (
@@ -215,13 +217,13 @@ TAMPERING_CASES = [
 
 
 @pytest.mark.parametrize("log", [False, True], ids=["chain", "chain and log"])
-@pytest.mark.parametrize(("statement", "words"), TAMPERING_CASES, ids=[words for _, words in TAMPERING_CASES])
-def test_a_tampered_row_is_named(url: str, statement: str, words: str, log: bool) -> None:
-    last = max(r.seq for r in AUDITED_RECORDS if type(r).__name__ == "Execution")  # type: ignore[union-attr]
-    fence = min(r.seq for r in AUDITED_RECORDS if type(r).__name__ == "RiskFence")  # type: ignore[union-attr]
+@pytest.mark.parametrize(("statement", "expected_text"), TAMPERING_CASES, ids=[text for _, text in TAMPERING_CASES])
+def test_a_tampered_row_is_named(url: str, statement: str, expected_text: str, log: bool) -> None:
+    last = max(r.seq for r in AUDITED_RECORDS if isinstance(r, Execution))
+    fence = min(r.seq for r in AUDITED_RECORDS if isinstance(r, RiskFence))
     findings = _findings(_audit(url, statement, log=log))
     assert findings, "nothing was found"
-    assert any(f.startswith(words.format(last=last, fence=fence)) for f in findings), findings
+    assert any(f.startswith(expected_text.format(last=last, fence=fence)) for f in findings), findings
     if not statement.startswith("DELETE FROM audit_chain"):
         assert len(findings) == 1, findings
 

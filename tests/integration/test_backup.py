@@ -1,267 +1,213 @@
-"""A restore brings back a consistent snapshot completely or changes nothing, and each error names its cause."""
+"""The tables of a backup are a consistent snapshot. They are restored completely or not at all, and as data only."""
 
 from __future__ import annotations
 
-import io
-import json
-import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from decimal import Decimal
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psycopg2
 import pyrage
 import pytest
 from pyrage import x25519
 
-from deploy.backup.backup_file import (
-    DUMP,
-    MANIFEST,
-    Manifest,
-    read_manifest,
+from deploy.backup.archive import ArchiveReader, ArchiveWriter
+from deploy.backup.database_tables import (
+    database_snapshot,
+    emptied_database,
+    forget_identity,
     require_empty_database,
-    restore_backup,
-    write_backup,
+    row_counts,
+    summarize,
+    write_tables,
 )
 from deploy.backup.encryption import backup_identity, recipient_for
+from deploy.backup.manifest import BackupManifest, TableContent, table_entry
+from deploy.backup.platform_restore import load_tables
+from deploy.backup.seal import create_seal_key, seal_key
 from deploy.errors import DeployError
 from deploy.home import Home
+from deploy.supervisor.platform_identity import PlatformIdentity, read_database_identity, write_database_identity
 from schemas.errors import BadInput
-from schemas.records import Bar, Execution
-from sinks.postgres import PostgresWriter
+from tests.integration.filled_database import fill, read_rows, schemas, write_bars
 
-RowsByTable = dict[str, list[str]]
-
-
-def read_rows(url: str) -> RowsByTable:
-    """Return all rows of all tables as text."""
-    with closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
-        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        rows_by_table = {}
-        for (table,) in cursor.fetchall():
-            cursor.execute(f"SELECT t::text FROM {table} t ORDER BY 1")  # noqa: S608 - names out of the catalog
-            rows_by_table[table] = [text for (text,) in cursor.fetchall()]
-    return rows_by_table
-
-
-def write_bars(url: str, first: int, last: int) -> None:
-    bars = [
-        Bar("AAPL", number, number * 60, number * 60 - 60, 1.5, 2.25, 0.1, 1 / 3, 1e9, "REGULAR", 20240102, True)
-        for number in range(first, last)
-    ]
-    with closing(PostgresWriter(url, name="test")) as writer:
-        writer.write(bars)
+IDENTITY = PlatformIdentity(
+    platform_id="p1",
+    epoch=1,
+    broker="simulated",
+    feed="simulator",
+    symbol_partitions=4,
+    cluster_id="c1",
+    topic_prefix="",
+    created_at="2026-01-01T00:00:00+00:00",
+)
 
 
 @pytest.fixture
-def filled_url(make_database: Callable[[], str]) -> Iterator[str]:
-    url = make_database()
-    write_bars(url, 1, 500)
-    execution = Execution._make(
-        {"execution_id": "exe-1", "symbol": "AAPL", "side": "BUY"}.get(field, _value(field))
-        for field in Execution._fields
+def filled_url(make_database: Callable[[], str]) -> str:
+    return fill(make_database())
+
+
+def backup(url: str, file: Path, recipient: x25519.Recipient | None = None) -> BackupManifest:
+    """Write the tables of a database to a file."""
+    with file.open("w+b") as target, database_snapshot(url) as db:
+        archive = ArchiveWriter(target, recipient)
+        summary = summarize(db)
+        tables = write_tables(db, archive)
+        archive.finish()
+    return BackupManifest(
+        created_at="2026-01-01T00:00:00+00:00",
+        release="1",
+        revision=summary.revision,
+        server=summary.server,
+        identity=IDENTITY,
+        cut_ns=None,
+        tables=tables,
+        logs={},
+        stores=(),
+        options={},
+        settings_sha256="",
+        entries=dict(archive.entries),
     )
-    with closing(PostgresWriter(url, name="test")) as writer:
-        writer.write([execution])
-    with closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
-        cursor.execute("INSERT INTO users VALUES ('Ünal ''x''', 'hash', 'admin', true, false, 1)")
-        db.commit()
-    yield url
 
 
-def _value(field: str) -> object:
-    annotations = Execution.__annotations__
-    hint = str(annotations[field])
-    return Decimal("0.123456789") if "Decimal" in hint else 1 if "int" in hint else "x"
-
-
-def backup(url: str, file: Path) -> Manifest:
-    return write_backup(url, file, release="1", topics={"orders/0": 7})
+def restore(url: str, file: Path, manifest: BackupManifest, key: x25519.Identity | None = None) -> str:
+    """Restore the tables; returns the schema with the previous ones."""
+    with closing(ArchiveReader(file)) as archive, emptied_database(url) as schema:
+        load_tables(url, archive, manifest, key)
+    return schema
 
 
 def test_a_restore_brings_back_every_row(filled_url: str, make_database: Callable[[], str], tmp_path: Path) -> None:
-    before = read_rows(filled_url)
+    before, keys_before = read_rows(filled_url), foreign_keys(filled_url)
     manifest = backup(filled_url, tmp_path / "all.tar")
-    assert manifest.tables == {table: len(table_rows) for table, table_rows in before.items()}
-    assert (tmp_path / "all.tar").stat().st_mode & 0o777 == 0o600
+    assert {name: table.rows for name, table in manifest.tables.items()} == {
+        table: len(rows) for table, rows in before.items() if table != "alembic_version"
+    }
     empty = make_database()
-    restored = restore_backup(empty, tmp_path / "all.tar", force=False)
+    restore(empty, tmp_path / "all.tar", manifest)
     assert read_rows(empty) == before
-    assert restored == manifest
-    assert restored.topics == {"orders/0": 7}
+    assert foreign_keys(empty) == keys_before
+    assert ("fk_sessions_username", True) in keys_before
 
 
-def test_a_database_without_tables_can_be_restored(filled_url: str, tmp_path: Path) -> None:
-    backup(filled_url, tmp_path / "all.tar")
-    before = read_rows(filled_url)
-    with closing(psycopg2.connect(filled_url)) as db, db.cursor() as cursor:
-        for table in before:
-            cursor.execute(f"DROP TABLE {table} CASCADE")
-        db.commit()
-    restore_backup(filled_url, tmp_path / "all.tar", force=False)
-    assert read_rows(filled_url) == before
+def foreign_keys(url: str) -> list[tuple[str, bool]]:
+    """Return the names of the foreign keys, and whether the rows satisfy them."""
+    with closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
+        cursor.execute(
+            "SELECT conname, convalidated FROM pg_constraint "
+            "WHERE contype = 'f' AND connamespace = 'public'::regnamespace ORDER BY 1"
+        )
+        return cursor.fetchall()
 
 
-def test_a_database_with_rows_is_replaced_only_by_force(filled_url: str, tmp_path: Path) -> None:
-    backup(filled_url, tmp_path / "all.tar")
+def test_the_previous_tables_move_to_a_schema_of_their_own(filled_url: str, tmp_path: Path) -> None:
+    manifest = backup(filled_url, tmp_path / "all.tar")
     before = read_rows(filled_url)
     write_bars(filled_url, 500, 600)
     with pytest.raises(DeployError, match=r"the database is not empty .bars has 599 rows.; use --force"):
-        restore_backup(filled_url, tmp_path / "all.tar", force=False)
-    assert len(read_rows(filled_url)["bars"]) == 599
-    restore_backup(filled_url, tmp_path / "all.tar", force=True)
-    assert read_rows(filled_url) == before
-    with pytest.raises(DeployError, match="not empty"):
         require_empty_database(filled_url, force=False)
+    require_empty_database(filled_url, force=True)
+    schema = restore(filled_url, tmp_path / "all.tar", manifest)
+    assert read_rows(filled_url) == before
+    assert schemas(filled_url) == [schema]
+    with closing(psycopg2.connect(filled_url)) as db, db.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {schema}.bars")  # noqa: S608 - our name
+        assert cursor.fetchall() == [(599,)]
 
 
-def test_nothing_changes_when_the_restore_fails_at_its_end(filled_url: str, tmp_path: Path) -> None:
-    """The restore compares the table with the manifest's row count inside the transaction."""
-    backup(filled_url, tmp_path / "all.tar")
-    write_bars(filled_url, 500, 600)
-    changed = write_changed_backup(tmp_path, lambda tree: tree["tables"].update(bars=498))
+def test_a_restore_that_fails_at_its_end_changes_nothing(filled_url: str, tmp_path: Path) -> None:
+    manifest = backup(filled_url, tmp_path / "all.tar")
+    changed = replace(manifest, tables={**manifest.tables, "bars": TableContent(498, manifest.tables["bars"].columns)})
     before = read_rows(filled_url)
     with pytest.raises(DeployError, match="table bars does not have the 498 rows of the manifest"):
-        restore_backup(filled_url, changed, force=True)
+        restore(filled_url, tmp_path / "all.tar", changed)
     assert read_rows(filled_url) == before
+    assert schemas(filled_url) == []
 
 
-def write_changed_backup(
-    folder: Path, change: Callable[[dict[str, Any]], object], *, dump: bytes | None = None
-) -> Path:
-    """Write a copy of a backup with another manifest or another dump."""
-    with tarfile.open(folder / "all.tar") as tar:
-        entries = {name: opened.read() for name in (MANIFEST, DUMP) if (opened := tar.extractfile(name))}
-    manifest = json.loads(entries[MANIFEST])
-    change(manifest)
-    entries[MANIFEST] = json.dumps(manifest).encode()
-    with tarfile.open(folder / "changed.tar", "w") as tar:
-        for name, content in (entries | ({DUMP: dump} if dump is not None else {})).items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return folder / "changed.tar"
-
-
-def test_a_damaged_backup_is_rejected_with_the_name_of_its_entry(filled_url: str, tmp_path: Path) -> None:
-    backup(filled_url, tmp_path / "all.tar")
-    with pytest.raises(BadInput, match=r"entry database\.dump is damaged: its SHA-256 starts with"):
-        read_manifest(write_changed_backup(tmp_path, lambda tree: None, dump=b"PGDMP"))
-    with pytest.raises(BadInput, match=r"entry manifest\.json is damaged"):
-        read_manifest(write_changed_backup(tmp_path, lambda tree: tree.pop("tables")))
-    with pytest.raises(BadInput, match=r"entry manifest\.json has version 9, expected 1"):
-        read_manifest(write_changed_backup(tmp_path, lambda tree: tree.update(version=9)))
-    with pytest.raises(BadInput, match="has schema 9999, which is unknown"):
-        read_manifest(write_changed_backup(tmp_path, lambda tree: tree.update(revision="9999")))
-    (tmp_path / "cut.tar").write_bytes((tmp_path / "all.tar").read_bytes()[:3000])
-    with pytest.raises(BadInput, match=r"cut\.tar.* damaged"):
-        read_manifest(tmp_path / "cut.tar")
-    (tmp_path / "text.tar").write_text("no tar")
-    with pytest.raises(BadInput, match="is not a backup"):
-        read_manifest(tmp_path / "text.tar")
-    with pytest.raises(BadInput, match="No such file"):
-        read_manifest(tmp_path / "absent.tar")
+def test_only_columns_of_the_schema_are_loaded(filled_url: str, tmp_path: Path) -> None:
+    manifest = backup(filled_url, tmp_path / "all.tar")
+    for columns in (("symbol", "no_such"), ("symbol", "symbol"), ('symbol") FROM PROGRAM', "x")):
+        changed = replace(manifest, tables={**manifest.tables, "bars": TableContent(499, columns)})
+        with pytest.raises(BadInput, match="unknown columns in table 'bars'"):
+            restore(filled_url, tmp_path / "all.tar", changed)
+    without_bars = {name: table for name, table in manifest.tables.items() if name != "bars"}
+    with pytest.raises(BadInput, match="differ in the tables bars"):
+        restore(filled_url, tmp_path / "all.tar", replace(manifest, tables=without_bars))
+    assert len(read_rows(filled_url)["bars"]) == 499
 
 
 def test_a_backup_is_a_consistent_snapshot_under_concurrent_writes(
     filled_url: str, make_database: Callable[[], str], tmp_path: Path
 ) -> None:
-    """Rows that are committed during the dump are neither in the counts nor in the dump."""
-    with closing(psycopg2.connect(filled_url)) as db:
-        db.set_session(isolation_level="READ COMMITTED")
-        with db.cursor() as cursor:
-            cursor.execute("DELETE FROM bars WHERE seq <= 10")
-            manifest = backup(filled_url, tmp_path / "all.tar")
-        db.commit()
-    empty = make_database()
-    restore_backup(empty, tmp_path / "all.tar", force=False)
-    assert manifest.tables["bars"] == 499
-    assert len(read_rows(empty)["bars"]) == 499
-    assert len(read_rows(filled_url)["bars"]) == 489
+    """Rows that are committed while the backup reads other tables are not in the backup."""
+    with (tmp_path / "all.tar").open("w+b") as target, database_snapshot(filled_url) as db:
+        assert row_counts(db)["bars"] == 499  # the snapshot begins with the first statement
+        write_bars(filled_url, 500, 600)
+        archive = ArchiveWriter(target)
+        tables = write_tables(db, archive)
+        archive.finish()
+    assert tables["bars"].rows == 499
+    assert len(read_rows(filled_url)["bars"]) == 599
+
+
+def test_the_newest_market_data_is_reported(filled_url: str, make_database: Callable[[], str]) -> None:
+    with database_snapshot(filled_url) as db:
+        assert summarize(db).newest_ns == 499 * 60
+    with database_snapshot(make_database()) as db:
+        assert summarize(db).newest_ns == -1
+
+
+def test_a_restored_database_has_no_identity_until_its_tables_fit_the_topics(filled_url: str, tmp_path: Path) -> None:
+    write_database_identity(filled_url, IDENTITY)
+    manifest = backup(filled_url, tmp_path / "all.tar")
+    restore(filled_url, tmp_path / "all.tar", manifest)
+    assert read_database_identity(filled_url) == IDENTITY
+    forget_identity(filled_url)
+    assert read_database_identity(filled_url) is None
 
 
 def test_an_unreachable_database_is_reported_without_its_password(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="cannot read the database: connection to server") as error:
+    with pytest.raises(DeployError, match="cannot use the database: connection to server") as error:
         backup("postgresql://me:very-secret@127.0.0.1:1/none", tmp_path / "all.tar")
     assert "very-secret" not in str(error.value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def write_encrypted_backup(url: str, file: Path, key: x25519.Identity) -> Manifest:
-    return write_backup(url, file, release="1", topics={}, recipient=key.to_public())
 
 
 def test_an_encrypted_backup_restores_every_row_and_reveals_nothing(
     filled_url: str, make_database: Callable[[], str], tmp_path: Path
 ) -> None:
     before, key = read_rows(filled_url), x25519.Identity.generate()
-    manifest = write_encrypted_backup(filled_url, tmp_path / "all.tar", key)
+    manifest = backup(filled_url, tmp_path / "all.tar", key.to_public())
     content = (tmp_path / "all.tar").read_bytes()
-    assert not [plaintext for plaintext in (b"PGDMP", b"bars", b"created_at") if plaintext in content]
-    assert (tmp_path / "all.tar").stat().st_mode & 0o777 == 0o600
-    assert read_manifest(tmp_path / "all.tar", key) == manifest
+    assert not [plaintext for plaintext in (b"AAPL", b"hash\t", b"(\xb5/\xfd") if plaintext in content]
+    assert table_entry("bars") in manifest.entries
     empty = make_database()
-    restore_backup(empty, tmp_path / "all.tar", force=False, identity=key)
+    with pytest.raises(BadInput, match="is not the key of this backup"):
+        restore(empty, tmp_path / "all.tar", manifest, x25519.Identity.generate())
+    restore(empty, tmp_path / "all.tar", manifest, key)
     assert read_rows(empty) == before
 
 
 def test_no_unencrypted_temporary_file_is_written(
     filled_url: str, make_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Inspect the temporary folders before their removal. The programs of PostgreSQL use only pipes."""
-    temporary_files: list[Path] = []
-    temporary_directory, inspected = tempfile.TemporaryDirectory, tmp_path / "seen"
-    inspected.mkdir()
-
-    class InspectedFolder(temporary_directory):  # type: ignore[misc, valid-type]
-        def cleanup(self) -> None:
-            for path in Path(self.name).rglob("*"):
-                temporary_files.append(path.rename(inspected / f"{len(temporary_files)}"))
-            super().cleanup()
-
-    def clean_up(self: InspectedFolder, *_: object) -> None:
-        self.cleanup()
-
-    InspectedFolder.__exit__ = clean_up
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", InspectedFolder)
+    """Rows pass through pipes and memory only, at backup and at restore."""
+    temporary_files: list[str] = []
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda *a, **k: temporary_files.append("folder"))
+    monkeypatch.setattr(tempfile, "mkstemp", lambda *a, **k: temporary_files.append("file"))
     key = x25519.Identity.generate()
-    write_encrypted_backup(filled_url, tmp_path / "all.tar", key)
-    assert [path.read_bytes()[:21] for path in temporary_files] == [b"age-encryption.org/v1"]
-    restore_backup(make_database(), tmp_path / "all.tar", force=False, identity=key)
-    assert len(temporary_files) == 1
-    write_backup(filled_url, tmp_path / "plain.tar", release="1", topics={})
-    assert temporary_files[-1].read_bytes()[:5] == b"PGDMP"  # proves that the inspection detects unencrypted files
+    manifest = backup(filled_url, tmp_path / "all.tar", key.to_public())
+    restore(make_database(), tmp_path / "all.tar", manifest, key)
+    assert temporary_files == []
+    assert [path.name for path in tmp_path.iterdir()] == ["all.tar"]
 
 
-def test_a_wrong_or_missing_key_is_one_error_sentence(filled_url: str, tmp_path: Path) -> None:
-    write_encrypted_backup(filled_url, tmp_path / "all.tar", x25519.Identity.generate())
-    with pytest.raises(BadInput, match="is encrypted; set its key in BACKUP_KEY"):
-        read_manifest(tmp_path / "all.tar")
-    with pytest.raises(BadInput, match="BACKUP_KEY is not the key of this backup"):
-        read_manifest(tmp_path / "all.tar", x25519.Identity.generate())
-    before = read_rows(filled_url)
-    with pytest.raises(BadInput, match="is not the key of this backup"):
-        restore_backup(filled_url, tmp_path / "all.tar", force=True, identity=x25519.Identity.generate())
-    assert read_rows(filled_url) == before
-
-
-def test_a_tampered_encrypted_backup_is_rejected(filled_url: str, tmp_path: Path) -> None:
-    key = x25519.Identity.generate()
-    write_encrypted_backup(filled_url, tmp_path / "all.tar", key)
-    content = bytearray((tmp_path / "all.tar").read_bytes())
-    content[-20_000] ^= 1  # a byte of the dump: at most 10,240 bytes of tar padding follow it
-    (tmp_path / "all.tar").write_bytes(content)
-    with pytest.raises(BadInput, match=r"cannot read .*: decryption error"):
-        read_manifest(tmp_path / "all.tar", key)
-
-
-def test_the_key_is_created_once_and_its_public_part_is_enough_to_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_keys_are_created_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BACKUP_KEY", raising=False)
+    monkeypatch.delenv("BACKUP_SEAL_KEY", raising=False)
     home = Home(tmp_path)
     home.create_folders()
     assert backup_identity(home) is None
@@ -278,13 +224,8 @@ def test_the_key_is_created_once_and_its_public_part_is_enough_to_write(
         backup_identity(home)
     with pytest.raises(BadInput, match="--recipient must be an age public key"):
         recipient_for(home, "age1x", by="me")
-
-
-def test_a_dump_that_fails_leaves_no_backup(filled_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.backup.backup_file.binaries", lambda: tmp_path)
-    (tmp_path / "pg_dump").write_text("#!/bin/sh\necho half\necho 'pg_dump: error: the disk is gone' >&2\nexit 1\n")
-    (tmp_path / "pg_dump").chmod(0o700)
-    for key in (None, x25519.Identity.generate().to_public()):
-        with pytest.raises(DeployError, match="pg_dump: pg_dump: error: the disk is gone"):
-            write_backup(filled_url, tmp_path / "all.tar", release="1", topics={}, recipient=key)
-        assert not (tmp_path / "all.tar").exists()
+    assert seal_key(home) is None
+    assert create_seal_key(home, by="me") == seal_key(home)
+    monkeypatch.setenv("BACKUP_SEAL_KEY", "short")
+    with pytest.raises(BadInput, match=r"BACKUP_SEAL_KEY \(environment\) must have at least 32 characters"):
+        seal_key(home)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,25 +18,7 @@ from websockets.sync.client import connect
 
 from deploy.errors import DeployError
 from deploy.local.dashboard_server import BODY_MAX_BYTES, create_app, make_app
-
-
-class AppServer:
-    """An application on its own port."""
-
-    def __init__(self, app: Starlette) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + 60
-        while not self._server.started and time.monotonic() < deadline:
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(60)
-        assert not self._thread.is_alive()
+from tests.app_server import AppServer
 
 
 async def _echo(request: Request) -> Response:
@@ -127,6 +106,48 @@ def test_a_request_and_its_response_are_forwarded_unchanged(dashboard: AppServer
     assert not {"cookie", "origin"} & forwarded["headers"].keys(), "cookies and origin are not forwarded"
     assert (response.headers["retry-after"], response.headers["x-request-id"]) == ("7", "r-1")
     assert "set-cookie" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/../metrics",
+        "/api/v1/../../metrics",
+        "/api/v1/%2e%2e/%2e%2e/metrics",
+        "/api/v1/%2E%2E%2F%2E%2E%2Fmetrics",
+        "/api/v1/%252e%252e/%252e%252e/metrics",
+        "/api/v1/..%5c..%5cmetrics",
+        "/api/v1/./orders",
+        "/api/v1//orders",
+        "/api/metrics",
+        "/api/v2/orders",
+        "/api/",
+    ],
+)
+def test_dot_segments_and_unknown_prefixes_are_not_forwarded(dashboard: AppServer, path: str) -> None:
+    # A client library would normalize the path, so send it as it is.
+    host, port = dashboard.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: dashboard\r\nConnection: close\r\n\r\n".encode())
+        response = b"".join(iter(lambda: client.recv(65_536), b"")).decode()
+    assert response.startswith("HTTP/1.1 404"), response[:200]
+    assert "418" not in response.split("\r\n")[0], "the API behind the dashboard answers 418"
+
+
+def test_the_address_of_the_client_is_appended_to_the_proxies_in_front(dashboard: AppServer) -> None:
+    headers = {"X-Forwarded-For": "203.0.113.9, 10.0.0.5"}
+    forwarded = httpx.get(f"http://{dashboard.address}/api/v1/orders", headers=headers).json()
+    assert forwarded["headers"]["x-forwarded-for"] == "203.0.113.9, 10.0.0.5, 127.0.0.1"
+
+
+def test_responses_have_security_headers(dashboard: AppServer) -> None:
+    page = httpx.get(f"http://{dashboard.address}/").headers
+    assert "frame-ancestors 'none'" in page["content-security-policy"] and page["x-frame-options"] == "DENY"
+    assert page["x-content-type-options"] == "nosniff" and page["referrer-policy"] == "no-referrer"
+    assert "strict-transport-security" not in page, "a browser would refuse http://127.0.0.1 for a year"
+    assert httpx.get(f"http://{dashboard.address}/api/v1/orders").headers["cache-control"] == "no-store"
+    behind_tls = httpx.get(f"http://{dashboard.address}/", headers={"X-Forwarded-Proto": "https"}).headers
+    assert behind_tls["strict-transport-security"].startswith("max-age=")
 
 
 def test_an_unreachable_api_and_an_oversized_body_are_one_sentence_problems(

@@ -8,12 +8,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 import yaml
 from confluent_kafka import Consumer, TopicPartition
 
@@ -25,25 +25,32 @@ from deploy.grafana.write import BOARDS
 from deploy.local.ports import free_ports
 from schemas.records import (
     SELL,
-    Attribution,
-    LotMatch,
-    ModelScore,
-    Prediction,
     Record,
     RiskUsage,
-    SignalOutcome,
     StrategyWeights,
 )
+from tests.app_server import AppServer
+from tests.builders import attribution, bar, lot_match, model_score, prediction, signal_outcome
 from tests.debian import find_program
 from tests.integration.recorded_platform import kafka_settings, make_topics
-from tests.integration.test_api_metrics import MINUTE, SECOND, T0, D, order, proposal, report, sample_records, write
-from tests.unit.builders import bar
+from tests.integration.test_api_metrics import (
+    MINUTE,
+    SECOND,
+    T0,
+    D,
+    minute_order,
+    minute_proposal,
+    minute_report,
+    sample_records,
+    write,
+)
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules.yml"
 QUERIES = sorted(
     {query.expr for board in BOARDS.values() for row in board.rows for panel in row.panels for query in panel.queries}
 )
 CONDITIONS = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+METRICS_TOKEN = "the-token-of-this-page"
 METRIC_NAME = re.compile(r"\bplatform_[a-z_]+\b")
 
 
@@ -66,33 +73,50 @@ def write_state_folder(home: Path) -> None:
         stats = {"service": service, "last_tick_ns": T0, "rss_bytes": 5, "feed_finished": False, **base_stats}
         (home / "run" / "stats" / f"{service}.json").write_text(json.dumps(stats))
     children = [{"name": name, "status": "healthy", "pid": None, "restarts": 0} for name in (*SERVICES, "api")]
-    (home / "run" / "state.json").write_text(json.dumps({"children": children}))
+    (home / "run" / "state.json").write_text(json.dumps({"updated_at": now, "children": children}))
     check = {"name": "verify", "ok": True, "finished_at": now, "duration_s": 1.0, "counts": {"positions": 3}}
     (home / "run" / "checks" / "verify.json").write_text(json.dumps(check))
 
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
-    loaded = load_settings(environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url})
+    loaded = load_settings(
+        environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url, "METRICS_TOKEN": METRICS_TOKEN}
+    )
     return loaded.model_copy(update={"kafka": kafka_settings(loaded, kafka, make_topics(kafka))})
 
 
 @pytest.fixture(scope="module")
 def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an API with data in its database and state folder."""
-    home, [port] = tmp_path_factory.mktemp("home"), free_ports(1)
+    home = tmp_path_factory.mktemp("home")
     write_state_folder(home)
     register_model(home)
     write(settings, sample_records())
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, home=home), port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
+    server = AppServer(create_app(settings, home=home))
+    with reporting_supervisor(home / "run" / "state.json"):
+        yield server.address
+    server.stop()
+
+
+@contextmanager
+def reporting_supervisor(state_file: Path) -> Iterator[None]:
+    """Renew the state file every second, as a supervisor does: an older state says nothing about the present."""
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(1.0):
+            state = json.loads(state_file.read_text()) | {"updated_at": time.time()}
+            state_file.with_suffix(".new").write_text(json.dumps(state))
+            state_file.with_suffix(".new").replace(state_file)
+
+    thread = threading.Thread(target=renew, daemon=True)
     thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.05)
-    yield f"127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(60)
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +127,15 @@ def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
     config = {
         "global": {"scrape_interval": "2s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
-        "scrape_configs": [{"job_name": "platform", "static_configs": [{"targets": [api]}]}],
+        "scrape_configs": [
+            {
+                "job_name": "platform",
+                "authorization": {"credentials_file": str(folder / "metrics-token")},
+                "static_configs": [{"targets": [api]}],
+            }
+        ],
     }
+    (folder / "metrics-token").write_text(METRICS_TOKEN)
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     command = [str(binary), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
     with (folder / "log").open("wb") as log:
@@ -125,15 +156,18 @@ def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
 
 def more_records() -> list[Record]:
     """A fill within its own bar, a lot closed with a profit, and the use of a position limit."""
-    fill, ts_ns = report(7, SELL, "130"), T0 + 7 * MINUTE + SECOND
-    terms = ("AAPL", "LONG", D(10), D(100), D(130), D(300), D(2), T0, ts_ns, "lot-1", "exe-1", fill.execution_id)
-    lot_match = LotMatch(1000, ts_ns, "match-1000", *terms)
-    usage = RiskUsage(3, ts_ns, "position_size", "AAPL", D(50), D(200), 0.25)
+    ts_ns = T0 + 7 * MINUTE + SECOND
+    closed_lot = lot_match(
+        1000, ts_ns, quantity=10, entry_price=100, exit_price=130, pnl=300, fees=2, opened_ns=T0, closed_ns=ts_ns
+    )
+    usage = RiskUsage(
+        seq=3, ts_ns=ts_ns, measure="position_size", scope_key="AAPL", used=D(50), limit=D(200), share=0.25
+    )
     return [
-        order(7, SELL),
-        fill,
-        proposal(7, "slow"),
-        lot_match,
+        minute_order(7, SELL),
+        minute_report(7, SELL, 130),
+        minute_proposal(7, "slow"),
+        closed_lot,
         usage,
         bar("AAPL", 2, ts_ns, 130.0),
         *feedback_records(ts_ns),
@@ -143,11 +177,13 @@ def more_records() -> list[Record]:
 def feedback_records(ts_ns: int) -> list[Record]:
     """Feedback records of a strategy and of a model, and a prediction of the model."""
     return [
-        Attribution(2, ts_ns, "slow", D(300), D(7), D(2), D(1), 2),
-        SignalOutcome(3, ts_ns, "sig-AAPL-1", "AAPL", "slow", 1, 0.5, 30, 100.0, 101.0, 0.01),
-        StrategyWeights(1, ts_ns, {"fast": 0.25, "slow": 0.75}, {"fast": 0.0, "slow": 0.1}, "why"),
-        ModelScore(4, ts_ns, "trees", "ab" * 32, 30, 0.6, 0.24, 0.1),
-        Prediction("AAPL", 1, ts_ns, "trees", "ab" * 32, "feat-AAPL-1", 5, 0.01, 0.6, 0.05),
+        attribution(2, ts_ns, "slow", realized_pnl=300, unrealized_pnl=7, fees=2, cash_flows=1, trades=2),
+        signal_outcome(3, ts_ns, "slow", 0.01, signal_id="sig-AAPL-1"),
+        StrategyWeights(
+            seq=1, ts_ns=ts_ns, weights={"fast": 0.25, "slow": 0.75}, scores={"fast": 0.0, "slow": 0.1}, reason="why"
+        ),
+        model_score(4, ts_ns, "trees", "ab" * 32, hit_rate=0.6, drift=0.1),
+        prediction("AAPL", 1, ts_ns, model="trees", model_hash="ab" * 32, drift=0.05),
     ]
 
 
@@ -201,8 +237,9 @@ def _query(client: httpx.Client, expr: str) -> list[dict[str, Any]]:
 
 
 def test_every_queried_metric_is_exported(api: str) -> None:
-    httpx.get(f"http://{api}/metrics")
-    page = httpx.get(f"http://{api}/metrics").text
+    headers = {"Authorization": f"Bearer {METRICS_TOKEN}"}
+    httpx.get(f"http://{api}/metrics", headers=headers)
+    page = httpx.get(f"http://{api}/metrics", headers=headers).text
     exported = set(re.findall(r"^# HELP (\S+)", page, re.MULTILINE))
     exported |= {f"{name}_{part}" for name in exported for part in ("bucket", "count", "sum")}
     queried = {name for expr in (*QUERIES, *CONDITIONS) for name in METRIC_NAME.findall(expr)}

@@ -12,9 +12,10 @@ import pytest
 from dataflows.replay.recording import INPUT_TOPICS
 from operators.partitions import partition_of
 from schemas.codec import encode
-from schemas.records import KILL_SWITCH, Bar, Clock, Command, DeadLetter, Order, Record
+from schemas.records import Bar, Clock, Order, Record
 from sinks.kafka import producer
 from sinks.postgres import PostgresWriter
+from tests.builders import command, dead_letter
 from tests.integration.recorded_platform import cli, make_topics, write
 from tests.unit.tape import MINUTE_NS, market
 
@@ -22,7 +23,7 @@ SESSION_SLICES = market(5)
 LAST_NS = SESSION_SLICES[-1].ts_ns
 BAR = next(r for r in SESSION_SLICES[-1].records if isinstance(r, Bar) and r.symbol == "SPY")
 SPY_PARTITION = partition_of("SPY", 4)
-HALT = Command("cmd-1", 1, KILL_SWITCH, "ann", "drill", {})
+HALT = command("cmd-1")
 
 
 class DeadLetterTopics:
@@ -45,7 +46,10 @@ class DeadLetterTopics:
         )
         assert sender.flush(20) == 0
         self.store_letters(
-            *(DeadLetter(topic, partition, offsets[0], stage, LAST_NS, "why", None, b"") for stage in stages)
+            *(
+                dead_letter(topic, offsets[0], partition=partition, stage=stage, ts_ns=LAST_NS, reason="why")
+                for stage in stages
+            )
         )
         return f"{topic}/{partition}@{offsets[0]}"
 
@@ -82,7 +86,7 @@ def test_a_readable_dead_letter_is_replayed_to_the_end_of_its_topic(platform: De
 
 
 @pytest.mark.parametrize(
-    ("topic", "partition", "raw", "words"),
+    ("topic", "partition", "raw", "expected_text"),
     [
         ("commands", 0, b"garbage", "still undecodable: expected a zero byte"),
         ("market-bars", SPY_PARTITION, encode(BAR), "the bar is late"),
@@ -98,17 +102,17 @@ def test_a_readable_dead_letter_is_replayed_to_the_end_of_its_topic(platform: De
     ],
 )
 def test_a_replay_that_would_fail_again_is_rejected(
-    platform: DeadLetterTopics, topic: str, partition: int, raw: bytes, words: str
+    platform: DeadLetterTopics, topic: str, partition: int, raw: bytes, expected_text: str
 ) -> None:
     place = platform.produce_dead_letter(topic, partition, raw, "risk")
     completed = platform.run("replay", place, "--yes")
-    assert completed.returncode == 1 and words in completed.stderr and len(completed.stderr.splitlines()) == 1, (
-        completed.stderr
-    )
+    assert (
+        completed.returncode == 1 and expected_text in completed.stderr and len(completed.stderr.splitlines()) == 1
+    ), completed.stderr
 
 
 def test_file_rows_and_unknown_names_are_one_error_sentence(platform: DeadLetterTopics) -> None:
-    platform.store_letters(DeadLetter("file:bars.csv", 0, 12, "market_data", LAST_NS, "field high", None, b"1,2,3"))
+    platform.store_letters(dead_letter("file:bars.csv", 12, ts_ns=LAST_NS, reason="field high", raw=b"1,2,3"))
     completed = platform.run("replay", "file:bars.csv/0@12", "--yes")
     assert completed.returncode == 1 and "a row of a file" in completed.stderr
     assert "31 2c 32" in platform.run("show", "file:bars.csv/0@12").stdout

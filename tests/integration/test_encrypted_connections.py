@@ -15,7 +15,9 @@ import pytest
 import redis as redis_client
 
 from configs.settings import Settings, load_settings
-from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd, wait_for_topics
+from dataflows.broker.live_preconditions import kafka_problems
+from dataflows.sources.existing_topics import wait_for_topics
+from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local.endpoints import Endpoints, Ports
@@ -24,13 +26,14 @@ from deploy.local.ports import free_ports
 from deploy.local.stack import ServiceStack
 from deploy.supervisor.probes import KafkaProbe
 from deploy.supervisor.topics import TopicSpec, create_topics
-from operators.alignment import Log
+from operators.log_cursor import Log
 from operators.stage import TimeSlice
 from schemas.errors import BadInput, Unavailable
-from schemas.records import Bar
+from schemas.records import RELEASE
 from sinks.commands import CommandLog, new_command
 from sinks.database import libpq_url, open_engine
 from sinks.kafka import KafkaSliceSink
+from tests.builders import bar
 from tests.integration.certificates import Certificate, create_authority, issue_certificate, tls_proxy
 
 USER, PASSWORD = "platform", "not-to-be-seen"
@@ -75,7 +78,7 @@ def brokers(
     home = Home(tmp_path_factory.mktemp("kafka"))
     home.create_folders()
     plain, ssl, sasl = free_ports(3)
-    embedded = broker.prepare(home, plain, lambda line: None)
+    embedded = broker.prepare(home, plain, lambda line: None, authenticated=False)
     ports = {"plain": plain, "ssl": ssl, "sasl": sasl}
     files = {"server": server_certificate.combined, "authority": own_authority.certificate}
     properties = home.run / "kafka.properties"
@@ -125,20 +128,20 @@ def test_records_written_over_tls_are_read_over_tls(secured_settings: dict[str, 
     assert KafkaProbe(cluster)() is None
     now_ns = time.time_ns()
     # Use a separate symbol: with an existing symbol, this `seq` would count as a duplicate.
-    bar = Bar(protocol, 1, now_ns, now_ns, 1.5, 2.25, 0.5, 1.0, 1e9, "REGULAR", 20240102, True)
+    written_bar = bar(protocol, 1, now_ns, 1.0, open=1.5, high=2.25, low=0.5)
     sink = KafkaSliceSink(
         cluster, writer="test@1", topics=["market-bars"], clock_partitions={"books": [("market-bars", 0)]}, partitions=1
     )
     sink_partition = sink.build_part("kafka", "books", None)
-    sink_partition.write_batch([[TimeSlice(now_ns, [bar])]])
+    sink_partition.write_batch([[TimeSlice(now_ns, [written_bar])]])
     sink_partition.close()
     source = KafkaSliceSource(cluster, "test", {"books": [Log("market-bars", 0, 0)]}, until=ReplayEnd(end_of_logs=True))
     time_slices: list[TimeSlice] = []
     with closing(source.build_part("kafka", "books", None)) as source_partition:
         while not any(time_slice.ts_ns == now_ns for time_slice in time_slices):
             time_slices += [time_slice for _, batch in source_partition.next_batch() for time_slice in batch]
-    assert time_slices[-1] == TimeSlice(now_ns, [bar])
-    CommandLog(cluster).send(new_command("BREAKER_RELEASE", actor="me", reason="test"))
+    assert time_slices[-1] == TimeSlice(now_ns, [written_bar])
+    CommandLog(cluster).send(new_command(RELEASE, actor="me", reason="test"))
 
 
 def failed_connection(servers: str, security: dict[str, Any]) -> str:
@@ -172,6 +175,24 @@ def test_a_wrong_password_is_rejected_and_not_shown(brokers: dict[str, str], own
 def test_a_client_without_a_certificate_is_rejected(brokers: dict[str, str], own_authority: Certificate) -> None:
     message = failed_connection(brokers["ssl"], {"protocol": "SSL", "ca_file": own_authority.certificate})
     assert message.startswith(f"Kafka at {brokers['ssl']}: ")
+
+
+@pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
+def test_live_trading_finds_that_a_client_without_credentials_is_refused(
+    secured_settings: dict[str, Settings], protocol: str
+) -> None:
+    kafka = secured_settings[protocol].kafka
+    (problem,) = kafka_problems(kafka)
+    assert problem.startswith("2 topics of Kafka have fewer than 2 copies (commands, market-bars); ")
+    assert kafka_problems(kafka.model_copy(update={"replication_acknowledged": 1})) == []
+
+
+def test_live_trading_finds_that_a_client_without_credentials_is_accepted(brokers: dict[str, str]) -> None:
+    kafka = settings_of(brokers["plain"], {}).kafka.model_copy(update={"replication_acknowledged": 1})
+    assert kafka_problems(kafka) == [
+        f"Kafka at {brokers['plain']} accepts clients without credentials; require SASL or client certificates on "
+        "every listener of the cluster"
+    ]
 
 
 def test_postgres_is_reached_by_verified_tls(make_database: Any, folder: Path, own_authority: Certificate) -> None:

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,20 @@ from api.app import create_app
 from configs.settings import Settings
 from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
 from deploy.time_arguments import format_ns
-from operators.explain.lineage import record_id_of
+from operators.explain.record_ids import record_id_of
 from operators.sizing import TARGET_WEIGHTS
 from operators.stage import TimeSlice
 from schemas.codec import decode
 from schemas.records import (
-    KILL_SWITCH,
     Bar,
-    BrokerUpdate,
-    Command,
-    ExchangeRate,
-    Fundamentals,
     LlmAnswer,
     LlmRequest,
-    NewsItem,
     Order,
     OrderProposal,
 )
 from sinks.postgres import PostgresWriter
 from sinks.record_locator import RecordLocator
+from tests.builders import broker_update, command, exchange_rate, fundamentals, llm_answer, news_item
 from tests.integration.api_users import log_in
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.unit.tape import FAST_STRATEGY, market, platform_output, settings
@@ -92,7 +86,7 @@ def flatten(node: dict[str, Any]) -> list[dict[str, Any]]:
     return [node, *(descendant for cause in node["causes"] for descendant in flatten(cause))]
 
 
-def test_every_record_is_found_at_its_place(kafka: str, prefix: str) -> None:
+def test_every_record_is_located_in_its_log(kafka: str, prefix: str) -> None:
     with closing(RecordLocator(kafka, 4, prefix=prefix)) as places:
         for record in RECORDS[:: len(RECORDS) // 60]:
             place = places.find(record)
@@ -118,7 +112,7 @@ def test_the_api_traces_an_order_back_with_places(kafka: str, prefix: str, clien
     assert client.get("/api/v1/lineage/exe-2?places=false").json()["root"]["place"] is None
 
 
-def test_the_api_says_why_nothing_was_traded(client: TestClient) -> None:
+def test_the_api_explains_why_nothing_was_traded(client: TestClient) -> None:
     response = client.get("/api/v1/inaction/SPY", params={"at": format_ns(INPUT_SLICES[1].ts_ns)})
     assert response.status_code == 200, response.text
     assert "ema_cross: ema_4, rsi_3 not warmed up yet" in response.json()["reasons"]
@@ -147,7 +141,7 @@ def test_the_command_explains_with_places_and_reports_missing_ones(
     first = next(r for r in RECORDS if type(r) is OrderProposal)
     completed = cli(
         tmp_path,
-        *("explain", "--symbol", first.symbol, "--at", format_ns(first.ts_ns)),
+        *("explain", "--symbol", first.terms.symbol, "--at", format_ns(first.ts_ns)),
         KAFKA_BOOTSTRAP_SERVERS=kafka,
         **environment,
     )
@@ -156,7 +150,7 @@ def test_the_command_explains_with_places_and_reports_missing_ones(
 
 def test_invalid_explain_arguments_are_one_error_line(kafka: str, recorded_url: str, tmp_path: Path) -> None:
     environment = {"DATABASE_URL": recorded_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
-    for arguments, status, words in (
+    for arguments, status, expected_text in (
         (("explain",), 2, "explain needs either a record id"),
         (("explain", "ord-1", "--symbol", "SPY"), 2, "explain needs either a record id"),
         (("explain", "ord-1", "--at", "2024-01-02"), 2, "--at requires --symbol"),
@@ -167,7 +161,7 @@ def test_invalid_explain_arguments_are_one_error_line(kafka: str, recorded_url: 
     ):
         completed = cli(tmp_path, *arguments, **environment)
         assert (completed.returncode, len(completed.stderr.splitlines())) == (status, 1), completed.stderr
-        assert words in completed.stderr
+        assert expected_text in completed.stderr
 
 
 # -- records of the edge services --------------------------------------------------------------------------------------
@@ -181,19 +175,20 @@ STRATEGIES = [{"name": "sentiment", "parameters": {"enter": 0.2, "exit": 0.1}}, 
 
 def edge_records() -> list[Any]:
     """One record of each kind that an edge service writes. The strategies buy the symbols of headline and filing."""
-    zeros = (Decimal(0), Decimal(0), Decimal(0))
+    filing = fundamentals(
+        "fund-1",
+        RECEIVED_NS,
+        "SPY",
+        facts={"eps": 20.0, "equity": 1e10, "shares": 1e8, "net_income": 2e9},
+        ratios={"return_on_equity": 0.2},
+        filed=20240101,
+    )
     return [
-        NewsItem("news-1", RECEIVED_NS, RECEIVED_NS, "wire", "Profit beats estimates", "", "", ["IBM"]),
-        Fundamentals(
-            "fund-1",
-            *(RECEIVED_NS, "SPY", 20231231, 20240101, "10-K", "sec"),
-            {"eps": 20.0, "equity": 1e10, "shares": 1e8, "net_income": 2e9},
-            {"return_on_equity": 0.2},
-            "USD",
-        ),
-        Command("cmd-w", RECEIVED_NS, TARGET_WEIGHTS, "ann", "an optimiser's", {"IBM": "0.02", "SPY": "0.02"}),
-        ExchangeRate("rate-1", RECEIVED_NS, "EUR", "USD", Decimal("1.1"), "bank"),
-        BrokerUpdate("update-1", RECEIVED_NS, "alpaca", "", "", "CONNECTED", "", "", *zeros, RECEIVED_NS, ""),
+        news_item("news-1", RECEIVED_NS, ["IBM"]),
+        filing,
+        command("cmd-w", RECEIVED_NS, TARGET_WEIGHTS, {"IBM": "0.02", "SPY": "0.02"}),
+        exchange_rate("rate-1", 1.1, ts_ns=RECEIVED_NS),
+        broker_update("", "CONNECTED", ts_ns=RECEIVED_NS),
     ]
 
 
@@ -217,7 +212,7 @@ def edge_slices() -> list[TimeSlice]:
         if type(r) is LlmRequest
     )
     text = json.dumps({"scores": [{"symbol": "IBM", "score": 0.9, "confidence": 0.9}]})
-    answer = LlmAnswer("answer-1", RECEIVED_NS, *request[2:], text, 1, 1, "")
+    answer = llm_answer(request, text, answer_id="answer-1", ts_ns=RECEIVED_NS)
     later_slice = time_slices[EDGE_SLICE + 3]
     time_slices[EDGE_SLICE + 3] = TimeSlice(later_slice.ts_ns, [answer, *later_slice.records])
     return time_slices
@@ -256,7 +251,7 @@ def test_edge_records_have_a_place_and_the_slice_that_consumed_them(
             # Records from a tape carry the time of the tape, not the time of their write.
             assert places.find(record._replace(ts_ns=inputs[slice_number].ts_ns)) == place
             assert places.find(type(record)("gone", *record[1:])) is None
-        late = Command("cmd-late", RECEIVED_NS, KILL_SWITCH, "ann", "behind the last clock", {})
+        late = command("cmd-late", RECEIVED_NS)
         write(kafka, prefix, [TimeSlice(0, [late])], ())
         place = places.find(late)
         assert place is not None and place.event_ns is None

@@ -12,7 +12,6 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import input as op_input
 from bytewax.operators import output as op_output
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 from confluent_kafka import Consumer, TopicPartition
@@ -20,15 +19,17 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from dataflows.runtime import topology
 from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd, ShardSlices
-from operators.alignment import AlignedLogs, Log
+from operators.alignment import AlignedLogs
 from operators.dead_letter_rate import RateLimits
+from operators.log_cursor import Log
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.errors import TooManyDeadLetters, Unavailable
-from schemas.records import Bar, Clock, DeadLetter, LateRecord
+from schemas.records import Bar, Clock, DeadLetter, LateRecord, has_symbol
 from sinks.kafka import KafkaSliceSink, producer
-from tests.unit.builders import bar
+from tests.builders import bar
+from tests.replay.memory_connectors import MemorySink
 
 PARTITIONS, SYMBOLS, TAPE_SLICES = 3, 7, 60
 
@@ -78,31 +79,6 @@ class FailingTapeSource(FixedPartitionedSource[ShardSlices, int]):
         return Partition()
 
 
-class CollectingSink(FixedPartitionedSink[list[TimeSlice], None]):
-    def __init__(self, parts: list[str]) -> None:
-        self.parts = parts
-        self.time_slices: dict[str, list[TimeSlice]] = {part: [] for part in parts}
-
-    def list_parts(self) -> list[str]:
-        return self.parts
-
-    def part_fn(self, item_key: str) -> int:
-        return sorted(self.parts).index(item_key)
-
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Any:
-        collected = self.time_slices[for_part]
-
-        class Partition(StatefulSinkPartition[list[TimeSlice], None]):
-            def write_batch(self, values: list[list[TimeSlice]]) -> None:
-                for time_slices in values:
-                    collected.extend(time_slices)
-
-            def snapshot(self) -> None:
-                return None
-
-        return Partition()
-
-
 @pytest.fixture
 def prefix(kafka: str) -> str:
     """The prefix of new topics for one test."""
@@ -137,11 +113,11 @@ def bars_logs() -> list[Log]:
 
 def read(
     kafka: str, prefix: str, until: ReplayEnd | None = None, workers: int = 1, by_shard: bool = False
-) -> CollectingSink:
+) -> MemorySink:
     logs = {str(p): [Log("market-bars", p, 0)] for p in range(PARTITIONS)} if by_shard else {"books": bars_logs()}
     until = until or ReplayEnd(end_of_logs=True)
     source = KafkaSliceSource(kafka, "features", logs, prefix=prefix, until=until)
-    sink = CollectingSink(list(logs))
+    sink = MemorySink(list(logs))
     flow = Dataflow("reading")
     op_output("out", op_input("ticks", flow, source), sink)
     if workers == 1:
@@ -155,7 +131,7 @@ def written_messages(partition: int) -> list[tuple[int, Any]]:
     """The messages that `write` puts into one partition of market-bars, with their offsets."""
     messages: list[Any] = []
     for time_slice in make_tape():
-        messages += [b for b in time_slice.records if partition_of(b.symbol, PARTITIONS) == partition]  # type: ignore[union-attr]
+        messages += [b for b in time_slice.records if has_symbol(b) and partition_of(b.symbol, PARTITIONS) == partition]
         messages.append(Clock(time_slice.ts_ns, ""))
     return list(enumerate(messages))
 
@@ -178,7 +154,7 @@ def test_each_shard_reads_its_own_symbols_and_every_time_slice(kafka: str, prefi
     shards = read(kafka, prefix, by_shard=True, workers=workers).time_slices
     for shard in range(PARTITIONS):
         expected = [
-            TimeSlice(t, [b for b in records if partition_of(b.symbol, PARTITIONS) == shard])  # type: ignore[union-attr]
+            TimeSlice(t, [b for b in records if has_symbol(b) and partition_of(b.symbol, PARTITIONS) == shard])
             for t, records in make_tape()
         ]
         assert shards[str(shard)] == expected
@@ -244,13 +220,13 @@ def test_a_malformed_message_becomes_a_dead_letter_and_the_rest_is_read(kafka: s
     assert (late_record.ts_ns, late_record.record_ts_ns, decode(late_record.raw)) == (60, 60, late_bar)
 
 
-def test_too_many_dead_letters_halt_the_flow_until_it_is_released(kafka: str, prefix: str, tmp_path: Any) -> None:
+def test_too_many_dead_letters_suspend_the_flow_until_it_is_released(kafka: str, prefix: str, tmp_path: Any) -> None:
     time_slices = make_tape(6)
     write(kafka, prefix, FailingTapeSource(time_slices[:3]))
     produce(kafka, prefix, 0, *[b"not avro"] * 6)
     write(kafka, prefix, FailingTapeSource(time_slices[3:]))
     logs = {"books": [Log("market-bars", p, 0) for p in range(PARTITIONS)]}
-    halts: list[tuple[int, str]] = []
+    suspensions: list[tuple[int, str]] = []
 
     def run(released_ns: int) -> list[TimeSlice]:
         limits = RateLimits(per_minute=5)
@@ -263,7 +239,7 @@ def test_too_many_dead_letters_halt_the_flow_until_it_is_released(kafka: str, pr
             records_max=1,
             limits=limits,
             read_released_ns=lambda: released_ns,
-            on_halt=lambda at_ns, reason: halts.append((at_ns, reason)),
+            on_suspend=lambda at_ns, reason: suspensions.append((at_ns, reason)),
         )
         out: list[TimeSlice] = []
         part = source.build_part("ticks", "books", None)
@@ -278,12 +254,30 @@ def test_too_many_dead_letters_halt_the_flow_until_it_is_released(kafka: str, pr
             part.close()
 
     assert run(-1) == time_slices[:3]
-    [(at_ns, reason)] = halts
+    [(at_ns, reason)] = suspensions
     assert at_ns == 240 and reason.startswith(
         "6 dead letters within a minute, limit 5; last rejected record market-bars/0@"
     )
-    assert run(-1) == time_slices[:3] and len(halts) == 2, "it comes to the same tick again"
+    assert run(-1) == time_slices[:3] and len(suspensions) == 2, "it comes to the same tick again"
     assert [time_slice.ts_ns for time_slice in run(at_ns)] == [time_slice.ts_ns for time_slice in time_slices]
+
+
+def test_a_snapshot_after_the_consumer_is_closed_holds_the_positions(kafka: str, prefix: str) -> None:
+    """At a stop on a busy machine, the engine takes a snapshot of one shard after another has closed their consumer."""
+    write(kafka, prefix, FailingTapeSource(make_tape(3)))
+    logs = {"books": [Log("market-bars", p, 0) for p in range(PARTITIONS)]}
+    until = ReplayEnd(end_of_logs=True)
+    part = KafkaSliceSource(kafka, "features", logs, prefix=prefix, until=until).build_part("ticks", "books", None)
+    out: list[TimeSlice] = []
+    while len(out) < 3:
+        out += [time_slice for _, batch in part.next_batch() for time_slice in batch]
+    part._consumer.close()
+    resumed = KafkaSliceSource(kafka, "features", logs, prefix=prefix, until=until)
+    part = resumed.build_part("ticks", "books", part.snapshot())
+    with pytest.raises(StopIteration):
+        while True:
+            assert part.next_batch() == []
+    part.close()
 
 
 def test_a_replay_ends_at_a_time(kafka: str, prefix: str) -> None:

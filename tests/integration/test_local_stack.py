@@ -16,12 +16,14 @@ import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from configs.settings import load_settings
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local import tansu
 from deploy.local.endpoints import Ports, prepare
+from deploy.local.kafka.broker import prepare_fast_starts
 from deploy.local.stack import ServiceStack, running_stack
-from deploy.supervisor.initialise import initialise
+from deploy.supervisor.initialize import initialize
 from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe
 from deploy.supervisor.process_spec import DATAFLOW_NAMES, Probe
 from deploy.supervisor.topics import TopicSpec, create_topics, read_topics
@@ -39,6 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 @pytest.fixture(scope="module")
 def own_stack(home: Home, kafka: str) -> Iterator[ServiceStack]:
     """Services of this module only: its tests stop them. Requests `kafka` so that plain pytest fails at once."""
+    prepare_fast_starts(home, ignore_line)
     with running_stack(home, Ports.free(), ignore_line, environ={}) as stack:
         yield stack
 
@@ -96,6 +99,13 @@ def test_data_survives_a_restart_of_each_service(own_stack: ServiceStack) -> Non
         assert client.get("kept") == b"before"
 
 
+def test_kafka_maps_the_archive_of_its_classes(own_stack: ServiceStack) -> None:
+    kafka = own_stack.children["kafka"]
+    assert isinstance(kafka.args, list)
+    [archive] = [str(part).split("=")[1] for part in kafka.args if "SharedArchiveFile" in str(part)]
+    assert archive in Path(f"/proc/{kafka.pid}/maps").read_text()
+
+
 def test_topics_are_created_once_and_a_changed_partition_count_is_refused(own_stack: ServiceStack) -> None:
     declared = read_topics()
     assert create_topics(own_stack.endpoints.kafka, declared) == [topic.name for topic in declared]
@@ -111,24 +121,25 @@ def test_a_misspelt_topic_is_not_created(own_stack: ServiceStack) -> None:
     assert "mraket-bars" not in client.list_topics(timeout=60).topics
 
 
-def test_initialising_twice_changes_nothing(own_stack: ServiceStack, home: Home) -> None:
-    endpoints = own_stack.endpoints
-    initialise(home, bootstrap=endpoints.kafka, database_url=endpoints.database_url)
+def test_initializing_twice_changes_nothing(own_stack: ServiceStack, home: Home) -> None:
+    settings = load_settings(environment={**os.environ, **own_stack.endpoints.environment(home)})
+    initialize(home, settings)
     stores = {path: path.stat().st_mtime_ns for path in sorted(home.recovery.glob("*/part-*.sqlite3"))}
     assert len(stores) == 4 * len(DATAFLOW_NAMES)
-    initialise(home, bootstrap=endpoints.kafka, database_url=endpoints.database_url)
+    initialize(home, settings)
     assert {path: path.stat().st_mtime_ns for path in stores} == stores
 
 
 def test_passwords_are_required_and_stored_in_owner_only_files(own_stack: ServiceStack, home: Home) -> None:
     endpoints = own_stack.endpoints
-    for path in home.secrets.iterdir():
+    secret_files = [path for path in home.secrets.rglob("*") if path.is_file()]
+    for path in secret_files:
         assert path.stat().st_mode & 0o077 == 0
     address = endpoints.database_url.split("@")[1]
     assert "password" in (PostgresProbe(f"postgresql://platform:wrong@{address}")(0) or "")
     assert "authenticate" in (RedisProbe(f"redis://{endpoints.redis_url.split('@')[1]}")(0) or "")
     command_lines = " ".join(" ".join(service.command) for service in endpoints.services)
-    assert not any(path.read_text().strip() in command_lines for path in home.secrets.iterdir())
+    assert not any(path.read_text().strip() in command_lines for path in secret_files)
 
 
 def test_services_listen_on_loopback_only(own_stack: ServiceStack) -> None:
@@ -162,20 +173,31 @@ def test_without_kafka_jars_the_start_is_degraded_with_a_reason(
     monkeypatch.setenv("KAFKA_HOME", str(tmp_path / "nowhere"))
     home = Home(tmp_path)
     home.create_folders()
-    stale_store = home.recovery / "risk" / "part-0.sqlite3"
-    stale_store.parent.mkdir()
-    stale_store.touch()
     environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
     with running_stack(home, Ports.free(), ignore_line, environment) as stack:
         (banner,) = stack.endpoints.degraded
         assert banner.startswith("Kafka is replaced by Tansu (KAFKA_HOME=")
         assert banner.endswith(tansu.LIMITS)
         assert stack.endpoints.environment(home)["PLATFORM_DEGRADED"] == banner
-        # Tansu starts with an empty log, so the stored offsets of the dataflows must be deleted as well.
-        assert not stale_store.exists()
         create_topics(stack.endpoints.kafka, read_topics())
         produce(stack.endpoints.kafka, "orders", b"record")
         assert consume_all(stack.endpoints.kafka, "orders") == [b"record"]
+
+
+def test_without_kafka_jars_a_home_with_state_is_refused_and_nothing_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str, redis_url: str
+) -> None:
+    monkeypatch.setenv("KAFKA_HOME", str(tmp_path / "nowhere"))
+    for content in ("recovery/risk/part-0.sqlite3", "data/kafka/meta.properties"):
+        home = Home(tmp_path / content.replace("/", "-"))
+        home.create_folders()
+        file = home.root / content
+        file.parent.mkdir()
+        file.write_text("state")
+        environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+        with pytest.raises(DeployError, match="its in-memory substitute is not allowed because"):
+            prepare(home, Ports.free(), ignore_line, environment)
+        assert file.read_text() == "state"
 
 
 def run_cli(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -186,7 +208,7 @@ def run_cli(environment: dict[str, str], *arguments: str) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 

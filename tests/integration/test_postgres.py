@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from alembic import command
+from alembic import command as alembic_command
 from sqlalchemy import Engine, select, text
 
 import schemas
@@ -22,40 +22,55 @@ from operators.stage import TimeSlice
 from schemas.codec import decode, file_name
 from schemas.errors import Unavailable
 from schemas.records import (
+    BUY,
     CheckResult,
-    Command,
     DeadLetter,
-    FeatureRow,
     Lot,
-    LotMatch,
-    Order,
-    OrderCancel,
-    OrderProposal,
-    OrderRefusal,
     Position,
     Record,
     RiskEvent,
-    RiskFence,
     RiskUsage,
-    Valuation,
 )
 from sinks.database import alembic_config, open_engine
 from sinks.postgres import PostgresSink, PostgresWriter
-from sinks.tables import LATEST, TABLE_OF, record_of
-from tests.unit.builders import bar, execution, signal
+from sinks.record_tables import LATEST, record_of
+from sinks.tables import TABLE_OF
+from tests.builders import (
+    bar,
+    command,
+    dead_letter,
+    execution,
+    feature_row,
+    fence,
+    lot_match,
+    order,
+    order_cancel,
+    position,
+    proposal,
+    refusal,
+    signal,
+    valuation,
+)
 
 D = Decimal
 T0 = 1_700_000_000_123_456_789
 
 
 def _position(symbol: str, seq: int) -> Position:
-    return Position(
-        seq, T0 + seq, symbol, D(seq), D("150.25"), D("150.25") * seq, D("-0.000000001"), D(1), f"exe-{seq}"
-    )
+    return position(seq, T0 + seq, symbol, seq, 150.25, realized_pnl="-0.000000001", fees=1)
 
 
 def _lot(lot_id: str, seq: int, quantity: str) -> Lot:
-    return Lot(seq, T0 + seq, lot_id, "AAPL", T0, D(quantity), D("150.123456789"), "exe-1")
+    return Lot(
+        seq=seq,
+        ts_ns=T0 + seq,
+        lot_id=lot_id,
+        symbol="AAPL",
+        opened_ns=T0,
+        quantity=D(quantity),
+        price=D("150.123456789"),
+        execution_id="exe-1",
+    )
 
 
 def one_of_each() -> list[Record]:
@@ -72,25 +87,46 @@ def one_of_each() -> list[Record]:
 
 def awkward_records() -> list[Record]:
     checks = [CheckResult("max_order_notional", "15025", "50000"), CheckResult("cash", "a \"b\" 'c' \\ é", "1")]
-    numbers = [D("12345678901234567890.123456789"), *[D("-1.5")] * 6]
     return [
         bar("AAPL", 1, T0, 0.1 + 0.2),
-        FeatureRow("AAPL", 1, T0, 1, 101.0, {"ema_12": 1e-300, "rsi_14": 50.000000000000007}),
+        feature_row("AAPL", 1, T0, 101.0, values={"ema_12": 1e-300, "rsi_14": 50.000000000000007}),
         signal("AAPL", 1, T0),
-        OrderProposal(1, T0, "prop-1", "AAPL", "BUY", D(100), "LIMIT", D("1.5"), "DAY", "x", D(2), "5 % of", ["sig-1"]),
-        Order(1, T0, "ord-1", "prop-1", "AAPL", "BUY", D(100), "MARKET", None, "DAY", 1, checks),
-        OrderCancel(3, T0, "ord-1", "AAPL", "no longer wanted", "cmd-2"),
-        RiskFence(2, T0, 2, "HALTED", "a person", "cmd-1"),
-        RiskEvent(1, T0, "daily_loss", "SYMBOL", "AAPL", "REDUCING", "12", "10", "automatic", "why", "tick-1"),
-        RiskUsage(1, T0, "max_position", "AAPL", D("1.5"), None, None),
-        OrderRefusal(1, T0, "prop-2", "AAPL", "BUY", D("0.5"), "cash", "1", "0", "no cash"),
+        proposal(BUY, 100, ts_ns=T0, limit_price=1.5, reference_price=2, sizing="5 % of", signal_ids=["sig-1"]),
+        order(1, quantity=100, ts_ns=T0, risk_epoch=1, checks=checks),
+        order_cancel(3, "ord-1", ts_ns=T0),
+        fence(2, epoch=2, ts_ns=T0),
+        RiskEvent(
+            seq=1,
+            ts_ns=T0,
+            breaker="daily_loss",
+            scope="SYMBOL",
+            scope_key="AAPL",
+            state="REDUCING",
+            found="12",
+            limit="10",
+            actor="automatic",
+            reason="why",
+            cause_id="tick-1",
+        ),
+        RiskUsage(seq=1, ts_ns=T0, measure="max_position", scope_key="AAPL", used=D("1.5"), limit=None, share=None),
+        refusal(1, T0, "AAPL", quantity=0.5),
         execution(1, T0, "AAPL", 100, 150.25, "1.005"),
         _position("AAPL", 3),
         _lot("lot-1", 2, "100"),
-        LotMatch(1, T0, "match-1", "AAPL", "LONG", D(1), D(2), D(3), D(1), D(0), T0, T0 + 1, "lot-1", "exe-1", "exe-2"),
-        Valuation._make((1, T0, *numbers, 1)),
-        Command("cmd-1", T0, "KILL_SWITCH", "me", "why\nnot", {"a": "b"}),
-        DeadLetter("market-bars", 2, 1041, "features", T0, "bad", None, b"\x00\xff'\\"),
+        lot_match(1, T0, closed_ns=T0 + 1),
+        valuation(
+            1,
+            T0,
+            "12345678901234567890.123456789",
+            cash=-1.5,
+            gross_exposure=-1.5,
+            unrealized_pnl=-1.5,
+            realized_pnl=-1.5,
+            fees=-1.5,
+            open_positions=1,
+        ),
+        command("cmd-1", T0, arguments={"a": "b"}, reason="why\nnot"),
+        dead_letter("market-bars", 1041, partition=2, stage="features", ts_ns=T0, raw=b"\x00\xff'\\"),
     ]
 
 
@@ -136,7 +172,10 @@ def test_every_record_comes_back_as_it_was_written(
 
 
 def test_unstorable_text_is_stored_with_replacement_characters(engine: Engine) -> None:
-    _write(engine, [[DeadLetter("t", 0, 1, "s", T0, "a\0b\ud800", 2, b"\0")]])
+    _write(
+        engine,
+        [[dead_letter("t", 1, stage="s", ts_ns=T0, reason="a\0b\ud800", schema_id=2, raw=b"\0")]],
+    )
     assert _records(engine, DeadLetter)[0].reason == "a\ufffdb?"
 
 
@@ -258,16 +297,16 @@ def test_a_long_postgres_outage_is_one_clear_error() -> None:
 def test_the_migrations_create_the_tables_and_run_down_and_up(make_database: Callable[[], str]) -> None:
     url = make_database()
     config = alembic_config(url)
-    command.check(config)
-    command.downgrade(config, "base")
+    alembic_command.check(config)
+    alembic_command.downgrade(config, "base")
     engine = open_engine(url)
     with engine.connect() as connection:
         tables_left = (
             connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
         )
     assert tables_left == ["alembic_version"]
-    command.upgrade(config, "head")
-    command.check(config)
+    alembic_command.upgrade(config, "head")
+    alembic_command.check(config)
     assert {record_type: rows for record_type, rows in _all(engine).items() if rows} == {}
     engine.dispose()
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
@@ -17,14 +18,15 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from api import read_pool
 from api.app import create_app
 from api.read_pool import ReadPool
 from api.resources import Resources
 from api.roles import Role
 from configs.settings import Settings, load_settings
-from schemas.records import Bar
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
+from tests.builders import bar
 from tests.integration.api_users import bearer, token_of
 
 PREFIX = f"replica-{time.time_ns()}-"
@@ -34,7 +36,7 @@ ORDER_REQUEST = {"symbol": "AAPL", "side": "BUY", "quantity": 1, "order_type": "
 
 def write_bar(url: str, close: float) -> None:
     with closing(PostgresWriter(url, name="test")) as writer:
-        writer.write([Bar("AAPL", 1, MINUTE, 0, close, close, close, close, 1.0, "REGULAR", 20240102, True)])
+        writer.write([bar("AAPL", 1, MINUTE, close)])
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,8 @@ def test_an_unreachable_replica_is_reported_and_the_primary_is_used(settings: Se
 
 
 def test_a_recovered_replica_is_used_again(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.read_pool.REPLICA_RETRY_S", 0.3)
+    now_s = [1000.0]
+    monkeypatch.setattr(read_pool, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     primary, replica = open_engine(urls["primary"]), open_engine("postgresql://u@127.0.0.1:1/none")
     reads = ReadPool(primary, replica)
 
@@ -153,8 +156,9 @@ def test_a_recovered_replica_is_used_again(urls: dict[str, str], monkeypatch: py
         assert read_close() == 100.0
         replica.dispose()
         reads.replica = replica = open_engine(urls["replica"])
+        now_s[0] += read_pool.REPLICA_RETRY_S - 0.1
         assert read_close() == 100.0, "no second request yet"
-        time.sleep(0.35)
+        now_s[0] += 0.2
         assert read_close() == 200.0
     finally:
         primary.dispose()

@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,8 @@ from deploy.home import Home
 from deploy.local.ports import free_ports
 from deploy.local.redis import prepare
 from operators.stage import TimeSlice
-from schemas.records import Position
 from sinks.redis import LatestWriter, RedisLatestSink, RedisSinkPartition
-from tests.unit.builders import bar
+from tests.builders import bar, position
 
 
 class RedisServer:
@@ -115,8 +113,7 @@ def test_a_redis_outage_does_not_delay_the_flow_and_redis_catches_up(
     wait_until(lambda: part.writer.disconnected and bool(connecting_threads))
     assert part.writer.superseded >= 400
     server.start()
-    position = Position._make((7, 502, "A", Decimal("1.5"), *[Decimal(0)] * 4, "exe-1"))
-    part.write_batch([[TimeSlice(502, [position])]])
+    part.write_batch([[TimeSlice(502, [position(7, 502, "A", 1.5)])]])
     assert part.writer.flush(60.0)
     assert not part.writer.disconnected
     with redis.Redis.from_url(server.url) as client:

@@ -16,12 +16,13 @@ from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import encode
 from schemas.errors import Unavailable
-from schemas.records import KILL_SWITCH, RELEASE, Bar, Command, Order, Signal
+from schemas.records import RELEASE, Bar, Order, Signal
 from sinks.kafka import producer
+from tests.builders import command
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.unit.tape import FAST_STRATEGY, market, platform_output, settings, with_command
 
-HALT = Command("cmd-1", 1, KILL_SWITCH, "tester", "drill", {})
+HALT = command("cmd-1")
 INPUT_SLICES = with_command(market(60), 40, HALT)
 OUTPUT_SLICES = platform_output(INPUT_SLICES, settings())
 
@@ -58,9 +59,9 @@ def test_repeats_of_restarted_writers_change_nothing(kafka: str, prefix: str) ->
 
 def test_a_session_with_manual_orders_a_halt_restarts_and_late_data_replays(kafka: str, prefix: str) -> None:
     terms = {"symbol": "IBM", "side": "BUY", "quantity": "3"}
-    manual_command = Command("cmd-order-1", 5, SUBMIT_ORDER, "ann", "I want them", terms)
+    manual_command = command("cmd-order-1", 5, SUBMIT_ORDER, terms)
     inputs = with_command(with_command(market(60), 20, manual_command), 40, HALT)
-    inputs = with_command(inputs, 45, Command("cmd-2", 2, RELEASE, "tester", "over", {}))
+    inputs = with_command(inputs, 45, command("cmd-2", 2, RELEASE))
     outputs = platform_output(inputs, settings())
     late_bar = next(r for r in inputs[3].records if type(r) is Bar)._replace(seq=10**6, close=1.0, low=1.0)
     for part in (slice(0, 30), slice(20, 50), slice(45, 60)):

@@ -18,10 +18,10 @@ from deploy.home import REPOSITORY, Home
 from deploy.security import scanners
 from deploy.security.compliance import database_checks, settings_checks
 from deploy.security.scanners import ScanOutcome
-from schemas.records import Command
 from sinks.accounts import submissions, users
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
+from tests.builders import command
 
 HASH = "--hash=sha256:" + "0" * 64
 VULNERABILITY = {
@@ -73,7 +73,7 @@ def lock(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_known_vulnerability_is_found(lock: Path) -> None:
+def test_a_published_vulnerability_is_reported(lock: Path) -> None:
     with osv_server() as url:
         result = scanners.scan_vulnerabilities(url, lock)
         lock.write_text(f"click==8.1.7 {HASH}\n")
@@ -81,19 +81,19 @@ def test_a_known_vulnerability_is_found(lock: Path) -> None:
     assert result.outcome is ScanOutcome.FINDINGS
     assert result.lines == ["jinja2 2.0: OSV-1, fixed in 3.0"]
     assert clean.outcome is ScanOutcome.CLEAN
-    assert clean.said == "no known vulnerabilities in 1 locked packages"
+    assert clean.summary == "no known vulnerabilities in 1 locked packages"
 
 
 def test_an_unreachable_service_is_never_a_clean_result(lock: Path) -> None:
     failed = scanners.scan_vulnerabilities("http://127.0.0.1:1/v1/query", lock, timeout_s=2)
     assert failed.outcome is ScanOutcome.FAILED
-    assert failed.said.startswith("cannot check for known vulnerabilities: pip-audit")
+    assert failed.summary.startswith("cannot check for known vulnerabilities: pip-audit")
 
 
 def test_this_tree_is_clean() -> None:
     """Run the scans that need no network. Known vulnerabilities can change without a change of the tree."""
     for scan in (*scanners.scan_code(), scanners.scan_secrets()):
-        assert scan.outcome is ScanOutcome.CLEAN, f"{scan.name}: {scan.said} {scan.lines}"
+        assert scan.outcome is ScanOutcome.CLEAN, f"{scan.name}: {scan.summary} {scan.lines}"
 
 
 def test_a_planted_code_flaw_is_detected(tmp_path: Path) -> None:
@@ -136,6 +136,9 @@ def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> Non
         "DATABASE_URL": "postgresql://platform:a-long-password-of-its-own@127.0.0.1:5432/trading",
         "REDIS_URL": "redis://127.0.0.1:6379/0",
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
+        "KAFKA__SECURITY__PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA__SECURITY__USER": "cli",
+        "KAFKA_PASSWORD": "a-password-of-its-own",  # pragma: allowlist secret
     }
 
     def failed_checks(**changes: str) -> set[str]:
@@ -145,8 +148,11 @@ def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> Non
             if c.passed is False
         }
 
-    backup = {"the newest backup is at most 7 days old"}
-    assert failed_checks() == backup
+    backup = {
+        "the newest backup is at most 7 days old",
+        "commands are signed, and no key is missing or about to expire",
+    }
+    assert failed_checks() == backup, "a new state folder has neither a backup nor keys"
     remote_url = "postgresql://platform:postgres@db.example:5432/trading"
     assert failed_checks(DATABASE_URL=remote_url) == backup | {
         "the database password is strong",
@@ -164,11 +170,17 @@ def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> Non
     assert failed_checks(REDIS_URL="redis://cache.example") == backup | {"Redis uses TLS or loopback"}
     kafka = {"Kafka uses TLS or loopback"}
     assert failed_checks(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093") == backup | kafka
-    assert failed_checks(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093", KAFKA__SECURITY__PROTOCOL="SSL") == backup
+    assert failed_checks(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093", KAFKA__SECURITY__PROTOCOL="SASL_SSL") == backup
+    anonymous = {"clients of Kafka authenticate"}
+    assert failed_checks(KAFKA__SECURITY__PROTOCOL="PLAINTEXT") == backup | anonymous
+    assert failed_checks(KAFKA__SECURITY__PROTOCOL="SSL") == backup | anonymous
     assert failed_checks(API__LOGIN_RATE="100/second") == backup | {"at most 60 logins per minute"}
     (home.secrets / "api-jwt-key").chmod(0o644)
     assert failed_checks() == backup | {"only the owner can read files with secrets"}
     (home.secrets / "api-jwt-key").chmod(0o600)
+    home.logs.chmod(0o755)
+    assert failed_checks() == backup | {"other users cannot read the state folder"}
+    home.logs.chmod(0o700)
     (home.secrets / "admin-password").touch(0o600)
     assert failed_checks() == backup | {"the one-time admin password was changed"}
 
@@ -176,7 +188,7 @@ def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> Non
 def test_user_checks_and_audit_entries_come_from_the_tables(make_database: Callable[[], str]) -> None:
     url = make_database()
     with closing(PostgresWriter(url, name="test")) as writer:
-        writer.write([Command("cmd-1", 60_000_000_000, "KILL_SWITCH", "ann", "too hot", {"symbol": "SPY"})])
+        writer.write([command("cmd-1", 60_000_000_000, arguments={"symbol": "SPY"}, actor="ann", reason="too hot")])
     engine = open_engine(url)
     user_fields = {"password_hash": "x", "disabled": False, "token_version": 1}
     submission_fields = {

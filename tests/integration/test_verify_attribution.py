@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from decimal import Decimal
 
 import psycopg2
 import pytest
@@ -13,12 +12,22 @@ import pytest
 from configs.settings import Settings
 from deploy.verification import attribution
 from deploy.verification.all_checks import empty_ledger, verify_weights
-from deploy.verification.ledger_tables import compare_books, snapshot_connection
+from deploy.verification.ledger_tables import compare_ledger, snapshot_connection
 from deploy.verification.verdict import Comparison
 from operators.manual_orders import SUBMIT_ORDER
 from operators.stage import TimeSlice
-from schemas.records import Attribution, Bar, CashFlow, Command, CorporateAction, Record, StrategyWeights
+from schemas.records import (
+    CASH_DIVIDEND,
+    SPLIT,
+    SYMBOL_CHANGE,
+    Attribution,
+    Bar,
+    CashFlow,
+    Record,
+    StrategyWeights,
+)
 from sinks.postgres import PostgresWriter
+from tests.builders import command, corporate_action
 from tests.unit.tape import FAST_STRATEGY, market, platform_output, settings
 
 SLOW_STRATEGY = {
@@ -28,11 +37,11 @@ SLOW_STRATEGY = {
 MANUAL_ORDER = {"symbol": "SPY", "side": "BUY", "quantity": "7", "order_type": "MARKET"}
 SPLIT_MINUTE, RENAME_MINUTE = 40, 70
 RECORDS_BY_MINUTE: dict[int, list[Record]] = {
-    10: [Command("cmd-1", 1, SUBMIT_ORDER, "ann", "by hand", MANUAL_ORDER)],
-    12: [Command("cmd-2", 1, SUBMIT_ORDER, "ann", "by hand", {**MANUAL_ORDER, "symbol": "AAPL"})],
-    SPLIT_MINUTE: [CorporateAction("s", 0, "SPLIT", "SPY", 0, 0, Decimal("1.5"), Decimal(60), "USD", "", "test")],
-    50: [CorporateAction("d", 0, "CASH_DIVIDEND", "SPY", 0, 0, None, Decimal("0.37"), "USD", "", "test")],
-    RENAME_MINUTE: [CorporateAction("r", 0, "SYMBOL_CHANGE", "AAPL", 0, 0, None, None, "USD", "APPL", "test")],
+    10: [command("cmd-1", kind=SUBMIT_ORDER, arguments=MANUAL_ORDER)],
+    12: [command("cmd-2", kind=SUBMIT_ORDER, arguments={**MANUAL_ORDER, "symbol": "AAPL"})],
+    SPLIT_MINUTE: [corporate_action("s", SPLIT, "SPY", ratio=1.5, amount=60)],
+    50: [corporate_action("d", CASH_DIVIDEND, "SPY", amount=0.37)],
+    RENAME_MINUTE: [corporate_action("r", SYMBOL_CHANGE, "AAPL", new_symbol="APPL")],
 }
 
 
@@ -83,7 +92,7 @@ class SessionDatabase:
             assert cursor.rowcount >= 1
 
     def check(self) -> Comparison:
-        verdict = compare_books(self.url, empty_ledger(make_settings()))
+        verdict = compare_ledger(self.url, empty_ledger(make_settings()))
         return next(check for check in verdict.checks if check.name == "attribution")
 
     def weights(self) -> Comparison:
@@ -116,7 +125,7 @@ def test_the_strategies_sum_to_the_rebuilt_ledger_at_recent_and_earlier_timestam
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected_text"),
     [
         ("SET realized_pnl = realized_pnl + 0.000000001", "realized_pnl and cash_flows of the strategies sum to "),
         ("SET unrealized_pnl = unrealized_pnl - 0.000000001", "unrealized_pnl of the strategies sum to "),
@@ -125,10 +134,10 @@ def test_the_strategies_sum_to_the_rebuilt_ledger_at_recent_and_earlier_timestam
         ("SET strategy = 'zzz'", "manual follows zzz; expected one row per strategy, sorted by name"),
     ],
 )
-def test_a_changed_row_is_named(session_database: SessionDatabase, change: str, words: str) -> None:
+def test_a_changed_row_is_named(session_database: SessionDatabase, change: str, expected_text: str) -> None:
     session_database.change(f"UPDATE attribution {change} WHERE strategy = 'ema_cross' AND ts_ns = %s", LAST_NS)
     check = session_database.check()
-    assert check.difference is not None and words in check.difference
+    assert check.difference is not None and expected_text in check.difference
     assert check.difference.startswith(f"attribution at {LAST_NS}: ")
 
 
@@ -168,14 +177,14 @@ def test_weights_are_shares_of_strategies_that_exist(session_database: SessionDa
     ]
     assert session_database.weights() == Comparison("weights", len(weight_records), None) and len(weight_records) > 3
     last_seq = weight_records[-1].seq
-    for weights, words in (
+    for weights, expected_text in (
         ({"ema_cross": 0.5, "slow": 0.49}, "the weights sum to 0.99, expected 1"),
         ({"ema_cross": 1.0, "slow": -0.5}, "the weight of slow must be in [0, 1], found -0.5"),
         ({"ema_cross": 0.5, "nobody": 0.5}, "nobody is not a configured strategy and has no signals"),
     ):
         session_database.change("UPDATE weights SET weights = %s WHERE seq = %s", json.dumps(weights), last_seq)
         assert session_database.weights() == Comparison(
-            "weights", len(weight_records) - 1, f"weights {last_seq}: {words}"
+            "weights", len(weight_records) - 1, f"weights {last_seq}: {expected_text}"
         )
     with closing(snapshot_connection(session_database.url)) as db:
         # A strategy that no longer runs is identified by its signals.

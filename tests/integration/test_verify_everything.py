@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,18 @@ from configs.settings import Settings
 from dataflows.replay.recording import read_unclocked
 from dataflows.runtime import topology
 from deploy.commands.verify import check_all
+from deploy.home import Home
+from deploy.supervisor.live_start import read_recorded_account, read_verify_problems
 from deploy.verification.verdict import Comparison, Verdict
 from operators.decision_hash import canonical_text
 from operators.stage import TimeSlice
-from schemas.records import KILL_SWITCH, Attribution, Command, Execution, Order, OrderRefusal, Signal
+from schemas.records import Attribution, Execution, Order, Position, Signal
 from sinks.postgres import PostgresWriter
+from tests.builders import command, refusal
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.unit.tape import market, platform_output, settings, with_command
 
-HALT = Command("cmd-1", 1, KILL_SWITCH, "tester", "drill", {})
+HALT = command("cmd-1")
 INPUT_SLICES = with_command(market(60), 50, HALT)
 OUTPUT_SLICES = platform_output(INPUT_SLICES, settings())
 SESSION_SLICES = [
@@ -114,8 +116,26 @@ def test_a_gap_in_a_topic_is_named(kafka: str, make_database: Callable[[], str])
     assert differences(session.verify())["topic signals"] == "signals: seq 2 of IBM is missing, the next is 3"
 
 
+def test_live_trading_reads_the_books_and_names_the_first_difference(session: Session, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create_folders()
+    assert read_verify_problems(home, session.settings) == []
+    positions = {
+        record.symbol: record.quantity
+        for time_slice in SESSION_SLICES
+        for record in time_slice.records
+        if type(record) is Position
+    }
+    books = read_recorded_account(session.url)
+    assert books.positions == {symbol: quantity for symbol, quantity in positions.items() if quantity} != {}
+    assert books.symbols_by_open_order == {}
+    session.change("UPDATE valuations SET cash = cash + 1 WHERE seq = (SELECT max(seq) FROM valuations)")
+    (problem,) = read_verify_problems(home, session.settings)
+    assert problem.startswith("`verify` found differences in the books (cash: ")
+
+
 @pytest.mark.parametrize(
-    ("statement", "check", "words"),
+    ("statement", "check", "expected_text"),
     [
         ("DELETE FROM bars WHERE symbol = 'IBM' AND seq = 7", "table bars", "; seq 7 of IBM is missing"),
         ("DELETE FROM bars WHERE symbol = 'IBM' AND seq = 60", "table bars", "; seq 60 of IBM is missing"),
@@ -141,16 +161,16 @@ def test_a_gap_in_a_topic_is_named(kafka: str, make_database: Callable[[], str])
         ),
     ],
 )
-def test_a_wrong_table_row_is_named(session: Session, statement: str, check: str, words: str) -> None:
+def test_a_wrong_table_row_is_named(session: Session, statement: str, check: str, expected_text: str) -> None:
     session.change(statement)
     by_check = differences(session.verify())
-    assert words in by_check.get(check, ""), by_check
+    assert expected_text in by_check.get(check, ""), by_check
 
 
 def test_a_refusal_without_a_cause_is_named(session: Session) -> None:
-    refusal = OrderRefusal(900, SESSION_SLICES[10].ts_ns, "prop-x", "A", "BUY", Decimal(1), "c", "", "", "")
+    without_cause = refusal(900, SESSION_SLICES[10].ts_ns, "A", cause_id="prop-x")
     with closing(PostgresWriter(session.url, name="test", audited=False)) as writer:
-        writer.write([refusal])
+        writer.write([without_cause])
     by_check = differences(session.verify())
     assert by_check["refusals caused"] == "order_refusals 900: no proposal and no command prop-x"
     assert by_check["audit order-refusals"].startswith("order_refusals 900: is not in the audit chain")
@@ -204,7 +224,7 @@ def test_the_command_reports_agreement_and_differences(session: Session, tmp_pat
     order = next(
         r for time_slice in SESSION_SLICES for r in time_slice.records if type(r) is Order and r.order_id == "ord-2"
     )
-    changed, recorded = canonical_text(order.quantity + 1), canonical_text(order.quantity)
+    changed, recorded = canonical_text(order.terms.quantity + 1), canonical_text(order.terms.quantity)
     assert f"orders ord-2: changed: quantity is {changed}, in the topic {recorded}" in completed.stdout
     completed = cli(tmp_path, "verify", "--json", "--wait", "0", **environment)
     assert completed.returncode == 1 and json.loads(completed.stdout)["agrees"] is False

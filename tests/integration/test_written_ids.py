@@ -15,18 +15,20 @@ from dataflows.runtime.stats import Stats
 from dataflows.sources.topic_tail import stored_ids_reader
 from operators.stage import TimeSlice
 from schemas.errors import Unavailable
-from schemas.records import NewsItem
 from sinks.postgres import PostgresWriter
+from tests.builders import news_item
 from tests.integration.recorded_platform import kafka_settings, make_topics, write
 
-ITEMS = [NewsItem(f"news-{number}", number, 1, "wire", "Profit beats estimates", "", "", ["A"]) for number in range(3)]
+ITEMS = [news_item(f"news-{number}", number, published_ns=1) for number in range(3)]
 
 
 def make_ends(database_url: str) -> live_endpoints.ServiceEndpoints:
     settings = load_settings(environment={})
     postgres = settings.database.postgres.model_copy(update={"url": database_url, "retry_s": 0.5})
     database = settings.database.model_copy(update={"postgres": postgres})
-    return live_endpoints.ServiceEndpoints(settings.model_copy(update={"database": database}), Stats("news", None), {})
+    return live_endpoints.ServiceEndpoints(
+        settings.model_copy(update={"database": database}), Stats("news", None), {}, None, {}
+    )
 
 
 def test_published_but_unstored_records_are_stored_once(kafka: str, make_database: Callable[[], str]) -> None:

@@ -31,7 +31,7 @@ def main(folder: Path, settings_file: Path, *, with_loop: bool) -> None:
     result["peak_mb"] = peak_mb()
     if with_loop:
         started = time.process_time()
-        for _ in FileFeed([folder], settings.market_data.files.feed_settings()):
+        for _ in FileFeed([folder], settings.market_data.files):
             pass
         result["feed_cpu_s"] = time.process_time() - started
         rows = read_rows(folder)

@@ -1,4 +1,4 @@
-"""Prints the figures of the performance measurements at the end of the test run."""
+"""A durable database, and the figures of the performance measurements at the end of the test run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import pytest
 
 RecordFigure = Callable[[str, str], None]
 _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
+
+
+@pytest.fixture(scope="module")
+def database_url(make_database: Callable[..., str]) -> str:
+    """A new, migrated database whose commits wait for the disk, as those of the platform do."""
+    return make_database(durable=True)
 
 
 @pytest.fixture

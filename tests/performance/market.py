@@ -22,6 +22,7 @@ def write_bars(folder: Path, symbol_count: int, bar_count: int, seed: int = 7) -
             close = round(max(1.0, open_price * (1 + rng.gauss(0, 0.001))), 2)
             high = round(max(open_price, close) + rng.random() * 0.05, 2)
             low = round(min(open_price, close) - rng.random() * 0.05, 2)
-            rows.append(f"{time},{open_price},{high},{low},{close},{rng.randint(0, 1000)}\n")
+            volume = max(1, rng.randint(0, 1000))  # a row without volume is no trade
+            rows.append(f"{time},{open_price},{high},{low},{close},{volume}\n")
         (folder / f"S{number:02d}.csv").write_text("".join(rows))
     return folder

@@ -77,7 +77,7 @@ def measure_growth(folder: Path, bars: int, figure: RecordFigure) -> None:
     assert long["peak_mb"] < short["peak_mb"] + 40, "memory must not grow with the number of bars"
 
 
-def test_the_backtest_costs_the_same_a_bar_however_long_it_is(tmp_path: Path, figure: RecordFigure) -> None:
+def test_the_cost_per_bar_does_not_grow_with_the_length_of_a_backtest(tmp_path: Path, figure: RecordFigure) -> None:
     measure_growth(tmp_path, 10_000, figure)
 
 

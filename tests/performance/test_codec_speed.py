@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
@@ -13,18 +12,18 @@ import fastavro
 import pytest
 
 from schemas.codec import decode, encode, schema_json
-from schemas.records import BUY, DAY, MARKET, Bar, CheckResult, FeatureRow, Order
+from schemas.records import CheckResult
+from tests.builders import bar, feature_row, order
 from tests.performance.conftest import RecordFigure
 
 COUNT, ROUNDS = 5_000, 3
 VALUES = {"ema_12": 100.5, "ema_26": 100.25, "rsi_14": 55.5}
 CHECKS = [CheckResult(name, "1,000.00", "100,000.00") for name in ("max_order_notional", "max_position", "cash")]
+TS_NS = 1704067260 * 10**9
 RECORDS: dict[str, Any] = {
-    "Bar": Bar(
-        "AAPL", 7, 1704067260 * 10**9, 1704067200 * 10**9, 100.5, 101.0, 99.5, 100.0, 1e3, "REGULAR", 20240102, True
-    ),
-    "FeatureRow": FeatureRow("AAPL", 7, 1704067260 * 10**9, 7, 100.0, VALUES),
-    "Order": Order(1, 1704067260 * 10**9, "ord-1", "prop-1", "AAPL", BUY, Decimal(100), MARKET, None, DAY, 0, CHECKS),
+    "Bar": bar("AAPL", 7, TS_NS, 100.0, open=100.5, high=101.0, low=99.5),
+    "FeatureRow": feature_row("AAPL", 7, TS_NS, values=VALUES),
+    "Order": order(1, quantity=100, ts_ns=TS_NS, checks=CHECKS),
 }
 
 

@@ -21,8 +21,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from deploy.local.ports import free_ports
 from operators.partitions import partition_of
 from schemas.codec import decode, encode
-from schemas.records import Bar, Clock
+from schemas.records import Clock
 from sinks.kafka import producer
+from tests.builders import bar
 from tests.performance.conftest import RecordFigure
 
 PARTITIONS, SYMBOLS = 4, 20
@@ -60,9 +61,8 @@ def minute_messages(minute: int, symbols: int = SYMBOLS) -> list[tuple[int, byte
     out: list[tuple[int, bytes, str | None]] = []
     for number in range(symbols):
         symbol, price = f"S{number:02d}", 100.0 + (minute * 7 + number * 13) % 11
-        ohlc = (price, price + 0.5, price - 0.5, price + 0.25)
-        bar = Bar(symbol, minute, ts_ns, ts_ns - MINUTE_NS, *ohlc, 1000.0, "REGULAR", 20240102, True)
-        out.append((partition_of(symbol, PARTITIONS), encode(bar), symbol))
+        minute_bar = bar(symbol, minute, ts_ns, price + 0.25, open=price, high=price + 0.5, low=price - 0.5)
+        out.append((partition_of(symbol, PARTITIONS), encode(minute_bar), symbol))
     clock = encode(Clock(ts_ns, "market_data@test"))
     partitions = range(PARTITIONS) if symbols > 1 else [out[0][0]]
     return out + [(partition, clock, None) for partition in partitions]

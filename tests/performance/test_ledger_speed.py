@@ -11,8 +11,10 @@ from decimal import Decimal
 import pytest
 
 from operators.ledger import Ledger
+from operators.ledger.lots import LotMethod
 from operators.portfolio import PortfolioStage
-from schemas.records import BUY, REGULAR, SELL, TRADE, Bar, Execution
+from schemas.records import BUY, SELL, Bar, Execution
+from tests.builders import bar, execution
 from tests.performance.conftest import RecordFigure
 from tests.performance.reference_speed import decimal_us
 
@@ -25,34 +27,32 @@ MINUTE = 60 * 10**9
 def executions(count: int, seed: int = 7) -> list[Execution]:
     """Random trades of 20 symbols that scale in and out, with partial closes and reversals."""
     rng = random.Random(seed)
-    zero, fee = Decimal(0), Decimal("0.35")
     out = []
     for seq in range(1, count + 1):
-        quantity, price = Decimal(rng.randrange(1, 10) * 100), Decimal(rng.randrange(1_000, 2_000)) / 100
-        side, symbol = rng.choice((BUY, SELL)), f"S{rng.randrange(20)}"
-        ids = (f"exe-{seq}", f"ord-{seq}")
-        out.append(Execution(seq, seq, *ids, symbol, side, TRADE, quantity, price, fee, zero, quantity, seq, 0, ""))
+        quantity, price = rng.randrange(1, 10) * 100, Decimal(rng.randrange(1_000, 2_000)) / 100
+        sign, symbol = rng.choice((1, -1)), f"S{rng.randrange(20)}"
+        out.append(execution(seq, seq, symbol, sign * quantity, price, "0.35"))
     return out
 
 
 def measure_cpu_s(ledger: Ledger, tape: Sequence[Execution]) -> float:
     started = time.process_time()
-    for execution in tape:
-        ledger.apply(execution)
+    for fill in tape:
+        ledger.apply(fill)
     return time.process_time() - started
 
 
 def round_trips(tape: list[Execution]) -> list[Execution]:
     """Buy and sell each trade again."""
     out: list[Execution] = []
-    for execution in tape:
-        out.append(execution._replace(seq=len(out) + 1, side=BUY))
-        out.append(execution._replace(seq=len(out) + 1, side=SELL))
+    for fill in tape:
+        out.append(fill._replace(seq=len(out) + 1, side=BUY))
+        out.append(fill._replace(seq=len(out) + 1, side=SELL))
     return out
 
 
 @pytest.mark.parametrize("method", ["fifo", "lifo", "hifo", "average"])
-def test_executions_per_second(method: str, figure: RecordFigure) -> None:
+def test_executions_per_second(method: LotMethod, figure: RecordFigure) -> None:
     """The limit applies to entries and exits. A tape of scaling and reversals matches 1.8 lots per exit."""
     for name, tape, cost_max in (
         ("round trips", round_trips(executions(25_000)), EXECUTION_COST_MAX),
@@ -79,10 +79,7 @@ def make_bars(slice_count: int) -> list[list[Bar]]:
     out = []
     for minute in range(1, slice_count + 1):
         prices = [round(50 + rng.random(), 2) for _ in range(20)]
-        bar_times = (minute * MINUTE, (minute - 1) * MINUTE)
-        out.append(
-            [Bar(f"S{n}", minute, *bar_times, p, p, p, p, 100.0, REGULAR, 20240102, True) for n, p in enumerate(prices)]
-        )
+        out.append([bar(f"S{n}", minute, minute * MINUTE, price, volume=100.0) for n, price in enumerate(prices)])
     return out
 
 

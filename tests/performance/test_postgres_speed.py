@@ -9,6 +9,7 @@ import psycopg
 
 from schemas.records import Bar
 from sinks.postgres import PostgresWriter
+from tests.builders import bar
 from tests.performance.conftest import RecordFigure
 
 BATCH, BATCHES = 1_000, 30
@@ -21,8 +22,8 @@ def make_bars(batch: int) -> list[Bar]:
     for number in range(BATCH):
         seq = batch * BATCH + number + 1
         price = 100.0 + number % 37
-        ohlc = (price, price + 0.5, price - 0.5, price + 0.25)
-        out.append(Bar(f"S{number % 20:02d}", seq, seq * 60, seq * 60 - 60, *ohlc, 1e3, "REGULAR", 20240102, True))
+        symbol = f"S{number % 20:02d}"
+        out.append(bar(symbol, seq, seq * 60, price + 0.25, open=price, high=price + 0.5, low=price - 0.5))
     return out
 
 

@@ -14,20 +14,13 @@ from schemas.records import (
     BUY,
     CANCELED,
     GTC,
-    LIMIT,
-    MARKET,
-    REGULAR,
     SELL,
-    TRADE,
     Bar,
-    Execution,
     Order,
-    OrderProposal,
     Record,
-    execution_id,
-    order_id,
-    proposal_id,
+    Side,
 )
+from tests.builders import bar, execution, order, proposal, report
 from tests.performance.conftest import RecordFigure
 from tests.performance.reference_speed import decimal_us
 
@@ -39,21 +32,8 @@ MINUTE = 60 * 10**9
 ZERO = Decimal(0)
 
 
-def bar(symbol: str, seq: int, price: float) -> Bar:
-    ts_ns = seq * MINUTE
-    return Bar(symbol, seq, ts_ns, ts_ns - MINUTE, price, price + 1, price - 1, price, 1e4, REGULAR, 20240102, True)
-
-
-def make_proposal(seq: int, symbol: str, side: str, limit: str | None = None) -> OrderProposal:
-    kind, price = (MARKET, None) if limit is None else (LIMIT, Decimal(limit))
-    terms = (symbol, side, Decimal(10), kind, price, GTC)
-    return OrderProposal(seq, 0, proposal_id(seq), *terms, "test", Decimal(100), "", [])
-
-
-def report(seq: int, name: str, symbol: str, side: str, kind: str, quantity: int = 0) -> Execution:
-    price = Decimal(100) if quantity else ZERO
-    ids = (execution_id(seq), name, symbol, side, kind)
-    return Execution(seq, MINUTE, *ids, Decimal(quantity), price, ZERO, ZERO, Decimal(quantity), 0, 0, "")
+def minute_bar(symbol: str, seq: int, price: float) -> Bar:
+    return bar(symbol, seq, seq * MINUTE, price, high=price + 1, low=price - 1, volume=1e4)
 
 
 def full_portfolio(over_all_symbols: bool) -> tuple[RiskStage, list[str]]:
@@ -69,16 +49,16 @@ def full_portfolio(over_all_symbols: bool) -> tuple[RiskStage, list[str]]:
         stale_price_s=Decimal(600),
     )
     stage, symbols = RiskStage(limits), [f"S{n:03}" for n in range(POSITIONS)]
-    stage.on_slice(MINUTE, [bar(symbol, 1, 100.0 + n / 7) for n, symbol in enumerate(symbols)])
+    stage.on_slice(MINUTE, [minute_bar(symbol, 1, 100.0 + n / 7) for n, symbol in enumerate(symbols)])
     stage.on_slice(
         MINUTE + 1,
-        [report(n, f"x-{n}", s, BUY if n % 3 else SELL, TRADE, 100) for n, s in enumerate(symbols, 1)],
+        [execution(n, MINUTE, symbol, 100 if n % 3 else -100, 100) for n, symbol in enumerate(symbols, 1)],
     )
     for n in range(OPEN_ORDERS):
-        [order] = stage.on_slice(
-            MINUTE + 2 + n, [make_proposal(n, symbols[2 * n] if over_all_symbols else "S001", BUY, "90")]
-        )
-        assert isinstance(order, Order)
+        symbol = symbols[2 * n] if over_all_symbols else "S001"
+        resting = proposal(BUY, 10, symbol, seq=n, time_in_force=GTC, limit_price=90)
+        [approved] = stage.on_slice(MINUTE + 2 + n, [resting])
+        assert isinstance(approved, Order)
     return stage, symbols
 
 
@@ -87,13 +67,15 @@ def decision_us(over_all_symbols: bool) -> tuple[float, float]:
     stage, symbols = full_portfolio(over_all_symbols)
     durations_us = []
     for n in range(DECISIONS):
-        symbol, side = symbols[7 * n % POSITIONS] if over_all_symbols else "S001", SELL if n % 2 else BUY
-        proposal = make_proposal(1000 + n, symbol, side, None if n % 3 else "95")
+        symbol = symbols[7 * n % POSITIONS] if over_all_symbols else "S001"
+        side: Side = SELL if n % 2 else BUY
+        limit = None if n % 3 else 95 if side == BUY else 200
+        proposed = proposal(side, 10, symbol, seq=1000 + n, time_in_force=GTC, limit_price=limit)
         started = time.process_time_ns()
-        [order] = stage.on_slice(2 * MINUTE + n, [proposal])
+        [approved] = stage.on_slice(2 * MINUTE + n, [proposed])
         durations_us.append((time.process_time_ns() - started) / 1000)
-        assert isinstance(order, Order), order
-        stage.on_slice(2 * MINUTE + n, [report(n, order.order_id, symbol, side, CANCELED)])
+        assert isinstance(approved, Order), approved
+        stage.on_slice(2 * MINUTE + n, [report(n, approved, CANCELED)])
     durations_us.sort()
     return durations_us[DECISIONS // 2], durations_us[DECISIONS * 99 // 100]
 
@@ -109,11 +91,10 @@ def test_latency_of_a_risk_decision(spread: bool, figure: RecordFigure) -> None:
 
 
 def test_cost_of_a_bar_in_an_unaffected_symbol(figure: RecordFigure) -> None:
-    time_slices = [[bar(f"S{n}", seq, 100.0) for n in range(20)] for seq in range(1, 2_001)]
+    time_slices = [[minute_bar(f"S{n}", seq, 100.0) for n in range(20)] for seq in range(1, 2_001)]
     risk, venue = RiskStage(RiskSettings.unlimited()), VenueStage(VenueSettings())
     other_symbol_venue = VenueStage(VenueSettings())
-    open_orders: list[Record] = [Order(1, 0, order_id(1), "p", "ZZ", BUY, Decimal(1), MARKET, None, GTC, 0, [])]
-    other_symbol_venue.on_slice(1, open_orders)
+    other_symbol_venue.on_slice(1, [order(1, quantity=1, symbol="ZZ", time_in_force=GTC)])
     stages: list[tuple[str, Callable[..., list[Record]]]] = [
         ("risk", risk.on_slice),
         ("venue without orders", venue.on_slice),

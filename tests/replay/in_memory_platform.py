@@ -18,7 +18,7 @@ from operators.alignment import AlignedLogs
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
-from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, sequence_key
+from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, has_seq, sequence_key
 
 LogName = tuple[str, int]
 
@@ -57,10 +57,12 @@ class Logs:
             seen: dict[str, int] = {}
             for message in self.messages[topic, partition]:
                 record = decode(message)
-                key = None if type(record) is Clock else sequence_key(record)
-                if type(record) is Clock or (key is not None and record.seq <= seen.get(key, 0)):
+                if type(record) is Clock:
                     continue
-                if key is not None:
+                if has_seq(record):
+                    key = sequence_key(record)
+                    if record.seq <= seen.get(key, 0):
+                        continue
                     assert record.seq == seen.get(key, 0) + 1, f"{topic}: gap before {record}"
                     seen[key] = record.seq
                 out.append(record)

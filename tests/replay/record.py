@@ -8,7 +8,8 @@ from datetime import time
 from dataflows.runtime import topology
 from operators.stage import TimeSlice
 from schemas.codec import decode
-from schemas.records import KILL_SWITCH, RELEASE, Command, DeadLetter
+from schemas.records import KILL_SWITCH, RELEASE, DeadLetter
+from tests.builders import command
 from tests.replay import recorded
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import FRIDAY, write_market
@@ -22,8 +23,7 @@ def with_commands(time_slices: list[TimeSlice]) -> list[TimeSlice]:
     out = list(time_slices)
     for number, kind in COMMANDS.items():
         ts_ns, records = time_slices[number]
-        command = Command(f"command-{number}", ts_ns, kind, "tester", "recorded", {})
-        out[number] = TimeSlice(ts_ns, [*records, command])
+        out[number] = TimeSlice(ts_ns, [*records, command(f"command-{number}", ts_ns, kind, reason="recorded")])
     return out
 
 

@@ -19,6 +19,8 @@ from operators.stage import TimeSlice
 from operators.trading_loop import TradingLoop
 from schemas.codec import decode, encode
 from schemas.records import KILL_SWITCH, RELEASE, Bar, Command, Order, OrderCancel, OrderRefusal, RiskFence
+from schemas.records.flat import to_flat
+from tests.builders import command
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import pinned_settings, read_time_slices
 
@@ -52,7 +54,7 @@ def session_slices() -> list[TimeSlice]:
     for number, (kind, arguments) in COMMANDS.items():
         ts_ns, records = time_slices[number]
         time_slices[number] = TimeSlice(
-            ts_ns, [*records, Command(f"cmd-{number}", ts_ns, kind, "tester", "asked", arguments)]
+            ts_ns, [*records, command(f"cmd-{number}", ts_ns, kind, arguments, reason="asked")]
         )
     return time_slices
 
@@ -83,7 +85,7 @@ class ReleasePipeline:
     def restore(self, states: ReleaseStates) -> None:
         snapshots = {name: pickle.loads(state) for name, state in states.stage_snapshots.items()}  # noqa: S301  (a file of our own)
         version = self.loop.snapshot()[0]
-        pending = [(type(record).__name__, tuple(record)) for record in map(decode, states.pending_messages)]
+        pending = [(type(record).__name__, tuple(to_flat(record))) for record in map(decode, states.pending_messages)]
         self.loop.restore((version, pending, snapshots["execution"], snapshots["portfolio"], snapshots["risk"]))
         for name in ("features", "signals"):
             self.stage_by_service[name].restore(snapshots[name])

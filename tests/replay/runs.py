@@ -20,7 +20,8 @@ from tests.replay.in_memory_platform import Logs
 
 SETTINGS_FILE = Path(__file__).parent / "settings.yaml"
 DECISIONS = ("orders", "executions", "positions", "valuations")
-_TIMING_FIELDS = ("elapsed_s", "bars_per_s")
+_UNRECORDED_FIELDS = {"elapsed_s", "bars_per_s", "bar_interval", "session", "warnings", "doubtful_data"}
+"""Of the summary: the speed, and what is about the files instead of the decisions."""
 
 
 def pinned_settings() -> Settings:
@@ -29,13 +30,13 @@ def pinned_settings() -> Settings:
 
 
 def read_time_slices(files: Sequence[Path]) -> list[TimeSlice]:
-    return list(FileFeed(files, pinned_settings().market_data.files.feed_settings()))
+    return list(FileFeed(files, pinned_settings().market_data.files))
 
 
 def backtest_summary(files: Sequence[Path] = (recorded.BARS,), **options: Any) -> dict[str, Any]:
-    """Return the summary of `dataflows/backtest.run` for the files, without the elapsed time."""
+    """Return the summary of `dataflows/backtest.run` for the files, without the speed and what is about the files."""
     _, summary = backtest.run(pinned_settings(), files, **options)
-    return {name: value for name, value in summary.items() if name not in _TIMING_FIELDS}
+    return {name: value for name, value in summary.items() if name not in _UNRECORDED_FIELDS}
 
 
 def fused_hash(

@@ -162,7 +162,7 @@ def test_a_feed_that_crashes_after_each_time_slice_gives_the_recorded_bars(setti
     state: Any = None
     output: list[TimeSlice] = []
     while True:
-        feed = FileFeed([recorded.BARS], settings.market_data.files.feed_settings()).resume(state)
+        feed = FileFeed([recorded.BARS], settings.market_data.files).resume(state)
         time_slices = feed.take(1)
         if not time_slices:
             break

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import time
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from configs.settings import load_settings
+from operators.kill_switch import AT_ONCE
 from operators.sizing import TARGET_WEIGHTS
 from operators.stage import TimeSlice
-from schemas.records import Bar, Command, CorporateAction, ExchangeRate, Record
+from schemas.records import CASH_DIVIDEND, CASH_TRANSFER, SPLIT, Bar, Command, Record
+from tests.builders import command, corporate_action, exchange_rate
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
@@ -45,9 +46,9 @@ def test_any_order_of_arrival_decides_the_same(
 def with_reference_data(time_slices: list[TimeSlice]) -> list[TimeSlice]:
     """Insert a split, a dividend and a rate, each twice. The split arrives before its effective day."""
     day = next(r.trading_day for r in time_slices[0].records if type(r) is Bar)
-    split = CorporateAction("s", 0, "SPLIT", "A", day, 0, Decimal(2), None, "USD", "", "test")
-    dividend = CorporateAction("d", 0, "CASH_DIVIDEND", "B", 0, 0, None, Decimal("0.7"), "EUR", "", "test")
-    rate = ExchangeRate("r", 0, "EUR", "USD", Decimal("1.1"), "test")
+    split = corporate_action("s", SPLIT, "A", ex_date=day, ratio=2)
+    dividend = corporate_action("d", CASH_DIVIDEND, "B", amount=0.7, currency="EUR")
+    rate = exchange_rate("r", 1.1)
     inserted: dict[int, list[Record]] = {40: [split, dividend], 41: [split], 60: [rate], 61: [dividend, rate]}
     return [TimeSlice(t.ts_ns, [*inserted.get(number, []), *t.records]) for number, t in enumerate(time_slices)]
 
@@ -65,11 +66,59 @@ def test_reference_data_decides_the_same_when_services_crash(
     assert platform.crash_count
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_halt_at_once_decides_the_same_when_services_crash(
+    time_slices: list[TimeSlice], expected_hash: str, partitions: int
+) -> None:
+    """The venue cancels in the time slice of the command. Halts of earlier releases wait for the fence."""
+
+    def at_once(record: Record) -> Record:
+        return record._replace(arguments=dict(AT_ONCE)) if type(record) is Command else record
+
+    halted_slices = [TimeSlice(t.ts_ns, [at_once(record) for record in t.records]) for t in time_slices]
+    decision_hash = fused_hash(halted_slices)
+    assert decision_hash != expected_hash
+    platform = InMemoryPlatform(pinned_settings(), halted_slices, partitions=partitions, seed=3, crash_rate=0.02)
+    assert staged_hash(platform.run()) == decision_hash
+    assert platform.crash_count
+
+
+def with_transfers(time_slices: list[TimeSlice]) -> list[TimeSlice]:
+    """Insert a deposit, a fee and a withdrawal. One command appears twice, and one is invalid."""
+
+    def transfer(command_id: str, kind: str, amount: str) -> Command:
+        return command(command_id, 0, CASH_TRANSFER, {"kind": kind, "amount": amount})
+
+    deposit, withdrawal = transfer("t-1", "DEPOSIT", "400000"), transfer("t-3", "WITHDRAWAL", "-350000.25")
+    inserted = {
+        30: [deposit, transfer("t-2", "FEE", "-12.5")],
+        31: [deposit],
+        80: [transfer("t-4", "DEPOSIT", "-1"), withdrawal],
+    }
+    return [TimeSlice(t.ts_ns, [*inserted.get(number, []), *t.records]) for number, t in enumerate(time_slices)]
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_cash_transfers_decide_the_same_when_services_crash(
+    time_slices: list[TimeSlice], expected_hash: str, partitions: int
+) -> None:
+    funded_slices = with_transfers(time_slices)
+    decision_hash = fused_hash(funded_slices)
+    assert decision_hash != expected_hash
+    assert fused_hash(funded_slices, shards=3) == decision_hash
+    platform = InMemoryPlatform(pinned_settings(), funded_slices, partitions=partitions, seed=3, crash_rate=0.02)
+    logs = platform.run()
+    assert staged_hash(logs) == decision_hash
+    assert platform.crash_count
+    transfers = {line for line in logs.contents()["executions"] if "CashTransfer" in line}
+    assert len(transfers) == 3, "each valid command is one transfer"
+
+
 def with_weights(time_slices: list[TimeSlice]) -> list[TimeSlice]:
     """Insert target weights. The first ones appear again after the second ones, and one command is invalid."""
 
     def weights_command(command_id: str, **weights: str) -> Command:
-        return Command(command_id, 0, TARGET_WEIGHTS, "tester", "recorded", weights)
+        return command(command_id, 0, TARGET_WEIGHTS, weights)
 
     first = weights_command("w-1", A="0.1", B="0.15", C="0.05", D="0.1")
     inserted = {

@@ -15,17 +15,19 @@ from dataflows.replay.comparison import Pipeline
 from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.tape import Tape, TapeFiles
-from operators.alignment import AlignedLogs, Log
+from operators.alignment import AlignedLogs
+from operators.log_cursor import Log
 from operators.sentiment import LlmSettings, SentimentSettings, SentimentStage
 from operators.stage import TimeSlice
 from schemas.codec import decode
 from schemas.records import BY_SYMBOL, TOPIC_OF, LlmAnswer, LlmRequest, NewsItem, Quote, SentimentScore
+from tests.builders import llm_answer
 from tests.replay.in_memory_platform import InMemoryPlatform, Logs
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import fused_hash, pinned_settings, staged_hash
 
 SYMBOLS = ("A", "B", "C")
-HEADLINE_WORDS = ("beats", "strong", "loss", "lawsuit", "great", "weak", "growth", "terrible", "not", "good")
+HEADLINE_TERMS = ("beats", "strong", "loss", "lawsuit", "great", "weak", "growth", "terrible", "not", "good")
 
 
 def write_tape(folder: Path, seed: int) -> TapeFiles:
@@ -41,7 +43,7 @@ def write_tape(folder: Path, seed: int) -> TapeFiles:
     ]
     (folder / "quotes.csv").write_text("\n".join(["time,symbol,bid,ask,bid_size,ask_size", *quotes]))
     headlines = [
-        {"time": ns, "headline": " ".join(rng.choices(HEADLINE_WORDS, k=4)), "symbols": rng.sample(SYMBOLS, 2)}
+        {"time": ns, "headline": " ".join(rng.choices(HEADLINE_TERMS, k=4)), "symbols": rng.sample(SYMBOLS, 2)}
         for ns in times[::10]
     ]
     (folder / "news.jsonl").write_text("\n".join(map(json.dumps, [*headlines, *headlines[::3]])))
@@ -64,7 +66,7 @@ def write_tape(folder: Path, seed: int) -> TapeFiles:
 def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
     folder = tmp_path_factory.mktemp("market")
     bars = write_market(folder / "bars", symbols=SYMBOLS, days=[MONDAY], open_time=time(9), minutes=150)
-    read_options = pinned_settings().market_data.files.feed_settings()
+    read_options = pinned_settings().market_data.files
     return list(FileFeed(bars, read_options, Tape(write_tape(folder, 5), read_options)))
 
 
@@ -107,7 +109,7 @@ def with_answers(time_slices: list[TimeSlice], settings: Settings) -> list[TimeS
             if isinstance(request, LlmRequest) and request.seq % 3:
                 scores = [{"symbol": symbol, "score": 0.5, "confidence": 0.5} for symbol in SYMBOLS]
                 text, error = (json.dumps({"scores": scores}), "") if request.seq % 3 == 1 else ("", "away")
-                answer = LlmAnswer(f"a{request.seq}", 1, *request[2:], text, 1, 1, error)
+                answer = llm_answer(request, text, error=error)
                 answers.setdefault(number + 3, []).append(answer)
     return [
         TimeSlice(time_slice.ts_ns, [*answers.get(number, []), *time_slice.records])

@@ -8,7 +8,8 @@ from typing import Any
 
 from dataflows.replay.recording import INPUT_TOPICS
 from dataflows.runtime import topology
-from operators.alignment import AlignedLogs, Log
+from operators.alignment import AlignedLogs
+from operators.log_cursor import Log
 from operators.stage import Stage
 from schemas.records import (
     BUY,
@@ -146,12 +147,13 @@ class Invariants:
     def _check_order(self, order: Order) -> None:
         assert order.cause_id in self._proposal_ids, f"an order without a proposal: {order}"
         self._orders[order.order_id] = order
-        self._remaining[order.order_id] = order.quantity
-        position_worst_case = self._ledger.quantities.get(order.symbol, ZERO)
+        terms = order.terms
+        self._remaining[order.order_id] = terms.quantity
+        position_worst_case = self._ledger.quantities.get(terms.symbol, ZERO)
         for order_id, remaining in self._remaining.items():
-            other = self._orders[order_id]
-            if other.symbol == order.symbol and other.side == order.side:
-                position_worst_case += remaining if order.side == BUY else -remaining
+            other = self._orders[order_id].terms
+            if other.symbol == terms.symbol and other.side == terms.side:
+                position_worst_case += remaining if terms.side == BUY else -remaining
         assert abs(position_worst_case) <= self._position_max, (
             f"could reach {position_worst_case} of {self._position_max}: {order}"
         )
@@ -175,8 +177,7 @@ class Invariants:
         if name == "portfolio":
             cash, position_of = stage.ledger.cash, stage.ledger.quantity
         else:
-            positions = stage._book.positions
-            cash = stage._book.cash
+            positions, cash = stage.book.positions, stage.book.cash
             position_of = lambda symbol: positions[symbol].quantity if symbol in positions else ZERO  # noqa: E731
         assert cash == ledger.cash, f"{name} has cash {cash}, its executions give {ledger.cash}"
         for symbol, quantity in ledger.quantities.items():

@@ -15,10 +15,12 @@ from typing import Any
 
 from dataflows.replay.recording import INPUT_TOPICS
 from dataflows.runtime import topology
-from operators.alignment import AlignedLogs, Log
+from operators.alignment import AlignedLogs
+from operators.log_cursor import Log
 from operators.partitions import partition_of
 from operators.stage import Stage, TimeSlice
-from schemas.records import BY_SYMBOL, KILL_SWITCH, RELEASE, TOPIC_OF, Clock, Command, Record
+from schemas.records import BY_SYMBOL, KILL_SWITCH, RELEASE, TOPIC_OF, Clock, Record, has_symbol
+from tests.builders import command
 
 PARTITIONS = 2
 STEPS_MAX = 20_000
@@ -44,7 +46,7 @@ class SimulatedTopics:
     def write(self, time_slice: TimeSlice, clock_logs: list[LogName]) -> None:
         """Append a time slice's records, then its clocks, as `sinks/kafka.py` does. May raise CrashDuringWrite."""
         for record in time_slice.records:
-            partition = partition_of(record.symbol, PARTITIONS) if type(record) in BY_SYMBOL else 0  # type: ignore[union-attr]
+            partition = partition_of(record.symbol, PARTITIONS) if has_symbol(record) else 0
             self.append((TOPIC_OF[type(record)], partition), record)
         for log in clock_logs:
             self.append(log, Clock(time_slice.ts_ns, "simulation"))
@@ -185,9 +187,9 @@ class SimulatedPlatform:
         """Append a command at the end of the log. This place alone determines the time slice where it takes effect."""
         self._commands += 1
         kind = self.rng.choice((KILL_SWITCH, RELEASE, RELEASE))
-        command = Command(f"cmd-{self._commands}", 1, kind, "simulation", "drill", {})
-        self.topics.logs["commands", 0].append(command)
-        self.observer.on_message(("commands", 0), command)
+        sent = command(f"cmd-{self._commands}", kind=kind)
+        self.topics.logs["commands", 0].append(sent)
+        self.observer.on_message(("commands", 0), sent)
 
 
 def without_duplicates(log: LogName, messages: list[Any]) -> list[Record]:

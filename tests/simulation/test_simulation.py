@@ -27,7 +27,8 @@ from operators.stage import Stage, TimeSlice
 from operators.strategies import TargetView
 from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from operators.venue import VenueSettings, VenueStage
-from schemas.records import REGULAR, Bar, Execution, FeatureRow, LotMatch, Order, OrderRefusal, Record, StrategyWeights
+from schemas.records import Execution, FeatureRow, LotMatch, Order, OrderRefusal, Record, StrategyWeights
+from tests.builders import bar
 from tests.simulation.invariants import Invariants
 from tests.simulation.simulated_platform import SimulatedPlatform
 
@@ -96,23 +97,7 @@ def make_tape(number: int) -> list[TimeSlice]:
         for symbol in SYMBOLS:
             open_price, traded = last[symbol], rng.random() < 0.9
             close = last[symbol] = round(open_price + rng.gauss(0, 0.5), 2) if traded else open_price
-            low, high = min(open_price, close), max(open_price, close)
-            bars.append(
-                Bar(
-                    symbol,
-                    seq,
-                    ts_ns,
-                    ts_ns - 60_000_000_000,
-                    open_price,
-                    high,
-                    low,
-                    close,
-                    10.0,
-                    REGULAR,
-                    20240102,
-                    traded,
-                )
-            )
+            bars.append(bar(symbol, seq, ts_ns, close, open=open_price, volume=10.0, traded=traded))
         out.append(TimeSlice(ts_ns, bars))
     return out
 

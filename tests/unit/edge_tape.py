@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import Any
 
 from configs.settings import Settings
 from operators.stage import TimeSlice
-from schemas.records import ExchangeRate, Fundamentals, LlmAnswer, LlmRequest, NewsItem, Quote
+from schemas.records import LlmRequest
+from tests.builders import exchange_rate, fundamentals, llm_answer, news_item, quote
 from tests.unit.tape import FAST_STRATEGY, SYMBOLS, market, platform_output, settings
 
 STRATEGIES = [
@@ -36,18 +36,15 @@ def edge_market() -> list[TimeSlice]:
     wall_ns = 1_790_000_000_000_000_000
     records_by_slice: list[list[Any]] = []
     for number, (ts_ns, bars) in enumerate(market(60)):
-        quotes = [Quote(symbol, number + 1, ts_ns - 1, 99.0, 99.5, 3.0, 4.0) for symbol in SYMBOLS]
+        quotes = [quote(symbol, number + 1, ts_ns - 1, 99.0, 99.5) for symbol in SYMBOLS]
         records_by_slice.append([*quotes, *bars])
     for number, index in enumerate(HEADLINE_INDEXES):
         symbol = SYMBOLS[number]
-        news = NewsItem(f"news-{number}", wall_ns, wall_ns, "wire", "Profit beats estimates", "", "", [symbol])
-        filing = Fundamentals(
-            *(f"fund-{number}", wall_ns, symbol, 20231231, 20240101, "10-K", "sec"),
-            FACTS,
-            {"return_on_equity": 0.2},
-            "USD",
+        news = news_item(f"news-{number}", wall_ns, [symbol])
+        filing = fundamentals(
+            f"fund-{number}", wall_ns, symbol, facts=FACTS, ratios={"return_on_equity": 0.2}, filed=20240101
         )
-        rate = ExchangeRate(f"rate-{number}", wall_ns, "EUR", "USD", Decimal("1.1"), "bank")
+        rate = exchange_rate(f"rate-{number}", "1.1", ts_ns=wall_ns)
         records_by_slice[index] = [rate, news, filing, *records_by_slice[index]]
     time_slices = [TimeSlice(ts_ns, records) for (ts_ns, _), records in zip(market(60), records_by_slice, strict=True)]
     llm_requests = [
@@ -58,7 +55,7 @@ def edge_market() -> list[TimeSlice]:
     ]
     for number, index in enumerate(HEADLINE_INDEXES[:2]):
         text = json.dumps({"scores": [{"symbol": SYMBOLS[number], "score": 0.9, "confidence": 0.9}]})
-        answer = LlmAnswer(f"answer-{number}", wall_ns, *llm_requests[number][2:], text, 1, 1, "")
+        answer = llm_answer(llm_requests[number], text, answer_id=f"answer-{number}", ts_ns=wall_ns)
         time_slices[index + 3] = TimeSlice(time_slices[index + 3].ts_ns, [answer, *time_slices[index + 3].records])
     return time_slices
 

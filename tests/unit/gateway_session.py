@@ -8,18 +8,28 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from configs.settings import AlpacaGatewaySection
 from dataflows.broker.alpaca_api import AlpacaApi
-from dataflows.broker.broker_client import BrokerClient, BrokerClientSettings
+from dataflows.broker.broker_client import BrokerClient
 from dataflows.broker.trade_updates_stream import TradeUpdatesStream
 from dataflows.broker.updates import OrderIdPrefix
 from deploy.alpaca_server import AlpacaServer
 from operators.gateway import GatewaySettings, GatewayStage
 from operators.money import ZERO
-from schemas.records import BUY, READY, TRADE, Execution, GatewayStatus, OrderIntent, Record
-
-FAST_EDGE_SETTINGS = BrokerClientSettings(
-    settle_s=0.6, refetch_s=0.1, poll_s=0.4, reconcile_s=0.4, reconcile_retry_s=0.1, disconnected_after_s=0.5
+from schemas.records import (
+    BUY,
+    READY,
+    REJECTED,
+    TRADE,
+    BrokerUpdate,
+    CashTransfer,
+    Execution,
+    GatewayStatus,
+    OrderIntent,
+    Record,
 )
+
+FAST_EDGE_SETTINGS = AlpacaGatewaySection(settle_s=0.6, refetch_s=0.1, poll_s=0.4, reconcile_s=0.4)
 PREFIX = "p-"
 
 
@@ -30,20 +40,37 @@ class GatewaySession:
     """
 
     def __init__(
-        self, server: AlpacaServer, *, timeout_s: float = 0.5, edge: BrokerClientSettings = FAST_EDGE_SETTINGS
+        self,
+        server: AlpacaServer,
+        *,
+        timeout_s: float = 0.5,
+        edge: AlpacaGatewaySection = FAST_EDGE_SETTINGS,
+        reconcile_first: bool = False,
+        cash_tolerance: Decimal | None = None,
     ) -> None:
         self.server, self._timeout_s, self._edge_settings = server, timeout_s, edge
-        self.stage = GatewayStage(GatewaySettings())
+        self._reconcile_first = reconcile_first
+        self.stage = GatewayStage(GatewaySettings(cash_tolerance=cash_tolerance))
+        self.transfers: list[CashTransfer] = []
         self.intents: list[OrderIntent] = []
         self.executions: list[Execution] = []
         self.statuses: list[GatewayStatus] = []
+        self.rejected_client_order_ids: set[str] = set()
         self._edge_records: list[Record] = []
         self._lock = threading.Lock()
         self.open()
 
     def open(self) -> None:
         api = AlpacaApi("local", "local", paper=True, url=self.server.url, timeout_s=self._timeout_s)
-        self.edge = BrokerClient(api, OrderIdPrefix(PREFIX), self._edge_settings, self._receive)
+        self.edge = BrokerClient(
+            api,
+            OrderIdPrefix(PREFIX),
+            self._edge_settings,
+            self._receive,
+            reconcile_retry_s=0.1,
+            disconnected_after_s=0.5,
+            reconcile_first=self._reconcile_first,
+        )
         self._stream = TradeUpdatesStream(
             "local",
             "local",
@@ -68,6 +95,8 @@ class GatewaySession:
     def _receive(self, record: Any) -> None:
         with self._lock:
             self._edge_records.append(record)
+            if isinstance(record, BrokerUpdate) and record.event == REJECTED:
+                self.rejected_client_order_ids.add(record.client_order_id)
 
     def step(self, *records: Record) -> None:
         with self._lock:
@@ -76,10 +105,11 @@ class GatewaySession:
         new_intents = [record for record in output if isinstance(record, OrderIntent)]
         self.intents += new_intents
         self.executions += [record for record in output if isinstance(record, Execution)]
+        self.transfers += [record for record in output if isinstance(record, CashTransfer)]
         for record in output:
             if isinstance(record, GatewayStatus):
                 self.statuses.append(record)
-                self.edge.gateway_ready = record.state == READY
+                self.edge.on_gateway_status(record)
         self.edge.enqueue([(intent, False) for intent in new_intents])
         assert not self.edge.failed
 

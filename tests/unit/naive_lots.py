@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 WASH_WINDOW_DAYS = 30
@@ -18,7 +19,7 @@ class Unit:
         self.exit_price = Fraction(0)
         self.carried_loss = Fraction(0)
         self.disallowed_loss = Fraction(0)
-        self.holding_days_before = 0
+        self.term_days_before = 0
         self.is_replacement = False
 
     @property
@@ -26,7 +27,7 @@ class Unit:
         return self.sign * (self.exit_price - self.price)
 
 
-def naive_units(trades: list[tuple[int, int, Fraction]], method: str) -> list[Unit]:
+def naive_units(trades: Sequence[tuple[int, int, Fraction]], method: str) -> list[Unit]:
     """Return every unit ever opened, in opening order. `trades` are (day, signed whole units, price) in time order."""
     units: list[Unit] = []
     exits = 0
@@ -47,25 +48,32 @@ def naive_units(trades: list[tuple[int, int, Fraction]], method: str) -> list[Un
     return units
 
 
-def apply_wash_sales(units: list[Unit]) -> None:
-    """Apply IRS Pub. 550 literally: sales in time order, replacements in purchase order, each used once."""
-    closed_units = [unit for unit in units if unit.exit_trade_index is not None]
-    for unit in sorted(closed_units, key=lambda u: u.exit_rank):
+def apply_wash_sales(units: list[Unit], orders: Sequence[int]) -> None:
+    """Apply IRS Pub. 550 literally: sales in time order, replacements in purchase order, each used once.
+
+    `orders` has the number of the order of each trade. A sale is complete with its order's last trade: units that
+    are no longer held then do not replace it.
+    """
+    last_trade_of = {order: index for index, order in enumerate(orders)}
+    closed_units = [
+        (unit, last_trade_of[orders[index]]) for unit in units if (index := unit.exit_trade_index) is not None
+    ]
+    for unit, sale_end in sorted(closed_units, key=lambda closed: (closed[1], closed[0].exit_rank)):
         loss = unit.carried_loss - unit.pnl
         if loss <= 0:
             continue
         for other in units:
-            still_open = other.exit_trade_index is None or other.exit_trade_index > (unit.exit_trade_index or 0)
+            still_open = other.exit_trade_index is None or other.exit_trade_index > sale_end
             in_window = abs(other.day - unit.exit_day) <= WASH_WINDOW_DAYS
             if (
                 still_open
                 and in_window
-                and other.trade_index != unit.trade_index
+                and orders[other.trade_index] != orders[unit.trade_index]
                 and other.sign == unit.sign
                 and not other.is_replacement
             ):
                 other.is_replacement = True
                 other.carried_loss += loss
-                other.holding_days_before = unit.exit_day - unit.day + unit.holding_days_before
+                other.term_days_before = unit.exit_day - unit.day + unit.term_days_before
                 unit.disallowed_loss = loss
                 break

@@ -7,11 +7,13 @@ This module defines the case type and the cases of the most common limits. `risk
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from operators.instruments import CRYPTO, FUTURE, Instrument, Instruments
-from schemas.records import BUY, DAY, LIMIT, MARKET, REGULAR, SELL, Bar, OrderProposal, Record, proposal_id
-from tests.unit.builders import bar, execution
+from schemas.records import MARKET, REGULAR, SELL, Bar, OrderProposal, Record, SessionPhase
+from schemas.records.constants import Side
+from tests.builders import bar, execution, proposal
+from tests.builders.amounts import Amount
 
 SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
@@ -33,34 +35,12 @@ class RiskCheckCase(NamedTuple):
     capital: str = "1000000"
 
 
-def proposal(
-    side: str = BUY, quantity: str = "10", limit: str | None = None, seq: int = 1, **fields: Any
-) -> OrderProposal:
-    base = OrderProposal(
-        seq,
-        NOW_NS,
-        proposal_id(seq),
-        fields.pop("symbol", "AAPL"),
-        side,
-        Decimal(quantity),
-        MARKET if limit is None else LIMIT,
-        None if limit is None else Decimal(limit),
-        DAY,
-        "test",
-        Decimal(100),
-        "",
-        [],
-    )
-    return base._replace(**fields)
-
-
-def existing_position(quantity: int, price: float = 100.0, symbol: str = "AAPL") -> tuple[Record, ...]:
+def existing_position(quantity: Amount, price: float = 100.0, symbol: str = "AAPL") -> tuple[Record, ...]:
     """Return the records of an earlier position whose current price is 100."""
-    opening_fill = execution(1, MINUTE_NS, symbol, quantity, price)._replace(quantity=abs(Decimal(quantity)))
-    return (opening_fill, bar(symbol, 9, NOW_NS))
+    return (execution(1, MINUTE_NS, symbol, quantity, price), bar(symbol, 9, NOW_NS))
 
 
-BUY_10, BUY_11 = proposal(quantity="10"), proposal(quantity="11")
+BUY_10, BUY_11 = proposal(quantity=10), proposal(quantity=11)
 INSTRUMENTS = Instruments(
     listed=(
         Instrument(symbol="AAPL", sector="tech", group="mega", beta=Decimal("1.2"), max_quantity=Decimal(500)),
@@ -90,8 +70,8 @@ AAPL_BAR, MSFT_BAR = bar("AAPL", 9, NOW_NS), bar("MSFT", 9, NOW_NS)
 WITH_INSTRUMENTS = {"instruments": INSTRUMENTS}
 
 
-def bar_now(symbol: str, price: float = 100.0, session: str = REGULAR) -> Bar:
-    return bar(symbol, 9, NOW_NS, price)._replace(session=session)
+def bar_now(symbol: str, price: float = 100.0, session: SessionPhase = REGULAR) -> Bar:
+    return bar(symbol, 9, NOW_NS, price, session=session)
 
 
 BASIC_CASES = [
@@ -99,24 +79,24 @@ BASIC_CASES = [
         "order_terms",
         {},
         proposal(quantity="0.000000001"),
-        proposal(quantity="0"),
+        proposal(quantity=0),
         "order_terms: AAPL quantity is 0, must be above 0",
     ),
     RiskCheckCase(
-        "order_terms", {}, BUY_10, proposal(side="HOLD"), "order_terms: AAPL side is 'HOLD', must be BUY or SELL"
+        "order_terms", {}, BUY_10, proposal(cast(Side, "HOLD")), "order_terms: AAPL side is 'HOLD', must be BUY or SELL"
     ),
     RiskCheckCase(
         "order_terms",
         {},
-        proposal(limit="0.01"),
-        proposal(limit="0"),
+        proposal(limit_price=0.01),
+        proposal(limit_price=0),
         "order_terms: AAPL limit_price is 0, must be above 0 on a limit order",
     ),
     RiskCheckCase(
         "order_terms",
         {},
         BUY_10,
-        proposal(limit_price=Decimal(1)),
+        proposal(order_type=MARKET, limit_price=1),
         "order_terms: AAPL limit_price is 1, must be unset on a market order",
     ),
     RiskCheckCase(
@@ -151,31 +131,31 @@ BASIC_CASES = [
     RiskCheckCase(
         "max_order_notional",
         {"max_order_notional": Decimal(1000)},
-        proposal(limit="100"),
-        proposal(limit="100.001"),
+        proposal(limit_price=100),
+        proposal(limit_price=100.001),
         "max_order_notional: AAPL order is worth 1,000.01 USD, limit 1,000.00",
     ),
     RiskCheckCase(
         "max_position",
         {"max_position": Decimal(10_000)},
-        proposal(quantity="2000"),
-        proposal(quantity="4400"),
+        proposal(quantity=2000),
+        proposal(quantity=4400),
         "max_position: AAPL position would be 12,400 units, limit 10,000",
         existing_position(8000),
     ),
     RiskCheckCase(
         "max_position",
         {"max_position": Decimal(100)},
-        proposal(SELL, "120"),
-        proposal(SELL, "121"),
+        proposal(SELL, 120),
+        proposal(SELL, 121),
         "max_position: AAPL position would be 101 units, limit 100",
         existing_position(20),
     ),
     RiskCheckCase(
         "max_position_size",
         {"max_position_size": Decimal(50_000)},
-        proposal(quantity="400"),
-        proposal(quantity="400.01"),
+        proposal(quantity=400),
+        proposal(quantity=400.01),
         "max_position_size: AAPL position would be worth 50,001.00 USD, limit 50,000.00",
         existing_position(100),
     ),
@@ -190,8 +170,8 @@ BASIC_CASES = [
     RiskCheckCase(
         "cash",
         {"buying_power_multiple": Decimal(1), "reserve_bps": Decimal(1000)},
-        proposal(quantity="10"),
-        proposal(quantity="10.1"),
+        proposal(quantity=10),
+        proposal(quantity=10.1),
         "cash: AAPL order needs 1,111.00 USD, available 1,100.00",
         capital="1100",
     ),
@@ -199,8 +179,8 @@ BASIC_CASES = [
         # 2 x equity of 2,000, less the existing position of 1,000
         "cash",
         {"buying_power_multiple": Decimal(2)},
-        proposal(quantity="30"),
-        proposal(quantity="30.1"),
+        proposal(quantity=30),
+        proposal(quantity=30.1),
         "cash: AAPL order needs 3,010.00 USD, available 3,000.00",
         existing_position(10),
         capital="2000",
@@ -208,16 +188,16 @@ BASIC_CASES = [
     RiskCheckCase(
         "max_portfolio_leverage",
         {"max_portfolio_leverage": Decimal(2)},
-        proposal(quantity="20"),
-        proposal(quantity="20.5"),
+        proposal(quantity=20),
+        proposal(quantity=20.5),
         "max_portfolio_leverage: AAPL order would raise leverage to 2.05 times equity, limit 2",
         capital="1000",
     ),
     RiskCheckCase(
         "max_portfolio_leverage",
         {"max_portfolio_leverage": Decimal(2)},
-        proposal(SELL, "40"),
-        proposal(SELL, "40.1"),
+        proposal(SELL, 40),
+        proposal(SELL, 40.1),
         "max_portfolio_leverage: AAPL order would raise leverage to 2.01 times equity, limit 2",
         existing_position(20),
         capital="1000",
@@ -226,7 +206,7 @@ BASIC_CASES = [
         # 100 shares bought at 120 are now at 100: the daily loss is 2,000
         "max_daily_loss",
         {"max_daily_loss": Decimal(1999)},
-        proposal(SELL, "100"),
+        proposal(SELL, 100),
         BUY_10,
         "max_daily_loss: daily loss is 2,000.00 USD, limit 1,999.00; AAPL order would open or increase a position",
         existing_position(100, 120.0),
@@ -235,7 +215,7 @@ BASIC_CASES = [
         "max_daily_loss",
         {"max_daily_loss": Decimal(2000)},
         BUY_10,
-        proposal(quantity="0"),
+        proposal(quantity=0),
         "order_terms: AAPL quantity is 0, must be above 0",
         existing_position(100, 120.0),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from schemas.records import BUY, SELL
+from tests.builders import proposal
 from tests.unit.risk_check_cases import (
     AAPL_BAR,
     BUY_10,
@@ -16,7 +17,6 @@ from tests.unit.risk_check_cases import (
     RiskCheckCase,
     bar_now,
     existing_position,
-    proposal,
 )
 
 EUR_MESSAGE = "instrument: SAP trades in EUR, but no EUR/USD rate was received"
@@ -48,38 +48,38 @@ ORDER_CASES = [
     RiskCheckCase(
         "tick_size",
         WITH_INSTRUMENTS,
-        proposal(limit="99.99"),
-        proposal(limit="99.995"),
+        proposal(limit_price=99.99),
+        proposal(limit_price=99.995),
         "tick_size: AAPL limit price 99.995 is not a multiple of tick size 0.01",
     ),
     RiskCheckCase(
         "tick_size",
         WITH_INSTRUMENTS,
-        proposal(limit="0.9999"),
-        proposal(limit="1.0001"),
+        proposal(limit_price=0.9999),
+        proposal(limit_price=1.0001),
         "tick_size: AAPL limit price 1.0001 is not a multiple of tick size 0.01",
     ),
     RiskCheckCase(
         "lot_size",
         WITH_INSTRUMENTS,
         BUY_10,
-        proposal(quantity="1.5"),
+        proposal(quantity=1.5),
         "lot_size: AAPL quantity 1.5 is not a multiple of lot size 1",
     ),
     RiskCheckCase(
         # A split left a position of 100.5 shares. The odd half share can only be sold with the whole position.
         "lot_size",
         WITH_INSTRUMENTS,
-        proposal(SELL, "100.5"),
-        proposal(SELL, "0.5"),
+        proposal(SELL, 100.5),
+        proposal(SELL, 0.5),
         "lot_size: AAPL quantity 0.5 is not a multiple of lot size 1",
-        (existing_position(100)[0]._replace(quantity=Decimal("100.5")), AAPL_BAR),  # type: ignore[call-arg]
+        existing_position(100.5),
     ),
     RiskCheckCase(
         "order_quantity",
         WITH_INSTRUMENTS,
-        proposal(quantity="500"),
-        proposal(quantity="501"),
+        proposal(quantity=500),
+        proposal(quantity=501),
         "order_quantity: AAPL order is 501 units, limit 500",
     ),
     RiskCheckCase(
@@ -92,39 +92,39 @@ ORDER_CASES = [
     RiskCheckCase(
         "order_quantity",
         WITH_INSTRUMENTS,
-        proposal(quantity="0.001", symbol="BTCUSD"),
-        proposal(quantity="0.0009", symbol="BTCUSD"),
+        proposal(quantity=0.001, symbol="BTCUSD"),
+        proposal(quantity=0.0009, symbol="BTCUSD"),
         "order_quantity: BTCUSD order is 0.0009 units, minimum 0.001",
         (bar_now("BTCUSD", 50_000.0),),
     ),
     RiskCheckCase(
         "min_order_notional",
         WITH_INSTRUMENTS,
-        proposal(quantity="0.002", symbol="BTCUSD"),
-        proposal(quantity="0.0019", symbol="BTCUSD"),
+        proposal(quantity=0.002, symbol="BTCUSD"),
+        proposal(quantity=0.0019, symbol="BTCUSD"),
         "min_order_notional: BTCUSD order is worth 9.50 USD, minimum 10.00",
         (bar_now("BTCUSD", 5_000.0),),
     ),
     RiskCheckCase(
         "max_order_notional",
         {"max_order_notional": Decimal(500_000), **WITH_INSTRUMENTS},
-        proposal(quantity="2", symbol="ES"),
-        proposal(quantity="3", symbol="ES"),
+        proposal(quantity=2, symbol="ES"),
+        proposal(quantity=3, symbol="ES"),
         "max_order_notional: ES order is worth 750,000.00 USD, limit 500,000.00",
         (bar_now("ES", 5_000.0),),
     ),
     RiskCheckCase(
         "price_collar",
         {"price_collar_bps": Decimal(100)},
-        proposal(limit="101"),
-        proposal(limit="101.01"),
+        proposal(limit_price=101),
+        proposal(limit_price=101.01),
         "price_collar: AAPL limit price is 101 bps beyond the last price, limit 100",
     ),
     RiskCheckCase(
         "price_collar",
         {"price_collar_bps": Decimal(100)},
-        proposal(SELL, limit="99"),
-        proposal(SELL, limit="98.99"),
+        proposal(SELL, limit_price=99),
+        proposal(SELL, limit_price=98.99),
         "price_collar: AAPL limit price is 101 bps beyond the last price, limit 100",
     ),
     RiskCheckCase(
@@ -146,10 +146,10 @@ ORDER_CASES = [
     RiskCheckCase(
         "self_trade",
         {"prevent_self_trade": True},
-        proposal(SELL, limit="99.01"),
-        proposal(SELL, limit="99"),
+        proposal(SELL, limit_price=99.01),
+        proposal(SELL, limit_price=99),
         "self_trade: AAPL order would trade against own order ord-1 (BUY 99)",
-        (AAPL_BAR, proposal(limit="99")),
+        (AAPL_BAR, proposal(limit_price=99)),
     ),
     RiskCheckCase(
         "self_trade",
@@ -157,7 +157,7 @@ ORDER_CASES = [
         proposal(BUY),
         proposal(SELL),
         "self_trade: AAPL order would trade against own order ord-1 (BUY 99)",
-        (AAPL_BAR, proposal(limit="99")),
+        (AAPL_BAR, proposal(limit_price=99)),
     ),
     RiskCheckCase(
         "order_rate",
@@ -170,7 +170,7 @@ ORDER_CASES = [
     RiskCheckCase(
         "order_rate",
         {"max_orders_in_window": Decimal(2), "order_window_s": Decimal(3)},
-        proposal(quantity="10", ts_ns=NOW_NS + 10 * SECOND_NS),
+        proposal(quantity=10, ts_ns=NOW_NS + 10 * SECOND_NS),
         BUY_10,
         "order_rate: AAPL order would be order number 3 within 3 s, limit 2",
         (AAPL_BAR, BUY_10, BUY_10),
@@ -186,8 +186,8 @@ ORDER_CASES = [
     RiskCheckCase(
         "short_sale",
         {"allow_short": False},
-        proposal(SELL, "20"),
-        proposal(SELL, "21"),
+        proposal(SELL, 20),
+        proposal(SELL, 21),
         "short_sale: AAPL would be 1 units short, but the settings allow no short positions",
         existing_position(20),
     ),
@@ -202,16 +202,16 @@ ORDER_CASES = [
     RiskCheckCase(
         "short_sale",
         WITH_INSTRUMENTS,
-        proposal(SELL, "50", symbol="HTB"),
-        proposal(SELL, "51", symbol="HTB"),
+        proposal(SELL, 50, symbol="HTB"),
+        proposal(SELL, 51, symbol="HTB"),
         "short_sale: HTB would be 51 units short, limit 50",
         (bar_now("HTB"),),
     ),
     RiskCheckCase(
         "reversal",
         {"allow_reversal": False},
-        proposal(SELL, "20"),
-        proposal(SELL, "21"),
+        proposal(SELL, 20),
+        proposal(SELL, 21),
         "reversal: AAPL order closes 20 and opens 1 units. Send one order to close and another to open",
         existing_position(20),
     ),

@@ -11,7 +11,8 @@ from dataflows.replay.comparison import Pipeline
 from dataflows.replay.differences import derived_records
 from dataflows.replay.recording import Recording
 from operators.stage import TimeSlice
-from schemas.records import REGULAR, Bar, Command, Record
+from schemas.records import Command, Record
+from tests.builders import bar
 
 MINUTE_NS = 60_000_000_000
 START_NS = 1_704_205_800_000_000_000  # 2024-01-02T14:30Z
@@ -39,23 +40,7 @@ def market(slice_count: int, seed: int = 5, symbols: Sequence[str] = SYMBOLS) ->
             open_price = last_prices[symbol]
             close = round(open_price * (1 + rng.gauss(0, 0.003)), 2)
             last_prices[symbol] = close
-            high, low = max(open_price, close), min(open_price, close)
-            bars.append(
-                Bar(
-                    symbol,
-                    number,
-                    ts_ns,
-                    ts_ns - MINUTE_NS,
-                    open_price,
-                    high,
-                    low,
-                    close,
-                    500.0,
-                    REGULAR,
-                    20240102,
-                    True,
-                )
-            )
+            bars.append(bar(symbol, number, ts_ns, close, open=open_price, volume=500.0))
         time_slices.append(TimeSlice(ts_ns, bars))
     return time_slices
 

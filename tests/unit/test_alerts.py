@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from api.alerting.__main__ import market_open
 from api.alerting.conditions import WINDOW_S, Conditions, MetricsPage
+from api.market_hours import market_open
 from configs.alerts import ALERT_NAMES, QuietHours
 from configs.settings import Settings, load_settings
 from schemas.errors import BadInput
@@ -33,6 +33,21 @@ def alert_keys(page: str, conditions: Conditions | None = None, now: float = 0.0
 
 # Each case: metrics that do not fire the alert, metrics that fire it, and its key.
 CASES = {
+    "suspended strategy": (
+        "platform_trading_halted 0",
+        'platform_strategy_suspended{strategy="trend",symbol="SPY",error="KeyError",position="trend.py:3"} 1',
+        "strategy_suspension/trend",
+    ),
+    "suspended indicator": (
+        "platform_trading_halted 0",
+        'platform_analysis_suspended{component="indicator:sma_5",symbol="SPY"} 1',
+        "analysis_suspension/indicator:sma_5",
+    ),
+    "failing risk check": (
+        "platform_trading_halted 0",
+        'platform_risk_check_errors{check="max_position",error="KeyError"} 2',
+        "risk_check_error/max_position",
+    ),
     "loss": (
         'platform_portfolio_pnl{window="day"} -5000\nplatform_portfolio_pnl{window="month"} -9000',
         'platform_portfolio_pnl{window="day"} -5000.01',
@@ -75,6 +90,24 @@ CASES = {
         "dataflow_halted/features",
     ),
     "check": ('platform_check_ok{check="verify"} 1', 'platform_check_ok{check="verify"} 0', "check_failure/verify"),
+    "supervisor": ("platform_supervisor_up 1", "platform_supervisor_up 0", "service_downtime/supervisor"),
+    "overdue check": (
+        'platform_check_overdue_seconds{check="verify"} 0',
+        'platform_check_overdue_seconds{check="verify"} 1',
+        "check_overdue/verify",
+    ),
+    "thread": (
+        'platform_thread_death_age_seconds{service="news",thread="news source"} 300',
+        'platform_thread_death_age_seconds{service="news",thread="news source"} 299',
+        "thread_death/news/news source",
+    ),
+    "disk": (
+        'platform_host_disk_bytes{state="free"} 10\nplatform_host_disk_bytes{state="total"} 100',
+        'platform_host_disk_bytes{state="free"} 9\nplatform_host_disk_bytes{state="total"} 100',
+        "disk_space",
+    ),
+    "clock": ("platform_clock_skew_seconds 1", "platform_clock_skew_seconds 1.1", "clock_skew/postgres"),
+    "clock step": ("platform_clock_step_seconds 1", "platform_clock_step_seconds 1.1", "clock_skew/step"),
     "rejections": (
         "platform_order_rejection_ratio 0.5\nplatform_order_decisions 19",
         "platform_order_rejection_ratio 0.06\nplatform_order_decisions 20",
@@ -89,6 +122,11 @@ CASES = {
         "platform_circuit_breakers_open 0",
         'platform_circuit_breaker_open{breaker="loss",key="",scope="PORTFOLIO",state="HALTED"} 1',
         "circuit_breaker_activation/loss/PORTFOLIO",
+    ),
+    "unconfirmed halt": (
+        "platform_kill_switch_unconfirmed 0",
+        "platform_kill_switch_unconfirmed 1",
+        "kill_switch_unconfirmed",
     ),
     "kill switch": (
         "platform_trading_halted 0",
@@ -105,6 +143,15 @@ def test_alert_fires_only_beyond_its_threshold(case: str) -> None:
     assert alert_keys(firing_page + "\n") == {key}
 
 
+def test_emulated_stops_alert_only_while_the_gateway_may_not_run() -> None:
+    stops = "platform_emulated_stops 2\n"
+    running = 'platform_service_up{service="execution"} 1\nplatform_supervisor_up 1\n'
+    assert alert_keys(stops + running) == set()
+    assert "emulated_stop" in alert_keys(stops + 'platform_service_up{service="execution"} 0\n')
+    assert "emulated_stop" in alert_keys(stops + "platform_supervisor_up 0\n")
+    assert "emulated_stop" not in alert_keys("platform_emulated_stops 0\nplatform_supervisor_up 0\n")
+
+
 def test_dead_letters_and_gaps_count_within_the_window() -> None:
     page = (
         'platform_dataflow_records_in_total{{service="risk"}} {0}\n'
@@ -118,6 +165,40 @@ def test_dead_letters_and_gaps_count_within_the_window() -> None:
     # The counters restart: 3 gaps since then.
     assert alert_keys(page.format(500, 0, 3), conditions, 30) == {"dead_letter_rate/risk", "missing_records/risk"}
     assert alert_keys(page.format(9000, 0, 3), conditions, 31 + WINDOW_S) == set()
+
+
+def test_a_command_without_a_valid_signature_fires_once_for_all_services() -> None:
+    page = "".join(
+        f'platform_dataflow_unverified_commands_total{{{{service="{service}"}}}} {{0}}\n'
+        for service in ("execution", "portfolio", "risk", "signals")
+    )
+    conditions = Conditions(ALERTS)
+    assert alert_keys(page.format(1), conditions, 0) == set(), "what was before the first reading is old"
+    assert alert_keys(page.format(2), conditions, 10) == {"unverified_command"}
+    assert alert_keys(page.format(2), conditions, 11 + WINDOW_S) == set()
+
+
+def test_service_in_a_crash_loop_fires_within_the_window() -> None:
+    page = 'platform_service_restarts_total{{service="risk"}} {}\n'
+    conditions = Conditions(ALERTS)
+    assert alert_keys(page.format(50), conditions, 0) == set(), "what was before the first reading is old"
+    assert alert_keys(page.format(53), conditions, 10) == set()
+    assert alert_keys(page.format(54), conditions, 20) == {"crash_loop/risk"}
+    assert alert_keys(page.format(54), conditions, 21 + WINDOW_S) == set()
+
+
+def test_crash_loop_stays_open_until_the_service_is_started() -> None:
+    page = 'platform_service_crash_loop{{service="risk"}} {}\nplatform_service_crash_loop{{service="api"}} 0\n'
+    conditions = Conditions(ALERTS)
+    assert alert_keys(page.format(1), conditions, 0) == {"crash_loop/risk"}
+    assert alert_keys(page.format(1), conditions, 10 * WINDOW_S) == {"crash_loop/risk"}, "no restart within the window"
+    assert alert_keys(page.format(0), conditions, 11 * WINDOW_S) == set()
+
+
+def test_check_that_did_not_complete_is_not_reported_as_a_difference() -> None:
+    page = 'platform_check_ok{check="verify"} 0\nplatform_check_completed{check="verify"} '
+    summaries = [Conditions(ALERTS).evaluate(MetricsPage(f"{page}{number}\n"), 0.0)[0].summary for number in (0, 1)]
+    assert summaries == ["the check verify did not complete", "the check verify found a difference"]
 
 
 def test_unreachable_metrics_page_raises_the_api_down_alert() -> None:
@@ -172,6 +253,14 @@ def test_thresholds_match_the_brief_and_the_prometheus_rules() -> None:
         f"platform_bar_interval_seconds > {ALERTS.trading.execution_latency:.0f}\n",
     ):
         assert condition in rules, condition
+    for condition in (
+        f"platform_service_restarts_total[5m]) > {ALERTS.system.crash_loop}\n",
+        f'state="total"}} < {ALERTS.system.disk_space}\n',
+        f"platform_clock_skew_seconds > {ALERTS.system.clock_skew:.0f}\n",
+        f"platform_clock_step_seconds > {ALERTS.system.clock_skew:.0f}\n",
+        f"platform_thread_death_age_seconds < {WINDOW_S:.0f}\n",
+    ):
+        assert condition in rules, condition
     assert f"platform_service_up == 0\n        for: {ALERTS.system.service_downtime:.0f}s" in rules
     assert set(shipped["severity"]) <= ALERT_NAMES
 
@@ -217,7 +306,7 @@ def test_quiet_hours_delay_warnings_until_they_end(at: str, until: str | None) -
     assert quiet_hours.deferred_until("critical", now) is None
 
 
-def test_quiet_hours_follow_their_timezone() -> None:
+def test_quiet_hours_use_their_timezone() -> None:
     quiet_hours = QuietHours.model_validate({"begin": "09:00", "end": "17:00", "timezone": "America/New_York"})
     # 12:00 in New York, before and after the change to daylight saving time.
     for hour, day in ((17, 8), (16, 11)):

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from operators.alignment import AlignedLogs, Log
+from operators.alignment import AlignedLogs
+from operators.log_cursor import Log
 from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
 from schemas.records import Bar, Clock, Command, DeadLetter, Execution, LateRecord, OrderRefusal, Signal
-from tests.unit.builders import bar, command, execution, refusal, signal
+from tests.builders import bar, command, execution, refusal, signal
 
 SLICES, SYMBOLS, PARTITIONS = 40, 6, 2
 
@@ -175,7 +176,7 @@ def test_record_order_in_a_slice_does_not_depend_on_partitions() -> None:
     r = reader(BARS_0, BARS_1)
     r.feed("market-bars", 1, numbered(bar("A", 1, 60), bar("D", 1, 60), Clock(60, "w")))
     r.feed("market-bars", 0, numbered(bar("B", 1, 60), bar("C", 1, 60), Clock(60, "w")))
-    assert [b.symbol for b in r.take_slices()[0].records] == ["A", "B", "C", "D"]  # type: ignore[union-attr]
+    assert [record[0] for record in r.take_slices()[0].records] == ["A", "B", "C", "D"]
 
 
 def test_each_clock_gives_its_own_slice() -> None:
@@ -248,7 +249,17 @@ def test_late_bar_is_recorded_with_its_bytes_and_not_as_a_dead_letter() -> None:
     reason = "late: field ts_ns must be > 60, the clock of the log, found 60"
     assert second.records == [
         bar("A", 2, 120),
-        LateRecord("market-bars", 0, 2, "test", 60, 60, reason, SCHEMA_IDS[Bar], encode(late)),
+        LateRecord(
+            topic="market-bars",
+            partition=0,
+            offset=2,
+            stage="test",
+            ts_ns=60,
+            record_ts_ns=60,
+            reason=reason,
+            schema_id=SCHEMA_IDS[Bar],
+            raw=encode(late),
+        ),
     ]
     assert (r.counts.late, r.counts.dead_letters) == (1, 0)
 

@@ -22,8 +22,9 @@ from alpaca.trading.requests import GetOrdersRequest, LimitOrderRequest, MarketO
 from alpaca.trading.stream import TradingStream
 
 from deploy.alpaca_server import AlpacaServer, ServerSettings
+from deploy.alpaca_server.broker_order import BrokerApiError
 from deploy.alpaca_server.market import BarRow
-from deploy.alpaca_server.order_book import CLOSED, EXTENDED, BrokerApiError
+from deploy.alpaca_server.order_book import CLOSED, EXTENDED
 from deploy.local.ports import free_ports
 from tests.unit.alpaca_broker import client, local_broker, wait_for
 
@@ -88,7 +89,7 @@ def test_duplicate_client_order_id_is_rejected(server: AlpacaServer) -> None:
         (-5, buy(6, "x"), 403, "insufficient qty available"),
         (0, buy(100_000, "x"), 403, "insufficient buying power"),
         (0, buy(0.5, "x", time_in_force=TimeInForce.GTC), 422, "fractional"),
-        (0, buy(1, "x", extended_hours=True), 422, "extended hours order must be DAY limit"),
+        (0, buy(1, "x", extended_hours=True), 422, "extended hours order must be DAY or GTC limit"),
     ],
 )
 def test_alpaca_rules_reject_the_order(
@@ -104,7 +105,7 @@ def test_alpaca_rules_reject_the_order(
     assert "x" not in server.broker.book.submission_counts
 
 
-def test_only_extended_limit_orders_trade_outside_hours(server: AlpacaServer) -> None:
+def test_only_extended_limit_orders_trade_in_extended_hours(server: AlpacaServer) -> None:
     trading = client(server)
     trading.submit_order(buy(1, "market"))
     limit = {"symbol": "AAPL", "qty": 1, "side": OrderSide.BUY, "time_in_force": TimeInForce.DAY}
@@ -180,7 +181,11 @@ def test_bars_quotes_trades_and_news_arrive_by_socket_and_bars_by_request(server
     wait_for(lambda: any(w.subscriptions for w in server.broker.market_clients), "bars are listened to")
     wait_for(lambda: any(r.subscriptions for r in server.broker.news_clients), "news is listened to")
     open_ns = 1_700_000_040 * 10**9
-    server.run_coroutine(server.broker.publish_bar(BarRow("AAPL", open_ns, 10.0, 12.0, 9.0, 11.0, 500.0)))
+    server.run_coroutine(
+        server.broker.publish_bar(
+            BarRow(symbol="AAPL", open_ns=open_ns, open=10.0, high=12.0, low=9.0, close=11.0, volume=500.0)
+        )
+    )
     move(server, 100)
     move(server, 50, "MSFT")
     server.run_coroutine(server.broker.publish_news("Rates rise", ["AAPL"]))

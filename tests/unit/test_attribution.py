@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
+from statistics import fmean, pstdev
 from typing import Any
 
 import pytest
@@ -10,26 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.feedback import FeedbackSettings, FeedbackStage
-from operators.feedback.attribution import allocate_by_weight
+from operators.feedback.trade_allocation import allocate_by_weight
 from operators.ledger import Ledger
 from operators.ledger.corporate_actions import Split
-from operators.ledger.lots import METHODS
-from operators.valuation import Marks
-from schemas.records import (
-    BUY,
-    MARKET,
-    SELL,
-    SPLIT,
-    TRADE,
-    Attribution,
-    CashFlow,
-    CorporateAction,
-    Execution,
-    OrderProposal,
-    Signal,
-    StrategyWeights,
+from operators.ledger.lots import (
+    FIFO,
+    METHODS,
+    LotMethod,
 )
-from tests.unit.builders import bar
+from operators.valuation import Marks
+from schemas.records import BUY, SELL, SPLIT, Attribution, StrategyWeights
+from schemas.records.constants import Side
+from tests.builders import bar, cash_flow, corporate_action, execution, proposal, signal
 
 MINUTE_NS = 60_000_000_000
 SYMBOLS = ("A", "B")
@@ -39,7 +33,7 @@ EVERY_MINUTE = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
 class Account:
     """A ledger with its marks, and a feedback stage that receives the records of the portfolio."""
 
-    def __init__(self, method: str = "fifo", stage: FeedbackStage | None = None) -> None:
+    def __init__(self, method: LotMethod = FIFO, stage: FeedbackStage | None = None) -> None:
         self.ledger = Ledger(Decimal(1_000_000), method=method)
         self.marks = Marks()
         self.feedback = stage or FeedbackStage(EVERY_MINUTE, ("a", "b"))
@@ -56,11 +50,7 @@ class Account:
             self.marks.prices[symbol] = price
         for symbol, quantity, price, cause, order_id in fills:
             self.seq += 1
-            side = BUY if quantity > 0 else SELL
-            fill = Execution(
-                self.seq, ts_ns, f"exe-{self.seq}", order_id, symbol, side, TRADE, abs(quantity), Decimal(str(price)),
-                Decimal("1.000000007"), Decimal(0), abs(quantity), ts_ns, self.minute, "", cause,
-            )  # fmt: skip
+            fill = execution(self.seq, ts_ns, symbol, quantity, price, "1.000000007", order_id=order_id, cause_id=cause)
             executions.append(fill)
             ledger_records += self.ledger.apply(fill)
         for symbol in closes:
@@ -72,7 +62,7 @@ class Account:
         assert_rows_sum_to_ledger(rows, valuation)
         return output
 
-    def propose(self, symbol: str, cause: str, strategy: str, strengths: dict[str, float], side: str) -> None:
+    def propose(self, symbol: str, cause: str, strategy: str, strengths: dict[str, float], side: Side) -> None:
         """Send a proposal. `strengths` are signals of strategies, or contributions to the signal of the ensemble."""
         records: list[Any] = []
         for name, strength in strengths.items() if strategy != "ensemble" else [("ensemble", 1.0)]:
@@ -80,11 +70,9 @@ class Account:
             contributions = strengths if strategy == "ensemble" else {}
             direction = (strength > 0) - (strength < 0)
             records.append(
-                Signal(symbol, self.signals, 1, name, direction, abs(strength), 1.0, 100.0, "f", contributions)
+                signal(symbol, self.signals, 1, abs(strength), direction, strategy=name, parts=contributions)
             )
-        records.append(
-            OrderProposal(1, 1, cause, symbol, side, Decimal(1), MARKET, None, "DAY", strategy, Decimal(100), "", [])
-        )
+        records.append(proposal(side, 1, symbol, ts_ns=1, proposal_id=cause, strategy=strategy))
         self.minute += 1
         self.feedback.on_slice(self.minute * MINUTE_NS, records)
 
@@ -113,7 +101,7 @@ orders = st.tuples(
 
 @settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(orders, prices, prices), min_size=1, max_size=14), st.sampled_from(METHODS[:4]))
-def test_the_rows_sum_to_the_ledger_after_every_event(steps: list[Any], method: str) -> None:
+def test_the_rows_sum_to_the_ledger_after_every_event(steps: list[Any], method: LotMethod) -> None:
     account = Account(method)
     for number, ((symbol, quantity, price, strategy, strengths), a, b) in enumerate(steps):
         cause, order_id = f"prop-{number}", f"ord-{number}"
@@ -138,7 +126,7 @@ def test_ensemble_position_is_split_by_contribution_among_strategies_in_favor() 
     assert rows["a"].fees + rows["b"].fees == D("2.000000014") and rows["a"].trades == 2
 
 
-def test_a_strategys_total_does_not_depend_on_whose_lots_the_ledger_closes() -> None:
+def test_a_strategys_total_does_not_depend_on_which_lots_the_ledger_closes() -> None:
     account = Account()
     account.propose("A", "prop-1", "b", {"b": 1.0}, BUY)
     account.step([("A", D(50), 100.0, "prop-1", "ord-1")], {"A": 100.0})
@@ -164,8 +152,8 @@ def test_a_cash_flow_goes_to_the_holders_and_interest_to_the_account() -> None:
     account.propose("A", "prop-1", "ensemble", {"a": 0.5, "b": 0.25}, BUY)
     account.step([("A", D(30), 100.0, "prop-1", "ord-1")], {"A": 100.0})
     flows: list[Any] = [
-        CashFlow(1, 1, "c-1", "DIVIDEND", "A", D(10), D(30), "x"),
-        CashFlow(2, 1, "c-2", "MARGIN_INTEREST", "", D(-3), D(0), "x"),
+        cash_flow(1, "DIVIDEND", "A", 10, quantity=30),
+        cash_flow(2, "MARGIN_INTEREST", "", -3),
     ]
     for flow in flows:
         account.ledger.credit(flow.amount)
@@ -179,7 +167,7 @@ def test_split_keeps_every_total_and_adjusts_the_outcome_of_an_open_signal() -> 
     account = Account(stage=FeedbackStage(FeedbackSettings(horizon_bars=3, attribution_interval_s=60)))
     account.propose("A", "prop-1", "a", {"a": 1.0}, BUY)
     account.step([("A", D(10), 100.0, "prop-1", "ord-1")], {"A": 100.0})
-    action = CorporateAction("act-1", 1, SPLIT, "A", 0, 0, D(4), None, "USD", "", "test")
+    action = corporate_action("act-1", SPLIT, "A", ts_ns=1, ratio=4)
     changes = account.ledger.apply_action(Split("act-1", 1, "A", D(4)))
     account.minute += 1
     account.feedback.on_slice(account.minute * MINUTE_NS, [action, *changes])
@@ -210,7 +198,7 @@ def learned_weights(returns: dict[str, list[float]], **settings_fields: Any) -> 
             price = 100.0 * (1 + series[step]) if has_outcome else 100.0
             records.append(bar(name.upper(), minute, minute * MINUTE_NS, price))
             if not has_outcome:
-                records.append(Signal(name.upper(), step + 1, minute * MINUTE_NS, name, 1, 1.0, 1.0, 100.0, "f", {}))
+                records.append(signal(name.upper(), step + 1, minute * MINUTE_NS, strategy=name))
         output += stage.on_slice(minute * MINUTE_NS, records)
     return [one for one in output if type(one) is StrategyWeights]
 
@@ -218,7 +206,15 @@ def learned_weights(returns: dict[str, list[float]], **settings_fields: Any) -> 
 GOOD, BAD = [0.01, 0.02] * 20, [-0.01, 0.005] * 20
 
 
-def test_weights_favor_the_best_strategy_keep_a_floor_and_sum_to_one() -> None:
+def test_weights_sum_to_one_after_rounding() -> None:
+    for seed in range(20):
+        rng = random.Random(seed)
+        returns = {name: [rng.gauss(0.0, 0.01) for _ in range(40)] for name in ("a", "b", "c")}
+        for update in learned_weights(returns, weight_change_min=0):
+            assert sum(update.weights.values()) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_weights_favor_the_best_strategy_respect_the_floor_and_sum_to_one() -> None:
     weights_history = learned_weights({"a": GOOD, "b": BAD, "c": [0.001, -0.001] * 20})
     last = weights_history[-1]
     assert last.weights["a"] > last.weights["c"] > last.weights["b"] >= 0.2 / 3
@@ -226,6 +222,23 @@ def test_weights_favor_the_best_strategy_keep_a_floor_and_sum_to_one() -> None:
     assert last.scores["a"] > 0 > last.scores["b"] and [one.seq for one in weights_history] == list(
         range(1, len(weights_history) + 1)
     )
+
+
+def test_weights_move_when_the_evidence_does() -> None:
+    """Of two strategies with the t-values 7.8 and 0.3 the first gets most of the weight, but not after 20 outcomes."""
+    rng = random.Random(3)
+    deviates = [rng.gauss(0, 1) for _ in range(900)]
+
+    def outcomes(t_value: float) -> list[float]:
+        mean, spread = fmean(deviates), pstdev(deviates)
+        return [0.001 * ((one - mean) / spread + t_value / len(deviates) ** 0.5) for one in deviates]
+
+    returns = {"good": outcomes(7.8), "idle": outcomes(0.3)}
+    last = learned_weights(returns, half_life_s=10**9, weight_change_min=0)[-1]
+    assert last.scores == pytest.approx({"good": 7.8 * 900 / 920, "idle": 0.3 * 900 / 920}, rel=0.01)
+    assert last.weights["good"] > 0.85 and last.weights["idle"] >= 0.1
+    early = learned_weights({name: series[:20] for name, series in returns.items()}, half_life_s=10**9)
+    assert all(0.25 < one.weights["idle"] < 0.75 for one in early), "20 outcomes prove little"
 
 
 def test_old_outcomes_lose_their_weight() -> None:

@@ -47,7 +47,7 @@ def test_an_early_close_ends_the_regular_session_at_one_and_the_post_market_at_f
         ("2013-11-04", "09:00", "14:30"),
     ],
 )
-def test_sessions_follow_new_york_over_a_change_of_clock(day: str, pre: str, regular: str) -> None:
+def test_sessions_use_new_york_time_over_a_change_of_clock(day: str, pre: str, regular: str) -> None:
     opens_by_session = sessions(TradingCalendar("XNYS"), f"{day}T05:00", f"{day}T23:59")
     number = day.replace("-", "")
     assert opens_by_session[f"{number} PRE"][0].endswith(pre)
@@ -82,3 +82,11 @@ def test_around_the_clock_has_every_minute_and_utc_days() -> None:
         f"20131231 {CONTINUOUS}": ["12-31 23:58", "12-31 23:59"],
         f"20140101 {CONTINUOUS}": ["01-01 00:00", "01-01 00:01"],
     }
+
+
+def test_session_end_is_that_of_the_session_that_contains_the_time() -> None:
+    calendar = TradingCalendar("XNYS", "regular")
+    # The Friday after Thanksgiving closes at 18:00 UTC, its post-market at 22:00.
+    assert calendar.session_end(ns("2013-11-29T17:59")) == ns("2013-11-29T18:00")
+    assert calendar.session_end(ns("2013-11-29T18:00")) == ns("2013-11-29T22:00")
+    assert calendar.session_end(ns("2013-11-30T18:00")) is None

@@ -21,12 +21,14 @@ from operators.sentiment.llm_prompt import build_prompt, parse_answer
 from operators.stage import TimeSlice
 from schemas.codec import encode
 from schemas.records import TOPIC_OF, Clock, Fundamentals, LlmAnswer, LlmRequest, NewsItem, SentimentScore, Signal
+from tests.builders import llm_answer
+from tests.builders.signing import SigningAuthority
 
 MINUTES = 80
 
 
 class ChaosScenario:
-    """A tape, its wire files, and the messages that killed and restarted services leave in the three topics."""
+    """A tape, its wire files, and the messages that killed and restarted services leave in the topics."""
 
     def __init__(self, folder: Path) -> None:
         bars = write_tape(folder / "tape", 3, MINUTES)
@@ -43,7 +45,9 @@ class ChaosScenario:
         All records of the edge service except the last arrive in the repeated time slice 40, the first of them twice.
         The last record follows the last clock.
         """
-        own_records = list(self.edge_records.get(topic, {}).values()) or self._answers()
+        own_records: list[Any] = list(self.edge_records.get(topic, {}).values())
+        if not own_records:
+            own_records = SigningAuthority().records if topic == "commands" else self._answers()
         messages: list[bytes] = []
         for interval in (slice(0, 50), slice(30, None)):
             for index, time_slice in enumerate(self.tape[interval], interval.start or 0):
@@ -61,10 +65,7 @@ class ChaosScenario:
             for r in time_slice.records
             if type(r) is LlmRequest
         ]
-        return [
-            LlmAnswer(f"answer-{llm_request.seq}", 1, *llm_request[2:], model_answer(llm_request.prompt), 1, 1, "")
-            for llm_request in llm_requests[:3]
-        ]
+        return [llm_answer(llm_request, model_answer(llm_request.prompt)) for llm_request in llm_requests[:3]]
 
     def difference(self) -> str | None:
         edges = edge_records.read_edge_logs(self.messages)
@@ -178,6 +179,6 @@ def test_model_answer_depends_only_on_the_question_and_is_readable(scenario: Cha
         assert list(parse_answer(text, item.symbols)) == item.symbols
     with LocalLlm() as model:
         body = json.dumps({"messages": [{"role": "user", "content": build_prompt(items[0])}]}).encode()
-        with urllib.request.urlopen(f"{model.url}/chat/completions", body, timeout=10) as response:  # noqa: S310
+        with urllib.request.urlopen(f"{model.url}/chat/completions", body, timeout=60) as response:  # noqa: S310
             reply = json.load(response)
     assert reply["choices"][0]["message"]["content"] == answers[0]

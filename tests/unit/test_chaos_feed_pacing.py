@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from dataflows.runtime import topology
+from deploy.chaos import throttled_feed
 from deploy.chaos.throttled_feed import FEED, ThrottledFeed
 from deploy.supervisor.processes import identify
 
@@ -69,7 +71,7 @@ def test_feed_ahead_of_others_pauses_and_resumes_when_they_catch_up(running: Fak
             # The slowest dataflow advances in small steps, so no dataflow waits for the feed.
             running.progress_ns["risk"] = running.progress_ns.get("risk", 0) + 1
             assert running.bytes_counted(0.1) == 0
-        running.progress_ns = dict.fromkeys(paced_feed._reached_ns, 500)
+        running.progress_ns = dict.fromkeys(topology.SERVICES, 500)
         running.wait_until_counting()
 
 
@@ -81,3 +83,51 @@ def test_paused_feed_resumes_briefly_when_all_wait_for_it(running: FakePlatform)
         running.wait_until_paused()
         running.wait_until_counting()
     running.wait_until_counting()
+
+
+def test_paused_feed_that_nobody_waits_for_rarely_resumes(
+    running: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All others have reached the feed: a fault that takes long must not use up the tape."""
+    monkeypatch.setattr(throttled_feed, "_REPORT_AFTER_S", 3600.0)
+    paced_feed: Any = ThrottledFeed(running, CLOCKS, lead_max=15)  # type: ignore[arg-type]
+    running.progress_ns = dict.fromkeys(topology.SERVICES, 500)
+    with paced_feed:
+        running.wait_until_paused()
+        assert running.bytes_counted(3.0) == 0
+
+
+def test_paused_feed_reports_before_it_counts_as_unhealthy(
+    running: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs until it reports, not only for a moment."""
+    monkeypatch.setattr(throttled_feed, "_REPORT_WITHIN_S", 3600.0)
+    paced_feed: Any = ThrottledFeed(running, CLOCKS, lead_max=15)  # type: ignore[arg-type]
+    running.progress_ns = dict.fromkeys(topology.SERVICES, 500)
+    with paced_feed:
+        running.wait_until_paused()
+        running.wait_until_counting()
+        assert running.bytes_counted(1.0) > 0
+        running.progress_ns[FEED] = 510
+        running.wait_until_paused()
+
+
+def test_feed_is_not_paused_before_its_first_report(running: FakePlatform) -> None:
+    """A start waits until the feed is healthy."""
+    paced_feed: Any = ThrottledFeed(running, CLOCKS, lead_max=15)  # type: ignore[arg-type]
+    running.progress_ns = dict.fromkeys(topology.SERVICES, 500)
+    with paced_feed:
+        running.wait_until_paused()
+        running.progress_ns[FEED] = -1  # restarted
+        running.wait_until_counting()
+
+
+def test_feed_is_not_paused_while_it_is_released(running: FakePlatform) -> None:
+    """The process of a feed can end only if it runs."""
+    paced_feed: Any = ThrottledFeed(running, CLOCKS, lead_max=15)  # type: ignore[arg-type]
+    running.progress_ns = dict.fromkeys(topology.SERVICES, 500)
+    with paced_feed as feed:
+        running.wait_until_paused()
+        with feed.released():
+            running.wait_until_counting()
+        running.wait_until_paused()

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
-from configs.secrets import known_secrets
+from configs.secrets import declared_secrets
 from configs.settings import ENVIRONMENT_VARIABLES, load_settings
 from dataflows.runtime.topology import SERVICES
+from deploy.supervisor.platform_services import HTTP_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "containers" / "compose.yaml").read_text())
@@ -65,6 +65,8 @@ def test_file_follows_its_schema(tmp_path: Path, schema: str, name: str, valid_k
 @pytest.mark.parametrize("version", ["1.33", "1.37"])
 def test_every_manifest_follows_the_kubernetes_schema(version: str) -> None:
     """Strict mode rejects unknown fields. kustomization.yaml is not an API resource."""
+    import kubernetes_validate  # takes a second, which every process that collects the tests would spend
+
     manifest_files = {file.name for file in BASE.glob("*.yaml")} - {"kustomization.yaml", "secret.template.yaml"}
     assert set(yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]) == manifest_files
     for tree in [*MANIFESTS, yaml.safe_load((BASE / "secret.template.yaml").read_text())]:
@@ -101,14 +103,14 @@ def test_every_configured_setting_exists() -> None:
     environment: dict[str, str] = {}
     for name, service in PLATFORM_SERVICES.items():
         environment |= {key: str(value) for key, value in service.get("environment", {}).items()}
-        assert set(_names(service.get("secrets", []))) <= known_secrets().keys(), name
+        assert set(_names(service.get("secrets", []))) <= declared_secrets().keys(), name
     [config] = [tree for tree in MANIFESTS if tree["kind"] == "ConfigMap"]
     environment |= config["data"]
     for name in environment.keys() - ENVIRONMENT_VARIABLES.keys() - PLATFORM_VARIABLES:
         assert "__" in name, name
     load_settings(environment=environment)
     template = yaml.safe_load((BASE / "secret.template.yaml").read_text())["stringData"]
-    assert template.keys() <= known_secrets().keys() and not any(template.values())
+    assert template.keys() <= declared_secrets().keys() and not any(template.values())
 
 
 def _names(secrets: list[Any]) -> list[str]:
@@ -167,12 +169,14 @@ def test_container_script_starts_every_service(tmp_path: Path) -> None:
     for service in (*SERVICES, "api", "alerts", "dashboard", "migrate"):
         environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PLATFORM_HOME": str(tmp_path / "state")}
         result = subprocess.run(
-            ["/bin/sh", str(SCRIPT), service], env=environment, capture_output=True, text=True, timeout=60, check=False
+            ["/bin/sh", str(SCRIPT), service], env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert result.returncode == 0, result.stderr
         last_line = result.stdout.splitlines()[-1]
         if service in SERVICES:
             assert f"bytewax.run dataflows.{service} -r {tmp_path}/state/recovery/{service} " in last_line
+        if service in ("api", "dashboard"):
+            assert last_line.endswith(" ".join(HTTP_OPTIONS))
         module = re.search(r"-m (?:uvicorn )?([\w.]+)", last_line)
         assert module is not None
         name = module[1]
@@ -188,7 +192,7 @@ def test_container_health_is_the_health_of_its_service(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "deploy.containers.container_health", "risk"]
         environment = {**os.environ, "PLATFORM_HOME": str(tmp_path)}
         return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, timeout=300, check=False
         ).returncode
 
     assert health_exit_code() == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.settings import load_settings
-from dataflows.runtime import halt_files
+from dataflows.runtime import suspension_files
 from operators.dead_letter_rate import DeadLetterRate, RateLimits
 
 SECOND_NS = 1_000_000_000
@@ -67,17 +67,19 @@ def test_released_dead_letters_are_not_counted_again() -> None:
     assert next(ts for ts, *counts in slice_counts[11:] if rate.fold(ts, *counts)) == 26 * SECOND_NS
 
 
-def test_halt_persists_in_a_file_until_released(tmp_path: Path) -> None:
-    assert halt_files.read_halt(tmp_path, "risk") is None and halt_files.release_halt(tmp_path, "risk") is None
-    halt_files.write_halt(tmp_path, "risk", 60, "too many")
-    halt = halt_files.read_halt(tmp_path, "risk")
-    assert halt is not None and halt[:3] == ("risk", 60, "too many")
-    assert halt_files.last_released_ns(tmp_path) == -1
-    assert halt_files.release_halt(tmp_path, "risk") == halt
-    assert (halt_files.read_halt(tmp_path, "risk"), halt_files.last_released_ns(tmp_path)) == (None, 60)
-    halt_files.write_halt(tmp_path, "risk", 120, "again")
-    assert [released.at_ns for released in halt_files.release_all_halts(tmp_path)] == [120]
-    assert halt_files.last_released_ns(tmp_path) == 120
+def test_suspension_persists_in_a_file_until_released(tmp_path: Path) -> None:
+    assert suspension_files.read_suspension(tmp_path, "risk") is None
+    assert suspension_files.release_suspension(tmp_path, "risk") is None
+    suspension_files.write_suspension(tmp_path, "risk", 60, "too many")
+    suspension = suspension_files.read_suspension(tmp_path, "risk")
+    assert suspension is not None and suspension[:3] == ("risk", 60, "too many")
+    assert suspension_files.last_released_ns(tmp_path) == -1
+    assert suspension_files.release_suspension(tmp_path, "risk") == suspension
+    assert suspension_files.read_suspension(tmp_path, "risk") is None
+    assert suspension_files.last_released_ns(tmp_path) == 60
+    suspension_files.write_suspension(tmp_path, "risk", 120, "again")
+    assert [released.at_ns for released in suspension_files.release_all(tmp_path)] == [120]
+    assert suspension_files.last_released_ns(tmp_path) == 120
 
 
 def test_limits_apply_to_all_services_or_to_one() -> None:

@@ -8,29 +8,22 @@ from typing import Any
 import pytest
 
 from operators.decision_hash import DecisionHash, canonical_text, decision_hash
-from schemas.records import (
-    BUY,
-    DAY,
-    HALTED,
-    MARKET,
-    CheckResult,
-    Lot,
-    LotMatch,
-    Order,
-    Position,
-    RiskFence,
-    Valuation,
-)
-from tests.unit.builders import bar, execution, refusal, signal
+from schemas.records import BUY, CheckResult, Lot
+from schemas.records.flat import from_flat, to_flat, to_flat_dict
+from tests.builders import bar, execution, fence, lot_match, order, position, refusal, signal, valuation
 
 D = Decimal
-ORDER = Order(1, 60, "ord-1", "prop-1", "A", BUY, D(5), MARKET, None, DAY, 1, [CheckResult("cash", "1", "2")])
-FENCE = RiskFence(2, 120, 2, HALTED, "test", "c1")
-FILL = execution(1, 120, "A", 5, 10.5, "1.25")
-MATCH = LotMatch(3, 180, "m1", "A", "LONG", D(2), D(10), D(11), D(2), D("0.5"), 120, 180, "lot-1", "exe-1", "exe-2")
-POSITION = Position(1, 120, "A", D(5), D("10.5"), D("52.5"), D(0), D("1.25"), "exe-1")
-LOT = Lot(2, 120, "lot-1", "A", 120, D(5), D("10.5"), "exe-1")
-VALUATION = Valuation(1, 120, D(100), D("46.25"), D(54), D(54), D("1.5"), D(0), D("1.25"), 1)
+ORDER = order(1, BUY, 5, "A", ts_ns=60, risk_epoch=1, checks=[CheckResult("cash", "1", "2")])
+FENCE = fence(2, epoch=2, ts_ns=120, reason="test", cause_id="c1")
+FILL = execution(1, 120, "A", 5, 10.5, "1.25", bar_seq=1)
+MATCH = lot_match(
+    3, 180, "A", match_id="m1", quantity=2, entry_price=10, exit_price=11, pnl=2, fees="0.5", opened_ns=120
+)
+POSITION = position(1, 120, "A", 5, 10.5, fees="1.25")
+LOT = Lot(
+    seq=2, ts_ns=120, lot_id="lot-1", symbol="A", opened_ns=120, quantity=D(5), price=D("10.5"), execution_id="exe-1"
+)
+VALUATION = valuation(1, 120, 100, cash=46.25, gross_exposure=54, unrealized_pnl=1.5, fees=1.25, open_positions=1)
 DECISION_RECORDS: list[Any] = [ORDER, FENCE, FILL, MATCH, POSITION, LOT, VALUATION]
 
 
@@ -52,7 +45,8 @@ def test_trailing_zeros_do_not_change_the_hash() -> None:
     def padded(value: Any) -> Any:
         return value.quantize(D("0.000000001")) if isinstance(value, Decimal) else value
 
-    assert decision_hash([type(r)._make(map(padded, r)) for r in DECISION_RECORDS]) == decision_hash(DECISION_RECORDS)
+    padded_records = [from_flat(type(r), map(padded, to_flat(r))) for r in DECISION_RECORDS]
+    assert decision_hash(padded_records) == decision_hash(DECISION_RECORDS)
 
 
 def test_hash_depends_on_order_only_within_a_record_type() -> None:
@@ -80,15 +74,16 @@ def test_hash_depends_on_order_only_within_a_record_type() -> None:
         for name in names
         for value in [
             "other"
-            if isinstance(getattr(record, name), str)
+            if isinstance(to_flat_dict(record)[name], str)
             else D("7.7")
-            if isinstance(getattr(record, name), Decimal | None)
+            if isinstance(to_flat_dict(record)[name], Decimal | None)
             else 99
         ]
     ],
 )
 def test_any_other_decision_gives_another_hash(record: Any, change: dict[str, Any]) -> None:
-    changed = [r._replace(**change) if r is record else r for r in DECISION_RECORDS]
+    changed_record = from_flat(type(record), (to_flat_dict(record) | change).values())
+    changed = [changed_record if r is record else r for r in DECISION_RECORDS]
     assert decision_hash(changed) != decision_hash(DECISION_RECORDS)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
@@ -19,9 +20,20 @@ from deploy.bootstrap import BootstrapError, check_system, find_python, require_
 from deploy.home import REPOSITORY
 
 
+@pytest.fixture(scope="module")
+def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with pip, as `venv` makes it in several seconds. Tests copy it."""
+    folder = tmp_path_factory.mktemp("template") / "env"
+    venv.EnvBuilder(with_pip=True, symlinks=True).create(folder)
+    return folder
+
+
 @pytest.fixture
-def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_environment: Path) -> Path:
     """Create test lock files and disable package registries: pip and uv use a port without a listener."""
+    monkeypatch.setattr(
+        venv.EnvBuilder, "create", lambda self, folder: shutil.copytree(new_environment, folder, symlinks=True)
+    )
     folder = tmp_path / "locks"
     folder.mkdir()
     for name in ("requirements.txt", "build.txt"):
@@ -84,7 +96,7 @@ def write_program(path: Path, text: str) -> Path:
     return path
 
 
-def test_an_unsupported_python_error_names_what_was_found_and_what_to_install() -> None:
+def test_an_unsupported_python_error_names_the_version_and_what_to_install() -> None:
     text = str(unsupported_python((3, 10), "the download failed: no network"))
     assert text.startswith("Python 3.11 or 3.12 is required, found 3.10 (")
     assert "apt install python3.12" in text and text.endswith("(the download failed: no network)")
@@ -168,6 +180,12 @@ def test_version_is_printed_without_an_environment(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+def test_processes_of_the_platform_cache_their_bytecode() -> None:
+    environment = {"PATH": "/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    assert bootstrap.without_bytecode_ban(environment) == {"PATH": "/bin"}
+    assert "PYTHONDONTWRITEBYTECODE" in environment, "the caller's environment does not change"
+
+
 @pytest.mark.parametrize("program", ["cli.py", "trading-platform"])
 def test_help_and_shell_completion_use_the_name_of_the_command(program: str) -> None:
     environment = {**os.environ, bootstrap.PROGRAM_VARIABLE: program, "PYTHONPATH": str(REPOSITORY)}
@@ -215,7 +233,7 @@ def test_a_full_disk_gives_one_line(tmp_path: Path, locks: Path, monkeypatch: py
         require_environment(tmp_path / "home", dev=False)
 
 
-def test_a_state_folder_that_cannot_be_made_gives_one_line(tmp_path: Path, locks: Path) -> None:
+def test_a_state_folder_that_cannot_be_created_gives_one_line(tmp_path: Path, locks: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BootstrapError, match="cannot create the Python environment"):
         require_environment(tmp_path / "file" / "home", dev=False)
@@ -242,7 +260,7 @@ def test_the_command_line_starts_with_the_standard_library_alone() -> None:
         "-c",
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import {bootstrap.__name__}",
     ]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
 
 
@@ -259,6 +277,72 @@ def test_build_option_applies_only_to_start() -> None:
     assert bootstrap.is_build_requested(["start", "--dev", "--build"])
     assert not bootstrap.is_build_requested(["start", "--dev"])
     assert not bootstrap.is_build_requested(["exec", "risk", "make", "--build"])
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("security audit", False),
+        ("security audit --help", False),
+        ("security compliance", False),
+        ("security", False),
+        ("security scan", True),
+        ("security scan --help", False),
+        ("test --help", False),
+        ("test tests/unit", True),
+        ("test -- --help", True),
+        ("lint", True),
+        ("start", False),
+    ],
+)
+def test_only_commands_that_test_or_scan_install_the_development_packages(command: str, expected: bool) -> None:
+    assert bootstrap.needs_dev_packages(command.split()) is expected
+
+
+def test_help_of_every_command_needs_only_the_packages_of_the_platform() -> None:
+    """Run the help of every command in one process in which the development packages cannot be imported."""
+    script = """
+import importlib.metadata, re, sys
+import typer.testing
+
+def names(lock):
+    text = open(f"deploy/locks/{lock}").read()
+    return {re.sub("[-_.]+", "-", name).lower() for name in re.findall(r"^([A-Za-z0-9._-]+)==", text, re.MULTILINE)}
+
+dev_only = names("requirements-dev.txt") - names("requirements.txt")
+owners = importlib.metadata.packages_distributions()
+blocked = {
+    module for module, packages in owners.items()
+    if packages and all(re.sub("[-_.]+", "-", package).lower() in dev_only for package in packages)
+}
+assert {"pytest", "mypy", "bandit"} & blocked == {"pytest", "mypy", "bandit"}, blocked
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise ModuleNotFoundError(f"{name} is a development package", name=name)
+
+sys.meta_path.insert(0, Blocker())
+from deploy import cli
+cli.register_all()
+runner, checked = typer.testing.CliRunner(), 0
+
+def check(command, path):
+    global checked
+    result = runner.invoke(cli.app, [*path, "--help"])
+    assert result.exit_code == 0 and "Usage" in result.output, (path, result.output, result.exception)
+    checked += 1
+    for name, child in getattr(command, "commands", {}).items():
+        check(child, [*path, name])
+
+check(typer.main.get_command(cli.app), [])
+print(checked)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert int(result.stdout) > 50
 
 
 def test_old_environments_are_removed_after_a_new_one_is_built(tmp_path: Path, locks: Path) -> None:
@@ -293,7 +377,7 @@ def test_an_environment_whose_library_a_process_has_loaded_is_in_use(tmp_path: P
     assert not bootstrap.is_in_use(folder)
 
 
-def test_environment_of_the_current_lock_is_kept_at_any_age(tmp_path: Path, locks: Path) -> None:
+def test_environment_of_the_current_lock_is_retained_at_any_age(tmp_path: Path, locks: Path) -> None:
     current = make_environment(tmp_path, f"env-{bootstrap.lock_fingerprint(locks / 'requirements.txt')}", 90)
     for name in ("b", "c", "d"):
         make_environment(tmp_path, f"env-{name}", 20)

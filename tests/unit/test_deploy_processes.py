@@ -30,12 +30,26 @@ def test_an_orphan_is_ended_only_when_pid_and_start_time_are_as_recorded() -> No
         identity = identify(child.pid)
         assert identity is not None
         # The pid matches but the recorded start time differs, so the process is a different one.
-        other_process = ChildState("risk", "dataflow", Status.HEALTHY, child.pid, identity.started_at - 100)
+        other_process = ChildState(
+            name="risk",
+            kind="dataflow",
+            status=Status.HEALTHY,
+            pid=child.pid,
+            process_started_at=identity.started_at - 100,
+        )
         assert end_orphans((other_process,)) == []
         assert child.poll() is None
-        assert end_orphans((ChildState("risk", "dataflow", Status.HEALTHY, child.pid, identity.started_at),)) == [
-            "risk"
-        ]
+        assert end_orphans(
+            (
+                ChildState(
+                    name="risk",
+                    kind="dataflow",
+                    status=Status.HEALTHY,
+                    pid=child.pid,
+                    process_started_at=identity.started_at,
+                ),
+            )
+        ) == ["risk"]
         assert child.wait(60) == -signal.SIGTERM
         assert not identity.alive()
     finally:
@@ -63,7 +77,7 @@ def test_unused_pid_is_not_alive() -> None:
     assert not ProcessIdentity(child.pid, 0.0).alive()
 
 
-def test_a_log_stays_bounded_while_its_writer_goes_on(tmp_path: Path) -> None:
+def test_a_log_stays_bounded_while_its_writer_continues(tmp_path: Path) -> None:
     log = tmp_path / "a.log"
     script = "import sys; [sys.stdout.write(line) for line in sys.stdin]"
     with log.open("ab") as out:
@@ -97,8 +111,10 @@ os._exit(0)
         assert time.monotonic() < deadline, "outlived its parent"
 
 
-@pytest.mark.parametrize("keep_search_capability", [True, False])
-def test_unprivileged_child_enters_root_folders_only_when_allowed(tmp_path: Path, keep_search_capability: bool) -> None:
+@pytest.mark.parametrize("retain_search_capability", [True, False])
+def test_unprivileged_child_enters_root_folders_only_when_allowed(
+    tmp_path: Path, retain_search_capability: bool
+) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     program = closed / "program"
@@ -110,11 +126,11 @@ def test_unprivileged_child_enters_root_folders_only_when_allowed(tmp_path: Path
     if os.geteuid() != 0:
         # The kernel lets only root change to another user.
         with pytest.raises(subprocess.SubprocessError):
-            spawn(command, log=log, env={}, cwd=Path("/"), uid=65534, keep_search_capability=keep_search_capability)
+            spawn(command, log=log, env={}, cwd=Path("/"), uid=65534, retain_search_capability=retain_search_capability)
         return
-    child = spawn(command, log=log, env={}, cwd=Path("/"), uid=65534, keep_search_capability=keep_search_capability)
-    assert (child.wait() == 0) is keep_search_capability
-    assert ("seen" in log.read_text()) is keep_search_capability
+    child = spawn(command, log=log, env={}, cwd=Path("/"), uid=65534, retain_search_capability=retain_search_capability)
+    assert (child.wait() == 0) is retain_search_capability
+    assert ("seen" in log.read_text()) is retain_search_capability
 
 
 def test_port_in_use_error_names_the_variable_to_change() -> None:

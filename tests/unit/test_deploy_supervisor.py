@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.runtime import halt_files
+from dataflows.runtime import suspension_files
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import control
@@ -53,7 +53,9 @@ class DummyServices:
 
     def command(self, name: str, kind: ProcessKind, script: str, probe: Probe) -> ProcessSpec:
         command = (sys.executable, "-S", "-c", script)
-        return ProcessSpec(name, kind, command, probe, dict(os.environ), stop_timeout_s=0.5)
+        return ProcessSpec(
+            name=name, kind=kind, command=command, probe=probe, environment=dict(os.environ), stop_timeout_s=0.5
+        )
 
     def stopped(self) -> list[str]:
         return self.journal.read_text().split()
@@ -70,11 +72,13 @@ def dummies(tmp_path: Path) -> DummyServices:
 def supervised(
     home: Home,
     services: list[ProcessSpec],
-    initialise: tuple[str, ...] = (),
+    initialize: tuple[str, ...] = (),
     rescaling: RescaleTask | None = None,
-    edits: SourceWatcher | None = None,
+    watcher: SourceWatcher | None = None,
 ) -> Iterator[Supervisor]:
-    supervisor = Supervisor(home, services, initialise, rescale_task=rescaling, source_watcher=edits)
+    supervisor = Supervisor(
+        home=home, services=services, initialize=initialize, rescale_task=rescaling, source_watcher=watcher
+    )
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
@@ -142,20 +146,20 @@ def test_crash_loop_is_reported_with_the_last_output(dummies: DummyServices, mon
         assert failed.restarts == 6
 
 
-def test_halted_service_stays_down_until_released(dummies: DummyServices) -> None:
+def test_suspended_service_stays_down_until_released(dummies: DummyServices) -> None:
     home, released_file = dummies.home, dummies.home.root / "again"
     script = f"import os, time; time.sleep(0.2); os.path.exists({str(released_file)!r}) and time.sleep(60)"
-    halt_files.write_halt(home.run, "features", 60, "6 records set aside within a minute")
+    suspension_files.write_suspension(home.run, "features", 60, "6 records set aside within a minute")
     with supervised(home, [dummies.command("features", ProcessKind.DATAFLOW, script, lambda pid: None)]):
-        eventually(lambda: child(home, "features").status is Status.HALTED)
+        eventually(lambda: child(home, "features").status is Status.SUSPENDED)
         time.sleep(0.5)
         child_state = child(home, "features")
-        assert (child_state.status, child_state.pid, child_state.restarts) == (Status.HALTED, None, 0)
+        assert (child_state.status, child_state.pid, child_state.restarts) == (Status.SUSPENDED, None, 0)
         assert child_state.reason == "6 records set aside within a minute"
         released_file.touch()
         control.start_one(home, "features")
         assert child(home, "features").status is Status.HEALTHY
-        assert halt_files.last_released_ns(home.run) == 60
+        assert suspension_files.last_released_ns(home.run) == 60
 
 
 def test_one_service_can_be_stopped_and_started(dummies: DummyServices) -> None:
@@ -188,7 +192,9 @@ def scalable(dummies: DummyServices, layout: str) -> tuple[list[ProcessSpec], Re
             raise DeployError(f"{name} cannot be {count}")
 
     command = (sys.executable, "-S", "-c", layout)
-    return services("features", 1), RescaleTask(dummies.home, services, dict(os.environ), require, command=command)
+    return services("features", 1), RescaleTask(
+        home=dummies.home, services_of=services, environment=dict(os.environ), require_valid=require, command=command
+    )
 
 
 def test_dataflow_scales_up_and_down_and_each_process_is_supervised(dummies: DummyServices) -> None:
@@ -245,25 +251,25 @@ def test_children_stop_in_reverse_order_and_are_killed_on_timeout(dummies: Dummy
     assert state.phase is Phase.STOPPED
 
 
-def test_nothing_starts_before_the_services_are_healthy_and_initialised(dummies: DummyServices) -> None:
+def test_nothing_starts_before_the_services_are_healthy_and_initialized(dummies: DummyServices) -> None:
     home = dummies.home
-    marker = home.root / "initialised"
+    marker = home.root / "initialized"
     script = f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(marker)!r}).touch()"
     started = f"import pathlib; assert pathlib.Path({str(marker)!r}).exists(), 'too early'; import time; time.sleep(60)"
     services = [
         dummies.service("kafka", ProcessKind.SERVICE),
         dummies.command("risk", ProcessKind.DATAFLOW, started, lambda pid: None),
     ]
-    with supervised(home, services, initialise=(sys.executable, "-c", script)):
+    with supervised(home, services, initialize=(sys.executable, "-c", script)):
         eventually(lambda: is_running(home))
         assert child(home, "risk").restarts == 0
 
 
-def test_failed_initialisation_gives_a_one_line_error(dummies: DummyServices) -> None:
+def test_failed_initialization_gives_a_one_line_error(dummies: DummyServices) -> None:
     services = [dummies.service("kafka", ProcessKind.SERVICE)]
     failing = (sys.executable, "-c", "raise SystemExit('error: topic orders has 4 partitions')")
     with pytest.raises(DeployError, match=r"^topic orders has 4 partitions"):
-        Supervisor(dummies.home, services, initialise=failing).run()
+        Supervisor(dummies.home, services, initialize=failing).run()
     assert dummies.stopped() == ["kafka"]
 
 

@@ -15,7 +15,7 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local import dashboard_bundle
 from deploy.local.endpoints import Ports
-from deploy.supervisor import supervisor
+from deploy.supervisor import control, supervisor
 from deploy.supervisor.dev_reload import FOLDERS_OF_KIND, SCAN_S, SourceWatcher
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec, ProgressCallback
 from deploy.supervisor.processes import identify
@@ -25,7 +25,9 @@ from tests.unit.test_deploy_supervisor import DummyServices, child, eventually, 
 
 
 def service(name: str, kind: ProcessKind, replica_of: str | None = None) -> ProcessSpec:
-    return ProcessSpec(name, kind, ("true",), lambda pid: None, {}, replica_of=replica_of)
+    return ProcessSpec(
+        name=name, kind=kind, command=("true",), probe=lambda pid: None, environment={}, replica_of=replica_of
+    )
 
 
 SERVICES = [
@@ -61,12 +63,12 @@ def edit(path: Path) -> None:
     path.write_text(path.read_text() + "B = 2\n")
 
 
-def edited_after_scan(edits: SourceWatcher) -> list[Path]:
+def edited_after_scan(watcher: SourceWatcher) -> list[Path]:
     """Return the result of the second scan. The first scan only detects a change."""
     now = time.monotonic() + 10 * SCAN_S
-    assert edits.changed_files(now) == [], "an edit is reported once a scan finds no newer change"
-    assert edits.changed_files(now) == [], "scans are a second apart"
-    return edits.changed_files(now + SCAN_S)
+    assert watcher.changed_files(now) == [], "an edit is reported once a scan finds no newer change"
+    assert watcher.changed_files(now) == [], "scans are a second apart"
+    return watcher.changed_files(now + SCAN_S)
 
 
 def test_watched_folders_exist_in_the_repository() -> None:
@@ -84,35 +86,35 @@ def test_watched_folders_exist_in_the_repository() -> None:
     ],
 )
 def test_edit_affects_the_services_that_run_the_code(tree: Path, file: str, affected: list[str]) -> None:
-    edits = SourceWatcher(tree)
+    watcher = SourceWatcher(tree)
     edit(tree / file)
-    edited = edited_after_scan(edits)
+    edited = edited_after_scan(watcher)
     assert edited == [tree / file]
-    assert [one.name for one in SERVICES if edits.affects(one, edited)] == affected
+    assert [one.name for one in SERVICES if watcher.affects(one, edited)] == affected
 
 
 def test_files_that_no_service_runs_are_ignored(tree: Path) -> None:
-    edits = SourceWatcher(tree)
+    watcher = SourceWatcher(tree)
     edit(tree / "deploy" / "module.py")
     (tree / "operators" / "notes.txt").write_text("x")
     (tree / "operators" / "__pycache__").mkdir()
     (tree / "operators" / "__pycache__" / "module.py").write_text("x")
-    assert edited_after_scan(edits) == []
+    assert edited_after_scan(watcher) == []
 
 
-def test_new_removed_and_touched_files_are_edits_and_so_is_the_users_settings_file(tree: Path) -> None:
+def test_new_removed_and_touched_files_are_changes_and_so_is_the_users_settings_file(tree: Path) -> None:
     settings = tree / "mine.yaml"
     settings.write_text("{}\n")
-    edits = SourceWatcher(tree, [settings])
+    watcher = SourceWatcher(tree, [settings])
     (tree / "api" / "module.py").unlink()
     (tree / "schemas" / "new.avsc").write_text("{}")
     os.utime(tree / "sinks" / "module.py", (1, 1))
     edit(settings)
-    edited = edited_after_scan(edits)
+    edited = edited_after_scan(watcher)
     expected = ("api/module.py", "mine.yaml", "schemas/new.avsc", "sinks/module.py")
     assert edited == [tree / name for name in expected]
-    assert edits.affects(SERVICES[1], [settings]) and not edits.affects(SERVICES[0], [settings])
-    assert edits.changed_files(time.monotonic() + 100 * SCAN_S) == [], "each edit is reported once"
+    assert watcher.affects(SERVICES[1], [settings]) and not watcher.affects(SERVICES[0], [settings])
+    assert watcher.changed_files(time.monotonic() + 100 * SCAN_S) == [], "each edit is reported once"
 
 
 def test_edit_restarts_a_service_gracefully(dummies: DummyServices, tree: Path) -> None:
@@ -122,7 +124,7 @@ def test_edit_restarts_a_service_gracefully(dummies: DummyServices, tree: Path) 
         dummies.service("risk"),
         dummies.service("api", ProcessKind.API),
     ]
-    with supervised(home, services, edits=SourceWatcher(tree)):
+    with supervised(home, services, watcher=SourceWatcher(tree)):
         eventually(lambda: is_running(home))
         before = {name: child(home, name).pid for name in ("kafka", "risk", "api")}
         edit(tree / "api" / "module.py")
@@ -142,7 +144,7 @@ def test_service_broken_by_an_edit_recovers_with_the_next_edit(dummies: DummySer
     code.write_text("import time; time.sleep(60)\n")
     script = f"exec(open({str(code)!r}).read())"
     with supervised(
-        home, [dummies.command("risk", ProcessKind.DATAFLOW, script, lambda pid: None)], edits=SourceWatcher(tree)
+        home, [dummies.command("risk", ProcessKind.DATAFLOW, script, lambda pid: None)], watcher=SourceWatcher(tree)
     ):
         eventually(lambda: is_running(home))
         code.write_text("raise SystemExit('wrong')\n")
@@ -155,10 +157,10 @@ def test_service_broken_by_an_edit_recovers_with_the_next_edit(dummies: DummySer
 def test_stopped_service_stays_stopped_after_an_edit(dummies: DummyServices, tree: Path) -> None:
     home = dummies.home
     with supervised(
-        home, [dummies.service("risk"), dummies.service("api", ProcessKind.API)], edits=SourceWatcher(tree)
-    ) as running:
+        home, [dummies.service("risk"), dummies.service("api", ProcessKind.API)], watcher=SourceWatcher(tree)
+    ):
         eventually(lambda: is_running(home))
-        assert running._handle_request("stop", "risk", 0) is None
+        control.request(home, "stop", "risk")
         eventually(lambda: child(home, "risk").status is Status.STOPPED)
         edit(tree / "operators" / "module.py")
         eventually(lambda: "api" in dummies.stopped())
@@ -183,7 +185,14 @@ def test_dev_option_is_stored_and_shown(tmp_path: Path, monkeypatch: pytest.Monk
     assert load_options(home) == StartOptions(dev=True)
     identity = identify(os.getpid())
     assert identity is not None
-    state = PlatformState(Phase.RUNNING, "all healthy", identity.pid, identity.started_at, time.time(), dev=True)
+    state = PlatformState(
+        phase=Phase.RUNNING,
+        message="all healthy",
+        supervisor_pid=identity.pid,
+        supervisor_started_at=identity.started_at,
+        updated_at=time.time(),
+        dev=True,
+    )
     write_state(home, state)
     assert read_state(home) == state
     console_output = io.StringIO()
@@ -200,7 +209,9 @@ def test_dev_mode_is_rejected_for_live_trading(dummies: DummyServices, monkeypat
     )
     save_options(dummies.home, StartOptions(settings=str(settings_file), dev=True))
     reports: list[str] = []
-    state = PlatformState(Phase.PREPARING, "", 1, 0.0, 0.0)
+    state = PlatformState(
+        phase=Phase.PREPARING, message="", supervisor_pid=1, supervisor_started_at=0.0, updated_at=0.0
+    )
     expected = "--dev restarts services at every edit and cannot be used with TRADING_MODE=live"
     with pytest.raises(DeployError, match=expected):
         supervisor._build_supervisor(dummies.home, state, reports.append, lambda state: None)

@@ -57,25 +57,27 @@ def test_every_link_and_path_exists(name: str) -> None:
 @pytest.mark.parametrize("name", [*NAMES, ".github/workflows/ci.yml"])
 def test_every_command_and_option_exists(name: str) -> None:
     for line in COMMAND.findall(text_of(name)):
-        words = shlex.split(line.split("  ")[0].rstrip(".,;:)"), comments=True)
-        if words[0].startswith("-"):
+        tokens = shlex.split(line.split("  ")[0].rstrip(".,;:)"), comments=True)
+        if tokens[0].startswith("-"):
             continue
-        command = _command(words, f"{name}: python cli.py {line}")
+        command = _command(tokens, f"{name}: python cli.py {line}")
         if command.name in ("test", "lint", "format"):
             continue  # further arguments go to pytest
         options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        for word in words:
-            if word.startswith("-") and word not in ("-", "--help"):
-                assert word.split("=")[0].rstrip("],") in options, f"{name}: python cli.py {line} has no option {word}"
+        for token in tokens:
+            if token.startswith("-") and token not in ("-", "--help"):
+                assert token.split("=")[0].rstrip("],") in options, (
+                    f"{name}: python cli.py {line} has no option {token}"
+                )
 
 
-def _command(words: list[str], where: str) -> click.Command:
-    command: click.Command | None = COMMANDS.commands.get(words[0].strip("[]"))
+def _command(tokens: list[str], where: str) -> click.Command:
+    command: click.Command | None = COMMANDS.commands.get(tokens[0].strip("[]"))
     assert command is not None, f"{where}: no such command"
     subcommands = getattr(command, "commands", None)
-    if subcommands and len(words) > 1:
+    if subcommands and len(tokens) > 1:
         # `on|off` lists alternatives; each of them must exist.
-        names = words[1].split("|")
+        names = tokens[1].split("|")
         assert all(one in subcommands for one in names), f"{where}: no such command"
         return subcommands[names[0]]  # type: ignore[no-any-return]
     return command

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,14 +10,14 @@ from hypothesis import strategies as st
 
 from configs.settings import load_settings
 from dataflows.runtime import stages
-from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.signals import SignalStage
 from operators.signals.ensemble import EnsembleSettings, LastView, combine_views
 from operators.strategies import TargetView
 from operators.strategies.model import ModelForecast
 from schemas.errors import BadInput
-from schemas.records import OrderProposal, Prediction, Signal, StrategyWeights
-from tests.unit.builders import bar
+from schemas.records import TRADE, OrderProposal, Signal, StrategyWeights
+from tests.builders import bar, prediction
+from tests.unit.portfolio_harness import SHARES, PortfolioHarness, signed_quantities
 from tests.unit.test_features import MINUTE_NS
 from tests.unit.test_signals import ScriptedStrategy, row
 
@@ -97,7 +98,7 @@ def test_weights_count_by_their_ratio_and_unknown_names_are_rejected() -> None:
 
 
 def weights(seq: int, **by_name: float) -> StrategyWeights:
-    return StrategyWeights(seq, 1, by_name, {}, "")
+    return StrategyWeights(seq=seq, ts_ns=1, weights=by_name, scores={}, reason="")
 
 
 def test_learned_weights_take_effect_in_the_slice_that_carries_them() -> None:
@@ -141,16 +142,15 @@ def test_portfolio_trades_only_the_ensemble_when_enabled() -> None:
 
 
 def test_positions_from_before_the_ensemble_are_closed() -> None:
-    without_ensemble = PortfolioStage()
-    (signal,) = ensemble_signals({"a": [view(1)]}, EnsembleSettings())
-    assert any(
-        type(one) is OrderProposal for one in without_ensemble.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), signal])
-    )
-    with_ensemble = PortfolioStage(PortfolioSettings(strategies=("ensemble",)))
-    with_ensemble.restore(without_ensemble.snapshot())
-    with_ensemble._pending.clear()
-    with_ensemble.on_slice(2 * MINUTE_NS, [bar("AAPL", 2, 2 * MINUTE_NS)])
-    assert [target.quantity for target in with_ensemble._targets["AAPL"].values()] == [0]
+    without_ensemble = PortfolioHarness()
+    without_ensemble.signal(1)
+    assert signed_quantities(without_ensemble.step()) == [100]
+    without_ensemble.report(TRADE)
+    without_ensemble.step()
+    with_ensemble = PortfolioHarness(replace(SHARES, strategies=("ensemble",)))
+    with_ensemble.stage.restore(without_ensemble.stage.snapshot())
+    with_ensemble.minute = without_ensemble.minute
+    assert signed_quantities(with_ensemble.step()) == [-100]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,10 @@ def test_model_strategy_requires_costs_only_at_entry() -> None:
     forecasts = [(0.001, 0.9, 0.0), (0.003, 0.54, 0.0), (0.003, 0.6, 0.0), (0.0005, 0.51, 0.0), (-0.001, 0.45, 0.0)]
     forecasts += [(-0.003, 0.4, 0.0), (-0.003, 0.4, 1.0), (-0.003, 0.4, 0.5)]
     for seq, (gain, up, drift) in enumerate(forecasts, 1):
-        state, target = strategy.decide(Prediction("A", seq, seq, "m", "h", "f", 5, gain, up, drift), state)
+        state, target = strategy.decide(
+            prediction("A", seq, seq, gain, probability_up=up, drift=drift),
+            state,
+        )
         directions.append(None if target is None else target.direction)
     assert directions == [None, None, 1, None, 0, -1, 0, -1]
 

@@ -90,8 +90,8 @@ def test_backtest_with_the_example_trades_all_strategies(example: Settings, tmp_
     bars = write_market(tmp_path / "bars", symbols=SYMBOLS, days=[MONDAY], open_time=time(9), minutes=150)
     tape = write_tape(tmp_path, 5)._replace(fundamentals=[write_filings(tmp_path / "sound.csv")])
     settings = example.with_files(tape._asdict())
-    reading = settings.market_data.files.feed_settings()
-    assert_all_trade(pipeline_output(settings.for_backtest(), FileFeed(bars, reading, Tape(tape, reading))))
+    feed_settings = settings.market_data.files
+    assert_all_trade(pipeline_output(settings.for_backtest(), FileFeed(bars, feed_settings, Tape(tape, feed_settings))))
     _, summary = backtest.run(settings, bars)
     assert summary["signals"] and summary["orders"] and summary["fills"]
     assert summary["dead_letters"] == 0

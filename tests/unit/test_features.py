@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from operators.features import FeatureStage
 from operators.indicators import build
 from schemas.errors import BadInput
-from schemas.records import Bar, Command, FeatureRow
+from schemas.records import Bar, FeatureRow
+from tests.builders import bar, command
 
 SPECS = ("ema_3", "rsi_2", "bollinger_4_2", "vwap")
 SYMBOLS = ("AAPL", "MSFT", "SPY")
@@ -29,20 +30,15 @@ def bars_by_minute(count: int, symbols: tuple[str, ...] = SYMBOLS, seed: int = 1
             traded = rng.random() > 0.2
             open_price = close
             close = close * math.exp(rng.gauss(0, 1e-3)) if traded else close
-            ts_ns = (index + 1) * MINUTE_NS
             minutes[index].append(
-                Bar(
-                    symbol=symbol,
-                    seq=index + 1,
-                    ts_ns=ts_ns,
-                    open_ns=ts_ns - MINUTE_NS,
+                bar(
+                    symbol,
+                    index + 1,
+                    (index + 1) * MINUTE_NS,
+                    close,
                     open=open_price,
-                    high=max(open_price, close),
-                    low=min(open_price, close),
-                    close=close,
                     volume=float(rng.randint(1, 99)) if traded else 0.0,
-                    session="REGULAR",
-                    trading_day=20260105,
+                    day=20260105,
                     traded=traded,
                 )
             )
@@ -77,10 +73,10 @@ def test_values_are_those_of_each_symbols_own_indicators() -> None:
     for symbol in SYMBOLS:
         indicators = [build(spec) for spec in SPECS]
         bars = [bar for minute_bars in minutes for bar in minute_bars if bar.symbol == symbol]
-        for bar, row in zip(bars, [row for row in rows if row.symbol == symbol], strict=True):
+        for one, row in zip(bars, [row for row in rows if row.symbol == symbol], strict=True):
             expected: dict[str, float] = {}
             for indicator in indicators:
-                indicator.update(bar, expected)
+                indicator.update(one, expected)
             assert row.values == expected
 
 
@@ -95,8 +91,7 @@ def test_a_row_does_not_change_after_it_was_returned() -> None:
 def test_empty_slice_and_other_records_give_no_rows() -> None:
     stage = FeatureStage(SPECS)
     assert stage.on_slice(MINUTE_NS, []) == []
-    command = Command("c-1", MINUTE_NS, "KILL_SWITCH", "ops", "test", {})
-    assert stage.on_slice(2 * MINUTE_NS, [command]) == []
+    assert stage.on_slice(2 * MINUTE_NS, [command("c-1", MINUTE_NS)]) == []
 
 
 @settings(max_examples=40, deadline=None)
@@ -135,7 +130,7 @@ def test_a_snapshot_is_plain_data_with_its_version_first() -> None:
     stage = FeatureStage(SPECS)
     rows_of(stage, bars_by_minute(10))
     snapshot = stage.snapshot()
-    assert snapshot[0] == 2
+    assert snapshot[0] == 4
 
     def plain(value: Any) -> bool:
         if type(value) is dict:
@@ -152,7 +147,7 @@ def test_snapshot_of_an_unknown_version_stops_the_worker() -> None:
         FeatureStage(SPECS).restore((99, (), {}))
 
 
-def test_after_a_change_of_settings_old_indicators_go_on_and_new_ones_warm_up() -> None:
+def test_after_a_change_of_settings_old_indicators_continue_and_new_ones_warm_up() -> None:
     minutes = bars_by_minute(40)
     before = FeatureStage(("ema_3", "sma_2"))
     rows_of(before, minutes[:20])

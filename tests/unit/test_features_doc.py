@@ -17,7 +17,7 @@ from deploy.grafana.write import BOARDS
 from deploy.performance.benchmark import HOPS
 from deploy.testing.features_page import PAGE, SOURCE, Feature, read_features, render_page
 from tests.unit.test_docs import COMMANDS
-from tests.unit.test_required_commands import REQUIRED_COMMANDS, leftover_words
+from tests.unit.test_required_commands import REQUIRED_COMMANDS, leftover_arguments
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("GET", "POST", "PATCH", "DELETE", "WS")
@@ -93,7 +93,7 @@ def test_every_required_command_has_a_feature() -> None:
         command_of(place) for feature in FEATURES for place in feature.where if place.startswith("python cli.py ")
     }
     for words in REQUIRED_COMMANDS:
-        assert leftover_words(words) == []
+        assert leftover_arguments(words) == []
         assert command_of("python cli.py " + " ".join(words)) in documented, f"no feature names {' '.join(words)}"
 
 
@@ -111,7 +111,7 @@ def test_every_dataflow_alert_dashboard_and_measured_target_has_a_feature() -> N
     assert {hop[0] for hop in HOPS if hop[0] not in texts} == set()
 
 
-def test_false_claims_of_a_feature_are_detected() -> None:
+def test_false_statements_about_a_feature_are_detected() -> None:
     bare = Feature("Area", "It flies.", ("docs/features.md",), (), ())
     with pytest.raises(AssertionError, match="neither a test nor a reason"):
         test_feature_without_a_test_gives_a_reason(bare)

@@ -91,7 +91,7 @@ def test_nights_weekends_and_holidays_have_no_slice_and_their_rows_are_counted(t
 
 
 @pytest.mark.parametrize("day", ["2013-03-08", "2013-03-11", "2013-11-01", "2013-11-04"])
-def test_local_times_follow_daylight_saving_time(tmp_path: Path, day: str) -> None:
+def test_local_times_respect_daylight_saving_time(tmp_path: Path, day: str) -> None:
     path = write(tmp_path / "A.csv", [f"{day} 09:30:00,A,1,1,1,1,1", f"{day} 09:31:00,A,1,1,1,1,1"])
     time_slices = list(FileFeed([path], FeedSettings(timezone="America/New_York", session="regular")))
     expected = {"2013-03-08": "14:30", "2013-03-11": "13:30", "2013-11-01": "13:30", "2013-11-04": "14:30"}[day]

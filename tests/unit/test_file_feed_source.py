@@ -20,17 +20,10 @@ from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.simulator import Simulator
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
+from tests.manual_clock import ManualClock
 
 SECOND_NS = 10**9
 START_NS = 1_700_000_000 * SECOND_NS
-
-
-class ManualFeedClock:
-    def __init__(self, now_ns: int) -> None:
-        self.now_ns = now_ns
-
-    def __call__(self) -> int:
-        return self.now_ns
 
 
 def simulator(slice_count: int) -> Simulator:
@@ -94,7 +87,7 @@ def test_no_slices_between_a_stop_and_its_snapshot() -> None:
 
 
 def test_speed_gives_one_slice_per_interval_of_the_wall_clock() -> None:
-    clock = ManualFeedClock(77 * SECOND_NS)
+    clock = ManualClock(77 * SECOND_NS)
     feed_partition = partition(FeedSource(lambda: simulator(50), speed=4.0, now_ns=clock))
     counts = []
     for quarter in range(8):
@@ -105,6 +98,18 @@ def test_speed_gives_one_slice_per_interval_of_the_wall_clock() -> None:
     assert counts == [1] * 8
     clock.now_ns += SECOND_NS
     assert len(next_slices(feed_partition)) == 4
+
+
+def test_a_suspended_feed_goes_on_at_its_speed() -> None:
+    clock = ManualClock(77 * SECOND_NS)
+    feed_partition = partition(FeedSource(lambda: simulator(50), speed=4.0, now_ns=clock))
+    assert len(next_slices(feed_partition)) == 1
+    clock.now_ns += 10 * SECOND_NS  # the process was suspended, or the machine slept
+    counts = []
+    for _ in range(4):
+        counts.append(len(next_slices(feed_partition)))
+        clock.now_ns += SECOND_NS // 4
+    assert counts == [1] * 4, "not 40 at once"
 
 
 def test_at_its_end_a_feed_stops_or_idles() -> None:
@@ -120,7 +125,7 @@ def test_at_its_end_a_feed_stops_or_idles() -> None:
 
 
 def test_live_simulator_is_polled_again_when_data_is_due() -> None:
-    clock = ManualFeedClock(START_NS)
+    clock = ManualClock(START_NS)
     feed_partition = partition(FeedSource(lambda: Simulator(["A"], 1, now_ns=clock), now_ns=clock))
     assert next_slices(feed_partition) == []
     assert feed_partition.next_awake() is not None

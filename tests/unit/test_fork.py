@@ -11,7 +11,8 @@ from dataflows.replay.fork import ForkComparison, fork
 from deploy.commands.fork import overrides
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
-from schemas.records import TRADE, Execution, LotMatch, Order, Signal
+from schemas.records import TRADE, Execution, LotMatch, Order
+from tests.builders import signal
 from tests.unit.tape import market, platform_output, recording, settings
 
 INPUTS = market(80)
@@ -30,7 +31,7 @@ def risk_section(**limits: Any) -> dict[str, Any]:
 def test_without_a_change_both_sides_are_the_same() -> None:
     result = run_fork()
     assert result.happened == result.forked
-    assert (result.apart, result.ticks_apart, result.difference) == ((), 0, None)
+    assert (result.divergences, result.divergent_slices, result.difference) == ((), 0, None)
     assert (result.ticks, result.last_ns) == (40, INPUTS[-1].ts_ns)
 
 
@@ -50,14 +51,14 @@ def test_limit_that_rejects_every_order_keeps_the_positions() -> None:
     assert result.happened.positions == last_positions
     # An order sent before the fork is at the venue and still fills. Later orders do not fill.
     assert result.forked.fills <= 1
-    first = result.apart[0]
+    first = result.divergences[0]
     assert first.ts_ns >= FORK_NS and first.only_happened and "refused by max_order_notional" in first.only_forked[0]
 
 
 def test_state_before_the_fork_uses_the_old_settings() -> None:
     double = {"portfolio_manager": {"sizing": {"fraction": "0.04"}}}
     early, late = run_fork(INPUTS[5].ts_ns, **double), run_fork(INPUTS[70].ts_ns, **double)
-    assert early.ticks_apart > late.ticks_apart
+    assert early.divergent_slices > late.divergent_slices
     assert early.forked.traded_quantity > early.happened.traded_quantity
     never = run_fork(INPUTS[-1].ts_ns + 1, **double)
     assert (never.ticks, never.forked) == (0, never.happened)
@@ -72,7 +73,7 @@ def test_another_strategy_takes_over() -> None:
 def test_a_recording_that_does_not_replay_is_not_forked() -> None:
     ts_ns, records = OUTPUTS[20]
     altered = [r._replace(text="changed") if type(r) is Execution else r for r in records]
-    altered += [Signal("AAPL", 999, ts_ns, "x", 1, 1.0, 1.0, 1.0, "feat-AAPL-1", {})]
+    altered += [signal("AAPL", 999, ts_ns)]
     outputs = [*OUTPUTS[:20], TimeSlice(ts_ns, altered), *OUTPUTS[21:]]
     result = fork(settings(), settings(), recording(INPUTS, outputs), FORK_NS)
     assert result.difference is not None and result.difference.ts_ns == ts_ns and result.ticks == 0

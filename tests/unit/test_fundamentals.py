@@ -14,7 +14,7 @@ from configs.settings import load_settings
 from dataflows.sources.fundamentals import fundamentals_source
 from dataflows.sources.fundamentals.files import FundamentalsFileSource
 from dataflows.sources.fundamentals.sec import SecFactsSource
-from dataflows.sources.rows import iso
+from dataflows.sources.row_times import iso
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.bar_completion import FeedSettings
 from operators.fundamentals import FACTS, RATIOS, filings, ratios
@@ -147,7 +147,7 @@ def test_invalid_companyfacts_give_a_one_line_error(payload: Any) -> None:
         filings(payload, "X")
 
 
-def test_the_ten_ratios_follow_from_the_figures() -> None:
+def test_the_ten_ratios_are_computed_from_the_figures() -> None:
     facts = dict(zip(FACTS, (200, 80, 40, 30, 8, 50, 10, 2.5, 5, 400, 120, 60, 150, 75, 12), strict=True))
     assert ratios(facts) == {
         "gross_margin": 0.4,
@@ -181,6 +181,7 @@ def sec(server: LocalServer, companies: dict[str, int], **overrides: Any) -> Sec
         "history_days": 400,
         "timeout_s": 2.0,
         "requests_per_s": 5.0,
+        "private_addresses": True,
         "sleep": lambda s: None,
     } | overrides
     return SecFactsSource(
@@ -214,7 +215,7 @@ def test_failed_or_malformed_response_makes_the_source_unavailable(server: Local
         sec(server, {"X": 1}).fetch()
 
 
-def test_companyfacts_files_are_part_of_a_tape_and_of_a_live_feed(tmp_path: Path) -> None:
+def test_companyfacts_files_work_in_a_tape_and_in_a_live_feed(tmp_path: Path) -> None:
     path = tmp_path / "X.json"
     path.write_text(json.dumps(company(Revenues=REVENUE)))
     (tmp_path / "more.csv").write_text("symbol,filed,period_end,eps\nY,2022-03-01,2021-12-31,1\n")

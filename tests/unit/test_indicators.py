@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from operators.indicators import INDICATORS, build, outputs, spec_template
 from schemas.errors import BadInput
-from schemas.records import Bar
+from schemas.records import PRE, REGULAR, Bar, SessionPhase
+from tests.builders import bar
 
 Columns = dict[str, Any]
 Oracle = Callable[[pd.DataFrame, list[float]], Columns]
@@ -42,19 +43,31 @@ def bars_of(count: int, seed: int, price: float = 100.0, step: float = 1e-3) -> 
         high = max(open_price, close) + (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
         low = min(open_price, close) - (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
         volume = float(rng.randint(1, 10_000)) if traded else 0.0
-        session, day = ("PRE" if index % 100 < 30 else "REGULAR"), 20260105 + index // 100
-        ts_ns = (index + 1) * 60_000_000_000
-        start = ts_ns - 60_000_000_000
-        bars.append(Bar("AAPL", index + 1, ts_ns, start, open_price, high, low, close, volume, session, day, traded))
+        session: SessionPhase = PRE if index % 100 < 30 else REGULAR
+        bars.append(
+            bar(
+                "AAPL",
+                index + 1,
+                (index + 1) * 60_000_000_000,
+                close,
+                open=open_price,
+                high=high,
+                low=low,
+                volume=volume,
+                session=session,
+                day=20260105 + index // 100,
+                traded=traded,
+            )
+        )
     return bars
 
 
 def values_of(spec: str, bars: list[Bar]) -> list[dict[str, float]]:
     indicator = build(spec)
     rows: list[dict[str, float]] = []
-    for bar in bars:
+    for one in bars:
         rows.append({})
-        indicator.update(bar, rows[-1])
+        indicator.update(one, rows[-1])
     return rows
 
 
@@ -169,14 +182,14 @@ def test_a_restart_after_any_bar_changes_no_value(spec: str) -> None:
     bars = bars_of(160, seed=5)
     expected = values_of(spec, bars)
     running = build(spec)
-    for cut, bar in enumerate(bars):
+    for cut, current in enumerate(bars):
         restored = build(spec)
         restored.restore(json_like(running.snapshot()))
         for index in range(cut, min(cut + 45, len(bars))):
             values: dict[str, float] = {}
             restored.update(bars[index], values)
             assert values == expected[index]
-        running.update(bar, {})
+        running.update(current, {})
 
 
 def json_like(state: Any) -> Any:
@@ -191,14 +204,14 @@ def json_like(state: Any) -> Any:
 def test_snapshots_are_not_changed_by_later_bars(spec: str) -> None:
     bars = bars_of(120, seed=7)
     indicator = build(spec)
-    for bar in bars[:60]:
-        indicator.update(bar, {})
+    for one in bars[:60]:
+        indicator.update(one, {})
     snapshot = indicator.snapshot()
     text = repr(snapshot)
     restored = build(spec)
     restored.restore(snapshot)
-    for bar in bars[60:]:
-        indicator.update(bar, {})
+    for one in bars[60:]:
+        indicator.update(one, {})
         assert repr(snapshot) == text
     assert repr(restored.snapshot()) == text
 
@@ -210,8 +223,8 @@ def test_the_state_does_not_grow_with_history(spec: str) -> None:
 
     indicator = build(spec)
     sizes = []
-    for bar in bars_of(2_000, seed=9):
-        indicator.update(bar, {})
+    for one in bars_of(2_000, seed=9):
+        indicator.update(one, {})
         sizes.append(size(indicator.snapshot()))
     parameters = [float(text) for text in spec.split("_")[1:]]
     assert max(sizes) <= 8 + 3 * sum(parameters)
@@ -253,9 +266,9 @@ def test_long_constant_price_gives_no_rounding_artifacts() -> None:
 def test_a_session_has_its_own_vwap() -> None:
     bars = bars_of(300, seed=4)
     rows = values_of("vwap", bars)
-    for before, bar, values in zip(bars, bars[1:], rows[1:], strict=False):
-        if (before.session, before.trading_day) != (bar.session, bar.trading_day) and bar.volume:
-            assert values["vwap"] == pytest.approx((bar.high + bar.low + bar.close) / 3.0, rel=1e-15)
+    for before, first, values in zip(bars, bars[1:], rows[1:], strict=False):
+        if (before.session, before.trading_day) != (first.session, first.trading_day) and first.volume:
+            assert values["vwap"] == pytest.approx((first.high + first.low + first.close) / 3.0, rel=1e-15)
 
 
 def test_a_million_bars_later_running_sums_are_exact() -> None:
@@ -269,10 +282,10 @@ def test_a_million_bars_later_running_sums_are_exact() -> None:
         close = 1e5 + rng.gauss(0.0, 1.0) if index % 997 else 1e9
         closes.append(close)
         values: dict[str, float] = {}
-        bar = template._replace(high=close, low=close, close=close)
-        sma.update(bar, values)
-        bollinger.update(bar, values)
-        cci.update(bar, values)
+        flat_bar = template._replace(high=close, low=close, close=close)
+        sma.update(flat_bar, values)
+        bollinger.update(flat_bar, values)
+        cci.update(flat_bar, values)
         if index % 9_973 == 0 and index >= 20:
             window = [Fraction(one) for one in closes[-20:]]
             mean = sum(window, Fraction()) / 20
@@ -360,3 +373,27 @@ def test_bollinger_bands_equal_those_of_ta() -> None:
     for column, suffix in ((ta_bands.bollinger_hband(), "upper"), (ta_bands.bollinger_lband(), "lower")):
         for one, values in zip(column[19:], values_of("bollinger_20_2", bars)[19:], strict=True):
             assert values[f"bollinger_20_2_{suffix}"] == pytest.approx(one, rel=1e-9)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("bars_before", [1, 3, 40, 250])
+def test_after_a_split_an_indicator_continues_as_if_all_bars_had_been_in_new_shares(
+    spec: str, bars_before: int
+) -> None:
+    bars = bars_of(400, seed=7)
+    new_bars = [_split_bar(one, 4.0) for one in bars]
+    indicator, expected = build(spec), build(spec)
+    for index, (old, new) in enumerate(zip(bars, new_bars, strict=True)):
+        if index == bars_before:
+            indicator.rescale(0.25)
+        values: dict[str, float] = {}
+        expected_values: dict[str, float] = {}
+        indicator.update(old if index < bars_before else new, values)
+        expected.update(new, expected_values)
+        if index >= bars_before:
+            assert values == pytest.approx(expected_values, rel=1e-9, abs=1e-9)
+
+
+def _split_bar(one: Bar, ratio: float) -> Bar:
+    prices = {name: getattr(one, name) / ratio for name in ("open", "high", "low", "close")}
+    return one._replace(**prices, volume=one.volume * ratio)

@@ -31,7 +31,7 @@ def test_us_shares_below_a_dollar_trade_in_finer_steps(price: str, tick: str) ->
     assert Instrument(symbol="F").tick_size_at(Decimal(price)) == Decimal(tick)
 
 
-def test_sectors_and_groups_are_found_in_the_order_of_definition() -> None:
+def test_sectors_and_groups_are_listed_in_the_order_of_definition() -> None:
     instruments = Instruments(listed=tuple(Instrument(symbol=s, sector="tech", group=s[0]) for s in ("B", "A", "C")))
     assert list(instruments.in_group("sector", "tech")) == ["B", "A", "C"]
     assert list(instruments.in_group("group", "A")) == ["A"]

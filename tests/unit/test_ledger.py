@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 
 from operators.ledger import Ledger, LedgerRecord
-from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, Execution, Lot, LotMatch, Position
+from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, ExecType, Execution, Lot, LotMatch, Position
+from tests.builders.trades import decimals, parse_trades, trade, trades
 from tests.unit.naive_ledger import naive_book
-from tests.unit.trades import decimals, parse_trades, trade, trades
 
 CASES = """
 # what is traded                                      matches: quantity pnl fees                  left open
@@ -39,10 +39,10 @@ def test_fifo_cases(fills: str, matches: str, open_lots: str) -> None:
     actual = [r for execution in parse_trades(fills) for r in ledger.apply(execution) if type(r) is LotMatch]
     expected = [tuple(Decimal(n) for n in match.split()) for match in matches.split(",") if match.strip()]
     assert [(m.quantity, m.pnl, m.fees) for m in actual] == expected
-    holding = ledger.holding("X")
-    assert holding is not None
+    position = ledger.position("X")
+    assert position is not None
     lots = [tuple(Decimal(n) for n in lot.split("@")) for lot in open_lots.split()]
-    assert [(lot.quantity, lot.price) for lot in holding.lots] == lots
+    assert [(lot.quantity, lot.price) for lot in position.lots] == lots
 
 
 def check_identities(ledger: Ledger, executions: list[Execution]) -> None:
@@ -50,11 +50,11 @@ def check_identities(ledger: Ledger, executions: list[Execution]) -> None:
     spent = sum((sign[e.side] * e.quantity * e.price for e in executions), Decimal(0))
     fees = sum((e.fee for e in executions), Decimal(0))
     assert ledger.cash == ledger.initial_cash - spent - fees
-    assert ledger.fees == fees == sum((h.fees for h in ledger.holdings()), Decimal(0))
-    assert ledger.cost == sum((lot.cost for h in ledger.holdings() for lot in h.lots), Decimal(0))
-    for holding in ledger.holdings():
-        assert holding.quantity == sum((lot.quantity for lot in holding.lots), Decimal(0))
-        assert len({lot.quantity > 0 for lot in holding.lots}) <= 1, "long and short lots at once"
+    assert ledger.fees == fees == sum((h.fees for h in ledger.positions()), Decimal(0))
+    assert ledger.cost == sum((lot.cost for h in ledger.positions() for lot in h.lots), Decimal(0))
+    for position in ledger.positions():
+        assert position.quantity == sum((lot.quantity for lot in position.lots), Decimal(0))
+        assert len({lot.quantity > 0 for lot in position.lots}) <= 1, "long and short lots at once"
 
 
 @given(trades)
@@ -79,7 +79,7 @@ def test_every_fee_ends_in_one_match_or_in_an_open_lot(inputs: list[tuple[int, D
             if type(record) is LotMatch:
                 matched_fees += record.fees
                 pnl += record.pnl
-    open_fees = sum((lot.fees for h in ledger.holdings() for lot in h.lots), Decimal(0))
+    open_fees = sum((lot.fees for h in ledger.positions() for lot in h.lots), Decimal(0))
     assert matched_fees + open_fees == ledger.fees
     assert pnl == ledger.realized_pnl
 
@@ -143,11 +143,11 @@ def test_duplicate_execution_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("exec_type", [NEW, CANCELED, EXPIRED, REJECTED])
-def test_only_trades_change_the_ledger(exec_type: str) -> None:
+def test_only_trades_change_the_ledger(exec_type: ExecType) -> None:
     ledger = Ledger(Decimal(7))
     assert ledger.apply(trade(1, 100, "10", "1")._replace(exec_type=exec_type)) == []
     assert (ledger.cash, ledger.fees) == decimals("7 0")
-    assert ledger.holding("X") is None
+    assert ledger.position("X") is None
 
 
 def test_a_future_is_booked_with_its_multiplier() -> None:

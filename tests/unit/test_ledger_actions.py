@@ -1,4 +1,4 @@
-"""The books stay consistent through splits with dust, stock dividends, symbol changes, delistings and currencies."""
+"""Positions stay consistent through splits with remainders, stock dividends, symbol changes, delistings, currencies."""
 
 from __future__ import annotations
 
@@ -22,22 +22,29 @@ from operators.ledger import (
     TaxTrade,
     to_tax_trade,
 )
-from operators.ledger.lots import DUST
+from operators.ledger.lots import LotMethod
+from operators.ledger.split_ratio import ROUNDING_REMAINDER
 from operators.valuation import Marks
 from schemas.errors import InvalidField
 from schemas.records import Lot, LotMatch, Position
-from tests.unit.trades import decimals, fees, parse_trades, prices, trade, units
+from tests.builders.trades import decimals, fees, parse_trades, prices, trade, units
 
 
 def lots_text(ledger: Ledger, symbol: str = "X") -> str:
     """Format each open lot as `"units@price=cost"`."""
-    holding = ledger.holding(symbol)
-    lots = holding.lots if holding is not None else []
+    position = ledger.position(symbol)
+    lots = position.lots if position is not None else []
     return " ".join(f"{lot.quantity.normalize():f}@{lot.price.normalize():f}={lot.cost.normalize():f}" for lot in lots)
 
 
 def split(ratio: str, cash_in_lieu: str | None = None, seq: int = 1) -> Split:
-    return Split(f"split-{seq}", seq, "X", Decimal(ratio), None if cash_in_lieu is None else Decimal(cash_in_lieu))
+    return Split(
+        action_id=f"split-{seq}",
+        ts_ns=seq,
+        symbol="X",
+        ratio=Decimal(ratio),
+        cash_in_lieu=None if cash_in_lieu is None else Decimal(cash_in_lieu),
+    )
 
 
 SPLITS = """
@@ -47,7 +54,7 @@ SPLITS = """
 -100@10              2                -        -200@5=-1000                          0
 +100@10 +50@20       2                -        200@5=1000 100@10=1000                0
 +10@9 +10@9 +10@9    0.333333333333   -        3.33333333@27.000000000=90 3.33333333@27=90 3.33333334@27=90  0
-+1000@3              0.333333333      -        333.333333@9.000000009=3000           0
++1000@3              0.333333333      -        333.333333333@9=3000                  0
 +300@3               0.333333333333   -        100@9=900                             0
 +25@10               0.1              100      2@100=200                             50
 +25@10               0.1              -        2.5@100=250                           0
@@ -69,14 +76,14 @@ def test_splits(line: str) -> None:
     actual_lots = [
         tuple(Decimal(n) for n in lot.replace("@", " ").replace("=", " ").split()) for lot in lots_text(ledger).split()
     ]
-    for actual, wanted_values in zip(actual_lots, expected_lots, strict=True):
-        assert all(abs(a - b) < Decimal("1e-7") for a, b in zip(actual, wanted_values, strict=True)), (
+    for actual, expected_values in zip(actual_lots, expected_lots, strict=True):
+        assert all(abs(a - b) < Decimal("1e-7") for a, b in zip(actual, expected_values, strict=True)), (
             f"{actual_lots} is not {expected_lots}"
         )
     assert ledger.cash - before == cash
 
 
-def test_after_a_split_by_a_third_the_last_sale_leaves_no_dust() -> None:
+def test_after_a_split_by_a_third_the_last_sale_leaves_no_remainder() -> None:
     ledger = Ledger(Decimal(0))
     for execution in parse_trades("+100@9 +200@9"):
         ledger.apply(execution)
@@ -88,7 +95,7 @@ def test_after_a_split_by_a_third_the_last_sale_leaves_no_dust() -> None:
     assert (position.quantity, ledger.cost) == decimals("0 0")
 
 
-def test_overselling_by_dust_opens_no_short() -> None:
+def test_overselling_by_a_remainder_opens_no_short() -> None:
     ledger = Ledger(Decimal(0))
     ledger.apply(trade(1, 300, "3"))
     ledger.apply_action(split("0.33333333"))
@@ -127,7 +134,7 @@ def test_symbol_change_keeps_lots_and_history() -> None:
 def test_a_delisting_closes_everything(price: str, pnl: str) -> None:
     ledger, book = Ledger(Decimal(0)), TaxBook()
     ledger.apply(trade(1, 100, "10"))
-    book.apply_trade(TaxTrade("t", 0, "X", Decimal(100), Decimal(10)))
+    book.apply_trade(TaxTrade(trade_id="t", ts_ns=0, symbol="X", quantity=Decimal(100), price=Decimal(10)))
     delisting = Delisting("dl-1", 2, "X", Decimal(price))
     match = ledger.apply_action(delisting)[0]
     assert isinstance(match, LotMatch)
@@ -137,7 +144,7 @@ def test_a_delisting_closes_everything(price: str, pnl: str) -> None:
 
 
 def test_a_dividend_is_paid_to_longs_and_owed_by_shorts() -> None:
-    dividend = CashDividend("d-1", 1, 2, "X", Decimal("0.25"))
+    dividend = CashDividend(action_id="d-1", ex_day=1, pay_day=2, symbol="X", per_share=Decimal("0.25"))
     assert (dividend.amount_for(Decimal(100)), dividend.amount_for(Decimal(-40))) == decimals("25 -10")
     ledger = Ledger(Decimal(1000))
     ledger.credit(dividend.amount_for(Decimal(-40)))
@@ -158,7 +165,7 @@ def test_a_dividend_is_paid_to_longs_and_owed_by_shorts() -> None:
 def test_invalid_action_is_reported_and_changes_nothing(action: LedgerAction, field: str) -> None:
     ledger, book = Ledger(Decimal(0)), TaxBook()
     ledger.apply(trade(1, 100, "10"))
-    book.apply_trade(TaxTrade("t", 0, "X", Decimal(100), Decimal(10)))
+    book.apply_trade(TaxTrade(trade_id="t", ts_ns=0, symbol="X", quantity=Decimal(100), price=Decimal(10)))
     before = ledger.snapshot()
     for apply_action in (ledger.apply_action, book.apply_action):
         with pytest.raises(InvalidField, match=field):
@@ -193,7 +200,7 @@ events = st.lists(
 
 
 @given(events, st.sampled_from(["fifo", "lifo", "hifo", "average"]), st.sampled_from([None, Decimal(7)]))
-def test_lots_always_sum_to_the_position(inputs: list[Any], method: str, in_lieu: Decimal | None) -> None:
+def test_lots_always_sum_to_the_position(inputs: list[Any], method: LotMethod, in_lieu: Decimal | None) -> None:
     ledger, cash_change = Ledger(Decimal(500), method=method), Decimal(0)
     for seq, (kind, a, price, fee) in enumerate(inputs, start=1):
         if kind == "trade":
@@ -211,14 +218,15 @@ def test_lots_always_sum_to_the_position(inputs: list[Any], method: str, in_lieu
         restored.restore(pickle.loads(pickle.dumps(ledger.snapshot())))  # noqa: S301 our own bytes
         assert restored.snapshot() == ledger.snapshot()
         ledger = restored
-        holding = ledger.holding("X")
-        if holding is None:
+        position = ledger.position("X")
+        if position is None:
             continue
-        lots = holding.lots
-        assert sum((lot.quantity for lot in lots), Decimal(0)) == holding.quantity
-        assert sum((lot.cost for lot in lots), Decimal(0)) == holding.cost
-        assert all(lot.quantity * holding.quantity > 0 for lot in lots)
-        assert not holding.quantity or not holding.book.dust or abs(holding.quantity) > DUST
+        lots = position.lots
+        assert sum((lot.quantity for lot in lots), Decimal(0)) == position.quantity
+        assert sum((lot.cost for lot in lots), Decimal(0)) == position.cost
+        assert all(lot.quantity * position.quantity > 0 for lot in lots)
+        if position.quantity and position.book.rounding_remainder:
+            assert abs(position.quantity) > ROUNDING_REMAINDER
         assert ledger.cash == Decimal(500) + cash_change
 
 

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from operators.ledger import CashDividend, Ledger
 from operators.ledger.cash import Accruals, AccrualSettings, Charge, Dividends, SettledCash, ShortPosition
 from schemas.errors import BadInput, InvalidField
-from tests.unit.trades import decimals, trade
+from tests.builders.trades import decimals, trade
 
 FRIDAY = date(2024, 5, 31).toordinal()
 MONDAY = FRIDAY + 3
 
 
-def test_a_sale_settles_on_the_next_session_a_purchase_is_spent_at_once() -> None:
+def test_a_sale_settles_on_the_next_session_a_purchase_is_spent_immediately() -> None:
     cash = SettledCash(Decimal(1000))
     cash.book_trade(Decimal(-400))
     cash.book_trade(Decimal(500))
@@ -30,7 +30,7 @@ def test_a_sale_settles_on_the_next_session_a_purchase_is_spent_at_once() -> Non
     assert (cash.settled, cash.unsettled) == decimals("1100 0")
 
 
-def test_two_days_to_settle() -> None:
+def test_cash_settles_after_two_days() -> None:
     cash = SettledCash(Decimal(0), days=2)
     cash.book_trade(Decimal(1))
     cash.start_session()
@@ -138,13 +138,25 @@ def test_day_out_of_order_is_rejected() -> None:
 
 def test_dividend_is_paid_to_longs_and_charged_to_shorts_of_the_ex_date() -> None:
     dividends = Dividends()
-    dividends.record_ex_date(CashDividend("d1", FRIDAY, MONDAY, "X", Decimal("0.25")), Decimal(100))
-    dividends.record_ex_date(CashDividend("d2", FRIDAY, MONDAY + 1, "Y", Decimal("0.10")), Decimal(-30))
-    dividends.record_ex_date(CashDividend("d2", FRIDAY, MONDAY + 1, "Y", Decimal("0.10")), Decimal(-30))
-    dividends.record_ex_date(CashDividend("d3", FRIDAY, MONDAY, "Z", Decimal("9")), Decimal(0))
+    dividends.record_ex_date(
+        CashDividend(action_id="d1", ex_day=FRIDAY, pay_day=MONDAY, symbol="X", per_share=Decimal("0.25")), Decimal(100)
+    )
+    dividends.record_ex_date(
+        CashDividend(action_id="d2", ex_day=FRIDAY, pay_day=MONDAY + 1, symbol="Y", per_share=Decimal("0.10")),
+        Decimal(-30),
+    )
+    dividends.record_ex_date(
+        CashDividend(action_id="d2", ex_day=FRIDAY, pay_day=MONDAY + 1, symbol="Y", per_share=Decimal("0.10")),
+        Decimal(-30),
+    )
+    dividends.record_ex_date(
+        CashDividend(action_id="d3", ex_day=FRIDAY, pay_day=MONDAY, symbol="Z", per_share=Decimal("9")), Decimal(0)
+    )
     assert dividends.receivable == Decimal("22")
     assert dividends.take_due(FRIDAY) == []
-    assert dividends.take_due(MONDAY) == [Charge(MONDAY, "DIVIDEND", "X", Decimal(25), "d1")]
+    assert dividends.take_due(MONDAY) == [
+        Charge(day=MONDAY, kind="DIVIDEND", symbol="X", amount=Decimal(25), cause_id="d1")
+    ]
     restored = Dividends()
     restored.restore(pickle.loads(pickle.dumps(dividends.snapshot())))  # noqa: S301 our own bytes
     ledger = Ledger(Decimal(0))
@@ -157,7 +169,10 @@ def test_dividend_is_paid_to_longs_and_charged_to_shorts_of_the_ex_date() -> Non
 @pytest.mark.parametrize(("per_share", "pay_day"), [("-1", MONDAY), ("NaN", MONDAY), ("1", FRIDAY - 1)])
 def test_invalid_dividend_is_rejected(per_share: str, pay_day: int) -> None:
     with pytest.raises(InvalidField, match=r"^d: per_share"):
-        Dividends().record_ex_date(CashDividend("d", FRIDAY, pay_day, "X", Decimal(per_share)), Decimal(1))
+        Dividends().record_ex_date(
+            CashDividend(action_id="d", ex_day=FRIDAY, pay_day=pay_day, symbol="X", per_share=Decimal(per_share)),
+            Decimal(1),
+        )
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.ledger import METHODS, Ledger, TaxBook, TaxTrade, to_tax_trade
+from operators.ledger.lots import LotMethod
 from schemas.errors import BadInput, InvalidField
 from schemas.records import CANCELED, LotMatch
+from tests.builders.trades import decimals, fees, parse_trades, prices, trade, trades, units
 from tests.unit.naive_lots import naive_units
-from tests.unit.trades import decimals, fees, parse_trades, prices, trade, trades, units
 
 SCALE = "+1000@1.07 +1000@1.08 -1500@1.09 -500@1.10"
 CASES = f"""
@@ -35,19 +37,21 @@ lifo    | +10@5 +10@6 -30@7 +10@6                | 10 10, 10 20, 10 10
 @pytest.mark.parametrize("line", CASES.strip().splitlines())
 def test_worked_cases(line: str) -> None:
     method, fills, expected = (part.strip() for part in line.split("|"))
-    ledger = Ledger(Decimal(0), method=method)
+    ledger = Ledger(Decimal(0), method=cast("LotMethod", method))
     matches = [r for execution in parse_trades(fills) for r in ledger.apply(execution) if type(r) is LotMatch]
     assert [(m.quantity, m.pnl) for m in matches] == [decimals(match) for match in expected.split(",")]
 
 
 @given(trades, st.sampled_from(["fifo", "lifo", "hifo"]))
 def test_any_tape_closes_the_units_that_the_naive_book_closes(
-    inputs: list[tuple[int, Decimal, Decimal]], method: str
+    inputs: list[tuple[int, Decimal, Decimal]], method: LotMethod
 ) -> None:
     book = TaxBook(method)
     actual = []
     for seq, (quantity, price, _) in enumerate(inputs):
-        for match in book.apply_trade(TaxTrade(str(seq), seq, "X", Decimal(quantity), price)):
+        for match in book.apply_trade(
+            TaxTrade(trade_id=str(seq), ts_ns=seq, symbol="X", quantity=Decimal(quantity), price=price)
+        ):
             per_unit = Fraction(match.pnl) / Fraction(match.quantity)
             actual += [(int(match.open_id), seq, per_unit)] * int(match.quantity)
     naive = naive_units([(0, quantity, Fraction(price)) for quantity, price, _ in inputs], method)
@@ -73,11 +77,11 @@ def test_average_cost_equals_a_pool_in_fractions(inputs: list[tuple[int, Decimal
         pool_quantity, cost = pool_quantity + remaining, cost + remaining * price
         assert ledger.quantity("X") == pool_quantity
         assert abs(Fraction(ledger.realized_pnl) - realized) < Fraction(seq, 10**8)
-        holding = ledger.holding("X")
-        assert holding is not None
-        assert sum((lot.cost for lot in holding.lots), Decimal(0)) == holding.cost == ledger.cost
-        for lot in holding.lots:
-            assert abs(lot.price - holding.cost / holding.quantity) < Decimal("1e-6")
+        position = ledger.position("X")
+        assert position is not None
+        assert sum((lot.cost for lot in position.lots), Decimal(0)) == position.cost == ledger.cost
+        for lot in position.lots:
+            assert abs(lot.price - position.cost / position.quantity) < Decimal("1e-6")
 
 
 @given(st.lists(st.tuples(st.sampled_from("XY"), units, prices, fees), max_size=20))
@@ -118,22 +122,22 @@ def test_a_report_without_a_trade_is_no_tax_trade() -> None:
 @pytest.mark.parametrize(
     "tax_trade",
     [
-        TaxTrade("t", 0, "X", Decimal(0), Decimal(1)),
-        TaxTrade("t", 0, "X", Decimal("NaN"), Decimal(1)),
-        TaxTrade("t", 0, "X", Decimal(1), Decimal(1), Decimal("Infinity")),
-        TaxTrade("t", 0, "X", Decimal(1), Decimal(-1)),
-        TaxTrade("t", 0, "X", Decimal(1), Decimal(1), multiplier=Decimal(0)),
-        TaxTrade("t", -(10**15), "X", Decimal(1), Decimal(1)),
-        TaxTrade("t", 0, "X", Decimal(1), Decimal(1), multiplier=Decimal(2)),
+        TaxTrade(trade_id="t", ts_ns=0, symbol="X", quantity=Decimal(0), price=Decimal(1)),
+        TaxTrade(trade_id="t", ts_ns=0, symbol="X", quantity=Decimal("NaN"), price=Decimal(1)),
+        TaxTrade(trade_id="t", ts_ns=0, symbol="X", quantity=Decimal(1), price=Decimal(1), fee=Decimal("Infinity")),
+        TaxTrade(trade_id="t", ts_ns=0, symbol="X", quantity=Decimal(1), price=Decimal(-1)),
+        TaxTrade(trade_id="t", ts_ns=0, symbol="X", quantity=Decimal(1), price=Decimal(1), multiplier=Decimal(0)),
+        TaxTrade(trade_id="t", ts_ns=-(10**15), symbol="X", quantity=Decimal(1), price=Decimal(1)),
+        TaxTrade(trade_id="t", ts_ns=0, symbol="X", quantity=Decimal(1), price=Decimal(1), multiplier=Decimal(2)),
     ],
 )
 def test_invalid_trade_is_reported(tax_trade: TaxTrade) -> None:
     book = TaxBook()
-    book.apply_trade(TaxTrade("first", 0, "X", Decimal(1), Decimal(1)))
+    book.apply_trade(TaxTrade(trade_id="first", ts_ns=0, symbol="X", quantity=Decimal(1), price=Decimal(1)))
     with pytest.raises(InvalidField, match=r"^t: "):
         book.apply_trade(tax_trade)
 
 
 def test_unknown_method_is_reported() -> None:
     with pytest.raises(BadInput, match="found 'filo'"):
-        Ledger(Decimal(0), method="filo")
+        Ledger(Decimal(0), method=cast("LotMethod", "filo"))

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.ledger import Split, TaxBook, TaxMatch, TaxTrade
+from operators.ledger.lots import LotMethod
 from operators.ledger.wash_sales import DAY_NS
+from tests.builders.trades import fees, prices, units
 from tests.unit.naive_lots import apply_wash_sales, naive_units
-from tests.unit.trades import fees, prices, units
 
 EPOCH = date(1970, 1, 1).toordinal()
 
@@ -61,7 +62,7 @@ def test_worked_cases(line: str) -> None:
     matches = apply_fills(book, fills)
     assert [match.disallowed_loss for match in matches] == [Decimal(amount) for amount in disallowed.split()]
     actual = [
-        (lot.quantity, abs(lot.cost + lot.fees + lot.carried_loss), lot.holding_from_ns // DAY_NS)
+        (lot.quantity, abs(lot.cost + lot.fees + lot.carried_loss), lot.term_start_ns // DAY_NS)
         for _, _, lot in book.open_lots()
     ]
     expected = [lot.split() for lot in lots.split(",") if lot]
@@ -76,8 +77,19 @@ def test_without_wash_sales_nothing_is_disallowed() -> None:
 def test_fills_of_one_order_are_one_purchase() -> None:
     book = TaxBook(wash_sales=True)
     for number in (1, 2):
-        book.apply_trade(TaxTrade(f"t{number}", 0, "X", Decimal(50), Decimal(10), purchase_id="order-1"))
-    (match,) = book.apply_trade(TaxTrade("t3", DAY_NS, "X", Decimal(-50), Decimal(9)))
+        book.apply_trade(
+            TaxTrade(
+                trade_id=f"t{number}",
+                ts_ns=0,
+                symbol="X",
+                quantity=Decimal(50),
+                price=Decimal(10),
+                order_id="order-1",
+            )
+        )
+    (match,) = book.apply_trade(
+        TaxTrade(trade_id="t3", ts_ns=DAY_NS, symbol="X", quantity=Decimal(-50), price=Decimal(9))
+    )
     assert match.disallowed_loss == 0
 
 
@@ -91,15 +103,19 @@ def test_a_split_between_sale_and_replacement_counts_in_new_units() -> None:
     book = TaxBook(wash_sales=True)
     (sale,) = apply_fills(book, "1-02 +100@10, 3-01 -100@7.5")
     book.apply_action(Split("s", day("3-02") * DAY_NS, "X", Decimal(2)))
-    book.apply_trade(TaxTrade("t3", day("3-15") * DAY_NS, "X", Decimal(100), Decimal(4)))
+    book.apply_trade(
+        TaxTrade(trade_id="t3", ts_ns=day("3-15") * DAY_NS, symbol="X", quantity=Decimal(100), price=Decimal(4))
+    )
     assert sale.disallowed_loss == 125
 
 
 def test_a_reverse_split_that_leaves_nothing_to_replace_ends_the_search() -> None:
     book = TaxBook(wash_sales=True)
     (sale,) = apply_fills(book, "1-02 +1@10, 3-01 -1@7.5")
-    book.apply_action(Split("s", day("3-02") * DAY_NS, "X", Decimal("1e-10")))
-    book.apply_trade(TaxTrade("t3", day("3-15") * DAY_NS, "X", Decimal(100), Decimal(4)))
+    book.apply_action(Split("s", day("3-02") * DAY_NS, "X", Decimal("1e-20")))
+    book.apply_trade(
+        TaxTrade(trade_id="t3", ts_ns=day("3-15") * DAY_NS, symbol="X", quantity=Decimal(100), price=Decimal(4))
+    )
     assert sale.disallowed_loss == 0
 
 
@@ -108,15 +124,19 @@ days = st.lists(st.tuples(st.integers(0, 20), units, st.integers(1, 20)), max_si
 
 @settings(max_examples=300)
 @given(days, st.sampled_from(["fifo", "lifo"]))
-def test_any_tape_matches_the_naive_wash_sale_reference(inputs: list[tuple[int, int, int]], method: str) -> None:
+def test_any_tape_matches_the_naive_wash_sale_reference(inputs: list[tuple[int, int, int]], method: LotMethod) -> None:
     book, matches, now = TaxBook(method, wash_sales=True), [], 0
     tape = []
     for number, (gap, quantity, price) in enumerate(inputs):
         now += gap
         tape.append((now, quantity, Fraction(price)))
-        matches += book.apply_trade(TaxTrade(str(number), now * DAY_NS, "X", Decimal(quantity), Decimal(price)))
+        matches += book.apply_trade(
+            TaxTrade(
+                trade_id=str(number), ts_ns=now * DAY_NS, symbol="X", quantity=Decimal(quantity), price=Decimal(price)
+            )
+        )
     naive = naive_units(tape, method)
-    apply_wash_sales(naive)
+    apply_wash_sales(naive, range(len(tape)))
 
     disallowed: dict[tuple[int, int], Fraction] = {}
     for match in matches:
@@ -131,15 +151,57 @@ def test_any_tape_matches_the_naive_wash_sale_reference(inputs: list[tuple[int, 
 
     actual = []
     for _, _, lot in book.open_lots():
-        holding_days_before = (lot.opened_ns - lot.holding_from_ns) // DAY_NS
+        term_days_before = (lot.opened_ns - lot.term_start_ns) // DAY_NS
         size = abs(int(lot.quantity))
-        actual += [(int(lot.lot_id), Fraction(lot.carried_loss) / size, holding_days_before)] * size
+        actual += [(int(lot.lot_id), Fraction(lot.carried_loss) / size, term_days_before)] * size
     open_units = [
-        (unit.trade_index, unit.carried_loss, unit.holding_days_before)
-        for unit in naive
-        if unit.exit_trade_index is None
+        (unit.trade_index, unit.carried_loss, unit.term_days_before) for unit in naive if unit.exit_trade_index is None
     ]
     assert sorted(actual) == sorted(open_units)
+
+
+interleaved = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(0, 2), units, st.integers(1, 20)).map(
+        lambda step: step if step[0] > 6 else (0, *step[1:])
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=400)
+@given(interleaved, st.sampled_from(["fifo", "lifo"]))
+def test_orders_of_several_fills_match_the_naive_wash_sale_reference(
+    inputs: list[tuple[int, int, int, int]], method: LotMethod
+) -> None:
+    """Up to three orders of each side are filled in turns on one day."""
+    tape, trades, orders, order_numbers, now = [], [], [], dict[tuple[int, int, bool], int](), 0
+    for number, (gap, order, quantity, price) in enumerate(inputs):
+        now += gap
+        tape.append((now, quantity, Fraction(price)))
+        orders.append(order_numbers.setdefault((now, order, quantity > 0), len(order_numbers)))
+        trades.append(
+            TaxTrade(
+                trade_id=str(number),
+                ts_ns=now * DAY_NS + number,
+                symbol="X",
+                quantity=Decimal(quantity),
+                price=Decimal(price),
+                order_id=f"order {order} {'buy' if quantity > 0 else 'sell'}",
+            )
+        )
+    matches = TaxBook(method, wash_sales=True).apply_events(trades)
+    naive = naive_units(tape, method)
+    apply_wash_sales(naive, orders)
+    disallowed: dict[tuple[int, int], Fraction] = {}
+    for match in matches:
+        key = (int(match.open_id), int(match.close_id))
+        disallowed[key] = disallowed.get(key, Fraction(0)) + Fraction(match.disallowed_loss)
+    expected: dict[tuple[int, int], Fraction] = {}
+    for unit in naive:
+        if unit.exit_trade_index is not None:
+            key = (unit.trade_index, unit.exit_trade_index)
+            expected[key] = expected.get(key, Fraction(0)) + unit.disallowed_loss
+    assert disallowed == expected
 
 
 def basis(book: TaxBook) -> Decimal:
@@ -150,13 +212,17 @@ steps = st.lists(st.tuples(st.integers(0, 20), units, prices, fees), max_size=14
 
 
 @given(steps, st.sampled_from(["fifo", "lifo", "hifo", "average"]))
-def test_disallowed_loss_is_deferred_never_lost(inputs: list[tuple[int, int, Decimal, Decimal]], method: str) -> None:
+def test_disallowed_loss_is_deferred_never_lost(
+    inputs: list[tuple[int, int, Decimal, Decimal]], method: LotMethod
+) -> None:
     with_wash_sales, without_wash_sales, now = TaxBook(method, wash_sales=True), TaxBook(method), 0
     matches: list[TaxMatch] = []
     gains = Decimal(0)
     for number, (gap, quantity, price, fee) in enumerate(inputs):
         now += gap
-        trade = TaxTrade(str(number), now * DAY_NS, "X", Decimal(quantity), price, fee)
+        trade = TaxTrade(
+            trade_id=str(number), ts_ns=now * DAY_NS, symbol="X", quantity=Decimal(quantity), price=price, fee=fee
+        )
         matches += with_wash_sales.apply_trade(trade)
         gains += sum((match.gain for match in without_wash_sales.apply_trade(trade)), Decimal(0))
     disallowed = sum((match.disallowed_loss for match in matches), Decimal(0))
@@ -166,3 +232,15 @@ def test_disallowed_loss_is_deferred_never_lost(inputs: list[tuple[int, int, Dec
     assert sum((match.gain for match in matches), Decimal(0)) - basis(with_wash_sales) == gains - basis(
         without_wash_sales
     )
+
+
+def test_a_rounded_ratio_converts_a_loss_sale_exactly() -> None:
+    """30 old shares are 10 new ones, not 9.99999999: ten new shares replace them all."""
+    book = TaxBook(wash_sales=True)
+    (sale,) = apply_fills(book, "1-02 +30@10, 3-01 -30@7.5")
+    book.apply_action(Split("s", day("3-02") * DAY_NS, "X", Decimal("0.333333333")))
+    book.apply_trade(
+        TaxTrade(trade_id="t3", ts_ns=day("3-15") * DAY_NS, symbol="X", quantity=Decimal(11), price=Decimal(20))
+    )
+    assert sale.disallowed_loss == 75
+    assert [lot.quantity for _, _, lot in book.open_lots()] == [10, 1]

@@ -6,17 +6,20 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from configs.settings import LiveFeedSection
 from dataflows.sources.market.alpaca import AlpacaOptions, AlpacaRestProvider, AlpacaSocketProvider
 from dataflows.sources.market.clock_recovery import FeedTopicState
-from dataflows.sources.market.live_feed import FEED_SWITCHED, LiveFeed, LiveFeedOptions
+from dataflows.sources.market.live_feed import FEED_SWITCHED, LiveFeed
 from dataflows.sources.market.provider import QuoteUpdate, RejectedMessage, RowsBySymbol, TradePrint
 from dataflows.sources.trading_calendar import TradingCalendar
 from deploy.alpaca_server.market import BarRow
-from operators.alignment import AlignedLogs, Log
+from operators.alignment import AlignedLogs
 from operators.bar_completion import Minute, MinuteRow
+from operators.log_cursor import Log
 from operators.stage import TimeSlice
-from schemas.records import Bar, Clock, Command, Quote, Trade
+from schemas.records import Bar, Clock, Command, Quote, Trade, has_symbol
 from tests.unit.alpaca_broker import local_broker, wait_for
+from tests.unit.provider_updates import updates_until_trade
 
 SECOND_NS = 10**9
 MINUTE_NS = 60 * SECOND_NS
@@ -66,7 +69,7 @@ class FakeProvider:
 
 
 def row(symbol: str, price: float) -> MinuteRow:
-    return MinuteRow(symbol, price, price, price, price, 10.0)
+    return MinuteRow(symbol=symbol, open=price, high=price, low=price, close=price, volume=10.0)
 
 
 class LiveFeedRun:
@@ -82,7 +85,7 @@ class LiveFeedRun:
             self.requested_since.append(since)
             return written or FeedTopicState()
 
-        settings = LiveFeedOptions(symbols=tuple(symbols), calendar="24/7", wait_s=5.0)
+        settings = LiveFeedSection(symbols=tuple(symbols), calendar="24/7", wait_s=5.0)
         self.feed = LiveFeed(settings, providers or (FakeProvider(),), read, now_ns=lambda: self.now)
 
     def take_at(self, seconds: float) -> list[TimeSlice]:
@@ -135,11 +138,14 @@ def test_feed_gives_the_latest_quote_per_symbol_and_all_trades() -> None:
     provider = FakeProvider()
     run = LiveFeedRun(provider)
     run.take_at(0)
-    provider.quotes = [QuoteUpdate("B", 1.0, 2.0, 1.0, 1.0), QuoteUpdate("A", 3.0, 4.0, 1.0, 1.0)]
+    provider.quotes = [
+        QuoteUpdate(symbol="B", bid=1.0, ask=2.0, bid_size=1.0, ask_size=1.0),
+        QuoteUpdate(symbol="A", bid=3.0, ask=4.0, bid_size=1.0, ask_size=1.0),
+    ]
     provider.quotes += [
-        QuoteUpdate("B", 1.5, 2.0, 1.0, 1.0),
-        QuoteUpdate("A", 5.0, 4.0, 1.0, 1.0),
-        QuoteUpdate("X", 1, 2, 1, 1),
+        QuoteUpdate(symbol="B", bid=1.5, ask=2.0, bid_size=1.0, ask_size=1.0),
+        QuoteUpdate(symbol="A", bid=5.0, ask=4.0, bid_size=1.0, ask_size=1.0),
+        QuoteUpdate(symbol="X", bid=1, ask=2, bid_size=1, ask_size=1),
     ]
     provider.trades = [TradePrint("A", 7, 3.0, 1.0), TradePrint("A", 8, 3.1, 2.0)]
     [time_slice] = run.take_at(0.3)
@@ -147,10 +153,10 @@ def test_feed_gives_the_latest_quote_per_symbol_and_all_trades() -> None:
     assert time_slice == (
         ts_ns,
         [
-            Quote("A", 1, ts_ns, 3.0, 4.0, 1.0, 1.0),
-            Quote("B", 1, ts_ns, 1.5, 2.0, 1.0, 1.0),
-            Trade("A", 1, 7, 3.0, 1.0),
-            Trade("A", 2, 8, 3.1, 2.0),
+            Quote(symbol="A", seq=1, ts_ns=ts_ns, bid=3.0, ask=4.0, bid_size=1.0, ask_size=1.0),
+            Quote(symbol="B", seq=1, ts_ns=ts_ns, bid=1.5, ask=2.0, bid_size=1.0, ask_size=1.0),
+            Trade(symbol="A", seq=1, ts_ns=7, price=3.0, size=1.0),
+            Trade(symbol="A", seq=2, ts_ns=8, price=3.1, size=2.0),
         ],
     )
 
@@ -256,7 +262,8 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
     }
     for time_slice in output:
         for record in time_slice.records:
-            logs[0 if record.symbol == "A" else 1].append(record)  # type: ignore[union-attr]
+            assert has_symbol(record)
+            logs[0 if record.symbol == "A" else 1].append(record)
         for log in logs.values():
             log.append(Clock(time_slice.ts_ns, "x"))
     for number, log in logs.items():
@@ -273,22 +280,26 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
 
 def test_alpacas_socket_and_requests_are_providers() -> None:
     with local_broker() as server:
-        source = AlpacaOptions(
-            key="local", secret="local", symbols=("AAPL", "MSFT"), url=server.url, trades=True, stale_s=2.0
-        )
+        live = LiveFeedSection(symbols=("AAPL", "MSFT"), trades=True, stale_s=2.0)
+        source = AlpacaOptions(key="local", secret="local", live=live, url=server.url)
         socket, requests = AlpacaSocketProvider(source), AlpacaRestProvider(source)
         minute = next(TradingCalendar("24/7").minutes(START_NS, MINUTE_NS))
         assert "disconnected" in socket.unhealthy_reason(minute, time.time_ns())
         socket.start()
         wait_for(lambda: not socket.unhealthy_reason(minute, time.time_ns()), "connected")
         wait_for(lambda: any(w.subscriptions for w in server.broker.market_clients), "subscribed")
-        server.run_coroutine(server.broker.publish_bar(BarRow("AAPL", START_NS, 10.0, 12.0, 9.0, 11.0, 500.0)))
+        server.run_coroutine(
+            server.broker.publish_bar(
+                BarRow(symbol="AAPL", open_ns=START_NS, open=10.0, high=12.0, low=9.0, close=11.0, volume=500.0)
+            )
+        )
         server.run_coroutine(server.broker.publish_price("MSFT", 50.0, START_NS))
         wait_for(lambda: bool(socket.rows(minute)), "the bar")
-        assert socket.rows(minute) == {"AAPL": MinuteRow("AAPL", 10.0, 12.0, 9.0, 11.0, 500.0)}
-        wait_for(lambda: bool(socket._trades), "the trade")
-        quotes, trades = socket.drain_updates()
-        assert quotes == [QuoteUpdate("MSFT", 49.99, 50.01, 3.0, 3.0)]
+        assert socket.rows(minute) == {
+            "AAPL": MinuteRow(symbol="AAPL", open=10.0, high=12.0, low=9.0, close=11.0, volume=500.0)
+        }
+        quotes, trades = updates_until_trade(socket)
+        assert quotes == [QuoteUpdate(symbol="MSFT", bid=49.99, ask=50.01, bid_size=3.0, ask_size=3.0)]
         assert trades == [TradePrint("MSFT", START_NS, 50.0, 100.0)]
         wait_for(lambda: not requests.unhealthy_reason(minute, 0), "the answer")
         assert requests.rows(minute) == socket.rows(minute)
@@ -308,7 +319,8 @@ def test_alpaca_socket_requests_missed_bars() -> None:
     minutes = TradingCalendar("24/7").minutes(START_NS, MINUTE_NS)
     first, second = next(minutes), next(minutes)
     with local_broker() as server:
-        source = AlpacaOptions(key="local", secret="local", symbols=("AAPL",), url=server.url, stale_s=1000.0)
+        live = LiveFeedSection(symbols=("AAPL",), stale_s=1000.0)
+        source = AlpacaOptions(key="local", secret="local", live=live, url=server.url)
         socket = AlpacaSocketProvider(source, now_ns=lambda: now[0])
         socket.start()
         wait_for(lambda: not socket.unhealthy_reason(first, now[0]), "connected")
@@ -316,7 +328,17 @@ def test_alpaca_socket_requests_missed_bars() -> None:
         server.run_coroutine(server.broker.disconnect())
         wait_for(lambda: "disconnected" in socket.unhealthy_reason(first, now[0]), "the cut is noticed")
         for number, close in ((0, 11.0), (1, 12.0)):
-            server.broker.market.record(BarRow("AAPL", START_NS + number * MINUTE_NS, 10.0, 12.0, 9.0, close, 500.0))
+            server.broker.market.record(
+                BarRow(
+                    symbol="AAPL",
+                    open_ns=START_NS + number * MINUTE_NS,
+                    open=10.0,
+                    high=12.0,
+                    low=9.0,
+                    close=close,
+                    volume=500.0,
+                )
+            )
         now[0] = START_NS + 125 * SECOND_NS
         server.broker.rejects_connections = False
         wait_for(lambda: len(socket.rows(first)) == len(socket.rows(second)) == 1, "the missed bars", 20)

@@ -26,7 +26,9 @@ PATH = "/v1/chat/completions"
 
 
 def request(number: int) -> LlmRequest:
-    return LlmRequest(number, 1, f"ask-{number}", f"n{number}", "m", f"question {number}")
+    return LlmRequest(
+        seq=number, ts_ns=1, request_id=f"ask-{number}", news_id=f"n{number}", model="m", prompt=f"question {number}"
+    )
 
 
 def completion(text: str = '{"scores": []}') -> bytes:
@@ -83,7 +85,7 @@ def test_transient_errors_are_retried_with_increasing_delay(server: LocalServer,
         ((200, {}, b"<html>"), 1, "expected a chat completion"),
         ((200, {}, b'{"choices": []}'), 1, "expected a chat completion"),
         ((200, {}, b'{"choices": [{"message": {"content": null}}]}'), 1, "a completion without text"),
-        ((200, {}, b"x" * 300_000), 3, "request failed: DecodingError response exceeds 200000 bytes"),
+        ((200, {}, b"x" * 300_000), 3, "request failed: BodyRefused the response is larger than 200000 bytes"),
     ],
 )
 def test_final_errors_give_one_line_without_the_key(

@@ -7,7 +7,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,19 @@ import structlog
 from configs import logs
 from dataflows.runtime.record_log import LINES_PER_SECOND, LOG_LINES, RecordLog
 from deploy.supervisor.processes import last_log_message
-from schemas.records import TOPIC_OF, OrderRefusal
-from tests.unit.builders import execution
+from schemas.records import TOPIC_OF
+from tests.builders import execution, refusal
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def log_stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """Capture the log of the service `risk`, then restore the logging of the tests."""
+def log_stream(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Capture the log of the service `risk`."""
     monkeypatch.setenv("ALPACA_SECRET_KEY", "s3cr3t-of-the-broker")
-    root, excepthook = logging.getLogger(), sys.excepthook
-    handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
     logs.configure("risk", "INFO", stream=stream)
-    yield stream
-    structlog.reset_defaults()
-    sys.excepthook = excepthook
-    root.handlers[:], root.level = handlers, level
+    return stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -61,7 +55,7 @@ def test_lines_below_the_level_are_not_written(log_stream: io.StringIO) -> None:
     assert [line["event"] for line in lines(log_stream)] == ["asked for"]
 
 
-def test_an_exception_is_part_of_its_line(log_stream: io.StringIO) -> None:
+def test_an_exception_is_included_in_its_line(log_stream: io.StringIO) -> None:
     try:
         raise ValueError("no such price")
     except ValueError as error:
@@ -115,11 +109,22 @@ def test_fatal_error_is_one_line_of_the_log(tmp_path: Path) -> None:
     assert last_log_message(log) == "error: setting x: expected 1, found 2"
 
 
-def test_orders_executions_and_refusals_can_be_found_in_the_log(log_stream: io.StringIO) -> None:
+def test_orders_executions_and_refusals_are_in_the_log(log_stream: io.StringIO) -> None:
     record_log = RecordLog()
     record_log(execution(1, 10, "AAPL", 5, 150.0))
     record_log(execution(2, 11, "AAPL", 5, 150.0)._replace(exec_type="EXPIRED"))
-    record_log(OrderRefusal(1, 12, "prop-1", "AAPL", "BUY", 5, "kill_switch", "HALTED", "ACTIVE", "trading is halted"))  # type: ignore[arg-type]
+    record_log(
+        refusal(
+            1,
+            12,
+            "AAPL",
+            "kill_switch",
+            quantity=5,
+            found="HALTED",
+            limit="ACTIVE",
+            message="trading is halted",
+        )
+    )
     assert [(line["event"], line["level"]) for line in lines(log_stream)] == [
         ("order execution", "info"),
         ("order update", "info"),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from deploy.commands import lots
+from tests.builders.lots_command import HEADER, lots_json, run_lots
 
-HEADER = "time,symbol,side,quantity,price,fee"
 PUB_550 = f"""{HEADER}
 2024-01-02,XYZ,BUY,100,10,0
 2024-03-01,XYZ,SELL,100,7.5,0
@@ -26,23 +25,17 @@ SCALE = f"""{HEADER}
 """
 
 
-def run(folder: Path, fills: str, *options: str, splits: str | None = None) -> Result:
-    app = typer.Typer()
-    lots.register(app)
-    app.command("other")(lambda: None)  # typer drops the name of a single command
-    file = folder / "fills.csv"
-    file.write_text(fills, encoding="utf-8")
-    arguments = ["lots", "--fills", str(file), *options]
-    if splits is not None:
-        (folder / "splits.csv").write_text(splits, encoding="utf-8")
-        arguments += ["--splits", str(folder / "splits.csv")]
-    return CliRunner().invoke(app, arguments)
-
-
-def json_report(folder: Path, fills: str, *options: str, splits: str | None = None) -> Any:
-    result = run(folder, fills, *options, "--json", "-", splits=splits)
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+def test_the_tax_form_marks_what_was_taken_over_from_the_broker(tmp_path: Path) -> None:
+    fills = f"""{HEADER},order_id
+2024-01-02,XYZ,BUY,10,10,0,adj-cmd-7
+2024-01-03,ABC,BUY,10,10,0,ord-1
+2024-03-01,XYZ,SELL,10,12,0,ord-2
+2024-03-02,ABC,SELL,4,12,0,ord-3
+2024-03-03,ABC,SELL,6,12,0,adj-cmd-8
+"""
+    rows = lots_json(tmp_path, fills, "--format", "8949")["rows"]
+    marked = [row["description"].partition(" (")[2] for row in rows]
+    assert marked == ["adjustment: review date and price)", "", "adjustment: review date and price)"]
 
 
 @pytest.mark.parametrize(
@@ -55,13 +48,13 @@ def json_report(folder: Path, fills: str, *options: str, splits: str | None = No
     ],
 )
 def test_lot_methods(tmp_path: Path, method: str, expected: list[tuple[str, str]]) -> None:
-    report = json_report(tmp_path, SCALE, "--method", method)
+    report = lots_json(tmp_path, SCALE, "--method", method)
     assert [(match["quantity"], match["pnl"]) for match in report["matches"]] == expected
     assert (report["open_lots"], report["totals"]["pnl"]) == ([], "35")
 
 
 def test_the_example_of_pub_550(tmp_path: Path) -> None:
-    report = json_report(tmp_path, PUB_550, "--wash-sales")
+    report = lots_json(tmp_path, PUB_550, "--wash-sales")
     (match,) = report["matches"]
     assert match == {
         "symbol": "XYZ",
@@ -85,15 +78,15 @@ def test_the_example_of_pub_550(tmp_path: Path) -> None:
 
 def test_the_tax_form(tmp_path: Path) -> None:
     fills = PUB_550 + "2025-01-17,XYZ,SELL,60,9.999,1.5\n2025-01-18,XYZ,SELL,41,9.99,0\n2025-01-19,XYZ,BUY,1,9.4951,0\n"
-    result = run(tmp_path, fills, "--wash-sales", "--format", "8949")
+    result = run_lots(tmp_path, fills, "--wash-sales", "--format", "8949")
     assert result.stdout.splitlines() == [
-        "part,description,acquired,sold,proceeds,basis,code,adjustment,gain",
-        "I,100 sh. XYZ,01/02/2024,03/01/2024,750.00,1000.00,W,250.00,0.00",
-        "I,1 sh. XYZ,01/19/2025,01/19/2025,9.99,9.50,,0.00,0.49",
-        "II,60 sh. XYZ,03/15/2024,01/17/2025,598.44,630.00,,0.00,-31.56",
-        "II,40 sh. XYZ,03/15/2024,01/18/2025,399.60,420.00,,0.00,-20.40",
+        "part,box,description,acquired,sold,proceeds,basis,code,adjustment,gain",
+        "I,A,100 sh. XYZ,01/02/2024,03/01/2024,750.00,1000.00,W,250.00,0.00",
+        "I,A,1 sh. XYZ,01/19/2025,01/19/2025,9.99,9.50,,0.00,0.49",
+        "II,D,60 sh. XYZ,03/15/2024,01/17/2025,598.44,630.00,,0.00,-31.56",
+        "II,D,40 sh. XYZ,03/15/2024,01/18/2025,399.60,420.00,,0.00,-20.40",
     ]
-    rows = json_report(tmp_path, fills, "--wash-sales", "--format", "8949")
+    rows = lots_json(tmp_path, fills, "--wash-sales", "--format", "8949")
     assert rows["totals"]["II"] == {"proceeds": "998.04", "basis": "1050.00", "adjustment": "0.00", "gain": "-51.96"}
 
 
@@ -104,7 +97,7 @@ def test_splits_fees_and_multipliers(tmp_path: Path) -> None:
 2024-01-03 11:00,ES,SELL,2,4000.25,5,o3,50
 2024-01-03 12:00,ES,BUY,1,4000.00,2.5,o4,50
 """
-    report = json_report(tmp_path, fills, splits="time,symbol,ratio\n2024-01-03,A,2\n")
+    report = lots_json(tmp_path, fills, splits="time,symbol,ratio\n2024-01-03,A,2\n")
     assert [(m["symbol"], m["direction"], m["quantity"], m["entry_price"]) for m in report["matches"]] == [
         ("A", "LONG", "150", "5"),
         ("ES", "SHORT", "1", "4000.25"),
@@ -123,26 +116,26 @@ def test_splits_fees_and_multipliers(tmp_path: Path) -> None:
 def test_rows_out_of_order_are_sorted(tmp_path: Path) -> None:
     lines = SCALE.strip().splitlines()
     shuffled = "\n".join([lines[0], *reversed(lines[1:])])
-    assert json_report(tmp_path, shuffled) == json_report(tmp_path, SCALE)
+    assert lots_json(tmp_path, shuffled) == lots_json(tmp_path, SCALE)
 
 
 def test_day_of_a_zoned_time_is_the_exchange_day(tmp_path: Path) -> None:
     """A repurchase at 8 p.m. New York time on the 30th day falls on the 31st day in UTC."""
     fills = f"{HEADER}\n2024-01-02T15:00Z,X,BUY,1,10,0\n2024-03-01T15:00Z,X,SELL,1,9,0\n2024-04-01T00:30Z,X,BUY,1,9,0\n"
-    assert json_report(tmp_path, fills, "--wash-sales")["totals"]["disallowed_loss"] == "1"
-    assert json_report(tmp_path, fills, "--wash-sales", "--zone", "UTC")["totals"]["disallowed_loss"] == "0"
-    assert json_report(tmp_path, fills, "--wash-sales")["open_lots"][0]["holding_from"] == "2024-02-02T00:30:00Z"
+    assert lots_json(tmp_path, fills, "--wash-sales")["totals"]["disallowed_loss"] == "1"
+    assert lots_json(tmp_path, fills, "--wash-sales", "--zone", "UTC")["totals"]["disallowed_loss"] == "0"
+    assert lots_json(tmp_path, fills, "--wash-sales")["open_lots"][0]["holding_from"] == "2024-02-02T00:30:00Z"
 
 
 def test_empty_file_and_plain_text_table(tmp_path: Path) -> None:
-    assert json_report(tmp_path, HEADER + "\n")["totals"]["pnl"] == "0"
-    table = run(tmp_path, SCALE).stdout
+    assert lots_json(tmp_path, HEADER + "\n")["totals"]["pnl"] == "0"
+    table = run_lots(tmp_path, SCALE).stdout
     assert "matches" in table and "open lots\n  none" in table and "1.085" not in table
 
 
 def test_json_goes_to_a_file(tmp_path: Path) -> None:
     out = tmp_path / "lots.json"
-    result = run(tmp_path, SCALE, "--json", str(out))
+    result = run_lots(tmp_path, SCALE, "--json", str(out))
     assert (result.exit_code, result.stdout) == (0, "")
     assert json.loads(out.read_text())["totals"]["pnl"] == "35"
 
@@ -165,7 +158,7 @@ VALID_ROW = "2024-01-02,X,BUY,1,10,0"
         ("02.01.2024,X,BUY,1,10,0", "row 2 (line 3): field time must be an ISO date or time such as"),
         ("2024-01-02T10:00Z,X,BUY,1,10,0", "field time must be a time without a zone like '2024-01-02', found"),
         ("2024-01-02,X,BUY,1,10", "row 2 (line 3): row must have 6 fields, found 5"),
-        ("2024-01-02,X,BUY,1.0000000001,10,0", "with at most 9 decimals, found '1.0000000001'"),
+        ("2024-01-02,X,BUY,1.0000000000000000001,10,0", "with at most 18 decimals, found '1.0000000000000000001'"),
         ("2024-01-02,X,BUY,1e16,10,0", "of at most 1,000,000,000,000,000"),
         ("2024-01-02,X,BUY,1e12,1e12,0", "field quantity must be such that quantity x price"),
         ('2024-01-02,"X,BUY,1,10,0', "fills.csv line 3: file must be valid CSV"),
@@ -173,7 +166,7 @@ VALID_ROW = "2024-01-02,X,BUY,1,10,0"
 )
 def test_invalid_row_gives_a_one_line_error_and_no_output(tmp_path: Path, row: str, message: str) -> None:
     out = tmp_path / "out.json"
-    result = run(tmp_path, f"{HEADER}\n{VALID_ROW}\n{row}\n", "--json", str(out))
+    result = run_lots(tmp_path, f"{HEADER}\n{VALID_ROW}\n{row}\n", "--json", str(out))
     assert (result.exit_code, result.stdout, out.exists()) == (2, "", False)
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("error: fills.csv ")
@@ -210,12 +203,12 @@ def test_invalid_row_gives_a_one_line_error_and_no_output(tmp_path: Path, row: s
         (
             f"{HEADER},multiplier\n{VALID_ROW},1\n{VALID_ROW},2\n",
             None,
-            "row 2: multiplier of X must be 1 as for the open position, found 2",
+            "fills.csv row 2 (line 3): multiplier of X must be 1 as for the open position, found 2",
         ),
     ],
 )
 def test_invalid_file_gives_a_one_line_error(tmp_path: Path, fills: str, splits: str | None, message: str) -> None:
-    result = run(tmp_path, fills, "--json", "-", splits=splits)
+    result = run_lots(tmp_path, fills, "--json", "-", splits=splits)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
@@ -225,20 +218,23 @@ def test_invalid_file_gives_a_one_line_error(tmp_path: Path, fills: str, splits:
     ("options", "message"),
     [
         (("--method", "zifo"), "--method must be one of fifo, lifo, hifo, average, found 'zifo'; did you mean lifo?"),
-        (("--format", "1099"), "--format must be one of lots, 8949, found '1099'"),
+        (("--format", "1099"), "--format must be one of lots, 8949, gains, lot-report, found '1099'"),
         (("--zone", "Mars/Base"), "--zone must be a time zone such as America/New_York, found 'Mars/Base'"),
+        (("--year", "2024"), "--year needs --format 8949, gains or lot-report"),
+        (("--reported", "basis"), "--reported needs --format 8949"),
+        (("--format", "8949", "--reported", "all"), "--reported must be one of basis, proceeds, none, found 'all'"),
         (("--json", "/nowhere/x.json"), "cannot write --json /nowhere/x.json: No such file or directory"),
         (("--splits", "/nowhere.csv"), "/nowhere.csv: cannot read the file: No such file or directory"),
     ],
 )
 def test_invalid_option_gives_a_one_line_error(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
-    result = run(tmp_path, SCALE, *options)
+    result = run_lots(tmp_path, SCALE, *options)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert message in result.stderr
 
 
 def test_non_utf8_file_gives_a_one_line_error(tmp_path: Path) -> None:
-    run(tmp_path, SCALE)
+    run_lots(tmp_path, SCALE)
     app = typer.Typer()
     lots.register(app)
     (tmp_path / "fills.csv").write_bytes(b"\xff\xfe\x00")

@@ -22,18 +22,17 @@ from schemas.records import (
     CANCELED,
     HALTED,
     HEARTBEAT,
-    REGULAR,
     TRADE,
-    Bar,
     Command,
     Execution,
     Order,
     OrderRefusal,
-    Quote,
     Record,
     RiskEvent,
     RiskFence,
 )
+from schemas.records.constants import ExecType
+from tests.builders import bar, command, quote
 
 MINUTE_NS = 60_000_000_000
 
@@ -43,8 +42,8 @@ class OrderTypeHarness:
 
     def __init__(self, venue: VenueSettings | None = None, **limits: Any) -> None:
         plain_venue = VenueSettings(fee_model="none", slippage_bps=Decimal(0))
-        risk = RiskStage(RiskSettings.unlimited(**limits))
-        self.loop = TradingLoop(VenueStage(venue or plain_venue), PortfolioStage(), risk)
+        self.risk = RiskStage(RiskSettings.unlimited(**limits))
+        self.loop = TradingLoop(VenueStage(venue or plain_venue), PortfolioStage(), self.risk)
         self.minute = 0
         self.output: list[Record] = []
 
@@ -52,11 +51,11 @@ class OrderTypeHarness:
         """Process a bar that opens at its low and closes at its high."""
         self.minute += 1
         ts_ns = self.minute * MINUTE_NS
-        bar = Bar("X", self.minute, ts_ns, ts_ns - MINUTE_NS, low, high, low, high, 1e6, REGULAR, 20240102, traded=True)
-        self.output = self.loop.on_slice(ts_ns, [*records, bar])
+        minute_bar = bar("X", self.minute, ts_ns, high, open=low, volume=1e6)
+        self.output = self.loop.on_slice(ts_ns, [*records, minute_bar])
         return self.output
 
-    def reports(self, exec_type: str) -> list[Execution]:
+    def reports(self, exec_type: ExecType) -> list[Execution]:
         return [report for report in self.output if type(report) is Execution and report.exec_type == exec_type]
 
     def of_type(self, kind: type) -> list[Any]:
@@ -66,7 +65,7 @@ class OrderTypeHarness:
 def submit(name: str, **terms: Any) -> Command:
     """Return the command that the API creates from an order ticket."""
     ticket = OrderTicket.model_validate({"symbol": "X", "side": "BUY", "quantity": 100} | terms)
-    return Command(f"cmd-{name}", 1, SUBMIT_ORDER, "ann", "by hand", ticket.arguments())
+    return command(f"cmd-{name}", kind=SUBMIT_ORDER, arguments=ticket.arguments())
 
 
 ORDER_TYPES = [
@@ -103,12 +102,13 @@ def test_each_order_type_fills_from_its_ticket(
     assert (fill.order_id, fill.price) == (order_id_of("cmd-a"), price)
 
 
-def test_a_bracket_works_once_it_is_filled_and_one_exit_cancels_the_other() -> None:
+def test_a_bracket_is_active_after_its_fill_and_one_exit_cancels_the_other() -> None:
     floor = OrderTypeHarness()
     floor.step(100.0, 100.0, submit("b", take_profit_price=110, stop_loss_price=95))
     entry, profit, loss = floor.of_type(Order)
-    assert (profit.parent_id, loss.parent_id) == (entry.cause_id, entry.cause_id)
-    assert profit.group_id == loss.group_id and profit.reduce_only and loss.reduce_only
+    assert (profit.terms.parent_id, loss.terms.parent_id) == (entry.cause_id, entry.cause_id)
+    assert profit.terms.group_id == loss.terms.group_id
+    assert profit.terms.reduce_only and loss.terms.reduce_only
     floor.step(100.0, 101.0)
     assert [fill.order_id for fill in floor.reports(TRADE)] == [entry.order_id]
     floor.step(109.0, 111.0)
@@ -127,19 +127,18 @@ def test_rejected_entry_creates_no_exits() -> None:
 def test_partly_filled_exit_reduces_the_other() -> None:
     venue = VenueSettings(fee_model="none", slippage_bps=Decimal(0), max_volume_share=Decimal("0.00006"))
     floor = OrderTypeHarness(venue)  # at most 60 units per bar
-    floor.step(100.0, 100.0, submit("b", quantity=60, take_profit_price=110, stop_loss_price=95))
-    floor.step(100.0, 101.0)
-    floor.loop._execution._positions["X"] = Decimal(100)  # type: ignore[attr-defined]
-    orders = floor.loop._execution._open_orders["X"]  # type: ignore[attr-defined]
-    for order in orders:
-        order.quantity = Decimal(100)
+    floor.step(100.0, 100.0, submit("b", take_profit_price=110, stop_loss_price=95))
+    _, profit, loss = floor.of_type(Order)
+    for _ in range(2):
+        floor.step(100.0, 101.0)
     floor.step(111.0, 112.0)
     (partial_fill,) = floor.reports(TRADE)
-    assert partial_fill.leaves_quantity == 40
-    assert [order.leaves for order in orders] == [40, 40]
-    floor.step(111.0, 112.0)
-    assert floor.reports(TRADE)[0].leaves_quantity == 0
-    assert len(floor.reports(CANCELED)) == 1
+    assert (partial_fill.order_id, partial_fill.leaves_quantity) == (profit.order_id, Decimal(40))
+    floor.step(94.0, 95.0)
+    (last_fill,) = floor.reports(TRADE)
+    assert (last_fill.order_id, last_fill.quantity) == (loss.order_id, Decimal(40))
+    assert last_fill.leaves_quantity == 0
+    assert [report.order_id for report in floor.reports(CANCELED)] == [profit.order_id]
 
 
 def test_amendments_are_checked_and_rate_limited() -> None:
@@ -147,11 +146,11 @@ def test_amendments_are_checked_and_rate_limited() -> None:
     floor.step(100.0, 100.0, submit("c", order_type="LIMIT", limit_price=90, time_in_force="GTC"))
     change = OrderChange(limit_price=Decimal(101)).arguments()
     old = order_id_of("cmd-c")
-    floor.step(100.0, 100.0, Command("cmd-d", 2, AMEND_ORDER, "ann", "", {"order_id": old, **change}))
+    floor.step(100.0, 100.0, command("cmd-d", 2, AMEND_ORDER, {"order_id": old, **change}))
     (new,) = floor.of_type(Order)
-    assert (new.replaces, new.limit_price) == (old, Decimal(101))
+    assert (new.replaces, new.terms.limit_price) == (old, Decimal(101))
     second_change = {"order_id": new.order_id, "limit_price": "99"}
-    floor.step(105.0, 106.0, Command("cmd-e", 3, AMEND_ORDER, "ann", "", second_change))
+    floor.step(105.0, 106.0, command("cmd-e", 3, AMEND_ORDER, second_change))
     (refusal,) = floor.of_type(OrderRefusal)
     assert refusal.message == "amend_rate: X amendment would be number 2 within 300 s, limit 1"
 
@@ -185,15 +184,13 @@ def test_empty_change_is_rejected() -> None:
         OrderChange()
 
 
-def quote(offset_ns: int, bid: float, ask: float, size: float = 1000.0) -> Quote:
-    return Quote("X", offset_ns, MINUTE_NS + offset_ns, bid, ask, size, size)
-
-
-def test_with_quotes_a_buy_takes_the_ask_and_no_more_than_it_shows() -> None:
+def test_with_quotes_a_buy_fills_at_the_ask_up_to_its_size() -> None:
     venue = VenueSettings(fills_from="quotes", fee_model="none", slippage_bps=Decimal(0))
     floor = OrderTypeHarness(venue)
     floor.step(100.0, 100.0, submit("q"))
-    floor.step(200.0, 200.0, quote(1, 99.9, 100.1, 70.0), quote(2, 99.8, 100.2, 70.0))
+    floor.step(
+        200.0, 200.0, quote("X", 1, MINUTE_NS + 1, 99.9, 100.1, 70.0), quote("X", 2, MINUTE_NS + 2, 99.8, 100.2, 70.0)
+    )
     assert [(fill.quantity, fill.price, fill.filled_at_ns) for fill in floor.reports(TRADE)] == [
         (Decimal(70), Decimal("100.1"), MINUTE_NS + 1),
         (Decimal(30), Decimal("100.2"), MINUTE_NS + 2),
@@ -203,9 +200,9 @@ def test_with_quotes_a_buy_takes_the_ask_and_no_more_than_it_shows() -> None:
 def test_with_quotes_bars_fill_nothing_and_a_resting_limit_gets_its_own_price() -> None:
     floor = OrderTypeHarness(VenueSettings(fills_from="quotes", fee_model="none", slippage_bps=Decimal(0)))
     floor.step(100.0, 100.0, submit("q", order_type="LIMIT", limit_price=99, time_in_force="GTC"))
-    floor.step(50.0, 100.0, quote(1, 99.5, 99.6))
+    floor.step(50.0, 100.0, quote("X", 1, MINUTE_NS + 1, 99.5, 99.6))
     assert not floor.reports(TRADE)
-    floor.step(50.0, 100.0, quote(2, 98.0, 98.5))
+    floor.step(50.0, 100.0, quote("X", 2, MINUTE_NS + 2, 98.0, 98.5))
     (fill,) = floor.reports(TRADE)
     assert fill.price == 99
 
@@ -230,7 +227,7 @@ def test_lagging_log_halts_trading_until_it_catches_up() -> None:
     ]
     floor.step(100.0, 100.0, heartbeat(0.1))
     floor.step(100.0, 100.0)
-    assert floor.loop._risk._book.epoch == 2  # type: ignore[attr-defined]
+    assert floor.risk.book.epoch == 2
 
 
 def test_heartbeat_is_sent_per_interval_not_per_slice() -> None:

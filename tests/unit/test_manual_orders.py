@@ -30,8 +30,9 @@ from schemas.records import (
     Record,
     Signal,
 )
+from schemas.records.flat import to_flat
 from sinks.statements import WRITE_STATEMENTS
-from tests.unit.builders import bar
+from tests.builders import bar, command, signal
 
 MINUTE_NS = 60_000_000_000
 D = Decimal
@@ -40,15 +41,15 @@ BUY_100 = {"symbol": "X", "side": "BUY", "quantity": "100"}
 
 
 def submit(name: str = "cmd-1", **arguments: str) -> Command:
-    return Command(name, 5, SUBMIT_ORDER, "ann", "by hand", {**BUY_100, **arguments})
+    return command(name, kind=SUBMIT_ORDER, arguments={**BUY_100, **arguments})
 
 
 def cancel(order_id: str, name: str = "cmd-9") -> Command:
-    return Command(name, 6, CANCEL_ORDER, "ann", "changed my mind", {"order_id": order_id})
+    return command(name, kind=CANCEL_ORDER, arguments={"order_id": order_id})
 
 
 def strategy_signal(direction: int, minute: int) -> Signal:
-    return Signal("X", minute, minute * MINUTE_NS, "s", direction, 1.0, 1.0, 100.0, "f", {})
+    return signal("X", minute, minute * MINUTE_NS, direction=direction, strategy="s")
 
 
 class ManualTradingHarness:
@@ -90,7 +91,9 @@ def test_manual_order_passes_checks_and_carries_its_command_id() -> None:
 
 def test_manual_order_is_checked_at_the_prices_of_its_own_slice() -> None:
     (order,) = _records_of(Order, ManualTradingHarness().step(submit()))
-    assert order.quantity == 100  # the slice also contains the first bar of X; risk rejects an order without a price
+    assert (
+        order.terms.quantity == 100
+    )  # the slice also contains the first bar of X; risk rejects an order without a price
 
 
 def test_risk_refusal_names_the_command() -> None:
@@ -111,7 +114,7 @@ def test_duplicate_command_gives_one_order_even_after_a_restart() -> None:
 
 
 def test_kill_switch_in_the_same_slice_rejects_manual_orders() -> None:
-    output = ManualTradingHarness().step(submit(), Command("cmd-2", 6, KILL_SWITCH, "bob", "stop", {}))
+    output = ManualTradingHarness().step(submit(), command("cmd-2"))
     assert not _records_of(Order, output) and _records_of(OrderRefusal, output)[0].check == "kill_switch"
 
 
@@ -139,7 +142,7 @@ def test_cancel_reaches_only_working_orders() -> None:
         ({"quantity": "0"}, "above 0"),
     ],
 )
-def test_invalid_terms_are_rejected_with_the_value_found(arguments: dict[str, str], message: str) -> None:
+def test_invalid_terms_are_rejected_with_the_actual_value(arguments: dict[str, str], message: str) -> None:
     (refusal,) = _records_of(OrderRefusal, ManualTradingHarness().step(submit(**arguments)))
     assert refusal.check == "order_terms" and message in refusal.message, refusal.message
 
@@ -148,7 +151,7 @@ def test_invalid_terms_are_rejected_with_the_value_found(arguments: dict[str, st
 def test_amendment_with_an_invalid_quantity_is_rejected_and_the_order_stands(quantity: str) -> None:
     floor = ManualTradingHarness()
     (order,) = _records_of(Order, floor.step(submit(order_type="LIMIT", limit_price="90", time_in_force="GTC")))
-    amend = Command("cmd-2", 6, AMEND_ORDER, "ann", "x", {"order_id": order.order_id, "quantity": quantity})
+    amend = command("cmd-2", kind=AMEND_ORDER, arguments={"order_id": order.order_id, "quantity": quantity})
     (refusal,) = _records_of(OrderRefusal, floor.step(amend))
     assert (refusal.cause_id, refusal.quantity) == ("cmd-2", 100) and decode(encode(refusal)) == refusal
 
@@ -162,13 +165,14 @@ def test_amendment_with_an_invalid_quantity_is_rejected_and_the_order_stands(qua
 )
 def test_any_command_gives_records_that_can_be_sent_and_stored(arguments: dict[str, str], reason: str) -> None:
     floor = ManualTradingHarness()
-    command = Command("cmd-\0", 5, SUBMIT_ORDER, "ann", reason, arguments)
-    amend = Command("cmd-a", 6, AMEND_ORDER, "ann\0", reason, {**arguments, "order_id": "ord-cmd-good"})
+    submitted = command("cmd-\0", kind=SUBMIT_ORDER, arguments=arguments, actor="ann", reason=reason)
+    amend_arguments = {**arguments, "order_id": "ord-cmd-good"}
+    amend = command("cmd-a", kind=AMEND_ORDER, arguments=amend_arguments, actor="ann\0", reason=reason)
     floor.step(submit("cmd-good", order_type="LIMIT", limit_price="90", time_in_force="GTC"))
-    for record in floor.step(command, amend, command._replace(kind=KILL_SWITCH)):
+    for record in floor.step(submitted, amend, submitted._replace(kind=KILL_SWITCH)):
         if type(record) in (Order, OrderRefusal, OrderCancel):
             assert decode(encode(record)) == record
-            assert b"\0" not in "".join(field for field in record if isinstance(field, str)).encode()
+            assert b"\0" not in "".join(field for field in to_flat(record) if isinstance(field, str)).encode()
             assert WRITE_STATEMENTS[type(record)].copy_bytes([record])
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators.bar_completion import FeedSettings, Minute, MinuteCompletion, MinuteRow
 from schemas.errors import BadInput
 from schemas.records import REGULAR, Bar
+from tests.builders import bar
 
 
 def minute(number: int) -> Minute:
@@ -18,16 +19,16 @@ def minute(number: int) -> Minute:
 
 
 def row(symbol: str, close: float) -> MinuteRow:
-    return MinuteRow(symbol, close - 0.5, close + 1.0, close - 1.0, close, 100.0)
+    return MinuteRow(symbol=symbol, open=close - 0.5, high=close + 1.0, low=close - 1.0, close=close, volume=100.0)
 
 
 def test_a_symbol_has_no_bar_before_its_first_trade_and_one_in_every_minute_after() -> None:
     completion = MinuteCompletion()
     assert completion.complete(minute(0), []) == []
     assert completion.complete(minute(1), [row("B", 7.0)]) == [
-        Bar("B", 1, 120, 60, 6.5, 8.0, 6.0, 7.0, 100.0, REGULAR, 20131007, True)
+        bar("B", 1, 120, 7.0, open=6.5, high=8.0, low=6.0, volume=100.0, day=20131007, open_ns=60)
     ]
-    no_trade_bar = Bar("B", 2, 180, 120, 7.0, 7.0, 7.0, 7.0, 0.0, REGULAR, 20131007, False)
+    no_trade_bar = bar("B", 2, 180, 7.0, volume=0.0, day=20131007, traded=False, open_ns=120)
     assert completion.complete(minute(2), [row("A", 5.0)])[1] == no_trade_bar
 
 
@@ -55,9 +56,18 @@ def test_bars_are_sorted_gapless_and_do_not_depend_on_a_restart(minutes: list[di
     ("settings", "message"),
     [
         ({"calendar": "XLON"}, "setting calendar must be one of XNYS, 24/7, found 'XLON'"),
-        ({"session": "night"}, "setting session must be one of extended, regular, found 'night'"),
+        ({"session": "night"}, "setting session must be one of auto, extended, regular, found 'night'"),
         ({"time_is": "middle"}, "setting time_is must be one of open, close, found 'middle'"),
-        ({"bar_interval_s": 3600}, "setting bar_interval_s must divide 1800 for calendar XNYS, found 3600"),
+        ({"bar_interval_s": 420}, "setting bar_interval_s must divide 1800 for calendar XNYS, found 420"),
+        (
+            {"bar_interval": "3h"},
+            "setting bar_interval_s must divide 1800, or be 1h, 2h, 4h or 1d, for calendar XNYS, found 10800",
+        ),
+        ({"bar_interval": "1w"}, "setting bar_interval must be auto or an interval such as 1m, 1h or 1d, found '1w'"),
+        (
+            {"bar_interval": "1h", "bar_interval_s": 60},
+            "settings bar_interval and bar_interval_s must agree, found 1h and 60",
+        ),
         ({"bar_interval_s": 0}, "setting bar_interval_s must divide 1800 for calendar XNYS, found 0"),
         ({"timezone": "Mars/Base"}, "setting timezone must be an IANA time zone, found 'Mars/Base'"),
         ({"start": "soon"}, "setting start must be an ISO date or time, found 'soon'"),

@@ -15,13 +15,15 @@ import pytest
 from configs.model_registry import ModelRegistry, serving_model
 from configs.settings import Settings, load_settings
 from dataflows.research import training
+from dataflows.research.in_sample import first_slice_check
 from dataflows.runtime import stages
 from operators.features import FeatureStage
 from operators.predictions.folds import walk_forward
 from operators.predictions.inputs import input_names
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
-from schemas.records import REGULAR, Bar, FeatureRow, Prediction
+from schemas.records import Prediction
+from tests.builders import bar, feature_row
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.runs import SETTINGS_FILE
 
@@ -38,10 +40,7 @@ def market(symbols: tuple[str, ...], bars: int, seed: int) -> list[TimeSlice]:
         records: list[Any] = []
         for number, symbol in enumerate(symbols):
             close = round(100 * math.exp(0.02 * math.sin(seq / 6 + number) + rng.gauss(0, 0.001)), 2)
-            ts_ns = seq * MINUTE_NS
-            records.append(
-                Bar(symbol, seq, ts_ns, ts_ns - MINUTE_NS, close, close, close, close, 9.0, REGULAR, 20240102, True)
-            )
+            records.append(bar(symbol, seq, seq * MINUTE_NS, close, volume=9.0))
         time_slices.append(TimeSlice(seq * MINUTE_NS, records))
     return time_slices
 
@@ -52,19 +51,21 @@ def rows_of(time_slices: list[TimeSlice]) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def trained() -> training.TrainingResult:
+def training_result() -> training.TrainingResult:
     return training.train(rows_of(market(("A", "B"), 500, 1)), SPECS, horizon_bars=HORIZON, folds=2, trees=15)
 
 
 @pytest.fixture
-def registry(tmp_path: Path, trained: training.TrainingResult) -> ModelRegistry:
+def registry(tmp_path: Path, training_result: training.TrainingResult) -> ModelRegistry:
     registry = ModelRegistry(tmp_path / "models")
-    registry.register(trained.model_bytes, trained.card)
+    registry.register(training_result.model_bytes, training_result.card)
     return registry
 
 
-def test_model_beats_the_naive_forecast_where_there_is_something_to_learn(trained: training.TrainingResult) -> None:
-    metrics = trained.card["metrics"]
+def test_model_beats_the_naive_forecast_where_there_is_something_to_learn(
+    training_result: training.TrainingResult,
+) -> None:
+    metrics = training_result.card["metrics"]
     assert metrics["hit_rate"] > metrics["hit_rate_naive"] + 0.2 and metrics["ic"] > 0.5
     assert metrics["brier"] < metrics["brier_naive"] - 0.05 and metrics["slope"] > 0.5
 
@@ -72,7 +73,7 @@ def test_model_beats_the_naive_forecast_where_there_is_something_to_learn(traine
 def test_model_learns_nothing_from_noise() -> None:
     rng = random.Random(3)
     rows = [
-        FeatureRow("A", seq, seq * MINUTE_NS, seq, 100 + rng.random(), {"rsi_5": rng.random() * 100})
+        feature_row("A", seq, seq * MINUTE_NS, 100 + rng.random(), values={"rsi_5": rng.random() * 100})
         for seq in range(1, 900)
     ]
     # The close alone predicts the returns of noise around a level, but the close is not an input here.
@@ -81,7 +82,7 @@ def test_model_learns_nothing_from_noise() -> None:
     assert metrics["brier"] > metrics["brier_naive"] - 0.005
 
 
-def test_the_same_rows_give_the_same_file_in_another_process(trained: training.TrainingResult) -> None:
+def test_the_same_rows_give_the_same_file_in_another_process(training_result: training.TrainingResult) -> None:
     code = (
         "import hashlib; from tests.unit.test_model_training import *; "
         "t = training.train(rows_of(market(('A', 'B'), 500, 1)), SPECS, horizon_bars=HORIZON, folds=2, trees=15); "
@@ -92,7 +93,7 @@ def test_the_same_rows_give_the_same_file_in_another_process(trained: training.T
     )
     import hashlib
 
-    assert result.stdout.strip() == hashlib.sha256(trained.model_bytes).hexdigest(), result.stderr[-1000:]
+    assert result.stdout.strip() == hashlib.sha256(training_result.model_bytes).hexdigest(), result.stderr[-1000:]
 
 
 def test_training_labels_do_not_overlap_the_test_fold() -> None:
@@ -124,7 +125,7 @@ def test_cumulative_indicators_are_rejected_as_inputs() -> None:
 # -- the registry ------------------------------------------------------------------------------------------------------
 
 
-def test_a_model_serves_once_it_is_activated_and_never_again_once_retired(registry: ModelRegistry) -> None:
+def test_a_model_serves_after_its_activation_and_never_again_after_its_retirement(registry: ModelRegistry) -> None:
     (card,) = registry.cards()
     assert serving_model(registry.folder, None) is None
     registry.activate(card.sha256[:6])
@@ -135,6 +136,35 @@ def test_a_model_serves_once_it_is_activated_and_never_again_once_retired(regist
     for attempt in (lambda: registry.activate(card.sha256), lambda: serving_model(registry.folder, card.sha256)):
         with pytest.raises(BadInput, match="is retired"):
             attempt()
+
+
+def test_a_model_that_is_worse_than_the_naive_forecast_is_activated_only_by_force(
+    registry: ModelRegistry, training_result: training.TrainingResult
+) -> None:
+    card = training_result.card
+    worse = registry.register(
+        training_result.model_bytes + b"x", card | {"metrics": card["metrics"] | {"brier": 0.26, "brier_naive": 0.25}}
+    )
+    with pytest.raises(BadInput, match=r"its Brier score out of sample is 0\.260000, .* 0\.250000; pass --force"):
+        registry.activate(worse.sha256)
+    assert registry.active() is None
+    assert registry.activate(worse.sha256, force=True) == registry.active() == worse
+
+
+def test_a_backtest_on_the_training_data_is_refused_unless_it_is_allowed(registry: ModelRegistry) -> None:
+    run_settings, (card,) = serving(registry), registry.cards()
+    check = first_slice_check(run_settings)
+    assert check is not None
+    slices = market(("A",), 600, 1)
+    before, after = (
+        next(one for one in slices if (one.records[0].open_ns >= card.trained_until_ns) is is_after)  # type: ignore[union-attr]  # bars only
+        for is_after in (False, True)
+    )
+    check(after)
+    with pytest.raises(BadInput, match=f"model {card.sha256[:12]} was trained on bars until .* pass --allow-in-sample"):
+        check(before)
+    assert first_slice_check(run_settings.allowing_in_sample()) is None
+    assert first_slice_check(run_settings.with_strategies(["ema_cross"])) is None, "no strategy reads the forecasts"
 
 
 def test_changed_file_is_rejected(registry: ModelRegistry) -> None:
@@ -168,7 +198,7 @@ def test_card_that_contradicts_its_file_is_rejected(registry: ModelRegistry) -> 
         registry.load(registry.cards()[0])
 
 
-def test_unknown_model_is_rejected_with_the_known_ones(registry: ModelRegistry) -> None:
+def test_unknown_model_is_rejected_with_the_list_of_models(registry: ModelRegistry) -> None:
     with pytest.raises(BadInput, match=rf"unknown model 'ffff'. Registered models: {registry.cards()[0].sha256[:12]}"):
         registry.card("ffff")
 

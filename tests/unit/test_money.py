@@ -51,7 +51,7 @@ def test_portions_with_the_remainder_in_the_last_sum_to_the_total(total: Decimal
 
 
 @given(amounts, st.decimals(min_value=Decimal("0.01"), max_value=10**5, places=4), steps)
-def test_units_for_an_amount_never_cost_more_and_one_step_more_would(
+def test_units_for_an_amount_cost_no_more_and_one_more_step_would(
     amount: Decimal, price: Decimal, step: Decimal
 ) -> None:
     units = units_for(amount, price, step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,14 +13,14 @@ import pytest
 
 from deploy import cli
 from deploy.commands.dead_letters import _require_topic
-from deploy.home import Home
+from deploy.home import REPOSITORY, Home
 from deploy.supervisor.processes import identify
 from deploy.supervisor.state import ChildState, Phase, PlatformState, Status, write_state
 from schemas.errors import BadInput
 from tests.replay.market import write_market
 from tests.unit.tape import settings
 
-cli.register_all()  # once, because each call registers every command again
+cli.register_all()
 
 
 @pytest.fixture
@@ -38,7 +39,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     )
     write_state(
         home,
-        PlatformState(Phase.RUNNING, "", identity.pid, identity.started_at, time.time(), children=children),
+        PlatformState(
+            phase=Phase.RUNNING,
+            message="",
+            supervisor_pid=identity.pid,
+            supervisor_started_at=identity.started_at,
+            updated_at=time.time(),
+            children=children,
+        ),
     )
     monkeypatch.setenv("PLATFORM_HOME", str(home.root))
     monkeypatch.setenv("COLUMNS", "200")  # keeps each typer message on one line
@@ -49,7 +57,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 def error_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """Run a command line that must exit with status 2, and return its standard error."""
     monkeypatch.setattr(sys, "argv", ["cli.py", *arguments])
-    monkeypatch.setattr(cli, "register_all", lambda: None)
     try:
         status: object = cli.main()
     except SystemExit as exit_:
@@ -148,3 +155,21 @@ def test_unrelated_name_gets_no_suggestion(
 ) -> None:
     error = error_of(["logs", "zzz"], monkeypatch, capsys)
     assert error == "error: unknown service 'zzz'. Known services: risk\n"
+
+
+def test_each_command_is_found_without_importing_the_modules_of_the_others() -> None:
+    names = [str(name) for name in cli._command_names()]
+    assert len(names) > 30
+    code = (
+        "import sys\nfrom deploy import cli\n"
+        "def registered(name):\n"
+        "    cli._registered.clear(), cli.app.registered_commands.clear(), cli.app.registered_groups.clear()\n"
+        "    cli.register_for([name, '--json'])\n"
+        "    return len(cli._registered)\n"
+        "print([name for name in sys.argv[1:] if registered(name) != 1])\n"
+        "print(registered('unknown') == registered('--help') > 20)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=REPOSITORY, check=True
+    )
+    assert run.stdout.splitlines() == ["[]", "True"]

@@ -24,6 +24,7 @@ from operators.news import SymbolTagger, news_id
 from schemas.codec import decode, encode
 from schemas.errors import BadInput, Unavailable
 from schemas.records import NewsItem, Record
+from tests.builders import news_item
 from tests.unit.alpaca_broker import local_broker, wait_for
 from tests.unit.local_http_server import LocalServer, local_server
 
@@ -52,6 +53,7 @@ def feeds(*urls: str, **overrides: Any) -> RssNewsSource:
         "timeout_s": 2.0,
         "max_bytes": 100_000,
         "tag": TAG,
+        "private_addresses": True,
         "now_ns": lambda: NOW_NS,
     } | overrides
     return RssNewsSource(urls, **options)
@@ -71,11 +73,11 @@ def feeds(*urls: str, **overrides: Any) -> RssNewsSource:
         ("$TSLA. $NVDA! $TOOLONGX", ["TSLA", "NVDA"]),
     ],
 )
-def test_symbols_are_found_by_cashtag_exchange_and_whole_name(text: str, symbols: list[str]) -> None:
+def test_symbols_are_recognized_by_cashtag_exchange_and_whole_name(text: str, symbols: list[str]) -> None:
     assert TAG(text) == symbols
 
 
-def test_without_companies_only_marked_symbols_are_found() -> None:
+def test_without_companies_only_marked_symbols_are_recognized() -> None:
     assert SymbolTagger({}).tag("Apple $MSFT") == ["MSFT"]
 
 
@@ -176,7 +178,7 @@ class ScriptedSource:
 
 
 def item(name: str) -> NewsItem:
-    return NewsItem(name, NOW_NS, NOW_NS, "s", name, "", "", [])
+    return news_item(name, NOW_NS, [], headline=name)
 
 
 def collect_ids(source: BackgroundPoller, count: int) -> list[str]:
@@ -269,12 +271,13 @@ def test_alpaca_news_arrive_by_socket_and_missed_items_by_request() -> None:
 
         wait_for(has_received, "news by socket")
         later = AlpacaNewsSource("local", "local", request_interval_s=600, tag=TAG, url=broker.url, socket_url=socket)
-        requested = later._request_news()
+        requested = later.fetch()
         source.close()
+        later.close()
     assert isinstance(missed, NewsItem)
     assert (missed.headline, missed.symbols, missed.source) == ("Before the socket", ["AAPL"], "alpaca")
     assert (received[0].headline, received[0].symbols) == ("Ford Motor by socket", ["F"])
-    assert {news_item.news_id for news_item in requested} == {missed.news_id, received[0].news_id}, (
+    assert {one.news_id for one in requested if isinstance(one, NewsItem)} == {missed.news_id, received[0].news_id}, (
         "one id by either way"
     )
 
@@ -284,7 +287,8 @@ def test_unreachable_alpaca_gives_a_one_line_error() -> None:
         "k", "s", request_interval_s=600, tag=TAG, url="http://127.0.0.1:9", socket_url="ws://127.0.0.1:9"
     )
     with pytest.raises(Unavailable, match="Alpaca news request failed: ") as error:
-        source._request_news()
+        source.fetch()
+    source.close()
     assert "\n" not in str(error.value)
 
 

@@ -1,4 +1,4 @@
-"""Optimised weights against hand-calculated cases, and the command's errors for invalid input."""
+"""Optimized weights against hand-calculated cases, and the command's errors for invalid input."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dataflows.research.optimization import (
     BAR,
     DAILY,
     Close,
+    OptimizationMethod,
     ReturnMatrix,
     adjust_for_splits,
     closes_from_files,
@@ -25,7 +26,8 @@ from dataflows.research.optimization import (
 from deploy import cli
 from operators.sizing import parse_weights
 from schemas.errors import BadInput
-from schemas.records import CorporateAction
+from schemas.records import SPLIT
+from tests.builders import corporate_action
 from tests.replay.market import write_market
 
 A, B = [0.01, -0.01, 0.01, -0.01], [0.02, 0.02, -0.02, -0.02]  # uncorrelated, variances 1 : 4
@@ -55,7 +57,7 @@ def test_cvar_avoids_the_asset_with_the_worst_tail() -> None:
 
 
 @pytest.mark.parametrize("method", ["hrp", "max_sharpe", "cvar"])
-def test_weights_respect_the_limit_and_sum_to_at_most_one(method: str) -> None:
+def test_weights_respect_the_limit_and_sum_to_at_most_one(method: OptimizationMethod) -> None:
     result = optimize(
         returns(A, B, [0.03, -0.03, -0.03, 0.03], repeat=30, means=(0.01, 0.001, 0.001)), method, Decimal("0.4")
     )
@@ -78,13 +80,13 @@ def test_weights_respect_the_limit_and_sum_to_at_most_one(method: str) -> None:
     ],
 )
 def test_unsolvable_input_gives_a_one_line_error(
-    asset_returns: ReturnMatrix, method: str, limit: Decimal, message: str
+    asset_returns: ReturnMatrix, method: OptimizationMethod, limit: Decimal, message: str
 ) -> None:
     with pytest.raises(BadInput, match=message):
         optimize(asset_returns, method, limit)
 
 
-def test_missing_skfolio_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_skfolio_error_explains_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skfolio", None)
     with pytest.raises(BadInput, match=r"skfolio is not installed; .*deploy/locks/requirements-optimization\.txt"):
         optimize(returns(A, B), "hrp")
@@ -107,12 +109,12 @@ def test_returns_are_between_the_times_that_all_symbols_have() -> None:
 
 
 def test_closes_before_a_split_are_adjusted() -> None:
-    split = CorporateAction("s", 0, "SPLIT", "A", 20240103, 0, Decimal(2), None, "USD", "", "test")
+    split = corporate_action("s", SPLIT, "A", ex_date=20240103, ratio=2)
     closes = [Close("A", 20240102, 1, 100.0), Close("A", 20240103, 2, 50.0), Close("B", 20240102, 1, 7.0)]
     assert [c.close for c in adjust_for_splits(closes, [split, split])] == [50.0, 50.0, 7.0]
 
 
-def test_the_last_close_of_a_day_and_the_days_asked_for_count(tmp_path: Path) -> None:
+def test_the_last_close_of_a_day_and_the_requested_days_count(tmp_path: Path) -> None:
     files = write_market(tmp_path, symbols=("A", "B"), minutes=30)
     daily = closes_from_files(load_settings(environment={}), files, DAILY, 365)
     bars = closes_from_files(load_settings(environment={}), files, BAR, 1)

@@ -1,6 +1,7 @@
 """The order lifecycle: every path ends, and only the transitions in the table are possible."""
 
 from itertools import product
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,8 @@ from operators.order_lifecycle import (
     next_state,
 )
 from schemas.errors import InvalidField
-from tests.unit.builders import execution
+from schemas.records import ExecType
+from tests.builders import execution
 
 
 def test_usual_lifecycle_leads_from_proposed_to_filled() -> None:
@@ -80,10 +82,10 @@ def test_final_state_accepts_no_event(events: list[OrderEvent]) -> None:
         state = after
 
 
-def test_a_trade_that_leaves_nothing_fills_and_one_that_leaves_some_fills_in_part() -> None:
+def test_a_trade_of_the_remaining_quantity_fills_and_a_smaller_one_fills_partially() -> None:
     full_fill = execution(1, 1, "AAPL", 10, 100.0)
     assert event_from_report(full_fill) is OrderEvent.FILL
     assert event_from_report(full_fill._replace(leaves_quantity=full_fill.quantity)) is OrderEvent.PARTIAL_FILL
     assert event_from_report(full_fill._replace(exec_type="CANCELED")) is OrderEvent.CANCEL
     with pytest.raises(InvalidField, match=r"exec_type must be one of TRADE, NEW, .* found DONE"):
-        event_from_report(full_fill._replace(exec_type="DONE"))
+        event_from_report(full_fill._replace(exec_type=cast("ExecType", "DONE")))

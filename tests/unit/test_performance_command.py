@@ -47,7 +47,17 @@ def test_quantiles_match_numpy() -> None:
 
 
 def table_use(**changes: object) -> TableUse:
-    return TableUse("bars", 200_000, 0, 1, 0, 0, 5, True, ())._replace(**changes)  # type: ignore[arg-type]
+    return TableUse(
+        name="bars",
+        rows=200_000,
+        dead_rows=0,
+        bytes=1,
+        sequential_scans=0,
+        rows_scanned=0,
+        index_scans=5,
+        analyzed=True,
+        unused_indexes=(),
+    )._replace(**changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -68,15 +78,23 @@ def table_use(**changes: object) -> TableUse:
 def test_hints_report_problems_and_only_safe_ones_have_a_statement(
     table: TableUse, message: str | None, statement: str
 ) -> None:
-    hints = [(hint.said, hint.statement) for hint in database_hints([table])]
+    hints = [(hint.text, hint.statement) for hint in database_hints([table])]
     assert hints == ([] if message is None else [(message, statement)])
 
 
 def test_findings_report_lag_high_load_and_slow_statements() -> None:
     state = PlatformState(
-        Phase.RUNNING, "", 1, 0.0, 0.0, children=(ChildState("risk", "dataflow", Status.FAILED, reason="gone"),)
+        phase=Phase.RUNNING,
+        message="",
+        supervisor_pid=1,
+        supervisor_started_at=0.0,
+        updated_at=0.0,
+        children=(ChildState("risk", "dataflow", Status.FAILED, reason="gone"),),
     )
-    loads = [DataflowLoad("risk", 9.5, 0.95, 10, 3, 100.0), DataflowLoad("news", None, None, 0, 0, None)]
+    loads = [
+        DataflowLoad(service="risk", lag_s=9.5, cores=0.95, records_in=10, dead_letters=3, rss_mb=100.0),
+        DataflowLoad(service="news", lag_s=None, cores=None, records_in=0, dead_letters=0, rss_mb=None),
+    ]
     slow = [SlowStatement("SELECT 1", None, 250.0), SlowStatement("SELECT 2", None, 9.0)]
     assert findings(state, loads, [table_use(dead_rows=90_000)], slow) == [
         "risk is failed: gone",
@@ -86,8 +104,18 @@ def test_findings_report_lag_high_load_and_slow_statements() -> None:
         "table bars has 90,000 dead and 200,000 live rows: `performance optimize --apply`",
         "a statement takes 250 ms: SELECT 1",
     ]
-    healthy = PlatformState(Phase.RUNNING, "", 1, 0.0, 0.0)
-    assert findings(healthy, [DataflowLoad("risk", 0.0, 0.1, 10, 0, 1.0)], [table_use()], []) == []
+    healthy = PlatformState(
+        phase=Phase.RUNNING, message="", supervisor_pid=1, supervisor_started_at=0.0, updated_at=0.0
+    )
+    assert (
+        findings(
+            healthy,
+            [DataflowLoad(service="risk", lag_s=0.0, cores=0.1, records_in=10, dead_letters=0, rss_mb=1.0)],
+            [table_use()],
+            [],
+        )
+        == []
+    )
 
 
 def test_profile_covers_only_the_stage_and_changes_no_decision(tmp_path: Path) -> None:

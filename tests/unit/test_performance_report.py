@@ -8,21 +8,15 @@ import random
 import statistics
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
-from operators.performance import CURVE_POINTS_MAX, FILLS_SHOWN, Performance, Welford
+from operators.performance import CURVE_POINTS_MAX, FILLS_SHOWN, Performance
 from operators.stage import TimeSlice
-from schemas.records import CANCELED, DeadLetter, Valuation
-from tests.unit.builders import bar, execution, refusal, signal
+from schemas.records import CANCELED
+from tests.builders import bar, dead_letter, execution, refusal, signal, valuation
 
 CAPITAL = Decimal(1000)
-
-
-def valuation(seq: int, equity: float, **fields: Any) -> Valuation:
-    zero, amount = Decimal(0), Decimal(repr(equity))
-    return Valuation(seq, seq, amount, amount, zero, zero, zero, zero, zero, 0)._replace(**fields)
 
 
 def run(days: list[list[float]]) -> Performance:
@@ -31,7 +25,7 @@ def run(days: list[list[float]]) -> Performance:
     for day, equities in enumerate(days):
         for equity in equities:
             seq += 1
-            performance.on_slice(TimeSlice(seq, [bar("A", seq, seq, day=20240101 + day), valuation(seq, equity)]))
+            performance.on_slice(TimeSlice(seq, [bar("A", seq, seq, day=20240101 + day), valuation(seq, seq, equity)]))
     return performance
 
 
@@ -79,13 +73,13 @@ def test_reading_the_sharpe_changes_nothing() -> None:
 def test_counts_are_of_bars_signals_orders_fills_refusals_and_dead_letters() -> None:
     performance = Performance(CAPITAL)
     fill = execution(1, 1, "A", 1, 10.0)
-    dead_letter = DeadLetter("file:x", 0, 1, "market_data", 1, "bad", None, b"")
+    rejected_row = dead_letter("file:x")
     performance.on_slice(
         TimeSlice(
             1, [bar("A", 1, 1), signal("A", 1, 1), fill, fill._replace(seq=2, exec_type=CANCELED), refusal(1, 1, "A")]
         )
     )
-    performance.on_slice(TimeSlice(2, [bar("A", 2, 2, traded=False), dead_letter]))
+    performance.on_slice(TimeSlice(2, [bar("A", 2, 2, traded=False), rejected_row]))
     expected = {"bars": 2, "signals": 1, "orders": 0, "fills": 1, "refusals": 1, "dead_letters": 1}
     assert {name: performance.summary()[name] for name in expected} == expected
 
@@ -98,9 +92,7 @@ def test_run_without_valuations_ends_with_its_initial_equity() -> None:
 
 def test_money_in_the_summary_is_exact_text() -> None:
     performance = Performance(CAPITAL)
-    performance.on_slice(
-        TimeSlice(1, [valuation(1, 999.25, fees=Decimal("0.750000001"), realized_pnl=Decimal("1E+1"))])
-    )
+    performance.on_slice(TimeSlice(1, [valuation(1, 1, 999.25, fees="0.750000001", realized_pnl=10)]))
     summary = performance.summary()
     assert (summary["final_equity"], summary["fees"], summary["realized_pnl"]) == ("999.25", "0.750000001", "10")
 
@@ -109,7 +101,7 @@ def test_the_curve_and_the_fills_do_not_grow_with_the_run() -> None:
     performance = Performance(CAPITAL)
     slice_count = 5 * CURVE_POINTS_MAX
     for seq in range(1, slice_count + 1):
-        performance.on_slice(TimeSlice(seq, [valuation(seq, 1000.0 + seq), execution(seq, seq, "A", 1, 10.0)]))
+        performance.on_slice(TimeSlice(seq, [valuation(seq, seq, 1000.0 + seq), execution(seq, seq, "A", 1, 10.0)]))
     assert CURVE_POINTS_MAX // 2 <= len(performance.curve) < CURVE_POINTS_MAX
     assert len(performance.fills) == FILLS_SHOWN
     gaps = {after[0] - before[0] for before, after in pairwise(performance.curve)}
@@ -121,7 +113,11 @@ def test_a_restart_anywhere_gives_the_same_report(cut: int) -> None:
     time_slices = [
         TimeSlice(
             seq,
-            [bar("A", seq, seq, day=20240101 + seq // 7), valuation(seq, equity), execution(seq, seq, "A", 1, 10.0)],
+            [
+                bar("A", seq, seq, day=20240101 + seq // 7),
+                valuation(seq, seq, equity),
+                execution(seq, seq, "A", 1, 10.0),
+            ],
         )
         for seq, equity in enumerate((equity for day in random_equities(1, 5, 8) for equity in day), 1)
     ]
@@ -141,14 +137,5 @@ def test_a_snapshot_does_not_change_with_later_slices() -> None:
     performance = run([[1000.0, 1001.0]])
     snapshot = performance.snapshot()
     text_before = repr(snapshot)
-    performance.on_slice(TimeSlice(9, [bar("A", 9, 9), valuation(9, 900.0), execution(1, 9, "A", 1, 10.0)]))
+    performance.on_slice(TimeSlice(9, [bar("A", 9, 9), valuation(9, 9, 900.0), execution(1, 9, "A", 1, 10.0)]))
     assert repr(snapshot) == text_before
-
-
-def test_running_variance_is_that_of_the_statistics_module() -> None:
-    values = [random.Random(5).gauss(1e6, 1) for _ in range(100)]
-    running = Welford()
-    for count, value in enumerate(values, 1):
-        running.add(value)
-        expected = statistics.stdev(values[:count]) if count > 1 else None
-        assert running.stdev() == (None if expected is None else pytest.approx(expected))

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from massive import RESTClient, WebSocketClient
 from massive.exceptions import AuthError
+from structlog.testing import capture_logs
 
+from configs.settings import LiveFeedSection
 from dataflows.sources.market.clock_recovery import FeedTopicState
-from dataflows.sources.market.live_feed import FEED_SWITCHED, LiveFeed, LiveFeedOptions
+from dataflows.sources.market.live_feed import FEED_SWITCHED, LiveFeed
 from dataflows.sources.market.polygon import PolygonHistory, PolygonOptions, PolygonRestProvider, PolygonSocketProvider
 from dataflows.sources.market.provider import Provider, QuoteUpdate, TradePrint
 from dataflows.sources.market.simulated_provider import SimulatedProvider
@@ -22,8 +24,10 @@ from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import Unavailable
 from schemas.records import Bar, Command, DeadLetter, Record
+from tests.manual_clock import ManualClock
 from tests.unit.alpaca_broker import wait_for
 from tests.unit.polygon_server import PolygonServer
+from tests.unit.provider_updates import updates_until_trade
 
 SECOND_NS, MILLI_NS = 10**9, 10**6
 MINUTE_NS = 60 * SECOND_NS
@@ -37,22 +41,11 @@ def server() -> Iterator[PolygonServer]:
         yield running
 
 
-class ManualProviderClock:
-    """The wall clock of a provider and a feed. The test sets its time."""
-
-    def __init__(self) -> None:
-        self.ns = START_NS
-
-    def __call__(self) -> int:
-        return self.ns
-
-    def set_to(self, seconds: float) -> None:
-        self.ns = START_NS + round(seconds * SECOND_NS)
-
-
 def source(server: PolygonServer, **overrides: Any) -> PolygonOptions:
-    options: dict[str, Any] = {"key": server.key, "symbols": ("AAPL", "MSFT"), **overrides}
-    return PolygonOptions(stream_url=server.stream_url, rest_url=server.rest_url, **options)
+    options: dict[str, Any] = {"symbols": ("AAPL", "MSFT"), **overrides}
+    key = options.pop("key", server.key)
+    live = LiveFeedSection(**options)
+    return PolygonOptions(key=key, live=live, stream_url=server.stream_url, rest_url=server.rest_url)
 
 
 @contextmanager
@@ -87,10 +80,13 @@ def test_bars_quotes_and_trades_become_platform_types(server: PolygonServer) -> 
             {"ev": "Q", "sym": "AAPL", "bp": 10.9, "bs": 100, "t": ts_ms},
             {"ev": "T", "sym": "MSFT", "i": "1", "x": 4, "p": 50.0, "s": 100, "t": ts_ms, "q": 1},
         )
-        wait_for(lambda: bool(socket._trades), "the last of them")
-        assert socket.rows(minute()) == {"AAPL": MinuteRow("AAPL", 10.0, 12.0, 9.0, 11.0, 500.0)}
-        quotes, trades = socket.drain_updates()
-        assert quotes == [QuoteUpdate("MSFT", 49.99, 50.01, 300.0, 200.0)], "a quote of one side is none"
+        quotes, trades = updates_until_trade(socket)
+        assert quotes == [QuoteUpdate(symbol="MSFT", bid=49.99, ask=50.01, bid_size=300.0, ask_size=200.0)], (
+            "a quote of one side is ignored"
+        )
+        assert socket.rows(minute()) == {
+            "AAPL": MinuteRow(symbol="AAPL", open=10.0, high=12.0, low=9.0, close=11.0, volume=500.0)
+        }
         assert trades == [TradePrint("MSFT", START_NS + 7 * MILLI_NS, 50.0, 100.0)]
         assert socket.drain_updates() == ([], []) and socket.rejected_count == 0
 
@@ -142,7 +138,7 @@ def test_one_second_bars_use_the_second_channel(server: PolygonServer) -> None:
         assert list(socket.history(START_NS, START_NS + 2 * SECOND_NS)) == [START_NS + SECOND_NS]
 
 
-def test_requests_follow_pages_only_on_the_same_host(server: PolygonServer) -> None:
+def test_requests_read_pages_only_on_the_same_host(server: PolygonServer) -> None:
     for number in range(5):
         server.add_bar("AAPL", START_NS + number * MINUTE_NS, (10.0, 12.0, 9.0, 11.0 + number / 10), 500.0)
     server.add_bar("MSFT", START_NS + MINUTE_NS, (50.0, 50.0, 50.0, 50.0), 1.0)
@@ -155,7 +151,9 @@ def test_requests_follow_pages_only_on_the_same_host(server: PolygonServer) -> N
         START_NS + 2 * MINUTE_NS: ["AAPL"],
         START_NS + 3 * MINUTE_NS: ["AAPL"],
     }
-    assert bars[START_NS + 3 * MINUTE_NS]["AAPL"] == MinuteRow("AAPL", 10.0, 12.0, 9.0, 11.3, 500.0)
+    assert bars[START_NS + 3 * MINUTE_NS]["AAPL"] == MinuteRow(
+        symbol="AAPL", open=10.0, high=12.0, low=9.0, close=11.3, volume=500.0
+    )
 
 
 def test_failed_request_gives_a_one_line_error(server: PolygonServer) -> None:
@@ -171,27 +169,25 @@ def test_failed_request_gives_a_one_line_error(server: PolygonServer) -> None:
     assert requests.history(START_NS, START_NS + MINUTE_NS) == {}
 
 
-def test_wrong_key_gives_a_one_line_reason_without_immediate_retry(
-    server: PolygonServer, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    socket = PolygonSocketProvider(source(server, key="another-secret-key"))
+def test_wrong_key_gives_a_one_line_reason_without_immediate_retry(server: PolygonServer) -> None:
+    options = source(server, key="another-secret-key")
+    socket = PolygonSocketProvider(options)
     assert "disconnected" in socket.unhealthy_reason(minute(), time.time_ns())
-    socket.start()
     reason = "Polygon rejected the connection: auth_failed: authentication failed"
-    wait_for(lambda: socket.unhealthy_reason(minute(), time.time_ns()) == reason, "the reason")
-    time.sleep(0.6)
-    assert server.sign_ins == 1
-    socket.stop()
-    # An earlier test in this process may have configured the log: then it goes to `logging` and not to standard output.
-    output = capsys.readouterr().out + caplog.text
-    assert output.count(reason) == 1
-    assert "another-secret-key" not in output + repr(socket._options)
+    with capture_logs() as entries:
+        socket.start()
+        wait_for(lambda: socket.unhealthy_reason(minute(), time.time_ns()) == reason, "the reason")
+        time.sleep(0.6)
+        assert server.sign_ins == 1
+        socket.stop()
+    assert [entry["reason"] for entry in entries if "reason" in entry] == [reason]
+    assert "another-secret-key" not in repr(entries) + repr(options)
 
 
 def test_plan_without_minute_bars_fails_and_without_quotes_continues(server: PolygonServer) -> None:
     server.allowed_channels = {"AM"}
-    with listening(server) as socket:
-        wait_for(lambda: "not authorized" in socket._last_status, "the rejected subscription")
+    with capture_logs() as entries, listening(server) as socket:
+        wait_for(lambda: "not authorized" in repr(entries), "the rejected subscription")
         server.publish(bar_event("AAPL", 0))
         wait_for(lambda: bool(socket.rows(minute())), "the bar after the rejected subscription")
     server.allowed_channels = {"Q"}
@@ -205,31 +201,31 @@ def test_plan_without_minute_bars_fails_and_without_quotes_continues(server: Pol
 
 
 def test_gap_after_a_disconnect_is_backfilled_without_duplicates(server: PolygonServer) -> None:
-    now = ManualProviderClock()
-    with listening(server, now) as socket:
+    now = ManualClock(START_NS)
+    with capture_logs() as entries, listening(server, now) as socket:
         server.publish(bar_event("AAPL", 0))
         wait_for(lambda: bool(socket.rows(minute(0))), "the first bar")
         now.set_to(70)
         server.rejects_connections = True
         server.disconnect("force_disconnect", "service restart")
         wait_for(lambda: "disconnected" in socket.unhealthy_reason(minute(1), now()), "the cut is noticed")
-        assert socket._last_status == "force_disconnect: service restart"
+        assert "force_disconnect: service restart" in [entry.get("status") for entry in entries]
         # Two minutes end during the disconnect. The provider requests their bars, and the first request fails.
         for number, close in ((0, 99.0), (1, 11.5), (2, 11.6)):
             server.add_bar("AAPL", START_NS + number * MINUTE_NS, (11.0, 100.0, 9.0, close), 7.0)
         now.set_to(185)
         server.failures_left, server.rejects_connections = 1, False
-        wait_for(lambda: socket._is_connected, "it is back")
+        wait_for(lambda: "the socket" not in socket.unhealthy_reason(minute(1), now()), "it is back")
         assert "missed" in socket.unhealthy_reason(minute(1), now()) and not socket.unhealthy_reason(minute(3), now())
         wait_for(lambda: not socket.unhealthy_reason(minute(1), now()), "the gap is filled")
         closes = {number: socket.rows(minute(number))["AAPL"].close for number in range(3)}
-        assert closes == {0: 11.0, 1: 11.5, 2: 11.6}, "what the socket brought stays"
+        assert closes == {0: 11.0, 1: 11.5, 2: 11.6}, "bars of the socket are not replaced"
         server.publish(bar_event("AAPL", 2, 11.7))
-        wait_for(lambda: socket.rows(minute(2))["AAPL"].close == 11.7, "the socket's bar goes before")
+        wait_for(lambda: socket.rows(minute(2))["AAPL"].close == 11.7, "a bar of the socket replaces a requested one")
 
 
 def test_disconnect_within_a_minute_requests_nothing(server: PolygonServer) -> None:
-    now = ManualProviderClock()
+    now = ManualClock(START_NS)
     now.set_to(20)
     with listening(server, now) as socket:
         server.disconnect()
@@ -255,21 +251,21 @@ def test_malformed_events_become_dead_letters_and_are_counted(server: PolygonSer
         for event, _ in malformed:
             server.publish_raw(event if isinstance(event, str) else json.dumps(event))
         server.publish(bar_event("AAPL", 0))
-        wait_for(lambda: bool(socket.rows(minute())), "the right one behind them")
+        wait_for(lambda: bool(socket.rows(minute())), "the valid event after them")
         assert socket.rejected_count == len(malformed)
         rejected = socket.drain_rejected()
         for (_, message), rejected_event in zip(malformed, rejected, strict=True):
             assert message in rejected_event.reason and rejected_event.raw
         times = [rejected_event.at_ns for rejected_event in rejected]
-        assert times == sorted(set(times)), "no two at one place of the dead letters"
+        assert times == sorted(set(times)), "each has its own offset in the dead letters"
         assert socket.drain_rejected() == []
 
 
 class PolygonFeedRun:
     """A feed over the given providers. The test's clock sets the time of each poll."""
 
-    def __init__(self, now: ManualProviderClock, *providers: Provider) -> None:
-        settings = LiveFeedOptions(symbols=("AAPL",), calendar="24/7", wait_s=5.0)
+    def __init__(self, now: ManualClock, *providers: Provider) -> None:
+        settings = LiveFeedSection(symbols=("AAPL",), calendar="24/7", wait_s=5.0)
         self._now = now
         self.feed = LiveFeed(settings, providers, lambda _since: FeedTopicState(), now_ns=now)
         self.records: list[Record] = []
@@ -289,7 +285,7 @@ class PolygonFeedRun:
 
 
 def test_feed_fails_over_while_polygon_is_silent_or_disconnected_and_returns(server: PolygonServer) -> None:
-    now = ManualProviderClock()
+    now = ManualClock(START_NS)
     socket = PolygonSocketProvider(source(server, symbols=("AAPL",), stale_s=90.0), now_ns=now)
     run = PolygonFeedRun(now, socket, SimulatedProvider(("AAPL",), 7, MINUTE_NS))
     run.feed.take(1)
@@ -310,13 +306,13 @@ def test_feed_fails_over_while_polygon_is_silent_or_disconnected_and_returns(ser
     assert run.close_minute(241, 3).close == 11.4
     server.rejects_connections = True
     server.disconnect()
-    wait_for(lambda: not socket._is_connected, "the cut")
+    wait_for(lambda: "disconnected" in socket.unhealthy_reason(minute(4), now()), "the cut")
     disconnected = run.close_minute(306, 4)
     assert disconnected.close != 11.4 and disconnected.traded
     server.rejects_connections = False
     for number in (3, 4):
         server.add_bar("AAPL", START_NS + number * MINUTE_NS, (9.0, 9.0, 9.0, 9.0), 1.0)
-    wait_for(lambda: socket._is_connected and socket._gap is None, "it is back, the gap filled")
+    wait_for(lambda: not socket.unhealthy_reason(minute(4), now()), "it is back, the gap filled")
     publish_bar(5, 11.6)
     assert run.close_minute(361, 5).close == 11.6
     run.feed.stop()

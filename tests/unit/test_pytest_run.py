@@ -58,7 +58,7 @@ def test_options_for_the_number_of_processes_are_not_changed(option: str) -> Non
 
 def test_the_exit_code_is_the_first_failure_and_an_empty_run_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
-    monkeypatch.setattr(pytest_run, "_run_once", lambda environment, arguments: codes.pop(0))
+    monkeypatch.setattr(pytest_run, "_run_pytest", lambda environment, arguments: codes.pop(0))
     for pair, expected in (((0, 0), 0), ((5, 0), 0), ((0, 5), 0), ((5, 5), 5), ((1, 0), 1), ((0, 1), 1), ((2,), 2)):
         codes[:] = pair
         assert pytest_run.run_pytest({}, []) == expected

@@ -45,7 +45,7 @@ def platform(tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
-def test_known_parameters_are_accepted(client: TestClient) -> None:
+def test_declared_parameters_are_accepted(client: TestClient) -> None:
     response = client.get("/orders/a?limit=3&before-seq=9&symbol=AAPL")
     assert (response.status_code, response.json()) == (200, "a AAPL (3, 9)")
 

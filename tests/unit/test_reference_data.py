@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deploy.verification.naive_ledger import NaiveLedger, first_difference
 from operators.features import FeatureStage
 from operators.instruments import Instrument, Instruments
 from operators.ledger.cash import AccrualSettings
+from operators.ledger.split_ratio import exact_ratio
 from operators.portfolio import PortfolioSettings, PortfolioStage
-from operators.reference_data import IDS_MAX, ReferenceData, validate_corporate_action
+from operators.reference_data import ACTION_KINDS, IDS_MAX, ReferenceData, split_merger, validate_corporate_action
 from operators.risk import RiskSettings, RiskStage
 from operators.sizing import SizingSettings
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.errors import InvalidField
 from schemas.records import (
-    CANCELED,
-    REGULAR,
-    Bar,
+    CASH_DIVIDEND,
+    DELISTING,
+    SPLIT,
+    SYMBOL_CHANGE,
+    TRADE,
     CashFlow,
     CorporateAction,
     ExchangeRate,
@@ -33,25 +39,25 @@ from schemas.records import (
     OrderRefusal,
     Position,
     Record,
-    Signal,
     Valuation,
 )
+from schemas.records.constants import CorporateActionKind
+from tests.builders import bar, corporate_action, exchange_rate, signal
 
 CAPITAL = Decimal(100_000)
 DAYS = (20240102, 20240103, 20240104, 20240105)
 RATES = AccrualSettings(borrow_rate=Decimal("0.10"), margin_rate=Decimal("0.10"))
 
 
-def action(name: str, kind: str, symbol: str = "A", **fields: Any) -> CorporateAction:
-    values: dict[str, Any] = {"ex_date": DAYS[1], "pay_date": 0, "ratio": None, "amount": None}
-    values |= {"currency": "USD", "new_symbol": "", "source": "test"} | fields
-    return CorporateAction(name, 0, kind, symbol, **values)
+def split(ratio: int) -> CorporateAction:
+    return corporate_action("s", SPLIT, "A", ex_date=DAYS[1], ratio=ratio)
 
 
 class TradingLoopHarness:
     """Venue, portfolio and risk in a closed loop: one time slice per minute, four per day, no slippage and no fees."""
 
-    def __init__(self, instruments: Instruments | None = None) -> None:
+    def __init__(self, instruments: Instruments | None = None, days: Sequence[int] = DAYS) -> None:
+        self.days = days
         universe = instruments or Instruments()
         venue = VenueSettings(fee_model="none", slippage_bps=Decimal(0), instruments=universe)
         sizing = SizingSettings(fraction=Decimal("0.1"))
@@ -72,29 +78,59 @@ class TradingLoopHarness:
         self.slice_count = 0
         self.seqs: dict[str, int] = {}
         self.output: list[Record] = []
+        self.actions: dict[str, CorporateAction] = {}
+        self.rates: dict[str, Decimal] = {}
+        self.naive = NaiveLedger(
+            CAPITAL,
+            lambda symbol: self.portfolio.ledger.unit_value(symbol),
+            lambda currency, ts_ns: self.rates.get(currency, Decimal(1)),
+        )
 
-    def step(self, prices: dict[str, float], *records: Record, directions: dict[str, int] | None = None) -> list[Any]:
+    def step(
+        self,
+        prices: dict[str, float],
+        *records: Record,
+        directions: dict[str, int] | None = None,
+        traded: bool = True,
+    ) -> list[Any]:
         self.slice_count += 1
-        ts_ns, day = self.slice_count * 60_000_000_000, DAYS[(self.slice_count - 1) // 4]
-        bars = []
-        for symbol in sorted(prices):
-            seq, price = self.slice_count, prices[symbol]
-            bars.append(Bar(symbol, seq, ts_ns, ts_ns - 60, price, price, price, price, 1e6, REGULAR, day, traded=True))
+        ts_ns, day = self.slice_count * 60_000_000_000, self.days[(self.slice_count - 1) // 4]
+        bars = [
+            bar(symbol, self.slice_count, ts_ns, prices[symbol], volume=1e6, day=day, traded=traded)
+            for symbol in sorted(prices)
+        ]
         signals = []
         for symbol, direction in (directions or {}).items():
             self.seqs[symbol] = seq = self.seqs.get(symbol, 0) + 1
-            signals.append(Signal(symbol, seq, ts_ns, "s", direction, 1.0, 1.0, prices[symbol], "f", {}))
+            signals.append(signal(symbol, seq, ts_ns, direction=direction, strategy="s", price=prices[symbol]))
+        for one in records:
+            if isinstance(one, CorporateAction):
+                parts = [part for part in split_merger(one) if isinstance(part, CorporateAction)]
+                self.actions = {part.action_id: part for part in parts} | self.actions
+            elif isinstance(one, ExchangeRate):
+                self.rates[one.base] = one.rate
         self.output = self.loop.on_slice(ts_ns, [*records, *bars, *signals])
-        self.check_books()
+        self.check_agreement()
         return self.output
 
-    def check_books(self) -> None:
-        """Check that all three hold the same positions, that the cash agrees and that the valuation adds up."""
-        book, ledger = self.risk._book, self.portfolio.ledger
-        assert book.cash == ledger.cash
-        positions = {holding.symbol: holding.quantity for holding in ledger.holdings() if holding.quantity}
-        assert {symbol: holding.quantity for symbol, holding in book.positions.items() if holding.quantity} == positions
-        assert self.venue._positions == positions
+    def check_agreement(self) -> None:
+        """Check that all three hold the same positions and cash, that a naive ledger does too, and that the valuation
+        adds up.
+        """
+        book, ledger = self.risk.book, self.portfolio.ledger
+        assert (book.cash, book.accrued) == (ledger.cash, ledger.accrued)
+        positions = {position.symbol: position.quantity for position in ledger.positions() if position.quantity}
+        risk_positions = {symbol: position.quantity for symbol, position in book.positions.items()}
+        assert {symbol: quantity for symbol, quantity in risk_positions.items() if quantity} == positions
+        assert self.venue.positions == positions
+        for flow in self.of_type(CashFlow):
+            self.naive.book_cash_flow(flow, self.actions.get(flow.cause_id))
+        for report in self.of_type(Execution):
+            self.naive.book_execution(report)
+        costs = {one.symbol: (one.quantity, one.cost) for one in ledger.positions()}
+        totals = {"cash": ledger.cash, "accrued_dividends": ledger.accrued, "fees": ledger.fees}
+        totals["realized_pnl"] = ledger.realized_pnl + ledger.income
+        assert first_difference(self.naive, costs, totals) is None
         for record in self.output:
             if type(record) is Valuation:
                 assert record.equity == CAPITAL + record.realized_pnl + record.unrealized_pnl - record.fees
@@ -124,7 +160,7 @@ def desk_with_position(direction: int = 1) -> TradingLoopHarness:
 def test_a_split_counts_from_its_first_bar_and_moves_no_money(direction: int, restart: bool) -> None:
     desk = desk_with_position(direction)
     desk = TradingLoopHarness()
-    desk.step({"A": 100.0}, action("s", "SPLIT", ratio=Decimal(4)), directions={"A": direction})
+    desk.step({"A": 100.0}, split(4), directions={"A": direction})
     for _ in range(3):
         desk.step({"A": 100.0})
         if restart:
@@ -142,21 +178,22 @@ def test_a_split_counts_from_its_first_bar_and_moves_no_money(direction: int, re
     assert desk.portfolio.ledger.quantity("A") == 0
 
 
-def test_open_order_is_cancelled_before_the_split_price() -> None:
+def test_an_open_market_order_trades_in_new_shares() -> None:
     desk = TradingLoopHarness()
     for _ in range(3):
         desk.step({"A": 100.0})
-    desk.step({"A": 100.0}, action("s", "SPLIT", ratio=Decimal(2)), directions={"A": 1})
+    desk.step({"A": 100.0}, split(2), directions={"A": 1})
     desk.step({"A": 50.0})
-    (cancel_report,) = [report for report in desk.of_type(Execution) if report.exec_type == CANCELED]
-    assert cancel_report.text == "SPLIT of A: s"
-    assert desk.portfolio.ledger.quantity("A") == 0
+    (fill,) = [report for report in desk.of_type(Execution) if report.exec_type == TRADE]
+    assert (fill.quantity, fill.price, fill.leaves_quantity) == (200, 50, 0)
+    assert desk.portfolio.ledger.quantity("A") == 200
+    assert not desk.risk.book.symbol_of and not desk.risk.book.reserved
 
 
 def test_fractional_share_is_paid_out_in_cash() -> None:
     desk = desk_with_position()
     before = desk.portfolio.ledger.cash
-    desk.step({"A": 300.0, "B": 50.0}, action("s", "SPLIT", ratio=Decimal("0.333"), amount=Decimal(300)))
+    desk.step({"A": 300.0, "B": 50.0}, corporate_action("s", SPLIT, "A", ex_date=DAYS[1], ratio="0.333", amount=300))
     assert desk.portfolio.ledger.quantity("A") == 33
     assert desk.portfolio.ledger.cash == before + Decimal("0.3") * 300
 
@@ -164,27 +201,34 @@ def test_fractional_share_is_paid_out_in_cash() -> None:
 @pytest.mark.parametrize("direction", [1, -1])
 def test_dividend_goes_to_overnight_holders_and_is_paid_on_the_pay_date(direction: int) -> None:
     desk = desk_with_position(direction)
-    dividend = action("d", "CASH_DIVIDEND", amount=Decimal("0.50"), pay_date=DAYS[2])
+    dividend = corporate_action("d", CASH_DIVIDEND, "A", ex_date=DAYS[1], pay_date=DAYS[2], amount="0.50")
     flows = []
     for _ in range(8):
         desk.step({"A": 99.5, "B": 50.0}, dividend, dividend)  # a service that cannot confirm a write repeats it
         flows += [(DAYS[(desk.slice_count - 1) // 4], flow) for flow in desk.of_type(CashFlow)]
-    ((day, paid),) = [(day, flow) for day, flow in flows if "DIVIDEND" in flow.kind]
-    assert (day, paid.amount, paid.cause_id) == (DAYS[2], Decimal(50) * direction, "d")
+    (ex_day, accrual), (pay_day, paid) = [(day, flow) for day, flow in flows if "DIVIDEND" in flow.kind]
+    due = Decimal(50) * direction
+    assert (ex_day, accrual.amount, accrual.accrued, accrual.cause_id) == (DAYS[1], 0, due, "d")
+    assert (pay_day, paid.amount, paid.accrued, paid.cause_id) == (DAYS[2], due, -due, "d")
 
 
 def test_a_dividend_in_another_currency_waits_for_its_rate() -> None:
     desk = desk_with_position()
-    desk.step({"A": 100.0, "B": 50.0}, action("d", "CASH_DIVIDEND", amount=Decimal(1), currency="EUR"))
+    desk.step(
+        {"A": 100.0, "B": 50.0}, corporate_action("d", CASH_DIVIDEND, "A", ex_date=DAYS[1], amount=1, currency="EUR")
+    )
     assert not desk.of_type(CashFlow)
-    desk.step({"A": 100.0, "B": 50.0}, ExchangeRate("r", 0, "EUR", "USD", Decimal("1.1"), "test"))
+    desk.step(
+        {"A": 100.0, "B": 50.0},
+        exchange_rate("r", "1.1"),
+    )
     (paid,) = desk.of_type(CashFlow)
     assert paid.amount == 110
 
 
 def test_symbol_change_keeps_position_target_and_price() -> None:
     desk = desk_with_position()
-    desk.step({"B": 50.0, "NEW": 100.0}, action("c", "SYMBOL_CHANGE", new_symbol="NEW"))
+    desk.step({"B": 50.0, "NEW": 100.0}, corporate_action("c", SYMBOL_CHANGE, "A", ex_date=DAYS[1], new_symbol="NEW"))
     assert (desk.portfolio.ledger.quantity("A"), desk.portfolio.ledger.quantity("NEW")) == (Decimal(0), Decimal(100))
     desk.step({"B": 50.0, "NEW": 100.0}, directions={"NEW": 0})
     desk.step({"B": 50.0, "NEW": 100.0})
@@ -193,51 +237,58 @@ def test_symbol_change_keeps_position_target_and_price() -> None:
 
 def test_a_delisting_closes_at_its_price_and_nothing_buys_it_back() -> None:
     desk = desk_with_position()
-    desk.step({"B": 50.0}, action("x", "DELISTING", amount=Decimal(7)))
+    desk.step({"B": 50.0}, corporate_action("x", DELISTING, "A", ex_date=DAYS[1], amount=7))
     assert desk.portfolio.ledger.quantity("A") == 0
     assert desk.portfolio.ledger.cash == CAPITAL - 10_000 + 700
     desk.step({"B": 50.0})
     assert not desk.of_type(Order)
 
 
-def test_a_foreign_instrument_is_traded_once_its_rate_is_known_and_valued_at_it() -> None:
+def test_a_foreign_instrument_is_traded_after_its_first_rate_and_valued_at_it() -> None:
     listed = Instruments(listed=(Instrument(symbol="SAP", currency="EUR"),))
     desk = TradingLoopHarness(listed)
     desk.step({"SAP": 100.0}, directions={"SAP": 1})
     desk.step({"SAP": 100.0})
     assert not desk.portfolio.ledger.quantity("SAP")
     assert not desk.of_type(OrderRefusal)
-    desk.step({"SAP": 100.0}, ExchangeRate("r1", 0, "EUR", "USD", Decimal("1.25"), "test"), directions={"SAP": 1})
+    desk.step(
+        {"SAP": 100.0},
+        exchange_rate("r1", "1.25"),
+        directions={"SAP": 1},
+    )
     desk.step({"SAP": 100.0})
     assert desk.portfolio.ledger.quantity("SAP") == 80  # 10 % of 100,000 USD at 125 USD per share
     assert desk.portfolio.ledger.cash == CAPITAL - 10_000
-    desk.step({"SAP": 100.0}, ExchangeRate("r2", 0, "EUR", "USD", Decimal("1.30"), "test"))
+    desk.step(
+        {"SAP": 100.0},
+        exchange_rate("r2", "1.30"),
+    )
     assert desk.of_type(Valuation)[0].unrealized_pnl == 80 * 100 * Decimal("0.05")
 
 
-def test_short_position_accrues_a_borrow_fee() -> None:
-    desk = desk_with_position(-1)
-    state = desk.portfolio._corporate_actions.snapshot()
-    nightly = state[2][1][2]
-    for _ in range(4):
-        desk.step({"A": 100.0, "B": 50.0})
-    charged = desk.portfolio._corporate_actions.snapshot()[2][1][2]
-    assert not nightly
-    assert [(kind, symbol) for kind, symbol, _ in charged] == [("BORROW_FEE", "A")]
-    # 100 shares, collateral of 102 USD each, 10 % per year of 360 days
-    assert charged[0][2] == -Decimal(100) * 102 / 10 / 360 // Decimal("1e-9") * Decimal("1e-9")
+def test_short_position_pays_a_borrow_fee_per_night_at_the_end_of_the_month() -> None:
+    desk = TradingLoopHarness(days=(20240130, 20240131, 20240201, 20240202))
+    desk.step({"A": 100.0}, directions={"A": -1})
+    flows = []
+    for _ in range(15):
+        desk.step({"A": 100.0})
+        flows += desk.of_type(CashFlow)
+    # Two nights on 100 shares: collateral of 102 USD each, 10 % per year of 360 days
+    night = -Decimal(100) * 102 / 10 / 360 // Decimal("1e-9") * Decimal("1e-9")
+    assert [(flow.kind, flow.symbol, flow.amount) for flow in flows] == [("BORROW_FEE", "A", 2 * night)]
 
 
-KINDS = st.sampled_from(["SPLIT", "STOCK_DIVIDEND", "CASH_DIVIDEND", "SYMBOL_CHANGE", "DELISTING"])
+KINDS = st.sampled_from(ACTION_KINDS)
 ACTIONS = st.builds(
-    lambda number, kind, symbol, day, ratio, amount: action(
+    lambda number, kind, symbol, day, ratio, amount: corporate_action(
         f"a{number}",
         kind,
         symbol,
         ex_date=day,
-        ratio=Decimal(ratio),
+        ratio=ratio,
         amount=amount,
         new_symbol="C" if symbol == "A" else "A",
+        cost_share="0.24",
     ),
     st.integers(0, 10**6),
     KINDS,
@@ -250,7 +301,9 @@ ACTIONS = st.builds(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.lists(ACTIONS, max_size=2), st.sampled_from([-1, 0, 1, None])), min_size=8, max_size=16))
-def test_all_books_agree_after_any_corporate_actions_and_restarts(script: list[tuple[list[Any], int | None]]) -> None:
+def test_all_positions_agree_after_any_corporate_actions_and_restarts(
+    script: list[tuple[list[Any], int | None]],
+) -> None:
     desk = TradingLoopHarness()
     for number, (actions, direction) in enumerate(script):
         price = 100.0 + number
@@ -260,21 +313,18 @@ def test_all_books_agree_after_any_corporate_actions_and_restarts(script: list[t
             desk.restart()
 
 
-def test_indicators_warm_up_again_after_a_split() -> None:
+def test_indicators_continue_in_new_shares_after_a_split() -> None:
     stage = FeatureStage(["sma_2"])
-    bars = [
-        Bar("A", n, n, n - 1, 10.0, 10.0, 10.0, 10.0, 1.0, REGULAR, DAYS[(n - 1) // 3], traded=True)
-        for n in range(1, 7)
-    ]
+    bars = [bar("A", n, n, 10.0, day=DAYS[(n - 1) // 3]) for n in range(1, 7)]
     rows: list[Any] = []
     for number, current_bar in enumerate(bars):
-        records: list[Record] = [action("s", "SPLIT", ratio=Decimal(2)), current_bar] if number == 1 else [current_bar]
+        records: list[Record] = [split(2), current_bar] if number == 1 else [current_bar]
         rows += stage.on_slice(current_bar.ts_ns, records)
         restored = FeatureStage(["sma_2"])
         restored.restore(pickle.loads(pickle.dumps(stage.snapshot())))  # noqa: S301 - our own, made here
         stage = restored
     assert all(type(row) is FeatureRow for row in rows)
-    assert [bool(row.values) for row in rows] == [False, True, True, False, True, True]
+    assert [row.values.get("sma_2") for row in rows] == [None, 10.0, 10.0, 7.5, 10.0, 10.0]
     assert [row.seq for row in rows] == [1, 2, 3, 4, 5, 6]
 
 
@@ -283,17 +333,18 @@ def test_indicators_warm_up_again_after_a_split() -> None:
     [
         ({"kind": "MERGER"}, "a: field kind must be one of SPLIT, STOCK_DIVIDEND, CASH_DIVIDEND"),
         ({"kind": "SPLIT"}, "a: field ratio must be > 0 and at most 1000000 for SPLIT, found None"),
-        ({"kind": "SPLIT", "ratio": Decimal(0)}, "a: field ratio must be > 0"),
-        ({"kind": "SPLIT", "ratio": Decimal("NaN")}, "a: field ratio must be > 0"),
+        ({"kind": "SPLIT", "ratio": 0}, "a: field ratio must be > 0"),
+        ({"kind": "SPLIT", "ratio": "NaN"}, "a: field ratio must be > 0"),
         ({"kind": "CASH_DIVIDEND"}, "a: field amount must be a number for CASH_DIVIDEND, found none"),
-        ({"kind": "DELISTING", "amount": Decimal(-1)}, "a: field amount must be >= 0, found -1"),
+        ({"kind": "DELISTING", "amount": -1}, "a: field amount must be >= 0, found -1"),
         ({"kind": "SYMBOL_CHANGE", "new_symbol": "A"}, "a: field new_symbol must be another symbol, found 'A'"),
-        ({"kind": "SPLIT", "ratio": Decimal(2), "ex_date": 20240230}, "a: field ex_date must be a day as yyyymmdd"),
-        ({"kind": "CASH_DIVIDEND", "amount": Decimal(1), "pay_date": 20240101}, "a: field pay_date must not be before"),
+        ({"kind": "SPLIT", "ratio": 2, "ex_date": 20240230}, "a: field ex_date must be a day as yyyymmdd"),
+        ({"kind": "CASH_DIVIDEND", "amount": 1, "pay_date": 20240101}, "a: field pay_date must not be before"),
     ],
 )
 def test_invalid_action_gives_a_one_line_error_and_is_ignored(fields: dict[str, Any], message: str) -> None:
-    invalid = action("a", **fields)
+    all_fields: dict[str, Any] = {"symbol": "A", "ex_date": DAYS[1]} | fields
+    invalid = corporate_action("a", **all_fields)
     with pytest.raises(InvalidField) as error:
         validate_corporate_action(invalid)
     assert str(error.value).startswith(message)
@@ -305,6 +356,51 @@ def test_invalid_action_gives_a_one_line_error_and_is_ignored(fields: dict[str, 
 def test_duplicate_actions_are_ignored_with_bounded_memory() -> None:
     data = ReferenceData()
     for number in range(IDS_MAX + 10):
-        assert data.take_due([action(f"n{number}", "SPLIT", ratio=Decimal(2), ex_date=0)])
-    assert not data.take_due([action(f"n{IDS_MAX + 9}", "SPLIT", ratio=Decimal(2), ex_date=0)])
+        assert data.take_due([corporate_action(f"n{number}", SPLIT, "A", ratio=2)])
+    assert not data.take_due([corporate_action(f"n{IDS_MAX + 9}", SPLIT, "A", ratio=2)])
     assert len(data.snapshot()[1]) == IDS_MAX
+
+
+RATIOS = [Decimal("0.333333333"), Decimal(4), Decimal("0.1"), Decimal("1.5"), Decimal("1.4")]
+CONTINUOUS_KINDS: list[CorporateActionKind] = ["SPLIT", "STOCK_DIVIDEND", "CASH_DIVIDEND", "SYMBOL_CHANGE"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(CONTINUOUS_KINDS), st.integers(0, 4)), min_size=1, max_size=4),
+    st.sampled_from([-1, 1]),
+    st.booleans(),
+)
+def test_equity_is_continuous_across_every_corporate_action(
+    kinds: list[tuple[CorporateActionKind, int]], direction: int, trades_at_once: bool
+) -> None:
+    """The price moves by the action alone. Without a trade, the feed repeats the price from before the action."""
+    desk, symbol, price = TradingLoopHarness(days=[DAYS[0]] * 50), "A", Fraction(100)
+    for number in range(3):
+        desk.step({symbol: float(price)}, directions=None if number else {symbol: direction})
+    equity = desk.of_type(Valuation)[-1].equity
+    for number, (kind, choice) in enumerate(kinds):
+        before, fields = price, dict[str, Any]()
+        if kind == "CASH_DIVIDEND":
+            fields = {"amount": min(Decimal(choice), Decimal(int(price)) / 2), "pay_date": (0, DAYS[2])[choice % 2]}
+            price -= Fraction(fields["amount"])
+        elif kind == "SYMBOL_CHANGE":
+            fields["new_symbol"] = f"A{number}"
+        else:
+            fields["ratio"] = RATIOS[choice]
+            price /= exact_ratio(RATIOS[choice]) + (kind == "STOCK_DIVIDEND")
+        action = corporate_action(f"a{number}", kind, symbol, **fields)
+        symbol = fields.get("new_symbol", symbol)
+        if not trades_at_once:
+            desk.step({symbol: float(before)}, action, traded=False)
+            check_continuous(desk, equity, before)
+        desk.step({symbol: float(price)}, action)
+        check_continuous(desk, equity, price)
+
+
+def check_continuous(desk: TradingLoopHarness, equity: Decimal, price: Fraction) -> None:
+    """Quantities and prices have nine places, so the value of a position is off by less than 1e-8 of both."""
+    largest = max(abs(one.quantity) for one in desk.portfolio.ledger.positions())
+    valuation = desk.of_type(Valuation)[-1]
+    assert abs(valuation.equity - equity) <= (largest + round(price) + 1) * Decimal("1e-8")
+    assert desk.risk.book.equity() == valuation.equity

@@ -17,11 +17,11 @@ from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS, Recording
 from dataflows.runtime import topology
 from operators.decision_hash import decision_hash
 from operators.stage import TimeSlice
-from schemas.records import KILL_SWITCH, Command, Execution, Order, OrderProposal, OrderRefusal, Signal
-from tests.unit import builders
+from schemas.records import Execution, Order, OrderProposal, OrderRefusal, Signal
+from tests.builders import bar, command, refusal
 from tests.unit.tape import MINUTE_NS, START_NS, market, platform_output, recording, settings, with_command
 
-HALT = Command("cmd-1", 1, KILL_SWITCH, "tester", "drill", {})
+HALT = command("cmd-1")
 
 
 def with_record_changed(
@@ -205,8 +205,8 @@ def test_memory_does_not_grow_with_the_length() -> None:
 
     def long_market() -> Iterator[TimeSlice]:
         for n in range(1, 2501):
-            bar = builders.bar("A", n, START_NS + n * MINUTE_NS, 100.0 + n % 7)
-            yield TimeSlice(bar.ts_ns, [bar])
+            ts_ns = START_NS + n * MINUTE_NS
+            yield TimeSlice(ts_ns, [bar("A", n, ts_ns, 100.0 + n % 7)])
 
     pipeline = Pipeline(platform_settings)
     outputs = (TimeSlice(ts_ns, pipeline.on_slice(ts_ns, records)) for ts_ns, records in long_market())
@@ -226,9 +226,7 @@ def test_memory_does_not_grow_with_the_length() -> None:
 
 
 def test_reworded_texts_are_no_difference_but_changed_figures_are() -> None:
-    recorded = builders.refusal(1, 1, "A")._replace(
-        found="150.5 USD", limit="100 USD", message="the order is too large"
-    )
+    recorded = refusal(1, 1, "A", found="150.5 USD", limit="100 USD", message="the order is too large")
     reworded = recorded._replace(found="USD 150.5", limit="USD 100", message="Order value exceeds the limit.")
     assert first_difference(1, [recorded], [reworded]) is None
     difference = first_difference(1, [recorded], [reworded._replace(limit="USD 90")])

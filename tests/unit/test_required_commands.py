@@ -70,26 +70,26 @@ REQUIRED_COMMANDS = [
 """The exception that Typer raises for unknown arguments."""
 
 
-def leftover_words(words: list[str]) -> list[str]:
-    """Return the words that the command does not parse. Raise UsageError if it cannot run with them."""
-    command: Any = COMMANDS.commands[words[0]]
-    rest = words[1:]
+def leftover_arguments(arguments: list[str]) -> list[str]:
+    """Return the arguments that the command does not parse. Raise UsageError if it cannot run with them."""
+    command: Any = COMMANDS.commands[arguments[0]]
+    rest = arguments[1:]
     while rest and hasattr(command, "commands"):
         command, rest = command.commands[rest[0]], rest[1:]
     if hasattr(command, "commands"):
-        assert command.invoke_without_command, f"{' '.join(words)} needs a subcommand"
-    leftover: list[str] = command.make_context(" ".join(words), rest).args
+        assert command.invoke_without_command, f"{' '.join(arguments)} needs a subcommand"
+    leftover: list[str] = command.make_context(" ".join(arguments), rest).args
     return leftover
 
 
-@pytest.mark.parametrize("words", REQUIRED_COMMANDS, ids=" ".join)
-def test_required_command_line_parses(words: list[str]) -> None:
-    assert leftover_words(words) == []
+@pytest.mark.parametrize("arguments", REQUIRED_COMMANDS, ids=" ".join)
+def test_required_command_line_parses(arguments: list[str]) -> None:
+    assert leftover_arguments(arguments) == []
 
 
 @pytest.mark.parametrize(
-    "words", [["status", "--no-such-option"], ["restore"], ["secrets", "set"], ["backup", "a", "b"]]
+    "arguments", [["status", "--no-such-option"], ["restore"], ["secrets", "set"], ["backup", "a", "b"]]
 )
-def test_unknown_options_and_missing_arguments_are_rejected(words: list[str]) -> None:
+def test_unknown_options_and_missing_arguments_are_rejected(arguments: list[str]) -> None:
     with pytest.raises(UsageError):
-        leftover_words(words)
+        leftover_arguments(arguments)

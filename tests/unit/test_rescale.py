@@ -25,7 +25,7 @@ from dataflows.runtime.topology import SERVICES, Replica
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.recovery.recovery_store import read_store
-from deploy.supervisor.initialise import make_recovery_store
+from deploy.supervisor.initialize import make_recovery_store
 from deploy.supervisor.replicas import finish_rescale, replica_name, replicas, replicas_of, require_scalable, store_of
 
 SERVICE, PARTITIONS = "features", load_settings(environment={}).kafka.symbol_partitions

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from operators.risk import UNLIMITED, RiskSettings, RiskStage
-from operators.risk.checks import CHECKS, enabled_checks
+from operators.risk.checks import CHECKS, enabled_checks, unlisted_checks
 from operators.risk.commands import RECONCILED, RECONCILING
 from schemas.errors import BadInput
 from schemas.records import BUY, KILL_SWITCH, RELEASE, SELL, GatewayStatus, Order, OrderProposal, OrderRefusal
-from tests.unit.builders import bar, command, execution
+from tests.builders import bar, command, execution, proposal
 from tests.unit.risk_check_cases import (
     BASIC_CASES,
     BUY_10,
@@ -25,11 +25,11 @@ from tests.unit.risk_check_cases import (
     SECOND_NS,
     RiskCheckCase,
     existing_position,
-    proposal,
 )
 from tests.unit.risk_order_cases import ORDER_CASES
 from tests.unit.risk_portfolio_cases import PORTFOLIO_CASES
 
+LIMITS = RiskSettings.unlimited()
 ALL_CASES = [*BASIC_CASES, *ORDER_CASES, *PORTFOLIO_CASES]
 
 
@@ -79,8 +79,9 @@ def test_approved_order_lists_the_result_of_every_check() -> None:
     decision = decide(BASIC_CASES[0], BUY_10)
     assert isinstance(decision, Order)
     assert [result.check for result in decision.checks] == [
-        c.__module__.rsplit(".", 1)[1] for c in enabled_checks(RiskSettings.unlimited())
+        c.__module__.rsplit(".", 1)[1] for c in enabled_checks(LIMITS) if c not in unlisted_checks(LIMITS)
     ]
+    assert {c.__module__.rsplit(".", 1)[1] for c in unlisted_checks(LIMITS)} == {"tick_size", "lot_size"}
     assert {r.check: (r.found, r.limit) for r in decision.checks}["max_position"] == ("10", UNLIMITED)
 
 
@@ -110,9 +111,7 @@ def test_reducing_orders_need_no_cash_or_leverage() -> None:
         initial_capital=Decimal(100), max_portfolio_leverage=Decimal(1), buying_power_multiple=Decimal(1)
     )
     stage = RiskStage(limits)
-    [sell, buy] = stage.on_slice(
-        NOW_NS, [*existing_position(100, 150.0), proposal(SELL, "100"), proposal(BUY, "1", seq=2)]
-    )
+    [sell, buy] = stage.on_slice(NOW_NS, [*existing_position(100, 150.0), proposal(SELL, 100), proposal(BUY, 1, seq=2)])
     assert isinstance(sell, Order)
     assert isinstance(buy, OrderRefusal) and buy.check == "cash"
 
@@ -151,7 +150,9 @@ def test_orders_are_rejected_while_the_gateway_is_not_reconciled() -> None:
 def test_gateway_status_blocks_and_allows_orders() -> None:
     stage = RiskStage(RiskSettings.unlimited())
     reason = "AAPL: position is 0 here, 7 at the broker"
-    reconciling = GatewayStatus(1, NOW_NS, "RECONCILING", "alpaca", reason, "tick-1")
+    reconciling = GatewayStatus(
+        seq=1, ts_ns=NOW_NS, state="RECONCILING", broker="alpaca", reason=reason, cause_id="tick-1"
+    )
     [rejected] = stage.on_slice(NOW_NS, [reconciling, bar("AAPL", 9, NOW_NS), BUY_10])
     assert isinstance(rejected, OrderRefusal)
     assert rejected.found == "reconciling: AAPL: position is 0 here, 7 at the broker"
@@ -165,15 +166,15 @@ def test_gateway_status_blocks_and_allows_orders() -> None:
 def test_buying_back_within_30_days_of_a_loss_is_noted_on_the_order() -> None:
     day = 86_400 * SECOND_NS
     stage = RiskStage(RiskSettings.unlimited(wash_sale_days=30))
-    purchase, sale = execution(1, NOW_NS, "AAPL", 10, 100.0), execution(2, NOW_NS, "AAPL", 4, 99.0)._replace(side=SELL)
+    purchase, sale = execution(1, NOW_NS, "AAPL", 10, 100.0), execution(2, NOW_NS, "AAPL", -4, 99.0)
     [order] = stage.on_slice(NOW_NS, [purchase, bar("AAPL", 1, NOW_NS), BUY_10])
     assert isinstance(order, Order) and order.checks[-1] == ("wash_sale", "none", "30 days")
-    [order] = stage.on_slice(NOW_NS + 30 * day, [sale._replace(ts_ns=NOW_NS), BUY_10])
+    [order] = stage.on_slice(NOW_NS + 30 * day, [sale, BUY_10])
     assert isinstance(order, Order)
     assert order.checks[-1] == ("wash_sale", "warning: sold at a loss 30 days ago", "30 days")
     [order] = stage.on_slice(NOW_NS + 30 * day + 1, [BUY_10])
     assert isinstance(order, Order) and order.checks[-1].found == "none"
-    gain = execution(3, NOW_NS + 31 * day, "AAPL", 4, 101.0)._replace(side=SELL)
+    gain = execution(3, NOW_NS + 31 * day, "AAPL", -4, 101.0)
     [order] = stage.on_slice(NOW_NS + 31 * day, [gain, BUY_10])
     assert isinstance(order, Order) and order.checks[-1].found == "none"
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.instruments import FUTURE, Instrument
+from operators.instruments import FUTURE, NO_INSTRUMENTS, Instrument
 from operators.risk import RiskSettings, RiskStage
 from operators.risk.margin import MarginClass, MarginPosition, MarginSettings, forced_reduction, requirement
 from schemas.errors import BadInput
 from schemas.records import ACTIVE, REDUCING, Order, RiskEvent, RiskUsage
-from tests.unit.builders import bar, execution
+from tests.builders import bar, execution
 from tests.unit.risk_check_cases import MINUTE_NS, NOW_NS
 
 RULES = MarginSettings()
@@ -75,7 +75,7 @@ def test_forced_reduction_covers_the_margin_with_the_fewest_lots(positions: list
 
 
 def test_margin_call_reduces_until_the_margin_is_covered_and_reports_it() -> None:
-    limits = RiskSettings.unlimited(initial_capital=Decimal(5_000), margin=RULES)
+    limits = RiskSettings.unlimited(initial_capital=Decimal(5_000), margin=RULES, instruments=NO_INSTRUMENTS)
     stage = RiskStage(limits)
     purchase = execution(1, NOW_NS, "AAPL", 100, 100.0)  # buys 10,000 with 5,000 of equity
     assert stage.on_slice(NOW_NS, [purchase, bar("AAPL", 1, NOW_NS, 67.0)]) == []
@@ -83,16 +83,14 @@ def test_margin_call_reduces_until_the_margin_is_covered_and_reports_it() -> Non
     [event, order] = stage.on_slice(NOW_NS + MINUTE_NS, [bar("AAPL", 2, NOW_NS + MINUTE_NS, 66.0)])
     assert isinstance(event, RiskEvent) and isinstance(order, Order)
     assert (event.breaker, event.state, event.found, event.limit) == ("margin_call", REDUCING, "1600", "1650")
-    assert (order.side, order.quantity, order.reduce_only) == ("SELL", Decimal(4), True)
+    assert (order.terms.side, order.terms.quantity, order.terms.reduce_only) == ("SELL", Decimal(4), True)
     state = pickle.dumps(stage.snapshot())
     stage = RiskStage(limits)
     stage.restore(pickle.loads(state))  # noqa: S301 - our own snapshot
     assert stage.on_slice(NOW_NS + 2 * MINUTE_NS, [bar("AAPL", 3, NOW_NS + 2 * MINUTE_NS, 66.0)]) == [], (
         "one is on its way"
     )
-    sale = execution(2, NOW_NS, "AAPL", 4, 66.0)._replace(
-        side="SELL", order_id=order.order_id, leaves_quantity=Decimal(0)
-    )
+    sale = execution(2, NOW_NS, "AAPL", -4, 66.0, order_id=order.order_id)
     [reset] = stage.on_slice(NOW_NS + 3 * MINUTE_NS, [sale, bar("AAPL", 4, NOW_NS + 3 * MINUTE_NS, 66.0)])
     assert isinstance(reset, RiskEvent) and (reset.state, reset.limit) == (ACTIVE, "1584")
 
@@ -117,7 +115,7 @@ def test_usage_is_written_on_change_at_most_once_per_interval() -> None:
     assert usage["margin_maintenance"] == ("275", 275 / 10_100)
     assert usage["portfolio_leverage"] == ("0.108910891", None)
     assert stage.on_slice(NOW_NS + 2 * MINUTE_NS, [bar("AAPL", 3, NOW_NS + 2 * MINUTE_NS, 110.0)]) == []
-    sale = execution(2, NOW_NS, "AAPL", -10, 110.0)._replace(quantity=Decimal(10))
+    sale = execution(2, NOW_NS, "AAPL", -10, 110.0)
     output = stage.on_slice(NOW_NS + 3 * MINUTE_NS, [sale, bar("AAPL", 4, NOW_NS + 3 * MINUTE_NS, 110.0)])
     latest_usage = {r.measure + r.scope_key: r.used for r in output if isinstance(r, RiskUsage)}
     assert latest_usage["position_sizeAAPL"] == Decimal(0), "a closed position uses nothing, and that is written"

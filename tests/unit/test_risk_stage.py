@@ -12,15 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.book import OpenOrder, RiskPosition
+from operators.risk.position import OpenOrder, RiskPosition
 from schemas.records import (
     BUY,
     CANCELED,
-    DAY,
     EXPIRED,
     KILL_SWITCH,
-    LIMIT,
-    MARKET,
     NEW,
     REJECTED,
     RELEASE,
@@ -28,31 +25,15 @@ from schemas.records import (
     TRADE,
     Execution,
     Order,
-    OrderProposal,
     OrderRefusal,
     Record,
     RiskFence,
-    execution_id,
-    proposal_id,
 )
-from tests.unit.builders import bar, command
+from tests.builders import bar, command, proposal, report
 
 MINUTE_NS = 60_000_000_000
 PRICES = {"AAPL": 100.0, "BAC": 14.07}
 ZERO = Decimal(0)
-
-
-def propose(seq: int, side: str, quantity: str, symbol: str = "AAPL", limit: str | None = None) -> OrderProposal:
-    kind = MARKET if limit is None else LIMIT
-    price = None if limit is None else Decimal(limit)
-    terms = (symbol, side, Decimal(quantity), kind, price, DAY)
-    return OrderProposal(seq, 0, proposal_id(seq), *terms, "test", Decimal(100), "", [])
-
-
-def report(seq: int, order: Order, kind: str, quantity: Decimal = ZERO, leaves: Decimal = ZERO) -> Execution:
-    price = Decimal(repr(PRICES[order.symbol])) if kind == TRADE else ZERO
-    ids = (execution_id(seq), order.order_id, order.symbol, order.side, kind)
-    return Execution(seq, 0, *ids, quantity, price, ZERO, leaves, order.quantity - leaves, 0, 0, "")
 
 
 class NaiveVenue:
@@ -64,31 +45,35 @@ class NaiveVenue:
         self.cash = cash
         self.seq = 0
 
-    def apply(self, index: int, action: str) -> Execution | None:
+    def apply(self, index: int, action: Any) -> Execution | None:
         if not self.open_orders:
             return None
         self.seq += 1
-        order, leaves = self.open_orders.pop(index % len(self.open_orders))
+        order, remaining = self.open_orders.pop(index % len(self.open_orders))
         if action not in ("fill", "part"):
             if action == NEW:
-                self.open_orders.append((order, leaves))
-            return report(self.seq, order, action, leaves=leaves if action == NEW else ZERO)
-        quantity = leaves if action == "fill" else leaves / 2
-        if leaves - quantity:
-            self.open_orders.append((order, leaves - quantity))
-        signed = quantity if order.side == BUY else -quantity
-        self.position[order.symbol] = self.position.get(order.symbol, ZERO) + signed
-        self.cash -= signed * Decimal(repr(PRICES[order.symbol]))
-        return report(self.seq, order, TRADE, quantity, leaves - quantity)
+                self.open_orders.append((order, remaining))
+            return report(self.seq, order, action, remaining=remaining if action == NEW else 0)
+        quantity = remaining if action == "fill" else remaining / 2
+        if remaining - quantity:
+            self.open_orders.append((order, remaining - quantity))
+        signed = quantity if order.terms.side == BUY else -quantity
+        self.position[order.terms.symbol] = self.position.get(order.terms.symbol, ZERO) + signed
+        self.cash -= signed * Decimal(repr(PRICES[order.terms.symbol]))
+        return report(self.seq, order, TRADE, quantity, PRICES[order.terms.symbol], remaining=remaining - quantity)
 
     def bounds(self, symbol: str) -> tuple[Decimal, Decimal]:
         """Return the lowest and highest positions that the open orders can lead to."""
         current = self.position.get(symbol, ZERO)
         low = current - sum(
-            leaves for order, leaves in self.open_orders if order.symbol == symbol and order.side == SELL
+            remaining
+            for order, remaining in self.open_orders
+            if order.terms.symbol == symbol and order.terms.side == SELL
         )
         high = current + sum(
-            leaves for order, leaves in self.open_orders if order.symbol == symbol and order.side == BUY
+            remaining
+            for order, remaining in self.open_orders
+            if order.terms.symbol == symbol and order.terms.side == BUY
         )
         return low, high
 
@@ -132,11 +117,11 @@ def test_no_interleaving_of_approvals_and_fills_exceeds_a_limit(steps: list[Any]
             stage.on_slice(now, [] if execution is None else [execution])
             continue
         _, side, symbol, quantity, factor = step
-        limit = None if factor is None else str(Decimal(factor) * Decimal(repr(PRICES[symbol])))
+        limit = None if factor is None else Decimal(factor) * Decimal(repr(PRICES[symbol]))
         before = venue.bounds(symbol)
-        [decision] = stage.on_slice(now, [propose(number, side, str(quantity), symbol, limit)])
+        [decision] = stage.on_slice(now, [proposal(side, quantity, symbol, limit_price=limit, seq=number)])
         if isinstance(decision, Order):
-            venue.open_orders.append((decision, decision.quantity))
+            venue.open_orders.append((decision, decision.terms.quantity))
             _assert_within_limits(venue, limits, symbol, before)
 
 
@@ -159,14 +144,14 @@ ORDERS = st.lists(st.tuples(st.sampled_from([BUY, SELL]), st.integers(1, 40), st
 
 @given(POSITION, ORDERS, st.randoms(use_true_random=False))
 def test_reserved_cash_covers_any_order_of_fills(position: Decimal, orders: Any, random: Any) -> None:
-    holding = RiskPosition(position)
+    risk_position = RiskPosition(position)
     for n, (s, q, p) in enumerate([*orders, (BUY, 9, 9), (SELL, 9, 9)]):
-        holding.add_order(str(n), OpenOrder(s, Decimal(q), Decimal(p)))
+        risk_position.add_order(str(n), OpenOrder(s, Decimal(q), Decimal(p)))
     for n in (len(orders), len(orders) + 1):
-        holding.remove_order(str(n))
-    holding.update_derived()
-    assert holding.buys.price_max == max((p for s, _, p in orders if s == BUY), default=0)
-    assert holding.buys.quantity == sum(q for s, q, _ in orders if s == BUY)
+        risk_position.remove_order(str(n))
+    risk_position.update_derived()
+    assert risk_position.buys.price_max == max((p for s, _, p in orders if s == BUY), default=0)
+    assert risk_position.buys.quantity == sum(q for s, q, _ in orders if s == BUY)
     for side in (BUY, SELL):
         one_side = [order for order in orders if order[0] == side]
         random.shuffle(one_side)
@@ -176,48 +161,47 @@ def test_reserved_cash_covers_any_order_of_fills(position: Decimal, orders: Any,
             opened = max(ZERO, abs(after) - (abs(current) if current * after > 0 else 0)) if after else ZERO
             spent += min(opened, Decimal(quantity)) * price
             current = after
-        reserve = (holding.buys if side == BUY else holding.sells).reserved_cash(holding.closable(side))
+        reserve = (risk_position.buys if side == BUY else risk_position.sells).reserved_cash(
+            risk_position.closable(side)
+        )
         assert spent <= reserve
 
 
 def test_open_orders_count_until_they_end() -> None:
     stage = RiskStage(RiskSettings.unlimited(max_position=Decimal(100)))
-    [first] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), propose(1, BUY, "60")])
+    [first] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), proposal(BUY, 60)])
     assert isinstance(first, Order)
-    for kind, leaves in ((NEW, "60"), (TRADE, "40")):
-        traded = Decimal(20) if kind == TRADE else ZERO
-        [decision] = stage.on_slice(
-            MINUTE_NS + 1, [report(1, first, kind, traded, Decimal(leaves)), propose(2, BUY, "41")]
-        )
-        assert isinstance(decision, OrderRefusal), "20 held and 40 open leave room for 40"
-    [decision] = stage.on_slice(MINUTE_NS + 2, [report(2, first, CANCELED), propose(3, BUY, "80")])
-    assert isinstance(decision, Order), "20 held and nothing open leave room for 80"
+    for first_report in (report(1, first, NEW), report(1, first, TRADE, 20, 100)):
+        [decision] = stage.on_slice(MINUTE_NS + 1, [first_report, proposal(BUY, 41, seq=2)])
+        assert isinstance(decision, OrderRefusal), "a position of 20 and 40 open leave room for 40"
+    [decision] = stage.on_slice(MINUTE_NS + 2, [report(2, first, CANCELED), proposal(BUY, 80, seq=3)])
+    assert isinstance(decision, Order), "a position of 20 and no open order leave room for 80"
 
 
 def test_the_kill_switch_raises_the_epoch_once_and_the_release_raises_it_again() -> None:
     stage = RiskStage(RiskSettings.unlimited())
-    [order] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), propose(1, BUY, "1")])
+    [order] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), proposal(BUY, 1)])
     [fence] = stage.on_slice(MINUTE_NS + 1, [command("c-1", 5, KILL_SWITCH), command("c-2", 6, KILL_SWITCH)])
-    assert fence == RiskFence(2, MINUTE_NS + 1, 1, "HALTED", "because", "c-1")
+    assert fence == RiskFence(seq=2, ts_ns=MINUTE_NS + 1, epoch=1, state="HALTED", reason="because", cause_id="c-1")
     assert isinstance(order, Order) and order.risk_epoch == 0
     assert stage.on_slice(MINUTE_NS + 2, [command("c-3", 7, "SOMETHING_ELSE")]) == []
     [released] = stage.on_slice(MINUTE_NS + 3, [command("c-4", 8, RELEASE), command("c-5", 9, RELEASE)])
-    assert released == RiskFence(3, MINUTE_NS + 3, 2, "ACTIVE", "because", "c-4")
+    assert released == RiskFence(seq=3, ts_ns=MINUTE_NS + 3, epoch=2, state="ACTIVE", reason="because", cause_id="c-4")
 
 
 def test_daily_loss_resets_on_the_next_trading_day() -> None:
     stage = RiskStage(RiskSettings.unlimited(max_daily_loss=Decimal(500)))
-    [purchase] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), propose(1, BUY, "100")])
+    [purchase] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), proposal(BUY, 100)])
     assert isinstance(purchase, Order)
     lower_bar = bar("AAPL", 2, 2 * MINUTE_NS, 94.0)
-    fill = report(1, purchase, TRADE, purchase.quantity)
-    [rejected] = stage.on_slice(2 * MINUTE_NS, [fill, lower_bar, propose(2, BUY, "1")])
+    fill = report(1, purchase, TRADE, purchase.terms.quantity, 100)
+    [rejected] = stage.on_slice(2 * MINUTE_NS, [fill, lower_bar, proposal(BUY, 1, seq=2)])
     assert isinstance(rejected, OrderRefusal)
     assert rejected.message == (
         "max_daily_loss: daily loss is 600.00 USD, limit 500.00; AAPL order would open or increase a position"
     )
     next_day_bar = bar("AAPL", 3, 3 * MINUTE_NS, 90.0, day=20240103)
-    [approved] = stage.on_slice(3 * MINUTE_NS, [next_day_bar, propose(3, BUY, "1")])
+    [approved] = stage.on_slice(3 * MINUTE_NS, [next_day_bar, proposal(BUY, 1, seq=3)])
     assert isinstance(approved, Order), "400 lost since the close of the day before"
 
 
@@ -233,7 +217,7 @@ def input_slices() -> list[tuple[int, list[Record]]]:
             records.append(command("c-2", now, RELEASE))
         day = 20240102 if minute < 6 else 20240103
         records += [bar(s, minute, now, p * (1 - minute / 100), day=day) for s, p in PRICES.items()]
-        records += [propose(2 * minute, BUY, "30"), propose(2 * minute + 1, SELL, "20", "BAC", "14")]
+        records += [proposal(BUY, 30, seq=2 * minute), proposal(SELL, 20, "BAC", limit_price=14, seq=2 * minute + 1)]
         time_slices.append((now, records))
     return time_slices
 
@@ -242,7 +226,7 @@ def run(stage: RiskStage, *, restart_after: int | None = None) -> list[Record]:
     output: list[Record] = []
     unfilled: list[Order] = []
     for index, (now, records) in enumerate(input_slices()):
-        fills = [report(order.seq, order, TRADE, order.quantity) for order in unfilled]
+        fills = [report(one.seq, one, TRADE, one.terms.quantity, PRICES[one.terms.symbol]) for one in unfilled]
         decisions = stage.on_slice(now, [*fills, *records])
         unfilled = [record for record in decisions if isinstance(record, Order)]
         output += decisions

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from pydantic import ValidationError
 
-from configs.settings import load_settings
+from configs.settings import is_overridden, load_settings
 from schemas.errors import BadInput
 
 
@@ -35,6 +35,16 @@ def test_default_files_are_sufficient() -> None:
     assert settings.portfolio_manager.initial_capital == Decimal(1_000_000)
     assert settings.kafka.symbol_partitions == 4
     assert settings.risk_manager.max_order_notional == Decimal(100_000)
+
+
+def test_a_key_is_overridden_by_the_users_file_or_the_environment(tmp_path: Path) -> None:
+    path = ("signals", "strategies")
+    file, other = tmp_path / "mine.yaml", tmp_path / "other.yaml"
+    file.write_text("signals: {strategies: []}")
+    other.write_text("signals: {ensemble: {enabled: true}}")
+    assert is_overridden(path, file, {}) and is_overridden(path, None, {"PLATFORM_SETTINGS": str(file)})
+    assert is_overridden(path, other, {"SIGNALS__STRATEGIES": "[]"})
+    assert not is_overridden(path, other, {}) and not is_overridden(path, None, {})
 
 
 def test_user_file_overrides_defaults_and_environment_overrides_both(tmp_path: Path) -> None:
@@ -89,7 +99,7 @@ def test_variables_of_other_programs_are_ignored() -> None:
         ("portfolio_manger: {}", ["unknown setting portfolio_manger", "did you mean portfolio_manager?"]),
         (
             "market_data: {simulator: {volume: 3}}",
-            ["unknown setting market_data.simulator.volume", "expected one of interval_s, seed, symbols"],
+            ["unknown setting market_data.simulator.volume", "expected one of interval_s, market, seed, symbols"],
         ),
         ("portfolio_manager: {sizing: {frction: 1}}", ["portfolio_manager.sizing.frction", "did you mean fraction?"]),
         ("portfolio_manager: {rebalance_freqency: 1h}", ["did you mean rebalance_frequency?"]),

@@ -15,6 +15,7 @@ from operators.strategies.buy_and_hold import BuyAndHold
 from operators.strategies.ema_cross import EmaCross
 from schemas.errors import BadInput
 from schemas.records import FeatureRow, Fundamentals, Prediction, SentimentScore, Signal
+from tests.builders import feature_row, fundamentals, prediction, sentiment_score
 from tests.unit.test_features import MINUTE_NS, SYMBOLS, bars_by_minute
 
 
@@ -23,7 +24,7 @@ class ScriptedStrategy:
 
     features: tuple[str, ...] = ()
 
-    def __init__(self, views: Sequence[TargetView | None], name: str = "said") -> None:
+    def __init__(self, views: Sequence[TargetView | None], name: str = "scripted") -> None:
         self.views = views
         self.name = name
 
@@ -37,7 +38,7 @@ def view(direction: int, strength: float = 1.0, confidence: float = 1.0) -> Targ
 
 
 def row(seq: int, symbol: str = "AAPL") -> FeatureRow:
-    return FeatureRow(symbol, seq, seq * MINUTE_NS, seq + 5, 100.0 + seq, {})
+    return feature_row(symbol, seq, seq * MINUTE_NS, 100.0 + seq, bar_seq=seq + 5)
 
 
 def signals_of(views: Sequence[TargetView | None]) -> list[Any]:
@@ -47,7 +48,18 @@ def signals_of(views: Sequence[TargetView | None]) -> list[Any]:
 
 def test_signal_contains_its_inputs() -> None:
     assert signals_of([None, view(1, 0.5, 0.25)]) == [
-        Signal("AAPL", 1, 2 * MINUTE_NS, "said", 1, 0.5, 0.25, 102.0, "feat-AAPL-2", {"ema_3": 7.0})
+        Signal(
+            symbol="AAPL",
+            seq=1,
+            ts_ns=2 * MINUTE_NS,
+            strategy="scripted",
+            direction=1,
+            strength=0.5,
+            confidence=0.25,
+            price=102.0,
+            feature_id="feat-AAPL-2",
+            parts={"ema_3": 7.0},
+        )
     ]
     assert signals_of([view(1)])[0].cause_ids == []
 
@@ -94,9 +106,10 @@ def test_a_signal_keeps_its_parts_when_the_strategy_reuses_its_dict() -> None:
 @pytest.mark.parametrize(
     "invalid_view", [view(2), view(1, 1.5), view(1, -0.1), view(1, float("nan")), view(1, 1.0, 2.0)]
 )
-def test_view_out_of_range_is_rejected_with_the_strategys_name(invalid_view: TargetView) -> None:
-    with pytest.raises(BadInput, match="strategy said on AAPL: direction must be -1, 0 or 1"):
-        signals_of([invalid_view])
+def test_view_out_of_range_suspends_the_strategy(invalid_view: TargetView) -> None:
+    (suspension,) = signals_of([invalid_view])
+    assert (suspension.strategy, suspension.state, suspension.error_type) == ("scripted", "SUSPENDED", "BadInput")
+    assert suspension.message.startswith("strategy scripted on AAPL: direction must be -1, 0 or 1")
 
 
 def test_duplicate_strategy_names_are_rejected() -> None:
@@ -113,32 +126,54 @@ class ScriptedReader(ScriptedStrategy):
 
 
 def score(seq: int, symbol: str = "AAPL", minute: int = 1) -> SentimentScore:
-    return SentimentScore(seq, minute * MINUTE_NS, symbol, f"news-{seq}", 0.5, 0.5, "lexicon", "v", "", {})
+    return sentiment_score(seq, minute * MINUTE_NS, symbol)
 
 
 def figures(number: int, symbol: str = "AAPL") -> Fundamentals:
-    return Fundamentals(f"fund-{number}", 987, symbol, 20240331, 20240501, "10-Q", "file:x", {}, {"roe": 0.1}, "USD")
+    return fundamentals(f"fund-{number}", 987, symbol, ratios={"roe": 0.1})
 
 
 def forecast(seq: int, symbol: str = "AAPL") -> Prediction:
-    return Prediction(symbol, seq, seq * MINUTE_NS, "gb", "hash", f"feat-{symbol}-{seq}", 10, 0.01, 0.6, 0.0)
+    return prediction(symbol, seq, seq * MINUTE_NS)
 
 
 def test_signal_names_its_cause_and_the_last_rows_price() -> None:
     stage = SignalStage([ScriptedReader([view(1), view(0, 0.0), view(-1)], (Prediction, Fundamentals, SentimentScore))])
     assert stage.on_slice(2 * MINUTE_NS, [row(2), forecast(2)]) == [
-        Signal("AAPL", 1, 2 * MINUTE_NS, "reader", 1, 1.0, 1.0, 102.0, "feat-AAPL-2", {"ema_3": 7.0}, ["pred-AAPL-2"])
+        Signal(
+            symbol="AAPL",
+            seq=1,
+            ts_ns=2 * MINUTE_NS,
+            strategy="reader",
+            direction=1,
+            strength=1.0,
+            confidence=1.0,
+            price=102.0,
+            feature_id="feat-AAPL-2",
+            parts={"ema_3": 7.0},
+            cause_ids=["pred-AAPL-2"],
+        )
     ]
     (from_figures,) = stage.on_slice(3 * MINUTE_NS, [figures(7)])
     assert from_figures == Signal(
-        "AAPL", 2, 3 * MINUTE_NS, "reader", 0, 0.0, 1.0, 102.0, "feat-AAPL-2", {"ema_3": 7.0}, ["fund-7"]
+        symbol="AAPL",
+        seq=2,
+        ts_ns=3 * MINUTE_NS,
+        strategy="reader",
+        direction=0,
+        strength=0.0,
+        confidence=1.0,
+        price=102.0,
+        feature_id="feat-AAPL-2",
+        parts={"ema_3": 7.0},
+        cause_ids=["fund-7"],
     )
     (from_score,) = stage.on_slice(4 * MINUTE_NS, [row(4), score(9, minute=4)])
     assert isinstance(from_score, Signal) and (from_score.price, from_score.cause_ids) == (104.0, ["sent-9"])
 
 
 def test_a_strategy_may_name_its_causes_itself() -> None:
-    view_with_causes = TargetView(1, 1.0, 1.0, {}, ("fund-1", "sent-2"))
+    view_with_causes = TargetView(direction=1, strength=1.0, confidence=1.0, parts={}, causes=("fund-1", "sent-2"))
     stage = SignalStage([ScriptedReader([None, view_with_causes], (FeatureRow, SentimentScore))])
     (signal,) = stage.on_slice(MINUTE_NS, [row(1), score(3)])
     assert isinstance(signal, Signal) and signal.cause_ids == ["fund-1", "sent-2"]
@@ -249,7 +284,7 @@ def test_restart_after_any_slice_changes_no_signal_or_snapshot() -> None:
         assert repr(snapshot) == text
 
 
-def test_a_strategy_added_to_the_settings_starts_afresh_and_the_others_go_on() -> None:
+def test_an_added_strategy_starts_without_state_and_the_others_continue() -> None:
     minutes = feature_rows_by_minute()
     before = SignalStage(STRATEGIES[:1])
     run(before, minutes[:30])

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
-from dataflows.sources.simulator import REPLAY_NS, PricePath, Simulator
+from configs.settings import load_settings
+from dataflows.replay.comparison import Pipeline
+from dataflows.sources.simulator import CHOPPY, REPLAY_NS, PricePath, Simulator
+from operators.performance import Performance
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import Bar
+from tests.manual_clock import ManualClock
 
 SECOND_NS = 10**9
 START_NS = 1_700_000_000 * SECOND_NS
 SYMBOLS = ("AAPL", "MSFT", "SPY")
-
-
-class ManualSimulatorClock:
-    def __init__(self, now_ns: int) -> None:
-        self.now_ns = now_ns
-
-    def __call__(self) -> int:
-        return self.now_ns
 
 
 def bars(time_slices: list[TimeSlice]) -> list[Bar]:
@@ -27,7 +25,7 @@ def bars(time_slices: list[TimeSlice]) -> list[Bar]:
 
 
 def test_slices_are_due_only_after_the_clock_passes_them() -> None:
-    clock = ManualSimulatorClock(START_NS + SECOND_NS // 2)
+    clock = ManualClock(START_NS + SECOND_NS // 2)
     simulator = Simulator(SYMBOLS, 1, now_ns=clock)
     assert simulator.take(10) == []
     assert simulator.due_ns() == START_NS + SECOND_NS
@@ -42,7 +40,7 @@ def test_slices_are_due_only_after_the_clock_passes_them() -> None:
 
 
 def test_bars_do_not_depend_on_the_pace() -> None:
-    clock = ManualSimulatorClock(START_NS)
+    clock = ManualClock(START_NS)
     paced: list[TimeSlice] = []
     simulator = Simulator(SYMBOLS, 1, now_ns=clock)
     while len(paced) < 200:
@@ -69,11 +67,27 @@ def test_bars_are_valid_and_some_minutes_have_no_trades() -> None:
     assert max(moves) < 0.01
 
 
-def test_averages_cross_within_a_minute_of_one_second_bars() -> None:
+def test_default_strategy_trades_a_few_times_in_ten_minutes_and_covers_its_costs() -> None:
+    """An hour of the demo of a new user: 54 minutes once lost more than half of the daily loss limit."""
+    settings = load_settings(environment={})
+    simulator = settings.market_data.simulator
+    pipeline = Pipeline(settings)
+    performance = Performance(settings.portfolio_manager.initial_capital)
+    slices = Simulator(simulator.symbols, simulator.seed, start_ns=START_NS, fast=True, end_after_slices=3600)
+    for time_slice in slices:
+        records = [*time_slice.records, *pipeline.on_slice(time_slice.ts_ns, time_slice.records)]
+        performance.on_slice(TimeSlice(time_slice.ts_ns, records))
+    summary = performance.summary()
+    assert 20 <= summary["orders"] <= 120
+    assert Decimal(summary["fees"]) < 400
+    assert Decimal(summary["final_equity"]) > settings.portfolio_manager.initial_capital - 500
+
+
+def test_averages_cross_within_a_minute_of_one_second_bars_in_a_choppy_market() -> None:
     """For 20 symbols over five minutes, EMA(12) crosses EMA(26) more than twice per minute and symbol."""
     symbols, seconds, crosses = [f"S{n}" for n in range(20)], 300, 0
     for symbol in symbols:
-        path = PricePath(5, symbol)
+        path = PricePath(5, symbol, CHOPPY)
         fast = slow = path.price(START_NS // SECOND_NS)
         above = None
         for index in range(START_NS // SECOND_NS, START_NS // SECOND_NS + seconds):
@@ -85,7 +99,7 @@ def test_averages_cross_within_a_minute_of_one_second_bars() -> None:
 
 
 def test_a_crash_after_any_slice_gives_the_same_records() -> None:
-    clock = ManualSimulatorClock(START_NS)
+    clock = ManualClock(START_NS)
     uninterrupted = list(Simulator(SYMBOLS, 1, start_ns=START_NS, fast=True, end_after_slices=40))
     for stop in range(40):
         clock.now_ns = START_NS + stop * SECOND_NS
@@ -98,7 +112,7 @@ def test_a_crash_after_any_slice_gives_the_same_records() -> None:
 
 
 def test_downtime_beyond_the_last_minute_is_skipped_and_seq_continues() -> None:
-    clock = ManualSimulatorClock(START_NS)
+    clock = ManualClock(START_NS)
     simulator = Simulator(SYMBOLS, 1, now_ns=clock)
     clock.now_ns += 10 * SECOND_NS
     before = simulator.take(100)

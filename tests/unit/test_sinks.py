@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+import subprocess
+import sys
 
 import pytest
 
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY
+from deploy.supervisor.migrate import migrate
 from schemas.errors import BadInput
-from schemas.records import Order, Position, Valuation
+from schemas.records import Order, Position
+from schemas.records.flat import field_names
 from sinks.database import libpq_url, sqlalchemy_url
 from sinks.postgres import PostgresSink
-from sinks.redis import PENDING_MAX, LatestWriter, latest_value_of, record_json
+from sinks.record_tables import LATEST, fields_of
+from sinks.redis import LatestWriter, latest_value_of, record_json
 from sinks.statements import WRITE_STATEMENTS
-from sinks.tables import LATEST, TABLE_OF, fields_of
-from tests.unit.builders import bar
+from sinks.tables import TABLE_OF
+from tests.builders import bar, position, valuation
 
 UNREACHABLE_URL = "redis://127.0.0.1:1"
 
 
-def position(symbol: str, seq: int, quantity: str = "1") -> Position:
-    return Position._make((seq, seq, symbol, Decimal(quantity), *[Decimal(0)] * 4, f"exe-{seq}"))
-
-
 def test_a_table_has_the_fields_of_its_record_in_their_order_and_the_time_for_people() -> None:
     for record_type, table in TABLE_OF.items():
-        assert [column.name for column in table.columns] == [*record_type._fields, "ts"]  # type: ignore[attr-defined]
+        assert [column.name for column in table.columns] == [*field_names(record_type), "ts"]
+
+
+def test_a_dataflow_process_loads_no_library_that_it_does_not_use() -> None:
+    code = "import sys, dataflows.signals; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert not {"sqlalchemy", "numpy", "pyarrow", "fastapi"}.intersection(loaded.stdout.split())
 
 
 def test_only_a_field_that_may_be_none_is_nullable() -> None:
@@ -34,8 +42,8 @@ def test_only_a_field_that_may_be_none_is_nullable() -> None:
 
 
 def test_only_the_newest_row_of_a_key_in_a_batch_is_written_to_a_latest_table() -> None:
-    rows = [position("A", 1), position("B", 2), position("A", 4), position("A", 3)]
-    assert WRITE_STATEMENTS[Position].prepare_rows(rows) == [position("A", 4), position("B", 2)]
+    rows = [position(1, 1, "A"), position(2, 2, "B"), position(4, 4, "A"), position(3, 3, "A")]
+    assert WRITE_STATEMENTS[Position].prepare_rows(rows) == [position(4, 4, "A"), position(2, 2, "B")]
 
 
 def test_every_latest_table_is_fenced_by_seq_and_no_other_is_ever_updated() -> None:
@@ -57,26 +65,38 @@ def test_a_url_of_another_database_is_rejected_without_its_password() -> None:
     with pytest.raises(BadInput) as error:
         sqlalchemy_url("me:secret")
     assert "secret" not in str(error.value)
+    with pytest.raises(BadInput, match="expected postgresql://") as error:
+        libpq_url("me:secret@localhost://d")
+    assert "secret" not in str(error.value)
+    assert libpq_url("postgresql+psycopg2://me:a%40b@localhost/d?sslmode=require") == (
+        "postgresql://me:a%40b@localhost/d?sslmode=require"
+    )
     assert libpq_url("postgres://me@localhost/d") == "postgresql://me@localhost/d"
+
+
+def test_a_failed_migration_gives_one_line_without_the_password() -> None:
+    with pytest.raises(DeployError) as error:
+        migrate("postgresql://me:secret@127.0.0.1:1/d")
+    message = str(error.value)
+    assert message.startswith("cannot migrate the database: ") and "127.0.0.1" in message
+    assert "secret" not in message and "\n" not in message
 
 
 def test_only_the_newest_update_of_a_key_waits_while_redis_is_unreachable() -> None:
     writer = LatestWriter(UNREACHABLE_URL, timeout_s=0.2)
     writer.put([bar("A", seq, seq) for seq in range(1, 1001)])
-    writer.put([bar("B", 1, 1), position("A", 1)])
+    writer.put([bar("B", 1, 1), position(1, 1, "A")])
     assert not writer.flush(0.1)
-    assert len(writer._pending) <= 3 < PENDING_MAX
-    assert writer.superseded >= 999
+    assert (writer.superseded, writer.dropped) == (999, 0)
     writer.close()
-    assert not writer._thread.is_alive()
 
 
 def test_redis_holds_bars_positions_and_the_valuation_and_nothing_else() -> None:
-    valuation = Valuation._make((3, 60, *[Decimal("1.50")] * 7, 2))
-    updates = [latest_value_of(record) for record in (bar("A", 1, 9), position("A", 2), valuation)]
+    newest = valuation(3, 60, "1.50", open_positions=2)
+    updates = [latest_value_of(record) for record in (bar("A", 1, 9), position(2, 2, "A"), newest)]
     assert [(key, update.fence) for key, update in filter(None, updates)] == [
         ("latest:bar:A", 9),
         ("latest:position:A", 2),
         ("latest:valuation", 3),
     ]
-    assert '"equity":"1.50"' in record_json(valuation)
+    assert '"equity":"1.50"' in record_json(newest)

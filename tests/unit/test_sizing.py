@@ -46,7 +46,14 @@ def test_sizes_by_hand(row: str) -> None:
     settings = {"F": FRACTION, "P": PERCENT, "S": SHARES}[method]
     result = size_position(
         settings,
-        SizingInput(int(direction), Decimal(strength), Decimal(price), Decimal(equity), Decimal(position), Decimal(1)),
+        SizingInput(
+            direction=int(direction),
+            strength=Decimal(strength),
+            price=Decimal(price),
+            equity=Decimal(equity),
+            current_quantity=Decimal(position),
+            lot_size=Decimal(1),
+        ),
     )
     assert result.quantity == Decimal(expected)
     assert result.text

@@ -32,8 +32,9 @@ from operators.sizing import (
 from operators.sizing.volatility import decay_factor
 from schemas.errors import BadInput
 from schemas.records import OrderProposal, Valuation
-from tests.unit.builders import bar
-from tests.unit.test_portfolio import MINUTE_NS, PortfolioHarness, advance_order, check_cap, signed_quantities
+from tests.builders import bar
+from tests.builders.market import MINUTE_NS
+from tests.unit.portfolio_harness import PortfolioHarness, advance_order, check_cap, signed_quantities
 
 VOLATILITY = VolatilitySettings(target=Decimal("0.02"), half_life_bars=5, bars_min=3, bars_per_year=10_000)
 TARGET = SizingSettings(method="volatility_target", volatility=VOLATILITY)
@@ -68,7 +69,7 @@ def test_volatility_is_the_weighted_mean_of_squared_returns(closes: list[float],
     assert estimate.returns == len(squares)
 
 
-def test_annual_volatility_of_a_known_process() -> None:
+def test_annual_volatility_of_a_simulated_process() -> None:
     """Normal returns of 0.001 per bar and 98,280 bars per year: the annual volatility is 31.35 %."""
     rng = random.Random(5)
     volatility = VolatilitySettings(half_life_bars=2000, bars_per_year=252 * 390)
@@ -127,19 +128,19 @@ def test_the_default_method_stores_nothing_for_a_bar() -> None:
 # -- in the portfolio --------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_entered_before_the_volatility_is_known() -> None:
+def test_nothing_is_entered_before_the_volatility_is_estimated() -> None:
     desk = PortfolioHarness(portfolio_settings(TARGET, 60))
     desk.signal(1)
     closes = [100.0, 101.0, 100.0, 101.0]
     assert [signed_quantities(desk.step({"X": close})) for close in closes[:3]] == [[], [], []]
     (proposal,) = desk.step({"X": closes[3]})
-    assert int(proposal.quantity) == 199, "0.02 of a year's volatility of 0.995: 0.0201 of a million at 101"
+    assert int(proposal.terms.quantity) == 199, "0.02 of a year's volatility of 0.995: 0.0201 of a million at 101"
     assert proposal.sizing == (
         "volatility_target 0.020099 (0.02 / volatility 0.995033, at most 1) x equity 1000000 x strength 1 / 101 = 199"
     )
 
 
-def test_a_rebalance_follows_the_volatility_outside_the_band() -> None:
+def test_a_rebalance_adjusts_to_the_volatility_beyond_the_band() -> None:
     desk = PortfolioHarness(portfolio_settings(TARGET, 300))
     for close in (100.0, 101.0, 100.0):
         desk.step({"X": close})
@@ -160,12 +161,12 @@ def test_risk_parity_resizes_all_positions_when_one_is_added() -> None:
         desk.step(minute_closes)
     desk.signal(1, "X")
     (single,) = desk.step(closes[4])
-    assert int(single.quantity) == 5000, "0.5 of a million at 100"
+    assert int(single.terms.quantity) == 5000, "0.5 of a million at 100"
     desk.report("TRADE", price=100.0)
     desk.signal(1, "Y")
     first, second = desk.step(closes[5])
-    assert (first.symbol, first.side, second.symbol, second.side) == ("X", "SELL", "Y", "BUY")
-    remaining, added = 5000 - int(first.quantity), int(second.quantity)
+    assert (first.terms.symbol, first.terms.side, second.terms.symbol, second.terms.side) == ("X", "SELL", "Y", "BUY")
+    remaining, added = 5000 - int(first.terms.quantity), int(second.terms.quantity)
     assert remaining * 101 + added * 103 <= 0.5 * 1_005_000
     assert remaining * 101 / (added * 103) == pytest.approx(math.log(1.03) / math.log(1.01), rel=0.01)
 
@@ -178,7 +179,7 @@ def test_turnover_limit_is_shared_by_adjustments_and_never_delays_exits() -> Non
     for symbol in ("X", "Y", "Z"):
         desk.signal(1, symbol)
     start = {"X": 100.0, "Y": 100.0, "Z": 100.0}
-    assert signed_quantities(desk.step(start)) == [1000, 1000, 1000], "entries are not held back"
+    assert signed_quantities(desk.step(start)) == [1000, 1000, 1000], "entries are not limited"
     for symbol in start:
         desk.report("TRADE", symbol=symbol)
     moved_prices = {"X": 120.0, "Y": 80.0, "Z": 100.0}
@@ -187,11 +188,11 @@ def test_turnover_limit_is_shared_by_adjustments_and_never_delays_exits() -> Non
     desk.step(moved_prices)
     desk.signal(0, "Z")
     proposals = desk.step(moved_prices)
-    assert signed_quantities(proposals) == [-41, 62, -1000], "the exit is not held back"
+    assert signed_quantities(proposals) == [-41, 62, -1000], "the exit is not limited"
     assert proposals[0].sizing == (
         "target_percent 0.1 x equity 1000000 x strength 1 / 120 = 833; "
         "adjusted to 959: turnover 40040 is above the limit 10000"
-    ), "asked: 167 at 120 and 250 at 80; allowed: 0.01 of a million; so 0.24975 of each"
+    ), "required: 167 at 120 and 250 at 80; allowed: 0.01 of a million; so 0.24975 of each"
 
 
 def test_kelly_learns_from_the_strategys_own_closed_orders() -> None:
@@ -205,7 +206,7 @@ def test_kelly_learns_from_the_strategys_own_closed_orders() -> None:
         desk.signal(0)
         (exit_proposal,) = desk.step()
         for price in exits[:-1]:
-            desk.report("TRADE", int(exit_proposal.quantity) // 2, price)
+            desk.report("TRADE", int(exit_proposal.terms.quantity) // 2, price)
         desk.report("TRADE", 0, exits[-1])
         desk.step()
     assert texts == [
@@ -241,9 +242,16 @@ def test_the_order_of_the_views_does_not_change_their_sum(order: list[int]) -> N
     for seq in range(1, 6):
         estimates.update([bar(str(n), seq, seq, 100.0 + rng.random()) for n in range(12)])
     estimates.set_active_symbols(map(str, range(12)))
-    first = estimates.add_estimates(SizingInput(1, ONE, ONE, ONE, ZERO, ONE), "0", "s")
+    first = estimates.add_estimates(
+        SizingInput(direction=1, strength=ONE, price=ONE, equity=ONE, current_quantity=ZERO, lot_size=ONE), "0", "s"
+    )
     estimates.set_active_symbols(map(str, order))
-    assert estimates.add_estimates(SizingInput(1, ONE, ONE, ONE, ZERO, ONE), "0", "s") == first
+    assert (
+        estimates.add_estimates(
+            SizingInput(direction=1, strength=ONE, price=ONE, equity=ONE, current_quantity=ZERO, lot_size=ONE), "0", "s"
+        )
+        == first
+    )
 
 
 def test_a_snapshot_without_estimates_is_read() -> None:
@@ -256,7 +264,7 @@ def test_a_snapshot_without_estimates_is_read() -> None:
     assert fresh.snapshot()[ESTIMATES] == (1, {}, {}, {}, {})
 
 
-def test_another_method_after_a_restart_starts_its_estimates_afresh() -> None:
+def test_another_method_after_a_restart_starts_without_estimates() -> None:
     desk = PortfolioHarness(portfolio_settings(STOP))
     desk.step()
     stored = desk.stage.snapshot()
@@ -311,9 +319,9 @@ def test_no_cap_is_broken_and_restarts_change_nothing(portfolio: PortfolioSettin
         assert restored.on_slice(desk.minute * MINUTE_NS, desk.last_input) == desk.output
         assert restored.snapshot() == desk.stage.snapshot()
         for proposal in proposals:
-            assert proposal.symbol not in working, "ordered twice"
-            assert proposal.quantity > 0 and proposal.quantity % 1 == 0
-            working.add(proposal.symbol)
+            assert proposal.terms.symbol not in working, "proposed while an order is open"
+            assert proposal.terms.quantity > 0 and proposal.terms.quantity % 1 == 0
+            working.add(proposal.terms.symbol)
             check_cap(desk, proposal, closes)
         check_turnover(desk, proposals)
         assert desk.stage.ledger.cash >= 0 or portfolio.allow_short
@@ -324,4 +332,4 @@ def check_turnover(desk: PortfolioHarness, proposals: list[OrderProposal]) -> No
     if share is not None:
         equity = next(r for r in desk.output if type(r) is Valuation).equity
         adjusted = [p for p in proposals if "may be" in p.sizing]
-        assert sum(p.quantity * p.reference_price for p in adjusted) <= equity * share + Decimal("0.0001")
+        assert sum(p.terms.quantity * p.reference_price for p in adjusted) <= equity * share + Decimal("0.0001")

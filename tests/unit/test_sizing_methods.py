@@ -30,7 +30,9 @@ KELLY = SizingSettings(method="kelly")
 TARGET = SizingSettings(method="volatility_target", volatility=VolatilitySettings(target=Decimal("0.02")))
 PARITY = SizingSettings(method="risk_parity")
 STOP = SizingSettings(method="atr_stop")
-BASE_INPUT = SizingInput(1, ONE, Decimal(50), Decimal(1_000_000), ZERO, ONE)
+BASE_INPUT = SizingInput(
+    direction=1, strength=ONE, price=Decimal(50), equity=Decimal(1_000_000), current_quantity=ZERO, lot_size=ONE
+)
 
 # method | estimates | units | arithmetic
 TABLE = """
@@ -82,14 +84,14 @@ def test_a_strategy_without_an_edge_keeps_the_floor() -> None:
 
 
 @pytest.mark.parametrize("settings", [KELLY, STOP])
-def test_entry_size_is_kept_while_the_direction_is_unchanged(settings: SizingSettings) -> None:
+def test_entry_size_is_constant_while_the_direction_is_unchanged(settings: SizingSettings) -> None:
     sizing_input = BASE_INPUT._replace(current_quantity=Decimal(77), average_range=0.01)
     assert size_position(settings, sizing_input).quantity == 77
     assert size_position(settings, sizing_input._replace(direction=-1)).quantity < 0
 
 
 @pytest.mark.parametrize("settings", [TARGET, PARITY])
-def test_without_an_estimate_positions_are_kept_and_none_opened_or_reversed(settings: SizingSettings) -> None:
+def test_without_an_estimate_positions_are_unchanged_and_none_opened_or_reversed(settings: SizingSettings) -> None:
     for position, direction, expected in ((77, 1, 77), (-77, 1, 0), (77, -1, 0), (0, -1, 0), (77, 0, 0)):
         sizing_input = BASE_INPUT._replace(current_quantity=Decimal(position), direction=direction, volatility=None)
         assert size_position(settings, sizing_input).quantity == expected

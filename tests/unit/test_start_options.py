@@ -1,12 +1,17 @@
 """The options of `start` reach the settings, and `restart` uses them again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from configs.settings import load_settings
+from dataflows.sources.feed_selection import feed_source
+from deploy.commands.platform import _with_recognized_bars
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.start_options import StartOptions, load_options, save_options, validate_options
+from schemas.errors import BadInput
 
 
 def test_files_become_absolute_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,6 +23,29 @@ def test_files_become_absolute_settings(tmp_path: Path, monkeypatch: pytest.Monk
         "MARKET_DATA__FILES__PATHS": f'["{tmp_path}/a.csv"]',
         "MARKET_DATA__FILES__SPEED": "max",
     }
+
+
+def test_interval_and_session_of_the_files_reach_every_service() -> None:
+    options = StartOptions(feed="files", bars=("a.csv",), bar_interval="1d", session="regular")
+    assert options.environment() == {
+        "MARKET_DATA__FEED": "files",
+        "MARKET_DATA__FILES__PATHS": '["a.csv"]',
+        "MARKET_DATA__FILES__BAR_INTERVAL": "1d",
+        "MARKET_DATA__FILES__SESSION": "regular",
+    }
+
+
+def test_start_recognizes_the_bars_once_for_all_services(tmp_path: Path) -> None:
+    rows = [f"2024-07-0{day},1,1,1,1,1" for day in (1, 2, 3, 5)]
+    (tmp_path / "A.csv").write_text("\n".join(["date,open,high,low,close,volume", *rows]))
+    options = _with_recognized_bars(Home(tmp_path), StartOptions(feed="files", bars=(str(tmp_path / "A.csv"),)))
+    assert (options.bar_interval, options.session) == ("1d", "regular")
+    settings = load_settings(environment=options.environment())
+    assert settings.market_data.bars_per_year() == 252
+    assert feed_source(settings.market_data).open_feed().interval_ns == 86_400 * 10**9
+    with pytest.raises(BadInput, match="the files have bars of 1d: set market_data"):
+        feed_source(load_settings(environment=replace(options, bar_interval=None).environment()).market_data)
+    assert _with_recognized_bars(Home(tmp_path), StartOptions()) == StartOptions()
 
 
 def test_no_options_set_no_environment() -> None:

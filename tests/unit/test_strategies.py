@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from operators.strategies import STRATEGIES, Strategy, TargetView, reads_of
 from operators.strategies.buy_and_hold import BuyAndHold
 from operators.strategies.ema_cross import EmaCross
 from schemas.errors import BadInput
-from schemas.records import FeatureRow, Fundamentals, Prediction, SentimentScore, Signal
+from schemas.records import Signal
+from tests.builders import feature_row, fundamentals, prediction, sentiment_score
 from tests.unit.test_features import bars_by_minute
 
 
@@ -20,7 +22,7 @@ def views_of(strategy: Strategy, rows: list[dict[str, float]]) -> list[TargetVie
     state: Any = None
     views = []
     for index, values in enumerate(rows, 1):
-        state, view = strategy.decide(FeatureRow("AAPL", index, index, index, 100.0, values), state)
+        state, view = strategy.decide(feature_row("AAPL", index, index, values=values), state)
         views.append(view)
     return views
 
@@ -58,7 +60,7 @@ def test_ema_cross_views_contain_their_inputs() -> None:
     assert exit_ == TargetView(0, 0.0, 1.0, {"ema_12": 1, "ema_26": 2})
 
 
-def test_ema_cross_features_follow_its_parameters() -> None:
+def test_ema_cross_features_match_its_parameters() -> None:
     assert EmaCross().features == ("ema_12", "ema_26", "rsi_14")
     assert EmaCross(fast=5, slow=9, rsi_period=7).features == ("ema_5", "ema_9", "rsi_7")
 
@@ -80,9 +82,9 @@ def test_buy_and_hold_buys_once() -> None:
 
 
 OTHER_RECORDS = (
-    Prediction("AAPL", 1, 1, "gb", "hash", "feat-AAPL-1", 10, 0.02, 0.7, 0.0),
-    Fundamentals("f-1", 1, "AAPL", 20240331, 20240501, "10-Q", "file", {"eps": 5.0}, {"roe": 0.2}, "USD"),
-    SentimentScore(1, 1, "AAPL", "n-1", 0.8, 0.8, "lexicon", "v", "", {}),
+    prediction("AAPL", 1, 1, 0.02, probability_up=0.7),
+    fundamentals("f-1", facts={"eps": 5.0}, ratios={"roe": 0.2}),
+    sentiment_score(1, 1, "AAPL", 0.8),
 )
 
 
@@ -104,7 +106,7 @@ def test_every_strategy_is_a_function_of_its_arguments(name: str) -> None:
     assert repr(vars(strategy)) == before
 
 
-def test_strategies_are_found_by_the_name_of_their_file() -> None:
+def test_strategies_are_loaded_by_the_name_of_their_file() -> None:
     assert {"ema_cross": EmaCross, "buy_and_hold": BuyAndHold}.items() <= STRATEGIES.items()
 
 
@@ -197,7 +199,7 @@ def test_one_strategy_runs_twice_under_two_names() -> None:
         load_strategies([{"name": "ema_cross"}, {"name": "ema_cross", "parameters": {"fast": 5}}])
 
 
-def test_user_strategy_file_outside_the_tree_trades(user_file: Path) -> None:
+def test_user_strategy_file_in_another_folder_trades(user_file: Path) -> None:
     (strategy,) = load_strategies([{"name": f"{user_file}:Dip", "parameters": {"below": 40.0}}])
     features, signals = FeatureStage(feature_specs([strategy])), SignalStage([strategy])
     emitted: list[Any] = []
@@ -270,6 +272,15 @@ def test_two_files_with_the_same_name_are_independent(tmp_path: Path) -> None:
         file.write_text(USER_STRATEGIES.replace('"dip"', f'"dip_{folder}"'))
         entries.append({"name": f"{file}:Dip"})
     assert [strategy.name for strategy in load_strategies(entries)] == ["dip_a", "dip_b"]
+
+
+def test_an_edited_file_runs_its_new_source_even_if_its_length_and_time_are_unchanged(user_file: Path) -> None:
+    entry, before = {"name": f"{user_file}:Dip"}, user_file.stat()
+    assert load_strategies([entry])[0].name == "dip"
+    user_file.write_text(USER_STRATEGIES.replace('"dip"', '"rip"'))
+    os.utime(user_file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert load_strategies([entry])[0].name == "rip"
+    assert list(user_file.parent.iterdir()) == [user_file]
 
 
 def test_features_are_the_configured_ones_then_those_needed_each_once() -> None:

@@ -18,17 +18,20 @@ from operators.risk.stage import RiskStage
 from operators.sizing import TARGET_WEIGHTS, SizingInput, SizingSettings, TargetWeights, parse_weights, size_position
 from operators.sizing.target_weights import COMMAND_IDS_MAX
 from schemas.errors import BadInput
-from schemas.records import Command, CorporateAction
-from tests.unit.builders import bar, command
-from tests.unit.test_portfolio import MINUTE_NS, PortfolioHarness, signed_quantities
+from schemas.records import SYMBOL_CHANGE, Command
+from tests.builders import bar, command, corporate_action
+from tests.builders.market import MINUTE_NS
+from tests.unit.portfolio_harness import PortfolioHarness, signed_quantities
 
 WEIGHTS = SizingSettings(method="target_weights")
-BASE_INPUT = SizingInput(1, ONE, Decimal(50), Decimal(1_000_000), ZERO, ONE)
+BASE_INPUT = SizingInput(
+    direction=1, strength=ONE, price=Decimal(50), equity=Decimal(1_000_000), current_quantity=ZERO, lot_size=ONE
+)
 ACCOUNT = PortfolioSettings(sizing=WEIGHTS, max_position_percentage=Decimal(1), cash_buffer=Decimal(0))
 
 
 def weights_command(name: str = "cmd-1", **weights: str) -> Command:
-    return command(name, 1, TARGET_WEIGHTS)._replace(arguments=weights)
+    return command(name, 1, TARGET_WEIGHTS, weights)
 
 
 def test_weights_by_hand() -> None:
@@ -49,11 +52,11 @@ def test_weights_by_hand() -> None:
     )
 
 
-def test_without_weights_positions_are_kept_and_unweighted_symbols_closed() -> None:
-    held_input = BASE_INPUT._replace(current_quantity=Decimal(70))
+def test_without_weights_positions_are_unchanged_and_unweighted_symbols_closed() -> None:
+    open_position_input = BASE_INPUT._replace(current_quantity=Decimal(70))
     assert size_position(WEIGHTS, BASE_INPUT) == (ZERO, "target_weights: no target weights recorded yet, target 0")
-    assert size_position(WEIGHTS, held_input).quantity == 70, "until there are weights what is held is kept"
-    unweighted = size_position(WEIGHTS, held_input._replace(weights_cause="cmd-1"))
+    assert size_position(WEIGHTS, open_position_input).quantity == 70, "until there are weights what is held is kept"
+    unweighted = size_position(WEIGHTS, open_position_input._replace(weights_cause="cmd-1"))
     assert unweighted.quantity == 0
     assert "not in the target weights of cmd-1" in unweighted.text
 
@@ -134,7 +137,7 @@ def test_the_cap_and_the_turnover_hold() -> None:
     desk.queued.append(weights_command("cmd-1", X="0.3"))
     desk.signal(1)
     (entry,) = desk.step()
-    assert entry.quantity == 500 and "capped at 500 by 0.05" in entry.sizing
+    assert entry.terms.quantity == 500 and "capped at 500 by 0.05" in entry.sizing
     desk.report("TRADE")
     desk.step()
     desk.queued.append(weights_command("cmd-2", X="0.02"))
@@ -158,7 +161,7 @@ def test_weight_follows_a_symbol_change() -> None:
     desk = PortfolioHarness(ACCOUNT)
     desk.queued.append(weights_command(X="0.3", Z="0.1"))
     desk.step()
-    desk.queued.append(CorporateAction("r", 0, "SYMBOL_CHANGE", "X", 0, 0, None, None, "USD", "W", "test"))
+    desk.queued.append(corporate_action("r", SYMBOL_CHANGE, "X", new_symbol="W"))
     desk.step()
     assert desk.stage.snapshot()[-1][2] == {"Z": Decimal("0.1"), "W": Decimal("0.3")}
 
@@ -223,5 +226,5 @@ def test_restart_between_any_two_slices_changes_nothing(
         restored.restore(pickle.loads(stored))  # noqa: S301 our own bytes
         assert restored.on_slice(desk.minute * MINUTE_NS, desk.last_input) == desk.output
         assert restored.snapshot() == desk.stage.snapshot()
-        assert working.isdisjoint(proposal.symbol for proposal in proposals), "ordered twice"
-        working.update(proposal.symbol for proposal in proposals)
+        assert working.isdisjoint(proposal.terms.symbol for proposal in proposals), "proposed while an order is open"
+        working.update(proposal.terms.symbol for proposal in proposals)

@@ -70,8 +70,11 @@ def test_each_log_is_read_and_clocked_by_exactly_one_shard_of_a_service() -> Non
         ]
         inputs = {(i.topic, p) for i in wiring.inputs for p in topology.partitions_of(i.topic, PARTITIONS)}
         assert set(read) == inputs
-        by_symbol = [name for name in read if name[0] in topology.SYMBOL_TOPICS]
+        shared = {i.topic for i in wiring.inputs if i.all_partitions}
+        by_symbol = [name for name in read if name[0] in topology.SYMBOL_TOPICS and name[0] not in shared]
         assert len(by_symbol) == len(set(by_symbol))
+        if wiring.by_shard:
+            assert all(read.count((t, p)) == len(shards) for t in shared for p in range(PARTITIONS))
 
 
 def test_sharded_service_writes_only_symbol_topics_and_each_shard_reads_all_others() -> None:
@@ -93,7 +96,7 @@ def test_topology_without_feedback_has_no_cycle() -> None:
         waits = {service: upstream - free for service, upstream in waits.items() if service not in free}
 
 
-@pytest.mark.parametrize("topic", ["orders", "order-refusals", "weights"])
+@pytest.mark.parametrize("topic", ["orders", "order-refusals", "weights", "strategy-suspensions"])
 def test_the_loop_is_closed_by_feedback(topic: str) -> None:
     readers = [
         topic_input

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from operators.trading_loop import Analysis, LearningLoop, TradingLoop
-from schemas.records import (
-    ACTIVE,
-    BUY,
-    DAY,
-    MARKET,
-    FeatureRow,
-    NewsItem,
-    Order,
-    OrderProposal,
-    Prediction,
-    Record,
-    RiskFence,
-    SentimentScore,
-    StrategyWeights,
+from schemas.records import ACTIVE, Record, StrategyWeights
+from tests.builders import (
+    bar,
+    command,
+    execution,
+    feature_row,
+    fence,
+    news_item,
+    order,
+    prediction,
+    proposal,
+    refusal,
+    sentiment_score,
+    signal,
 )
-from tests.unit.builders import bar, command, execution, refusal, signal
 
 
 class RecordingStage:
@@ -47,43 +47,34 @@ def idle_loop() -> TradingLoop:
     return TradingLoop(RecordingStage(), RecordingStage(), RecordingStage())
 
 
-def proposal(seq: int, ts_ns: int) -> OrderProposal:
-    one = Decimal(1)
-    return OrderProposal(seq, ts_ns, f"prop-{seq}", "A", BUY, one, MARKET, None, DAY, "test", one, "", [])
-
-
-def order(seq: int, ts_ns: int) -> Order:
-    return Order(seq, ts_ns, f"ord-{seq}", f"prop-{seq}", "A", BUY, Decimal(1), MARKET, None, DAY, 1, [])
-
-
-NEWS = NewsItem("n-1", 5, 4, "test", "A beats", "", "", ["A"])
-FENCE = RiskFence(2, 1, 1, ACTIVE, "", "c")
+NEWS = news_item("n-1", 5)
+FENCE = fence(2, epoch=1, state=ACTIVE, ts_ns=1)
 
 
 def test_each_stage_gets_its_inputs_in_the_order_of_the_topology() -> None:
     fill = execution(1, 1, "A", 1, 10.0)
-    venue, portfolio = RecordingStage(lambda _: [fill]), RecordingStage(lambda t: [proposal(t, t)])
-    risk = RecordingStage(lambda t: [order(1, t), refusal(1, t, "A"), FENCE] if t == 1 else [])
+    venue, portfolio = RecordingStage(lambda _: [fill]), RecordingStage(lambda t: [proposal(seq=t, ts_ns=t)])
+    risk = RecordingStage(lambda t: [order(1, ts_ns=t), refusal(1, t, "A"), FENCE] if t == 1 else [])
     loop = TradingLoop(venue, portfolio, risk)
     a_bar, a_signal, a_command = bar("A", 1, 1), signal("A", 1, 1), command("c", 1)
 
     output = loop.on_slice(1, [a_signal, a_bar, a_command])
 
-    assert venue.inputs == [(1, [a_bar])]
+    assert venue.inputs == [(1, [a_command, a_bar])]
     assert portfolio.inputs == [(1, [fill, a_command, a_bar, a_signal])]
-    assert risk.inputs == [(1, [fill, a_command, a_bar, proposal(1, 1)])]
-    assert output == [fill, proposal(1, 1), order(1, 1), refusal(1, 1, "A"), FENCE]
+    assert risk.inputs == [(1, [fill, a_command, a_bar, proposal(seq=1, ts_ns=1)])]
+    assert output == [fill, proposal(seq=1, ts_ns=1), order(1, ts_ns=1), refusal(1, 1, "A"), FENCE]
 
 
 def test_orders_fences_and_refusals_are_fed_back_once_at_the_next_slice() -> None:
     venue, portfolio = RecordingStage(), RecordingStage()
-    risk = RecordingStage(lambda t: [order(1, t), refusal(1, t, "A"), FENCE] if t == 1 else [])
+    risk = RecordingStage(lambda t: [order(1, ts_ns=t), refusal(1, t, "A"), FENCE] if t == 1 else [])
     loop = TradingLoop(venue, portfolio, risk)
     for t in (1, 2, 3):
         loop.on_slice(t, [bar("A", t, t)])
     assert [records for _, records in venue.inputs] == [
         [bar("A", 1, 1)],
-        [order(1, 1), FENCE, bar("A", 2, 2)],
+        [order(1, ts_ns=1), FENCE, bar("A", 2, 2)],
         [bar("A", 3, 3)],
     ]
     assert [records for _, records in portfolio.inputs] == [
@@ -94,14 +85,14 @@ def test_orders_fences_and_refusals_are_fed_back_once_at_the_next_slice() -> Non
 
 
 def test_pending_feedback_survives_a_restart() -> None:
-    risk = RecordingStage(lambda t: [order(1, t), FENCE, refusal(1, t, "A")])
+    risk = RecordingStage(lambda t: [order(1, ts_ns=t), FENCE, refusal(1, t, "A")])
     before = TradingLoop(RecordingStage(), RecordingStage(), risk)
     before.on_slice(1, [])
     venue, portfolio = RecordingStage(), RecordingStage()
     after = TradingLoop(venue, portfolio, RecordingStage())
     after.restore(before.snapshot())
     after.on_slice(2, [])
-    assert venue.inputs[-1] == (2, [order(1, 1), FENCE])
+    assert venue.inputs[-1] == (2, [order(1, ts_ns=1), FENCE])
     assert portfolio.inputs[-1] == (2, [refusal(1, 1, "A")])
 
 
@@ -121,25 +112,21 @@ def test_an_empty_slice_reaches_every_stage() -> None:
 
 
 def test_unexpected_venue_output_is_an_assertion_error() -> None:
-    loop = TradingLoop(RecordingStage(lambda t: [order(1, t)]), RecordingStage(), RecordingStage())
-    try:
+    loop = TradingLoop(RecordingStage(lambda t: [order(1, ts_ns=t)]), RecordingStage(), RecordingStage())
+    with pytest.raises(AssertionError, match="reports, transfers and intents only"):
         loop.on_slice(1, [])
-    except AssertionError as error:
-        assert "reports and intents only" in str(error)
-    else:
-        raise AssertionError("an order from the venue went through")
 
 
 def test_analysis_passes_each_output_to_the_next_stage_and_returns_all() -> None:
-    row = FeatureRow("A", 1, 1, 1, 10.0, {})
-    forecast = Prediction("A", 1, 1, "m", "0", "feat-A-1", 5, 0.0, 0.5, 0.0)
+    row = feature_row("A", 1, 1)
+    forecast = prediction("A", 1, 1)
     features, predictions = RecordingStage(lambda t: [row]), RecordingStage(lambda t: [forecast])
     assert Analysis(features, predictions).on_slice(1, [bar("A", 1, 1)]) == [bar("A", 1, 1), row, forecast]
     assert predictions.inputs == [(1, [row])]
 
 
 def test_weights_reach_the_signals_one_slice_later_and_survive_a_restart() -> None:
-    weights = StrategyWeights(1, 1, {"ema_cross": 1.0}, {}, "test")
+    weights = StrategyWeights(seq=1, ts_ns=1, weights={"ema_cross": 1.0}, scores={}, reason="test")
     signals = RecordingStage()
     loop = LearningLoop(RecordingStage(), signals, idle_loop(), RecordingStage(lambda t: [weights] if t == 1 else []))
     loop.on_slice(1, [])
@@ -153,11 +140,7 @@ def test_weights_reach_the_signals_one_slice_later_and_survive_a_restart() -> No
 
 
 def test_each_stage_of_the_learning_loop_reads_its_topics_in_their_order() -> None:
-    row, view, score = (
-        FeatureRow("A", 1, 5, 1, 10.0, {}),
-        signal("A", 1, 5),
-        SentimentScore(1, 5, "A", "n-1", 0.5, 0.5, "lexicon", "v", "", {}),
-    )
+    row, view, score = feature_row("A", 1, 5), signal("A", 1, 5), sentiment_score(1, 5, "A")
     sentiment, signals = RecordingStage(lambda t: [score]), RecordingStage(lambda t: [view])
     venue, portfolio, feedback = (
         RecordingStage(lambda t: [execution(1, t, "A", 1, 1.0)]),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from operators.ledger import Ledger
 from operators.valuation import Marks
-from tests.unit.trades import trade
+from tests.builders.trades import trade
 
 symbols = st.sampled_from(["A", "B", "ES"])
 cents = st.integers(1, 100_000)
@@ -42,12 +42,12 @@ def test_incremental_marks_equal_a_valuation_from_scratch(inputs: list[tuple[str
         restored.restore(pickle.loads(pickle.dumps(marks.snapshot())))  # noqa: S301 our own bytes
         marks = restored
 
-        values = [h.quantity * last[h.symbol] * MULTIPLIERS.get(h.symbol, Decimal(1)) for h in ledger.holdings()]
+        values = [h.quantity * last[h.symbol] * MULTIPLIERS.get(h.symbol, Decimal(1)) for h in ledger.positions()]
         valuation = marks.to_valuation(ledger, seq, seq)
         assert valuation.net_exposure == sum(values, Decimal(0))
         assert valuation.gross_exposure == sum(map(abs, values), Decimal(0))
         assert marks.short_value == -sum((value for value in values if value < 0), Decimal(0))
-        assert valuation.open_positions == sum(1 for h in ledger.holdings() if h.quantity)
+        assert valuation.open_positions == sum(1 for h in ledger.positions() if h.quantity)
         assert valuation.equity == valuation.cash + valuation.net_exposure
         gains = valuation.realized_pnl + valuation.unrealized_pnl - valuation.fees
         assert valuation.equity == ledger.initial_cash + gains

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.money import ZERO
 from operators.venue import VenueSettings, VenueStage
+from operators.venue.stage import SNAPSHOT_VERSION
 from schemas.errors import BadInput
 from schemas.records import (
+    ACTIVE,
     BUY,
     CANCELED,
     DAY,
     EXPIRED,
     GTC,
-    LIMIT,
-    MARKET,
     NEW,
-    REGULAR,
     REJECTED,
     SELL,
     TRADE,
@@ -29,44 +29,11 @@ from schemas.records import (
     Execution,
     Order,
     Record,
-    RiskFence,
-    order_id,
 )
-
-FREE = VenueSettings(fee_per_share=Decimal(0), fee_min=Decimal(0), slippage_bps=Decimal(0))
-ZERO = Decimal(0)
-
-
-def order(
-    seq: int,
-    side: str,
-    quantity: str = "10",
-    limit: str | None = None,
-    tif: str = DAY,
-    symbol: str = "AAPL",
-    epoch: int = 0,
-) -> Order:
-    kind, price = (MARKET, None) if limit is None else (LIMIT, Decimal(limit))
-    return Order(seq, 0, order_id(seq), "prop-1", symbol, side, Decimal(quantity), kind, price, tif, epoch, [])
-
-
-def bar(
-    seq: int,
-    low_open_high: tuple[float, float, float] = (99.0, 100.0, 101.0),
-    *,
-    day: int = 20240102,
-    traded: bool = True,
-    symbol: str = "AAPL",
-) -> Bar:
-    low, open_price, high = low_open_high
-    return Bar(symbol, seq, seq * 60, seq * 60 - 60, open_price, high, low, open_price, 1000.0, REGULAR, day, traded)
-
-
-def run_slices(stage: VenueStage, *slices: list[Record]) -> list[Execution]:
-    executions: list[Execution] = []
-    for number, records in enumerate(slices, 1):
-        executions += [record for record in stage.on_slice(number * 60, records) if isinstance(record, Execution)]
-    return executions
+from schemas.records.constants import Side
+from tests.builders import fence, order, report
+from tests.builders.market import MINUTE_NS
+from tests.unit.venue_runs import FREE, minute_bar, restarted, run_slices
 
 
 def trades(executions: list[Execution]) -> list[tuple[str, str]]:
@@ -74,26 +41,26 @@ def trades(executions: list[Execution]) -> list[tuple[str, str]]:
 
 
 def test_a_market_order_is_acknowledged_and_fills_at_the_open() -> None:
-    [new, trade] = run_slices(VenueStage(FREE), [order(1, BUY), bar(1)])
-    ten, hundred = Decimal(10), Decimal(100)
-    ids = ("ord-1", "AAPL", BUY)
-    assert new == Execution(1, 60, "exe-1", *ids, NEW, ZERO, ZERO, ZERO, ten, ZERO, 60, 0, "", "prop-1")
-    assert trade == Execution(2, 60, "exe-2", *ids, TRADE, ten, hundred, ZERO, ZERO, ten, 0, 1, "", "prop-1")
+    [new, trade] = run_slices(VenueStage(FREE), [order(1), minute_bar(1)])
+    assert new == report(1, order(1), NEW, ts_ns=MINUTE_NS)
+    # The trade happened at the open of the bar.
+    fill = report(2, order(1), TRADE, 10, 100, ts_ns=MINUTE_NS, filled_at_ns=0)
+    assert trade == fill._replace(bar_seq=1)
 
 
-def test_slippage_is_against_the_taker_and_rounded_to_the_tick_against_him() -> None:
+def test_slippage_and_its_rounding_to_the_tick_are_against_the_taker() -> None:
     slipping = VenueSettings(fee_per_share=ZERO, fee_min=ZERO, slippage_bps=Decimal("1.5"))
-    executions = run_slices(VenueStage(slipping), [order(1, BUY), order(2, SELL), bar(1)])
+    executions = run_slices(VenueStage(slipping), [order(1), order(2, SELL), minute_bar(1)])
     assert trades(executions) == [("ord-1", "100.015"), ("ord-2", "99.985")]
     with_tick_size = VenueSettings(slippage_bps=Decimal("1.5"), tick_size=Decimal("0.01"))
-    executions = run_slices(VenueStage(with_tick_size), [order(1, BUY), order(2, SELL), bar(1)])
+    executions = run_slices(VenueStage(with_tick_size), [order(1), order(2, SELL), minute_bar(1)])
     assert trades(executions) == [("ord-1", "100.02"), ("ord-2", "99.98")]
 
 
 @pytest.mark.parametrize(("quantity", "fee"), [("100", "1"), ("200", "1"), ("201", "1.005"), ("10000", "50")])
 def test_the_fee_is_per_share_with_a_minimum(quantity: str, fee: str) -> None:
     charges = VenueSettings(fee_per_share=Decimal("0.005"), fee_min=Decimal(1))
-    [_, trade] = run_slices(VenueStage(charges), [order(1, BUY, quantity), bar(1)])
+    [_, trade] = run_slices(VenueStage(charges), [order(1, quantity=quantity), minute_bar(1)])
     assert trade.fee == Decimal(fee)
 
 
@@ -101,74 +68,72 @@ def test_the_fee_is_per_share_with_a_minimum(quantity: str, fee: str) -> None:
     ("side", "limit", "first", "second", "price"),
     [
         # First bar: a marketable order fills at the open, a touched limit fills at the limit, other orders rest.
-        (BUY, "100", (99.0, 100.0, 101.0), None, "100"),
-        (BUY, "105", (99.0, 100.0, 101.0), None, "100"),
-        (BUY, "99", (99.0, 100.0, 101.0), None, "99"),
-        (BUY, "98.99", (99.0, 100.0, 101.0), (98.99, 100.0, 101.0), "98.99"),
-        (BUY, "98.99", (99.0, 100.0, 101.0), (99.0, 100.0, 101.0), None),
-        (SELL, "100", (99.0, 100.0, 101.0), None, "100"),
-        (SELL, "95", (99.0, 100.0, 101.0), None, "100"),
-        (SELL, "101", (99.0, 100.0, 101.0), None, "101"),
-        (SELL, "101.01", (99.0, 100.0, 101.0), (99.0, 100.0, 101.01), "101.01"),
-        (SELL, "101.01", (99.0, 100.0, 101.0), (99.0, 100.0, 101.0), None),
+        (BUY, "100", (100.0, 99.0, 101.0), None, "100"),
+        (BUY, "105", (100.0, 99.0, 101.0), None, "100"),
+        (BUY, "99", (100.0, 99.0, 101.0), None, "99"),
+        (BUY, "98.99", (100.0, 99.0, 101.0), (100.0, 98.99, 101.0), "98.99"),
+        (BUY, "98.99", (100.0, 99.0, 101.0), (100.0, 99.0, 101.0), None),
+        (SELL, "100", (100.0, 99.0, 101.0), None, "100"),
+        (SELL, "95", (100.0, 99.0, 101.0), None, "100"),
+        (SELL, "101", (100.0, 99.0, 101.0), None, "101"),
+        (SELL, "101.01", (100.0, 99.0, 101.0), (100.0, 99.0, 101.01), "101.01"),
+        (SELL, "101.01", (100.0, 99.0, 101.0), (100.0, 99.0, 101.0), None),
         # The market gaps through a resting order's limit: the order fills at the open, which is the better price.
-        (BUY, "95", (99.0, 100.0, 101.0), (80.0, 90.0, 91.0), "90"),
-        (SELL, "105", (99.0, 100.0, 101.0), (109.0, 110.0, 111.0), "110"),
+        (BUY, "95", (100.0, 99.0, 101.0), (90.0, 80.0, 91.0), "90"),
+        (SELL, "105", (100.0, 99.0, 101.0), (110.0, 109.0, 111.0), "110"),
     ],
 )
 def test_a_limit_order_gaps_to_the_open_touches_at_the_limit_or_rests(
-    side: str, limit: str, first: Any, second: Any, price: str | None
+    side: Side, limit: str, first: Any, second: Any, price: str | None
 ) -> None:
-    later: list[Record] = [bar(2, second)] if second else []
-    executions = run_slices(VenueStage(FREE), [order(1, side, limit=limit, tif=GTC), bar(1, first)], later)
+    later: list[Record] = [minute_bar(2, *second)] if second else []
+    executions = run_slices(
+        VenueStage(FREE), [order(1, side, limit_price=limit, time_in_force=GTC), minute_bar(1, *first)], later
+    )
     assert trades(executions) == ([] if price is None else [("ord-1", price)])
 
 
 def test_a_taking_limit_order_slips_up_to_its_limit_and_a_resting_one_does_not() -> None:
     slips = VenueSettings(slippage_bps=Decimal(10), fee_min=ZERO)
-    first: list[Record] = [order(1, BUY, limit="100.05"), order(2, BUY, limit="101"), order(3, BUY, limit="95"), bar(1)]
-    executions = run_slices(VenueStage(slips), first, [bar(2, (80.0, 90.0, 91.0))])
+    orders = [order(number, limit_price=limit) for number, limit in ((1, 100.05), (2, 101), (3, 95))]
+    executions = run_slices(VenueStage(slips), [*orders, minute_bar(1)], [minute_bar(2, 90.0, 80.0, 91.0)])
     assert trades(executions) == [("ord-1", "100.05"), ("ord-2", "100.1"), ("ord-3", "90")]
 
 
 def test_nothing_fills_on_a_bar_without_a_trade() -> None:
-    no_trade_bar = bar(1, (100.0, 100.0, 100.0), traded=False)
-    executions = run_slices(VenueStage(FREE), [order(1, BUY), no_trade_bar], [bar(2, (97.0, 98.0, 99.0))])
+    no_trade_bar = minute_bar(1, 100.0, 100.0, 100.0, traded=False)
+    executions = run_slices(VenueStage(FREE), [order(1), no_trade_bar], [minute_bar(2, 98.0, 97.0, 99.0)])
     assert [(e.exec_type, e.bar_seq) for e in executions] == [(NEW, 0), (TRADE, 2)]
 
 
 def test_a_day_order_expires_before_it_can_fill_on_a_later_day_and_a_gtc_order_rests() -> None:
-    day_order, gtc_order = order(1, BUY, limit="90"), order(2, BUY, limit="90", tif=GTC)
+    day_order, gtc_order = order(1, limit_price=90), order(2, limit_price=90, time_in_force=GTC)
     executions = run_slices(
-        VenueStage(FREE), [day_order, gtc_order, bar(1)], [bar(2, (80.0, 85.0, 99.0), day=20240103)]
+        VenueStage(FREE), [day_order, gtc_order, minute_bar(1)], [minute_bar(2, 85.0, 80.0, 99.0, day=20240103)]
     )
     assert [(e.order_id, e.exec_type) for e in executions[2:]] == [("ord-1", EXPIRED), ("ord-2", TRADE)]
     assert executions[2].text == "day order expired after trading day 20240102"
     assert (executions[2].leaves_quantity, executions[2].quantity) == (ZERO, ZERO)
 
 
-def test_a_day_order_given_after_the_last_bar_is_good_for_the_next_day() -> None:
-    executions = run_slices(VenueStage(FREE), [bar(1)], [order(1, BUY), bar(2, day=20240103)])
+def test_a_day_order_after_the_last_bar_of_a_day_is_good_for_the_next_day() -> None:
+    executions = run_slices(VenueStage(FREE), [minute_bar(1)], [order(1), minute_bar(2, day=20240103)])
     assert [e.exec_type for e in executions] == [NEW, TRADE]
 
 
 def test_a_day_order_expires_on_a_later_days_bar_even_without_a_trade() -> None:
-    executions = run_slices(VenueStage(FREE), [order(1, BUY, limit="90"), bar(1)], [bar(2, day=20240103, traded=False)])
+    executions = run_slices(
+        VenueStage(FREE), [order(1, limit_price=90), minute_bar(1)], [minute_bar(2, day=20240103, traded=False)]
+    )
     assert [e.exec_type for e in executions] == [NEW, EXPIRED]
 
 
 def test_fence_cancels_working_orders_and_rejects_older_epochs() -> None:
     stage = VenueStage(FREE)
-    working = [
-        order(2, BUY, limit="90", symbol="ZZZ"),
-        order(3, SELL, limit="110"),
-        order(4, BUY, limit="90", symbol="ZZZ"),
-    ]
-    fence = RiskFence(5, 0, 1, "HALTED", "drill", "c-1")
-    late = order(6, BUY, epoch=0)
-    executions = run_slices(
-        stage, [*working, bar(1)], [fence, late, order(7, BUY, epoch=1), bar(2, (80.0, 85.0, 120.0))]
-    )
+    buys = [order(number, limit_price=90, symbol="ZZZ") for number in (2, 4)]
+    working = [buys[0], order(3, SELL, limit_price=110), buys[1]]
+    halt: list[Record] = [fence(5, epoch=1, reason="drill"), order(6, risk_epoch=0), order(7, risk_epoch=1)]
+    executions = run_slices(stage, [*working, minute_bar(1)], [*halt, minute_bar(2, 85.0, 80.0, 120.0)])
     assert [(e.order_id, e.exec_type) for e in executions[3:]] == [
         ("ord-2", CANCELED),
         ("ord-3", CANCELED),
@@ -182,14 +147,14 @@ def test_fence_cancels_working_orders_and_rejects_older_epochs() -> None:
 
 
 def test_after_the_release_orders_of_the_new_epoch_trade_again() -> None:
-    fences = [RiskFence(1, 0, 1, "HALTED", "", "c-1"), RiskFence(2, 0, 2, "ACTIVE", "", "c-2")]
-    executions = run_slices(VenueStage(FREE), [*fences, order(3, BUY, epoch=1), order(4, BUY, epoch=2), bar(1)])
+    fences = [fence(1, epoch=1), fence(2, epoch=2, state=ACTIVE)]
+    executions = run_slices(VenueStage(FREE), [*fences, order(3, risk_epoch=1), order(4, risk_epoch=2), minute_bar(1)])
     assert [(e.order_id, e.exec_type) for e in executions] == [("ord-3", REJECTED), ("ord-4", NEW), ("ord-4", TRADE)]
 
 
 def test_reports_come_in_order_of_orders_then_bars() -> None:
-    orders: list[Record] = [order(1, BUY, symbol="B"), order(2, BUY, symbol="A"), order(3, SELL, symbol="B")]
-    executions = run_slices(VenueStage(FREE), [*orders, bar(1, symbol="A"), bar(1, symbol="B")])
+    orders: list[Record] = [order(1, symbol="B"), order(2, symbol="A"), order(3, SELL, symbol="B")]
+    executions = run_slices(VenueStage(FREE), [*orders, minute_bar(1, symbol="A"), minute_bar(1, symbol="B")])
     assert [(e.order_id, e.exec_type) for e in executions] == [
         ("ord-1", NEW),
         ("ord-2", NEW),
@@ -215,15 +180,15 @@ def naive(bars: list[Bar], first_bar: int, tested_order: Order) -> tuple[str, st
     """Slow reference: walk the bars from the order's first bar. Return (result, price, bar seq)."""
     day = bars[first_bar].trading_day if first_bar < len(bars) else 0
     for b in bars[first_bar:]:
-        if tested_order.time_in_force == DAY and b.trading_day > day:
+        if tested_order.terms.time_in_force == DAY and b.trading_day > day:
             return EXPIRED, "", 0
         if not b.traded:
             continue
-        if tested_order.limit_price is None:
+        if tested_order.terms.limit_price is None:
             return TRADE, str(int(b.open)), b.seq
-        limit = int(tested_order.limit_price)
-        best = min(int(b.open), limit) if tested_order.side == BUY else max(int(b.open), limit)
-        if (b.low <= limit) if tested_order.side == BUY else (b.high >= limit):
+        limit = int(tested_order.terms.limit_price)
+        best = min(int(b.open), limit) if tested_order.terms.side == BUY else max(int(b.open), limit)
+        if (b.low <= limit) if tested_order.terms.side == BUY else (b.high >= limit):
             return TRADE, str(best), b.seq
     return "works", "", 0
 
@@ -235,19 +200,17 @@ def test_each_order_matches_the_naive_walk_across_restarts(bars: Any, orders: An
     for seq, (a, b, c, d, traded, later) in enumerate(bars, 1):
         day += later
         prices = sorted(map(float, (a, b, c, d)))
-        tape.append(bar(seq, (prices[0], float(a), prices[-1]), day=day, traded=traded))
+        tape.append(minute_bar(seq, float(a), prices[0], prices[-1], day=day, traded=traded))
     timed_orders = [
-        (bar_index, order(n, side, limit=None if limit is None else str(limit), tif=tif))
+        (bar_index, order(n, side, limit_price=limit, time_in_force=tif))
         for n, (bar_index, side, limit, tif) in enumerate(sorted(orders, key=lambda o: o[0]), 1)
     ]
     stage, executions = VenueStage(FREE), []
     for index, tape_bar in enumerate(tape):
         if restart:
-            pickled = pickle.dumps(stage.snapshot())
-            stage = VenueStage(FREE)
-            stage.restore(pickle.loads(pickled))  # noqa: S301 - our own snapshot
+            stage = restarted(stage, FREE)
         executions += stage.on_slice(
-            (index + 1) * 60, [*(o for bar_index, o in timed_orders if bar_index == index), tape_bar]
+            (index + 1) * MINUTE_NS, [*(o for bar_index, o in timed_orders if bar_index == index), tape_bar]
         )
     final_reports = {
         e.order_id: (e.exec_type, str(int(e.price)) if e.exec_type == TRADE else "", e.bar_seq)
@@ -258,17 +221,17 @@ def test_each_order_matches_the_naive_walk_across_restarts(bars: Any, orders: An
         if bar_index < len(tape):
             assert final_reports.get(one_order.order_id, ("works", "", 0)) == naive(tape, bar_index, one_order)
     version, seq, _, _, working, *_ = stage.snapshot()
-    assert (version, seq) == (3, len(executions))
+    assert (version, seq) == (SNAPSHOT_VERSION, len(executions))
     working_ids = {o.order_id for bar_index, o in timed_orders if bar_index < len(tape)} - set(final_reports)
-    assert {terms[2] for terms, _ in working} == working_ids, "what has ended has left the state"
+    assert {terms[2] for terms, _ in working} == working_ids, "closed orders have left the state"
 
 
 def test_a_snapshot_does_not_change_afterwards() -> None:
     stage = VenueStage(FREE)
-    run_slices(stage, [order(1, BUY, limit="90", tif=GTC), bar(1)])
+    run_slices(stage, [order(1, limit_price=90, time_in_force=GTC), minute_bar(1)])
     state = stage.snapshot()
     pickled = pickle.dumps(state)
-    run_slices(stage, [bar(2, (80.0, 85.0, 99.0))], [order(2, BUY), RiskFence(3, 0, 4, "HALTED", "", "c")])
+    run_slices(stage, [minute_bar(2, 85.0, 80.0, 99.0)], [order(2), fence(3, epoch=4)])
     assert pickle.dumps(state) == pickled
     with pytest.raises(AssertionError, match="version 99"):
         stage.restore((99, *state[1:]))

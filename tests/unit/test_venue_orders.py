@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 import pytest
@@ -38,280 +38,15 @@ from schemas.records import (
     STOP_LIMIT,
     TRADE,
     TRAILING_STOP,
-    Bar,
     Execution,
     Order,
-    OrderCancel,
     Record,
-    RiskFence,
-    order_id,
-    proposal_id,
 )
-
-NO_FEE: dict[str, Any] = {"fee_model": "none", "slippage_bps": Decimal(0)}
-FREE = VenueSettings(**NO_FEE)
-MINUTE = 60
-
-
-def order(seq: int, side: str = BUY, quantity: str = "10", kind: str = MARKET, tif: str = GTC, **terms: Any) -> Order:
-    fields: dict[str, Any] = dict(terms)
-    for name, value in terms.items():
-        if name.endswith(("price", "amount", "percent")):
-            fields[name] = Decimal(value)
-    limit = fields.pop("limit_price", None)
-    symbol = fields.pop("symbol", "AAPL")
-    ids = (order_id(seq), proposal_id(seq))
-    return Order(seq, 0, *ids, symbol, side, Decimal(quantity), kind, limit, tif, 0, [], **fields)
-
-
-def bar(
-    seq: int,
-    open_price: float = 100.0,
-    low: float = 99.0,
-    high: float = 101.0,
-    close: float | None = None,
-    **fields: Any,
-) -> Bar:
-    base = Bar(
-        "AAPL",
-        seq,
-        seq * MINUTE,
-        (seq - 1) * MINUTE,
-        open_price,
-        high,
-        low,
-        close or open_price,
-        1000.0,
-        REGULAR,
-        20240102,
-        True,
-    )
-    return base._replace(**fields)
-
-
-def run(settings_: VenueSettings, *slices: list[Record], restart: bool = False) -> list[Execution]:
-    stage, executions = VenueStage(settings_), []
-    for number, records in enumerate(slices, 1):
-        if restart:
-            state = pickle.dumps(stage.snapshot())
-            stage = VenueStage(settings_)
-            stage.restore(pickle.loads(state))  # noqa: S301 - our own snapshot
-        executions += [e for e in stage.on_slice(number * MINUTE, records) if isinstance(e, Execution)]
-    return executions
-
-
-def report_lines(executions: list[Execution]) -> list[str]:
-    """Return a line such as `1 TRADE 10@100` for each report except NEW, in order."""
-    lines = []
-    for e in executions:
-        if e.exec_type == TRADE:
-            lines.append(f"{e.order_id[4:]} TRADE {e.quantity.normalize():f}@{e.price.normalize():f}")
-        elif e.exec_type != NEW:
-            lines.append(f"{e.order_id[4:]} {e.exec_type}")
-    return lines
-
-
-DAY_2 = {"trading_day": 20240103}
-CASES: list[tuple[str, list[list[Record]], list[str]]] = [
-    ("a buy stop waits below, is touched", [[order(1, kind=STOP, stop_price="101"), bar(1)]], ["1 TRADE 10@101"]),
-    ("a buy stop is not reached", [[order(1, kind=STOP, stop_price="101.01"), bar(1)]], []),
-    ("a buy stop is gapped over", [[order(1, kind=STOP, stop_price="99.5"), bar(1)]], ["1 TRADE 10@100"]),
-    ("a sell stop is touched", [[order(1, SELL, kind=STOP, stop_price="99"), bar(1)]], ["1 TRADE 10@99"]),
-    (
-        "a sell stop is gapped over",
-        [[order(1, SELL, kind=STOP, stop_price="99"), bar(1, 90.0, 89.0, 91.0)]],
-        ["1 TRADE 10@90"],
-    ),
-    (
-        "a stop-limit whose limit allows the stop fills at the stop",
-        [[order(1, kind=STOP_LIMIT, stop_price="101", limit_price="101.5"), bar(1)]],
-        ["1 TRADE 10@101"],
-    ),
-    (
-        "a stop-limit gapped over beyond its limit comes back to the limit in the same bar",
-        [[order(1, kind=STOP_LIMIT, stop_price="98", limit_price="99.5"), bar(1)]],
-        ["1 TRADE 10@99.5"],
-    ),
-    (
-        "a stop-limit triggered inside the bar with a limit below the stop rests: the low may have come first",
-        [[order(1, kind=STOP_LIMIT, stop_price="101", limit_price="99.5"), bar(1)], [bar(2, 100.0, 99.4, 100.5)]],
-        ["1 TRADE 10@99.5"],
-    ),
-    (
-        "a trailing stop follows the highs of the bars before",
-        [
-            [order(1, SELL, kind=TRAILING_STOP, trail_amount="2"), bar(1, 100.0, 99.0, 105.0)],
-            [bar(2, 104.0, 103.5, 106.0)],
-            [bar(3, 105.0, 104.0, 105.5)],
-        ],
-        ["1 TRADE 10@104"],
-    ),
-    (
-        "a trailing stop in percent gaps to the open",
-        [
-            [order(1, SELL, kind=TRAILING_STOP, trail_percent="10"), bar(1, 100.0, 99.0, 110.0)],
-            [bar(2, 95.0, 94.0, 96.0)],
-        ],
-        ["1 TRADE 10@95"],
-    ),
-    (
-        "a trailing buy stop follows the lows",
-        [
-            [order(1, BUY, kind=TRAILING_STOP, trail_amount="2"), bar(1, 100.0, 95.0, 101.0)],
-            [bar(2, 96.0, 95.5, 97.5)],
-        ],
-        ["1 TRADE 10@97"],
-    ),
-    (
-        "immediate or cancel does not wait for a touch",
-        [[order(1, kind=LIMIT, tif=IOC, limit_price="99"), bar(1)]],
-        ["1 CANCELED"],
-    ),
-    (
-        "immediate or cancel trades at the open",
-        [[order(1, kind=LIMIT, tif=IOC, limit_price="100"), bar(1)]],
-        ["1 TRADE 10@100"],
-    ),
-    ("fill or kill trades in whole", [[order(1, tif=FOK), bar(1)]], ["1 TRADE 10@100"]),
-    (
-        "good till a date ends with the first bar from then on",
-        [[order(1, kind=LIMIT, tif=GTD, limit_price="90", expires_ns=MINUTE), bar(1)], [bar(2, 80.0, 79.0, 81.0)]],
-        ["1 EXPIRED"],
-    ),
-    (
-        "at the open waits for the first regular bar",
-        [[order(1, tif=OPG), bar(1, 90.0, 89.0, 91.0, session=PRE)], [bar(2)], [bar(3)]],
-        ["1 TRADE 10@100"],
-    ),
-    (
-        "at the open given within the session waits for the next day",
-        [[bar(1)], [order(1, tif=OPG), bar(2)], [bar(3, 105.0, 104.0, 106.0, **DAY_2)]],
-        ["1 TRADE 10@105"],
-    ),
-    (
-        "a limit at the open that the open does not meet expires",
-        [[order(1, kind=LIMIT, tif=OPG, limit_price="99"), bar(1)]],
-        ["1 EXPIRED"],
-    ),
-    (
-        "at the close trades at the last regular close, known with the bar after it",
-        [[order(1, tif=CLS), bar(1)], [bar(2, 100.0, 99.0, 103.0, 102.5)], [bar(3, 99.0, 98.0, 99.5, session=POST)]],
-        ["1 TRADE 10@102.5"],
-    ),
-    (
-        "at the close without a post-market is known on the next day",
-        [[order(1, tif=CLS), bar(1, 100.0, 99.0, 101.0, 100.5)], [bar(2, **DAY_2)]],
-        ["1 TRADE 10@100.5"],
-    ),
-    (
-        "a limit at the close that the close does not meet expires",
-        [[order(1, kind=LIMIT, tif=CLS, limit_price="99"), bar(1)], [bar(2, session=POST)]],
-        ["1 EXPIRED"],
-    ),
-    ("reduce only has nothing to reduce", [[order(1, SELL, reduce_only=True), bar(1)]], ["1 CANCELED"]),
-    (
-        "reduce only is cut to the position",
-        [[order(1), bar(1)], [order(2, SELL, "25", reduce_only=True), bar(2)], [bar(3)]],
-        ["1 TRADE 10@100", "2 TRADE 10@100", "2 CANCELED"],
-    ),
-    (
-        "one cancels the other",
-        [
-            [order(1), bar(1)],
-            [
-                order(2, SELL, kind=LIMIT, limit_price="110", group_id="exit"),
-                order(3, SELL, kind=STOP, stop_price="95", group_id="exit"),
-                bar(2),
-            ],
-            [bar(3, 96.0, 94.0, 97.0)],
-        ],
-        ["1 TRADE 10@100", "3 TRADE 10@95", "2 CANCELED"],
-    ),
-    (
-        "a bracket: the exits work once the entry is filled, the bar after",
-        [
-            [
-                order(1, kind=LIMIT, limit_price="99.5"),
-                order(2, SELL, kind=LIMIT, limit_price="100.5", parent_id="prop-1", group_id="exit", reduce_only=True),
-                order(3, SELL, kind=STOP, stop_price="98", parent_id="prop-1", group_id="exit", reduce_only=True),
-                bar(1, 100.0, 99.6, 101.0),
-            ],
-            [bar(2, 99.7, 99.0, 100.0)],
-            [bar(3, 100.0, 99.0, 100.6)],
-        ],
-        ["1 TRADE 10@99.5", "2 TRADE 10@100.5", "3 CANCELED"],
-    ),
-    (
-        "the exits end with an entry that is cancelled",
-        [
-            [order(1, kind=LIMIT, limit_price="90"), order(2, SELL, parent_id="prop-1"), bar(1)],
-            [OrderCancel(3, 0, "ord-1", "AAPL", "given up", "c-1"), bar(2)],
-        ],
-        ["1 CANCELED", "2 CANCELED"],
-    ),
-    (
-        "the kill switch ends entry and exits, each once",
-        [
-            [
-                order(1, kind=LIMIT, limit_price="90"),
-                order(2, SELL, kind=LIMIT, limit_price="110", parent_id="prop-1", group_id="exit"),
-                order(3, SELL, kind=STOP, stop_price="80", parent_id="prop-1", group_id="exit"),
-                bar(1),
-            ],
-            [RiskFence(4, 0, 1, "HALTED", "drill", "c-1"), bar(2)],
-        ],
-        ["1 CANCELED", "2 CANCELED", "3 CANCELED"],
-    ),
-    (
-        "of a group that is each other's child too, each ends once",
-        [
-            [
-                order(1, kind=LIMIT, limit_price="100", group_id="g"),
-                order(2, kind=LIMIT, limit_price="90", group_id="g"),
-                order(3, SELL, parent_id="prop-2", group_id="g"),
-                bar(1),
-            ],
-        ],
-        ["1 TRADE 10@100", "2 CANCELED", "3 CANCELED"],
-    ),
-    (
-        "the exits of an amended entry wait for the new one",
-        [
-            [order(1, kind=LIMIT, limit_price="90"), order(2, SELL, parent_id="prop-1"), bar(1)],
-            [order(3, kind=LIMIT, limit_price="100", replaces="ord-1"), bar(2)],
-            [bar(3)],
-        ],
-        ["1 REPLACED", "3 TRADE 10@100", "2 TRADE 10@100"],
-    ),
-    ("a child without a parent is rejected", [[order(2, SELL, parent_id="prop-1"), bar(1)]], ["2 REJECTED"]),
-    (
-        "cancelling what has ended changes nothing",
-        [[order(1), bar(1)], [OrderCancel(3, 0, "ord-1", "AAPL", "late", "c-1"), bar(2)]],
-        ["1 TRADE 10@100"],
-    ),
-    (
-        "an amended order takes the place of the old one",
-        [
-            [order(1, kind=LIMIT, limit_price="90"), bar(1)],
-            [order(2, quantity="15", kind=LIMIT, limit_price="99", replaces="ord-1"), bar(2)],
-        ],
-        ["1 REPLACED", "2 TRADE 15@99"],
-    ),
-    (
-        "amending what has ended is rejected",
-        [[order(1), bar(1)], [order(2, kind=LIMIT, limit_price="99", replaces="ord-1"), bar(2)]],
-        ["1 TRADE 10@100", "2 REJECTED"],
-    ),
-    (
-        "the reducing state cancels what opens and keeps what closes",
-        [
-            [order(1), bar(1)],
-            [order(2, SELL, kind=LIMIT, limit_price="110"), order(3, kind=LIMIT, limit_price="90"), bar(2)],
-            [RiskFence(4, 0, 1, "REDUCING", "daily loss", "t"), bar(3, 112.0, 80.0, 113.0)],
-        ],
-        ["1 TRADE 10@100", "3 CANCELED", "2 TRADE 10@112"],
-    ),
-]
+from schemas.records.constants import Side
+from tests.builders import fence, order, quote
+from tests.builders.market import MINUTE_NS
+from tests.unit.venue_order_cases import CASES
+from tests.unit.venue_runs import FREE, NO_FEE, minute_bar, report_lines, run, run_slices
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["straight", "restarted"])
@@ -322,22 +57,70 @@ def test_order_executes_according_to_its_terms(slices: list[list[Record]], expec
 
 def test_orders_share_the_volume_of_a_bar_and_the_rest_waits() -> None:
     share = VenueSettings(**NO_FEE, max_volume_share=Decimal("0.1"))
-    executions = run(share, [order(1, quantity="80"), order(2, quantity="80"), bar(1)], [bar(2, volume=1235.0)])
+    executions = run(
+        share, [order(1, quantity=80), order(2, quantity=80), minute_bar(1)], [minute_bar(2, volume=1235.0)]
+    )
     assert report_lines(executions) == ["1 TRADE 80@100", "2 TRADE 20@100", "2 TRADE 60@100"]
     assert [int(e.leaves_quantity) for e in executions if e.order_id == "ord-2"] == [80, 60, 0]
     assert [int(e.cum_quantity) for e in executions if e.order_id == "ord-2"] == [0, 20, 80]
-    assert report_lines(run(share, [order(1, quantity="101", tif=FOK), bar(1)])) == ["1 CANCELED"]
-    assert report_lines(run(share, [order(1, quantity="101", tif=IOC), bar(1)])) == ["1 TRADE 100@100", "1 CANCELED"]
+    assert report_lines(run(share, [order(1, quantity=101, time_in_force=FOK), minute_bar(1)])) == ["1 CANCELED"]
+    assert report_lines(run(share, [order(1, quantity=101, time_in_force=IOC), minute_bar(1)])) == [
+        "1 TRADE 100@100",
+        "1 CANCELED",
+    ]
     lots = Instruments(listed=(Instrument(symbol="AAPL", lot_size=Decimal(30)),))
     executions = run(
-        VenueSettings(**NO_FEE, max_volume_share=Decimal("0.1"), instruments=lots), [order(1, quantity="120"), bar(1)]
+        VenueSettings(**NO_FEE, max_volume_share=Decimal("0.1"), instruments=lots),
+        [order(1, quantity=120), minute_bar(1)],
     )
     assert report_lines(executions) == ["1 TRADE 90@100"]
 
 
+def test_exits_protect_what_a_partly_filled_entry_has_bought() -> None:
+    """The entry fills 50 of 100 and expires. The stop sells the 50, and the take profit is reduced with it."""
+    share = VenueSettings(**NO_FEE, max_volume_share=Decimal(1))
+    exits: dict[str, Any] = {"parent_id": "prop-1", "group_id": "exit", "reduce_only": True, "time_in_force": GTC}
+    slices: list[list[Record]] = [
+        [
+            order(1, quantity=100, limit_price=100),
+            order(2, SELL, 100, limit_price=120, **exits),
+            order(3, SELL, 100, stop_price=95, **exits),
+            minute_bar(1, volume=50.0),
+        ],
+        [minute_bar(2, 101.0, 101.0, 101.0, day=20240103)],
+        [minute_bar(3, 90.0, 80.0, 90.0, 80.0, day=20240103)],
+    ]
+    for restart in (False, True):
+        executions = run(share, *slices, restart=restart)
+        assert report_lines(executions) == ["1 TRADE 50@100", "1 EXPIRED", "3 TRADE 50@90", "2 CANCELED"]
+
+
+def test_exits_of_a_working_entry_close_no_more_than_it_has_bought() -> None:
+    share = VenueSettings(**NO_FEE, max_volume_share=Decimal(1))
+    for reduce_only, group_id, restart in product((False, True), ("", "exit"), (False, True)):
+        exits: dict[str, Any] = {"parent_id": "prop-1", "time_in_force": GTC}
+        exits |= {"reduce_only": reduce_only, "group_id": group_id}
+        executions = run(
+            share,
+            [
+                order(1, quantity=100, limit_price=100, time_in_force=GTC),
+                order(2, SELL, 100, limit_price=110, **exits),
+                order(3, SELL, 100, stop_price=90, **exits),
+                minute_bar(1, volume=40.0),
+            ],
+            [minute_bar(2, 110.0, 109.0, 111.0)],
+            [minute_bar(3, 110.0, 109.0, 111.0)],  # all of the exit that is free has traded
+            [minute_bar(4, 100.0, 99.0, 101.0)],
+            [minute_bar(5, 110.0, 109.0, 111.0)],
+            restart=restart,
+        )
+        lines = [line for line in report_lines(executions) if "TRADE" in line]
+        assert lines == ["1 TRADE 40@100", "2 TRADE 40@110", "1 TRADE 60@100", "2 TRADE 60@110"]
+
+
 def test_the_minimum_fee_counts_once_however_many_fills_an_order_takes() -> None:
     charges = VenueSettings(max_volume_share=Decimal("0.1"), slippage_bps=Decimal(0))
-    executions = run(charges, [order(1, quantity="250"), bar(1)], [bar(2)], [bar(3)])
+    executions = run(charges, [order(1, quantity=250), minute_bar(1)], [minute_bar(2)], [minute_bar(3)])
     assert [e.fee for e in executions if e.exec_type == TRADE] == [Decimal("1"), Decimal("0"), Decimal("0.25")]
 
 
@@ -353,14 +136,14 @@ def test_the_minimum_fee_counts_once_however_many_fills_an_order_takes() -> None
         ({"fee_model": "alpaca_crypto"}, BUY, "25"),
     ],
 )
-def test_fee_models(model: dict[str, Any], side: str, fee: str) -> None:
-    executions = run(VenueSettings(slippage_bps=Decimal(0), **model), [order(1, side, "100"), bar(1)])
+def test_fee_models(model: dict[str, Any], side: Side, fee: str) -> None:
+    executions = run(VenueSettings(slippage_bps=Decimal(0), **model), [order(1, side, 100), minute_bar(1)])
     assert executions[-1].fee == Decimal(fee)
 
 
 def test_a_resting_order_pays_the_makers_fee() -> None:
     crypto = VenueSettings(fee_model="alpaca_crypto", slippage_bps=Decimal(0))
-    executions = run(crypto, [order(1, quantity="100", kind=LIMIT, limit_price="99"), bar(1)])
+    executions = run(crypto, [order(1, quantity=100, limit_price=99), minute_bar(1)])
     assert executions[-1].fee == Decimal("14.85")
 
 
@@ -373,13 +156,13 @@ def test_a_resting_order_pays_the_makers_fee() -> None:
     ],
 )
 def test_slippage_models(model: dict[str, Any], price: str) -> None:
-    executions = run(VenueSettings(fee_model="none", **model), [order(1, quantity="100"), bar(1)])
+    executions = run(VenueSettings(fee_model="none", **model), [order(1, quantity=100), minute_bar(1)])
     assert executions[-1].price == Decimal(price)
 
 
 def test_latency_lets_an_order_miss_the_bars_that_open_before_it_arrives() -> None:
     slow = VenueSettings(**NO_FEE, latency_ns=1)
-    executions = run(slow, [order(1), bar(1)], [bar(2, 105.0, 104.0, 106.0)])
+    executions = run(slow, [order(1), minute_bar(1)], [minute_bar(2, 105.0, 104.0, 106.0)])
     assert report_lines(executions) == ["1 TRADE 10@105"]
 
 
@@ -393,21 +176,23 @@ def test_random_rejects_depend_on_seed_and_order_only() -> None:
     assert len(rejected(1, "1")) == 200 and rejected(1, "0") == []
 
 
-def test_nothing_trades_in_a_halt_nor_outside_the_sessions() -> None:
-    halted = VenueSettings(**NO_FEE, halts=(TradingHalt(symbol="AAPL", from_ns=0, until_ns=2 * MINUTE),))
-    assert report_lines(run(halted, [order(1), bar(1)], [bar(2)], [bar(3, 105.0, 104.0, 106.0)])) == ["1 TRADE 10@105"]
+def test_nothing_trades_in_a_halt_nor_between_the_sessions() -> None:
+    halted = VenueSettings(**NO_FEE, halts=(TradingHalt(symbol="AAPL", from_ns=0, until_ns=2 * MINUTE_NS),))
+    assert report_lines(
+        run(halted, [order(1), minute_bar(1)], [minute_bar(2)], [minute_bar(3, 105.0, 104.0, 106.0)])
+    ) == ["1 TRADE 10@105"]
     hours = VenueSettings(**NO_FEE, market_sessions=(REGULAR,))
-    pre_market: list[Record] = [order(1), order(2, kind=LIMIT, limit_price="100"), bar(1, session=PRE)]
-    assert report_lines(run(hours, pre_market, [bar(2)])) == ["2 TRADE 10@100", "1 TRADE 10@100"]
+    pre_market: list[Record] = [order(1), order(2, limit_price=100), minute_bar(1, session=PRE)]
+    assert report_lines(run(hours, pre_market, [minute_bar(2)])) == ["2 TRADE 10@100", "1 TRADE 10@100"]
     regular = VenueSettings(**NO_FEE, sessions=(REGULAR,))
-    pre_market = [order(1), order(2, kind=LIMIT, limit_price="100"), bar(1, session=PRE)]
-    assert report_lines(run(regular, pre_market, [bar(2)])) == ["1 TRADE 10@100", "2 TRADE 10@100"]
+    pre_market = [order(1), order(2, limit_price=100), minute_bar(1, session=PRE)]
+    assert report_lines(run(regular, pre_market, [minute_bar(2)])) == ["1 TRADE 10@100", "2 TRADE 10@100"]
 
 
 def test_short_sale_beyond_the_borrowable_quantity_is_rejected() -> None:
     scarce = Instruments(listed=(Instrument(symbol="AAPL", borrowable=Decimal(15)),))
     venue = VenueSettings(**NO_FEE, instruments=scarce)
-    executions = run(venue, [order(1, SELL), order(2, SELL, "5"), order(3, SELL, "1"), bar(1)])
+    executions = run(venue, [order(1, SELL), order(2, SELL, 5), order(3, SELL, 1), minute_bar(1)])
     assert report_lines(executions) == ["3 REJECTED", "1 TRADE 10@100", "2 TRADE 5@100"]
     assert executions[2].text == "would be 16 units short, borrowable 15"
 
@@ -418,9 +203,134 @@ def test_settings_of_the_models_are_checked() -> None:
         ("slippage_model", "some"),
         ("reject_share", Decimal(2)),
         ("latency_ns", -1),
+        ("fills_from", "trades"),
+        ("fills_from", {"MARKET": "trades"}),
     ):
         with pytest.raises(BadInput, match=f"venue setting {field} must be"):
             VenueSettings(**{field: value})  # type: ignore[arg-type]
+
+
+DAY_END_NS = 3 * MINUTE_NS
+
+
+def run_to_session_end(*slices: list[Record], **fields: Any) -> list[Execution]:
+    """Run the slices on a venue whose regular session ends with the third minute."""
+    stage = VenueStage(VenueSettings(**(NO_FEE | fields)), session_end=lambda _: DAY_END_NS)
+    return run_slices(stage, *slices)
+
+
+def test_an_on_close_order_trades_at_the_close_of_the_last_day_and_is_booked_then() -> None:
+    executions = run_to_session_end(
+        [order(1, time_in_force=CLS), order(2, limit_price=99, time_in_force=CLS), minute_bar(1)],
+        [minute_bar(2)],
+        [minute_bar(3, 101.0, 100.0, 103.0, 102.5)],
+    )
+    assert report_lines(executions) == ["1 TRADE 10@102.5", "2 EXPIRED"]
+    trade = next(one for one in executions if one.exec_type == TRADE)
+    assert (trade.ts_ns, trade.filled_at_ns, trade.bar_seq) == (DAY_END_NS, DAY_END_NS, 3)
+
+
+def test_an_on_close_order_expires_with_a_session_that_closes_without_a_trade() -> None:
+    slices: list[list[Record]] = [
+        [order(1, time_in_force=CLS), minute_bar(1)],
+        [minute_bar(2)],
+        [minute_bar(3, 100.0, 100.0, 100.0, traded=False)],
+    ]
+    assert report_lines(run_to_session_end(*slices)) == ["1 EXPIRED"]
+
+
+def test_on_close_orders_share_the_volume_that_the_bar_has_left() -> None:
+    executions = run_to_session_end(
+        [order(1, quantity=60), order(2, quantity=60, limit_price=200, time_in_force=CLS), minute_bar(3)],
+        max_volume_share=Decimal("0.1"),
+    )
+    assert report_lines(executions) == ["1 TRADE 60@100", "2 TRADE 40@100", "2 EXPIRED"]
+
+
+def test_a_day_order_expires_with_the_last_session_in_which_it_may_trade() -> None:
+    slices: list[list[Record]] = [
+        [order(1, limit_price=90), order(2, limit_price=90, time_in_force=GTC), minute_bar(2)],
+        [minute_bar(3, 100.0, 100.0, 100.0, traded=False)],
+    ]
+    assert report_lines(run_to_session_end(*slices, sessions=(REGULAR,))) == ["1 EXPIRED"]
+    assert report_lines(run_to_session_end(*slices)) == [], "the post-market follows"
+    post_market: list[Record] = [minute_bar(3, session=POST)]
+    assert report_lines(run_to_session_end(*slices, post_market)) == ["1 EXPIRED"]
+
+
+def quotes_and_bars(fills_from: Any) -> list[str]:
+    """A market order, a resting limit order and a sell stop meet a quote 100 to 101 and a bar from 98 to 95."""
+    stage = VenueStage(VenueSettings(**NO_FEE, fills_from=fills_from))
+    orders: list[Record] = [order(1), order(2, limit_price=96), order(3, SELL, stop_price=97)]
+    return report_lines(
+        run_slices(
+            stage,
+            [*orders, quote("AAPL", 1, MINUTE_NS // 2, 100, 101)],
+            [minute_bar(2, 98.0, 95.0, 98.0, 96.5)],
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("fills_from", "expected"),
+    [
+        ("bars", ["1 TRADE 10@98", "3 TRADE 10@97", "2 TRADE 10@96"]),
+        ("quotes", ["1 TRADE 10@101"]),
+        ({"MARKET": "quotes"}, ["1 TRADE 10@101", "3 TRADE 10@97", "2 TRADE 10@96"]),
+        ({"MARKET": "quotes", "LIMIT": "quotes", "STOP": "bars"}, ["1 TRADE 10@101", "3 TRADE 10@97"]),
+    ],
+)
+def test_each_order_type_fills_from_its_source(fills_from: Any, expected: list[str]) -> None:
+    assert quotes_and_bars(fills_from) == expected
+
+
+def test_an_exit_that_a_quote_activates_meets_only_the_end_of_that_minute() -> None:
+    stage = VenueStage(VenueSettings(**NO_FEE, fills_from={"MARKET": "quotes"}))
+    exits: dict[str, Any] = {"parent_id": "prop-1", "time_in_force": GTC}
+    executions = run_slices(
+        stage,
+        [order(1), order(2, SELL, limit_price=102, **exits), quote("AAPL", 1, MINUTE_NS * 3 // 2, 100, 101)],
+        [minute_bar(2, 103.0, 100.0, 103.0, 100.5)],
+        [minute_bar(3, 101.0, 100.0, 103.0)],
+    )
+    assert report_lines(executions) == ["1 TRADE 10@101", "2 TRADE 10@102"]
+    assert executions[-1].bar_seq == 3, "the open of bar 2 came before the entry"
+
+
+def test_immediate_or_cancel_from_quotes_ends_with_the_first_quote() -> None:
+    stage = VenueStage(VenueSettings(**NO_FEE, fills_from="quotes"))
+    orders: list[Record] = [order(1, time_in_force=IOC, limit_price=99), order(2, time_in_force=IOC, limit_price=101)]
+    executions = run_slices(stage, [*orders, quote("AAPL", 1, 1, 100, 101)])
+    assert report_lines(executions) == ["2 TRADE 10@101", "1 CANCELED"]
+
+
+def as_version_4(snapshot: Any) -> Any:
+    """Return a venue snapshot of version 6 in the layout of version 4, which release 0.2.0 wrote."""
+    version, seq, epoch, fence, orders, positions, session, reference, transfers, _account = snapshot
+    assert version == 6
+    old_orders = [(terms, progress[:11]) for terms, progress in orders]
+    return (4, seq, epoch, fence, old_orders, positions, session[:2], reference, transfers)
+
+
+def test_a_snapshot_of_release_0_2_0_goes_on_by_the_new_rules() -> None:
+    """An entry that has filled 40 of 100, whose exits waited for all of it, and an on-open order for the next day."""
+    share = VenueSettings(**NO_FEE, max_volume_share=Decimal(1))
+    stage = VenueStage(share)
+    exit_terms: dict[str, Any] = {"parent_id": "prop-1", "time_in_force": GTC, "reduce_only": True}
+    run_slices(stage, [order(1, quantity=100, limit_price=100, time_in_force=GTC), minute_bar(1, volume=40.0)])
+    run_slices(stage, [order(3, time_in_force=OPG), order(2, SELL, 100, stop_price=95, **exit_terms)])
+    version, *state = as_version_4(stage.snapshot())
+    orders = [
+        (terms, (*progress[:10], True)) if terms[2] == "ord-2" else (terms, progress) for terms, progress in state[3]
+    ]
+    old = (version, *state[:3], orders, *state[4:])
+    for next_bar, expected in (
+        (minute_bar(2, 101.0, 94.0, 101.0), ["1 TRADE 60@100", "2 TRADE 100@95"]),
+        (minute_bar(2, 94.0, 94.0, 94.0, day=20240103), ["2 TRADE 40@94", "3 TRADE 10@94", "1 TRADE 60@94"]),
+    ):
+        restored = VenueStage(share)
+        restored.restore(old)
+        assert report_lines(run_slices(restored, [next_bar])) == expected
 
 
 KINDS = st.sampled_from([MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING_STOP])
@@ -439,26 +349,31 @@ def test_every_order_ends_and_never_trades_through_its_limit(orders: Any, walk: 
     slices: list[list[Record]] = [[] for _ in range(len(walk))]
     orders_by_id: dict[str, Order] = {}
     for number, (kind, tif, side, limit, stop, start_index) in enumerate(sorted(orders, key=lambda o: o[5]), 1):
-        terms: dict[str, Any] = {"limit_price": str(limit)} if kind in (LIMIT, STOP_LIMIT) else {}
-        terms |= {"stop_price": str(stop)} if kind in (STOP, STOP_LIMIT) else {}
-        terms |= {"trail_percent": "2"} if kind == TRAILING_STOP else {}
-        terms |= {"expires_ns": 5 * MINUTE} if tif == GTD else {}
-        new_order = order(number, side, kind=kind, tif=tif, **terms)
+        new_order = order(
+            number,
+            side,
+            order_type=kind,
+            time_in_force=tif,
+            limit_price=limit if kind in (LIMIT, STOP_LIMIT) else None,
+            stop_price=stop if kind in (STOP, STOP_LIMIT) else None,
+            trail_percent=2 if kind == TRAILING_STOP else None,
+            expires_ns=5 * MINUTE_NS if tif == GTD else None,
+        )
         orders_by_id[new_order.order_id] = new_order
         slices[start_index].append(new_order)
     for index, (a, b, c, d, traded, session) in enumerate(walk):
         low, _, _, high = sorted(map(float, (a, b, c, d)))
-        walk_bar = bar(
-            index + 1, float(a), low, high, float(d), traded=traded, session=session, trading_day=20240102 + index // 4
+        walk_bar = minute_bar(
+            index + 1, float(a), low, high, float(d), traded=traded, session=session, day=20240102 + index // 4
         )
         slices[index].append(walk_bar)
     # The kill switch ends all orders that still work.
-    slices.append([RiskFence(99, 0, 1, "HALTED", "end", "t")])
+    slices.append([fence(99, epoch=1)])
     executions = run(VenueSettings(fee_model="none", max_volume_share=Decimal("0.007")), *slices, restart=restart)
     ended_ids = [e.order_id for e in executions if e.exec_type != NEW and e.leaves_quantity == 0]
     assert sorted(ended_ids) == sorted(orders_by_id), "every order ends once"
     for e in executions:
-        limit_price = orders_by_id[e.order_id].limit_price
+        limit_price = orders_by_id[e.order_id].terms.limit_price
         if e.exec_type == TRADE and limit_price is not None:
             assert e.price <= limit_price if e.side == BUY else e.price >= limit_price
     assert {e.exec_type for e in executions} <= {NEW, TRADE, CANCELED, EXPIRED, REPLACED}

@@ -39,6 +39,7 @@ def _build_source(settings: Settings) -> BlockingSource | None:
             timeout_s=sec.timeout_s,
             history_days=sec.history_days,
             url=sec.url or COMPANY_FACTS_URL,
+            private_addresses=sec.private_addresses,
         )
     if fundamentals.feed == "files":
         if not fundamentals.files.paths:

@@ -37,13 +37,19 @@ class SecFactsSource:
         timeout_s: float,
         history_days: int,
         url: str = COMPANY_FACTS_URL,
+        private_addresses: bool = False,
         now_ns: Callable[[], int] = time.time_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.interval_s = interval_s
         self._companies, self._url, self._history_days = companies, url, history_days
         self._pause_s, self._now_ns, self._sleep = 1.0 / requests_per_s, now_ns, sleep
-        self._http = ConditionalGet(timeout_s=timeout_s, max_bytes=MAX_BYTES, headers={"User-Agent": user_agent})
+        self._http = ConditionalGet(
+            timeout_s=timeout_s,
+            max_bytes=MAX_BYTES,
+            headers={"User-Agent": user_agent},
+            private_addresses=private_addresses,
+        )
 
     def fetch(self) -> list[Record]:
         records: list[Record] = []
@@ -70,7 +76,7 @@ class SecFactsSource:
             return []
         try:
             company_filings = filings(json.loads(content), symbol)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self._http.forget_validators(url)
             raise InvalidField(f"{url}: the response must be JSON, found {content[:40]!r}") from error
         now_ns = self._now_ns()

@@ -4,7 +4,7 @@ Providers: `polygon` and `alpaca` (socket and REST, on `socket_provider` and `re
 `live_feed_setup` builds the feed from the settings; `clock_recovery` reads the feed's topics after a restart.
 """
 
-from dataflows.sources.market.live_feed import LiveFeed, LiveFeedOptions
+from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import Provider
 
-__all__ = ["LiveFeed", "LiveFeedOptions", "Provider"]
+__all__ = ["LiveFeed", "Provider"]

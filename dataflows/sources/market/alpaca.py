@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,9 +19,10 @@ from alpaca.data.live.crypto import CryptoDataStream
 from alpaca.data.live.stock import StockDataStream
 from alpaca.data.requests import CryptoBarsRequest, StockBarsRequest
 from alpaca.data.timeframe import TimeFrame
-from requests import Response, Session
 from requests.exceptions import RequestException
 
+from configs.settings import LiveFeedSection
+from dataflows.runtime.bounded_session import BoundedSession
 from dataflows.sources.market.provider import (
     SECOND_NS,
     QuoteUpdate,
@@ -34,6 +34,7 @@ from dataflows.sources.market.provider import (
 from dataflows.sources.market.rest_provider import RestBarsProvider
 from dataflows.sources.market.socket_provider import RECONNECT_S_MAX, RECONNECT_S_MIN, REQUEST_TIMEOUT_S, SocketProvider
 from schemas.errors import InvalidField, Unavailable
+from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
 logging.getLogger("alpaca.data.live.websocket").setLevel(logging.CRITICAL)  # a traceback for every attempt
@@ -41,26 +42,14 @@ logging.getLogger("alpaca.data.live.websocket").setLevel(logging.CRITICAL)  # a 
 
 @dataclass(frozen=True, kw_only=True)
 class AlpacaOptions:
-    """Connection and subscription. `url` replaces Alpaca's server. `feed` is iex or sip, for stocks."""
+    """The account and the data to subscribe to. `url` replaces Alpaca's server. `feed` is iex or sip, for stocks."""
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
-    symbols: tuple[str, ...]
+    live: LiveFeedSection
     crypto: bool = False
     feed: str = "iex"
     url: str | None = None
-    quotes: bool = True
-    trades: bool = False
-    stale_s: float = 90.0
-    bar_interval_s: int = 60
-
-
-class _BoundedSession(Session):
-    """A session with a default timeout: `requests` has none."""
-
-    def request(self, *arguments: Any, **options: Any) -> Response:
-        options.setdefault("timeout", REQUEST_TIMEOUT_S)
-        return super().request(*arguments, **options)
 
 
 class AlpacaHistory:
@@ -70,13 +59,13 @@ class AlpacaHistory:
         self._options = options
         client_type: Any = CryptoHistoricalDataClient if options.crypto else StockHistoricalDataClient
         self._client: Any = client_type(options.key, options.secret, raw_data=True, url_override=options.url)
-        self._client._session = _BoundedSession()
+        self._client._session = BoundedSession(REQUEST_TIMEOUT_S)
         self._client._retry = 0
 
     def bars(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
         """Fetch bars, as a `FetchHistory`. Raises Unavailable."""
         request = {
-            "symbol_or_symbols": list(self._options.symbols),
+            "symbol_or_symbols": list(self._options.live.symbols),
             "timeframe": TimeFrame.Minute,
             "start": _to_datetime(first_open_ns),
             "end": _to_datetime(end_ns - 1),
@@ -86,17 +75,18 @@ class AlpacaHistory:
                 response = self._client.get_crypto_bars(CryptoBarsRequest(**request))
             else:
                 response = self._client.get_stock_bars(StockBarsRequest(**request, feed=DataFeed(self._options.feed)))
-        except (APIError, RequestException, ValueError) as error:
+        except (APIError, RequestException, *_MALFORMED_RESPONSE) as error:
             raise Unavailable(f"Alpaca request failed: {type(error).__name__}") from error
+        if not isinstance(response or {}, Mapping):
+            raise Unavailable("Alpaca returned a response without bars by symbol")
         rows_by_open: dict[int, RowsBySymbol] = {}
         for symbol, bars in (response or {}).items():
-            for bar in bars or ():
+            for bar in bars if isinstance(bars, list) else ():
                 try:
-                    row = checked_row(symbol, bar)
+                    open_ns, row = _time_ns(bar, "t"), checked_row(symbol, bar)
                 except InvalidField as invalid:
                     log.warning("malformed bar discarded", provider="alpaca", reason=str(invalid))
                     continue
-                open_ns = _to_ns(bar["t"])
                 if first_open_ns <= open_ns < end_ns:
                     rows_by_open.setdefault(open_ns, {})[symbol] = row
         return rows_by_open
@@ -106,32 +96,26 @@ class AlpacaSocketProvider(SocketProvider):
     """Provider `alpaca`: bars from the socket."""
 
     def __init__(self, options: AlpacaOptions, *, now_ns: Callable[[], int] = time.time_ns) -> None:
-        super().__init__(
-            "alpaca",
-            options.symbols,
-            AlpacaHistory(options).bars,
-            interval_ns=options.bar_interval_s * SECOND_NS,
-            stale_s=options.stale_s,
-            now_ns=now_ns,
-        )
+        super().__init__("alpaca", options.live, AlpacaHistory(options).bars, now_ns=now_ns)
         self._options = options
         self._stream: Any = None
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
 
     def start(self) -> None:
         self._stream = _build_stream(self._options, self._on_state)
-        self._stream.subscribe_bars(self._on_bar, *self._options.symbols)
-        if self._options.quotes:
-            self._stream.subscribe_quotes(self._on_quote, *self._options.symbols)
-        if self._options.trades:
-            self._stream.subscribe_trades(self._on_trade, *self._options.symbols)
-        self._thread = threading.Thread(target=self._stream.run, daemon=True, name="alpaca-market-data")
-        self._thread.start()
+        live = self._options.live
+        self._stream.subscribe_bars(self._on_bar, *live.symbols)
+        if live.quotes:
+            self._stream.subscribe_quotes(self._on_quote, *live.symbols)
+        if live.trades:
+            self._stream.subscribe_trades(self._on_trade, *live.symbols)
+        self._thread = BackgroundThread("alpaca-market-data", self._stream.run).start()
 
     def stop(self) -> None:
         self._stop_event.set()
         stream, thread = self._stream, self._thread
         if stream is not None and thread is not None:
+            thread.request_stop()
             if stream._loop is not None and stream._loop.is_running():
                 asyncio.run_coroutine_threadsafe(_close_socket(stream), stream._loop)
             thread.join(3)
@@ -146,14 +130,14 @@ class AlpacaSocketProvider(SocketProvider):
 
     async def _on_bar(self, bar: dict[str, Any]) -> None:
         try:
-            self.on_row(_to_ns(bar["t"]), checked_row(str(bar["S"]), bar))
+            self.on_row(_time_ns(bar, "t"), checked_row(_symbol(bar), bar))
         except InvalidField as error:
             self.on_rejected(str(error), str(bar))
 
     async def _on_quote(self, quote: dict[str, Any]) -> None:
         try:
             self.on_quote(
-                QuoteUpdate(str(quote["S"]), *(number_field(quote, name) for name in ("bp", "ap", "bs", "as")))
+                QuoteUpdate(_symbol(quote), *(number_field(quote, name) for name in ("bp", "ap", "bs", "as")))
             )
         except InvalidField as error:
             self.on_rejected(str(error), str(quote))
@@ -161,7 +145,7 @@ class AlpacaSocketProvider(SocketProvider):
     async def _on_trade(self, trade: dict[str, Any]) -> None:
         try:
             size = number_field(trade, "s")
-            self.on_trade(TradePrint(str(trade["S"]), _to_ns(trade["t"]), number_field(trade, "p"), size))
+            self.on_trade(TradePrint(_symbol(trade), _time_ns(trade, "t"), number_field(trade, "p"), size))
         except InvalidField as error:
             self.on_rejected(str(error), str(trade))
 
@@ -177,7 +161,7 @@ def _build_stream(alpaca_options: AlpacaOptions, on_state: Callable[[bool], None
     """Build Alpaca's stream client, which reports connects and disconnects to `on_state`."""
     base_type: Any = CryptoDataStream if alpaca_options.crypto else StockDataStream
 
-    class ReportingStream(base_type):  # type: ignore[misc]
+    class ReportingStream(base_type):  # type: ignore[misc]  # the base class depends on the asset class
         async def _send_subscribe_msg(self) -> None:
             await super()._send_subscribe_msg()
             on_state(True)
@@ -202,11 +186,27 @@ async def _close_socket(stream: Any) -> None:
         await stream._ws.close()  # wakes the reader, which otherwise blocks for seconds
 
 
-def _to_ns(timestamp: Any) -> int:
-    """Convert msgpack's Timestamp or RFC 3339 text."""
-    if isinstance(timestamp, str):
-        return round(datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()) * SECOND_NS
-    return int(timestamp.to_unix_nano())
+_MALFORMED_RESPONSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What alpaca-py raises for a response that is not what its server's documentation says."""
+
+
+def _symbol(message: Mapping[str, Any]) -> str:
+    """Return the message's symbol. Raises InvalidField."""
+    symbol = message.get("S")
+    if not isinstance(symbol, str) or not symbol:
+        raise InvalidField(f"field S must be a symbol, found {symbol!r}"[:200])
+    return symbol
+
+
+def _time_ns(message: Any, name: str) -> int:
+    """Return a field with msgpack's Timestamp or RFC 3339 text as nanoseconds since 1970. Raises InvalidField."""
+    timestamp: Any = message.get(name) if isinstance(message, Mapping) else None
+    try:
+        if isinstance(timestamp, str):
+            return round(datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()) * SECOND_NS
+        return int(timestamp.to_unix_nano())  # None has no such method: caught below
+    except (ValueError, OverflowError, AttributeError) as error:
+        raise InvalidField(f"field {name} must be a time, found {timestamp!r}"[:200]) from error
 
 
 def _to_datetime(ns: int) -> datetime:

@@ -15,6 +15,7 @@ from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import Bar, Clock, Quote, Trade
 from sinks.cluster import client_config
+from sinks.log_offsets import log_range, offsets_at_times
 
 FEED_TOPICS = ("market-bars", "market-quotes", "market-trades")
 READ_TIMEOUT_S = 60.0
@@ -76,19 +77,17 @@ def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since_ns: int | N
     starts, ends = [], {}
     for topic in FEED_TOPICS:
         for partition in range(kafka.symbol_partitions):
-            topic_partition = TopicPartition(kafka.topic_prefix + topic, partition)
-            low, high = consumer.get_watermark_offsets(topic_partition, timeout=READ_TIMEOUT_S)
+            name = kafka.topic_prefix + topic
+            low, high = log_range(consumer, name, partition, timeout_s=READ_TIMEOUT_S)
             start = low
             if since_ns is not None:
-                requested = TopicPartition(
-                    topic_partition.topic, partition, max(0, (since_ns - TIMESTAMP_MARGIN_NS) // 1_000_000)
-                )
-                offset = consumer.offsets_for_times([requested], timeout=READ_TIMEOUT_S)[0].offset
+                requested = TopicPartition(name, partition, max(0, (since_ns - TIMESTAMP_MARGIN_NS) // 1_000_000))
+                offset = offsets_at_times(consumer, [requested], timeout_s=READ_TIMEOUT_S)[0].offset
                 # No message since then: the snapshot covers everything in this partition.
                 start = max(low, offset) if offset >= 0 else high
             if start < high:
-                starts.append(TopicPartition(topic_partition.topic, partition, start))
-                ends[topic_partition.topic, partition] = high
+                starts.append(TopicPartition(name, partition, start))
+                ends[name, partition] = high
             elif since_ns is not None and topic == "market-bars":
                 state.clocks.pop(partition, None)
     consumer.assign(starts)

@@ -10,45 +10,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
+from configs.settings import LiveFeedSection
 from dataflows.sources.market.clock_recovery import FeedTopicState
 from dataflows.sources.market.provider import Provider, QuoteUpdate, RowsBySymbol
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import Minute, MinuteCompletion
 from operators.stage import TimeSlice
-from schemas.errors import BadInput
 from schemas.records import CONTINUOUS, REGULAR, Command, DeadLetter, Quote, Record, Trade
 
 log = structlog.get_logger(__name__)
 
 STATE_VERSION = 1
 STAGE = "market_data"
-FEED_SWITCHED, SECOND_NS, MILLI_NS = "FEED_SWITCHED", 1_000_000_000, 1_000_000
+FEED_SWITCHED: Final = "FEED_SWITCHED"
+SECOND_NS, MILLI_NS = 1_000_000_000, 1_000_000
 RECHECK_NS = 20 * MILLI_NS
 _ACTIVE_SESSIONS = (REGULAR, CONTINUOUS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveFeedOptions:
-    """`symbols` are expected in every minute. `backfill_minutes_max` limits the minutes backfilled at a start."""
-
-    symbols: tuple[str, ...]
-    calendar: str = "XNYS"
-    session: str = "extended"
-    bar_interval_s: int = 60
-    clock_ms: int = 250
-    wait_s: float = 5.0
-    backfill_minutes_max: int = 960
-
-    def __post_init__(self) -> None:
-        if not self.symbols or len(set(self.symbols)) != len(self.symbols):
-            raise BadInput(f"a live feed needs distinct symbols, found {', '.join(self.symbols) or 'none'}")
-        if self.clock_ms < 10 or (self.bar_interval_s * 1000) % self.clock_ms:
-            raise BadInput(f"setting clock_ms must be >= 10 and divide the bar interval, found {self.clock_ms}")
 
 
 class LiveFeed:
@@ -60,19 +41,20 @@ class LiveFeed:
 
     def __init__(
         self,
-        settings: LiveFeedOptions,
+        settings: LiveFeedSection,
         providers: Sequence[Provider],
         read_topic_state: Callable[[int | None], FeedTopicState],
         *,
         now_ns: Callable[[], int] = time.time_ns,
+        sign: Callable[[Command], Command] = lambda command: command,
     ) -> None:
         self._settings, self._providers = settings, list(providers)
-        self._read_topic_state, self._now_ns = read_topic_state, now_ns
+        self._read_topic_state, self._now_ns, self._sign = read_topic_state, now_ns, sign
         self._calendar = TradingCalendar(settings.calendar, settings.session)
         self._completion = MinuteCompletion()
         self._expected_symbols = frozenset(settings.symbols)
         self._clock_step_ns = settings.clock_ms * MILLI_NS
-        self.interval_ns = settings.bar_interval_s * SECOND_NS
+        self.interval_ns = settings.interval_ns
         self._clock_ns = -1
         self._active_provider = 0
         self._quote_seq: dict[str, int] = {}
@@ -82,7 +64,7 @@ class LiveFeed:
         self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was down
         self._last_bar_in_log_ns: dict[str, int] = {}  # symbol -> end of the last bar that an earlier process wrote
         self._minutes: Iterator[Minute] = iter(())
-        self._minute = Minute(0, 0, "", 0)
+        self._minute = Minute(0, 0, REGULAR, 0)
         self._checked_ns = 0
         self._is_open = False
 
@@ -127,7 +109,17 @@ class LiveFeed:
         for symbol in sorted(self._quotes):
             quote = self._quotes[symbol]
             self._quote_seq[symbol] = seq = self._quote_seq.get(symbol, 0) + 1
-            records.append(Quote(symbol, seq, ts_ns, *quote[1:]))
+            records.append(
+                Quote(
+                    symbol=symbol,
+                    seq=seq,
+                    ts_ns=ts_ns,
+                    bid=quote.bid,
+                    ask=quote.ask,
+                    bid_size=quote.bid_size,
+                    ask_size=quote.ask_size,
+                )
+            )
         records += bars
         records += self._pending_records
         self._quotes, self._pending_records, self._clock_ns = {}, [], ts_ns
@@ -141,14 +133,14 @@ class LiveFeed:
             quotes, trades = provider.drain_updates()
             self._pending_records += [
                 DeadLetter(
-                    f"feed:{provider.name}",
-                    0,
-                    rejected.at_ns,
-                    STAGE,
-                    self._clock_ns,
-                    rejected.reason,
-                    None,
-                    rejected.raw,
+                    topic=f"feed:{provider.name}",
+                    partition=0,
+                    offset=rejected.at_ns,
+                    stage=STAGE,
+                    ts_ns=self._clock_ns,
+                    reason=rejected.reason,
+                    schema_id=None,
+                    raw=rejected.raw,
                 )
                 for rejected in provider.drain_rejected()
             ]
@@ -159,7 +151,9 @@ class LiveFeed:
                     self._quotes[quote.symbol] = quote
             for trade in trades:
                 self._trade_seq[trade.symbol] = seq = self._trade_seq.get(trade.symbol, 0) + 1
-                self._pending_records.append(Trade(trade.symbol, seq, trade.ts_ns, trade.price, trade.size))
+                self._pending_records.append(
+                    Trade(symbol=trade.symbol, seq=seq, ts_ns=trade.ts_ns, price=trade.price, size=trade.size)
+                )
 
     # -- minutes
 
@@ -212,14 +206,19 @@ class LiveFeed:
 
     def _switch(self, provider_index: int, reason: str, minute: Minute) -> None:
         """Record the switch as a command without effect, so that the source of the bars is traceable."""
-        names = (self._providers[self._active_provider].name, self._providers[provider_index].name)
+        previous, provider = self._providers[self._active_provider].name, self._providers[provider_index].name
         if provider_index < self._active_provider:
-            reason = f"{names[1]} is healthy again"
-        log.warning("feed switched", previous=names[0], provider=names[1], reason=reason)
-        arguments = {"from": names[0], "to": names[1]}
-        self._pending_records.append(
-            Command(f"feed-{minute.ts_ns}-{names[1]}", minute.ts_ns, FEED_SWITCHED, STAGE, reason, arguments)
+            reason = f"{provider} is healthy again"
+        log.warning("feed switched", previous=previous, provider=provider, reason=reason)
+        command = Command(
+            command_id=f"feed-{minute.ts_ns}-{provider}",
+            ts_ns=minute.ts_ns,
+            kind=FEED_SWITCHED,
+            actor=STAGE,
+            reason=reason,
+            arguments={"from": previous, "to": provider},
         )
+        self._pending_records.append(self._sign(command))
         self._active_provider = provider_index
 
     # -- start and restart

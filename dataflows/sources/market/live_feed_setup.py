@@ -4,29 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from configs.command_signing import command_signer
 from configs.settings import Settings
 from dataflows.sources.market.clock_recovery import feed_topic_reader
-from dataflows.sources.market.live_feed import LiveFeed, LiveFeedOptions
-from dataflows.sources.market.provider import SECOND_NS, Provider
+from dataflows.sources.market.live_feed import LiveFeed
+from dataflows.sources.market.provider import Provider
 from dataflows.sources.market.simulated_provider import SimulatedProvider
+from sinks.signing_keys import FEED
 
 
 def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
     """Return a function that opens the feed with its providers. Raises BadInput for inconsistent settings."""
     live = settings.market_data.live
-    options = LiveFeedOptions(
-        symbols=live.symbols,
-        calendar=live.calendar,
-        session=live.session,
-        bar_interval_s=live.bar_interval_s,
-        clock_ms=live.clock_ms,
-        wait_s=live.wait_s,
-        backfill_minutes_max=live.backfill_minutes_max,
-    )
     provider_makers = [_provider_maker(settings, name) for name in settings.market_data.live_providers()]
 
     def open_feed() -> LiveFeed:
-        return LiveFeed(options, [make() for make in provider_makers], feed_topic_reader(settings.kafka))
+        return LiveFeed(
+            live,
+            [make() for make in provider_makers],
+            feed_topic_reader(settings.kafka),
+            sign=command_signer(FEED).sign_if_possible,
+        )
 
     return open_feed
 
@@ -39,7 +37,7 @@ def _provider_maker(settings: Settings, name: str) -> Callable[[], Provider]:
     if name.startswith("alpaca"):
         return _alpaca_maker(settings, name, retry_interval_s)
     live, seed = settings.market_data.live, settings.market_data.simulator.seed
-    return lambda: SimulatedProvider(live.symbols, seed, live.bar_interval_s * SECOND_NS)
+    return lambda: SimulatedProvider(live.symbols, seed, live.interval_ns)
 
 
 def _polygon_maker(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
@@ -52,16 +50,11 @@ def _polygon_maker(settings: Settings, name: str, retry_interval_s: float) -> Ca
         PolygonSocketProvider,
     )
 
-    live = settings.market_data.live
     options = PolygonOptions(
         key=settings.polygon.key(),
-        symbols=live.symbols,
+        live=settings.market_data.live,
         stream_url=settings.polygon.stream_url or STREAM_URL,
         rest_url=settings.polygon.rest_url or REST_URL,
-        bar_interval_s=live.bar_interval_s,
-        quotes=live.quotes,
-        trades=live.trades,
-        stale_s=live.stale_s,
     )
     return lambda: (
         PolygonSocketProvider(options) if name == "polygon" else PolygonRestProvider(options, retry_interval_s)
@@ -71,18 +64,14 @@ def _polygon_maker(settings: Settings, name: str, retry_interval_s: float) -> Ca
 def _alpaca_maker(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
     from dataflows.sources.market.alpaca import AlpacaOptions, AlpacaRestProvider, AlpacaSocketProvider
 
-    live, alpaca = settings.market_data.live, settings.market_data.alpaca
+    alpaca = settings.market_data.alpaca
     key, secret = settings.alpaca.keys()
     options = AlpacaOptions(
         key=key,
         secret=secret,
-        symbols=live.symbols,
+        live=settings.market_data.live,
         crypto=alpaca.asset_class == "crypto",
         feed=alpaca.data_feed,
         url=settings.alpaca.url,
-        quotes=live.quotes,
-        trades=live.trades,
-        stale_s=live.stale_s,
-        bar_interval_s=live.bar_interval_s,
     )
     return lambda: AlpacaSocketProvider(options) if name == "alpaca" else AlpacaRestProvider(options, retry_interval_s)

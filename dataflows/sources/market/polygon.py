@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +21,9 @@ import structlog
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from configs.settings import LiveFeedSection
 from dataflows.sources.market.provider import (
     MILLI_NS,
-    SECOND_NS,
     QuoteUpdate,
     RowsBySymbol,
     TradePrint,
@@ -35,6 +34,7 @@ from dataflows.sources.market.rest_provider import RestBarsProvider
 from dataflows.sources.market.socket_provider import RECONNECT_S_MAX, RECONNECT_S_MIN, REQUEST_TIMEOUT_S, SocketProvider
 from operators.bar_completion import MinuteRow
 from schemas.errors import InvalidField, Unavailable
+from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
 _socket_logger = logging.getLogger("polygon-socket")  # its lines would repeat those of this module
@@ -54,16 +54,14 @@ MILLISECONDS_END = 9_000_000_000_000  # the year 2255: nanoseconds must fit into
 
 @dataclass(frozen=True, kw_only=True)
 class PolygonOptions:
-    """Connection and subscription. `bar_interval_s` is 60 or 1, for Polygon's minute and second aggregates."""
+    """The key, the URLs and what to subscribe to. The bar interval is 60 or 1 s, for Polygon's minute and second
+    aggregates.
+    """
 
     key: str = field(repr=False)
-    symbols: tuple[str, ...]
+    live: LiveFeedSection
     stream_url: str = STREAM_URL
     rest_url: str = REST_URL
-    bar_interval_s: int = 60
-    quotes: bool = True
-    trades: bool = False
-    stale_s: float = 90.0
 
 
 class PolygonHistory:
@@ -71,22 +69,24 @@ class PolygonHistory:
 
     def __init__(self, options: PolygonOptions) -> None:
         self._options = options
-        self._interval_ms = options.bar_interval_s * 1000
+        self._interval_ms = options.live.bar_interval_s * 1000
         headers = {"Authorization": f"Bearer {options.key}"}
         self._client = httpx.Client(base_url=options.rest_url, headers=headers, timeout=REQUEST_TIMEOUT_S)
 
     def bars(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
         """Fetch bars, as a `FetchHistory`. Raises Unavailable if any symbol's request fails."""
         rows_by_open: dict[int, RowsBySymbol] = {}
-        with ThreadPoolExecutor(min(CONCURRENT_REQUESTS_MAX, len(self._options.symbols))) as pool:
-            results = pool.map(lambda symbol: self._fetch_symbol(symbol, first_open_ns, end_ns), self._options.symbols)
+        with ThreadPoolExecutor(min(CONCURRENT_REQUESTS_MAX, len(self._options.live.symbols))) as pool:
+            results = pool.map(
+                lambda symbol: self._fetch_symbol(symbol, first_open_ns, end_ns), self._options.live.symbols
+            )
             for rows in results:
                 for open_ns, row in rows:
                     rows_by_open.setdefault(open_ns, {})[row.symbol] = row
         return rows_by_open
 
     def _fetch_symbol(self, symbol: str, first_open_ns: int, end_ns: int) -> list[tuple[int, MinuteRow]]:
-        timespan = AGGREGATES[self._options.bar_interval_s][1]
+        timespan = AGGREGATES[self._options.live.bar_interval_s][1]
         first_ms, last_ms = first_open_ns // MILLI_NS, end_ns // MILLI_NS - 1
         path = f"/v2/aggs/ticker/{quote(symbol, safe='')}/range/1/{timespan}/{first_ms}/{last_ms}"
         query: Mapping[str, Any] | None = {"adjusted": "false", "sort": "asc", "limit": ROWS_PER_PAGE}
@@ -131,30 +131,23 @@ class PolygonSocketProvider(SocketProvider):
     """Provider `polygon`: bars from the socket. It reconnects automatically, with backoff."""
 
     def __init__(self, options: PolygonOptions, *, now_ns: Callable[[], int] = time.time_ns) -> None:
-        super().__init__(
-            "polygon",
-            options.symbols,
-            PolygonHistory(options).bars,
-            interval_ns=options.bar_interval_s * SECOND_NS,
-            stale_s=options.stale_s,
-            now_ns=now_ns,
-        )
+        super().__init__("polygon", options.live, PolygonHistory(options).bars, now_ns=now_ns)
         self._options = options
-        self._channel = AGGREGATES[options.bar_interval_s][0]
+        self._channel = AGGREGATES[options.live.bar_interval_s][0]
         self._connection: ClientConnection | None = None
         self._last_status = ""  # the last status other than success
-        self._thread = threading.Thread(target=self._run, daemon=True, name="polygon-market-data")
+        self._thread = BackgroundThread("polygon-market-data", self._run)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._stop_event.set()
+        self._thread.request_stop()
         connection = self._connection
         if connection is not None:
             connection.close()
-        if self._thread.is_alive():
-            self._thread.join(3)
+        self._thread.join(3)
 
     # -- in the socket's thread
 
@@ -209,12 +202,12 @@ class PolygonSocketProvider(SocketProvider):
         self._send(connection, "subscribe", bars)
         self._await_status(connection, "success")
         self.on_connected()
-        for enabled, channel in ((self._options.quotes, "Q"), (self._options.trades, "T")):
+        for enabled, channel in ((self._options.live.quotes, "Q"), (self._options.live.trades, "T")):
             if enabled:
                 self._send(connection, "subscribe", self._subscription(channel))
 
     def _subscription(self, channel: str) -> str:
-        return ",".join(f"{channel}.{symbol}" for symbol in self._options.symbols)
+        return ",".join(f"{channel}.{symbol}" for symbol in self._options.live.symbols)
 
     def _send(self, connection: ClientConnection, action: str, params: str) -> None:
         connection.send(json.dumps({"action": action, "params": params}))
@@ -250,7 +243,7 @@ class PolygonSocketProvider(SocketProvider):
         try:
             if kind == self._channel:
                 symbol = self._subscribed_symbol(event)
-                self.on_row(_open_ns(event, "s", self._options.bar_interval_s * 1000), checked_row(symbol, event))
+                self.on_row(_open_ns(event, "s", self._options.live.bar_interval_s * 1000), checked_row(symbol, event))
             elif kind == "Q":
                 # A quote of one side has no price on the other and is ignored.
                 if "bp" in event and "ap" in event:

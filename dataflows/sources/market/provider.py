@@ -86,7 +86,7 @@ def checked_row(symbol: str, bar: Mapping[str, Any]) -> MinuteRow:
     open_price, high, low, close, volume = values
     if not (0.0 < low <= open_price <= high and low <= close <= high < float("inf") and 0.0 <= volume < float("inf")):
         raise InvalidField(f"a bar of {symbol} needs 0 < l <= o, c <= h and v >= 0, found o h l c v {values}")
-    return MinuteRow(symbol, open_price, high, low, close, volume)
+    return MinuteRow(symbol=symbol, open=open_price, high=high, low=low, close=close, volume=volume)
 
 
 def number_field(message: Mapping[str, Any], name: str) -> float:

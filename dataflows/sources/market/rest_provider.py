@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -18,6 +19,7 @@ from dataflows.sources.market.provider import (
 )
 from operators.bar_completion import Minute
 from schemas.errors import Unavailable
+from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +62,7 @@ class RestBarsProvider:
             rows = self._rows.get(minute.open_ns)
             if not self._requesting and self._monotonic_s() - self._requested_s >= self._retry_interval_s:
                 self._requesting, self._requested_s = True, self._monotonic_s()
-                threading.Thread(target=self._request, args=(minute,), daemon=True, name=f"{self.name}-bars").start()
+                BackgroundThread(f"{self.name}-bars", partial(self._request, minute), restart=False).start()
         return dict(rows or {})
 
     def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
@@ -74,17 +76,20 @@ class RestBarsProvider:
 
     def _request(self, minute: Minute) -> None:
         rows: RowsBySymbol | None = None
-        failure = ""
+        failure = "the request failed unexpectedly; the log holds the error"
         try:
             rows = self._fetch_history(minute.open_ns, minute.ts_ns).get(minute.open_ns, {})
+            failure = ""
         except Unavailable as error:
             failure = str(error)
-        with self._lock:
-            self._requesting, self._failure = False, failure
-            if rows is not None:
-                self._rows[minute.open_ns] = rows
-                while len(self._rows) > MINUTES_RETAINED:
-                    del self._rows[min(self._rows)]
+        finally:
+            # Also after an unexpected exception: otherwise the provider would never send another request.
+            with self._lock:
+                self._requesting, self._failure = False, failure
+                if rows is not None:
+                    self._rows[minute.open_ns] = rows
+                    while len(self._rows) > MINUTES_RETAINED:
+                        del self._rows[min(self._rows)]
 
 
 def history_or_empty(

@@ -7,10 +7,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import structlog
 
+from configs.settings import LiveFeedSection
 from dataflows.sources.market.provider import (
     MINUTES_RETAINED,
     RAW_BYTES_MAX,
@@ -25,6 +26,7 @@ from dataflows.sources.market.rest_provider import history_or_empty
 from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import Unavailable
 from schemas.records import CONTINUOUS, REGULAR
+from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
 
@@ -46,15 +48,14 @@ class SocketProvider:
     def __init__(
         self,
         name: str,
-        symbols: Collection[str],
+        live: LiveFeedSection,
         fetch_history: FetchHistory,
         *,
-        interval_ns: int,
-        stale_s: float,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.name, self._fetch_history, self._interval_ns, self._stale_s = name, fetch_history, interval_ns, stale_s
-        self._symbols = frozenset(symbols)
+        self.name, self._fetch_history = name, fetch_history
+        self._interval_ns, self._stale_s = live.interval_ns, live.stale_s
+        self._symbols = frozenset(live.symbols)
         self._now_ns = now_ns
         self._lock = threading.Lock()
         self._rows: dict[int, RowsBySymbol] = {}
@@ -124,7 +125,12 @@ class SocketProvider:
             if first_ns >= end_ns:
                 return
             gap = self._gap = (first_ns, end_ns)
-        threading.Thread(target=self._backfill_gap, args=(gap,), daemon=True, name=f"{self.name}-gap").start()
+
+        def backfill() -> None:
+            self._backfill_gap(gap)
+            thread.request_stop()
+
+        thread = BackgroundThread(f"{self.name}-gap", backfill).start()
 
     def on_disconnected(self, refusal: str = "") -> None:
         """Handle a disconnect. `refusal` is the server's reason for rejecting the connection, if any."""

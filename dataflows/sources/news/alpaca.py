@@ -18,6 +18,7 @@ from alpaca.data.requests import NewsRequest
 from dataflows.sources.news.items import Tagger, make_item
 from schemas.errors import Unavailable
 from schemas.records import NewsItem, Record
+from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
 
@@ -56,10 +57,11 @@ class AlpacaNewsSource:
         self._received: list[NewsItem] = []
         self._requested_until: datetime | None = None
         self._request_due_s = 0.0
-        self._thread: threading.Thread | None = None
+        self._thread = BackgroundThread("alpaca news", self._stream.run)
+        self._stream_started = False
 
     def fetch(self) -> list[Record]:
-        self._ensure_socket()
+        self._start_socket()
         requested: list[NewsItem] = []
         if time.monotonic() >= self._request_due_s:
             self._request_due_s = time.monotonic() + self._request_interval_s
@@ -69,16 +71,17 @@ class AlpacaNewsSource:
         return [*requested, *received]
 
     def close(self) -> None:
-        self._stream.stop()
+        self._thread.request_stop()
+        stream: Any = self._stream
+        if stream._loop is not None:  # alpaca-py cannot stop a stream whose thread has not begun to run
+            stream.stop()
 
-    def _ensure_socket(self) -> None:
-        """Restart a socket whose thread has ended: alpaca-py stops after a rejected key."""
-        if self._thread is not None and self._thread.is_alive():
-            return
-        if self._thread is None:
+    def _start_socket(self) -> None:
+        """Start the socket's thread, which also starts again after a rejected key, where alpaca-py stops."""
+        if not self._stream_started:
+            self._stream_started = True
             self._stream.subscribe_news(self._on_news, *(self._symbols or ("*",)))
-        self._thread = threading.Thread(target=self._stream.run, name="alpaca news", daemon=True)
-        self._thread.start()
+            self._thread.start()
 
     async def _on_news(self, news: Any) -> None:
         item = self._news_item(news)
@@ -92,7 +95,8 @@ class AlpacaNewsSource:
         request = NewsRequest(start=start, symbols=",".join(self._symbols) or None, limit=200)
         try:
             response: Any = self._client.get_news(request)
-        except (APIError, requests.RequestException) as error:
+        except (APIError, requests.RequestException, ValueError, TypeError, KeyError, AttributeError) as error:
+            # The last four: alpaca-py raises them for a malformed response.
             raise Unavailable(f"Alpaca news request failed: {' '.join(str(error).split())[:300]}") from error
         self._requested_until = now
         items = [self._news_item(news) for news in response.data.get("news", [])]

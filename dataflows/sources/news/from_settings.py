@@ -53,6 +53,8 @@ def _build_source(settings: Settings) -> BlockingSource | None:
             interval_s=news.poll_interval_s,
             timeout_s=news.rss.timeout_s,
             max_bytes=news.rss.max_bytes,
+            redirect_hosts=news.rss.redirect_hosts,
+            private_addresses=news.rss.private_addresses,
             tag=tag,
         )
     if news.feed == "files":

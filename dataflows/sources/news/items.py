@@ -29,7 +29,7 @@ def make_item(
 ) -> NewsItem | None:
     """Build an item. `key` is the source's id of the item, or "".
 
-    Markup is removed from the texts, and they are cut to the maximum lengths. Returns None if the headline is empty.
+    Markup is removed from the texts, and they are cut to the maximum lengths. Return None if the headline is empty.
     """
     headline, summary = plain_text(headline)[:HEADLINE_MAX], plain_text(summary)[:SUMMARY_MAX]
     if not headline:
@@ -37,7 +37,14 @@ def make_item(
     item_symbols = list(dict.fromkeys(symbols)) or tag(f"{headline} {summary}")
     item_id = news_id(source, headline, published_ns, key)
     return NewsItem(
-        item_id, now_ns(), published_ns, source, headline, summary, url[:URL_MAX], item_symbols[:SYMBOLS_MAX]
+        news_id=item_id,
+        ts_ns=now_ns(),
+        published_ns=published_ns,
+        source=source,
+        headline=headline,
+        summary=summary,
+        url=_plain_url(url),
+        symbols=item_symbols[:SYMBOLS_MAX],
     )
 
 
@@ -49,3 +56,12 @@ def plain_text(text: str) -> str:
     """
     unescaped = html.unescape(_TAG.sub(" ", text)).encode("utf-8", "replace").decode()
     return " ".join("".join(character if character.isprintable() else " " for character in unescaped).split())
+
+
+def _plain_url(url: str) -> str:
+    """Return at most `URL_MAX` characters of a URL, without white space and control characters.
+
+    >>> _plain_url("http://x/\\x00a \\ud800b")
+    'http://x/ab'
+    """
+    return "".join(character for character in url if character.isprintable() and not character.isspace())[:URL_MAX]

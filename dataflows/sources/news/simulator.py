@@ -63,4 +63,13 @@ class SimulatedNewsSource:
         known_ns = (slot + 1) * self._slot_ns
         headline = template.format(symbol)
         item_id = news_id("simulator", headline, known_ns, f"{self._seed}:{slot}")
-        return NewsItem(item_id, known_ns, known_ns, "simulator", headline, "", "", [symbol])
+        return NewsItem(
+            news_id=item_id,
+            ts_ns=known_ns,
+            published_ns=known_ns,
+            source="simulator",
+            headline=headline,
+            summary="",
+            url="",
+            symbols=[symbol],
+        )

@@ -6,12 +6,13 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from dataflows.sources.rows import EARLIEST_NS, LATEST_NS, RowRules
+from dataflows.sources.row_times import EARLIEST_NS, LATEST_NS
+from dataflows.sources.rows import RowRules
 from operators.money import quantize
 from schemas.errors import InvalidField
 
@@ -19,6 +20,7 @@ _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _VALUE_MAX = Decimal(10) ** 18
+Choice = TypeVar("Choice", bound=str)
 NEW_YORK = ZoneInfo("America/New_York")
 
 
@@ -91,11 +93,12 @@ class RowFields:
             raise InvalidField(f"field {name} must be a number > 0 with at most nine places, found {_describe(text)}")
         return value
 
-    def one_of(self, name: str, allowed: Sequence[str]) -> str:
+    def one_of(self, name: str, allowed: Sequence[Choice]) -> Choice:
         choice = self.text(name).upper().replace(" ", "_").replace("-", "_")
-        if choice not in allowed:
-            raise InvalidField(f"field {name} must be one of {', '.join(allowed)}, found {_describe(choice)}")
-        return choice
+        for candidate in allowed:
+            if candidate == choice:
+                return candidate
+        raise InvalidField(f"field {name} must be one of {', '.join(allowed)}, found {_describe(choice)}")
 
     def day(self, name: str, default: int | None = None) -> int:
         """Return a date as yyyymmdd, from 2024-11-01 or 20241101."""
@@ -121,14 +124,14 @@ class RowFields:
         ns = self._rules.parse_time(str(int(raw)) if is_number and math.isfinite(raw) else str(raw))
         if ns is None:
             raise InvalidField(f"field {name} must be an ISO time or an epoch number, found {_describe(raw)}")
-        if not EARLIEST_NS < ns < LATEST_NS:
-            raise InvalidField(f"field {name} must lie between 1970 and 2100, found {_describe(raw)}")
+        if not EARLIEST_NS <= ns < LATEST_NS:
+            raise InvalidField(f"field {name} must lie between 1980 and 2100, found {_describe(raw)}")
         return ns
 
 
-def start_of_day_ns(day: int, *, days_later: int = 0) -> int:
-    """Return midnight in New York at the start of a day given as yyyymmdd, or some days later."""
-    local = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=NEW_YORK) + timedelta(days=days_later)
+def start_of_day_ns(day: int, *, days_later: int = 0, zone: tzinfo = NEW_YORK) -> int:
+    """Return midnight at the start of a day given as yyyymmdd, or some days later. `zone` is New York or UTC."""
+    local = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=zone) + timedelta(days=days_later)
     return round((local.astimezone(UTC) - _EPOCH).total_seconds()) * 1_000_000_000
 
 

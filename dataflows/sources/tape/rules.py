@@ -7,21 +7,23 @@ raises InvalidField with field, expected and found.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from datetime import UTC
+from typing import Any, Literal, NamedTuple, get_args
 
-from dataflows.sources.rows import TIME_NAMES
+from dataflows.sources.bar_layouts import TIME_NAMES
 from dataflows.sources.tape.fields import RowFields, content_id, start_of_day_ns
-from operators.alignment import check_quote
 from operators.fundamentals import FACTS, RATIOS, ratios
+from operators.market_data_checks import check_quote
+from operators.money import to_decimal
 from operators.news import news_id
+from operators.reference_data import COST_SHARE_KINDS, NEW_SYMBOL_KINDS, RATIO_KINDS
 from schemas.errors import InvalidField
 from schemas.records import (
     CASH_DIVIDEND,
-    DELISTING,
-    SPLIT,
-    STOCK_DIVIDEND,
-    SYMBOL_CHANGE,
+    CASH_MERGER,
+    EXCHANGE_RATE,
     CorporateAction,
+    CorporateActionKind,
     ExchangeRate,
     Fundamentals,
     NewsItem,
@@ -29,8 +31,8 @@ from schemas.records import (
     Record,
 )
 
-EXCHANGE_RATE = "EXCHANGE_RATE"
-REFERENCE_KINDS = (SPLIT, STOCK_DIVIDEND, CASH_DIVIDEND, SYMBOL_CHANGE, DELISTING, EXCHANGE_RATE)
+ReferenceKind = Literal[CorporateActionKind, "EXCHANGE_RATE"]
+REFERENCE_KINDS: tuple[ReferenceKind, ...] = get_args(ReferenceKind)
 DEFAULT_CURRENCY = "USD"
 DAY_NS = 86_400 * 1_000_000_000
 TIME_COLUMNS = tuple(name for name in TIME_NAMES if name)
@@ -65,13 +67,13 @@ def quote_record(fields: RowFields, context: RowContext) -> TimedRecord:
     """Build a quote with `seq` 0; the tape assigns `seq`."""
     time_ns = _required_time_ns(fields, TIME_COLUMNS)
     record = Quote(
-        fields.symbol(),
-        0,
-        time_ns,
-        fields.number("bid"),
-        fields.number("ask"),
-        fields.number("bid_size", 0.0),
-        fields.number("ask_size", 0.0),
+        symbol=fields.symbol(),
+        seq=0,
+        ts_ns=time_ns,
+        bid=fields.number("bid"),
+        ask=fields.number("ask"),
+        bid_size=fields.number("bid_size", 0.0),
+        ask_size=fields.number("ask_size", 0.0),
     )
     check_quote(record)
     return time_ns, record
@@ -84,7 +86,16 @@ def news_record(fields: RowFields, context: RowContext) -> TimedRecord:
     headline, summary, url = fields.text("headline"), fields.text("summary", ""), fields.text("url", "")
     symbols = fields.symbols("symbols") or context.tag(f"{headline} {summary}")
     item_id = fields.text("news_id", news_id(source, headline, published_ns, url))
-    return time_ns, NewsItem(item_id, time_ns, published_ns, source, headline, summary, url, symbols)
+    return time_ns, NewsItem(
+        news_id=item_id,
+        ts_ns=time_ns,
+        published_ns=published_ns,
+        source=source,
+        headline=headline,
+        summary=summary,
+        url=url,
+        symbols=symbols,
+    )
 
 
 def fundamentals_record(fields: RowFields, context: RowContext) -> TimedRecord:
@@ -99,7 +110,16 @@ def fundamentals_record(fields: RowFields, context: RowContext) -> TimedRecord:
     record_id = fields.text("fundamentals_id", content_id("fund", symbol, period_end, filed, form))
     source, currency = fields.text("source", context.source), fields.text("currency", DEFAULT_CURRENCY)
     return time_ns, Fundamentals(
-        record_id, time_ns, symbol, period_end, filed, form, source, facts, ratios(facts) | reported_ratios, currency
+        fundamentals_id=record_id,
+        ts_ns=time_ns,
+        symbol=symbol,
+        period_end=period_end,
+        filed=filed,
+        form=form,
+        source=source,
+        facts=facts,
+        ratios=ratios(facts) | reported_ratios,
+        currency=currency,
     )
 
 
@@ -109,21 +129,37 @@ def reference_record(fields: RowFields, context: RowContext) -> TimedRecord:
     return _exchange_rate(fields, context) if kind == EXCHANGE_RATE else _corporate_action(kind, fields, context)
 
 
-def _corporate_action(kind: str, fields: RowFields, context: RowContext) -> TimedRecord:
-    """Build a corporate action. Without a time, it is known from midnight before its ex-date."""
+def _corporate_action(kind: CorporateActionKind, fields: RowFields, context: RowContext) -> TimedRecord:
+    """Build a corporate action. Without a time, it is known from midnight UTC before its ex-date.
+
+    No trading day of a calendar begins before midnight UTC, so it takes effect with the first bar of its ex-date.
+    """
     ex_date = fields.day("ex_date", 0)
-    time_ns = fields.time_ns(TIME_COLUMNS) or (start_of_day_ns(ex_date) if ex_date else None)
+    time_ns = fields.time_ns(TIME_COLUMNS) or (start_of_day_ns(ex_date, zone=UTC) if ex_date else None)
     if time_ns is None:
         raise InvalidField("field ex_date must be a date where the row has no time, found nothing")
     symbol, pay_date = fields.symbol(), fields.day("pay_date", 0)
-    ratio = fields.positive("ratio") if kind in (SPLIT, STOCK_DIVIDEND) else None
-    amount = fields.positive("amount") if kind == CASH_DIVIDEND or fields.has("amount") else None
-    new_symbol = fields.symbol("new_symbol", None if kind == SYMBOL_CHANGE else "")
+    ratio = fields.positive("ratio") if kind in RATIO_KINDS else None
+    amount = fields.positive("amount") if kind in (CASH_DIVIDEND, CASH_MERGER) or fields.has("amount") else None
+    new_symbol = fields.symbol("new_symbol", None if kind in NEW_SYMBOL_KINDS else "")
+    cost_share = to_decimal(fields.number("cost_share")) if kind in COST_SHARE_KINDS else None
     currency, source = fields.text("currency", DEFAULT_CURRENCY), fields.text("source", context.source)
-    identity = (kind, symbol, ex_date or time_ns, ratio, amount, new_symbol)
-    action_id = fields.text("action_id", content_id("action", *identity))
+    allocation = () if cost_share is None else (cost_share,)
+    content = (kind, symbol, ex_date or time_ns, ratio, amount, new_symbol, *allocation)
+    action_id = fields.text("action_id", content_id("action", *content))
     return time_ns, CorporateAction(
-        action_id, time_ns, kind, symbol, ex_date, pay_date, ratio, amount, currency, new_symbol, source
+        action_id=action_id,
+        ts_ns=time_ns,
+        kind=kind,
+        symbol=symbol,
+        ex_date=ex_date,
+        pay_date=pay_date,
+        ratio=ratio,
+        amount=amount,
+        currency=currency,
+        new_symbol=new_symbol,
+        source=source,
+        cost_share=cost_share,
     )
 
 
@@ -133,7 +169,14 @@ def _exchange_rate(fields: RowFields, context: RowContext) -> TimedRecord:
     if base == quote_currency:
         raise InvalidField(f"field quote must be another currency than base, found {quote_currency!r}")
     rate_id = fields.text("rate_id", content_id("rate", base, quote_currency, time_ns))
-    return time_ns, ExchangeRate(rate_id, time_ns, base, quote_currency, rate, fields.text("source", context.source))
+    return time_ns, ExchangeRate(
+        rate_id=rate_id,
+        ts_ns=time_ns,
+        base=base,
+        quote=quote_currency,
+        rate=rate,
+        source=fields.text("source", context.source),
+    )
 
 
 def _required_time_ns(fields: RowFields, names: tuple[str, ...]) -> int:
@@ -152,7 +195,7 @@ FUNDAMENTALS = TapeFileKind("fundamentals", (("symbol",), ("filed",), ("period_e
 
 
 def normalize_names(row: dict[Any, Any]) -> dict[str, Any]:
-    """Normalise a row's column names: lower case, no surrounding spaces, `ticker` as `symbol`."""
+    """Normalize a row's column names: lower case, no surrounding spaces, `ticker` as `symbol`."""
     normalized = {str(name).strip().lower(): value for name, value in row.items()}
     return (
         normalized

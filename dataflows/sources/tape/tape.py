@@ -78,7 +78,18 @@ class Tape:
             self._next_row = next(self._merged_rows, None)
             if row.record is None:
                 topic = f"file:{self._files[file_index].path.name}"
-                dead_letters.append(DeadLetter(topic, 0, row.line, STAGE, clock_ns, row.reason, None, row.raw))
+                dead_letters.append(
+                    DeadLetter(
+                        topic=topic,
+                        partition=0,
+                        offset=row.line,
+                        stage=STAGE,
+                        ts_ns=clock_ns,
+                        reason=row.reason,
+                        schema_id=None,
+                        raw=row.raw,
+                    )
+                )
             elif self._is_selected(self._files[file_index].kind, row):
                 records_by_kind[FILE_KINDS.index(self._files[file_index].kind)].append(row.record)
             else:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from dataflows.sources.rows import RowRules, iso, split_line
+from dataflows.sources.row_times import iso
+from dataflows.sources.rows import RowRules, split_line
 from dataflows.sources.tape.fields import RowFields
 from dataflows.sources.tape.rules import RowContext, Tagger, TapeFileKind, normalize_names
 from schemas.errors import BadInput, InvalidField
@@ -88,9 +90,9 @@ class TapeFile:
 
         return parse
 
-    def _open(self) -> IO[bytes]:
+    def _open(self) -> BufferedIOBase:
         is_gzip = self.path.name.lower().endswith(".gz")
-        return gzip.open(self.path, "rb") if is_gzip else self.path.open("rb")  # type: ignore[return-value]
+        return gzip.open(self.path, "rb") if is_gzip else self.path.open("rb")
 
     def _is_ordered(self) -> bool:
         last_ns = -1
@@ -115,7 +117,7 @@ class TapeFile:
                     if enforce_order and time_ns < last_ns:
                         raise InvalidField(f"field time must not be before {iso(last_ns)}, found {iso(time_ns)}")
                 except InvalidField as error:
-                    yield TapeRow(last_ns, line_number, None, str(error), raw)
+                    yield TapeRow(time_ns=last_ns, line=line_number, record=None, reason=str(error), raw=raw)
                     continue
                 last_ns = time_ns
                 yield TapeRow(time_ns, line_number, record)

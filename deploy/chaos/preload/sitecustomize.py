@@ -35,13 +35,13 @@ def _install(offsets: mmap.mmap) -> None:
     def now() -> float:
         return _real_time() + offset_s()
 
-    def datetime_now(cls, tz=None):  # type: ignore[no-untyped-def]
+    def datetime_now(cls: type[datetime.datetime], tz: datetime.tzinfo | None = None) -> datetime.datetime:
         return cls.fromtimestamp(now(), tz)
 
-    def datetime_utcnow(cls):  # type: ignore[no-untyped-def]
+    def datetime_utcnow(cls: type[datetime.datetime]) -> datetime.datetime:
         return cls.fromtimestamp(now(), datetime.UTC).replace(tzinfo=None)
 
-    def date_today(cls):  # type: ignore[no-untyped-def]
+    def date_today(cls: type[datetime.date]) -> datetime.date:
         return cls.fromtimestamp(now())
 
     time.time = now

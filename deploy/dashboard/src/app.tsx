@@ -7,10 +7,13 @@ import { useResource } from "./net/api.ts";
 import { marketStream, now, portfolioStream } from "./net/live.ts";
 import { ApiError, loadUser, loggedIn, logOut, mustChangePassword, user } from "./net/session.ts";
 import type { StreamStatus } from "./net/streams.ts";
-import type { Health, RiskLimits } from "./net/types.ts";
+import type { RiskLimits } from "./net/types.ts";
+import { Banner } from "./parts/banner.tsx";
 import { LineageDialog } from "./parts/lineage.tsx";
+import { TimeZoneSelect, timeZone } from "./parts/time-zone.tsx";
 import { Toasts } from "./parts/toasts.tsx";
-import { duration, timeOfDay } from "./pure/format.ts";
+import type { SystemState } from "./pure/banner.ts";
+import { dateTime, duration, timeOfDay, timeZoneLabel, withZone } from "./pure/format.ts";
 import { Login, PasswordChange } from "./views/login.tsx";
 import { PerformanceView } from "./views/performance.tsx";
 import { PortfolioView } from "./views/portfolio.tsx";
@@ -94,9 +97,10 @@ function Dashboard(): JSX.Element {
         </nav>
         <div class="status-bar">
           <TradingStatus />
-          <StreamIndicator name="Market data" status={marketStream.status.value} />
+          <FeedIndicator />
           <StreamIndicator name="Portfolio" status={portfolioStream.status.value} />
-          <time aria-label="Current time in UTC">{timeOfDay(now.value)} UTC</time>
+          <time aria-label={`Current time in ${timeZoneLabel()}`}>{timeOfDay(now.value)}</time>
+          <TimeZoneSelect />
           <span class="user">
             {currentUser?.username ?? "…"} {currentUser !== null && currentUser.role !== currentUser.username && <em>{currentUser.role}</em>}
           </span>
@@ -105,13 +109,13 @@ function Dashboard(): JSX.Element {
           </button>
         </div>
       </header>
-      <Warnings />
+      <Banner />
       <main id="main" tabIndex={-1} class={connected ? "" : "stale"} data-view={current.path}>
         <h1 class="visually-hidden">{current.title}</h1>
-        {currentUser === null ? <p class="empty-state">Loading…</p> : <current.view key={current.path} />}
+        {currentUser === null ? <p class="empty-state">Loading…</p> : <current.view key={`${current.path} ${timeZone.value}`} />}
       </main>
       <footer>
-        <span>All times are UTC. Press 1 to 5 to switch views.</span>
+        <span>All times are in the zone {timeZoneLabel()}. Press 1 to 5 to switch views.</span>
         <span>
           Charts:{" "}
           <a href="https://www.tradingview.com/" target="_blank" rel="noreferrer">
@@ -150,37 +154,30 @@ function TradingStatus(): JSX.Element {
   );
 }
 
-function StreamIndicator(props: { name: string; status: StreamStatus }): JSX.Element {
-  const { state, lastMessageAt } = props.status;
-  const age = lastMessageAt === null ? "no message yet" : `last message ${duration((now.value - lastMessageAt) / 1000)} ago`;
-  return (
-    <span class={`stream ${state}`} title={`${props.name} stream: ${state}, ${age}`} data-state={state}>
-      <i aria-hidden="true" />
-      {props.name} <b>{state}</b>
-    </span>
-  );
+const FEED_STATES: Readonly<Record<string, string>> = { finished: "finished", closed: "market closed", idle: "no data", down: "down" };
+
+/** The market data stream; where its connection is live, the state of the feed behind it. */
+function FeedIndicator(): JSX.Element {
+  const system = useResource<SystemState>("/api/v1/system", 5000).value;
+  const feed = system.error === null ? system.data?.feed : undefined;
+  const text = feed === undefined ? undefined : FEED_STATES[feed.state];
+  const title = text === undefined ? "" : `Feed: ${text}, last data ${withZone(dateTime(feed?.last_slice_at))}. `;
+  return <StreamIndicator name="Market data" status={marketStream.status.value} feed={text} title={title} />;
 }
 
-/** Connection and health warnings above every view. */
-function Warnings(): JSX.Element {
-  const health = useResource<Health>("/health", 5000).value;
-  const statuses = [marketStream, portfolioStream].map((stream) => stream.status.value);
-  const disconnected = statuses.filter((status) => status.state === "disconnected");
-  const isStale = statuses.some((status) => status.state === "stale");
-  const first = disconnected[0];
-  const retryIn = first?.retryAt == null ? 0 : Math.max(0, Math.ceil((first.retryAt - now.value) / 1000));
-  const lastMessageAt = disconnected.map((status) => status.lastMessageAt).find((time) => time !== null) ?? null;
+function StreamIndicator(props: { name: string; status: StreamStatus; feed?: string | undefined; title?: string }): JSX.Element {
+  const { state, lastMessageAt } = props.status;
+  const age = lastMessageAt === null ? "no message yet" : `last message ${duration((now.value - lastMessageAt) / 1000)} ago`;
+  // A lost connection hides the state of the feed.
+  const shown = state === "live" || state === "stale" ? (props.feed ?? state) : state;
   return (
-    <div class="warnings" role="status">
-      {first !== undefined && (
-        <p class="bad" id="connection-lost">
-          Connection lost{first.reason === "" ? "" : `: ${first.reason.replace(/\.$/, "")}`}.{" "}
-          {lastMessageAt !== null && `Data as of ${timeOfDay(lastMessageAt)} UTC. `}
-          {retryIn > 0 ? `Reconnecting in ${retryIn} s.` : "Reconnecting…"}
-        </p>
-      )}
-      {isStale && <p class="warn">Connected, but no updates are arriving. The data may be stale.</p>}
-      {health.data?.degraded && <p class="warn">Degraded: {health.data.degraded_reasons.join("; ")}</p>}
-    </div>
+    <span
+      class={`stream ${shown === state ? state : "stale"}`}
+      title={`${props.title ?? ""}${props.name} stream: ${state}, ${age}`}
+      data-state={state}
+    >
+      <i aria-hidden="true" />
+      {props.name} <b>{shown}</b>
+    </span>
   );
 }

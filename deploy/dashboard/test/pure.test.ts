@@ -4,6 +4,9 @@ import test from "node:test";
 
 import { backoffMs } from "../src/pure/backoff.ts";
 import { addBar, buildCandles, fillMarkers, type Candle } from "../src/pure/candles.ts";
+import { warnings, worstFirst, type CheckState, type OpenAlert, type SystemState } from "../src/pure/banner.ts";
+import { hiddenColumns } from "../src/pure/columns.ts";
+import { exitCounts, exitNotes, exitTitle, type ExitPlan, type PlannedCancel, type PlannedOrder } from "../src/pure/exits.ts";
 import * as format from "../src/pure/format.ts";
 import { isStale, NO_MESSAGES, recordMessage } from "../src/pure/freshness.ts";
 import { formatValue, nodeSummary, type LineageNode } from "../src/pure/lineage.ts";
@@ -63,8 +66,91 @@ test("times are in UTC and include the date unless it is today", () => {
   const now = Date.parse("2024-01-15T12:00:00Z");
   assert.equal(format.dateTime("2024-01-15T10:30:00.250Z"), "2024-01-15 10:30:00");
   assert.equal(format.shortTime("2024-01-15T10:30:00Z", now), "10:30:00");
-  assert.equal(format.shortTime("2024-01-14T10:30:00Z", now), "24-01-14 10:30:00");
+  assert.equal(format.shortTime("2024-01-14T10:30:00Z", now), "2024-01-14 10:30:00");
   assert.deepEqual([0.44, 12.4, 300, 10_800, 400_000].map(format.duration), ["0.4 s", "12 s", "5 min", "3 h", "5 d"]);
+});
+
+test("times follow the selected zone and are labelled with it", () => {
+  try {
+    format.setTimeZone("America/New_York");
+    assert.equal(format.dateTime("2024-01-15T03:30:00Z"), "2024-01-14 22:30:00");
+    assert.equal(format.dateTime("2024-07-15T00:30:00Z"), "2024-07-14 20:30:00"); // summer time
+    assert.equal(format.timeOfDay("2024-01-15T05:00:00Z"), "00:00:00");
+    // Today is the day in that zone, where it is still the 14th.
+    assert.equal(format.shortTime("2024-01-15T03:30:00Z", Date.parse("2024-01-15T04:00:00Z")), "22:30:00");
+    assert.equal(format.withZone(format.timeOfDay("2024-01-15T05:00:00Z")), "00:00:00 New York");
+    assert.equal(format.withZone(format.dateTime(null)), "–");
+    assert.throws(() => format.setTimeZone("Mars/Olympus"), RangeError);
+    assert.equal(format.timeZoneLabel(), "New York", "an unknown zone changes nothing");
+  } finally {
+    format.setTimeZone("UTC");
+  }
+});
+
+test("the columns with the highest drop leave a table first, and some never do", () => {
+  const columns = [{ title: "Symbol" }, { title: "Time", drop: 1 }, { title: "Fees", drop: 3 }, { title: "Fee", drop: 3 }, { title: "Status" }];
+  const titles = (count: number): string[] => [...hiddenColumns(columns, count)].map((column) => column.title);
+  assert.deepEqual(titles(0), []);
+  assert.deepEqual(titles(1), ["Fee"]);
+  assert.deepEqual(titles(2), ["Fee", "Fees"]);
+  assert.deepEqual(titles(9), ["Fee", "Fees", "Time"]);
+});
+
+const alert = (key: string, severity: string, openedAt = "2024-01-15T10:30:00Z"): OpenAlert => ({
+  key,
+  name: key.split("/")[0] ?? key,
+  severity,
+  summary: `${key} fires`,
+  opened_at: openedAt,
+});
+
+const system = (changes: Partial<SystemState> = {}): SystemState => ({
+  feed: { state: "live", event_time: "2013-10-09T19:59:00Z", last_slice_at: "2024-01-15T10:30:00Z" },
+  processes: [{ name: "risk", status: "healthy", restarts: 0, reason: null, crash_loop: false }],
+  checks: [check()],
+  ...changes,
+});
+
+function check(changes: Partial<CheckState> = {}): CheckState {
+  return { name: "verify", result: "passed", finished_at: "2024-01-15T10:30:00Z", duration_s: 3, counts: { checks: 9, findings: 0 }, message: "", overdue_s: 0, ...changes };
+}
+
+test("the worst open alert comes first, and of equal ones the oldest", () => {
+  const alerts = [alert("disk_space", "warning"), alert("b", "critical", "2024-01-15T11:00:00Z"), alert("a", "critical", "2024-01-15T10:00:00Z"), alert("odd", "fatal", "2024-01-15T12:00:00Z")];
+  assert.deepEqual(worstFirst(alerts).map((one) => one.key), ["a", "b", "odd", "disk_space"]);
+  const [line] = warnings(alerts, null);
+  assert.deepEqual(line, { id: "worst-alert", tone: "bad", text: "Critical: A fires, since 2024-01-15 10:00:00 UTC. 3 more alerts open." });
+  assert.equal(warnings([alert("disk_space", "warning")], null)[0]?.text, "Warning: Disk_space fires, since 2024-01-15 10:30:00 UTC.");
+  assert.deepEqual(warnings([], system()), []);
+});
+
+test("the banner names the end of the feed, services in a crash loop and failed checks, each once", () => {
+  const failing = system({
+    feed: { state: "finished", event_time: "2013-10-09T19:59:00Z", last_slice_at: null },
+    processes: [{ name: "risk", status: "failed", restarts: 6, reason: "crash loop: exited with status 1", crash_loop: true }],
+    checks: [check({ result: "differences", counts: { checks: 9, findings: 2 }, message: "positions of AAPL differ" }), check({ name: "replay_check", result: "error", counts: {}, message: "no connection." })],
+  });
+  const lines = warnings([], failing);
+  assert.deepEqual(lines.map((line) => line.id), ["feed-finished", "crash-risk", "check-verify", "check-replay_check"]);
+  assert.match(lines[0]?.text ?? "", /^Feed finished at 2013-10-09 19:59:00 UTC: /);
+  assert.match(lines[1]?.text ?? "", /^risk is in a crash loop and is not restarted: exited with status 1\. After the repair, run "python cli\.py service start risk"/);
+  assert.equal(lines[2]?.text, "Check verify: 2 differences: positions of AAPL differ.");
+  assert.equal(lines[3]?.text, "Check replay_check: not completed: no connection.");
+  assert.deepEqual(warnings([alert("crash_loop/risk", "critical")], failing).map((line) => line.id), ["worst-alert", "feed-finished", "check-verify", "check-replay_check"]);
+});
+
+test("a confirmation says what it sends and cancels, and what stays open", () => {
+  const order = (symbol: string, message: string | null = null): PlannedOrder => ({ symbol, side: "SELL", quantity: 5, quantity_text: "5", reference_price: 10, notional: 50, approved: message === null, message });
+  const cancel: PlannedCancel = { order_id: "ord-1", symbol: "AAPL", side: "BUY", remaining: 2, order_type: "LIMIT", price: 9, notional: 18 };
+  const plan: ExitPlan = { action: "FLATTEN_ALL", symbol: null, cancels: [cancel], orders: [order("AAPL"), order("TSLA", "kill_switch: halted")], cancel_notional: 18, order_notional: 100, left_out: 0 };
+  assert.equal(exitCounts(plan), "Send 2 orders, cancel 1 order");
+  assert.match(exitNotes(plan)[0] ?? "", /^Risk would reject 1 order now\. These positions stay open: TSLA\.$/);
+  assert.equal(exitNotes({ ...plan, orders: [order("AAPL")] }).length, 1, "only the note about strategies");
+  const cancelAll: ExitPlan = { ...plan, action: "CANCEL_ALL", orders: [], left_out: 1 };
+  assert.equal(exitCounts(cancelAll), "Cancel 1 order");
+  assert.deepEqual(exitNotes(cancelAll).slice(0, 2), ["Not included: 1 entry beyond the first 500. Repeat the action afterwards.", "Positions stay open."]);
+  assert.equal(exitCounts({ ...cancelAll, cancels: [] }), "");
+  assert.deepEqual([exitTitle("CLOSE", "AAPL"), exitTitle("FLATTEN_ALL", null), exitTitle("CANCEL_ALL", null), exitTitle("CANCEL_ALL", "AAPL")], ["Close AAPL", "Flatten all", "Cancel all orders", "Cancel all orders for AAPL"]);
 });
 
 test("the reconnect delay doubles up to a maximum and varies", () => {
@@ -200,6 +286,7 @@ test("order terms fit in one table cell", () => {
   const free = { time_in_force: "DAY", expires_at: null, reduce_only: false, group_id: "", parent_id: "", replaces: "" };
   assert.deepEqual(conditions(free), []);
   assert.deepEqual(conditions({ ...free, reduce_only: true, parent_id: "cmd-1" }), ["reduce-only", "after fill of cmd-1"]);
+  assert.deepEqual(conditions({ ...free, emulated_stop: true }), ["emulated stop (works only while the platform runs)"]);
 });
 
 test("strategy rows add up to the total, which is compared with the ledger", () => {

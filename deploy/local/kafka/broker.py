@@ -6,9 +6,12 @@ import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from deploy.errors import DeployError
 from deploy.home import Home, cache_folder
+from deploy.local.kafka import authentication
+from deploy.local.kafka.class_archive import archive_options, create_archive
 from deploy.local.kafka.jars import PACKAGE_FOLDER, require_jars
 from deploy.local.kafka.java import require_java
 from deploy.local.ports import free_ports, is_free
@@ -16,11 +19,13 @@ from deploy.supervisor.probes import KafkaProbe
 from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessSpec, ProgressCallback
 
 _HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+_OPEN_LISTENERS = """\
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
+"""
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={data}
@@ -50,35 +55,95 @@ log.cleaner.dedupe.buffer.size=16777216
 """
 
 
-def prepare(home: Home, port: int, report: ProgressCallback, *, advertised_port: int | None = None) -> EmbeddedServer:
+class _Jvm(NamedTuple):
+    """A Java with Kafka's jars, and further options."""
+
+    java: Path
+    libs: Path
+    options: tuple[str, ...] = ()
+
+    def command(self, main: str, *arguments: str) -> list[str]:
+        log_option = f"-Dlog4j2.configurationFile={PACKAGE_FOLDER / 'log4j2.properties'}"
+        options = [*_HEAP, *self.options, "-Djava.awt.headless=true", log_option]
+        return [str(self.java), *options, "-cp", f"{self.libs}/*", main, *arguments]
+
+
+def prepare(
+    home: Home,
+    port: int,
+    report: ProgressCallback,
+    *,
+    advertised_port: int | None = None,
+    authenticated: bool = True,
+) -> EmbeddedServer:
     """Download the jars and format the log folder at first use, and describe the server.
 
-    Clients connect to `advertised_port`: `port`, or that of a proxy in front of it. Raises DeployError if Java or the
-    jars are unavailable or the folder cannot be formatted.
+    Clients connect to `advertised_port`: `port`, or that of a proxy in front of it. They must authenticate, except in
+    tests (`authenticated=False`). A log folder of a release without authentication is upgraded first; no other broker
+    may use it then. Raises DeployError if Java or the jars are unavailable or the folder cannot be formatted.
     """
-    java = require_java()
-    libs = require_jars(cache_folder(home), report)
+    java, cache = require_java(), cache_folder(home)
+    libs = require_jars(cache, report)
+    jvm = _Jvm(java, libs, archive_options(java, libs, cache))
+    return _describe(home, port, report, jvm, advertised_port=advertised_port, authenticated=authenticated)
+
+
+def prepare_fast_starts(home: Home, report: ProgressCallback) -> None:
+    """Create the class archive of the broker in the cache unless it exists. Raises DeployError as `prepare` does."""
+    java, cache = require_java(), cache_folder(home)
+    libs = require_jars(cache, report)
+
+    def make_broker(own_home: Home, options: tuple[str, ...]) -> EmbeddedServer:
+        return _describe(own_home, free_ports(1)[0], lambda line: None, _Jvm(java, libs, options))
+
+    create_archive(java, libs, cache, report, make_broker)
+
+
+def _describe(
+    home: Home,
+    port: int,
+    report: ProgressCallback,
+    jvm: _Jvm,
+    *,
+    advertised_port: int | None = None,
+    authenticated: bool = True,
+) -> EmbeddedServer:
+    """Format the log folder at first use, or add authentication to it, and describe the server."""
     data = home.data / "kafka"
     # Keep away from the ports next to Kafka's, which users often assign to the other services.
     nearby_port = port + 10_000 if port <= 55_535 else port - 10_000
-    controller_port = nearby_port if is_free(nearby_port) else free_ports(1)[0]
-    properties = home.run / "kafka.properties"
-    advertised_port = advertised_port or port
-    text = _PROPERTIES.format(port=port, advertised=advertised_port, controller_port=controller_port, data=data)
-    properties.write_text(text)
+    ports = {
+        "port": port,
+        "advertised": advertised_port or port,
+        "controller_port": nearby_port if is_free(nearby_port) else free_ports(1)[0],
+    }
+    # The name tells a process with authentication from one of release 0.2.0, which is not taken over.
+    properties = home.run / ("kafka-server.properties" if authenticated else "kafka.properties")
+    listeners = authentication.listeners(home, **ports) if authenticated else _OPEN_LISTENERS.format(**ports)
+    template = _PROPERTIES.replace("{data}", str(data))
+    controller_port = str(ports["controller_port"])
+    authentication.write_private(properties, listeners + template.replace("{controller_port}", controller_port))
     if not (data / "meta.properties").exists():
-        _format_log_folder(java, libs, properties, data, report)
-    command = _java_command(java, libs, "kafka.Kafka", str(properties))
-    url = f"127.0.0.1:{advertised_port}"
+        _format_log_folder(home, jvm, properties, data, report, authenticated=authenticated)
+    elif authenticated and not authentication.has_superuser(home, data):
+        report("adding authentication to Kafka (once)")
+        authentication.add_superuser(home, data, lambda file: jvm.command("kafka.Kafka", str(file)), template)
+    url = f"127.0.0.1:{ports['advertised']}"
     service = ProcessSpec(
-        "kafka", ProcessKind.SERVICE, tuple(command), KafkaProbe(url), stop_timeout_s=20.0, start_grace_s=60.0
+        name="kafka",
+        kind=ProcessKind.SERVICE,
+        command=tuple(jvm.command("kafka.Kafka", str(properties))),
+        probe=KafkaProbe(authentication.admin_cluster(home, url) if authenticated else url),
+        stop_timeout_s=20.0,
+        start_grace_s=60.0,
     )
-    return EmbeddedServer(service, url, "Apache Kafka 4.2 (embedded, one node)")
+    return EmbeddedServer(service, url, "Apache Kafka 4.2 (embedded, one node)", authenticated=authenticated)
 
 
-def _java_command(java: Path, libs: Path, main: str, *arguments: str) -> list[str]:
-    log_option = f"-Dlog4j2.configurationFile={PACKAGE_FOLDER / 'log4j2.properties'}"
-    return [str(java), *_HEAP, "-Djava.awt.headless=true", log_option, "-cp", f"{libs}/*", main, *arguments]
+def needs_upgrade(home: Home) -> bool:
+    """Return whether Kafka's log folder is of a release without authentication, or of another superuser."""
+    data = home.data / "kafka"
+    return (data / "meta.properties").exists() and not authentication.has_superuser(home, data)
 
 
 def cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
@@ -89,12 +154,38 @@ def cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
             return text
 
 
-def _format_log_folder(java: Path, libs: Path, properties: Path, data: Path, report: ProgressCallback) -> None:
+def _format_log_folder(
+    home: Home,
+    jvm: _Jvm,
+    properties: Path,
+    data: Path,
+    report: ProgressCallback,
+    *,
+    authenticated: bool,
+) -> None:
     """Format the log folder with a new cluster id. A partly formatted folder has no records and is removed first."""
     report("formatting Kafka's log folder")
     shutil.rmtree(data, ignore_errors=True)
-    command = _java_command(java, libs, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties))
-    completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    arguments = ["format", "-t", cluster_id(), "-c", str(properties)]
+    if authenticated:
+        arguments += ["--add-scram", authentication.format_option(home)]
+    command = jvm.command("kafka.tools.StorageTool", *arguments)
+    # A file, because all users can read a command line.
+    argument_file = home.run / "kafka-format.arguments"
+    authentication.write_private(argument_file, "\n".join(_quoted(argument) for argument in command[1:]))
+    try:
+        completed = subprocess.run(
+            [command[0], f"@{argument_file}"], capture_output=True, text=True, check=False, timeout=60, umask=0o077
+        )
+    finally:
+        argument_file.unlink()
     if completed.returncode != 0:
         output_lines = (completed.stderr + completed.stdout).strip().splitlines() or ["no message"]
         raise DeployError(f"cannot format Kafka's log folder {data}: {output_lines[-1]}")
+    if authenticated:
+        authentication.mark_superuser(home, data)
+
+
+def _quoted(argument: str) -> str:
+    """Quote an argument for an argument file of `java`: a backslash is an escape within quotes."""
+    return '"' + argument.replace("\\", "\\\\").replace('"', '\\"') + '"'

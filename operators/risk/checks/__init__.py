@@ -7,7 +7,6 @@ row to `tests/unit/risk_order_cases.py` or `tests/unit/risk_portfolio_cases.py`.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from operators.instruments import NO_INSTRUMENTS
 from operators.risk.checks import (
     amend_rate,
     cash,
@@ -51,9 +50,9 @@ from operators.risk.checks import (
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
-RiskCheck = Callable[[OrderProposal, OrderContext, RiskSettings], Verdict]
+RiskCheck = Callable[[OrderTerms, OrderContext, RiskSettings], Verdict]
 EnabledWhen = Callable[[RiskSettings], bool]
 
 
@@ -63,7 +62,12 @@ def _always(limits: RiskSettings) -> bool:
 
 def _instruments_defined(limits: RiskSettings) -> bool:
     """Whether the settings define instruments."""
-    return limits.instruments != NO_INSTRUMENTS
+    return limits.instruments.is_defined
+
+
+def _collar_is_set(limits: RiskSettings) -> bool:
+    """Whether the settings set a price collar other than the default."""
+    return limits.price_collar_bps != RiskSettings.price_collar_bps
 
 
 def _limit_set(limit: str) -> EnabledWhen:
@@ -72,10 +76,15 @@ def _limit_set(limit: str) -> EnabledWhen:
 
 
 class CheckEntry(NamedTuple):
-    """A check, and a predicate that tells for which settings it runs."""
+    """A check, a predicate that tells for which settings it runs, and one for which settings approved orders list it.
+
+    Rules that apply by default are not listed: an order that they accept is the same record as without them, so that
+    logs of earlier releases replay to equal orders.
+    """
 
     check: RiskCheck
     enabled: EnabledWhen = _always
+    listed: EnabledWhen = _always
 
 
 CHECKS: tuple[CheckEntry, ...] = (
@@ -88,14 +97,14 @@ CHECKS: tuple[CheckEntry, ...] = (
     CheckEntry(known_price.check),
     CheckEntry(stale_price.check),
     CheckEntry(session_open.check, _instruments_defined),
-    CheckEntry(tick_size.check, _instruments_defined),
-    CheckEntry(lot_size.check, _instruments_defined),
+    CheckEntry(tick_size.check, listed=_instruments_defined),
+    CheckEntry(lot_size.check, listed=_instruments_defined),
     CheckEntry(
         order_quantity.check, lambda limits: _instruments_defined(limits) or limits.is_enabled("max_order_quantity")
     ),
     CheckEntry(min_order_notional.check, lambda limits: _instruments_defined(limits) or limits.min_order_notional > 0),
     CheckEntry(max_order_notional.check),
-    CheckEntry(price_collar.check, _limit_set("price_collar_bps")),
+    CheckEntry(price_collar.check, _limit_set("price_collar_bps"), listed=_collar_is_set),
     CheckEntry(max_volume_share.check, _limit_set("max_volume_share")),
     CheckEntry(duplicate.check, lambda limits: limits.duplicate_window_s > 0),
     CheckEntry(self_trade.check, lambda limits: limits.prevent_self_trade),
@@ -126,3 +135,8 @@ CHECKS: tuple[CheckEntry, ...] = (
 def enabled_checks(limits: RiskSettings) -> tuple[RiskCheck, ...]:
     """Return the checks that these settings enable, in order."""
     return tuple(entry.check for entry in CHECKS if entry.enabled(limits))
+
+
+def unlisted_checks(limits: RiskSettings) -> frozenset[RiskCheck]:
+    """Return the checks whose results approved orders do not list."""
+    return frozenset(entry.check for entry in CHECKS if not entry.listed(limits))

@@ -5,12 +5,12 @@ from decimal import Decimal
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, check_limit, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "amend_rate"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     if not context.is_amendment:
         return passed(NAME, "new order", "amendments only")
     template = "amendment would be number {} within " + f"{limits.order_window_s:f} s"

@@ -1,7 +1,8 @@
 """Require buying power for an order that opens a position.
 
 Buying power = multiple x equity - gross value of the positions. With a multiple of 1 and no short positions, this is
-the cash. The cash that open orders reserve is deducted. An order that only reduces a position needs no buying power.
+the cash. Dividends payable are deducted; dividends receivable do not count before they are paid. The cash that open
+orders reserve is deducted. An order that only reduces a position needs no buying power.
 """
 
 from decimal import Decimal
@@ -11,12 +12,12 @@ from operators.risk.book import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "cash"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     multiple = limits.buying_power_multiple
     if not context.required_cash:
         return passed(NAME, "reduces", "any")
@@ -26,7 +27,8 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
         return refuse_unpriced(NAME, context.unpriced_symbol)
 
     def headroom(exposure: Exposure) -> Decimal:
-        buying_power = multiply(multiple, context.book.cash) + multiply(multiple - 1, exposure.long)
+        cash = context.book.cash + min(context.book.accrued, ZERO)
+        buying_power = multiply(multiple, cash) + multiply(multiple - 1, exposure.long)
         return buying_power - multiply(multiple + 1, exposure.short) - context.book.reserved - context.required_cash
 
     remaining = context.evaluate(headroom)

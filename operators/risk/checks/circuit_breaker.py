@@ -3,17 +3,21 @@
 HALTED blocks every order. REDUCING blocks orders that open or increase a position.
 """
 
-from operators.risk.breakers import PORTFOLIO, STRATEGY, SYMBOL
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, number_text, passed
-from schemas.records import ACTIVE, HALTED, OrderProposal
+from schemas.records import ACTIVE, HALTED, PORTFOLIO, STRATEGY, SYMBOL, BreakerScope, OrderTerms
 
 NAME = "circuit_breaker"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
-    for scope, key in ((PORTFOLIO, ""), (STRATEGY, order.strategy), (SYMBOL, order.symbol)):
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
+    scopes: tuple[tuple[BreakerScope, str], ...] = (
+        (PORTFOLIO, ""),
+        (STRATEGY, context.strategy),
+        (SYMBOL, order.symbol),
+    )
+    for scope, key in scopes:
         state = context.breakers.state(scope, key)
         if state == HALTED or (state != ACTIVE and context.opening_quantity):
             where = f"{scope.lower()} {key}".strip()

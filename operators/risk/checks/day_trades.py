@@ -6,12 +6,12 @@ from operators.money import ZERO
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, check_limit, passed, refuse_unpriced
-from schemas.records import BUY, OrderProposal
+from schemas.records import BUY, OrderTerms
 
 NAME = "day_trades"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     opened = context.history.intraday[order.symbol].opened if order.symbol in context.history.intraday else ZERO
     closes = opened < 0 if order.side == BUY else opened > 0
     if not closes:

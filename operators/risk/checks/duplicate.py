@@ -5,13 +5,13 @@ from decimal import Decimal
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, number_text, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "duplicate"
 _SECOND = Decimal(1_000_000_000)
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     window_text = number_text(limits.duplicate_window_s)
     since_ns = context.ts_ns - int(limits.duplicate_window_s * _SECOND)
     for approved in reversed(context.history.recent_approvals(context.ts_ns)):

@@ -3,12 +3,12 @@
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, passed
-from schemas.records import ACTIVE, OrderProposal
+from schemas.records import ACTIVE, OrderTerms
 
 NAME = "kill_switch"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     state = context.book.state
     if state == ACTIVE:
         return passed(NAME, state, ACTIVE)

@@ -3,12 +3,12 @@
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, money_text, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "known_price"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     if context.last_price is not None and context.last_price > 0:
         return passed(NAME, money_text(context.last_price), "above 0")
     if context.last_price is None:

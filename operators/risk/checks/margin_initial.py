@@ -11,12 +11,12 @@ from operators.risk.margin import MarginSettings, requirement
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, money_text, passed, refuse_unpriced
-from schemas.records import BUY, OrderProposal
+from schemas.records import BUY, OrderTerms
 
 NAME = "margin_initial"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     if not context.opening_quantity:
         return passed(NAME, "reduces", "any")
     if context.unpriced_symbol is not None:
@@ -35,7 +35,7 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     return Refusal(NAME, money_text(required), money_text(equity), f"{NAME}: {order.symbol} {change}")
 
 
-def _required(order: OrderProposal, context: OrderContext, margin: MarginSettings) -> Decimal:
+def _required(order: OrderTerms, context: OrderContext, margin: MarginSettings) -> Decimal:
     """Return the initial margin of the book after this order and the worse side of all open orders are filled."""
     book, total = context.book, ZERO
     symbols = list(book.positions) if order.symbol in book.positions else [*book.positions, order.symbol]

@@ -6,12 +6,12 @@ from operators.money import ZERO, multiply
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, passed, refuse_unpriced
-from schemas.records import BUY, OrderProposal
+from schemas.records import BUY, OrderTerms
 
 NAME = "max_beta_exposure"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     if context.unpriced_symbol is not None:
         return refuse_unpriced(NAME, context.unpriced_symbol)
     beta_value = _beta_value(context, order.symbol)

@@ -11,12 +11,12 @@ from operators.risk.book import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "max_daily_loss"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_daily_loss
     if context.only_reduces:
         return passed(NAME, "reduces", "any")
@@ -26,7 +26,7 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
         return refuse_unpriced(NAME, context.unpriced_symbol)
 
     def headroom(exposure: Exposure) -> Decimal:
-        return limit - context.book.day_start_equity + context.book.cash + exposure.long - exposure.short
+        return limit - context.book.day_start_equity + context.book.equity_at(exposure)
 
     remaining = context.evaluate(headroom)
     loss_text, limit_text = money_text(max(ZERO, limit - remaining)), money_text(limit)

@@ -7,13 +7,13 @@ from operators.risk.book import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, number_text, passed, refuse_unpriced
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "max_drawdown"
 _PLACES = Decimal("0.0001")
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_drawdown
     if context.only_reduces:
         return passed(NAME, "reduces", "any")

@@ -14,13 +14,13 @@ from operators.money import to_decimal
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import PARAMETRIC, UNLIMITED, RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, passed, refuse_unpriced
-from schemas.records import BUY, OrderProposal
+from schemas.records import BUY, OrderTerms
 
 NAME = "max_expected_shortfall"
 DAYS_MIN = 20
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_expected_shortfall
     if context.unpriced_symbol is not None:
         return refuse_unpriced(NAME, context.unpriced_symbol)

@@ -6,12 +6,12 @@ from operators.risk.book import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, check_limit, passed, refuse_unpriced
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "max_gross_exposure"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_gross_exposure
     if not context.added_exposure:
         return passed(NAME, "reduces", "any")

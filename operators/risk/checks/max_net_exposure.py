@@ -7,12 +7,12 @@ from operators.risk.book import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, check_limit, passed, refuse_unpriced
-from schemas.records import BUY, OrderProposal
+from schemas.records import BUY, OrderTerms
 
 NAME = "max_net_exposure"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_net_exposure
     if not isinstance(limit, Decimal):
         return check_limit(NAME, order.symbol, "", ZERO, limit, money=True)

@@ -7,13 +7,13 @@ from operators.risk.book import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
 from operators.risk.verdict import Verdict, check_limit, number_text, passed, refuse_unpriced, refused
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "max_portfolio_leverage"
 _HUNDREDTH = Decimal("0.01")
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_portfolio_leverage
     added_exposure = context.added_exposure
     if not added_exposure:

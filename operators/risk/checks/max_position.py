@@ -4,12 +4,12 @@ from operators.money import ZERO
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, check_limit
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "max_position"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     return check_limit(
         NAME, order.symbol, "position would be {} units", max(context.resulting_quantity, ZERO), limits.max_position
     )

@@ -4,12 +4,12 @@ from operators.risk.equity_share import check_equity_share, gross_value
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "max_sector_share"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     sector = "" if context.instrument is None else context.instrument.sector
     if not sector:
         return passed(NAME, "no sector", "any")

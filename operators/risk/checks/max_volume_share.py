@@ -4,12 +4,12 @@ from operators.money import divide
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "max_volume_share"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     volume = context.history.average_volume(order.symbol)
     if not volume:
         return Refusal(NAME, "unknown", "known", f"{NAME}: no average daily volume for {order.symbol} yet")

@@ -4,12 +4,12 @@ from operators.money import multiply
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, money_text, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "min_order_notional"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     assert context.instrument is not None
     minimum = max(context.instrument.min_notional, limits.min_order_notional)
     notional = multiply(order.quantity, context.unit_value)

@@ -6,12 +6,12 @@ An order that only reduces a position may be below the minimum.
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, number_text
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "order_quantity"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     assert context.instrument is not None
     instrument, quantity = context.instrument, order.quantity
     if quantity < instrument.min_quantity and context.opening_quantity:

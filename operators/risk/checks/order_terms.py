@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, passed
+from operators.risk.verdict import Refusal, Verdict, number_text, passed
 from schemas.records import (
     BUY,
     CLS,
@@ -20,7 +20,7 @@ from schemas.records import (
     STOP,
     STOP_LIMIT,
     TRAILING_STOP,
-    OrderProposal,
+    OrderTerms,
 )
 
 NAME = "order_terms"
@@ -37,7 +37,7 @@ _PRICE_FIELDS = ("limit_price", "stop_price", "trail_amount", "trail_percent")
 _TRAIL_FIELDS = ("trail_amount", "trail_percent")
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     if order.side not in SIDES:
         return _refused(order, "side", repr(order.side), " or ".join(SIDES))
     if order.order_type not in ORDER_TYPES:
@@ -45,7 +45,7 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     if order.time_in_force not in TIMES_IN_FORCE:
         return _refused(order, "time_in_force", repr(order.time_in_force), " or ".join(TIMES_IN_FORCE))
     if not (order.quantity.is_finite() and order.quantity > 0):
-        return _refused(order, "quantity", str(order.quantity), "above 0")
+        return _refused(order, "quantity", number_text(order.quantity), "above 0")
     return (
         _refuse_prices(order)
         or _refuse_times(order)
@@ -53,7 +53,7 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     )
 
 
-def _refuse_prices(order: OrderProposal) -> Refusal | None:
+def _refuse_prices(order: OrderTerms) -> Refusal | None:
     order_type = order.order_type
     if order_type == TRAILING_STOP:
         if (order.trail_amount is None) is (order.trail_percent is None):
@@ -67,15 +67,15 @@ def _refuse_prices(order: OrderProposal) -> Refusal | None:
         value: Decimal | None = getattr(order, name)
         if name not in required:
             if value is not None:
-                return _refused(order, name, str(value), f"unset on {order_text}")
+                return _refused(order, name, number_text(value), f"unset on {order_text}")
         elif value is None or not (value.is_finite() and value > 0):
-            return _refused(order, name, "unset" if value is None else str(value), f"above 0 on {order_text}")
+            return _refused(order, name, "unset" if value is None else number_text(value), f"above 0 on {order_text}")
     if order.trail_percent is not None and order.trail_percent >= 100:
-        return _refused(order, "trail_percent", str(order.trail_percent), "below 100")
+        return _refused(order, "trail_percent", number_text(order.trail_percent), "below 100")
     return None
 
 
-def _refuse_times(order: OrderProposal) -> Refusal | None:
+def _refuse_times(order: OrderTerms) -> Refusal | None:
     if (order.time_in_force == GTD) is (order.expires_ns is None):
         if order.expires_ns is None:
             return _refused(order, "expires_ns", "unset", "set with time_in_force GTD")
@@ -90,5 +90,5 @@ def _type_text(order_type: str) -> str:
     return order_type.lower().replace("_", "-")
 
 
-def _refused(order: OrderProposal, field: str, value: str, expected: str) -> Refusal:
+def _refused(order: OrderTerms, field: str, value: str, expected: str) -> Refusal:
     return Refusal(NAME, value, expected, f"{NAME}: {order.symbol} {field} is {value}, must be {expected}")

@@ -1,22 +1,19 @@
-"""Reject a limit price too far through the last price (fat-finger check): a buy above it, a sell below it."""
+"""Reject a price that is too aggressive for the market (fat-finger check), and a stop that would trigger at once.
 
-from decimal import Decimal
+A limit price must not be too far through the last price: a buy above it, a sell below it. Resting limits and exits
+pass. The exits of an entry that is still open are compared with the entry, because they start after it.
+"""
 
-from operators.money import ZERO, divide
+from operators.risk.acceptance import PRICE_COLLAR, check_collar, check_exits
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, check_limit, passed
-from schemas.records import BUY, OrderProposal
-
-NAME = "price_collar"
-_BPS = Decimal(10_000)
+from operators.risk.verdict import Verdict, passed
+from schemas.records import OrderTerms
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     assert context.last_price is not None
-    if order.limit_price is None:
-        return passed(NAME, "no limit price", "any")
-    beyond = order.limit_price - context.last_price if order.side == BUY else context.last_price - order.limit_price
-    beyond_bps = divide(max(ZERO, beyond) * _BPS, context.last_price)
-    template = "limit price is {} bps beyond the last price"
-    return check_limit(NAME, order.symbol, template, beyond_bps, limits.price_collar_bps)
+    entry = context.entry
+    if entry is not None and entry.side != order.side:
+        return check_exits(entry, [order], context.last_price) or passed(PRICE_COLLAR, "waits for its entry", "any")
+    return check_collar(order, context.last_price, limits.price_collar_bps, context.old_terms)

@@ -3,12 +3,12 @@
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "reconciling"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     reason = context.book.reconciling
     if not reason:
         return passed(NAME, "reconciled", "reconciled")

@@ -3,12 +3,12 @@
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, number_text, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "reversal"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     closing_quantity = order.quantity - context.opening_quantity
     if not context.opening_quantity or not closing_quantity:
         return passed(NAME, "no", "no")

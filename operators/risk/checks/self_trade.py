@@ -3,12 +3,12 @@
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, number_text, passed
-from schemas.records import BUY, OrderProposal
+from schemas.records import BUY, OrderTerms
 
 NAME = "self_trade"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     for order_id, other in context.position.orders.items():
         if other.side == order.side:
             continue

@@ -3,12 +3,12 @@
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "session_open"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     assert context.instrument is not None
     session, allowed = context.book.last_bars[order.symbol].session, context.instrument.sessions
     limit = " or ".join(allowed)

@@ -3,12 +3,12 @@
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, number_text, passed
-from schemas.records import BUY, OrderProposal
+from schemas.records import BUY, OrderTerms
 
 NAME = "short_sale"
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     assert context.instrument is not None
     if order.side == BUY or context.resulting_quantity <= 0:
         return passed(NAME, "not short", "any")
@@ -23,6 +23,6 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     )
 
 
-def _refused(order: OrderProposal, context: OrderContext, limit: str, reason: str) -> Refusal:
+def _refused(order: OrderTerms, context: OrderContext, limit: str, reason: str) -> Refusal:
     short_text = number_text(context.resulting_quantity)
     return Refusal(NAME, short_text, limit, f"{NAME}: {order.symbol} would be {short_text} units short, {reason}")

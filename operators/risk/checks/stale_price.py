@@ -5,12 +5,12 @@ from decimal import Decimal
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, check_limit
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "stale_price"
 _SECOND = Decimal(1_000_000_000)
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     age_s = (context.ts_ns - context.book.last_bars[order.symbol].ts_ns) / _SECOND
     return check_limit(NAME, order.symbol, "price is {} s old", age_s, limits.stale_price_s)

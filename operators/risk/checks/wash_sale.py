@@ -8,13 +8,13 @@ from decimal import Decimal
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, number_text, passed
-from schemas.records import OrderProposal
+from schemas.records import OrderTerms
 
 NAME = "wash_sale"
 _DAY, _TENTH = Decimal(86_400_000_000_000), Decimal("0.1")
 
 
-def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     sold_ns = context.history.last_loss_sale_ns(order.symbol, context.ts_ns)
     limit = f"{limits.wash_sale_days} days"
     if sold_ns is None or not context.opening_quantity:

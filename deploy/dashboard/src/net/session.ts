@@ -23,8 +23,15 @@ export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
+    /** The problem's type (RFC 9457). */
+    readonly type = "about:blank",
   ) {
     super(message);
+  }
+
+  /** The password is right, and the account requires a code as well. */
+  get needsSecondFactor(): boolean {
+    return this.type === "urn:problem:second-factor-required";
   }
 
   /** The API is unavailable. The same request may succeed later. */
@@ -46,8 +53,10 @@ export function hasPermission(permission: string): boolean {
   return user.value?.permissions.includes(permission) ?? false;
 }
 
-export async function logIn(username: string, password: string): Promise<void> {
-  storeSession(await post<TokenPair>("/api/v1/auth/login", { username, password }));
+/** `code` is a code of the authenticator or a recovery code, or "". */
+export async function logIn(username: string, password: string, code: string): Promise<void> {
+  const body = { username, password, ...(code === "" ? {} : { code }) };
+  storeSession(await post<TokenPair>("/api/v1/auth/login", body));
   loginNotice.value = "";
   await loadUser();
 }
@@ -172,7 +181,7 @@ export async function sendRequest<T>(
   }
   // An unhealthy platform returns 503 from `/health` with a valid body.
   if (!response.ok && !(path === "/health" && response.status === 503 && isHealth(content))) {
-    throw new ApiError(response.status, errorDetail(content, response.status));
+    throw new ApiError(response.status, errorDetail(content, response.status), problemType(content));
   }
   return content as T;
 }
@@ -181,9 +190,20 @@ function isHealth(content: unknown): boolean {
   return typeof content === "object" && content !== null && "dataflows" in content;
 }
 
+function problemType(content: unknown): string {
+  const isProblem = typeof content === "object" && content !== null && "type" in content;
+  return isProblem && typeof content.type === "string" ? content.type : "about:blank";
+}
+
 function errorDetail(content: unknown, status: number): string {
   if (typeof content === "object" && content !== null && "detail" in content && typeof content.detail === "string") {
     return content.detail;
   }
   return `The server returned status ${status}.`;
+}
+
+/** A random idempotency key. `crypto.randomUUID` is not available over plain HTTP from another machine. */
+export function newKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -9,6 +9,21 @@ export interface TokenPair {
   must_change_password: boolean;
 }
 
+/** A release that waits for a second person. */
+export interface ReleaseRequest {
+  request_id: string;
+  requested_by: string;
+  requested_at: string;
+  reason: string;
+  arguments: Record<string, string>;
+}
+
+export interface BreakerReceipt {
+  status: "PENDING" | "APPROVAL_REQUIRED";
+  /** Of a halt by the kill switch: whether the gateway has confirmed it. Null if it does not run on this host. */
+  gateway: "CONFIRMED" | "PENDING" | null;
+}
+
 export interface User {
   username: string;
   role: string;
@@ -47,19 +62,42 @@ export interface PositionDetail extends Position {
 export interface Performance {
   initial_equity: number;
   final_equity: number;
+  /** Deposits minus withdrawals. */
+  net_flows: number;
+  profit: number;
+  /** Time-weighted: net of deposits and withdrawals. */
   total_return: number | null;
+  money_weighted_return: number | null;
   annualized_return: number | null;
   realized_pnl: number;
   unrealized_pnl: number;
   fees: number;
   max_drawdown: number;
+  max_drawdown_start: string | null;
+  max_drawdown_trough: string | null;
+  max_drawdown_recovered: string | null;
   volatility: number | null;
   sharpe: number | null;
+  sortino: number | null;
+  calmar: number | null;
+  tail_ratio: number | null;
+  /** The daily return that 5 % of the days fall below, and the mean of those. */
+  value_at_risk: number | null;
+  expected_shortfall: number | null;
+  /** Share of the time slices with an open position. */
+  exposure: number | null;
+  /** Traded value as a multiple of the mean equity. */
+  turnover: number | null;
+  days_a_year: number;
+  days: number;
+  annualized_from_days: number;
   trades: number;
   win_rate: number | null;
   profit_factor: number | null;
   average_win: number | null;
   average_loss: number | null;
+  /** Mean profit of a closed lot. */
+  expectancy: number | null;
   first_valuation: string | null;
   last_valuation: string | null;
 }
@@ -70,6 +108,26 @@ export interface EquityPoint {
   cash: number;
   gross_exposure: number;
   net_exposure: number;
+  net_flows: number;
+  /** What the initial equity would be worth without deposits and withdrawals. */
+  equity_net_of_flows: number;
+}
+
+export interface CashTransfer {
+  transfer_id: string;
+  timestamp: string;
+  kind: "DEPOSIT" | "WITHDRAWAL" | "FEE" | "INTEREST" | "ADJUSTMENT";
+  amount: number;
+  currency: string;
+  source: string;
+  reference: string;
+  reason: string;
+  actor: string;
+}
+
+export interface CashTransferPage {
+  transfers: CashTransfer[];
+  next: number | null;
 }
 
 export interface StrategyActivity {
@@ -161,6 +219,26 @@ export interface BarHistory {
   }[];
 }
 
+/** An alert. `messages_waiting` counts the messages that no channel has accepted. */
+export interface Alert {
+  alert_id: string;
+  key: string;
+  name: string;
+  severity: string;
+  state: string;
+  summary: string;
+  opened_at: string;
+  messages_sent: number;
+  messages_waiting: number;
+}
+
+/** Why an open order waits. */
+export interface WaitingFor {
+  cause: string;
+  service: string | null;
+  text: string;
+}
+
 export interface CheckResult {
   check: string;
   found: string;
@@ -191,6 +269,8 @@ export interface Order {
   fees: number;
   cause_id: string;
   reason: string | null;
+  waiting_for: WaitingFor | null;
+  emulated_stop?: boolean;
 }
 
 export interface OrderDetail extends Order {
@@ -308,6 +388,18 @@ export interface ComponentHealth {
   duplicates?: number;
   seq_gaps?: number;
   started_at?: number;
+}
+
+/** A strategy that raised `error` on `symbol`, in `line` of `file`. */
+export interface SuspendedStrategy {
+  strategy: string;
+  since: string;
+  symbol: string;
+  cause_id: string;
+  error: string;
+  message: string;
+  file: string;
+  line: number;
 }
 
 export interface Health {

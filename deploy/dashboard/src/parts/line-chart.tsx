@@ -4,8 +4,9 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
-import { dateTime, NO_VALUE } from "../pure/format.ts";
+import { dateTime, NO_VALUE, timeZoneLabel } from "../pure/format.ts";
 import { COLOURS } from "./colours.ts";
+import { timeZone } from "./time-zone.tsx";
 
 export interface Line {
   readonly label: string;
@@ -58,7 +59,7 @@ function plotOptions(lines: readonly Line[], width: number, height: number): uPl
   return {
     width,
     height,
-    tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
+    tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), timeZone.peek() === "UTC" ? "Etc/UTC" : timeZone.peek()),
     cursor: { points: { size: 6 } },
     scales: { y: { range: paddedRange } },
     hooks: {
@@ -71,7 +72,7 @@ function plotOptions(lines: readonly Line[], width: number, height: number): uPl
       { ...axis, size: 86, values: (_, splits) => splits.map((split) => format(split)) },
     ],
     series: [
-      { label: "Time (UTC)", value: (_, ts) => (ts == null ? NO_VALUE : dateTime(ts * 1000)) },
+      { label: `Time (${timeZoneLabel()})`, value: (_, ts) => (ts == null ? NO_VALUE : dateTime(ts * 1000)) },
       ...lines.map((line) => ({
         label: line.label,
         stroke: line.colour,
@@ -100,8 +101,8 @@ function showLastValues(plot: uPlot): void {
 function timeLabels(_: uPlot, splits: number[], __: number, ___: number, step: number): string[] {
   let previousDay = "";
   return splits.map((split) => {
-    const text = new Date(split * 1000).toISOString();
-    const day = text.slice(5, 10);
+    const text = dateTime(split * 1000);
+    const day = text.slice(0, 10);
     const label = step >= 86_400 ? day : text.slice(11, step < 60 ? 19 : 16);
     const dayStarts = day !== previousDay && step < 86_400 && previousDay !== "";
     previousDay = day;

@@ -3,9 +3,11 @@ import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 
 import { useResource } from "../net/api.ts";
-import { dateTime } from "../pure/format.ts";
+import type { OrderDetail } from "../net/types.ts";
+import { dateTime, withZone } from "../pure/format.ts";
 import { formatFields, formatValue, nodeSummary, nodeTitle, type LineageNode } from "../pure/lineage.ts";
 import { Dialog } from "./dialog.tsx";
+import { OrderStatus } from "./order-actions.tsx";
 import { EmptyState } from "./panel.tsx";
 
 interface Lineage {
@@ -48,6 +50,7 @@ function LineageView(props: { id: string }): JSX.Element {
       ) : (
         <>
           <p class="outcome">{lineage.outcome}</p>
+          {props.id.startsWith("ord-") && <OrderState id={props.id} />}
           <h3>Causes</h3>
           <ul class="tree">
             <TreeNode node={lineage.root} />
@@ -69,6 +72,16 @@ function LineageView(props: { id: string }): JSX.Element {
   );
 }
 
+/** The current status of an order, and what it waits for. */
+function OrderState(props: { id: string }): JSX.Element | null {
+  const order = useResource<OrderDetail>(`/api/v1/orders/${encodeURIComponent(props.id)}`, 2000).value.data;
+  return order === null ? null : (
+    <p>
+      <OrderStatus order={order} />
+    </p>
+  );
+}
+
 function TreeNode(props: { node: LineageNode }): JSX.Element {
   const { node } = props;
   return (
@@ -79,7 +92,7 @@ function TreeNode(props: { node: LineageNode }): JSX.Element {
           <span>{nodeSummary(node)}</span>
         </summary>
         <dl>
-          {node.timestamp !== null && <RecordField name="time (UTC)" value={dateTime(node.timestamp)} />}
+          {node.timestamp !== null && <RecordField name="time" value={withZone(dateTime(node.timestamp))} />}
           {node.place !== null && (
             <RecordField
               name="log position"

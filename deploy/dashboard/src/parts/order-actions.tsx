@@ -15,19 +15,23 @@ import { showToast } from "./toasts.tsx";
 /** Statuses of orders that can still trade. */
 export const OPEN_STATUSES = new Set(["PENDING", "ACCEPTED", "PARTIALLY_FILLED"]);
 
+/** Causes that end only when somebody acts. */
+const BLOCKED = new Set(["feed_finished", "service_down", "service_behind", "halted", "reconciling"]);
+
 /** The displayed text of a status. REFUSED means rejected by risk, REJECTED means rejected by the broker. */
 export function statusLabel(status: string): string {
   return status === "REFUSED" ? "REJECTED BY RISK" : status.replaceAll("_", " ");
 }
 
-export function OrderStatus(props: { order: { status: string; symbol: string; reason: string | null } }): JSX.Element {
-  const { status, symbol, reason } = props.order;
+export function OrderStatus(props: { order: Pick<Order, "status" | "symbol" | "reason" | "waiting_for"> }): JSX.Element {
+  const { status, symbol, reason, waiting_for: waitingFor } = props.order;
   const rejected = status === "REFUSED" || status === "REJECTED";
   const tone = status === "FILLED" ? "good" : rejected ? "bad" : OPEN_STATUSES.has(status) ? "warn" : "";
   return (
     <>
       <b class={`badge ${tone}`}>{statusLabel(status)}</b>
       {reason !== null && reason !== "" && <span class={`reason ${rejected ? "bad" : "muted"}`}> {rejectionText(reason, symbol)}</span>}
+      {waitingFor != null && <span class={`reason ${BLOCKED.has(waitingFor.cause) ? "bad" : "muted"}`}> {waitingFor.text}</span>}
     </>
   );
 }
@@ -149,6 +153,7 @@ function replacementOrder(order: Order, changes: Partial<Record<EditableField, s
     avg_fill_price: null,
     filled_at: null,
     reason: null,
+    waiting_for: null,
     checks: [],
   };
 }

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 
 import type { ResourceState } from "../net/api.ts";
-import { timeOfDay } from "../pure/format.ts";
+import { timeOfDay, withZone } from "../pure/format.ts";
 
 export function Panel(props: {
   title: string;
@@ -20,7 +20,7 @@ export function Panel(props: {
         {resource?.error != null && (
           <span class="error" role="status">
             {resource.error}
-            {resource.loadedAt !== null && ` Data as of ${timeOfDay(resource.loadedAt)} UTC.`}
+            {resource.loadedAt !== null && ` Data as of ${withZone(timeOfDay(resource.loadedAt))}.`}
           </span>
         )}
         {props.actions !== undefined && <div class="panel-actions">{props.actions}</div>}

@@ -8,6 +8,7 @@ import {
   type ISeriesApi,
   type ISeriesMarkersPluginApi,
   type SeriesMarker,
+  TickMarkType,
   type Time,
   type UTCTimestamp,
 } from "lightweight-charts";
@@ -18,7 +19,7 @@ import { useResource } from "../net/api.ts";
 import { onBar } from "../net/live.ts";
 import type { BarHistory, ExecutionPage } from "../net/types.ts";
 import { addBar, buildCandles, fillMarkers, type Candle, type FillMarker } from "../pure/candles.ts";
-import { countOf, price } from "../pure/format.ts";
+import { countOf, dateTime, price, timeOfDay } from "../pure/format.ts";
 import { COLOURS } from "./colours.ts";
 import { EmptyState, Panel } from "./panel.tsx";
 
@@ -158,9 +159,9 @@ function createPriceChart(container: HTMLDivElement): Chart {
     },
     grid: { vertLines: { color: COLOURS.grid }, horzLines: { color: COLOURS.grid } },
     rightPriceScale: { borderColor: COLOURS.line },
-    timeScale: { borderColor: COLOURS.line, timeVisible: true, secondsVisible: true },
+    timeScale: { borderColor: COLOURS.line, timeVisible: true, secondsVisible: true, tickMarkFormatter: tickLabel },
     crosshair: { mode: 0 },
-    localization: { locale: "en-GB" },
+    localization: { locale: "en-GB", timeFormatter: (time: Time) => dateTime(Number(time) * 1000) },
   });
   const prices = chart.addSeries(CandlestickSeries, {
     upColor: COLOURS.up,
@@ -178,6 +179,14 @@ function createPriceChart(container: HTMLDivElement): Chart {
   chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.86, bottom: 0 } });
   prices.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.2 } });
   return { chart, prices, volumes, markers: createSeriesMarkers(prices, []) };
+}
+
+/** The label of a mark of the time axis, in the selected zone. */
+function tickLabel(time: Time, type: TickMarkType): string {
+  const text = dateTime(Number(time) * 1000);
+  if (type === TickMarkType.Year || type === TickMarkType.Month) return text.slice(0, 7);
+  if (type === TickMarkType.DayOfMonth) return text.slice(0, 10);
+  return type === TickMarkType.TimeWithSeconds ? timeOfDay(Number(time) * 1000) : text.slice(11, 16);
 }
 
 function candlePoint(candle: Candle): Candle & { time: UTCTimestamp } {

@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { useResource } from "../net/api.ts";
 import { now } from "../net/live.ts";
 import type { PnlAttribution, StrategyActivity } from "../net/types.ts";
-import { count, countOf, gainTone, money, NO_VALUE, percent, ratio, shortTime, signedMoney } from "../pure/format.ts";
+import { count, countOf, gainTone, money, NO_VALUE, percent, ratio, shortTime, signedMoney, withZone } from "../pure/format.ts";
 import { matchesLedger, strategyLabel, strategyRows, totalRow, type StrategyRow } from "../pure/strategies.ts";
 import { Panel } from "./panel.tsx";
 import { Table, type Column } from "./table.tsx";
@@ -32,17 +32,17 @@ export function StrategyResults(): JSX.Element {
 
 const COLUMNS: readonly Column<StrategyRow>[] = [
   { title: "Strategy", cell: (row) => strategyLabel(row.strategy) },
-  { title: "Realized P&L", numeric: true, cell: (row) => signedMoney(row.pnl?.realized_pnl), tone: (row) => gainTone(row.pnl?.realized_pnl) },
-  { title: "Unrealized P&L", numeric: true, cell: (row) => signedMoney(row.pnl?.unrealized_pnl), tone: (row) => gainTone(row.pnl?.unrealized_pnl) },
-  { title: "Fees", numeric: true, cell: (row) => money(row.pnl?.fees) },
-  { title: "Cash flows", numeric: true, cell: (row) => signedMoney(row.pnl?.cash_flows), tone: (row) => gainTone(row.pnl?.cash_flows) },
+  { title: "Realized P&L", numeric: true, cell: (row) => signedMoney(row.pnl?.realized_pnl), tone: (row) => gainTone(row.pnl?.realized_pnl), drop: 1 },
+  { title: "Unrealized P&L", numeric: true, cell: (row) => signedMoney(row.pnl?.unrealized_pnl), tone: (row) => gainTone(row.pnl?.unrealized_pnl), drop: 2 },
+  { title: "Fees", numeric: true, cell: (row) => money(row.pnl?.fees), drop: 5 },
+  { title: "Cash flows", numeric: true, cell: (row) => signedMoney(row.pnl?.cash_flows), tone: (row) => gainTone(row.pnl?.cash_flows), drop: 8 },
   { title: "Total P&L", numeric: true, cell: (row) => signedMoney(row.pnl?.total_pnl), tone: (row) => gainTone(row.pnl?.total_pnl), class: "strong" },
-  { title: "Weight", numeric: true, cell: (row) => ratio(row.weight) },
-  { title: "Hit rate", numeric: true, cell: (row) => (row.hitRate === null ? NO_VALUE : `${percent(row.hitRate, 1)} (${countOf(row.outcomes, "signal")})`) },
-  { title: "Fills", numeric: true, cell: (row) => count(row.activity?.fills) },
-  { title: "Traded value", numeric: true, cell: (row) => money(row.activity?.traded_notional, 0) },
-  { title: "Closed lots", numeric: true, cell: (row) => count(row.activity?.closed_lots) },
-  { title: "Win rate", numeric: true, cell: (row) => percent(row.activity?.closed_lots ? row.activity.won / row.activity.closed_lots : null, 1) },
+  { title: "Weight", numeric: true, cell: (row) => ratio(row.weight), drop: 6 },
+  { title: "Hit rate", numeric: true, cell: (row) => (row.hitRate === null ? NO_VALUE : `${percent(row.hitRate, 1)} (${countOf(row.outcomes, "signal")})`), drop: 3 },
+  { title: "Fills", numeric: true, cell: (row) => count(row.activity?.fills), drop: 7 },
+  { title: "Traded value", numeric: true, cell: (row) => money(row.activity?.traded_notional, 0), drop: 9 },
+  { title: "Closed lots", numeric: true, cell: (row) => count(row.activity?.closed_lots), drop: 8 },
+  { title: "Win rate", numeric: true, cell: (row) => percent(row.activity?.closed_lots ? row.activity.won / row.activity.closed_lots : null, 1), drop: 4 },
 ];
 
 /** The ledger's own P&L at the time of the last attribution, to compare with the total of the rows. */
@@ -53,7 +53,7 @@ function LedgerTotal(props: { attribution: PnlAttribution; total: StrategyRow })
   }
   return (
     <p class="note footnote" id="ledger-pnl">
-      Ledger P&L at the last calculation ({shortTime(last_updated, now.value)} UTC): <b>{signedMoney(ledger_pnl)}</b>.
+      Ledger P&L at the last calculation ({withZone(shortTime(last_updated, now.value))}): <b>{signedMoney(ledger_pnl)}</b>.
       {matchesLedger(props.total, ledger_pnl) === false && <span class="error"> The rows do not add up to this amount.</span>} Fills, traded value and
       lots are current.
     </p>

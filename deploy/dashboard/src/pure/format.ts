@@ -54,27 +54,61 @@ export function count(value: number | null | undefined): string {
   return value == null ? NO_VALUE : groupDigits(value, 0);
 }
 
-/** A number with its noun: "1 fill", "1,200 fills". */
-export function countOf(value: number, singular: string): string {
-  return `${count(value)} ${singular}${value === 1 ? "" : "s"}`;
+/** A number with its noun: "1 fill", "1,200 fills", "2 entries". */
+export function countOf(value: number, singular: string, plural = `${singular}s`): string {
+  return `${count(value)} ${value === 1 ? singular : plural}`;
 }
 
-/** The time of day in UTC: "10:30:00". */
+/** The zone of all displayed times. */
+let clock = { zone: "UTC", format: zoneFormat("UTC") };
+
+function zoneFormat(zone: string): Intl.DateTimeFormat {
+  const two = "2-digit";
+  return new Intl.DateTimeFormat("en-US", {
+    timeZone: zone,
+    hourCycle: "h23",
+    year: "numeric",
+    month: two,
+    day: two,
+    hour: two,
+    minute: two,
+    second: two,
+  });
+}
+
+/** Sets the zone of all displayed times, for example "UTC" or "America/New_York". Throws RangeError for an unknown zone. */
+export function setTimeZone(zone: string): void {
+  clock = { zone, format: zoneFormat(zone) };
+}
+
+/** The zone in short: "UTC", "New York". */
+export function timeZoneLabel(zone = clock.zone): string {
+  return (zone.split("/").pop() ?? zone).replaceAll("_", " ");
+}
+
+/** The time of day: "10:30:00". */
 export function timeOfDay(time: string | number | null | undefined): string {
-  const date = parseDate(time);
-  return date === null ? NO_VALUE : date.toISOString().slice(11, 19);
+  const text = dateTime(time);
+  return text === NO_VALUE ? text : text.slice(-8);
 }
 
-/** Date and time in UTC: "2024-01-15 10:30:00". */
+/** Date and time: "2024-01-15 10:30:00". */
 export function dateTime(time: string | number | null | undefined): string {
   const date = parseDate(time);
-  return date === null ? NO_VALUE : date.toISOString().slice(0, 19).replace("T", " ");
+  if (date === null) return NO_VALUE;
+  const parts = Object.fromEntries(clock.format.formatToParts(date).map((part) => [part.type, part.value]));
+  return `${parts["year"]?.padStart(4, "0")}-${parts["month"]}-${parts["day"]} ${parts["hour"]}:${parts["minute"]}:${parts["second"]}`;
 }
 
-/** The time of day, with the date unless the date is today. This keeps table columns narrow. */
+/** The time of day, with the date in full unless the date is today. This keeps table columns narrow. */
 export function shortTime(time: string | number | null | undefined, now: number): string {
   const text = dateTime(time);
-  return text.startsWith(new Date(now).toISOString().slice(0, 10)) ? text.slice(11) : text.slice(2);
+  return text.slice(0, 10) === dateTime(now).slice(0, 10) ? text.slice(11) : text;
+}
+
+/** A time with its zone: "2024-01-15 10:30:00 UTC"; a dash without a time. */
+export function withZone(text: string): string {
+  return text === NO_VALUE ? text : `${text} ${timeZoneLabel()}`;
 }
 
 function parseDate(time: string | number | null | undefined): Date | null {

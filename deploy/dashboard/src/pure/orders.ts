@@ -1,5 +1,5 @@
 /** Formats the terms of an order for one table cell. */
-import { dateTime, NO_VALUE, price, quantity, sentenceCase } from "./format.ts";
+import { dateTime, NO_VALUE, price, quantity, sentenceCase, withZone } from "./format.ts";
 import type { OrderTerms } from "./order-ticket.ts";
 
 export interface OrderConditions {
@@ -9,6 +9,7 @@ export interface OrderConditions {
   readonly group_id: string;
   readonly parent_id: string;
   readonly replaces: string;
+  readonly emulated_stop?: boolean;
 }
 
 /** "stop 140.00, limit 139.00" or "trail 2 %"; a dash for an order type without prices. */
@@ -42,10 +43,11 @@ export function executionLabel(type: string): string {
 /** Special conditions of an order. Most orders have none. */
 export function conditions(order: OrderConditions): string[] {
   return [
-    order.expires_at === null ? "" : `good till ${dateTime(order.expires_at)}`,
+    order.expires_at === null ? "" : `good till ${withZone(dateTime(order.expires_at))}`,
     order.reduce_only ? "reduce-only" : "",
     order.parent_id === "" ? "" : `after fill of ${order.parent_id}`,
     order.group_id === "" ? "" : `OCO group ${order.group_id}`,
     order.replaces === "" ? "" : `replaces ${order.replaces}`,
+    order.emulated_stop === true ? "emulated stop (works only while the platform runs)" : "",
   ].filter((condition) => condition !== "");
 }

@@ -7,11 +7,21 @@ import { ApiError, changePassword, logIn, loginNotice, logOut } from "../net/ses
 export function Login(): JSX.Element {
   const [username, setUsername] = useState("");
   const [password, setPassword] = useState("");
+  const [code, setCode] = useState("");
+  const [needsCode, setNeedsCode] = useState(false);
+  const submit = async (): Promise<void> => {
+    try {
+      await logIn(username, password, needsCode ? code.trim() : "");
+    } catch (failure) {
+      if (!(failure instanceof ApiError) || !failure.needsSecondFactor) throw failure;
+      setNeedsCode(true);
+    }
+  };
   return (
     <CredentialForm
       title="Trading Platform"
       action="Log in"
-      onSubmit={() => logIn(username, password)}
+      onSubmit={submit}
       hint={
         <>
           First login: user <code>admin</code>. The one-time password is in <code>secrets/admin-password</code> of the state
@@ -41,6 +51,19 @@ export function Login(): JSX.Element {
           onInput={(event) => setPassword(event.currentTarget.value)}
         />
       </label>
+      {needsCode && (
+        <label>
+          Code of the authenticator, or a recovery code
+          <input
+            name="code"
+            autoComplete="one-time-code"
+            autoFocus
+            required
+            value={code}
+            onInput={(event) => setCode(event.currentTarget.value)}
+          />
+        </label>
+      )}
     </CredentialForm>
   );
 }

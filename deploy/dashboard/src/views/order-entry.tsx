@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 
 import { call, useResource } from "../net/api.ts";
 import { bars } from "../net/live.ts";
-import { ApiError } from "../net/session.ts";
+import { ApiError, newKey } from "../net/session.ts";
 import type { Order, OrderCheck, OrderDetail, OrderPage, OrderReceipt } from "../net/types.ts";
 import { OptionalFields, SelectField, TextField, type OrderForm } from "../parts/fields.tsx";
 import { OPEN_STATUSES } from "../parts/order-actions.tsx";
@@ -315,12 +315,7 @@ function submittedOrder(receipt: OrderReceipt, ticket: OrderTicket): OrderDetail
     fees: 0,
     cause_id: "",
     reason: null,
+    waiting_for: null,
     checks: [],
   };
-}
-
-/** A random idempotency key. `crypto.randomUUID` is not available over plain HTTP from another machine. */
-function newKey(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

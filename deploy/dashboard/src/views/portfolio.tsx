@@ -7,13 +7,14 @@ import { useResource } from "../net/api.ts";
 import { bars, now, valuation } from "../net/live.ts";
 import type { EquityPoint, LastPrice, PortfolioState, PositionDetail } from "../net/types.ts";
 import { COLOURS } from "../parts/colours.ts";
+import { ExitButton } from "../parts/exits.tsx";
 import { KeyFigures, type KeyFigure } from "../parts/key-figures.tsx";
 import { LineChart } from "../parts/line-chart.tsx";
 import { EmptyState, Panel } from "../parts/panel.tsx";
 import { PriceChart } from "../parts/price-chart.tsx";
 import { SymbolSignals } from "../parts/symbol-signals.tsx";
 import { Table, type Column } from "../parts/table.tsx";
-import { gainTone, money, percent, price, quantity, shortTime, signedMoney, signedPercent, timeOfDay } from "../pure/format.ts";
+import { gainTone, money, percent, price, quantity, shortTime, signedMoney, signedPercent, withZone } from "../pure/format.ts";
 
 /** The symbol of the chart and the signals. It stays selected when the view changes. */
 const selectedSymbol = signal<string | null>(null);
@@ -50,7 +51,7 @@ export function PortfolioView(): JSX.Element {
               cell: (row) => signedPercent(dayChange(row)),
               tone: (row) => gainTone((dayChange(row) ?? 0) * 100),
             },
-            { title: "Time", numeric: true, cell: (row) => timeOfDay(bars.value.get(row.symbol)?.timestamp ?? row.timestamp), class: "muted" },
+            { title: "Time", numeric: true, cell: (row) => shortTime(bars.value.get(row.symbol)?.timestamp ?? row.timestamp, now.value), class: "muted time", drop: 1 },
           ]}
         />
       </Panel>
@@ -62,7 +63,12 @@ export function PortfolioView(): JSX.Element {
         <PriceChart key={symbol} symbol={symbol} symbols={symbols} onSelect={(name) => (selectedSymbol.value = name)} />
       )}
       {symbol !== null && <SymbolSignals key={symbol} symbol={symbol} />}
-      <Panel title="Positions" resource={positions} class="positions">
+      <Panel
+        title="Positions"
+        resource={positions}
+        class="positions"
+        actions={<ExitButton action="FLATTEN_ALL" label="Flatten all" disabled={(positions.data ?? []).length === 0} />}
+      >
         <Table
           caption="Open positions"
           resource={positions}
@@ -89,14 +95,15 @@ function SymbolButton(props: { symbol: string }): JSX.Element {
 const POSITION_COLUMNS: readonly Column<PositionRow>[] = [
   { title: "Symbol", cell: (row) => <SymbolButton symbol={row.symbol} /> },
   { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
-  { title: "Avg price", numeric: true, cell: (row) => price(row.avg_price) },
-  { title: "Last price", numeric: true, cell: (row) => price(row.current_price) },
-  { title: "Market value", numeric: true, cell: (row) => money(row.market_value) },
-  { title: "% of value", numeric: true, cell: (row) => percent(row.share, 1) },
-  { title: "Unrealized P&L", numeric: true, cell: (row) => signedMoney(row.unrealized_pnl), tone: (row) => gainTone(row.unrealized_pnl) },
-  { title: "Realized P&L", numeric: true, cell: (row) => signedMoney(row.realized_pnl), tone: (row) => gainTone(row.realized_pnl) },
-  { title: "Fees", numeric: true, cell: (row) => money(row.fees) },
-  { title: "Updated", numeric: true, cell: (row) => shortTime(row.last_updated, now.value), class: "muted" },
+  { title: "Avg price", numeric: true, cell: (row) => price(row.avg_price), drop: 4 },
+  { title: "Last price", numeric: true, cell: (row) => price(row.current_price), drop: 5 },
+  { title: "Market value", numeric: true, cell: (row) => money(row.market_value), drop: 2 },
+  { title: "% of value", numeric: true, cell: (row) => percent(row.share, 1), drop: 6 },
+  { title: "Unrealized P&L", numeric: true, cell: (row) => signedMoney(row.unrealized_pnl), tone: (row) => gainTone(row.unrealized_pnl), drop: 1 },
+  { title: "Realized P&L", numeric: true, cell: (row) => signedMoney(row.realized_pnl), tone: (row) => gainTone(row.realized_pnl), drop: 3 },
+  { title: "Fees", numeric: true, cell: (row) => money(row.fees), drop: 8 },
+  { title: "Updated", numeric: true, cell: (row) => shortTime(row.last_updated, now.value), class: "muted time", drop: 9 },
+  { title: "Actions", cell: (row) => <ExitButton action="CLOSE" symbol={row.symbol} label="Close" />, class: "actions", drop: 7 },
 ];
 
 /** The newer of the API's state and the stream's valuation. */
@@ -129,7 +136,7 @@ function dayChange(row: LastPrice): number | null {
 function portfolioFigures(state: Omit<PortfolioState, "positions"> | null): readonly KeyFigure[] {
   const pnl = state === null ? null : state.realized_pnl + state.unrealized_pnl - state.fees;
   return [
-    { name: "Total value", value: money(state?.total_value), note: `as of ${timeOfDay(state?.last_updated)} UTC` },
+    { name: "Total value", value: money(state?.total_value), note: `as of ${withZone(shortTime(state?.last_updated, now.value))}` },
     { name: "Total P&L", value: signedMoney(pnl), tone: gainTone(pnl), note: "since start, after fees" },
     { name: "Unrealized P&L", value: signedMoney(state?.unrealized_pnl), tone: gainTone(state?.unrealized_pnl), note: "open positions" },
     { name: "Realized P&L", value: signedMoney(state?.realized_pnl), tone: gainTone(state?.realized_pnl), note: `before fees of ${money(state?.fees)}` },

@@ -4,14 +4,22 @@ import type { JSX } from "preact";
 
 import { call, refresh, useResource, type ResourceState } from "../net/api.ts";
 import { now } from "../net/live.ts";
-import { hasPermission } from "../net/session.ts";
-import type { AuditPage, CircuitBreaker, LimitUsage, RiskLimits, RiskRejectionPage } from "../net/types.ts";
+import { ApiError, hasPermission, user } from "../net/session.ts";
+import type {
+  AuditPage,
+  BreakerReceipt,
+  CircuitBreaker,
+  LimitUsage,
+  ReleaseRequest,
+  RiskLimits,
+  RiskRejectionPage,
+} from "../net/types.ts";
 import { ConfirmDialog } from "../parts/dialog.tsx";
 import { ExplainButton } from "../parts/lineage.tsx";
 import { EmptyState, Panel } from "../parts/panel.tsx";
 import { Table } from "../parts/table.tsx";
 import { showToast } from "../parts/toasts.tsx";
-import { NO_VALUE, percent, quantity, sentenceCase, shortTime } from "../pure/format.ts";
+import { NO_VALUE, percent, quantity, sentenceCase, shortTime, withZone } from "../pure/format.ts";
 import { checkLabel, isUnsetLimit, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../pure/risk.ts";
 
 type Action = "halt" | "reduce" | "release";
@@ -31,6 +39,7 @@ export function RiskView(): JSX.Element {
   return (
     <div class="risk">
       <KillSwitch limits={limits} breakers={breakers.data ?? []} onRequest={setRequest} />
+      {hasPermission("BREAKER") && <ReleaseRequests />}
       <Panel title="Circuit breakers" resource={breakers} class="breakers">
         <Table
           caption="Table of circuit breakers"
@@ -41,12 +50,12 @@ export function RiskView(): JSX.Element {
           columns={[
             { title: "Measure", cell: (row) => measureLabel(row.measure) },
             { title: "State", cell: (row) => <TradingState state={row.state} /> },
-            { title: "Scope", cell: (row) => (row.key === "" ? sentenceCase(row.scope) : row.key) },
-            { title: "Threshold", numeric: true, cell: (row) => measureValue(row.measure, row.threshold) },
-            { title: "Since", numeric: true, cell: (row) => shortTime(row.since, now.value), class: "muted" },
-            { title: "Set by", cell: (row) => row.actor ?? "" },
-            { title: "Reason", cell: (row) => row.reason ?? "", class: "text" },
-            { title: "", cell: (row) => <BreakerButtons breaker={row} onRequest={setRequest} />, class: "actions" },
+            { title: "Scope", cell: (row) => (row.key === "" ? sentenceCase(row.scope) : row.key), drop: 4 },
+            { title: "Threshold", numeric: true, cell: (row) => measureValue(row.measure, row.threshold), drop: 2 },
+            { title: "Since", numeric: true, cell: (row) => shortTime(row.since, now.value), class: "muted time", drop: 3 },
+            { title: "Set by", cell: (row) => row.actor ?? "", drop: 6 },
+            { title: "Reason", cell: (row) => row.reason ?? "", class: "text", drop: 5 },
+            { title: "Actions", cell: (row) => <BreakerButtons breaker={row} onRequest={setRequest} />, class: "actions" },
           ]}
         />
       </Panel>
@@ -54,7 +63,7 @@ export function RiskView(): JSX.Element {
         title="Limit usage"
         resource={usage}
         class="usage"
-        actions={<span class="note">as of {shortTime(latestTime(usage.data), now.value)} UTC</span>}
+        actions={<span class="note">as of {withZone(shortTime(latestTime(usage.data), now.value))}</span>}
       >
         <Table
           caption="Usage of each limit"
@@ -65,10 +74,10 @@ export function RiskView(): JSX.Element {
           columns={[
             { title: "Measure", cell: (row) => measureLabel(row.measure) },
             { title: "Symbol", cell: (row) => row.scope_key },
-            { title: "Current", numeric: true, cell: (row) => measureValue(row.measure, row.used) },
-            { title: "Limit", numeric: true, cell: (row) => measureValue(row.measure, row.limit) },
+            { title: "Current", numeric: true, cell: (row) => measureValue(row.measure, row.used), drop: 2 },
+            { title: "Limit", numeric: true, cell: (row) => measureValue(row.measure, row.limit), drop: 3 },
             { title: "% used", numeric: true, cell: (row) => percent(row.share, 1), tone: (row) => usageTone(row.share) },
-            { title: "", cell: (row) => <UsageMeter usage={row} />, class: "meter" },
+            { title: "Usage", cell: (row) => <UsageMeter usage={row} />, class: "meter", drop: 4 },
           ]}
         />
       </Panel>
@@ -87,19 +96,72 @@ export function RiskView(): JSX.Element {
           rows={rejections.data?.refusals}
           rowKey={(row) => String(row.seq)}
           columns={[
-            { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted" },
+            { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted time", drop: 1 },
             { title: "Symbol", cell: (row) => row.symbol },
             { title: "Side", cell: (row) => row.side, tone: (row) => (row.side === "BUY" ? "buy" : "sell") },
-            { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
-            { title: "Check", cell: (row) => checkLabel(row.check) },
+            { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity), drop: 2 },
+            { title: "Check", cell: (row) => checkLabel(row.check), drop: 4 },
             { title: "Reason", cell: (row) => rejectionText(row.message, row.symbol), class: "text" },
-            { title: "", cell: (row) => <ExplainButton id={`refusal-${row.seq}`} />, class: "actions" },
+            { title: "Actions", cell: (row) => <ExplainButton id={`refusal-${row.seq}`} />, class: "actions", drop: 3 },
           ]}
         />
       </Panel>
       {hasPermission("AUDIT") && <CommandLog />}
       {request !== null && <SwitchDialog request={request} onClose={() => setRequest(null)} />}
     </div>
+  );
+}
+
+/** Releases that wait for a second person. Nothing is shown while there are none. */
+function ReleaseRequests(): JSX.Element | null {
+  const requests = useResource<ReleaseRequest[]>("/api/v1/risk/releases", 3000).value;
+  if (requests.data === null || requests.data.length === 0) return null;
+  return (
+    <Panel title="Releases waiting for approval" resource={requests}>
+      <Table
+        caption="Table of releases waiting for approval"
+        resource={requests}
+        empty=""
+        rows={requests.data}
+        rowKey={(row) => row.request_id}
+        columns={[
+          { title: "Requested", cell: (row) => shortTime(row.requested_at, now.value), class: "muted time", drop: 1 },
+          { title: "By", cell: (row) => row.requested_by },
+          { title: "Releases", cell: (row) => releaseSubject(row) },
+          { title: "Reason", cell: (row) => row.reason, class: "text", drop: 2 },
+          { title: "Actions", cell: (row) => <ApproveButton request={row} />, class: "actions" },
+        ]}
+      />
+    </Panel>
+  );
+}
+
+function releaseSubject(request: ReleaseRequest): string {
+  const measure = request.arguments["measure"];
+  return measure === undefined ? "Kill switch" : measureLabel(measure);
+}
+
+function ApproveButton(props: { request: ReleaseRequest }): JSX.Element {
+  const [busy, setBusy] = useState(false);
+  const { request_id, requested_by } = props.request;
+  const isOwn = user.value?.username === requested_by;
+  const approve = async (): Promise<void> => {
+    setBusy(true);
+    try {
+      await call("POST", `/api/v1/risk/releases/${encodeURIComponent(request_id)}/approve`, {});
+      showToast("Release approved: takes effect at the next time slice.");
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      showToast(error.message, true);
+    } finally {
+      setBusy(false);
+      refresh("/api/v1/risk");
+    }
+  };
+  return (
+    <button type="button" disabled={busy || isOwn} onClick={() => void approve()}>
+      {isOwn ? "Another person must approve" : "Approve"}
+    </button>
   );
 }
 
@@ -137,7 +199,7 @@ function KillSwitch(props: {
             <p class="note">Trading has never been halted.</p>
           ) : (
             <p class="note">
-              Last change: {shortTime(limits.since, now.value)} UTC (epoch {limits.epoch})
+              Last change: {withZone(shortTime(limits.since, now.value))} (epoch {limits.epoch})
               {limits.reason !== null && limits.reason !== "" && `, reason: ${limits.reason}`}
             </p>
           )}
@@ -186,8 +248,16 @@ function SwitchDialog(props: { request: SwitchRequest; onClose: () => void }): J
   const { title, text } = breaker === null ? killSwitchTexts(action) : breakerTexts(action, breaker);
   const confirm = async (reason: string): Promise<void> => {
     const target = breaker === null ? {} : { measure: breaker.measure, scope: breaker.scope, key: breaker.key };
-    await call("POST", "/api/v1/risk/circuit-breaker", { action, reason, ...target });
-    showToast(`${title}: takes effect at the next time slice.`);
+    const receipt = await call<BreakerReceipt>("POST", "/api/v1/risk/circuit-breaker", { action, reason, ...target });
+    showToast(
+      receipt.status === "APPROVAL_REQUIRED"
+        ? `${title}: requested. Another person must approve it.`
+        : receipt.gateway === "CONFIRMED"
+          ? `${title}: the gateway has confirmed.`
+          : receipt.gateway === "PENDING"
+            ? `${title}: NOT CONFIRMED by the gateway. Run kill-switch status on the host.`
+            : `${title}: takes effect at the next time slice.`,
+    );
     for (const ms of [300, 1200, 3000]) setTimeout(() => refresh("/api/v1/risk"), ms);
   };
   return (
@@ -289,10 +359,10 @@ function CommandLog(): JSX.Element {
         rows={audit.data?.commands}
         rowKey={(row) => row.command_id}
         columns={[
-          { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted" },
+          { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted time", drop: 1 },
           { title: "User", cell: (row) => row.actor },
           { title: "Command", cell: (row) => sentenceCase(row.kind) },
-          { title: "Reason", cell: (row) => row.reason, class: "text" },
+          { title: "Reason", cell: (row) => row.reason, class: "text", drop: 2 },
           { title: "Outcome", cell: (row) => row.outcomes.map((outcome) => outcomeText(outcome, row.arguments["symbol"] ?? "")).join(", ") || NO_VALUE, class: "text" },
         ]}
       />

@@ -5,11 +5,12 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useResource } from "../net/api.ts";
 import { marketStream, now, portfolioStream } from "../net/live.ts";
 import type { Stream } from "../net/streams.ts";
-import type { ComponentHealth, Health } from "../net/types.ts";
+import type { Alert, ComponentHealth, Health, SuspendedStrategy } from "../net/types.ts";
 import { KeyFigures } from "../parts/key-figures.tsx";
 import { Panel } from "../parts/panel.tsx";
-import { Table } from "../parts/table.tsx";
-import { count, dateTime, duration, money, NO_VALUE, timeOfDay } from "../pure/format.ts";
+import { Table, type Column } from "../parts/table.tsx";
+import { checkResultText, isFailed, worstFirst, type CheckState, type ProcessState, type SystemState } from "../pure/banner.ts";
+import { count, dateTime, duration, money, NO_VALUE, sentenceCase, timeOfDay, withZone } from "../pure/format.ts";
 
 interface DataflowRow extends ComponentHealth {
   readonly name: string;
@@ -27,6 +28,9 @@ const RATE_INTERVAL_MIN_MS = 1500;
 
 export function SystemView(): JSX.Element {
   const resource = useResource<Health>("/health", 2000).value;
+  const suspended = useResource<readonly SuspendedStrategy[]>("/api/v1/strategies/suspended", 5000).value;
+  const alerts = useResource<readonly Alert[]>("/api/v1/alerts?limit=500", 5000).value;
+  const system = useResource<SystemState>("/api/v1/system", 5000).value;
   const rates = useRates(resource.data, resource.loadedAt);
   const health = resource.data;
   const services = Object.entries(health?.parts ?? {}).map(([name, part]) => ({ ...part, name }));
@@ -52,11 +56,49 @@ export function SystemView(): JSX.Element {
           },
           { name: "Degraded", value: health === null ? NO_VALUE : health.degraded ? "Yes" : "No", tone: health?.degraded ? "warn" : "", note: health?.degraded_reasons.join("; ") ?? "" },
           { name: "Max lag", value: health === null ? NO_VALUE : duration(maxLag), tone: maxLag > LAG_WARN_S ? "warn" : "", note: "event time behind the feed" },
-          { name: "Event time", value: feedTime === undefined ? NO_VALUE : timeOfDay(feedTime / 1e6), note: feedTime === undefined ? "" : `${dateTime(feedTime / 1e6).slice(0, 10)} UTC` },
+          { name: "Event time", value: feedTime === undefined ? NO_VALUE : timeOfDay(feedTime / 1e6), note: feedTime === undefined ? "" : withZone(dateTime(feedTime / 1e6).slice(0, 10)) },
           { name: "Dead letters", value: health === null ? NO_VALUE : count(deadLetters), tone: deadLetters > 0 ? "warn" : "", note: "malformed or rejected input" },
           { name: "Throughput", value: `${money([...rates.values()].reduce((sum, rate) => sum + rate, 0), 1)} /s`, note: "records written" },
         ]}
       />
+      <Panel title="Open alerts" resource={alerts} class="alerts">
+        <Table
+          caption="Open alerts, worst first"
+          resource={alerts}
+          empty="No open alerts"
+          rows={alerts.data === null ? null : worstFirst(alerts.data)}
+          rowKey={(row) => row.key}
+          columns={ALERT_COLUMNS}
+        />
+      </Panel>
+      <Panel title="Checks" resource={system} class="checks">
+        <Table
+          caption="Scheduled checks"
+          resource={system}
+          empty="No checks are scheduled. Set platform.checks."
+          rows={system.data?.checks}
+          rowKey={(row) => row.name}
+          columns={CHECK_COLUMNS}
+        />
+      </Panel>
+      {(suspended.data?.length ?? 0) > 0 && (
+        <Panel title="Suspended strategies" resource={suspended} class="suspended">
+          <Table
+            caption="Table of suspended strategies"
+            resource={suspended}
+            empty="No suspended strategies"
+            rows={suspended.data ?? []}
+            rowKey={(row) => row.strategy}
+            columns={[
+              { title: "Strategy", cell: (row) => row.strategy },
+              { title: "Since", numeric: true, cell: (row) => dateTime(row.since), class: "time", drop: 2 },
+              { title: "Symbol", cell: (row) => row.symbol, drop: 3 },
+              { title: "Error", cell: (row) => `${row.error}: ${row.message}`, class: "text" },
+              { title: "File", cell: (row) => `${row.file}:${row.line}`, drop: 4 },
+            ]}
+          />
+        </Panel>
+      )}
       <Panel title="Dataflows" resource={resource} class="dataflows">
         <Table
           caption="Table of dataflows"
@@ -67,18 +109,28 @@ export function SystemView(): JSX.Element {
           columns={[
             { title: "Dataflow", cell: (row) => row.name },
             { title: "Status", cell: (row) => <HealthStatus status={row.status} /> },
-            { title: "Lag", numeric: true, cell: (row) => duration(row.lag), tone: (row) => ((row.lag ?? 0) > LAG_WARN_S ? "warn" : "") },
-            { title: "Event time (UTC)", numeric: true, cell: (row) => dateTime(hasEventTime(row) ? (row.last_tick_ns ?? 0) / 1e6 : null) },
-            { title: "In", numeric: true, cell: (row) => count(row.records_in) },
-            { title: "Out", numeric: true, cell: (row) => count(row.records_out) },
-            { title: "Out /s", numeric: true, cell: (row) => money(row.rate, 1) },
-            { title: "Dead letters", numeric: true, cell: (row) => count(row.dead_letters), tone: warnIfPositive("dead_letters") },
-            { title: "Late", numeric: true, cell: (row) => count(row.late_records), tone: warnIfPositive("late_records") },
-            { title: "Duplicates", numeric: true, cell: (row) => count(row.duplicates) },
-            { title: "Gaps", numeric: true, cell: (row) => count(row.seq_gaps), tone: warnIfPositive("seq_gaps") },
-            { title: "Uptime", numeric: true, cell: (row) => duration(row.started_at === undefined ? null : now.value / 1000 - row.started_at) },
-            { title: "Last report", numeric: true, cell: (row) => (row.age_s === undefined ? NO_VALUE : `${duration(row.age_s)} ago`), class: "muted" },
+            { title: "Lag", numeric: true, cell: (row) => duration(row.lag), tone: (row) => ((row.lag ?? 0) > LAG_WARN_S ? "warn" : ""), drop: 1 },
+            { title: "Event time", numeric: true, cell: (row) => dateTime(hasEventTime(row) ? (row.last_tick_ns ?? 0) / 1e6 : null), class: "time", drop: 5 },
+            { title: "In", numeric: true, cell: (row) => count(row.records_in), drop: 6 },
+            { title: "Out", numeric: true, cell: (row) => count(row.records_out), drop: 6 },
+            { title: "Out /s", numeric: true, cell: (row) => money(row.rate, 1), drop: 4 },
+            { title: "Dead letters", numeric: true, cell: (row) => count(row.dead_letters), tone: warnIfPositive("dead_letters"), drop: 2 },
+            { title: "Late", numeric: true, cell: (row) => count(row.late_records), tone: warnIfPositive("late_records"), drop: 7 },
+            { title: "Duplicates", numeric: true, cell: (row) => count(row.duplicates), drop: 8 },
+            { title: "Gaps", numeric: true, cell: (row) => count(row.seq_gaps), tone: warnIfPositive("seq_gaps"), drop: 3 },
+            { title: "Uptime", numeric: true, cell: (row) => duration(row.started_at === undefined ? null : now.value / 1000 - row.started_at), drop: 9 },
+            { title: "Last report", numeric: true, cell: (row) => (row.age_s === undefined ? NO_VALUE : `${duration(row.age_s)} ago`), class: "muted", drop: 4 },
           ]}
+        />
+      </Panel>
+      <Panel title="Processes" resource={system} class="processes">
+        <Table
+          caption="Processes that the supervisor runs"
+          resource={system}
+          empty="No supervisor reports processes"
+          rows={system.data?.processes}
+          rowKey={(row) => row.name}
+          columns={PROCESS_COLUMNS}
         />
       </Panel>
       <Panel title="Services" resource={resource} class="services">
@@ -115,6 +167,53 @@ export function SystemView(): JSX.Element {
     </div>
   );
 }
+
+const ALERT_COLUMNS: readonly Column<Alert>[] = [
+  { title: "Severity", cell: (row) => <b class={`badge ${row.severity === "critical" ? "bad" : "warn"}`}>{row.severity}</b> },
+  { title: "Alert", cell: (row) => sentenceCase(row.name), drop: 3 },
+  { title: "Summary", cell: (row) => row.summary, class: "text" },
+  { title: "Since", numeric: true, cell: (row) => dateTime(row.opened_at), class: "muted time", drop: 1 },
+  { title: "Messages", numeric: true, cell: (row) => messagesText(row), tone: (row) => (row.messages_waiting > 0 ? "warn" : ""), drop: 4 },
+];
+
+function messagesText(alert: Alert): string {
+  return alert.messages_waiting === 0 ? `${count(alert.messages_sent)} sent` : `${count(alert.messages_waiting)} waiting`;
+}
+
+const CHECK_COLUMNS: readonly Column<CheckState>[] = [
+  { title: "Check", cell: (row) => row.name },
+  { title: "Result", cell: (row) => <CheckResult check={row} />, class: "text" },
+  { title: "Last run", numeric: true, cell: (row) => dateTime(row.finished_at), class: "muted time", drop: 2 },
+  { title: "Compared", cell: (row) => Object.entries(row.counts).filter(([name]) => name !== "findings").map(([name, value]) => `${count(value)} ${name}`).join(", ") || NO_VALUE, drop: 3 },
+  { title: "Duration", numeric: true, cell: (row) => duration(row.duration_s), drop: 4 },
+];
+
+function CheckResult(props: { check: CheckState }): JSX.Element {
+  const { check } = props;
+  const tone = isFailed(check) ? "bad" : check.overdue_s > 0 ? "warn" : check.result === "passed" ? "good" : "";
+  return (
+    <>
+      <b class={`badge ${tone}`}>{isFailed(check) ? "failed" : check.overdue_s > 0 ? "overdue" : check.result === "passed" ? "passed" : "waiting"}</b>{" "}
+      {check.result !== "passed" && <span class="reason">{checkResultText(check)}</span>}
+      {check.overdue_s > 0 && <span class="reason warn"> It should have finished {duration(check.overdue_s)} ago.</span>}
+    </>
+  );
+}
+
+const PROCESS_COLUMNS: readonly Column<ProcessState>[] = [
+  { title: "Process", cell: (row) => row.name },
+  {
+    title: "Status",
+    cell: (row) => (
+      <>
+        <b class={`badge ${row.status === "healthy" ? "good" : row.crash_loop || row.status === "unhealthy" ? "bad" : "warn"}`}>{row.crash_loop ? "crash loop" : row.status}</b>
+        {row.status !== "healthy" && row.reason !== null && <span class="reason"> {row.reason}</span>}
+      </>
+    ),
+    class: "text",
+  },
+  { title: "Restarts", numeric: true, cell: (row) => count(row.restarts), tone: (row) => (row.restarts > 0 ? "warn" : "") },
+];
 
 /** False for a dataflow that has not processed any record yet. */
 function hasEventTime(part: ComponentHealth): boolean {

@@ -6,6 +6,7 @@ import { useResource } from "../net/api.ts";
 import { now } from "../net/live.ts";
 import { hasPermission } from "../net/session.ts";
 import type { Execution, ExecutionPage, LastPrice, Order, OrderPage, RiskRejection, RiskRejectionPage } from "../net/types.ts";
+import { ExitButton } from "../parts/exits.tsx";
 import { ExplainButton } from "../parts/lineage.tsx";
 import { CancelButton, ChangeButton, OPEN_STATUSES, OrderStatus, statusLabel } from "../parts/order-actions.tsx";
 import { Panel } from "../parts/panel.tsx";
@@ -61,6 +62,7 @@ export function TradesView(): JSX.Element {
           </button>
         ))}
       </div>
+      {tab === "Orders" && <ExitButton key={symbol} action="CANCEL_ALL" {...(symbol === "" ? {} : { symbol })} label="Cancel all" />}
     </>
   );
   return (
@@ -157,20 +159,21 @@ function OrderType(props: { order: Order }): JSX.Element {
 }
 
 const ORDER_COLUMNS: readonly Column<Order>[] = [
-  { title: "Time", cell: (row) => shortTime(row.submitted_at, now.value), class: "muted" },
+  { title: "Time", cell: (row) => shortTime(row.submitted_at, now.value), class: "muted time", drop: 3 },
   { title: "Symbol", cell: (row) => row.symbol },
   { title: "Side", cell: (row) => row.side, tone: sideTone },
   { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
   { title: "Status", cell: (row) => <OrderStatus order={row} /> },
-  { title: "Type", cell: (row) => <OrderType order={row} /> },
-  { title: "Price", numeric: true, cell: (row) => priceTerms(row), class: "price-terms" },
-  { title: "Filled", numeric: true, cell: (row) => quantity(row.filled_quantity) },
-  { title: "Avg fill", numeric: true, cell: (row) => price(row.avg_fill_price) },
-  { title: "Fees", numeric: true, cell: (row) => money(row.fees) },
-  { title: "Order ID", cell: (row) => <code title={row.order_id}>{row.order_id}</code>, class: "id" },
+  { title: "Type", cell: (row) => <OrderType order={row} />, drop: 4 },
+  { title: "Price", numeric: true, cell: (row) => priceTerms(row), class: "price-terms", drop: 2 },
+  { title: "Filled", numeric: true, cell: (row) => quantity(row.filled_quantity), drop: 6 },
+  { title: "Avg fill", numeric: true, cell: (row) => price(row.avg_fill_price), drop: 5 },
+  { title: "Fees", numeric: true, cell: (row) => money(row.fees), drop: 8 },
+  { title: "Order ID", cell: (row) => <code title={row.order_id}>{row.order_id}</code>, class: "id", drop: 9 },
   {
-    title: "",
+    title: "Actions",
     class: "actions",
+    drop: 1,
     cell: (row) => (
       <>
         <ChangeButton order={row} onReplace={trackOrder} />
@@ -192,18 +195,18 @@ const ORDERS: List<OrderPage, Order> = {
 };
 
 const EXECUTION_COLUMNS: readonly Column<Execution>[] = [
-  { title: "Time", cell: (row) => shortTime(row.filled_at ?? row.timestamp, now.value), class: "muted" },
+  { title: "Time", cell: (row) => shortTime(row.filled_at ?? row.timestamp, now.value), class: "muted time", drop: 1 },
   { title: "Report", cell: (row) => executionLabel(row.type) },
   { title: "Symbol", cell: (row) => row.symbol },
   { title: "Side", cell: (row) => row.side, tone: sideTone },
   { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
-  { title: "Price", numeric: true, cell: (row) => (row.type === "TRADE" ? price(row.price) : NO_VALUE) },
-  { title: "Fee", numeric: true, cell: (row) => money(row.fee) },
-  { title: "Remaining", numeric: true, cell: (row) => quantity(row.leaves_quantity) },
-  { title: "Execution ID", cell: (row) => <code>{row.execution_id}</code>, class: "id" },
-  { title: "Order ID", cell: (row) => <code title={row.order_id}>{row.order_id}</code>, class: "id" },
-  { title: "Message", cell: (row) => row.text, class: "text" },
-  { title: "", cell: (row) => <ExplainButton id={row.execution_id} />, class: "actions" },
+  { title: "Price", numeric: true, cell: (row) => (row.type === "TRADE" ? price(row.price) : NO_VALUE), drop: 2 },
+  { title: "Fee", numeric: true, cell: (row) => money(row.fee), drop: 5 },
+  { title: "Remaining", numeric: true, cell: (row) => quantity(row.leaves_quantity), drop: 6 },
+  { title: "Execution ID", cell: (row) => <code>{row.execution_id}</code>, class: "id", drop: 9 },
+  { title: "Order ID", cell: (row) => <code title={row.order_id}>{row.order_id}</code>, class: "id", drop: 8 },
+  { title: "Message", cell: (row) => row.text, class: "text", drop: 3 },
+  { title: "Actions", cell: (row) => <ExplainButton id={row.execution_id} />, class: "actions", drop: 4 },
 ];
 
 const EXECUTIONS: List<ExecutionPage, Execution> = {
@@ -217,16 +220,16 @@ const EXECUTIONS: List<ExecutionPage, Execution> = {
 };
 
 const REJECTION_COLUMNS: readonly Column<RiskRejection>[] = [
-  { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted" },
-  { title: "Request ID", cell: (row) => <code title={row.cause_id}>{row.cause_id}</code>, class: "id" },
+  { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted time", drop: 1 },
+  { title: "Request ID", cell: (row) => <code title={row.cause_id}>{row.cause_id}</code>, class: "id", drop: 9 },
   { title: "Symbol", cell: (row) => row.symbol },
   { title: "Side", cell: (row) => row.side, tone: sideTone },
-  { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
-  { title: "Check", cell: (row) => checkLabel(row.check) },
-  { title: "Value", numeric: true, cell: (row) => row.found },
-  { title: "Limit", numeric: true, cell: (row) => row.limit },
+  { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity), drop: 3 },
+  { title: "Check", cell: (row) => checkLabel(row.check), drop: 6 },
+  { title: "Value", numeric: true, cell: (row) => row.found, drop: 5 },
+  { title: "Limit", numeric: true, cell: (row) => row.limit, drop: 4 },
   { title: "Reason", cell: (row) => rejectionText(row.message, row.symbol), class: "text" },
-  { title: "", cell: (row) => <ExplainButton id={`refusal-${row.seq}`} />, class: "actions" },
+  { title: "Actions", cell: (row) => <ExplainButton id={`refusal-${row.seq}`} />, class: "actions", drop: 2 },
 ];
 
 const REJECTIONS: List<RiskRejectionPage, RiskRejection> = {

@@ -1,0 +1,43 @@
+"""Results of the scheduled checks: `run/checks/NAME.json` of the state folder, and which checks are overdue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from api.dataflow_stats import read_children, read_json
+from configs.settings.platform import ChecksSection
+
+DAY_S = 86_400.0
+VERIFY_DURATION_S_MAX, REPLAY_DURATION_S_MAX = 600.0, 7200.0
+"""How long a check may take before it counts as overdue."""
+
+
+def read_results(home: Path) -> dict[str, dict[str, Any]]:
+    """Return the last result of each check by name: {"name", "ok", "finished_at" (seconds since 1970), "duration_s",
+    "counts": {what: number}, "message"}. A result without counts ended with an error before it had compared anything.
+    """
+    rows = [row for path in sorted((home / "run" / "checks").glob("*.json")) if (row := read_json(path)) is not None]
+    return {str(row["name"]): row for row in rows if {"name", "ok", "finished_at"} <= row.keys()}
+
+
+def overdue_s(home: Path, schedule: ChecksSection, results: Mapping[str, Any], now: float) -> dict[str, float]:
+    """Return the delay of each scheduled check in seconds, 0 while it is on time. Empty where the supervisor runs no
+    process of checks.
+
+    A check is due one interval after its last end, or after the start of the process that runs it. A daily check counts
+    from its last end only, so that a platform which restarts every day before the check is noticed.
+    """
+    process = read_children(home).get("checks", {})
+    started_at = process.get("process_started_at")
+    if started_at is None:
+        return {}
+    overdue: dict[str, float] = {}
+    if schedule.verify is not None:
+        last = max(started_at, results.get("verify", {}).get("finished_at", 0.0))
+        overdue["verify"] = max(0.0, now - last - schedule.verify - VERIFY_DURATION_S_MAX)
+    if schedule.replay_check is not None:
+        last = results.get("replay_check", {}).get("finished_at", started_at)
+        overdue["replay_check"] = max(0.0, now - last - DAY_S - REPLAY_DURATION_S_MAX)
+    return overdue

@@ -1,0 +1,82 @@
+"""Releases and accepted positions that wait for a second person, with `risk_manager.approvals`."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends
+
+from api.access import Caller, Reader, caller_with
+from api.host_halt import clear_flag, publish_missing_halt
+from api.json_types import ApiModel, utc
+from api.problems import problem_responses
+from api.release_approvals import approval_of, pending_requests
+from api.resources import PrimaryDb, ResourcesDep
+from api.roles import Permission
+from api.routers import PREFIX
+from api.submissions import submit
+from schemas.records import CommandKind
+
+router = APIRouter(
+    prefix=f"{PREFIX}/risk/releases",
+    tags=["risk"],
+    responses=problem_responses(400, 401, 403, 404, 409, 422, 429, 503),
+)
+
+
+class ReleaseRequest(ApiModel):
+    """`arguments` has `kind` (RELEASE, SET_BREAKER or ACCEPT_POSITION), and for a breaker its measure, scope, key and
+    new state, for a position its symbol, both quantities and the price.
+    """
+
+    request_id: str
+    requested_by: str
+    requested_at: str
+    reason: str
+    arguments: dict[str, str]
+
+
+class ApprovalReceipt(ApiModel):
+    """The release is stored in the log and takes effect in the next time slice."""
+
+    command_id: str
+    requested_by: str
+    approved_by: str
+    submitted_at: str
+
+
+@router.get("")
+def get_requests(caller: Reader, db: PrimaryDb) -> list[ReleaseRequest]:
+    """Requests of the last hour that can be approved, newest first."""
+    return [
+        ReleaseRequest(
+            request_id=request.command_id,
+            requested_by=request.actor,
+            requested_at=utc(request.ts_ns),
+            reason=request.reason,
+            arguments=dict(request.arguments),
+        )
+        for request in pending_requests(db)
+    ]
+
+
+@router.post("/{request_id}/approve", status_code=202)
+def approve_request(
+    request_id: str,
+    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    db: PrimaryDb,
+    resources: ResourcesDep,
+) -> ApprovalReceipt:
+    """Release what another user requested. 403 for your own request, 409 if it has expired or a halt followed it."""
+    caller.require_verified()
+    release = approval_of(db, request_id, caller.username)
+    publish_missing_halt(resources, release)
+    kind = cast("CommandKind", release.kind)  # one of those that `approval_of` returns
+    command = submit(resources, kind, actor=release.actor, reason=release.reason, arguments=release.arguments)
+    clear_flag(resources, release)
+    return ApprovalReceipt(
+        command_id=command.command_id,
+        requested_by=command.arguments["requested_by"],
+        approved_by=command.actor,
+        submitted_at=utc(command.ts_ns),
+    )

@@ -1,0 +1,166 @@
+"""The recorded market topics as the feed of a backtest: what was given to the platform, without what it decided.
+
+Bars and quotes of the chosen symbols, headlines, filings, answers of the language model and reference data are given.
+Commands are given only if they are asked for. The broker's updates are not, because the simulated venue fills the
+orders. A recorded time slice without a given record was closed for the orders of that run and is dropped.
+
+The period is that of a file feed: bars that open in [start, end), numbered from 1. Reference data and filings before
+the start are in the first time slice, headlines only of the last day. A recording of a file feed therefore gives the
+decisions of its files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
+
+from configs.settings import Settings
+from dataflows.replay.recording import read_topics
+from dataflows.runtime import topology
+from dataflows.sources.tape.rules import DAY_NS
+from operators.stage import TimeSlice
+from schemas.errors import BadInput
+from schemas.records import (
+    Bar,
+    Command,
+    CorporateAction,
+    ExchangeRate,
+    Fundamentals,
+    LlmAnswer,
+    NewsItem,
+    Quote,
+    Record,
+)
+from schemas.suggestions import did_you_mean
+
+STATE_VERSION = 1
+_GIVEN_TOPICS = ("reference-data", "news", "fundamentals", "llm-answers", "market-quotes", "market-bars")
+_CARRIED_TYPES = (CorporateAction, ExchangeRate, Fundamentals)
+"""Given records that count whatever their age at the start."""
+
+
+class RecordedPeriod(NamedTuple):
+    """What to read: the symbols (None: all), bars that open in [start, end), and whether commands count."""
+
+    symbols: tuple[str, ...] | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    with_commands: bool = False
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics to read, commands before market data as in every stage that reads both."""
+        topics = (*(("commands",) if self.with_commands else ()), *_GIVEN_TOPICS)
+        return tuple(sorted(topics, key=lambda topic: topic in topology.SYMBOL_TOPICS))
+
+
+def recorded_feed_opener(settings: Settings, period: RecordedPeriod) -> Callable[[], RecordedFeed]:
+    """Return a function that opens the feed of the topics in `settings.kafka`. Reading commits no offsets."""
+
+    def open_slices() -> Generator[TimeSlice]:
+        return read_topics(settings.kafka, "backtest", period.topics)
+
+    return lambda: RecordedFeed(open_slices, period, (settings.market_data.files.interval_s or 60) * 1_000_000_000)
+
+
+class RecordedFeed:
+    """A market feed (`dataflows/sources/feed_source.py`) of recorded time slices.
+
+    Iteration raises BadInput if no bar matches, or if a symbol of the period has none.
+    """
+
+    share_read = 0.0  # the end of the topics is not known in advance
+
+    def __init__(
+        self, open_slices: Callable[[], Generator[TimeSlice]], period: RecordedPeriod, interval_ns: int
+    ) -> None:
+        self.interval_ns, self._period = interval_ns, period
+        self._open_slices = open_slices
+        self._slices: Generator[TimeSlice] | None = None
+        self._selected = None if period.symbols is None else frozenset(period.symbols)
+        self._carried: list[Record] = []  # from before the start
+        self._symbols_seen: set[str] = set()
+        self._seq_offsets: dict[tuple[type, str], int] = {}
+        self.finished = False
+
+    def take(self, count: int) -> list[TimeSlice]:
+        if self._slices is None:
+            self._slices = self._open_slices()
+        out: list[TimeSlice] = []
+        while len(out) < count and not self.finished:
+            time_slice = next(self._slices, None)
+            if time_slice is None or self._is_after_end(time_slice):
+                self._slices.close()
+                self.finished = True
+                self._check_symbols()
+                break
+            records = self._given_records(time_slice)
+            if records:
+                out.append(TimeSlice(time_slice.ts_ns, records))
+        return out
+
+    def _is_after_end(self, time_slice: TimeSlice) -> bool:
+        end_ns = self._period.end_ns
+        return end_ns is not None and any(
+            type(record) is Bar and record.open_ns >= end_ns for record in time_slice.records
+        )
+
+    def _given_records(self, time_slice: TimeSlice) -> list[Record]:
+        records = [record for record in time_slice.records if self._is_given(record)]
+        start_ns = self._period.start_ns
+        if start_ns is not None and not self._seq_offsets:
+            if not any(type(record) is Bar for record in records):
+                self._carried += [record for record in records if type(record) in (*_CARRIED_TYPES, NewsItem, Quote)]
+                return []
+            recent_ns = start_ns - DAY_NS
+            earlier = [record for record in self._carried if type(record) is not NewsItem or record.ts_ns >= recent_ns]
+            records, self._carried = [*earlier, *records], []
+        return [self._renumbered(record) for record in records]
+
+    def _is_given(self, record: Record) -> bool:
+        if type(record) is Bar:
+            self._symbols_seen.add(record.symbol)
+            if self._period.start_ns is not None and record.open_ns < self._period.start_ns:
+                return False
+            # As in a file, a symbol starts with its first trade.
+            return self._is_selected(record.symbol) and (record.traded or (Bar, record.symbol) in self._seq_offsets)
+        if type(record) is Quote:
+            is_early = self._period.start_ns is not None and record.ts_ns < self._period.start_ns
+            return self._is_selected(record.symbol) and not is_early
+        if type(record) is CorporateAction or type(record) is Fundamentals:
+            return self._is_selected(record.symbol)
+        if type(record) is Command:
+            return self._period.with_commands
+        return type(record) in (ExchangeRate, NewsItem, LlmAnswer)
+
+    def _is_selected(self, symbol: str) -> bool:
+        return self._selected is None or symbol in self._selected
+
+    def _renumbered(self, record: Record) -> Record:
+        if type(record) is Bar or type(record) is Quote:
+            key = (type(record), record.symbol)
+            offset = self._seq_offsets.setdefault(key, record.seq - 1)
+            if offset:
+                renumbered: Record = record._replace(seq=record.seq - offset)
+                return renumbered
+        return record
+
+    def _check_symbols(self) -> None:
+        traded = {symbol for kind, symbol in self._seq_offsets if kind is Bar}
+        for symbol in self._period.symbols or ():
+            if symbol not in traded:
+                suggestion = did_you_mean(symbol, self._symbols_seen - {symbol})
+                raise BadInput(f"no recorded bars of symbol {symbol!r} in this period{suggestion}")
+        if not traded:
+            raise BadInput("no recorded bars in this period")
+
+    def due_ns(self) -> int | None:
+        return None
+
+    def state(self) -> dict[str, Any]:
+        return {"v": STATE_VERSION}
+
+    def resume(self, state: dict[str, Any] | None) -> RecordedFeed:
+        if state is not None:
+            raise BadInput("a backtest from topics cannot continue; start it again without a recovery store")
+        return self

@@ -1,0 +1,344 @@
+"""Write a recovery store from the topics: the state that the service had after the last time slice that it wrote.
+
+The service's own stage replays its inputs up to that time slice. Every record that it writes must equal the recorded
+one, apart from explanations in words. Counters, ids and books therefore continue exactly where the log ends: nothing is
+written twice, and readers discard nothing as a duplicate. Bytewax writes the store, with the service's step names.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from sys import maxsize
+from typing import Any, NamedTuple
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.recovery import RecoveryConfig
+from bytewax.testing import run_main
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from configs.settings import KafkaSection, Settings
+from dataflows.replay.recording import read_topics
+from dataflows.runtime import stages, topology
+from dataflows.runtime.repeated_records import decision_fields
+from dataflows.runtime.wiring import build_stage_flow
+from dataflows.sources.feed_selection import platform_feed
+from dataflows.sources.feed_source import STATE_VERSION, MarketFeed
+from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd, ShardPartition
+from operators.alignment import AlignedLogs
+from operators.bar_completion import SNAPSHOT_VERSION
+from operators.partitions import partition_of
+from operators.stage import TimeSlice
+from schemas.codec import decode
+from schemas.errors import BadInput, Unavailable, Undecodable
+from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, Record
+from sinks.cluster import client_config
+from sinks.log_offsets import log_range
+
+READ_TIMEOUT_S = 60.0
+_TAIL_MESSAGES = 1000
+_EPOCH = timedelta(seconds=1)
+LogName = tuple[str, int]
+
+
+class Rebuilt(NamedTuple):
+    """The last time slice of the state, and the number of records that were compared with the recorded ones."""
+
+    last_slice_ns: int
+    records: int
+
+
+def rebuild_store(settings: Settings, service: str, shards: Sequence[str], target: Path) -> Rebuilt:
+    """Write the state of these shards into the new, empty store `target`.
+
+    Raises BadInput if the replay differs from the recording or the inputs end too early, with the first difference, and
+    Unavailable if the topics cannot be read.
+    """
+    if service == "market_data":
+        return _rebuild_feed(settings, target)
+    outputs = [
+        log for shard in shards for log in topology.clocked_logs(service, shard, settings.kafka.symbol_partitions)
+    ]
+    last_slice_ns = _last_common_clock_ns({log: _last_clock_ns(settings.kafka, *log) for log in outputs})
+    if last_slice_ns < 0:
+        return Rebuilt(-1, 0)
+    comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns)
+    source = _BoundedSource(settings, service, shards, last_slice_ns)
+    flow = build_stage_flow(
+        service, getattr(stages, service)(settings), source, {"kafka": _ComparingSink(comparison, shards)}
+    )
+    _run(flow, target)
+    if comparison.difference:
+        raise BadInput(comparison.difference)
+    if source.reached_ns() < last_slice_ns:
+        raise BadInput(
+            f"the inputs of {service} end at {source.reached_ns()}, before its last time slice {last_slice_ns}; "
+            "restore the topics from a backup"
+        )
+    return Rebuilt(last_slice_ns, comparison.compared)
+
+
+def _run(flow: Dataflow, target: Path) -> None:
+    run_main(flow, epoch_interval=_EPOCH, recovery_config=RecoveryConfig(target, timedelta(0)))
+
+
+# -- a service that runs a stage ---------------------------------------------------------------------------------------
+
+
+class _BoundedPartition(ShardPartition):
+    """Stops after the last time slice like a service after SIGTERM: with a snapshot, and nothing to replay."""
+
+    finished = False
+
+    def next_batch(self) -> list[tuple[str, list[TimeSlice]]]:
+        try:
+            return super().next_batch()
+        except StopIteration:
+            self.finished = True
+            return []
+
+    @property
+    def reached_ns(self) -> int:
+        return self._reader.passed_ns
+
+
+class _BoundedSource(KafkaSliceSource):
+    def __init__(self, settings: Settings, service: str, shards: Sequence[str], last_slice_ns: int) -> None:
+        kafka = settings.kafka
+        self._bounded: list[_BoundedPartition] = []
+        super().__init__(
+            kafka.cluster,
+            service,
+            {shard: topology.input_logs(service, shard, kafka.symbol_partitions) for shard in shards},
+            prefix=kafka.topic_prefix,
+            until=ReplayEnd(ts_ns=last_slice_ns, end_of_logs=True),
+            stop_requested=lambda: all(partition.finished for partition in self._bounded),
+            wait_s=0.05,
+            limits=settings.platform.dead_letters.limits_for(service),
+            read_released_ns=lambda: maxsize,
+        )
+
+    def _partition(self, name: str, reader: AlignedLogs, consumer: Any, rate_state: Any) -> ShardPartition:
+        self._bounded.append(_BoundedPartition(name, reader, consumer, self, rate_state))
+        return self._bounded[-1]
+
+    def reached_ns(self) -> int:
+        """Return the last time slice that every shard has reached."""
+        return min(partition.reached_ns for partition in self._bounded)
+
+
+class _RecordedOutputs:
+    """Compares replayed records with the recorded ones, log by log. Recorded duplicates are skipped by their `seq`.
+
+    `difference` describes the first difference, or is an empty string.
+    """
+
+    def __init__(self, kafka: KafkaSection, logs: Sequence[LogName], last_slice_ns: int) -> None:
+        self._partitions = kafka.symbol_partitions
+        self._recorded = {log: _unique_records(kafka, *log, last_slice_ns) for log in logs}
+        self._topics = {topic for topic, _ in logs}
+        self.difference, self.compared = "", 0
+
+    def compare(self, record: Record) -> None:
+        topic = TOPIC_OF[type(record)]
+        if self.difference or topic not in self._topics:
+            return
+        by_symbol = type(record) in BY_SYMBOL
+        partition = partition_of(record.symbol, self._partitions) if by_symbol else 0  # type: ignore[union-attr]
+        recorded = next(self._recorded[topic, partition], None)
+        self.compared += 1
+        if recorded is None or decision_fields(recorded) != decision_fields(record):
+            self.difference = (
+                f"the replay differs from topic {topic}/{partition}: recorded {recorded}, replayed {record}; the "
+                "settings are not those of the recording (see `python cli.py replay-check`); restore a backup instead"
+            )
+
+
+class _ComparingPartition(StatefulSinkPartition[list[TimeSlice], None]):
+    def __init__(self, comparison: _RecordedOutputs) -> None:
+        self._comparison = comparison
+
+    def write_batch(self, values: list[list[TimeSlice]]) -> None:
+        for time_slices in values:
+            for time_slice in time_slices:
+                for record in time_slice.records:
+                    self._comparison.compare(record)
+
+    def snapshot(self) -> None:
+        return None
+
+
+class _ComparingSink(FixedPartitionedSink[list[TimeSlice], None]):
+    def __init__(self, comparison: _RecordedOutputs, shards: Sequence[str]) -> None:
+        self._comparison, self._shards = comparison, list(shards)
+
+    def list_parts(self) -> list[str]:
+        return self._shards
+
+    def part_fn(self, item_key: str) -> int:
+        return sorted(self._shards).index(item_key)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _ComparingPartition:
+        return _ComparingPartition(self._comparison)
+
+
+def _unique_records(kafka: KafkaSection, topic: str, partition: int, last_slice_ns: int) -> Iterator[Record]:
+    """Yield the records of a log up to a time slice, without the duplicates that restarts wrote."""
+    seqs: dict[str, int] = {}
+    for record in _read_log(kafka, topic, partition):
+        if type(record) is Clock:
+            if record.ts_ns >= last_slice_ns:
+                return
+            continue
+        key = record.symbol if type(record) in BY_SYMBOL else ""
+        if record.seq > seqs.get(key, 0):
+            seqs[key] = record.seq
+            yield record
+
+
+def _read_log(kafka: KafkaSection, topic: str, partition: int, last: int | None = None) -> Iterator[Any]:
+    """Yield the records and clocks of a log up to its current end; with `last`, only of its last messages."""
+    name, config = kafka.topic_prefix + topic, {"group.id": "rebuild", "enable.auto.commit": False, "log_level": 0}
+    try:
+        with closing(Consumer(client_config(kafka.cluster, config))) as consumer:
+            low, high = log_range(consumer, name, partition, timeout_s=10)
+            if low > 0 and last is None:
+                raise BadInput(f"topic {topic}/{partition} starts at offset {low}, so its beginning cannot be replayed")
+            offset = low if last is None else max(low, high - last)
+            consumer.assign([TopicPartition(name, partition, offset)])
+            deadline = time.monotonic() + READ_TIMEOUT_S
+            while offset < high:
+                messages = consumer.consume(min(1000, high - offset), timeout=1)
+                if not messages and time.monotonic() > deadline:
+                    raise Unavailable(f"topic {topic}/{partition}: no messages received within {READ_TIMEOUT_S:.0f} s")
+                for message in messages:
+                    offset, deadline = (message.offset() or 0) + 1, time.monotonic() + READ_TIMEOUT_S
+                    try:
+                        yield decode(message.value())
+                    except Undecodable:
+                        continue
+    except KafkaException as error:
+        raise Unavailable(f"topic {topic}/{partition}: {error.args[0].str()}") from error
+
+
+def _last_common_clock_ns(last_clocks: Mapping[LogName, int]) -> int:
+    """Return the last time slice that is in all logs, -1 if there is none. A topic without any clock is not considered:
+    it is newer than the last time slice.
+
+    >>> _last_common_clock_ns({("signals", 0): 60, ("signals", 1): 120, ("strategy-suspensions", 0): -1})
+    60
+    """
+    started = {topic for (topic, _), clock_ns in last_clocks.items() if clock_ns >= 0}
+    return min((clock_ns for (topic, _), clock_ns in last_clocks.items() if topic in started), default=-1)
+
+
+def _last_clock_ns(kafka: KafkaSection, topic: str, partition: int) -> int:
+    """Return the time of the last clock in a log, -1 if it has none."""
+    for last in (_TAIL_MESSAGES, None):
+        clocks = [record.ts_ns for record in _read_log(kafka, topic, partition, last) if type(record) is Clock]
+        if clocks:
+            return max(clocks)
+    return -1
+
+
+# -- the feed ----------------------------------------------------------------------------------------------------------
+
+
+class _StatePartition(StatefulSourcePartition[Any, dict[str, Any]]):
+    def __init__(self, state: dict[str, Any]) -> None:
+        self._state, self._snapshot_taken = state, False
+
+    def next_batch(self) -> list[Any]:
+        if self._snapshot_taken:
+            raise AbortExecution
+        return []
+
+    def snapshot(self) -> dict[str, Any]:
+        self._snapshot_taken = True
+        return self._state
+
+
+class _StateSource(FixedPartitionedSource[Any, dict[str, Any]]):
+    """Emits nothing and stores a state."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self._state = state
+
+    def list_parts(self) -> list[str]:
+        return [topology.FEED_SHARD]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> _StatePartition:
+        return _StatePartition(self._state)
+
+
+class _NoSink(FixedPartitionedSink[Any, None]):
+    def list_parts(self) -> list[str]:
+        return [topology.FEED_SHARD]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> StatefulSinkPartition[Any, None]:
+        raise AssertionError("the source emits no item")
+
+
+def _rebuild_feed(settings: Settings, target: Path) -> Rebuilt:
+    last_bars: dict[str, Bar] = {}
+    clock_ns, count = -1, 0
+    with closing(read_topics(settings.kafka, "rebuild", ["market-bars"])) as time_slices:
+        for time_slice in time_slices:
+            clock_ns = time_slice.ts_ns
+            for record in time_slice.records:
+                if type(record) is Bar:
+                    last_bars[record.symbol] = record
+                    count += 1
+    if clock_ns < 0:
+        return Rebuilt(-1, 0)
+    minutes = {
+        "v": SNAPSHOT_VERSION,
+        "symbols": {symbol: (bar.seq, bar.close) for symbol, bar in sorted(last_bars.items())},
+    }
+    feed = platform_feed(settings).open_feed()
+    kind = type(feed).__name__
+    state = {
+        "v": STATE_VERSION,
+        "kind": kind,
+        "feed": _FEED_STATES[kind](settings, feed, minutes, clock_ns),
+        "last_tick_ns": clock_ns,
+    }
+    flow = Dataflow("market_data")
+    op.output("kafka", op.input("ticks", flow, _StateSource(state)), _NoSink())
+    _run(flow, target)
+    return Rebuilt(clock_ns, count)
+
+
+def _simulator_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:
+    return {**feed.state(), "next_open": clock_ns, "minutes": minutes}
+
+
+def _file_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:
+    """Read the files again up to the last recorded minute. Raises BadInput if they give other bars."""
+    last_ns = -1
+    while last_ns < clock_ns and (time_slices := feed.take(1)):
+        last_ns = time_slices[0].ts_ns
+    state = feed.state()
+    if last_ns != clock_ns or state["minutes"]["symbols"] != minutes["symbols"]:
+        raise BadInput(
+            "the bar files differ from topic market-bars; start with the files of the recording, or restore a backup"
+        )
+    return state
+
+
+def _live_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:
+    """The live feed reads the `seq` of quotes and trades from its topics when it resumes, from the beginning here."""
+    return {**feed.state(), "clock_ns": clock_ns, "at_ns": 0, "minutes": minutes}
+
+
+_FEED_STATES: Mapping[str, Callable[[Settings, MarketFeed, dict[str, Any], int], dict[str, Any]]] = {
+    "Simulator": _simulator_state,
+    "FileFeed": _file_state,
+    "LiveFeed": _live_state,
+}

@@ -1,0 +1,73 @@
+"""The result tables of a platform, from PostgreSQL: the same columns and rows as those of a backtest."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+
+from dataflows.research.frames import EQUITY, TRADES, Frame, FrameName, RunFrames, time_column
+from operators.manual_orders import CANCEL_ORDER, SUBMIT_ORDER
+from operators.risk.commands import AMEND_ORDER
+from schemas.records import (
+    Bar,
+    Command,
+    Execution,
+    LotMatch,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    Record,
+    Valuation,
+)
+from sinks.queries import stream_records, symbol_bars
+
+
+class ExportPeriod(NamedTuple):
+    """Rows whose time is in [start, end); None leaves an end open. Of trades, the time is that of the exit."""
+
+    start_ns: int | None = None
+    end_ns: int | None = None
+
+    def contains(self, ts_ns: int) -> bool:
+        return (self.start_ns is None or ts_ns >= self.start_ns) and (self.end_ns is None or ts_ns < self.end_ns)
+
+
+def export_frame(db: Connection, name: FrameName, initial_equity: Decimal, period: ExportPeriod) -> Frame:
+    """Return one of the result tables (`dataflows/research/frames.py`) in the transaction of `db`.
+
+    The whole history is read, because a row needs earlier records: an order its terms, a lot its entry, a drawdown its
+    peak. Of the bars, only those of closed lots are read.
+    """
+    frames = RunFrames((name,), initial_equity)
+    if name == EQUITY:
+        frames.add_all(stream_records(db, Valuation))
+    else:
+        frames.add_all(_order_records(db))
+    if name == TRADES:
+        frames.add_all(stream_records(db, LotMatch))
+        frames.add_all(_bars_of_lots(db))
+    frame = frames.frame(name)
+    index = frame.columns.index(time_column(name))
+    return frame._replace(rows=[row for row in frame.rows if period.contains(row[index])])
+
+
+def _order_records(db: Connection) -> Iterator[Record]:
+    """Yield proposals, commands and orders, then refusals and executions in order of time."""
+    yield from stream_records(db, OrderProposal)
+    yield from (one for one in stream_records(db, Command) if one.kind in (SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER))
+    yield from stream_records(db, Order)
+    reports: list[Iterable[Any]] = [stream_records(db, OrderRefusal), stream_records(db, Execution)]
+    yield from heapq.merge(*reports, key=lambda report: report.ts_ns)
+
+
+def _bars_of_lots(db: Connection) -> Iterator[Bar]:
+    spans: dict[str, tuple[int, int]] = {}
+    for match in stream_records(db, LotMatch):
+        first, last = spans.get(match.symbol, (match.opened_ns, match.closed_ns))
+        spans[match.symbol] = (min(first, match.opened_ns), max(last, match.closed_ns))
+    for symbol, (first_ns, last_ns) in spans.items():
+        yield from symbol_bars(db, symbol, first_ns, last_ns)

@@ -1,0 +1,349 @@
+"""Results as tables: executions, orders, closed trades and equity, from the records of a backtest or of a platform.
+
+`RunFrames` takes the records in the order of the run. A backtest passes its time slices, `export` the tables of
+PostgreSQL, so both have the same columns and rows. Money and quantities are decimals in account currency and units.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from operators.manual_orders import CANCEL_ORDER, MANUAL, SUBMIT_ORDER, client_id_of, command_id_of, order_id_of
+from operators.money import NANO, ZERO, to_decimal
+from operators.order_lifecycle import OrderState, state_of
+from operators.returns import NetOfFlows
+from operators.risk.commands import AMEND_ORDER
+from schemas.records import (
+    CLS,
+    LONG,
+    MARKET,
+    REJECTED,
+    TRADE,
+    Bar,
+    Command,
+    Execution,
+    LotMatch,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    OrderTerms,
+    Record,
+    Valuation,
+)
+
+FrameName = str
+EXECUTIONS: Final = "executions"
+TRADES: Final = "trades"
+ORDERS: Final = "orders"
+EQUITY: Final = "equity"
+FRAME_NAMES = (EXECUTIONS, TRADES, ORDERS, EQUITY)
+COLUMNS: dict[FrameName, tuple[str, ...]] = {
+    EXECUTIONS: (
+        *("time", "order_id", "id", "symbol", "side", "type", "event", "quantity", "price", "fee", "leaves", "reason"),
+    ),
+    TRADES: (
+        *("symbol", "side", "quantity", "entry_time", "entry_price", "exit_time", "exit_price", "pnl", "fees"),
+        *("strategy", "tag", "mae", "mfe", "bars"),
+    ),
+    ORDERS: (
+        *("time", "order_id", "id", "symbol", "side", "quantity", "type", "limit_price", "stop_price", "trail_amount"),
+        *("trail_percent", "time_in_force", "expires_at", "reduce_only", "group", "parent", "replaces", "strategy"),
+        *("status", "filled", "average_price", "fees", "reason"),
+    ),
+    EQUITY: ("time", "equity", "cash", "gross", "net", "drawdown"),
+}
+TIME_COLUMNS = frozenset({"time", "entry_time", "exit_time", "expires_at"})
+"""Columns of nanoseconds since 1970."""
+
+
+def time_column(name: FrameName) -> str:
+    """Return the column by which the rows of a table are ordered.
+
+    >>> time_column("executions"), time_column("trades")
+    ('time', 'exit_time')
+    """
+    return "exit_time" if name == TRADES else "time"
+
+
+class Frame(NamedTuple):
+    """A table: one tuple per row, in the order of `columns`. A missing value is None."""
+
+    name: FrameName
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+class SymbolBars:
+    """The bars of one symbol in order of time, as columns."""
+
+    def __init__(self) -> None:
+        self.opens_ns: list[int] = []
+        self.opens: list[float] = []
+        self.highs: list[float] = []
+        self.lows: list[float] = []
+        self.closes: list[float] = []
+
+    def add(self, bar: Bar) -> None:
+        self.opens_ns.append(bar.open_ns)
+        self.opens.append(bar.open)
+        self.highs.append(bar.high)
+        self.lows.append(bar.low)
+        self.closes.append(bar.close)
+
+    def index_at(self, ts_ns: int) -> int:
+        """Return the index of the bar that contains a time; -1 before the first bar. A bar contains its open only."""
+        return bisect_right(self.opens_ns, ts_ns) - 1
+
+
+class Excursion(NamedTuple):
+    """The lowest and highest price that a lot has certainly met, and the number of bars that it was open."""
+
+    low: Decimal
+    high: Decimal
+    bars: int
+
+
+def excursion(bars: SymbolBars, match: LotMatch, *, entered_at_open: bool) -> Excursion:
+    """Return the extremes between entry and exit that the bars prove.
+
+    A bar between the two counts whole. Of the entry's bar, the whole counts if the entry was at its open, else the
+    close. Of the exit's bar, the open and the exit price count.
+    """
+    prices = [match.entry_price, match.exit_price]
+    entry, exit_index = bars.index_at(match.opened_ns), bars.index_at(match.closed_ns)
+    if entry < 0:
+        return Excursion(min(prices), max(prices), 0)
+    first_whole = entry if entered_at_open else entry + 1
+    if entry < exit_index:
+        prices += [to_decimal(bars.opens[exit_index]), to_decimal(bars.closes[entry])]
+    if first_whole < exit_index:
+        prices.append(to_decimal(min(bars.lows[first_whole:exit_index])))
+        prices.append(to_decimal(max(bars.highs[first_whole:exit_index])))
+    return Excursion(min(prices), max(prices), max(0, exit_index - entry))
+
+
+class RunFrames:
+    """Builds the `names` of `FRAME_NAMES` from the records of a run, added in their order.
+
+    Memory grows with the number of rows, and with the number of bars if `names` contains `trades`.
+    """
+
+    def __init__(self, names: Collection[FrameName], initial_equity: Decimal) -> None:
+        self._names = frozenset(names)
+        self._with_orders = bool(self._names & {EXECUTIONS, TRADES, ORDERS})
+        self._orders: dict[str, Order] = {}
+        self._order_types: dict[str, str] = {}  # of proposals and commands, by their id
+        self._command_targets: dict[str, str] = {}  # amend or cancel -> order
+        self._strategies: dict[str, str] = {}  # proposal -> strategy
+        self._reports: list[Execution | OrderRefusal] = []
+        self._matches: list[LotMatch] = []
+        self._fills: dict[str, Execution] = {}
+        self._bars: dict[str, SymbolBars] = {}
+        self._equity_rows: list[tuple[Any, ...]] = []
+        self._net_of_flows = NetOfFlows()
+        self._peak = float(initial_equity)
+
+    def add_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Add one record. Types that no table needs are ignored."""
+        if type(record) is Bar:
+            if TRADES in self._names:
+                self._bars.setdefault(record.symbol, SymbolBars()).add(record)
+        elif type(record) is Valuation:
+            if EQUITY in self._names:
+                self._add_valuation(record)
+        elif self._with_orders:
+            self._add_order_record(record)
+
+    def _add_order_record(self, record: Record) -> None:
+        if isinstance(record, Execution):
+            self._reports.append(record)
+            if record.exec_type == TRADE:
+                self._fills[record.execution_id] = record
+        elif isinstance(record, Order):
+            self._orders[record.order_id] = record
+        elif isinstance(record, OrderProposal):
+            self._strategies[record.proposal_id] = record.strategy
+            self._order_types[record.proposal_id] = record.terms.order_type
+        elif isinstance(record, OrderRefusal):
+            self._reports.append(record)
+        elif type(record) is LotMatch:
+            self._matches.append(record)
+        elif type(record) is Command:
+            if record.kind == SUBMIT_ORDER:
+                self._order_types[record.command_id] = record.arguments.get("order_type", MARKET)
+            elif record.kind in (AMEND_ORDER, CANCEL_ORDER):
+                self._command_targets[record.command_id] = record.arguments.get("order_id", "")
+
+    def _add_valuation(self, valuation: Valuation) -> None:
+        net_equity = self._net_of_flows.add(float(valuation.equity), float(valuation.net_flows))
+        self._peak = max(self._peak, net_equity)
+        drawdown = round(1 - net_equity / self._peak, 9) if self._peak > 0 else None
+        exposures = (valuation.gross_exposure, valuation.net_exposure)
+        self._equity_rows.append((valuation.ts_ns, valuation.equity, valuation.cash, *exposures, drawdown))
+
+    # -- tables --------------------------------------------------------------------------------------------------------
+
+    def frame(self, name: FrameName) -> Frame:
+        """Return one of the tables that were asked for."""
+        assert name in self._names, f"{name} is not among {sorted(self._names)}"
+        builders: dict[FrameName, Callable[[], list[tuple[Any, ...]]]] = {
+            EXECUTIONS: self._execution_rows,
+            TRADES: self._trade_rows,
+            ORDERS: self._order_rows,
+            EQUITY: self._equity_rows.copy,
+        }
+        return Frame(name, COLUMNS[name], builders[name]())
+
+    def _execution_rows(self) -> list[tuple[Any, ...]]:
+        return [
+            self._refusal_row(report) if isinstance(report, OrderRefusal) else self._report_row(report)
+            for report in self._reports
+        ]
+
+    def _report_row(self, report: Execution) -> tuple[Any, ...]:
+        order = self._orders.get(report.order_id)
+        return (
+            report.filled_at_ns,
+            report.order_id,
+            client_id_of(report.order_id),
+            report.symbol,
+            report.side,
+            "" if order is None else order.terms.order_type,
+            report.exec_type,
+            report.quantity,
+            report.price,
+            report.fee,
+            report.leaves_quantity,
+            report.text,
+        )
+
+    def _refusal_row(self, refusal: OrderRefusal) -> tuple[Any, ...]:
+        """A rejection by risk: of an order, which never reached the venue, or of an amendment or a cancel."""
+        is_manual = refusal.cause_id.startswith("cmd-")
+        order_id = order_id_of(refusal.cause_id) if is_manual else refusal.cause_id
+        return (
+            refusal.ts_ns,
+            order_id,
+            client_id_of(order_id),
+            refusal.symbol,
+            refusal.side,
+            self._order_types.get(refusal.cause_id) or self._target_type(refusal.cause_id),
+            REJECTED,
+            *(ZERO, ZERO, ZERO, ZERO),
+            refusal.message,
+        )
+
+    def _target_type(self, cause_id: str) -> str:
+        """The type of the order that a rejected amendment or cancel names, or of a rejected exit of a bracket."""
+        order = self._orders.get(self._command_targets.get(cause_id, order_id_of(cause_id)))
+        return "" if order is None else order.terms.order_type
+
+    def _order_rows(self) -> list[tuple[Any, ...]]:
+        reports: dict[str, list[Execution]] = {}
+        for report in self._reports:
+            if isinstance(report, Execution):
+                reports.setdefault(report.order_id, []).append(report)
+        return [self._order_row(order, reports.get(order.order_id, [])) for order in self._orders.values()]
+
+    def _order_row(self, order: Order, reports: list[Execution]) -> tuple[Any, ...]:
+        terms: OrderTerms = order.terms
+        fills = [report for report in reports if report.exec_type == TRADE]
+        filled = sum((fill.quantity for fill in fills), ZERO)
+        value = sum((fill.quantity * fill.price for fill in fills), ZERO)
+        state = state_of(reports)
+        return (
+            order.ts_ns,
+            order.order_id,
+            client_id_of(order.order_id),
+            terms.symbol,
+            terms.side,
+            terms.quantity,
+            terms.order_type,
+            terms.limit_price,
+            terms.stop_price,
+            terms.trail_amount,
+            terms.trail_percent,
+            terms.time_in_force,
+            terms.expires_ns,
+            terms.reduce_only,
+            terms.group_id,
+            client_id_of(order_id_of(terms.parent_id)) if terms.parent_id else "",
+            order.replaces,
+            self._strategy_of(order),
+            "PENDING" if state is OrderState.APPROVED else state.name,
+            filled,
+            (value / filled).quantize(NANO) if filled else None,
+            sum((report.fee for report in reports), ZERO),
+            reports[-1].text if reports else "",
+        )
+
+    def _strategy_of(self, order: Order | None) -> str:
+        if order is None:
+            return ""
+        return MANUAL if command_id_of(order.order_id) else self._strategies.get(order.cause_id, "")
+
+    def _trade_rows(self) -> list[tuple[Any, ...]]:
+        return [self._trade_row(match) for match in self._matches]
+
+    def _trade_row(self, match: LotMatch) -> tuple[Any, ...]:
+        entry = self._fills.get(match.open_execution_id)
+        order = None if entry is None else self._orders.get(entry.order_id)
+        adverse, favourable, bars = self._excursions(match, entry, order)
+        return (
+            match.symbol,
+            match.direction,
+            match.quantity,
+            match.opened_ns,
+            match.entry_price,
+            match.closed_ns,
+            match.exit_price,
+            match.pnl,
+            match.fees,
+            self._strategy_of(order),
+            "" if order is None else client_id_of(order.order_id),
+            adverse,
+            favourable,
+            bars,
+        )
+
+    def _excursions(
+        self, match: LotMatch, entry: Execution | None, order: Order | None
+    ) -> tuple[Decimal | None, Decimal | None, int | None]:
+        """Return (adverse, favourable) excursion in money and the bars; None where the bars do not show them.
+
+        A split changes the entry price of a lot but not the recorded bars, and after a rename the first bars have the
+        old symbol, so the excursions of such lots are None.
+        """
+        bars = self._bars.get(match.symbol)
+        if bars is None or entry is None or (entry.symbol, entry.price) != (match.symbol, match.entry_price):
+            return None, None, None
+        found = excursion(bars, match, entered_at_open=_entered_at_open(bars, entry, order))
+        sign = 1 if match.direction == LONG else -1
+        move = sign * (match.exit_price - match.entry_price)
+        # Multiplier and exchange rate are in the lot's profit.
+        unit_value = match.pnl / move if move else match.quantity
+        worst, best = (found.low, found.high) if sign > 0 else (found.high, found.low)
+        return (
+            (sign * (worst - match.entry_price) * unit_value).quantize(NANO),
+            (sign * (best - match.entry_price) * unit_value).quantize(NANO),
+            found.bars,
+        )
+
+
+def _entered_at_open(bars: SymbolBars, entry: Execution, order: Order | None) -> bool:
+    """Whether a fill was at the open of its bar: the time is the bar's open, and so is the price or the type says so.
+
+    The simulated venue times a fill inside a bar at the bar's open, too; then only the price tells them apart.
+    """
+    index = bisect_left(bars.opens_ns, entry.filled_at_ns)
+    if index == len(bars.opens_ns) or bars.opens_ns[index] != entry.filled_at_ns:
+        return False
+    is_market = order is not None and order.terms.order_type == MARKET and order.terms.time_in_force != CLS
+    return is_market or to_decimal(bars.opens[index]) == entry.price

@@ -1,0 +1,155 @@
+"""Compare the records that a restarted service writes again with those in its topics.
+
+After a crash, a service repeats what it wrote since its last snapshot, and readers discard the repeated `seq`. If the
+settings or the code have changed meanwhile, the repeated records differ: a new order or a halt would get the `seq` of
+an old record, and the readers would discard it. The service must stop instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from operators.stage import TimeSlice
+from schemas.codec import decode
+from schemas.errors import Unavailable, Undecodable
+from schemas.records import TOPIC_OF, Clock, Record, SequencedRecord, has_seq, sequence_key
+from sinks.cluster import Servers, client_config
+from sinks.log_offsets import log_range
+
+EXPLANATIONS = frozenset({"reason", "text", "message", "checks", "file", "line"})
+"""Fields that explain a decision in words. A release may word them differently."""
+_READ_TIMEOUT_S = 60.0
+_FIRST_READS = (1, 500)
+"""So many messages from the end of a log are read first; usually the first read finds the clock of the snapshot."""
+
+RecordKey = tuple[str, str, int]
+LogName = tuple[str, int]
+
+
+class RepeatedRecords:
+    """The records that one shard wrote after its snapshot at `passed_ns` (-1: no snapshot). Raises Unavailable."""
+
+    def __init__(self, servers: Servers, prefix: str, service: str, logs: Sequence[LogName], passed_ns: int) -> None:
+        self._service, self._last_clock_ns = service, passed_ns
+        self._recorded: dict[RecordKey, SequencedRecord] = {}
+        options = {"group.id": f"{prefix}repeated-records", "enable.auto.commit": False, "log_level": 0}
+        try:
+            with closing(Consumer(client_config(servers, options))) as consumer:
+                for topic, partition in logs:
+                    for record in _tail(consumer, prefix + topic, partition, passed_ns):
+                        if type(record) is Clock:
+                            self._last_clock_ns = max(self._last_clock_ns, record.ts_ns)
+                        elif has_seq(record):
+                            self._recorded.setdefault((topic, sequence_key(record), record.seq), record)
+        except KafkaException as error:
+            raise Unavailable(f"cannot read the topics of {service}: {error.args[0].str()}") from error
+
+    @property
+    def pending(self) -> bool:
+        """Whether records are still to be repeated."""
+        return bool(self._recorded)
+
+    def compare(self, time_slices: Sequence[TimeSlice]) -> None:
+        """Compare the next time slices before they are written. Raises Unavailable at the first difference."""
+        for ts_ns, records in time_slices:
+            for record in records:
+                if has_seq(record):
+                    key = (TOPIC_OF[type(record)], sequence_key(record), record.seq)
+                    recorded = self._recorded.pop(key, None)
+                    if recorded is not None and decision_fields(recorded) != decision_fields(record):
+                        raise Unavailable(self._difference(recorded, record))
+            if ts_ns > self._last_clock_ns and self._recorded:
+                raise Unavailable(self._difference(next(iter(self._recorded.values())), None))
+
+    def _difference(self, recorded: Record, repeated: Record | None) -> str:
+        now = "is missing" if repeated is None else f"is now {repeated}"
+        return (
+            f"{self._service} repeats its records since its last snapshot, but one differs: {recorded} {now}; the "
+            "settings or the code have changed since the crash, so start once with the previous ones"
+        )
+
+
+def decision_fields(record: Any) -> tuple[Any, ...]:
+    """Return the type and the fields of a record, without those that explain it in words."""
+    values = zip(record._fields, record, strict=True)
+    return (type(record), *(value for name, value in values if name not in EXPLANATIONS))
+
+
+def _tail(consumer: Consumer, topic: str, partition: int, passed_ns: int) -> list[Any]:
+    """Return the records and clocks of a log after its clock `passed_ns`; of a new log, all."""
+    first, end = log_range(consumer, topic, partition, timeout_s=_READ_TIMEOUT_S)
+    for count in (*_FIRST_READS, end - first):
+        start = max(first, end - count)
+        records = list(_read(consumer, topic, partition, start, end))
+        passed = [n for n, record in enumerate(records) if type(record) is Clock and record.ts_ns <= passed_ns]
+        if passed or start == first:
+            return records[passed[-1] + 1 :] if passed else records
+    return []
+
+
+def _read(consumer: Consumer, topic: str, partition: int, start: int, end: int) -> Iterator[Any]:
+    consumer.assign([TopicPartition(topic, partition, start)])
+    deadline, offset = time.monotonic() + _READ_TIMEOUT_S, start
+    while offset < end:
+        messages = consumer.consume(min(1000, end - offset), timeout=0.5)
+        if not messages and time.monotonic() > deadline:
+            raise Unavailable(f"topic {topic}/{partition}: no messages received within {_READ_TIMEOUT_S:.0f} s")
+        for message in messages:
+            if message.error() is not None:
+                raise KafkaException(message.error())
+            offset = (message.offset() or 0) + 1
+            try:
+                yield decode(message.value())
+            except Undecodable:
+                continue
+
+
+class _ComparingPartition(StatefulSinkPartition[list[TimeSlice], Any]):
+    def __init__(self, inner: Any, read_repeated: Callable[[], RepeatedRecords | None]) -> None:
+        self._inner, self._read_repeated = inner, read_repeated
+        self._repeated: RepeatedRecords | None = None
+        self._started = False
+
+    def write_batch(self, values: list[list[TimeSlice]]) -> None:
+        if not self._started:
+            self._started, self._repeated = True, self._read_repeated()
+        if self._repeated is not None:
+            for time_slices in values:
+                self._repeated.compare(time_slices)
+            if not self._repeated.pending:
+                self._repeated = None
+        self._inner.write_batch(values)
+
+    def snapshot(self) -> Any:
+        return self._inner.snapshot()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class ComparingSink(FixedPartitionedSink[list[TimeSlice], Any]):
+    """Wraps the Kafka sink of a service: before it writes, repeated records are compared with the recorded ones.
+
+    `read_repeated(shard)` is called at the first batch of a shard; None means that nothing can be compared.
+    """
+
+    def __init__(self, inner: Any, read_repeated: Callable[[str], RepeatedRecords | None]) -> None:
+        self._inner, self._read_repeated = inner, read_repeated
+
+    def list_parts(self) -> list[str]:
+        parts: list[str] = self._inner.list_parts()
+        return parts
+
+    def part_fn(self, item_key: str) -> int:
+        index: int = self._inner.part_fn(item_key)
+        return index
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _ComparingPartition:
+        inner = self._inner.build_part(step_id, for_part, resume_state)
+        return _ComparingPartition(inner, lambda: self._read_repeated(for_part))

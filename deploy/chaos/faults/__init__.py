@@ -1,0 +1,1 @@
+"""The kinds of faults of `chaos`, one module per family."""

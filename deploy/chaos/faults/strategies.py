@@ -1,0 +1,103 @@
+"""Faults of user code: a strategy that raises, and a registered model whose process is killed.
+
+* strategy: a strategy in the settings raises on the bars of one minute. It must be suspended by a record that names the
+  file and the exception, while the others go on. A command then resumes it.
+* model: a registered model serves, and one strategy follows its forecasts. The processes of `predictions` are killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deploy.chaos import raising_strategy
+from deploy.chaos.fault import Fault, FaultRun, PlannedFault, RaisingPlan, RunEvidence
+from deploy.chaos.faults.operators import ACTOR
+from deploy.chaos.faults.processes import kill_child
+from deploy.errors import DeployError
+from schemas.records import RESUME_STRATEGY, Prediction, Record, Signal, StrategySuspension
+from sinks.commands import new_command
+
+_FOLLOW_SLICES = 2
+_SUSPENDED, _RESUMED = "SUSPENDED", "RESUMED"
+
+
+# -- a strategy that raises --------------------------------------------------------------------------------------------
+
+
+def _strategy(run: FaultRun, fault: PlannedFault) -> str:
+    plan = run.raising[fault]
+    run.pace.advance(_FOLLOW_SLICES)
+    _wait_for_states(run, plan.name, _SUSPENDED)
+    command = new_command(RESUME_STRATEGY, actor=ACTOR, reason="test", arguments={"strategy": plan.name})
+    run.stack.send(command)
+    run.commands.append(command)
+    run.pace.advance(_FOLLOW_SLICES)
+    _wait_for_states(run, plan.name, _SUSPENDED, _RESUMED)
+    return f"{plan.name} raised, was suspended, and resumed by a command"
+
+
+def _wait_for_states(run: FaultRun, strategy: str, *states: str) -> None:
+    """Wait until the suspensions of the strategy in the database have these states."""
+    query = f"SELECT state FROM strategy_suspensions WHERE strategy = '{strategy}'"  # noqa: S608  (a fixed name)
+    run.stack.wait_for_rows(query, [(state,) for state in states], f"strategy {strategy} is {states[-1]}")
+
+
+def _strategy_problem(evidence: RunEvidence) -> str | None:
+    records = evidence.records
+    plans = [evidence.run.raising[fault] for fault in evidence.injected_of("strategy")]
+    problems = (suspension_problem(plan, records["strategy-suspensions"], records["signals"]) for plan in plans)
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def suspension_problem(plan: RaisingPlan, suspensions: Sequence[Record], signals: Sequence[Record]) -> str | None:
+    """Return why a strategy that raised was not suspended and resumed as promised, or None."""
+    own = [record for record in suspensions if type(record) is StrategySuspension and record.strategy == plan.name]
+    suspended = [record for record in own if record.state == _SUSPENDED]
+    resumed_ns = max((record.ts_ns for record in own if record.state == _RESUMED), default=-1)
+    if not suspended or resumed_ns < 0:
+        return f"strategy {plan.name} raised, but topic strategy-suspensions holds {own}"
+    window = range(plan.raises_ns, plan.raises_ns + raising_strategy.WINDOW_NS)
+    for record in suspended:
+        if record.ts_ns not in window:
+            return f"strategy {plan.name} was suspended at {record.ts_ns}, expected from {window.start} on"
+        if (record.file, record.error_type) != (raising_strategy.__file__, "ZeroDivisionError"):
+            return f"the suspension of {plan.name} names {record.file} and {record.error_type}"
+    suspended_ns = max(record.ts_ns for record in suspended)
+    for signal in signals:
+        if type(signal) is Signal and signal.strategy == plan.name and suspended_ns < signal.ts_ns < resumed_ns:
+            return f"strategy {plan.name} wrote a signal at {signal.ts_ns}, while it was suspended"
+    return None
+
+
+# -- a registered model ------------------------------------------------------------------------------------------------
+
+
+def _model(run: FaultRun, fault: PlannedFault) -> str:
+    if not run.model_hash:
+        raise DeployError("no model is registered")
+    children = run.stack.children(fault.target)
+    for child in children:
+        kill_child(run.stack, child.name)
+    return f"SIGKILL to {len(children)} processes that serve model {run.model_hash[:12]}"
+
+
+def _model_problem(evidence: RunEvidence) -> str | None:
+    places_ns = [evidence.run.pace.place_ns(fault.share) for fault in evidence.injected_of("model")]
+    return predictions_problem(evidence.run.model_hash, places_ns, evidence.records["predictions"])
+
+
+def predictions_problem(model_hash: str, killed_ns: Sequence[int], predictions: Sequence[Record]) -> str | None:
+    """Return why the model did not serve before and after its process was killed, or None."""
+    found = [record for record in predictions if type(record) is Prediction]
+    for record in found:
+        if record.model_hash != model_hash:
+            return f"a forecast of {record.symbol} at {record.ts_ns} is of model {record.model_hash}, not {model_hash}"
+    times_ns = [record.ts_ns for record in found]
+    for place_ns in killed_ns:
+        if not any(ts_ns < place_ns for ts_ns in times_ns) or not any(ts_ns > place_ns for ts_ns in times_ns):
+            return f"the model has no forecasts before or after {place_ns}, at which its process was killed"
+    return None
+
+
+STRATEGY = Fault(("signals",), _strategy, _strategy_problem, kills_per_fault=10, tape_s=4.0)
+MODEL = Fault(("predictions",), _model, _model_problem, kills_per_fault=10, tape_s=4.0)

@@ -1,0 +1,97 @@
+"""`data`: check files of bars before a backtest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dataflows.research.data_check import FileCheck
+
+Files = Annotated[list[Path], typer.Argument(help="CSV or Parquet bar files, or folders of them.")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
+]
+CalendarName = Annotated[str | None, typer.Option(help="Trading calendar: XNYS or 24/7.")]
+Session = Annotated[str | None, typer.Option(help="Sessions: auto, regular, or extended with pre- and post-market.")]
+Timezone = Annotated[str | None, typer.Option(help="IANA time zone of times without a zone.")]
+Interval = Annotated[str | None, typer.Option(help="Expected length of a bar, such as 1m or 1d; auto recognizes it.")]
+Symbol = Annotated[str | None, typer.Option(help="Symbol of files without a symbol column.")]
+JsonTarget = Annotated[
+    str | None, typer.Option("--json", help="Write the whole result as JSON to this file; - for standard output.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Check files of bars.", no_args_is_help=True)
+    group.command("check", help="Check bar files: intervals, gaps, duplicates, outliers, sessions, zones and splits.")(
+        check
+    )
+    app.add_typer(group, name="data")
+
+
+def check(
+    files: Files,
+    settings: SettingsFile = None,
+    calendar: CalendarName = None,
+    session: Session = None,
+    timezone: Timezone = None,
+    interval: Interval = None,
+    symbol: Symbol = None,
+    json_target: JsonTarget = None,
+) -> None:
+    """Print the contents of the files and the findings. The exit code is 1 if there is a finding."""
+    from configs.settings import load_settings
+    from dataflows.research.data_check import check_files
+
+    options = {"calendar": calendar, "session": session, "timezone": timezone, "symbol": symbol}
+    values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if interval is not None:
+        values |= {"bar_interval": interval, "bar_interval_s": None}
+    checks = list(check_files(files, replace(load_settings(settings).market_data.files, **values)))
+    if json_target is not None:
+        text = json.dumps([asdict(one) for one in checks], indent=2)
+        if json_target == "-":
+            print(text)
+        else:
+            Path(json_target).write_text(f"{text}\n")
+    if json_target != "-":
+        for line in _lines(checks):
+            print(line)
+    if any(one.findings for one in checks):
+        raise typer.Exit(1)
+
+
+def _lines(checks: Iterable[FileCheck]) -> Iterable[str]:
+    from dataflows.research.data_check import coverage, regular_share
+
+    for one in checks:
+        yield one.file
+        if one.error is None:
+            order = "in order of time" if one.is_ordered else "not in order of time (sorted when read)"
+            yield f"  rows            {one.rows:,} from {one.first} to {one.last}, {order}"
+            distances = ", ".join(f"{text} ({count:,})" for text, count in one.intervals.items())
+            yield f"  interval        {one.interval}; distances between rows: {distances or 'none'}"
+            phases = ", ".join(f"{phase} {count:,}" for phase, count in one.session_rows.items())
+            yield f"  sessions        {one.session}; rows by session: {phases}"
+            if one.suspected_zone is not None:
+                yield f"  suspected zone  {one.suspected_zone}: more rows would lie in the regular session"
+            yield f"  duplicates      {one.duplicates:,}"
+            yield f"  rejected rows   {one.rejected:,}"
+        for symbol, found in one.symbols.items():
+            share = coverage(found)
+            traded = "–" if share is None else f"{share:.1%}"
+            bars = f"{found.bars:,} bars on {found.days:,} days, {regular_share(found):.0%} in regular hours"
+            yield f"  {symbol:<15} {bars}; {traded} of the intervals traded"
+            if found.largest_gap is not None:
+                gap = found.largest_gap
+                yield f"                  {found.gaps:,} gaps, the largest {gap['bars']:,} bars from {gap['time']}"
+        for finding in one.findings:
+            yield f"  finding: {finding}"
+        if not one.findings:
+            yield "  no finding"

@@ -1,0 +1,83 @@
+"""The rights of each Kafka principal, derived from the service diagram: who may read and write which topic.
+
+A principal is the name with which a process authenticates. Each dataflow has its own, named like it. Kafka denies what
+no right allows. Reading or writing a topic includes the right to see that it exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal, NamedTuple
+
+from configs.recorded_endpoints import COMMAND_LINE, VIEWER
+from dataflows.runtime.topology import SERVICES, ServiceSpec
+from deploy.supervisor.platform_identity import TOPIC as IDENTITY_TOPIC
+from deploy.supervisor.topics import read_topics
+
+API, CHECKS = "api", "checks"
+WRITTEN_BY_ALL = ("dead-letters", "late-records")
+COMMANDS_TOPIC = "commands"
+
+EXTRA_WRITES: dict[str, tuple[str, ...]] = {
+    # The halt of a kill switch that could not be published while Kafka was down.
+    "execution": (COMMANDS_TOPIC,),
+    API: (COMMANDS_TOPIC,),
+    COMMAND_LINE: (COMMANDS_TOPIC, "reference-data", "audit-heads"),
+    CHECKS: ("audit-heads",),
+}
+"""Topics that a principal writes although the service diagram does not show it."""
+
+Resource = Literal["TOPIC", "GROUP"]
+Operation = Literal["READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS"]
+EVERY_GROUP = "*"
+
+
+class KafkaRight(NamedTuple):
+    """One permission. `name` is the name of the topic or consumer group, or `*` for every one."""
+
+    principal: str
+    resource: Resource
+    name: str
+    operation: Operation
+
+
+def principals(services: Collection[str] = SERVICES) -> tuple[str, ...]:
+    """Return every principal except the superuser: one for each dataflow, the API, the command line and readers."""
+    return (*services, API, COMMAND_LINE, CHECKS, VIEWER)
+
+
+def topic_names() -> list[str]:
+    """Return the names of all topics of the platform, without the prefix."""
+    return [*(topic.name for topic in read_topics()), IDENTITY_TOPIC]
+
+
+def all_rights(
+    topic_prefix: str, services: Mapping[str, ServiceSpec] = SERVICES, topics: Collection[str] | None = None
+) -> frozenset[KafkaRight]:
+    """Return the rights of all principals except the superuser, which needs none.
+
+    Services read their inputs and, after a restart, what they wrote themselves. The API, the command line, the checks
+    and the viewer read every topic.
+    """
+    every_topic = topic_names() if topics is None else topics
+    rights: set[KafkaRight] = set()
+
+    def grant(principal: str, operation: Operation, names: Collection[str]) -> None:
+        rights.update(KafkaRight(principal, "TOPIC", topic_prefix + name, operation) for name in names)
+
+    for service, spec in services.items():
+        written = (*spec.outputs, *spec.unclocked, *WRITTEN_BY_ALL)
+        grant(service, "WRITE", written)
+        grant(service, "READ", (*written, *(service_input.topic for service_input in spec.inputs)))
+        # Committed offsets only show the lag.
+        rights.add(KafkaRight(service, "GROUP", f"{topic_prefix}platform-{service}", "READ"))
+    for principal in (API, COMMAND_LINE, CHECKS, VIEWER):
+        grant(principal, "READ", every_topic)
+    for principal in (API, COMMAND_LINE, CHECKS):
+        grant(principal, "DESCRIBE_CONFIGS", every_topic)
+    for principal, names in EXTRA_WRITES.items():
+        grant(principal, "WRITE", names)
+    # Consumers look up the coordinator of their group, also those that commit nothing.
+    rights.update(KafkaRight(principal, "GROUP", EVERY_GROUP, "DESCRIBE") for principal in principals(services))
+    rights.add(KafkaRight(VIEWER, "GROUP", f"{topic_prefix}{VIEWER}", "READ"))
+    return frozenset(rights)

@@ -1,0 +1,52 @@
+"""A second person for releases: with `approvals: [releases]`, one person requests a release and another approves it.
+
+The request is a command RELEASE_REQUESTED, which changes nothing. The approval is the release itself, by the second
+person, with the first one in its arguments. Risk ignores every release that does not name two persons.
+
+To take over the broker's position (`ACCEPT_POSITION`) ends a block of trading like a release, so it needs the second
+person too; with `approvals: [reconciliation]` only this does. The gateway ignores one that does not name two persons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Final
+
+from operators.risk.commands import SET_BREAKER
+from schemas.records import ACCEPT_POSITION, HALTED, RELEASE, Command
+
+RELEASES: Final = "releases"
+RECONCILIATION: Final = "reconciliation"
+RELEASE_REQUESTED: Final = "RELEASE_REQUESTED"
+REQUESTED_BY: Final = "requested_by"
+REQUEST_ID: Final = "request_id"
+
+
+def is_release(command: Command) -> bool:
+    """Whether a command may loosen a halt. Every state of a breaker except HALTED counts, because it may follow one.
+
+    >>> is_release(Command("cmd-1", 0, SET_BREAKER, "ann", "", {"state": "REDUCING"}))
+    True
+    """
+    return command.kind == RELEASE or (command.kind == SET_BREAKER and command.arguments.get("state") != HALTED)
+
+
+def lacks_approval(command: Command, approvals: Container[str]) -> bool:
+    """Whether a command needs a second person and has none: a release, or the acceptance of a position."""
+    is_acceptance = command.kind == ACCEPT_POSITION
+    needs_approval = (RELEASES in approvals and (is_release(command) or is_acceptance)) or (
+        RECONCILIATION in approvals and is_acceptance
+    )
+    if not needs_approval:
+        return False
+    requester = person_of(command.arguments.get(REQUESTED_BY, ""))
+    return requester in ("", person_of(command.actor))
+
+
+def person_of(actor: str) -> str:
+    """Return the name of the person behind an actor: a user of the API and of the host with one name are one person.
+
+    >>> person_of("host:ann"), person_of("ann")
+    ('ann', 'ann')
+    """
+    return actor.removeprefix("host:")

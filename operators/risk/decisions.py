@@ -1,0 +1,129 @@
+"""Risk's decisions on orders: approvals, refusals, cancels and fences, with their sequence numbers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from operators.manual_orders import InvalidTerms
+from operators.money import ZERO
+from operators.risk.book import RiskBook
+from operators.risk.breakers import Breakers
+from operators.risk.history import RiskHistory
+from operators.risk.order_checks import OrderChecks
+from operators.risk.order_context import OrderContext
+from operators.risk.position import OpenOrder
+from operators.risk.settings import RiskSettings
+from operators.risk.verdict import Refusal
+from schemas.records import (
+    Order,
+    OrderCancel,
+    OrderProposal,
+    OrderRefusal,
+    OrderTerms,
+    RiskFence,
+    TradingState,
+    order_id,
+)
+
+
+class OrderDecisions:
+    """Decides on orders and numbers the decisions. An approved order is added to the book and the history.
+
+    order_seq    `seq` of the last order, cancel or fence
+    refusal_seq  `seq` of the last refusal
+    """
+
+    def __init__(self, settings: RiskSettings, book: RiskBook, history: RiskHistory, breakers: Breakers) -> None:
+        self._settings = settings
+        self._book = book
+        self._history = history
+        self._breakers = breakers
+        self._checks = OrderChecks(settings)
+        self.order_seq = 0
+        self.refusal_seq = 0
+
+    def decide(
+        self, ts_ns: int, proposal: OrderProposal, new_id: str = "", replaces: str = "", filled: Decimal = ZERO
+    ) -> Order | OrderRefusal:
+        """Run all checks. `filled` is the quantity that the replaced order has already traded."""
+        terms, remaining = proposal.terms, proposal
+        if filled:
+            remaining = proposal._replace(terms=terms._replace(quantity=terms.quantity - filled))
+        old_terms = self._book.proposals[replaces].terms if replaces else None
+        context = self._context(ts_ns, remaining, old_terms=old_terms)
+        checks, refusal = self._checks.run(remaining.terms, context)
+        if refusal is not None:
+            return self.refuse(ts_ns, proposal.proposal_id, terms, refusal)
+        self.order_seq += 1
+        new_id = new_id or order_id(self.order_seq)
+        open_order = OpenOrder(
+            side=terms.side,
+            remaining=remaining.terms.quantity,
+            price=context.unit_value,
+            limit=terms.limit_price,
+            reduce_only=terms.reduce_only,
+        )
+        self._book.add_order(new_id, proposal, open_order)
+        self._history.record_approval(remaining.terms, ts_ns)
+        return Order(
+            seq=self.order_seq,
+            ts_ns=ts_ns,
+            order_id=new_id,
+            cause_id=proposal.proposal_id,
+            terms=terms,
+            risk_epoch=self._book.epoch,
+            checks=checks,
+            replaces=replaces,
+        )
+
+    def first_refusal(self, ts_ns: int, proposal: OrderProposal, entry: OrderTerms | None = None) -> Refusal | None:
+        """Run all checks on a new order, which may be an exit of `entry`, without a decision."""
+        return self._checks.run(proposal.terms, self._context(ts_ns, proposal, entry=entry))[1]
+
+    def _context(
+        self,
+        ts_ns: int,
+        proposal: OrderProposal,
+        *,
+        old_terms: OrderTerms | None = None,
+        entry: OrderTerms | None = None,
+    ) -> OrderContext:
+        return OrderContext(
+            proposal, self._book, self._history, self._breakers, self._settings, ts_ns, old_terms, entry
+        )
+
+    def refuse(self, ts_ns: int, cause_id: str, terms: OrderTerms | InvalidTerms, verdict: Refusal) -> OrderRefusal:
+        """Refuse an order."""
+        self.refusal_seq += 1
+        return OrderRefusal(
+            seq=self.refusal_seq,
+            ts_ns=ts_ns,
+            cause_id=cause_id,
+            symbol=terms.symbol,
+            side=terms.side,
+            quantity=terms.quantity,
+            check=verdict.check,
+            found=verdict.found,
+            limit=verdict.limit,
+            message=verdict.message,
+        )
+
+    def cancel(self, ts_ns: int, open_order_id: str, symbol: str, reason: str, cause_id: str) -> OrderCancel:
+        """Cancel an open order."""
+        self.order_seq += 1
+        return OrderCancel(
+            seq=self.order_seq,
+            ts_ns=ts_ns,
+            order_id=open_order_id,
+            symbol=symbol,
+            reason=reason,
+            cause_id=cause_id,
+        )
+
+    def fence(self, ts_ns: int, state: TradingState, reason: str, cause_id: str) -> RiskFence:
+        """Start a new risk epoch with a fence."""
+        self._book.epoch += 1
+        self.order_seq += 1
+        return RiskFence(
+            seq=self.order_seq, ts_ns=ts_ns, epoch=self._book.epoch, state=state, reason=reason, cause_id=cause_id
+        )

@@ -1,0 +1,180 @@
+"""Decide on the orders, amendments and cancels that people and the API send as commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+from operators.manual_orders import (
+    CANCEL_ORDER,
+    InvalidTerms,
+    bracket_exits,
+    command_id_of,
+    order_id_of,
+    parse_proposal,
+)
+from operators.money import ZERO
+from operators.risk.acceptance import check_exits
+from operators.risk.book import RiskBook
+from operators.risk.commands import AMEND_ORDER, amend_terms
+from operators.risk.decisions import OrderDecisions
+from operators.risk.ended_orders import EndedOrders
+from operators.risk.history import RiskHistory
+from operators.risk.verdict import Refusal, number_text
+from schemas.errors import BadInput
+from schemas.records import REPLACED, Command, Execution, Order, OrderProposal, OrderRefusal, OrderTerms, Record
+
+COMMAND_IDS_MAX = 1000
+"""Number of command ids of manual orders that are retained to discard duplicates. A client may retry a command."""
+
+
+class ManualOrders:
+    """The part of the risk stage that answers `SUBMIT_ORDER`, `AMEND_ORDER` and `CANCEL_ORDER`.
+
+    `command_ids` are the ids of recent manual orders, oldest first.
+    """
+
+    def __init__(self, decisions: OrderDecisions, book: RiskBook, history: RiskHistory) -> None:
+        self._decisions, self._book, self._history = decisions, book, history
+        self.ended = EndedOrders()
+        self._command_ids: dict[str, None] = {}
+
+    @property
+    def command_ids(self) -> list[str]:
+        return list(self._command_ids)
+
+    def restore_command_ids(self, command_ids: Iterable[str]) -> None:
+        self._command_ids = dict.fromkeys(command_ids)
+
+    def apply(self, ts_ns: int, command: Command) -> list[Record]:
+        """Decide on a manual order, amendment or cancel. A cancel skips the checks.
+
+        A cancel or amendment of an order that has been replaced applies to its successor.
+        """
+        if command.kind == CANCEL_ORDER:
+            order_id = command.arguments.get("order_id", "")
+            target_id = self.ended.living(order_id, self._book.symbol_of)
+            if target_id is None:
+                return self._refuse_late(ts_ns, command, order_id)
+            symbol = self._book.symbol_of[target_id]
+            return [self._decisions.cancel(ts_ns, target_id, symbol, command.reason, command.command_id)]
+        if command.kind == AMEND_ORDER:
+            return self._check_amendment(ts_ns, command)
+        if command.command_id in self._command_ids:
+            return []
+        self._command_ids[command.command_id] = None
+        if len(self._command_ids) > COMMAND_IDS_MAX:
+            del self._command_ids[next(iter(self._command_ids))]
+        proposal = parse_proposal(command, ts_ns)
+        if not isinstance(proposal, InvalidTerms):
+            return self._check_bracket(ts_ns, command, proposal)
+        message = f"order_terms: {proposal.symbol} {proposal.value}, expected {proposal.expected}"
+        verdict = Refusal("order_terms", proposal.value, proposal.expected, message)
+        return [self._decisions.refuse(ts_ns, command.command_id, proposal, verdict)]
+
+    def _refuse_late(self, ts_ns: int, command: Command, order_id: str) -> list[Record]:
+        """Answer a command for an order that has ended. One for an unknown order is ignored."""
+        late = self.ended.refusal(order_id)
+        if late is None:
+            return []
+        ended, refusal = late
+        terms = InvalidTerms(ended.symbol, ended.side, ZERO, refusal.found, refusal.limit)
+        return [self._decisions.refuse(ts_ns, command.command_id, terms, refusal)]
+
+    def _check_bracket(self, ts_ns: int, command: Command, proposal: OrderProposal) -> list[Record]:
+        """Check a manual order and the exit orders of its bracket. An entry without its exits is not approved."""
+        exits = bracket_exits(command, proposal)
+        if exits:
+            refusal = self._refuse_bracket(ts_ns, proposal, exits)
+            if refusal is not None:
+                return [self._decisions.refuse(ts_ns, command.command_id, proposal.terms, refusal)]
+        decision = self._decisions.decide(ts_ns, proposal, order_id_of(command.command_id))
+        if not isinstance(decision, Order):
+            return [decision]
+        return [
+            decision,
+            *(self._decisions.decide(ts_ns, one, order_id_of(one.proposal_id)) for one in exits),
+        ]
+
+    def _refuse_bracket(self, ts_ns: int, entry: OrderProposal, exits: Sequence[OrderProposal]) -> Refusal | None:
+        """Return the first rejection of the entry, of its exit prices or of an exit order."""
+        refusal = self._decisions.first_refusal(ts_ns, entry)
+        if refusal is None:
+            refusal = check_exits(entry.terms, [one.terms for one in exits], self._book.price(entry.terms.symbol))
+        for exit_proposal in exits:
+            if refusal is not None:
+                break
+            refusal = self._decisions.first_refusal(ts_ns, exit_proposal, entry.terms)
+        return refusal
+
+    def _check_amendment(self, ts_ns: int, command: Command) -> list[Record]:
+        """Check an amended order without the old one. Both count as open until the venue reports the replacement."""
+        order_id, book = command.arguments.get("order_id", ""), self._book
+        old_id = self.ended.latest(order_id, book.proposals)
+        if old_id is None:
+            return self._refuse_late(ts_ns, command, order_id)
+        old_proposal = book.proposals[old_id]
+        old_terms = old_proposal.terms
+        try:
+            new_terms = amend_terms(command, old_terms)
+        except BadInput as error:
+            text = str(error)
+            verdict = Refusal("order_terms", text, "valid terms", f"order_terms: {old_terms.symbol} {text}")
+            return [self._decisions.refuse(ts_ns, command.command_id, old_terms, verdict)]
+        refusal = check_exits(new_terms, self._waiting_exits(old_id), book.price(new_terms.symbol))
+        if refusal is not None:
+            return [self._decisions.refuse(ts_ns, command.command_id, new_terms, refusal)]
+        open_order = book.remove_order(old_id)
+        filled = old_terms.quantity - open_order.remaining
+        self._history.record_amendment(ts_ns)
+        decision: Order | OrderRefusal
+        if filled and new_terms.quantity <= filled:
+            refusal = _already_filled(new_terms, filled)
+            decision = self._decisions.refuse(ts_ns, command.command_id, new_terms, refusal)
+        else:
+            proposal = old_proposal._replace(proposal_id=command.command_id, ts_ns=command.ts_ns, terms=new_terms)
+            decision = self._decisions.decide(ts_ns, proposal, order_id_of(command.command_id), old_id, filled)
+        book.restore_order(old_id, open_order)
+        if isinstance(decision, Order):
+            self.ended.record_amendment(old_id, decision.order_id)
+        return [decision]
+
+    def fold_execution(self, report: Execution) -> None:
+        """Record the end of an order. Call it before the book removes the order."""
+        if report.exec_type == REPLACED:
+            self._adopt_exits(report.order_id, self.ended.successor(report.order_id))
+        self.ended.fold_execution(report)
+
+    def _adopt_exits(self, replaced_id: str, successor_id: str) -> None:
+        """Let the orders that wait for a replaced order wait for its successor.
+
+        Those for its full quantity, such as the exits of a bracket, follow an amended quantity, as at the venue.
+        """
+        book = self._book
+        replaced, successor = book.proposals.get(replaced_id), book.proposals.get(successor_id)
+        if replaced is None or successor is None:
+            return
+        for exit_id, one in book.proposals.items():
+            if one.terms.parent_id != replaced.proposal_id:
+                continue
+            terms = one.terms._replace(parent_id=successor.proposal_id)
+            if terms.quantity == replaced.terms.quantity:
+                added = successor.terms.quantity - terms.quantity
+                terms = terms._replace(quantity=successor.terms.quantity)
+                order = book.remove_order(exit_id)
+                book.restore_order(exit_id, order._replace(remaining=order.remaining + added))
+            book.proposals[exit_id] = one._replace(terms=terms)
+
+    def _waiting_exits(self, entry_id: str) -> list[OrderTerms]:
+        """Return the terms of the open orders that wait for this entry."""
+        parent_id = command_id_of(entry_id)
+        terms = (proposal.terms for proposal in self._book.proposals.values())
+        return [one for one in terms if one.parent_id == parent_id] if parent_id else []
+
+
+def _already_filled(terms: OrderTerms, filled: Decimal) -> Refusal:
+    """Refuse an amendment to a total quantity of at most the `filled` units."""
+    found, filled_text = number_text(terms.quantity), number_text(filled)
+    relation = "below" if terms.quantity < filled else "equal to"
+    message = f"order_terms: {terms.symbol} new quantity {found} is {relation} the {filled_text} already filled"
+    return Refusal("order_terms", found, f"above {filled_text}", message)

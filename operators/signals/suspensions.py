@@ -1,0 +1,102 @@
+"""Suspend a strategy that raises: record the failure, stop the strategy in every shard, and resume it by a command."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from operators.raised_error import RaisedError
+from schemas.records import RESUMED, SUSPENDED, Command, StrategySuspension, suspension_id
+
+OnError = Literal["hold", "flatten"]
+"""What happens to the views of a suspended strategy: they stay, or their direction becomes 0."""
+COMMAND_IDS_MAX = 1_000
+"""Number of recent resume commands remembered to discard duplicates."""
+
+
+class StrategySuspensions:
+    """Which strategies are suspended, and the suspension records of this shard's symbols.
+
+    A failure only writes a record. All shards receive it with the next time slice (`apply`), so that the strategy stops
+    at the same time slice for every symbol, for any number of shards. A resume command reaches all shards in the same
+    time slice. The shard in which the strategy failed writes the record of the resume.
+    """
+
+    def __init__(self) -> None:
+        self._suspended: dict[str, str] = {}  # strategy -> id of its suspension
+        self._failed: dict[tuple[str, str], None] = {}  # (strategy, symbol of this shard)
+        self._seqs: dict[str, int] = {}
+        self._command_ids: dict[str, None] = {}
+        self._records: list[StrategySuspension] = []
+
+    def __contains__(self, strategy: str) -> bool:
+        return strategy in self._suspended
+
+    def record_failure(self, ts_ns: int, symbol: str, strategy: str, cause_id: str, error: RaisedError) -> None:
+        """Record that a strategy failed on a symbol. Its further failures on this symbol write no record."""
+        if (strategy, symbol) not in self._failed:
+            self._failed[strategy, symbol] = None
+            self._write(ts_ns, symbol, strategy, SUSPENDED, cause_id, error)
+
+    def apply(self, suspension: StrategySuspension) -> bool:
+        """Apply a record of any shard. Return whether it suspends a strategy that was not suspended before."""
+        if suspension.state != SUSPENDED or suspension.strategy in self._suspended:
+            return False
+        self._suspended[suspension.strategy] = suspension_id(suspension.symbol, suspension.seq)
+        return True
+
+    def resume(self, ts_ns: int, command: Command) -> str | None:
+        """Apply a resume command. Return the strategy that it resumes, or None if it resumes none."""
+        strategy = command.arguments.get("strategy", "")
+        if command.command_id in self._command_ids:
+            return None
+        self._command_ids[command.command_id] = None
+        if len(self._command_ids) > COMMAND_IDS_MAX:
+            del self._command_ids[next(iter(self._command_ids))]
+        if self._suspended.pop(strategy, None) is None:
+            return None
+        symbols = [symbol for name, symbol in self._failed if name == strategy]
+        for symbol in symbols:
+            del self._failed[strategy, symbol]
+            reason = RaisedError(error_type="", message=command.reason.replace("\0", ""), file="", line=0)
+            self._write(ts_ns, symbol, strategy, RESUMED, command.command_id, reason)
+        return strategy
+
+    def take_records(self) -> list[StrategySuspension]:
+        """Return the new records in the order in which the readers of the topic receive them."""
+        records, self._records = self._records, []
+        return sorted(records, key=lambda record: (record.symbol, record.seq))
+
+    def _write(
+        self,
+        ts_ns: int,
+        symbol: str,
+        strategy: str,
+        state: Literal["SUSPENDED", "RESUMED"],
+        cause_id: str,
+        error: RaisedError,
+    ) -> None:
+        seq = self._seqs[symbol] = self._seqs.get(symbol, 0) + 1
+        self._records.append(
+            StrategySuspension(
+                symbol=symbol,
+                seq=seq,
+                ts_ns=ts_ns,
+                strategy=strategy,
+                state=state,
+                cause_id=cause_id,
+                error_type=error.error_type,
+                message=error.message,
+                file=error.file,
+                line=error.line,
+            )
+        )
+
+    def snapshot(self) -> Any:
+        """Return ({strategy: suspension id}, [(strategy, symbol)], {symbol: number of records}, resume command ids)."""
+        return dict(self._suspended), list(self._failed), dict(self._seqs), list(self._command_ids)
+
+    def restore(self, snapshot: Any) -> None:
+        suspended, failed, seqs, command_ids = snapshot
+        self._suspended, self._seqs = dict(suspended), dict(seqs)
+        self._failed = dict.fromkeys(failed)
+        self._command_ids = dict.fromkeys(command_ids)

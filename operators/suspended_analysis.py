@@ -1,0 +1,28 @@
+"""Dead letters of indicators and models that raise: each is suspended for the symbol on which it failed."""
+
+from __future__ import annotations
+
+from operators.raised_error import RaisedError
+from schemas.codec import SCHEMA_IDS, encode
+from schemas.records import Bar, DeadLetter, FeatureRow
+
+
+def suspension_letter(stage: str, kind: str, name: str, record: Bar | FeatureRow, error: RaisedError) -> DeadLetter:
+    """Return the dead letter of a component that raised on `record`. `kind` is "indicator" or "model".
+
+    `topic` is `indicator:NAME/SYMBOL` or `model:NAME/SYMBOL`, with the record's `seq` as `offset`.
+    """
+    reason = (
+        f"{kind} {name} is suspended for {record.symbol}: it raised {error.error_type}: {error.message} "
+        f"at {error.file}:{error.line}"
+    )
+    return DeadLetter(
+        topic=f"{kind}:{name}/{record.symbol}",
+        partition=0,
+        offset=record.seq,
+        stage=stage,
+        ts_ns=record.ts_ns,
+        reason=reason,
+        schema_id=SCHEMA_IDS[type(record)],
+        raw=encode(record),
+    )

@@ -1,0 +1,205 @@
+"""Builders of the records from outside the platform, and of dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from schemas.records import (
+    BUY,
+    KILL_SWITCH,
+    BrokerAccount,
+    BrokerEvent,
+    BrokerUpdate,
+    Command,
+    CorporateAction,
+    CorporateActionKind,
+    DeadLetter,
+    ExchangeRate,
+    Fundamentals,
+    LlmAnswer,
+    LlmRequest,
+    NewsItem,
+)
+from tests.builders.amounts import ZERO, Amount, optional_decimal, to_decimal
+
+
+def command(
+    command_id: str,
+    ts_ns: int = 1,
+    kind: str = KILL_SWITCH,
+    arguments: Mapping[str, str] | None = None,
+    *,
+    actor: str = "tester",
+    reason: str = "because",
+) -> Command:
+    return Command(
+        command_id=command_id, ts_ns=ts_ns, kind=kind, actor=actor, reason=reason, arguments=dict(arguments or {})
+    )
+
+
+def news_item(
+    news_id: str,
+    ts_ns: int = 1,
+    symbols: Sequence[str] = ("A",),
+    *,
+    headline: str = "Profit beats estimates",
+    published_ns: int | None = None,
+    source: str = "wire",
+) -> NewsItem:
+    """Build a headline that was published when it was received, unless `published_ns` is set."""
+    return NewsItem(
+        news_id=news_id,
+        ts_ns=ts_ns,
+        published_ns=ts_ns if published_ns is None else published_ns,
+        source=source,
+        headline=headline,
+        summary="",
+        url="",
+        symbols=list(symbols),
+    )
+
+
+def llm_answer(
+    request: LlmRequest, answer: str, *, answer_id: str | None = None, ts_ns: int = 1, error: str = ""
+) -> LlmAnswer:
+    return LlmAnswer(
+        answer_id=answer_id or f"answer-{request.seq}",
+        ts_ns=ts_ns,
+        request_id=request.request_id,
+        news_id=request.news_id,
+        model=request.model,
+        prompt=request.prompt,
+        answer=answer,
+        tokens_in=1,
+        tokens_out=1,
+        error=error,
+    )
+
+
+def fundamentals(
+    fundamentals_id: str,
+    ts_ns: int = 1,
+    symbol: str = "AAPL",
+    *,
+    facts: Mapping[str, float] | None = None,
+    ratios: Mapping[str, float] | None = None,
+    period_end: int = 20231231,
+    filed: int = 20240201,
+    form: str = "10-K",
+    currency: str = "USD",
+) -> Fundamentals:
+    return Fundamentals(
+        fundamentals_id=fundamentals_id,
+        ts_ns=ts_ns,
+        symbol=symbol,
+        period_end=period_end,
+        filed=filed,
+        form=form,
+        source="sec",
+        facts=dict(facts or {}),
+        ratios=dict(ratios or {}),
+        currency=currency,
+    )
+
+
+def corporate_action(
+    action_id: str,
+    kind: CorporateActionKind,
+    symbol: str,
+    *,
+    ts_ns: int = 0,
+    ex_date: int = 0,
+    pay_date: int = 0,
+    ratio: Amount | None = None,
+    amount: Amount | None = None,
+    currency: str = "USD",
+    new_symbol: str = "",
+    cost_share: Amount | None = None,
+) -> CorporateAction:
+    """Build a corporate action. Without `ex_date`, it takes effect at once."""
+    return CorporateAction(
+        action_id=action_id,
+        ts_ns=ts_ns,
+        kind=kind,
+        symbol=symbol,
+        ex_date=ex_date,
+        pay_date=pay_date,
+        ratio=optional_decimal(ratio),
+        amount=optional_decimal(amount),
+        currency=currency,
+        new_symbol=new_symbol,
+        source="test",
+        cost_share=optional_decimal(cost_share),
+    )
+
+
+def exchange_rate(rate_id: str, rate: Amount, *, ts_ns: int = 0) -> ExchangeRate:
+    """Build the price of one euro in dollars."""
+    return ExchangeRate(rate_id=rate_id, ts_ns=ts_ns, base="EUR", quote="USD", rate=to_decimal(rate), source="test")
+
+
+def broker_update(
+    client_order_id: str,
+    event: BrokerEvent,
+    quantity: Amount = 0,
+    price: Amount = 0,
+    filled: Amount = 0,
+    *,
+    symbol: str = "AAPL",
+    text: str = "",
+    ts_ns: int = 0,
+) -> BrokerUpdate:
+    """Build a report of the broker on an order to buy. Equal reports have the same id."""
+    return BrokerUpdate(
+        update_id=f"{client_order_id}:{event}:{filled}:{text}",
+        ts_ns=ts_ns,
+        broker="alpaca",
+        client_order_id=client_order_id,
+        broker_order_id="",
+        event=event,
+        symbol=symbol,
+        side=BUY,
+        quantity=to_decimal(quantity),
+        price=to_decimal(price),
+        cum_quantity=to_decimal(filled),
+        happened_ns=ts_ns,
+        text=text,
+    )
+
+
+def broker_account(
+    number: int, positions: Mapping[str, str] | None = None, open_orders: Sequence[str] = ()
+) -> BrokerAccount:
+    """Build the broker's account without money; `open_orders` are client order ids."""
+    return BrokerAccount(
+        update_id=f"acc-{number}",
+        ts_ns=0,
+        broker="alpaca",
+        cash=ZERO,
+        equity=ZERO,
+        positions=dict(positions or {}),
+        open_orders=dict.fromkeys(open_orders, "new"),
+    )
+
+
+def dead_letter(
+    topic: str,
+    offset: int = 1,
+    *,
+    partition: int = 0,
+    stage: str = "market_data",
+    ts_ns: int = 1,
+    reason: str = "bad",
+    schema_id: int | None = None,
+    raw: bytes = b"",
+) -> DeadLetter:
+    return DeadLetter(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        stage=stage,
+        ts_ns=ts_ns,
+        reason=reason,
+        schema_id=schema_id,
+        raw=raw,
+    )

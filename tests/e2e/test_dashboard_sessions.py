@@ -1,0 +1,103 @@
+"""Users, roles and reconnection of the dashboard, in a browser on a running platform."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from api.second_factor import STEP_S, totp
+from deploy.supervisor.control import start_one, stop_one
+from tests.e2e.browser import PASSWORD, DashboardTab
+from tests.e2e.conftest import Dashboard
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_viewer_sees_all_views_but_no_trading_controls(dashboard: Dashboard) -> None:
+    platform, chromium = dashboard.platform, dashboard.chromium
+    tokens = httpx.post(
+        f"{platform.api_url}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}
+    ).json()
+    created = httpx.post(
+        f"{platform.api_url}/api/v1/users",
+        json={"username": "watcher", "role": "viewer"},
+        headers={"Authorization": f"Bearer {tokens['access_token']}"},
+    ).json()
+    viewer = DashboardTab(chromium, dashboard.url)
+    viewer.log_in("watcher", created["one_time_password"])
+    viewer.change_password(created["one_time_password"])
+    viewer.wait_until_live()
+    page = viewer.page
+    viewer.open_view("Trades")
+    expect(page.locator("tbody tr").first).to_be_visible()
+    expect(page.get_by_role("region", name="New order")).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    viewer.open_view("Risk")
+    expect(page.get_by_role("region", name="Kill switch")).to_contain_text("Requires the role risk or admin.")
+    expect(page.get_by_role("button", name="Halt")).to_have_count(0)
+    expect(page.get_by_role("region", name="Commands", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+    assert viewer.errors == []
+    viewer.close()
+
+
+def test_a_user_with_a_second_factor_logs_in_with_a_code(dashboard: Dashboard) -> None:
+    """The user is created on the host. After the reset on the host, the log-in needs no code."""
+    platform, chromium = dashboard.platform, dashboard.chromium
+    created = platform.run("users", "create", "careful", "viewer")
+    one_time_password = created.split("careful: ")[1].split()[0]
+    tab = DashboardTab(chromium, dashboard.url)
+    tab.log_in("careful", one_time_password)
+    tab.change_password(one_time_password)
+    tab.wait_until_live()
+    with httpx.Client(base_url=f"{platform.api_url}/api/v1/auth") as api:
+        access = api.post("/login", json={"username": "careful", "password": PASSWORD}).json()["access_token"]
+        api.headers["Authorization"] = f"Bearer {access}"
+        secret = base64.b32decode(api.post("/totp", json={"current_password": PASSWORD}).json()["secret"])
+        code = totp(secret, int(time.time()) // STEP_S)
+        recovery_codes = api.post("/totp/confirm", json={"code": code}).json()["recovery_codes"]
+    tab.page.get_by_role("button", name="Log out").click()
+    expect(tab.page.get_by_label("Code of the authenticator")).to_have_count(0)
+    tab.log_in("careful", PASSWORD)
+    tab.page.get_by_label("Code of the authenticator").fill("000000")
+    tab.page.get_by_role("button", name="Log in").click()
+    expect(tab.page.get_by_role("alert")).to_contain_text("The code is wrong")
+    tab.page.get_by_label("Code of the authenticator").fill(recovery_codes[0])
+    tab.page.get_by_role("button", name="Log in").click()
+    tab.wait_until_live()
+    tab.page.get_by_role("button", name="Log out").click()
+    platform.run("users", "reset-totp", "careful")
+    tab.log_in("careful", PASSWORD)
+    tab.wait_until_live()
+    assert tab.errors == []
+    tab.close()
+
+
+def test_the_dashboard_reconnects_after_an_api_restart(dashboard: Dashboard) -> None:
+    admin, platform = dashboard.admin, dashboard.platform
+    page = admin.page
+    admin.open_view("Portfolio")
+    admin.wait_until_live()
+    value = page.locator(".key-figures dd").first
+    before = value.inner_text()
+    stop_one(platform.home, "api")
+    expect(page.locator("#connection-lost")).to_contain_text("Connection lost")
+    expect(page.locator("main")).to_have_class("stale")
+    assert value.inner_text() not in ("", "–"), f"the last value disappeared, it was {before}"
+    expect(page.locator(".panel > header .error").first).to_be_visible()
+    expect(page.locator("#trading-state")).to_have_text("Trading status unknown")
+    start_one(platform.home, "api")
+    admin.wait_until_live()
+    expect(page.locator("#connection-lost")).to_have_count(0)
+    expect(page.locator(".panel > header .error")).to_have_count(0)
+    expect(page.locator("#trading-state")).to_have_text("Trading active")
+    page.reload()
+    admin.wait_until_live()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    assert admin.errors == [], "script errors or blocked by the Content-Security-Policy"

@@ -1,0 +1,227 @@
+"""The views of the dashboard in a browser, on a running platform: data, layout, strategy results, circuit breakers."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from deploy.supervisor.process_spec import DATAFLOW_NAMES
+from tests.e2e.browser import PASSWORD, VIEWS
+from tests.e2e.cli_platform import CliPlatform
+from tests.e2e.conftest import Dashboard
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_every_view_shows_data_and_fits_the_width(dashboard: Dashboard) -> None:
+    admin = dashboard.admin
+    page = admin.page
+    shown = {
+        "Portfolio": "Total value",
+        "Performance": "Max drawdown",
+        "Risk": "Limit usage",
+        "Trades": "New order",
+        "System": "market_data",
+    }
+    assert set(shown) == set(VIEWS)
+    for view, text in shown.items():
+        admin.open_view(view)
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+        expect(page.get_by_text("Loading…")).to_have_count(0)
+        unlabelled = page.evaluate(
+            """() => [...document.querySelectorAll("input, select, button, [role=img]")].filter(
+                control => !(control.labels?.length || control.ariaLabel || control.textContent.trim())
+            ).map(control => control.outerHTML)"""
+        )
+        assert unlabelled == [], f"{view}: controls without an accessible name"
+    expect(page.get_by_role("region", name="Checks", exact=True)).to_contain_text("verify")
+    expect(page.get_by_role("region", name="Processes", exact=True).locator("tbody tr").first).to_be_visible()
+    expect(page.locator(".dataflows tbody tr")).to_have_count(len(DATAFLOW_NAMES))
+    expect(page.locator(".dataflows .badge.bad")).to_have_count(0)
+
+
+def test_no_table_hides_or_covers_a_cell_at_any_width(dashboard: Dashboard) -> None:
+    """At 390 px the columns that have no place are in the details of each row; at 1440 px the actions cover nothing."""
+    admin = dashboard.admin
+    page = admin.page
+    admin.open_view("Trades")
+    order_id = admin.order("BUY", "3", "MSFT", "LIMIT", prices={"Limit price": "1.25"})
+    admin.order("BUY", "9000", "AAPL", send_anyway=True)
+    expect(admin.row(order_id)).to_contain_text("ACCEPTED")
+    try:
+        for view in VIEWS:
+            admin.open_view(view)
+            for tab in ("Orders", "Executions", "Risk rejections") if view == "Trades" else ("",):
+                if tab:
+                    page.get_by_role("button", name=tab, exact=True).click()
+                    expect(page.locator(".list tbody tr").first).to_be_visible()
+                for width in (1440, 1024, 390):
+                    page.set_viewport_size({"width": width, "height": 900})
+                    # The tables measure a new width between two frames.
+                    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+                    assert admin.layout_faults() == [], f"{view} {tab} at {width} px"
+        admin.open_view("Trades")
+        row = admin.row(order_id)
+        row.get_by_role("button", name=f"Details of {order_id}").click()
+        details = page.locator("tr.details")
+        for name in ("Avg fill", "Fees", "Order ID"):
+            expect(details.locator("dt", has_text=name)).to_be_visible()
+        expect(details).to_contain_text(order_id)
+        details.get_by_role("button", name=f"Cancel {order_id}").click()
+        expect(row).to_contain_text("CANCELLED")
+    finally:
+        page.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_the_banner_shows_the_worst_alert_the_end_of_the_feed_and_a_crash_loop(dashboard: Dashboard) -> None:
+    """The API's responses are replaced, because these states stop the platform that the other tests use."""
+    admin = dashboard.admin
+    page = admin.page
+    alert = {"severity": "warning", "opened_at": "2024-01-15T10:00:00Z", "messages_sent": 1, "messages_waiting": 0}
+    alerts = [
+        {**alert, "key": "disk_space", "name": "disk_space", "summary": "5% of the disk is free"},
+        {
+            **alert,
+            "key": "daily_loss",
+            "name": "daily_loss",
+            "summary": "today's P&L is -6,000",
+            "severity": "critical",
+        },
+    ]
+    state = {
+        "feed": {"state": "finished", "event_time": "2013-10-09T19:59:00Z", "last_slice_at": "2024-01-15T10:00:00Z"},
+        "processes": [
+            {"name": "features", "status": "failed", "restarts": 6, "reason": "crash loop: killed", "crash_loop": True}
+        ],
+        "checks": [],
+    }
+    page.route("**/api/v1/alerts?*", lambda route: route.fulfill(json=alerts))
+    page.route("**/api/v1/system", lambda route: route.fulfill(json=state))
+    try:
+        admin.open_view("System")
+        lines = page.locator(".warnings p")
+        expect(lines.nth(0)).to_contain_text("Critical: Today's P&L is -6,000, since 2024-01-15 10:00:00 UTC. 1 more")
+        expect(lines.nth(1)).to_contain_text("Feed finished at 2013-10-09 19:59:00 UTC")
+        expect(lines.nth(2)).to_contain_text("features is in a crash loop and is not restarted: killed")
+        expect(page.locator(".status-bar")).to_contain_text("Market data finished")
+        expect(page.get_by_role("region", name="Open alerts", exact=True).locator("tbody tr").first).to_contain_text(
+            "P&L"
+        )
+        expect(admin.row("features").last).to_contain_text("crash loop")
+        page.get_by_label("Time zone").select_option("America/New_York")
+        expect(lines.nth(1)).to_contain_text("2013-10-09 15:59:00 New York")
+    finally:
+        page.get_by_label("Time zone").select_option("UTC")
+        page.unroute("**/api/v1/alerts?*")
+        page.unroute("**/api/v1/system")
+    expect(page.locator("#feed-finished")).to_have_count(0)
+
+
+def test_strategy_results_add_up_to_the_ledgers_pnl(dashboard: Dashboard) -> None:
+    admin = dashboard.admin
+    page = admin.page
+    admin.open_view("Performance")
+    panel = page.get_by_role("region", name="Results by strategy", exact=True)
+    expect(panel.locator("tbody tr", has_text="Manual orders")).to_be_visible()
+    expect(panel.locator("#ledger-pnl b")).not_to_have_text("–")
+    # Read the whole table in one step, because the next attribution may replace it.
+    rows, (total,), ledger = page.evaluate(
+        """() => {
+            const panel = document.querySelector(".strategies");
+            const texts = row => [...row.cells].map(cell => cell.textContent);
+            const rows = selector => [...panel.querySelectorAll(selector)].map(texts);
+            return [rows("tbody tr"), rows("tfoot tr"), panel.querySelector("#ledger-pnl b").textContent];
+        }"""
+    )
+    assert total[0] == "Total" and len(rows) >= 1
+    titles = panel.locator("thead th").all_inner_texts()
+    for title in ("Realized P&L", "Unrealized P&L", "Fees", "Cash flows", "Total P&L"):
+        column = titles.index(title)
+        added = sum(number(row[column]) for row in rows)
+        assert abs(added - number(total[column])) <= 0.005 * (len(rows) + 1), f"{title}: {rows}, total {total}"
+    assert abs(number(total[titles.index("Total P&L")]) - number(ledger)) < 0.015
+    expect(panel.locator(".error")).to_have_count(0)
+
+
+def number(text: str) -> float:
+    """Parse a displayed number; an unknown value counts as 0."""
+    return 0.0 if text == "–" else float(text.replace(",", "").replace("−", "-"))
+
+
+def symbol_with_signal(platform: CliPlatform) -> str:
+    """Wait for the first signal of a strategy and return its symbol."""
+    tokens = httpx.post(
+        f"{platform.api_url}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}
+    ).json()
+    with httpx.Client(base_url=platform.api_url, headers={"Authorization": f"Bearer {tokens['access_token']}"}) as api:
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline:
+            for price in api.get("/api/v1/market/prices").json():
+                if api.get(f"/api/v1/signals/{price['symbol']}").json():
+                    return str(price["symbol"])
+            time.sleep(1)
+    raise AssertionError("no signal within two minutes")
+
+
+def test_the_signals_of_a_symbol_are_shown(dashboard: Dashboard) -> None:
+    admin = dashboard.admin
+    page = admin.page
+    symbol = symbol_with_signal(dashboard.platform)
+    admin.open_view("Portfolio")
+    page.get_by_label("Chart symbol").select_option(symbol)
+    signals = page.get_by_role("region", name=f"Signals for {symbol}")
+    expect(signals.get_by_role("region", name="Model forecast")).to_contain_text("No model is registered")
+    strategies = signals.get_by_role("region", name="Strategy signals").get_by_role("listitem")
+    expect(strategies.filter(has_text="ensemble")).to_contain_text("confidence")
+    expect(strategies.filter(has_text="ema_12")).to_contain_text("confidence")
+    # The simulator publishes headlines one by one, so there may be none for this symbol yet.
+    expect(signals.get_by_role("region", name="News sentiment")).to_contain_text(re.compile("confidence|No news yet"))
+
+
+def test_a_circuit_breaker_and_the_kill_switch_are_set_and_released(dashboard: Dashboard) -> None:
+    admin = dashboard.admin
+    page = admin.page
+    admin.open_view("Risk")
+    breaker = page.get_by_role("region", name="Circuit breakers").first.locator("tbody tr", has_text="Daily loss (%)")
+    expect(breaker).to_contain_text("ACTIVE")
+    breaker.get_by_role("button", name="Halt").click()
+    confirm = page.get_by_role("dialog")
+    expect(confirm.get_by_role("button", name="Trip breaker: halt")).to_be_disabled()
+    confirm.get_by_label("Reason").fill("risk drill")
+    confirm.get_by_role("button", name="Trip breaker: halt").click()
+    expect(breaker).to_contain_text("HALTED")
+    expect(breaker).to_contain_text("risk drill")
+    admin.open_view("Trades")
+    order_id = admin.order("BUY", "1", "SPY", send_anyway=True)
+    sent = page.locator(f'[data-order="{order_id}"]')
+    expect(sent).to_contain_text("Circuit breaker")
+    admin.open_view("Risk")
+    breaker.get_by_role("button", name="Release").click()
+    confirm.get_by_label("Reason").fill("end of drill")
+    confirm.get_by_role("button", name="Release breaker").click()
+    expect(breaker).to_contain_text("ACTIVE")
+
+    state = page.locator("#trading-state")
+    for action, expected in (("Halt all trading", "Trading halted"), ("Resume all trading", "Trading active")):
+        page.get_by_role("region", name="Kill switch").get_by_role("button", name=action).click()
+        confirm.get_by_label("Reason").fill("risk drill")
+        confirm.get_by_role("button", name=action).click()
+        expect(state).to_have_text(expected)
+    commands = page.get_by_role("region", name="Commands", exact=True)
+    expect(commands).to_contain_text("end of drill")
+
+
+def test_the_pages_load_nothing_from_other_servers(dashboard: Dashboard) -> None:
+    """The reference of the API works without internet: no request leaves its own address."""
+    platform, chromium = dashboard.platform, dashboard.chromium
+    context = chromium.new_context()
+    page, requested = context.new_page(), []
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(f"{platform.api_url}/docs")
+    expect(page.get_by_role("heading", name="POST /api/v1/orders", exact=True)).to_be_visible()
+    assert requested == [f"{platform.api_url}/docs"]
+    context.close()

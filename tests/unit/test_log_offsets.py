@@ -1,0 +1,81 @@
+"""Offsets of a log are looked up again while the partition has no leader."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from sinks.log_offsets import log_range, offsets_at_times
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("api", "configs", "dataflows", "deploy", "operators", "sinks")
+
+
+class ElectingConsumer:
+    """A consumer whose broker is not the leader for the first requests."""
+
+    def __init__(self, code: int, failures: int) -> None:
+        self._code, self._failures = code, failures
+        self.requests = 0
+
+    def get_watermark_offsets(self, log: TopicPartition, *, timeout: float) -> tuple[int, int]:
+        self._answer()
+        return 3, 8
+
+    def offsets_for_times(self, times: list[TopicPartition], *, timeout: float) -> list[TopicPartition]:
+        self._answer()
+        return [TopicPartition(time.topic, time.partition, 5) for time in times]
+
+    def _answer(self) -> None:
+        self.requests += 1
+        if self.requests <= self._failures:
+            raise KafkaException(KafkaError(self._code))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART],
+)
+def test_offsets_are_requested_again_until_the_partition_has_a_leader(code: int) -> None:
+    consumer: Any = ElectingConsumer(code, failures=2)
+    assert log_range(consumer, "orders", 0, timeout_s=30) == (3, 8)
+    assert consumer.requests == 3
+
+    consumer = ElectingConsumer(code, failures=1)
+    positions = offsets_at_times(consumer, [TopicPartition("orders", 0, 1_700_000_000_000)], timeout_s=30)
+    assert [position.offset for position in positions] == [5]
+    assert consumer.requests == 2
+
+
+def test_other_errors_are_raised_at_once() -> None:
+    consumer: Any = ElectingConsumer(KafkaError.TOPIC_AUTHORIZATION_FAILED, failures=1)
+    with pytest.raises(KafkaException):
+        log_range(consumer, "orders", 0, timeout_s=30)
+    assert consumer.requests == 1
+
+
+def test_a_partition_that_gets_no_leader_is_an_error_after_the_time_limit() -> None:
+    consumer: Any = ElectingConsumer(KafkaError.NOT_LEADER_FOR_PARTITION, failures=1_000_000)
+    with pytest.raises(KafkaException) as raised:
+        log_range(consumer, "orders", 0, timeout_s=0.3)
+    assert raised.value.args[0].code() == KafkaError.NOT_LEADER_FOR_PARTITION
+    assert consumer.requests > 1
+
+
+def test_no_module_looks_up_offsets_without_the_retry() -> None:
+    """Every other call would fail when it meets the election of a leader, which only a slow machine shows."""
+    unretried = {"get_watermark_offsets", "offsets_for_times"}
+    # `wait_for_leaders` repeats its own requests, because it waits for all partitions at once.
+    allowed = {"sinks/log_offsets.py", "deploy/recovery/recorded_topics.py"}
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for room in ROOMS
+        for path in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in unretried
+    }
+    assert found == allowed

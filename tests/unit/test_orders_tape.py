@@ -1,0 +1,307 @@
+"""`backtest --orders`: a file of orders trades through risk and the venue, and the results are tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from pyarrow import parquet
+from typer.testing import CliRunner, Result
+
+from configs.settings import load_settings
+from dataflows.backtest import run as run_backtest
+from dataflows.research.frame_files import check_output
+from dataflows.research.frames import COLUMNS
+from dataflows.sources.tape.orders import ORDER_COLUMNS, read_orders
+from deploy.commands import backtest
+from operators.bar_completion import FeedSettings
+from schemas.errors import BadInput
+
+HEADER = ",".join(ORDER_COLUMNS)
+# Minutes from 14:30 UTC, the open of the exchange: open, high, low, close.
+PRICES = [
+    (100, 101, 99, 100),
+    (100, 100.5, 99.5, 100),
+    (100, 104, 98, 103),
+    (103, 106, 102, 105),
+    (105, 111, 104, 110),
+    (110, 110, 100, 101),
+]
+SETTINGS = """
+execution: {venue: {fee_per_share: 0, fee_min: 0, slippage_bps: 0}}
+"""
+
+
+def write_bars(folder: Path, *symbols: str) -> Path:
+    rows = [
+        f"2024-01-02T14:{30 + minute}:00Z,{symbol},{','.join(map(str, prices))},100000"
+        for minute, prices in enumerate(PRICES)
+        for symbol in symbols
+    ]
+    file = folder / "bars.csv"
+    file.write_text("\n".join(["timestamp,symbol,open,high,low,close,volume", *rows]) + "\n")
+    return file
+
+
+def row(time: str, action: str, order_id: str, **cells: object) -> str:
+    values = {"time": f"2024-01-02T14:{time}:00Z", "action": action, "id": order_id} | cells
+    return ",".join(str(values.get(name, "")) for name in ORDER_COLUMNS)
+
+
+def run(folder: Path, *rows: str, options: tuple[str, ...] = (), settings: str = SETTINGS) -> Result:
+    app = typer.Typer()
+    backtest.register(app)
+    app.command("other")(lambda: None)  # typer drops the name of a single command
+    (folder / "orders.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+    (folder / "settings.yaml").write_text(settings)
+    bars = write_bars(folder, "AAPL", "MSFT")
+    outputs = [text for name in ("executions", "trades") for text in (f"--{name}", str(folder / f"{name}.csv"))]
+    outputs += ["--orders-out", str(folder / "orders-out.csv"), "--equity", str(folder / "equity.csv")]
+    files = ["--bars", str(bars), "--orders", str(folder / "orders.csv"), "--settings", str(folder / "settings.yaml")]
+    return CliRunner().invoke(app, ["backtest", *files, *outputs, *options, "--json", str(folder / "summary.json")])
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_orders_trade_at_the_next_bar_and_every_table_shows_it(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        row("31", "submit", "entry", symbol="AAPL", side="buy", quantity=10, take_profit=109, stop_loss=90),
+        row("31", "submit", "limit", symbol="MSFT", side="BUY", quantity=5, type="limit", limit_price=90),
+        row("33", "cancel", "limit"),
+    )
+    assert result.exit_code == 0, result.output
+    events = [(one["id"], one["event"], one["quantity"], one["price"]) for one in table(tmp_path, "executions")]
+    assert [event for event in events if event[1] != "NEW"] == [
+        ("entry", "TRADE", "10", "100"),
+        ("limit", "CANCELED", "0", "0"),
+        ("entry-tp", "TRADE", "10", "109"),
+        ("entry-sl", "CANCELED", "0", "0"),
+    ]
+    (trade,) = table(tmp_path, "trades")
+    assert trade == {
+        "symbol": "AAPL",
+        "side": "LONG",
+        "quantity": "10",
+        "entry_time": "2024-01-02T14:31:00Z",
+        "entry_price": "100",
+        "exit_time": "2024-01-02T14:34:00Z",
+        "exit_price": "109",
+        "pnl": "90",
+        "fees": "0",
+        # Bought at the open of 14:31, so that bar counts whole; the lowest price before the exit is 98 at 14:32.
+        "strategy": "manual",
+        "tag": "entry",
+        "mae": "-20",
+        "mfe": "90",
+        "bars": "3",
+    }
+    statuses = {one["id"]: (one["status"], one["filled"]) for one in table(tmp_path, "orders-out")}
+    assert statuses == {
+        "entry": ("FILLED", "10"),
+        "entry-tp": ("FILLED", "10"),
+        "entry-sl": ("CANCELLED", "0"),
+        "limit": ("CANCELLED", "0"),
+    }
+    equity = table(tmp_path, "equity")
+    assert [float(one["equity"]) - 1_000_000 for one in equity] == [0, 0, 30, 50, 90, 90]
+    assert [one["gross"] for one in equity] == ["0", "1000", "1030", "1050", "0", "0"]
+
+
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--batch", "1")])
+def test_the_tables_do_not_depend_on_workers_and_batches(options: tuple[str, ...], tmp_path: Path) -> None:
+    orders = [
+        row("31", "submit", "one", symbol="AAPL", side="BUY", quantity=10, group="g", type="LIMIT", limit_price=99.5),
+        row("31", "submit", "two", symbol="MSFT", side="BUY", quantity=10, group="g", type="STOP", stop_price=105.5),
+        row("31", "submit", "child", symbol="AAPL", side="SELL", quantity=10, parent="one", reduce_only="yes"),
+    ]
+    texts = []
+    for name, extra in (("first", ()), ("second", options)):
+        folder = tmp_path / name
+        folder.mkdir()
+        result = run(folder, *orders, options=extra)
+        assert result.exit_code == 0, result.output
+        tables = ("executions", "trades", "orders-out", "equity")
+        texts.append([(folder / f"{table_name}.csv").read_text() for table_name in tables])
+    assert texts[0] == texts[1]
+    assert [(one["id"], one["event"]) for one in table(tmp_path / "first", "executions") if one["event"] != "NEW"] == [
+        ("one", "TRADE"),
+        ("two", "CANCELED"),
+        ("child", "TRADE"),
+    ]
+
+
+def test_a_lot_that_was_renamed_while_open_has_no_excursions(tmp_path: Path) -> None:
+    actions = tmp_path / "actions.csv"
+    actions.write_text("time,kind,symbol,new_symbol\n2024-01-02T14:33:00Z,SYMBOL_CHANGE,AAPL,MSFT\n")
+    result = run(
+        tmp_path,
+        row("31", "submit", "in", symbol="AAPL", side="BUY", quantity=10),
+        row("34", "submit", "out", symbol="MSFT", side="SELL", quantity=10),
+        options=("--reference-data", str(actions)),
+    )
+    assert result.exit_code == 0, result.output
+    (trade,) = table(tmp_path, "trades")
+    assert (trade["symbol"], trade["pnl"], trade["mae"], trade["mfe"], trade["bars"]) == ("MSFT", "50", "", "", "")
+
+
+def test_tables_are_written_as_parquet_too(tmp_path: Path) -> None:
+    file = tmp_path / "fills.parquet"
+    order = row("31", "submit", "a", symbol="AAPL", side="SELL", quantity=10)
+    result = run(tmp_path, order, options=("--executions", str(file)), settings="risk_manager: {}")
+    assert result.exit_code == 0, result.output
+    rows = parquet.read_table(file).to_pylist()
+    assert tuple(rows[0]) == COLUMNS["executions"]
+    assert {one["event"] for one in rows} <= {"NEW", "TRADE", "REJECTED"}
+
+
+def test_an_order_that_risk_rejects_is_a_row_with_the_reason(tmp_path: Path) -> None:
+    result = run(tmp_path, row("31", "submit", "big", symbol="AAPL", side="BUY", quantity=1_000_000))
+    assert result.exit_code == 0, result.output
+    (rejection,) = table(tmp_path, "executions")
+    assert (rejection["id"], rejection["event"], rejection["type"]) == ("big", "REJECTED", "MARKET")
+    assert "AAPL" in rejection["reason"]
+
+
+def test_amend_and_cancel_apply_to_the_living_order_and_a_late_one_is_rejected(tmp_path: Path) -> None:
+    result = run(
+        tmp_path,
+        row("31", "submit", "a", symbol="AAPL", side="BUY", quantity=1),
+        row("31", "submit", "b", symbol="MSFT", side="BUY", quantity=5, type="LIMIT", limit_price=90),
+        row("32", "amend", "b", limit_price=91),
+        row("33", "amend", "b", quantity=6),
+        row("34", "cancel", "b"),
+        row("34", "cancel", "a"),
+    )
+    assert result.exit_code == 0, result.output
+    rows = [one for one in table(tmp_path, "executions") if one["event"] not in ("NEW", "TRADE")]
+    assert [(one["id"], one["event"], one["type"]) for one in rows] == [
+        *(("b", "REPLACED", "LIMIT"), ("b", "REPLACED", "LIMIT")),
+        *(("a", "REJECTED", "MARKET"), ("b", "CANCELED", "LIMIT")),
+    ]
+    assert "has already ended: filled" in rows[2]["reason"]
+    chain = [one for one in table(tmp_path, "orders-out") if one["id"] == "b"]
+    assert [(one["quantity"], one["limit_price"], one["status"]) for one in chain] == [
+        *(("5", "90", "REPLACED"), ("5", "91", "REPLACED"), ("6", "91", "CANCELLED")),
+    ]
+
+
+def test_the_default_strategy_does_not_run_beside_the_orders(tmp_path: Path) -> None:
+    assert run(tmp_path).exit_code == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["signals"] == 0
+    assert table(tmp_path, "executions") == []
+
+
+def test_rows_outside_the_period_are_reported(tmp_path: Path) -> None:
+    orders = [row(time, "submit", time, symbol="AAPL", side="BUY", quantity=1) for time in ("30", "32", "59")]
+    result = run(tmp_path, *orders, options=("--start", "2024-01-02T14:31", "--end", "2024-01-02T14:34"))
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "summary.json").read_text())["warnings"] == [
+        "orders.csv: 1 rows before the start were left out",
+        "orders.csv: 1 rows after the last bar had no effect, the first in line 4 at 2024-01-02T14:59:00Z",
+    ]
+    assert [one["time"] for one in table(tmp_path, "executions") if one["event"] == "TRADE"] == ["2024-01-02T14:32:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        (["x"], "line 2: row must have 18 columns, found 1"),
+        ([row("31", "sumbit", "a")], "line 2: field action must be one of submit, amend, cancel, found 'sumbit'"),
+        ([row("31", "sumbit", "a")], "did you mean submit?"),
+        ([row("31", "cancel", "a")], "line 2: field id must be the id of an order in an earlier line, found 'a'"),
+        ([row("31", "submit", "a", symbol="A", side="BUY")], "field quantity must be a text, found nothing"),
+        ([row("31", "submit", "a", symbol="A", side="BYU", quantity=1)], "found 'BYU'; did you mean BUY?"),
+        ([row("31", "submit", "a", symbol="A", side="BUY", quantity=-1)], "field quantity must be a number > 0"),
+        ([row("31", "submit", "a", symbol="A", side="BUY", quantity=1, type="STOP")], "field stop_price is required"),
+        ([row("31", "submit", "a", symbol="A", side="BUY", quantity=1, limit_price=1)], "limit_price must be empty"),
+        (
+            [row("31", "submit", "a", symbol="A", side="BUY", quantity=1, type="TRAILING_STOP")],
+            "needs either trail_amount or trail_percent",
+        ),
+        (
+            [row("31", "submit", "a", symbol="A", side="BUY", quantity=1, time_in_force="GTD")],
+            "field expires_at is required for time_in_force GTD",
+        ),
+        (
+            [row("31", "submit", "a", symbol="A", side="BUY", quantity=1)] * 2,
+            "line 3: field id must be unique, found 'a' again (line 2)",
+        ),
+        (
+            [row("31", "submit", "entry", symbol="A", side="BUY", quantity=1), row("32", "cancel", "entri")],
+            "line 3: field id must be the id of an order in an earlier line, found 'entri'; did you mean entry?",
+        ),
+        (
+            [row("31", "submit", "a", symbol="A", side="BUY", quantity=1), row("30", "cancel", "a")],
+            "line 3: field time must not be before 2024-01-02T14:31:00Z of order a in line 2",
+        ),
+        (
+            [row("31", "submit", "a", symbol="A", side="BUY", quantity=1), row("32", "amend", "a", take_profit=5)],
+            "line 3: field take_profit must be empty in a row with the action amend",
+        ),
+        (
+            [row("31", "submit", "a", symbol="A", side="BUY", quantity=1), row("32", "amend", "a")],
+            "line 3: amend must have one of quantity, limit_price",
+        ),
+        (
+            [row("31", "submit", "a", symbol="A", side="BUY", quantity=1, parent="b")],
+            "field parent must be the id of an order in an earlier line, found 'b'",
+        ),
+    ],
+)
+def test_a_wrong_row_is_one_sentence_with_its_line(rows: list[str], error: str, tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("\n".join([HEADER, *rows]))
+    with pytest.raises(BadInput) as raised:
+        read_orders(file, FeedSettings())
+    assert error in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_column_or_symbol_is_named_with_the_nearest_known_one(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("time,action,qantity\n")
+    with pytest.raises(BadInput, match=r"orders\.csv line 1: unknown column 'qantity'; did you mean quantity\?"):
+        read_orders(tmp_path / "orders.csv", FeedSettings())
+    result = run(tmp_path, row("31", "submit", "a", symbol="APPL", side="BUY", quantity=1))
+    assert isinstance(result.exception, BadInput)
+    assert str(result.exception) == "orders.csv line 2: no bars of symbol 'APPL'; did you mean AAPL?"
+
+
+def test_an_error_of_the_feed_is_one_sentence_without_a_trace_of_the_engine(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The engine prints a trace for an error that a source raises, so no error may reach it."""
+    file = tmp_path / "AAPL.csv"
+    file.write_text("timestamp,open,high,low,close,volume\n2024-01-06T14:30:00Z,1,1,1,1,1\n")  # a Saturday
+    with pytest.raises(BadInput, match="no usable row in AAPL"):
+        run_backtest(load_settings(environment={}), [file])
+    assert capfd.readouterr() == ("", "")
+
+
+def test_times_without_a_zone_are_local(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("time,action,symbol,side,quantity\n2024-01-02 09:31,submit,A,BUY,1\n")
+    (order,) = read_orders(tmp_path / "orders.csv", FeedSettings(timezone="America/New_York"))
+    assert order.time_ns == 1_704_205_860 * 10**9
+    assert order.command.command_id == "cmd-line-2"
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [("x.parqet", "did you mean .parquet?"), ("no/x.csv", "folder no does not exist")]
+)
+def test_a_wrong_output_is_reported_before_the_run(path: str, error: str) -> None:
+    with pytest.raises(BadInput, match=error.replace("?", r"\?")):
+        check_output("--trades", Path(path))
+
+
+def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/howto/backtest.md").read_text()
+    orders = tmp_path / "orders.csv"
+    orders.write_text(page.split("```csv\n")[1].split("```")[0])
+    kinds = [order.command.kind for order in read_orders(orders, FeedSettings())]
+    assert kinds == ["SUBMIT_ORDER", "SUBMIT_ORDER", "AMEND_ORDER", "CANCEL_ORDER"]
