@@ -8,10 +8,11 @@ retry them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 _LEADER_ELECTION = frozenset(
     {
@@ -56,12 +57,37 @@ def offsets_at_times(consumer: Consumer, times: Sequence[TopicPartition], *, tim
     return _retry(request, timeout_s)
 
 
+def wait_for_leaders(admin: AdminClient, partitions: Mapping[str, int], *, timeout_s: float) -> None:
+    """Return when the broker answers requests about every log of new topics.
+
+    `partitions` has the number of partitions of each topic, by its name in Kafka. Raises KafkaException as `log_range`
+    does.
+    """
+    remaining = {TopicPartition(topic, log): OffsetSpec.latest() for topic, n in partitions.items() for log in range(n)}
+
+    def request(remaining_s: float) -> None:
+        for log, future in admin.list_offsets(dict(remaining), request_timeout=remaining_s).items():
+            if (error := future.exception(remaining_s)) is None:
+                del remaining[log]
+            elif not _ends_with_election(error):
+                raise error
+        if remaining:
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE, f"no leader of {next(iter(remaining))}"))
+
+    if remaining:
+        _retry(request, timeout_s)
+
+
+def _ends_with_election(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _LEADER_ELECTION
+
+
 def _retry(request: Callable[[float], _T], timeout_s: float) -> _T:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             return request(max(_RETRY_S, deadline - time.monotonic()))
         except KafkaException as error:
-            if error.args[0].code() not in _LEADER_ELECTION or time.monotonic() >= deadline:
+            if not _ends_with_election(error) or time.monotonic() >= deadline:
                 raise
         time.sleep(_RETRY_S)

@@ -11,7 +11,7 @@ from configs.recorded_endpoints import ADMIN
 from dataflows.runtime.store_lock import LOCK_FILE, locked_store
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.recovery.recorded_topics import platform_settings, require_kafka, supervisor_lock, wait_for_leaders
+from deploy.recovery.recorded_topics import platform_settings, require_kafka, supervisor_lock, wait_until_open
 from deploy.supervisor.state import read_state, running_state
 from deploy.supervisor.takeover import survivors
 from schemas.errors import Unavailable
@@ -116,7 +116,7 @@ def started_servers(home: Home, report: ProgressCallback, *, with_kafka: bool = 
         settings = platform_settings(home, variables | endpoints.kafka_credentials(home, ADMIN))
         if with_kafka:
             require_kafka(settings.kafka.cluster)
-            wait_for_leaders(settings.kafka.cluster)
+            wait_until_open(settings.kafka.cluster)
         yield settings
 
 

@@ -223,9 +223,8 @@ def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult
     """Measure how fast this process writes bars to a temporary topic and reads them back. Raises DeployError."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
     from confluent_kafka.admin import AdminClient
-    from confluent_kafka.cimpl import NewTopic
 
-    from dataflows.sources.existing_topics import wait_for_topics
+    from deploy.supervisor.topics import TopicSpec, create_topics
     from schemas.codec import decode, encode
     from schemas.records import Bar
     from sinks.cluster import client_config
@@ -234,8 +233,7 @@ def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult
     servers, topic = kafka.cluster, f"{kafka.topic_prefix}benchmark-{uuid.uuid4().hex[:8]}"
     admin = AdminClient(client_config(servers, {"log_level": 0}))
     try:
-        admin.create_topics([NewTopic(topic, 1, -1)])[topic].result(30)
-        wait_for_topics(servers, [topic])
+        create_topics(servers, [TopicSpec(topic, 1)], replication=-1)
         kafka_producer = producer(servers)
         bar = Bar(
             symbol="SPY",

@@ -103,34 +103,31 @@ def _embedded_kafka(home: Home, report: ProgressCallback) -> Iterator[dict[str, 
     report("starting Kafka to read the topics")
     try:
         stack.start_one("kafka")
-        wait_for_leaders(admin_cluster(home, kafka.url))
+        wait_until_open(admin_cluster(home, kafka.url))
         # The superuser: nobody else can use this Kafka, and an old log folder has no other users yet.
         yield {"KAFKA_BOOTSTRAP_SERVERS": kafka.url, **kafka_variables(home.secrets, ADMIN)}
     finally:
         stack.stop()
 
 
-def wait_for_leaders(servers: Servers, timeout_s: float = 30.0) -> None:
+def wait_until_open(servers: Servers, timeout_s: float = 30.0) -> None:
     """Wait until the broker leads all its partitions, which is later than its first response. Raises DeployError."""
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
 
     from sinks.cluster import client_config
+    from sinks.log_offsets import wait_for_leaders
 
-    consumer = Consumer(client_config(servers, {"group.id": "replay-start", "log_level": 0}))
+    admin = AdminClient(client_config(servers, {"log_level": 0}))
     deadline = time.monotonic() + timeout_s
-    try:
-        while True:
-            try:
-                topics = consumer.list_topics(timeout=5).topics
-                for name, topic in topics.items():
-                    for partition in topic.partitions:
-                        consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=5)
-                return
-            except KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise DeployError(
-                        f"Kafka did not open its partitions within {timeout_s:.0f} s: {error.args[0].str()}"
-                    ) from error
-                time.sleep(0.2)
-    finally:
-        consumer.close()
+    while True:
+        try:
+            topics = admin.list_topics(timeout=5).topics
+            wait_for_leaders(admin, {name: len(topic.partitions) for name, topic in topics.items()}, timeout_s=5)
+            return
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise DeployError(
+                    f"Kafka did not open its partitions within {timeout_s:.0f} s: {error.args[0].str()}"
+                ) from error
+            time.sleep(0.2)

@@ -263,23 +263,14 @@ def read_topic_identity(servers: Servers, prefix: str) -> PlatformIdentity | Non
 
 def write_topic_identity(servers: Servers, identity: PlatformIdentity, *, replication: int = 1) -> None:
     """Create topic `platform-identity` if it does not exist, and append the identity. Raises DeployError."""
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient
-    from confluent_kafka.cimpl import NewTopic
+    from confluent_kafka import KafkaException
 
+    from deploy.supervisor.topics import TopicSpec, create_topics
     from sinks.kafka import producer, wait_for_producer_ids
 
     topic = identity.topic_prefix + TOPIC
-    kafka_errors = KafkaErrorListener()
+    create_topics(servers, [TopicSpec(topic, 1, "compact")], replication=replication, timeout_s=_KAFKA_TIMEOUT_S)
     try:
-        admin = AdminClient(client_config(servers, kafka_errors.options({"log_level": 0})))
-        if topic not in kafka_errors.metadata(admin, _KAFKA_TIMEOUT_S).topics:
-            new = NewTopic(topic, 1, replication, config={"cleanup.policy": "compact"})
-            try:
-                admin.create_topics([new])[topic].result(_KAFKA_TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise
         wait_for_producer_ids(servers)
         failures: list[str] = []
         writer = producer(servers)

@@ -13,6 +13,7 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY
 from sinks.cluster import Servers, client_config
 from sinks.kafka_errors import KafkaErrorListener
+from sinks.log_offsets import wait_for_leaders
 
 TOPICS_FILE = REPOSITORY / "configs" / "kafka_topics.yaml"
 _DAY_MS = 86_400_000
@@ -25,8 +26,8 @@ class TopicSpec:
 
     name: str
     partitions: int
-    cleanup: str
-    retention_days: int
+    cleanup: str = "delete"
+    retention_days: int = 3650
 
     def settings(self) -> dict[str, str]:
         return {"cleanup.policy": self.cleanup, "retention.ms": str(self.retention_days * _DAY_MS)}
@@ -39,7 +40,7 @@ def read_topics(path: Path = TOPICS_FILE) -> list[TopicSpec]:
     topics = []
     for name, entry in tree["topics"].items():
         partitions = symbol_partitions if entry["partitions"] == "symbols" else entry["partitions"]
-        cleanup = str(entry.get("cleanup", "delete"))
+        cleanup = str(entry.get("cleanup", TopicSpec.cleanup))
         if not isinstance(partitions, int) or partitions < 1:
             raise DeployError(
                 f"{path.name}: topic {name}: partitions must be >= 1 or `symbol_partitions`, found {partitions!r}"
@@ -48,14 +49,14 @@ def read_topics(path: Path = TOPICS_FILE) -> list[TopicSpec]:
             raise DeployError(
                 f"{path.name}: topic {name}: cleanup must be one of {_CLEANUP_POLICIES}, found {cleanup!r}"
             )
-        topics.append(TopicSpec(name, partitions, cleanup, int(entry.get("retention_days", 3650))))
+        topics.append(TopicSpec(name, partitions, cleanup, int(entry.get("retention_days", TopicSpec.retention_days))))
     return topics
 
 
 def create_topics(
     bootstrap: Servers, topics: list[TopicSpec], *, replication: int = 1, timeout_s: float = 30.0
 ) -> list[str]:
-    """Create the missing topics and return their names.
+    """Create the missing topics, wait until they can be read and written, and return their names.
 
     Raises DeployError if an existing topic has another number of partitions: its symbols would be in other shards than
     their earlier records.
@@ -78,6 +79,7 @@ def create_topics(
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise DeployError(f"cannot create topic {name}: {error.args[0].str()}") from error
         partition_counts = _partition_counts(admin, [topic.name for topic in topics], timeout_s)
+        wait_for_leaders(admin, {name: partition_counts[name] for name in created}, timeout_s=timeout_s)
     except KafkaException as error:
         raise DeployError(f"cannot create topics on {bootstrap}: {error.args[0].str()}") from error
     for topic in topics:

@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.roles import Role
 from configs.settings import load_settings
+from deploy.supervisor.topics import TopicSpec, create_topics
 from tests.integration.api_users import bearer, token_of
 from tests.integration.trading_api import TradingApi, TradingLoopRunner
 
@@ -22,9 +21,7 @@ def trading_api(
     database_url: str, redis_url: str, kafka: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TradingApi]:
     prefix = f"api-{time.time_ns()}-"
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{prefix}commands", 1, 1)]).values():
-        future.result(30)
+    create_topics(kafka, [TopicSpec(f"{prefix}commands", 1)])
     settings = load_settings(
         environment={
             "DATABASE_URL": database_url,

@@ -7,14 +7,13 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from configs.settings import KafkaSection, Settings, load_settings
 from dataflows.runtime import topology
-from dataflows.sources.existing_topics import wait_for_topics
 from deploy.home import REPOSITORY
+from deploy.supervisor.topics import create_topics, read_topics
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import encode
@@ -25,15 +24,7 @@ from sinks.kafka import producer
 def make_topics(servers: str) -> str:
     """Create all topics, empty, and return their prefix."""
     prefix = f"r{uuid.uuid4().hex[:8]}-"
-    kafka = load_settings(environment={}).kafka
-    topics = [
-        NewTopic(prefix + name, len(topology.partitions_of(name, kafka.symbol_partitions)), 1) for name in kafka.topics
-    ]
-    admin = AdminClient({"bootstrap.servers": servers})
-    for future in admin.create_topics(topics).values():
-        future.result(20)
-    # A producer that requests metadata before the broker publishes the topic retries only after a long delay.
-    wait_for_topics(servers, [prefix + name for name in kafka.topics])
+    create_topics(servers, [replace(topic, name=prefix + topic.name) for topic in read_topics()])
     return prefix
 
 

@@ -12,8 +12,6 @@ from typing import Any
 import jwt
 import psycopg2
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
@@ -21,6 +19,7 @@ from api import tokens
 from api.app import create_app
 from api.roles import GRANTS, Permission, Role
 from configs.settings import Settings, load_settings
+from deploy.supervisor.topics import TopicSpec, create_topics
 from tests.integration.api_users import PASSWORD, bearer, token_of
 
 READ, TRADE, CANCEL = Permission.READ, Permission.TRADE, Permission.CANCEL
@@ -93,9 +92,7 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
-        future.result(30)
+    create_topics(kafka, [TopicSpec(f"{PREFIX}commands", 1)])
     addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
     return load_settings(environment={**addresses, **ENVIRONMENT})
 

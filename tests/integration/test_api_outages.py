@@ -9,14 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.testclient import TestClient
 
 from api import login_limits
 from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings, load_settings
+from deploy.supervisor.topics import TopicSpec, create_topics
 from tests.integration.api_users import bearer, metrics_of, token_of
 
 PREFIX = f"outages-{time.time_ns()}-"
@@ -27,9 +26,7 @@ RELEASE = {"action": "release", "reason": "over"}
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
-        future.result(30)
+    create_topics(kafka, [TopicSpec(f"{PREFIX}commands", 1)])
     environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
     environment |= {"KAFKA__TOPIC_PREFIX": PREFIX, "API__LOGIN_RATE": "1000/minute"}
     return load_settings(environment={**environment, "API_JWT_KEY": "the-same-key-for-all-of-these-apps"})

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 import schemathesis
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -24,6 +22,7 @@ from schemathesis.generation import GenerationMode
 from api.app import create_app
 from api.roles import Role
 from configs.settings import load_settings
+from deploy.supervisor.topics import TopicSpec, create_topics
 from sinks.postgres import PostgresWriter
 from tests.integration.api_users import bearer, token_of
 from tests.integration.test_api import sample_records
@@ -40,9 +39,7 @@ def test_no_request_of_any_role_causes_a_server_error(
     from_all_roles: bool, make_database: Callable[[], str], redis_url: str, kafka: str, tmp_path: Path
 ) -> None:
     prefix = f"schema-{time.time_ns()}-"
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{prefix}commands", 1, 1)]).values():
-        future.result(30)
+    create_topics(kafka, [TopicSpec(f"{prefix}commands", 1)])
     url = make_database()
     writer = PostgresWriter(url, name="test")
     writer.write(sample_records())

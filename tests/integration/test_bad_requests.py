@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.roles import Role
 from configs.settings import load_settings
+from deploy.supervisor.topics import TopicSpec, create_topics
 from tests.integration.api_users import bearer, token_of
 
 PREFIX = f"bad-{time.time_ns()}-"
@@ -174,9 +173,7 @@ def bad_requests() -> Iterator[BadRequest]:
 def client(
     make_database: Any, redis_url: str, kafka: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
-        future.result(30)
+    create_topics(kafka, [TopicSpec(f"{PREFIX}commands", 1)])
     environment = {"DATABASE_URL": make_database(), "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
     environment |= {f"API__{name}_RATE": "100000000/minute" for name in ("READ", "COMMAND", "LOGIN")}
     settings = load_settings(environment={**environment, "KAFKA__TOPIC_PREFIX": PREFIX})

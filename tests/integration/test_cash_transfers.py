@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
@@ -19,6 +17,7 @@ from api.metrics.portfolio import PortfolioMetrics
 from api.roles import Role
 from configs.settings import Settings, load_settings
 from dataflows.runtime import stages
+from deploy.supervisor.topics import TopicSpec, create_topics
 from deploy.verification.ledger_tables import compare_ledger
 from operators.ledger import Ledger
 from operators.performance import Performance
@@ -75,9 +74,7 @@ class CashPlatform:
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
-        future.result(30)
+    create_topics(kafka, [TopicSpec(f"{PREFIX}commands", 1)])
     return load_settings(
         environment={
             "DATABASE_URL": database_url,

@@ -15,10 +15,11 @@ from bytewax.operators import output as op_output
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
 from dataflows.runtime import topology
 from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd, ShardSlices
+from deploy.supervisor.topics import TopicSpec, create_topics
 from operators.alignment import AlignedLogs
 from operators.dead_letter_rate import RateLimits
 from operators.log_cursor import Log
@@ -83,10 +84,7 @@ class FailingTapeSource(FixedPartitionedSource[ShardSlices, int]):
 def prefix(kafka: str) -> str:
     """The prefix of new topics for one test."""
     topic_prefix = f"t{uuid.uuid4().hex[:8]}-"
-    topics = [NewTopic(f"{topic_prefix}market-bars", PARTITIONS, 1), NewTopic(f"{topic_prefix}commands", 1, 1)]
-    admin = AdminClient({"bootstrap.servers": kafka})  # the client must outlive its futures
-    for future in admin.create_topics(topics).values():
-        future.result(20)
+    create_topics(kafka, [TopicSpec(f"{topic_prefix}market-bars", PARTITIONS), TopicSpec(f"{topic_prefix}commands", 1)])
     return topic_prefix
 
 

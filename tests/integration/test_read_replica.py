@@ -12,8 +12,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -24,6 +22,7 @@ from api.read_pool import ReadPool
 from api.resources import Resources
 from api.roles import Role
 from configs.settings import Settings, load_settings
+from deploy.supervisor.topics import TopicSpec, create_topics
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
 from tests.builders import bar
@@ -55,9 +54,7 @@ def urls(make_database: Callable[[], str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def settings(urls: dict[str, str], redis_url: str, kafka: str) -> Settings:
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
-        future.result(30)
+    create_topics(kafka, [TopicSpec(f"{PREFIX}commands", 1)])
     environment = {"DATABASE_URL": urls["primary"], "DATABASE_REPLICA_URL": urls["replica"], "REDIS_URL": redis_url}
     return load_settings(environment={**environment, "KAFKA_BOOTSTRAP_SERVERS": kafka, "KAFKA__TOPIC_PREFIX": PREFIX})
 

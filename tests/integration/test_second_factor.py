@@ -9,8 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from fastapi.testclient import TestClient
 
 from api import second_factor
@@ -18,6 +16,7 @@ from api.app import create_app
 from api.roles import Role
 from api.second_factor import STEP_S, totp
 from configs.settings import Settings, load_settings
+from deploy.supervisor.topics import TopicSpec, create_topics
 from tests.integration.api_users import PASSWORD, bearer, token_of
 
 PREFIX = f"totp-{time.time_ns()}-"
@@ -44,9 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
-        future.result(30)
+    create_topics(kafka, [TopicSpec(f"{PREFIX}commands", 1)])
     addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
     return load_settings(environment={**addresses, "KAFKA__TOPIC_PREFIX": PREFIX, "API__LOGIN_RATE": "1000/minute"})
 

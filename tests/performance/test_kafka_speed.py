@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from bytewax.recovery import init_db_dir
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient
 
 from deploy.local.ports import free_ports
+from deploy.supervisor.topics import TopicSpec, create_topics
 from operators.partitions import partition_of
 from schemas.codec import decode, encode
 from schemas.records import Clock
@@ -42,8 +43,7 @@ def new_prefix(kafka: str) -> Iterator[NewPrefix]:
     def create() -> str:
         prefix = f"perf{uuid.uuid4().hex[:8]}-"
         names = {f"{prefix}market-bars": PARTITIONS, f"{prefix}features": PARTITIONS, f"{prefix}dead-letters": 1}
-        for topic in admin.create_topics([NewTopic(name, count, 1) for name, count in names.items()]).values():
-            topic.result(20)
+        create_topics(kafka, [TopicSpec(name, count) for name, count in names.items()])
         topic_names.extend(names)
         return prefix
 
