@@ -102,6 +102,7 @@ def _plain_row(file: str, row: TradeFileRow, line: Line, layout: Layout) -> Trad
         "fee": format(_fee(row, layout), "f"),
         "order_id": _first(row, layout.order_id),
         "id": _first(row, layout.fill_id) or " ".join(row.optional(name) for name in layout.fill_key),
+        "remaining": _first(row, layout.remaining),
         "multiplier": _first(row, layout.multiplier) or (_OPTION_SHARES if is_option else ""),
         "asset_class": layout.asset_kind or asset_class,
         "currency": _first(row, layout.currency),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -25,7 +26,7 @@ from deploy.trade_files.times import TradeTime
 from operators.adjustments import PREFIX, is_adjustment
 from operators.ledger import TaxTrade
 from operators.ledger.asset_kinds import AssetKind, asset_kind_of
-from operators.money import EIGHTEEN_PLACES, ONE
+from operators.money import EIGHTEEN_PLACES, ONE, ZERO
 from schemas.errors import BadInput
 from schemas.records import BUY, SELL
 from schemas.suggestions import did_you_mean
@@ -37,15 +38,19 @@ _READERS: Mapping[str, Callable[[Path], list[Line]]] = {
     ".parquet": read_parquet,
     ".pq": read_parquet,
 }
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"[0-9]+")
 
 
 class FillRow(NamedTuple):
-    """One trade of a file. `fill_id` is "" if the file has no ids."""
+    """One trade of a file. `fill_id` is "" if the file has no ids.
+
+    `remaining` is what the order had left to fill after the trade, in units; 0 if the file does not name it.
+    """
 
     trade_time: TradeTime
     trade: TaxTrade
     fill_id: str
+    remaining: Decimal
 
     @property
     def event(self) -> TaxTrade:
@@ -74,10 +79,11 @@ def read_fills(
     """Return the trades of one or more files ordered by time, whatever the order of their rows.
 
     Trades with equal times: in this platform's executions in order of their order ids (an exit comes after its entry);
-    elsewhere by symbol, buys before sells, lower prices before higher ones. Without an order id, rows with the same
-    time, symbol and side are one order. Rows of one order with the same time and price become one trade. If only some
-    files have times with a zone, the times of the others are in `zone`. Wash sales do not apply to the symbols
-    `no_securities`.
+    elsewhere by symbol, buys before sells. Trades that are equal in this are ordered by their execution ids, then by
+    their order ids, then by price, quantity and fee. Numbers in an id are compared by their value. Without an order id,
+    rows with the same time, symbol and side are one order. Rows of one order with the same time and price that follow
+    each other become one trade. If only some files have times with a zone, the times of the others are in `zone`. Wash
+    sales do not apply to the symbols `no_securities`.
     """
     reader, skipped, all_numbered = _FillReader(zone, frozenset(no_securities)), Counter[str](), True
     for path, file in zip(paths, _file_names(paths), strict=True):
@@ -153,7 +159,7 @@ class _FillReader:
         symbol, side = row.text("symbol"), _side(row)
         quantity, price = row.amount("quantity", minimum="above 0"), row.amount("price", minimum="0")
         multiplier = row.amount("multiplier", minimum="above 0") if row.optional("multiplier") else ONE
-        if row.optional("value"):
+        if row.is_export and row.optional("value"):
             price = EIGHTEEN_PLACES.divide(abs(row.amount("value", minimum="any")), quantity)
         if quantity * price * multiplier > AMOUNT_MAX:
             raise row.error("quantity", f"such that quantity x price x multiplier is at most {AMOUNT_MAX:,}")
@@ -170,7 +176,8 @@ class _FillReader:
             asset_kind=self._asset_kind(row, symbol),
             must_be_held=side == SELL_HELD,
         )
-        return FillRow(trade_time, trade, row.optional("id"))
+        remaining = row.amount("remaining", minimum="0") if row.is_export and row.optional("remaining") else ZERO
+        return FillRow(trade_time, trade, row.optional("id"), remaining)
 
     def _asset_kind(self, row: TradeFileRow, symbol: str) -> AssetKind:
         name = row.optional("asset_class").lower()
@@ -203,17 +210,26 @@ def _check_exempt_symbols(paths: Sequence[Path], no_securities: Collection[str],
 
 
 def _key(fill: FillRow) -> tuple[object, ...]:
-    """Order rows by their content, so that their order in the file does not matter."""
-    trade = fill.trade
-    amounts = (trade.price, abs(trade.quantity), trade.fee)
-    return (fill.trade_time.sort_key, trade.symbol, trade.quantity < 0, trade.order_id, *amounts, fill.fill_id)
+    """Order trades by their content, so that the order of the rows and of the files does not matter."""
+    return (fill.trade_time.sort_key, *_key_within_time(fill))
 
 
 def _numbered_key(fill: FillRow) -> tuple[object, ...]:
-    """Order executions of one time by their order id, the numbers in it by value: `ord-9` comes before `ord-10`."""
-    parts = _DIGITS.split(fill.trade.order_id)
-    numbered = [(int(part) if part.isdecimal() else -1, part) for part in parts if part]
-    return (fill.trade_time.sort_key, numbered, *_key(fill))
+    """Order executions of one time by their order id."""
+    return (fill.trade_time.sort_key, _by_number(fill.trade.order_id), *_key_within_time(fill))
+
+
+def _key_within_time(fill: FillRow) -> tuple[object, ...]:
+    """The fills of one order leave less and less of it; ids of executions count up at most brokers."""
+    trade = fill.trade
+    sequence = (-fill.remaining, _by_number(fill.fill_id), _by_number(trade.order_id))
+    return (trade.symbol, trade.quantity < 0, *sequence, trade.price, abs(trade.quantity), trade.fee)
+
+
+def _by_number(text: str) -> tuple[list[tuple[str, int, str]], str]:
+    """Return a key that compares the numbers in a text by their value: `ord-9` comes before `ord-10`."""
+    texts, numbers = _DIGITS.split(text), [number.lstrip("0") for number in _DIGITS.findall(text)]
+    return [*zip(texts, map(len, numbers), numbers, strict=False), (texts[-1], -1, "")], text
 
 
 def _merge(fills: list[FillRow]) -> list[FillRow]:

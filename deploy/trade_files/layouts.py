@@ -31,6 +31,7 @@ class Layout:
     only            rows that count: column name and its lower-case values; all other rows are ignored
     ignored         lower-case values of that column in the other rows; (): any value
     fill_id         column that identifies a trade; `fill_key`: columns that do so together
+    remaining       column of the quantity that the order has left after the trade: it orders the fills of one order
     section         first cell of the lines that belong to the layout, for files with several sections
     asset_kind      kind of all symbols; None: by the column of the asset class, or by the symbol
     """
@@ -54,6 +55,7 @@ class Layout:
     order_id: Names = ()
     fill_id: Names = ()
     fill_key: Names = ()
+    remaining: Names = ()
     multiplier: Names = ()
     asset_class: Names = ()
     currency: Names = ()
@@ -81,6 +83,7 @@ EXECUTIONS = Layout(
     ignored=tuple(name.lower() for name in get_args(ExecType)),
     order_id=("order_id",),
     fill_key=("order_id", "time", "leaves"),
+    remaining=("leaves",),
 )
 
 INTERACTIVE_BROKERS_FLEX = Layout(

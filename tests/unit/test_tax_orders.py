@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import pytest
@@ -200,6 +200,82 @@ def test_gains_and_open_lots_sum_to_the_cash_flows(
         closed = match.closed_lot
         parts = (closed.exit_value, -closed.entry_value, -match.fees, -closed.carried_loss, match.disallowed_loss)
         assert Fraction(match.gain) == sum(map(Fraction, parts), Fraction(0))
+
+
+SAME_TIME = "2024-01-02 10:00"
+
+
+def entry_prices(folder: Path, header: str, rows: list[str]) -> list[str]:
+    """Return the prices of the lots that sales close, first in, first out."""
+    report = lots_json(folder, "\n".join([header, *rows, "2024-02-01,X,SELL,3,20,0,s1,z1"]))
+    return [match["entry_price"] for match in report["matches"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "prices"),
+    [
+        # (price, order id, execution id) in the order in which the broker filled them
+        ([("12", "o2", "e9"), ("11", "o1", "e10"), ("13", "o2", "e11")], ["12", "11", "13"]),
+        ([("12", "9", ""), ("11", "10", ""), ("13", "11", "")], ["12", "11", "13"]),
+        ([("11", "", "00a.2.01"), ("12", "", "00a.10.01"), ("10", "", "00a.10.02")], ["11", "12", "10"]),
+        ([("10", "o1", ""), ("11", "o1", ""), ("12", "o1", "")], ["10", "11", "12"]),
+    ],
+)
+def test_purchases_of_one_time_are_booked_by_execution_id_then_order_id_then_price(
+    tmp_path: Path, rows: list[tuple[str, str, str]], prices: list[str]
+) -> None:
+    lines = [f"{SAME_TIME},X,BUY,1,{price},0,{order},{fill}" for price, order, fill in rows]
+    for order in permutations(lines):
+        assert entry_prices(tmp_path, f"{HEADER},order_id,id", list(order)) == prices
+
+
+def test_executions_of_one_order_are_booked_by_what_they_leave_of_it(tmp_path: Path) -> None:
+    """The platform writes no execution id; the first fill leaves 2 of 3 units, the last one leaves none."""
+    rows = [
+        f"{SAME_TIME},ord-1,,X,BUY,LIMIT,TRADE,1,{price},0,{leaves}," for price, leaves in ((12, 2), (11, 1), (13, 0))
+    ]
+    sale = "2024-02-01 10:00,ord-2,,X,SELL,LIMIT,TRADE,3,20,0,0,"
+    for order in permutations(rows):
+        fills = "\n".join(["time,order_id,id,symbol,side,type,event,quantity,price,fee,leaves,reason", *order, sale])
+        assert [match["entry_price"] for match in lots_json(tmp_path, fills)["matches"]] == ["12", "11", "13"]
+
+
+rows_of_one_account = st.lists(
+    st.tuples(
+        st.sampled_from(["2024-01-02 10:00", "2024-01-02 10:01", "2024-01-09 10:00"]),
+        st.sampled_from("XY"),
+        st.sampled_from(["BUY", "SELL"]),
+        st.integers(1, 5),
+        st.integers(1, 4),
+        st.integers(0, 1),
+        st.sampled_from(["", "o1", "o2", "o10"]),
+    ),
+    max_size=9,
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=rows_of_one_account,
+    with_ids=st.booleans(),
+    method=st.sampled_from(["fifo", "lifo", "hifo", "average"]),
+    data=st.data(),
+)
+def test_neither_the_order_of_rows_nor_of_files_changes_the_lots(
+    tmp_path: Path, rows: list[tuple[object, ...]], with_ids: bool, method: str, data: st.DataObject
+) -> None:
+    lines = [",".join(map(str, (*row, f"e{number}" if with_ids else ""))) for number, row in enumerate(rows)]
+    shuffled = data.draw(st.permutations(lines))
+    cut = data.draw(st.integers(0, len(lines)))
+    header, other = f"{HEADER},order_id,id", tmp_path / "other.csv"
+    reports = []
+    for first, second in ((lines, []), (shuffled[:cut], shuffled[cut:]), (shuffled[cut:], shuffled[:cut])):
+        other.write_text("\n".join([header, *second]))
+        options = ("--fills", str(other), "--method", method, "--wash-sales")
+        result = run_lots(tmp_path, "\n".join([header, *first]), *options)
+        assert result.exit_code == 0, result.output
+        reports.append(result.output)
+    assert reports[0] == reports[1] == reports[2]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
