@@ -14,11 +14,11 @@ from sqlalchemy import Connection, desc, exists, select
 
 from api.json_types import Amount, ApiModel
 from api.risk_preview import open_orders, rebuild_risk_state, run_checks
-from operators.manual_orders import SUBMIT_ORDER, InvalidTerms, order_id_of, parse_proposal
+from operators.manual_orders import InvalidTerms, order_id_of, parse_proposal
 from operators.money import plain
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal
-from schemas.records import BUY, MARKET, SELL, Command, OrderTerms, Side
+from schemas.records import BUY, MARKET, SELL, SUBMIT_ORDER, Command, OrderTerms, Side
 from sinks.accounts import command_of, submissions
 from sinks.tables import bars, commands, positions
 

@@ -34,8 +34,6 @@ from schemas.records import (
     TimeInForce,
 )
 
-SUBMIT_ORDER: Final = "SUBMIT_ORDER"
-CANCEL_ORDER: Final = "CANCEL_ORDER"
 MANUAL = "manual"
 """Strategy name of manual orders in proposals and in the portfolio's targets."""
 _TEXT_ARGUMENTS = ("symbol", "side", "order_type", "time_in_force", "group_id", "parent_id")

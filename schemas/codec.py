@@ -62,6 +62,7 @@ from schemas.records import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StrategyAction,
     StrategySuspension,
     StrategyWeights,
     Trade,
@@ -115,6 +116,7 @@ SCHEMA_IDS: dict[type, int] = {
     StrategySuspension: 43,
     CashTransfer: 44,
     BrokerActivity: 45,
+    StrategyAction: 56,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.

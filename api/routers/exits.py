@@ -21,10 +21,10 @@ from api.routers import PREFIX
 from api.routers.order_entry import Canceller, IdempotencyKey, Quantity
 from api.routers.orders import FINISHED, find_order
 from api.submissions import find_command, submit
-from operators.manual_orders import CANCEL_ORDER, SUBMIT_ORDER, command_id_of, order_id_of
+from operators.manual_orders import command_id_of, order_id_of
 from operators.money import plain
 from schemas.errors import BadInput
-from schemas.records import Side
+from schemas.records import CANCEL_ORDER, SUBMIT_ORDER, Side
 from sinks.commands import new_command
 
 log = structlog.get_logger(__name__)

@@ -21,10 +21,20 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.orders import FINISHED, find_order, find_successor
 from api.submissions import find_command, submit
-from operators.manual_orders import CANCEL_ORDER, PRICES_OF, QUANTITY_MAX, SUBMIT_ORDER, command_id_of, order_id_of
+from operators.manual_orders import PRICES_OF, QUANTITY_MAX, command_id_of, order_id_of
 from operators.money import plain
-from operators.risk.commands import AMEND_ORDER
-from schemas.records import DAY, GTD, MARKET, TRAILING_STOP, OrderType, Side, TimeInForce
+from schemas.records import (
+    AMEND_ORDER,
+    CANCEL_ORDER,
+    DAY,
+    GTD,
+    MARKET,
+    SUBMIT_ORDER,
+    TRAILING_STOP,
+    OrderType,
+    Side,
+    TimeInForce,
+)
 from sinks.commands import new_command
 from sinks.tables import order_refusals
 

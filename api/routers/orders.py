@@ -19,23 +19,18 @@ from api.problems import NotFound, problem_responses
 from api.resources import Db, PrimaryDb, Resources, ResourcesDep
 from api.routers import PREFIX
 from api.submissions import find_command
-from operators.manual_orders import (
-    SUBMIT_ORDER,
-    InvalidTerms,
-    command_id_of,
-    is_manual,
-    order_id_of,
-    parse_proposal,
-)
+from operators.manual_orders import InvalidTerms, command_id_of, is_manual, order_id_of, parse_proposal
 from operators.order_lifecycle import FINAL_STATES, OrderState, state_of
-from operators.risk.commands import AMEND_ORDER, amend_terms
+from operators.risk.commands import amend_terms
 from schemas.errors import BadInput
 from schemas.records import (
+    AMEND_ORDER,
     CANCELED,
     EXPIRED,
     NEW,
     REJECTED,
     REPLACED,
+    SUBMIT_ORDER,
     TRADE,
     Command,
     Execution,

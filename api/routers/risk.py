@@ -19,11 +19,11 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import OrderTicket
 from api.routers.orders import OrderCheck
-from operators.manual_orders import SUBMIT_ORDER, bracket_exits, parse_proposal
+from operators.manual_orders import bracket_exits, parse_proposal
 from operators.risk.acceptance import check_exits
 from operators.risk.usage import limit_utilization
 from operators.risk.verdict import Refusal
-from schemas.records import ACTIVE, Command, OrderProposal, OrderRefusal, RiskUsage, Side
+from schemas.records import ACTIVE, SUBMIT_ORDER, Command, OrderProposal, OrderRefusal, RiskUsage, Side
 from sinks.record_tables import record_of
 from sinks.tables import bars, order_refusals, risk_fences, risk_usage
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
 from dataflows.research.frames import EQUITY, TRADES, Frame, FrameName, RunFrames, time_column
-from operators.manual_orders import CANCEL_ORDER, SUBMIT_ORDER
-from operators.risk.commands import AMEND_ORDER
 from schemas.records import (
+    AMEND_ORDER,
+    CANCEL_ORDER,
+    SUBMIT_ORDER,
     Bar,
     Command,
     Execution,

@@ -11,16 +11,18 @@ from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from operators.manual_orders import CANCEL_ORDER, MANUAL, SUBMIT_ORDER, client_id_of, command_id_of, order_id_of
+from operators.manual_orders import MANUAL, client_id_of, command_id_of, order_id_of
 from operators.money import NANO, ZERO, to_decimal
 from operators.order_lifecycle import OrderState, state_of
 from operators.returns import NetOfFlows
-from operators.risk.commands import AMEND_ORDER
 from schemas.records import (
+    AMEND_ORDER,
+    CANCEL_ORDER,
     CLS,
     LONG,
     MARKET,
     REJECTED,
+    SUBMIT_ORDER,
     TRADE,
     Bar,
     Command,

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from deploy.verification.ledger_tables import snapshot_connection
 from deploy.verification.verdict import FINDINGS_MAX, Comparison
 from operators.adjustments import PREFIX
-from operators.manual_orders import EXIT_SUFFIXES, SUBMIT_ORDER
+from operators.manual_orders import EXIT_SUFFIXES
 from operators.venue.account import LIQUIDATION_PREFIX
-from schemas.records import ACCEPT_POSITION
+from schemas.records import ACCEPT_POSITION, SUBMIT_ORDER
 
 # A decision of the stage itself has its time slice as cause.
 _STAGE_DECIDED = "(o.cause_id LIKE 'margin-%%' OR o.cause_id LIKE 'tick-%%')"

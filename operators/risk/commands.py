@@ -14,7 +14,6 @@ from operators.risk.breakers import SCOPES_OF_MEASURE, SEVERITY
 from schemas.errors import BadInput
 from schemas.records import PORTFOLIO, BreakerScope, Command, OrderTerms, TradingState
 
-AMEND_ORDER: Final = "AMEND_ORDER"
 SET_BREAKER: Final = "SET_BREAKER"
 RECONCILING: Final = "RECONCILING"
 RECONCILED: Final = "RECONCILED"

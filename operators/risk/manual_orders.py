@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from operators.manual_orders import (
-    CANCEL_ORDER,
-    InvalidTerms,
-    bracket_exits,
-    command_id_of,
-    order_id_of,
-    parse_proposal,
-)
+from operators.manual_orders import InvalidTerms, bracket_exits, command_id_of, order_id_of, parse_proposal
 from operators.money import ZERO
 from operators.risk.acceptance import check_exits
 from operators.risk.book import RiskBook
-from operators.risk.commands import AMEND_ORDER, amend_terms
+from operators.risk.commands import amend_terms
 from operators.risk.decisions import OrderDecisions
 from operators.risk.ended_orders import EndedOrders
 from operators.risk.history import RiskHistory
 from operators.risk.verdict import Refusal, number_text
 from schemas.errors import BadInput
-from schemas.records import REPLACED, Command, Execution, Order, OrderProposal, OrderRefusal, OrderTerms, Record
+from schemas.records import (
+    AMEND_ORDER,
+    CANCEL_ORDER,
+    REPLACED,
+    Command,
+    Execution,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    OrderTerms,
+    Record,
+)
 
 COMMAND_IDS_MAX = 1000
 """Number of command ids of manual orders that are retained to discard duplicates. A client may retry a command."""

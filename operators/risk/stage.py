@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from operators.manual_orders import (
-    CANCEL_ORDER,
-    SUBMIT_ORDER,
-    order_id_of,
-    without_nul,
-)
+from operators.manual_orders import order_id_of, without_nul
 from operators.money import ZERO, plain
 from operators.risk.approvals import lacks_approval
 from operators.risk.book import RiskBook
 from operators.risk.breaker_meters import BreakerMeters
 from operators.risk.breakers import SEVERITY, BreakerChange, Breakers
-from operators.risk.commands import (
-    AMEND_ORDER,
-    RECONCILED,
-    RECONCILING,
-    SET_BREAKER,
-    parse_breaker_command,
-)
+from operators.risk.commands import RECONCILED, RECONCILING, SET_BREAKER, parse_breaker_command
 from operators.risk.corporate_actions import RiskCorporateActions
 from operators.risk.decisions import OrderDecisions
 from operators.risk.history import RiskHistory
@@ -34,12 +23,15 @@ from operators.risk.usage import LimitUtilization, UsageReport
 from schemas.errors import BadInput
 from schemas.records import (
     ACTIVE,
+    AMEND_ORDER,
+    CANCEL_ORDER,
     HALTED,
     KILL_SWITCH,
     PORTFOLIO,
     READY,
     REDUCING,
     RELEASE,
+    SUBMIT_ORDER,
     SYMBOL,
     Bar,
     CashTransfer,

@@ -28,11 +28,13 @@ from schemas.records.constants import (
     ACCEPT_POSITION,
     ACTIVE,
     ADJUSTMENT,
+    AMEND_ORDER,
     BORROW_FEE,
     BUY,
     BY_LEXICON,
     BY_LLM,
     CANCEL,
+    CANCEL_ORDER,
     CANCELED,
     CASH_DIVIDEND,
     CASH_MERGER,
@@ -65,6 +67,7 @@ from schemas.records.constants import (
     MARGIN_INTEREST,
     MARKET,
     NEW,
+    NOTE,
     OPG,
     ORDER_TOTAL,
     PENDING,
@@ -95,9 +98,13 @@ from schemas.records.constants import (
     STOP_LIMIT,
     STRATEGY,
     SUBMIT,
+    SUBMIT_ORDER,
     SUSPENDED,
     SYMBOL,
     SYMBOL_CHANGE,
+    TARGET_QUANTITY,
+    TARGET_VIEW,
+    TARGET_WEIGHT,
     TRADE,
     TRAILING_STOP,
     UNKNOWN,
@@ -118,6 +125,7 @@ from schemas.records.constants import (
     SentimentMethod,
     SessionPhase,
     Side,
+    StrategyActionKind,
     SuspensionState,
     TimeInForce,
     TradingState,
@@ -149,12 +157,14 @@ from schemas.records.trading import (
     RiskEvent,
     RiskFence,
     RiskUsage,
+    StrategyAction,
 )
 
 __all__ = [
     "ACCEPT_POSITION",
     "ACTIVE",
     "ADJUSTMENT",
+    "AMEND_ORDER",
     "BORROW_FEE",
     "BUY",
     "BY_LEXICON",
@@ -162,6 +172,7 @@ __all__ = [
     "BY_SYMBOL",
     "CANCEL",
     "CANCELED",
+    "CANCEL_ORDER",
     "CASH_DIVIDEND",
     "CASH_MERGER",
     "CASH_TRANSFER",
@@ -194,6 +205,7 @@ __all__ = [
     "MARGIN_INTEREST",
     "MARKET",
     "NEW",
+    "NOTE",
     "OPG",
     "ORDER_TOTAL",
     "PENDING",
@@ -224,9 +236,13 @@ __all__ = [
     "STOP_LIMIT",
     "STRATEGY",
     "SUBMIT",
+    "SUBMIT_ORDER",
     "SUSPENDED",
     "SYMBOL",
     "SYMBOL_CHANGE",
+    "TARGET_QUANTITY",
+    "TARGET_VIEW",
+    "TARGET_WEIGHT",
     "TOPIC_OF",
     "TRADE",
     "TRAILING_STOP",
@@ -292,6 +308,8 @@ __all__ = [
     "Side",
     "Signal",
     "SignalOutcome",
+    "StrategyAction",
+    "StrategyActionKind",
     "StrategySuspension",
     "StrategyWeights",
     "SuspensionState",
@@ -312,6 +330,7 @@ __all__ = [
     "sentiment_id",
     "sequence_key",
     "signal_id",
+    "strategy_action_id",
     "suspension_id",
     "weights_id",
 ]
@@ -322,6 +341,7 @@ SequencedRecord = (
     SymbolRecord
     | LlmRequest
     | SentimentScore
+    | StrategyAction
     | OrderProposal
     | Order
     | OrderCancel
@@ -382,6 +402,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     Prediction: "predictions",
     Signal: "signals",
     StrategySuspension: "strategy-suspensions",
+    StrategyAction: "strategy-actions",
     OrderProposal: "order-proposals",
     Order: "orders",
     OrderCancel: "orders",
@@ -449,6 +470,11 @@ def signal_id(symbol: str, seq: int) -> str:
 
 def suspension_id(symbol: str, seq: int) -> str:
     return f"susp-{symbol}-{seq}"
+
+
+def strategy_action_id(strategy: str, number: int) -> str:
+    """Return the id of the action of a trading strategy. `number` counts the strategy's actions from 1."""
+    return f"act-{strategy}-{number}"
 
 
 def proposal_id(seq: int) -> str:

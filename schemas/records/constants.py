@@ -65,6 +65,24 @@ SuspensionState = Literal["SUSPENDED", "RESUMED"]
 SUSPENDED: Final = "SUSPENDED"
 RESUMED: Final = "RESUMED"
 
+StrategyActionKind = Literal[
+    "SUBMIT_ORDER",
+    "AMEND_ORDER",
+    "CANCEL_ORDER",
+    "TARGET_QUANTITY",
+    "TARGET_WEIGHT",
+    "TARGET_VIEW",
+    "NOTE",
+    SuspensionState,
+]
+SUBMIT_ORDER: Final = "SUBMIT_ORDER"
+AMEND_ORDER: Final = "AMEND_ORDER"
+CANCEL_ORDER: Final = "CANCEL_ORDER"
+TARGET_QUANTITY: Final = "TARGET_QUANTITY"  # signed units
+TARGET_WEIGHT: Final = "TARGET_WEIGHT"  # signed share of the strategy's equity
+TARGET_VIEW: Final = "TARGET_VIEW"  # direction and strength, sized by the portfolio
+NOTE: Final = "NOTE"
+
 CommandKind = Literal[
     "SUBMIT_ORDER",
     "CANCEL_ORDER",

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from schemas.records.analysis import StrategySuspension, StrategyWeights
+from schemas.records.constants import RESUMED, SUSPENDED
 from schemas.records.dead_letters import DeadLetter, LateRecord
 from schemas.records.ledger import CashTransfer
 from schemas.records.trading import (
@@ -23,6 +24,7 @@ from schemas.records.trading import (
     OrderRefusal,
     RiskEvent,
     RiskFence,
+    StrategyAction,
 )
 
 PROSE_FIELDS: dict[type, tuple[str, ...]] = {
@@ -71,6 +73,10 @@ def comparable(record: Any) -> Any:
         return record._replace(sizing=figures(record.sizing))
     if type(record) is OrderIntent:
         return record._replace(emulated="emulated" if record.emulated else "")
+    if type(record) is StrategyAction and record.kind in (SUSPENDED, RESUMED):
+        # As in a StrategySuspension: the file's path differs between hosts.
+        texts = PROSE_FIELDS[StrategySuspension]
+        return record._replace(arguments={k: v for k, v in record.arguments.items() if k not in texts})
     return without_prose(record)
 
 

@@ -12,6 +12,7 @@ from schemas.records.constants import (
     IntentKind,
     OrderType,
     Side,
+    StrategyActionKind,
     TimeInForce,
     TradingState,
 )
@@ -36,6 +37,31 @@ class OrderTerms(NamedTuple):
     reduce_only: bool = False  # never opens or enlarges a position; reduced to the quantity it may close
     group_id: str = ""  # OCO: the first of a group that trades cancels the others; "": no group
     parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "": no parent
+
+
+class StrategyAction(NamedTuple):
+    """An action of a trading strategy: an order, an amendment, a cancel, a target or a note.
+
+    `arguments` by kind, all as text:
+
+    * SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER: those of the command of the same kind (`operators/manual_orders.py`)
+    * TARGET_QUANTITY: `quantity`, signed units
+    * TARGET_WEIGHT: `weight`, signed share of the strategy's equity
+    * TARGET_VIEW: `direction` (-1, 0 or 1) and `strength` in [0, 1]
+    * NOTE: `text`
+    * SUSPENDED, RESUMED (the strategy itself): `error_type`, `message`, `file`, `line` and `on_error`, as in a
+      `StrategySuspension`
+    """
+
+    seq: int  # counts the actions of all trading strategies
+    ts_ns: int
+    action_id: str  # "act-<strategy>-<n>"; n counts the actions of the strategy
+    strategy: str
+    kind: StrategyActionKind
+    symbol: str  # "" for a note or a suspension
+    arguments: dict[str, str]
+    reason: str  # the strategy's tag, or the reason of a resume; "" for none
+    cause_ids: list[str]  # ids of the records behind it: executions, feature rows, bars, commands
 
 
 class OrderProposal(NamedTuple):

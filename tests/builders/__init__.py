@@ -16,7 +16,17 @@ from tests.builders.external import (
 )
 from tests.builders.ledger import attribution, cash_flow, cash_transfer, lot_match, position, valuation
 from tests.builders.market import bar, quote
-from tests.builders.trading import approved, execution, fence, order, order_cancel, proposal, refusal, report
+from tests.builders.trading import (
+    approved,
+    execution,
+    fence,
+    order,
+    order_cancel,
+    proposal,
+    refusal,
+    report,
+    strategy_action,
+)
 
 __all__ = [
     "approved",
@@ -49,5 +59,6 @@ __all__ = [
     "sentiment_score",
     "signal",
     "signal_outcome",
+    "strategy_action",
     "valuation",
 ]

@@ -25,8 +25,9 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     RiskFence,
+    StrategyAction,
 )
-from schemas.records.constants import ExecType, OrderType, Side, TimeInForce, TradingState
+from schemas.records.constants import ExecType, OrderType, Side, StrategyActionKind, TimeInForce, TradingState
 from schemas.records.trading import OrderTerms
 from tests.builders.amounts import ZERO, Amount, optional_decimal, to_decimal
 
@@ -70,6 +71,32 @@ def order(
         risk_epoch=risk_epoch,
         checks=list(checks),
         replaces=replaces,
+    )
+
+
+def strategy_action(
+    kind: StrategyActionKind,
+    symbol: str = "AAPL",
+    *,
+    number: int = 1,
+    seq: int | None = None,
+    ts_ns: int = 0,
+    strategy: str = "test",
+    reason: str = "",
+    cause_ids: Sequence[str] = (),
+    **arguments: Amount,
+) -> StrategyAction:
+    """Build the action `act-<strategy>-<number>` of a trading strategy. `seq` defaults to `number`."""
+    return StrategyAction(
+        seq=number if seq is None else seq,
+        ts_ns=ts_ns,
+        action_id=records.strategy_action_id(strategy, number),
+        strategy=strategy,
+        kind=kind,
+        symbol=symbol,
+        arguments={name: str(value) for name, value in arguments.items()},
+        reason=reason,
+        cause_ids=list(cause_ids),
     )
 
 

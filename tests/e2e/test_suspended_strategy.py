@@ -16,9 +16,8 @@ from api.alerting.conditions import Conditions, MetricsPage
 from api.metrics.learning import StrategyMetrics
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from operators.explain.no_trade import explain_symbol_at
-from operators.manual_orders import SUBMIT_ORDER
 from schemas.codec import encode
-from schemas.records import RESUME_STRATEGY, TRADE, Execution, Order, Signal, StrategySuspension
+from schemas.records import RESUME_STRATEGY, SUBMIT_ORDER, TRADE, Execution, Order, Signal, StrategySuspension
 from sinks.database import open_engine
 from sinks.lineage import DatabaseRecordLookup
 from sinks.suspensions import suspended_strategies

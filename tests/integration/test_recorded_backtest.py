@@ -22,9 +22,8 @@ from dataflows.research.exports import ExportPeriod, export_frame
 from dataflows.research.frames import FRAME_NAMES, RunFrames
 from dataflows.sources.row_times import iso
 from deploy.home import REPOSITORY
-from operators.manual_orders import SUBMIT_ORDER
 from operators.stage import TimeSlice
-from schemas.records import Bar, Command, Order, OrderRefusal, Record
+from schemas.records import SUBMIT_ORDER, Bar, Command, Order, OrderRefusal, Record
 from sinks.postgres import PostgresWriter
 from tests.builders import command
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write

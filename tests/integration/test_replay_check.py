@@ -11,12 +11,11 @@ import pytest
 
 from dataflows.replay.comparison import ReplayComparison, compare
 from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS, open_recording
-from operators.manual_orders import SUBMIT_ORDER
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import encode
 from schemas.errors import Unavailable
-from schemas.records import RELEASE, Bar, Order, Signal
+from schemas.records import RELEASE, SUBMIT_ORDER, Bar, Order, Signal
 from sinks.kafka import producer
 from tests.builders import command
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write

@@ -14,11 +14,11 @@ from deploy.verification import attribution
 from deploy.verification.all_checks import empty_ledger, verify_weights
 from deploy.verification.ledger_tables import compare_ledger, snapshot_connection
 from deploy.verification.verdict import Comparison
-from operators.manual_orders import SUBMIT_ORDER
 from operators.stage import TimeSlice
 from schemas.records import (
     CASH_DIVIDEND,
     SPLIT,
+    SUBMIT_ORDER,
     SYMBOL_CHANGE,
     Attribution,
     Bar,

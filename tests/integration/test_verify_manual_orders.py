@@ -18,14 +18,25 @@ from deploy.verification.orders import check_orders, current_cut
 from deploy.verification.verdict import Comparison, Verdict
 from operators.explain.lineage import Explanation, explain, walk
 from operators.ledger import Ledger
-from operators.manual_orders import CANCEL_ORDER, SUBMIT_ORDER
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.commands import AMEND_ORDER
 from operators.risk.margin import MarginSettings
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
-from schemas.records import BUY, Command, CommandKind, Execution, Order, OrderCancel, OrderRefusal, Record, RiskEvent
+from schemas.records import (
+    AMEND_ORDER,
+    BUY,
+    CANCEL_ORDER,
+    SUBMIT_ORDER,
+    Command,
+    CommandKind,
+    Execution,
+    Order,
+    OrderCancel,
+    OrderRefusal,
+    Record,
+    RiskEvent,
+)
 from sinks.lineage import DatabaseRecordLookup
 from sinks.postgres import PostgresWriter
 from tests.builders import bar, command

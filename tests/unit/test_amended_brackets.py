@@ -7,13 +7,24 @@ from typing import Any
 
 import pytest
 
-from operators.manual_orders import SUBMIT_ORDER
 from operators.portfolio import PortfolioStage
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.commands import AMEND_ORDER
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
-from schemas.records import CANCELED, GTC, REPLACED, SELL, TRADE, Command, Execution, Order, OrderRefusal, Record
+from schemas.records import (
+    AMEND_ORDER,
+    CANCELED,
+    GTC,
+    REPLACED,
+    SELL,
+    SUBMIT_ORDER,
+    TRADE,
+    Command,
+    Execution,
+    Order,
+    OrderRefusal,
+    Record,
+)
 from tests.builders import bar, broker_update, command, order
 from tests.builders.market import MINUTE_NS
 from tests.unit.gateway_harness import GatewayHarness, intents, reports

@@ -15,8 +15,16 @@ from deploy.chaos.faults.operators import ACTOR, commands_problem, drawn_terms, 
 from deploy.chaos.faults.state import refusal_problem, second_process_problem
 from deploy.chaos.faults.strategies import predictions_problem, suspension_problem
 from deploy.chaos.faults.supervision import takeover_problem
-from operators.manual_orders import SUBMIT_ORDER
-from schemas.records import ACTIVE, CASH_TRANSFER, DEPOSIT, HALTED, Command, OrderIntent, StrategySuspension
+from schemas.records import (
+    ACTIVE,
+    CASH_TRANSFER,
+    DEPOSIT,
+    HALTED,
+    SUBMIT_ORDER,
+    Command,
+    OrderIntent,
+    StrategySuspension,
+)
 from tests.builders import cash_transfer, command, execution, fence, order, prediction, refusal, signal
 
 ORDER = command("cmd-1", 5, SUBMIT_ORDER, {"symbol": "AAPL"}, actor=ACTOR)

@@ -7,13 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from operators.manual_orders import CANCEL_ORDER, SUBMIT_ORDER
 from operators.portfolio import PortfolioStage
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.commands import AMEND_ORDER
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
-from schemas.records import TRADE, Command, Execution, OrderRefusal, Record
+from schemas.records import AMEND_ORDER, CANCEL_ORDER, SUBMIT_ORDER, TRADE, Command, Execution, OrderRefusal, Record
 from tests.builders import bar, command
 from tests.builders.market import MINUTE_NS
 

@@ -10,18 +10,19 @@ from pydantic import ValidationError
 
 from api.routers.order_entry import OrderChange, OrderTicket
 from dataflows.sources.heartbeat import Heartbeat
-from operators.manual_orders import SUBMIT_ORDER, order_id_of
+from operators.manual_orders import order_id_of
 from operators.portfolio import PortfolioStage
 from operators.risk import RiskSettings, RiskStage
 from operators.risk.breakers import Breaker
-from operators.risk.commands import AMEND_ORDER
 from operators.stage import TimeSlice
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.records import (
+    AMEND_ORDER,
     CANCELED,
     HALTED,
     HEARTBEAT,
+    SUBMIT_ORDER,
     TRADE,
     Command,
     Execution,

@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.manual_orders import CANCEL_ORDER, SUBMIT_ORDER, command_id_of, order_id_of
+from operators.manual_orders import command_id_of, order_id_of
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.commands import AMEND_ORDER
 from operators.sizing import SizingSettings
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.codec import decode, encode
 from schemas.records import (
+    AMEND_ORDER,
+    CANCEL_ORDER,
     KILL_SWITCH,
+    SUBMIT_ORDER,
     TRADE,
     Command,
     Execution,

@@ -10,20 +10,20 @@ import pytest
 from configs.settings import load_settings
 from dataflows.runtime import stages
 from operators.instruments import NO_INSTRUMENTS, UNLISTED, Instrument, Instruments
-from operators.manual_orders import SUBMIT_ORDER
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
 from operators.risk.acceptance import first_refusal
-from operators.risk.commands import AMEND_ORDER
 from operators.sizing import SizingSettings
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.records import (
+    AMEND_ORDER,
     BUY,
     LIMIT,
     MARKET,
     SELL,
     STOP,
+    SUBMIT_ORDER,
     TRADE,
     TRAILING_STOP,
     Command,

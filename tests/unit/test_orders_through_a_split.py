@@ -7,8 +7,7 @@ from decimal import Decimal
 import pytest
 
 from operators.gateway.gateway_order import GatewayOrder
-from operators.manual_orders import SUBMIT_ORDER
-from schemas.records import CANCELED, SPLIT, TRADE, Command, CorporateAction, Execution
+from schemas.records import CANCELED, SPLIT, SUBMIT_ORDER, TRADE, Command, CorporateAction, Execution
 from tests.builders import command, corporate_action, order
 from tests.unit.test_reference_data import DAYS, TradingLoopHarness, desk_with_position
 

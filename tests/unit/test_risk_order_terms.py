@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from operators.manual_orders import SUBMIT_ORDER
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.commands import AMEND_ORDER
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.records import (
+    AMEND_ORDER,
     BUY,
     SELL,
+    SUBMIT_ORDER,
     TRADE,
     Command,
     Execution,

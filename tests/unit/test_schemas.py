@@ -21,6 +21,8 @@ from schemas.codec import NESTED_RECORDS, SCHEMA_IDS, Codec, decode, encode, fil
 from schemas.errors import Undecodable
 from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, CheckResult, Clock
 from schemas.records.flat import field_names, field_types, to_flat_dict
+from schemas.records.prose import comparable
+from tests.builders import strategy_action
 
 SCHEMAS = Path(records.__file__).parent.parent
 TYPES: list[Any] = list(SCHEMA_IDS)
@@ -177,3 +179,13 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 )
 def test_a_bar_survives_the_wire_bit_for_bit(bar: Bar) -> None:
     assert decode(encode(bar)) == bar
+
+
+def test_the_failing_line_of_a_suspension_is_prose_and_the_arguments_of_an_order_are_decisions() -> None:
+    """A replay on another host raises from another path, and is the same run."""
+    suspended = strategy_action("SUSPENDED", "", error_type="ZeroDivisionError", file="/srv/pairs.py", line=7)
+    replayed = strategy_action("SUSPENDED", "", error_type="ZeroDivisionError", file="/home/quant/pairs.py", line=7)
+    assert comparable(suspended) == comparable(replayed)
+    assert comparable(strategy_action("SUBMIT_ORDER", quantity=1)) != comparable(
+        strategy_action("SUBMIT_ORDER", quantity=2)
+    )

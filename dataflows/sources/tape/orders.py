@@ -20,22 +20,15 @@ from dataflows.sources.row_times import iso
 from dataflows.sources.rows import RowRules, split_line
 from dataflows.sources.tape.fields import Choice, RowFields
 from operators.bar_completion import FeedSettings
-from operators.manual_orders import (
-    CANCEL_ORDER,
-    PRICES_OF,
-    QUANTITY_MAX,
-    SUBMIT_ORDER,
-    TAPE_ROW_SEPARATOR,
-    exit_ids,
-    order_id_of,
-    parse_amount,
-)
+from operators.manual_orders import PRICES_OF, QUANTITY_MAX, TAPE_ROW_SEPARATOR, exit_ids, order_id_of, parse_amount
 from operators.money import plain
-from operators.risk.commands import AMEND_ORDER, AMENDABLE_ARGUMENTS
+from operators.risk.commands import AMENDABLE_ARGUMENTS
 from operators.stage import TimeSlice
 from schemas.errors import BadInput, InvalidField
 from schemas.records import (
+    AMEND_ORDER,
     BUY,
+    CANCEL_ORDER,
     CASH_DIVIDEND,
     DAY,
     GTD,
@@ -43,6 +36,7 @@ from schemas.records import (
     RIGHTS,
     SELL,
     SPIN_OFF,
+    SUBMIT_ORDER,
     TRAILING_STOP,
     Bar,
     Command,

@@ -22,7 +22,6 @@ from dataflows.sources.market.live_feed import FEED_SWITCHED
 from deploy.chaos.fault import Fault, FaultRun, Halt, PlannedFault, RunEvidence
 from deploy.chaos.tape import SYMBOLS
 from deploy.errors import DeployError
-from operators.manual_orders import SUBMIT_ORDER
 from schemas.records import (
     ACTIVE,
     CASH_TRANSFER,
@@ -31,6 +30,7 @@ from schemas.records import (
     SIGNING_KEY,
     SIGNING_KEY_REVOKED,
     SIGNING_ROOT,
+    SUBMIT_ORDER,
     CashTransfer,
     Command,
     CommandKind,
