@@ -10,9 +10,9 @@ from operators.indicators import Indicator, build
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE
-from operators.raised_error import describe_error, source_file
+from operators.raised_error import RaisedError, describe_error, source_file
 from operators.reference_data import ReferenceData
-from operators.suspended_analysis import suspension_letter
+from operators.suspended_analysis import rescale_letter, suspension_letter
 from schemas.records import (
     DELISTING,
     RIGHTS,
@@ -25,18 +25,22 @@ from schemas.records import (
     Record,
 )
 
-VERSION = 4
+VERSION = 5
 
 
 class SymbolFeatures:
-    """One symbol's indicators, last close and number of rows. Suspended indicators are not updated."""
+    """One symbol's indicators, last close and number of rows. Suspended indicators are not updated.
 
-    __slots__ = ("close", "indicators", "seq", "suspended", "updates")
+    `first_seq` is the number of the first row of the company that trades under the symbol.
+    """
 
-    def __init__(self, indicators: list[Indicator], seq: int, close: float = 0.0) -> None:
+    __slots__ = ("close", "first_seq", "indicators", "seq", "suspended", "updates")
+
+    def __init__(self, indicators: list[Indicator], seq: int, close: float = 0.0, first_seq: int = 1) -> None:
         self.indicators = indicators
         self.seq = seq
         self.close = close
+        self.first_seq = first_seq
         self.suspended: set[int] = set()
         self.updates: list[Callable[[Bar, dict[str, float]], None]] = [indicator.update for indicator in indicators]
 
@@ -45,24 +49,26 @@ class SymbolFeatures:
         self.suspended.add(index)
         self.updates = [one.update for i, one in enumerate(self.indicators) if i not in self.suspended]
 
-    def rescale(self, specs: Sequence[str], factor: float) -> None:
-        """Convert the indicators after a split. One that is suspended or cannot be converted warms up again."""
+    def rescale(self, specs: Sequence[str], factor: float) -> list[tuple[str, RaisedError]]:
+        """Convert the indicators after a split. One that is suspended or cannot be converted warms up again.
+
+        Returns the spec and the exception of each indicator that raised.
+        """
+        errors: list[tuple[str, RaisedError]] = []
         for index, (spec, indicator) in enumerate(zip(specs, self.indicators, strict=True)):
-            if index in self.suspended or not _rescale(indicator, factor):
+            try:
+                if index in self.suspended:
+                    self.indicators[index] = build(spec)
+                else:
+                    indicator.rescale(factor)
+            except NotImplementedError:  # the indicator has no conversion
+                self.indicators[index] = build(spec)
+            except Exception as error:  # noqa: BLE001  (may be code of the user)
+                errors.append((spec, describe_error(error, source_file(indicator))))
                 self.indicators[index] = build(spec)
         self.suspended.clear()
         self.updates = [indicator.update for indicator in self.indicators]
-
-
-def _rescale(indicator: Indicator, factor: float) -> bool:
-    """Return whether the indicator could convert its state."""
-    if type(indicator).rescale is Indicator.rescale:
-        return False
-    try:
-        indicator.rescale(factor)
-    except Exception:  # noqa: BLE001  (may be code of the user; a fresh indicator is right in any case)
-        return False
-    return True
+        return errors
 
 
 class FeatureStage:
@@ -74,11 +80,12 @@ class FeatureStage:
     After a split or stock dividend, the indicators continue as if all earlier bars had been in new shares
     (`Indicator.rescale`), and until the first trade, the bars have the adjusted close. After a symbol change or
     delisting, bars of the old symbol without a trade are ignored: it no longer exists. With its next trade, which is
-    that of another company, its indicators begin afresh. The indicators of the new symbol warm up, because another
-    shard may own it.
+    that of another company, its indicators begin afresh, and `first_seq` of its rows is the number of that row. The
+    indicators of the new symbol warm up, because another shard may own it.
 
     An indicator that raises is suspended for that symbol: from this bar on its values are absent, as in warm-up. A dead
     letter records it. It runs again after a split or stock dividend, or if a start without its spec dropped its state.
+    One that raises while it converts its state after a split warms up again; a dead letter records that too.
     """
 
     def __init__(self, specs: Sequence[str]) -> None:
@@ -96,7 +103,7 @@ class FeatureStage:
         letters: list[Record] = []
         for action in self._reference.take_due(records):
             if isinstance(action, CorporateAction) and action.symbol in symbols:
-                self._apply_action(action)
+                letters += self._apply_action(ts_ns, action)
         if self._retired:
             records = self._without_retired(records)
         if self._adjusted_prices.prices:
@@ -119,10 +126,13 @@ class FeatureStage:
                     letters.append(self._suspend(bar, state, index, values, error))
             state.seq = seq = state.seq + 1
             state.close = bar.close
-            rows.append(construct(FeatureRow, (symbol, seq, bar.ts_ns, bar.seq, bar.close, values)))
+            row_values = (symbol, seq, bar.ts_ns, bar.seq, bar.close, values, state.first_seq)
+            rows.append(construct(FeatureRow, row_values))
         return [*rows, *letters] if letters else rows
 
-    def _apply_action(self, action: CorporateAction) -> None:
+    def _apply_action(self, ts_ns: int, action: CorporateAction) -> list[Record]:
+        """Apply an action to its symbol. Return the dead letters of the indicators that raised."""
+        letters: list[Record] = []
         symbol, ratio, state = action.symbol, share_ratio(action), self._symbols[action.symbol]
         if action.kind in (SYMBOL_CHANGE, DELISTING):
             self._retired[symbol] = None
@@ -132,9 +142,11 @@ class FeatureStage:
                 state.close, _ = distribution_prices(action, state.close)
                 self._adjusted_prices.prices[symbol] = state.close
         elif ratio != ONE:
-            state.rescale(self.specs, 1.0 / float(exact_ratio(ratio)))
+            for spec, error in state.rescale(self.specs, 1.0 / float(exact_ratio(ratio))):
+                letters.append(rescale_letter(spec, action, ts_ns, state.seq, error))
             if state.close:
                 state.close = self._adjusted_prices.prices[symbol] = split_price(state.close, ratio)
+        return letters
 
     def _without_retired(self, records: Sequence[Record]) -> list[Record]:
         """Drop the bars without a trade of retired symbols. A trade begins the symbol afresh, with the next row number.
@@ -149,7 +161,8 @@ class FeatureStage:
                 del self._retired[record.symbol]
                 self._adjusted_prices.prices.pop(record.symbol, None)
                 seq = self._symbols[record.symbol].seq
-                self._symbols[record.symbol] = SymbolFeatures([build(spec) for spec in self.specs], seq)
+                indicators = [build(spec) for spec in self.specs]
+                self._symbols[record.symbol] = SymbolFeatures(indicators, seq, first_seq=seq + 1)
             remaining.append(record)
         return remaining
 
@@ -164,8 +177,8 @@ class FeatureStage:
         return suspension_letter("features", "indicator", spec, bar, describe_error(error, source_file(indicator)))
 
     def snapshot(self) -> Any:
-        """Return the state: version, specs, {symbol: (number of rows, indicator states, last close)}, reference data,
-        adjusted prices and retired symbols.
+        """Return the state: version, specs, {symbol: (number of rows, indicator states, last close, first row of
+        the company)}, reference data, adjusted prices and retired symbols.
 
         The state of a suspended indicator is None.
         """
@@ -182,6 +195,7 @@ class FeatureStage:
                         ]
                     ),
                     state.close,
+                    state.first_seq,
                 )
                 for symbol, state in self._symbols.items()
             },
@@ -193,20 +207,21 @@ class FeatureStage:
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. A spec that it lacks starts warming up; one that is no longer configured is dropped.
 
-        Versions 1 to 3 contain no closes, adjusted prices and retired symbols, version 1 no reference data.
+        Versions 1 to 4 contain no first rows, versions 1 to 3 no closes, adjusted prices and retired symbols, version 1
+        no reference data.
         """
         version, specs, symbols, *later = snapshot
-        assert version in (1, 2, 3, VERSION), f"features snapshot: version {version}, expected 1 to {VERSION}"
+        assert version in (1, 2, 3, 4, VERSION), f"features snapshot: version {version}, expected 1 to {VERSION}"
         if later:
             self._reference.restore(later[0])
-        if version == VERSION:
+        if version in (4, VERSION):
             self._adjusted_prices.restore(later[1])
             self._retired = dict.fromkeys(later[2])
         self._symbols = {}
-        for symbol, (seq, states, *close) in symbols.items():
+        for symbol, (seq, states, *later_fields) in symbols.items():
             state_of_spec = dict(zip(specs, states, strict=True))
             indicators = [build(spec) for spec in self.specs]
-            features = self._symbols[symbol] = SymbolFeatures(indicators, seq, *close)
+            features = self._symbols[symbol] = SymbolFeatures(indicators, seq, *later_fields)
             for index, (spec, indicator) in enumerate(zip(self.specs, indicators, strict=True)):
                 if spec in state_of_spec and state_of_spec[spec] is None:
                     features.suspend(index)

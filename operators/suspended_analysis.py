@@ -1,10 +1,10 @@
-"""Dead letters of indicators and models that raise: each is suspended for the symbol on which it failed."""
+"""Dead letters of indicators and models that raise: each applies to the symbol on which it failed."""
 
 from __future__ import annotations
 
 from operators.raised_error import RaisedError
 from schemas.codec import SCHEMA_IDS, encode
-from schemas.records import Bar, DeadLetter, FeatureRow
+from schemas.records import Bar, CorporateAction, DeadLetter, FeatureRow
 
 
 def suspension_letter(stage: str, kind: str, name: str, record: Bar | FeatureRow, error: RaisedError) -> DeadLetter:
@@ -25,4 +25,26 @@ def suspension_letter(stage: str, kind: str, name: str, record: Bar | FeatureRow
         reason=reason,
         schema_id=SCHEMA_IDS[type(record)],
         raw=encode(record),
+    )
+
+
+def rescale_letter(spec: str, action: CorporateAction, ts_ns: int, rows: int, error: RaisedError) -> DeadLetter:
+    """Return the dead letter of an indicator that raised in `rescale` at a split or stock dividend.
+
+    `ts_ns` is the time of the time slice. `topic` is `indicator:NAME/SYMBOL`, with the number of the
+    symbol's feature rows so far as `offset`.
+    """
+    reason = (
+        f"indicator {spec} warms up again for {action.symbol} after {action.kind} {action.action_id}: its rescale "
+        f"raised {error.error_type}: {error.message} at {error.file}:{error.line}"
+    )
+    return DeadLetter(
+        topic=f"indicator:{spec}/{action.symbol}",
+        partition=0,
+        offset=rows,
+        stage="features",
+        ts_ns=ts_ns,
+        reason=reason,
+        schema_id=SCHEMA_IDS[CorporateAction],
+        raw=encode(action),
     )

@@ -76,7 +76,7 @@ MAGIC = 0
 SCHEMA_IDS: dict[type, int] = {
     Clock: 1,
     Bar: 2,
-    FeatureRow: 3,
+    FeatureRow: 57,
     Signal: 42,
     OrderProposal: 5,
     Order: 6,

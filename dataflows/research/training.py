@@ -48,7 +48,8 @@ class TrainingResult(NamedTuple):
 
 
 def build_samples(rows: Iterable[FeatureRow], names: Sequence[str], horizon_bars: int) -> TrainingSamples:
-    """Build samples from `rows` in order of time. A row has a label once its symbol has a row `horizon_bars` later.
+    """Build samples from `rows` in order of time. A row has a label once its symbol has a row `horizon_bars` later
+    of the same company.
 
     Raises BadInput if there are fewer than `ROWS_MIN` labelled rows.
     """
@@ -56,6 +57,8 @@ def build_samples(rows: Iterable[FeatureRow], names: Sequence[str], horizon_bars
     labelled: list[tuple[int, str, list[float], float, int]] = []
     for row in rows:
         symbol_rows = pending.setdefault(row.symbol, [])
+        if symbol_rows and symbol_rows[-1][0].first_seq != row.first_seq:
+            symbol_rows.clear()
         symbol_rows.append((row, inputs_of(row, names)))
         if len(symbol_rows) > horizon_bars:
             past_row, inputs = symbol_rows.pop(0)

@@ -11,7 +11,7 @@ from operators.raised_error import describe_error, source_file
 from operators.suspended_analysis import suspension_letter
 from schemas.records import DeadLetter, FeatureRow, Prediction, Record, feature_id
 
-VERSION = 3
+VERSION = 4
 
 
 class Model(Protocol):
@@ -46,7 +46,8 @@ class PredictionStage:
     All rows of a time slice are forecast in one call, because the overhead of a call is about the cost of its rows.
     A model that raises on a row is suspended for the row's symbol, as if it had no inputs, until another model serves.
     A dead letter records it. `drift` uses only the symbol's own recent rows, so that it does not depend on the other
-    symbols of the shard.
+    symbols of the shard. If another company begins to trade under a symbol (`FeatureRow.first_seq`), the symbol's drift
+    is measured afresh, and its suspension ends.
     """
 
     def __init__(self, model: Model | None) -> None:
@@ -54,6 +55,7 @@ class PredictionStage:
         self._seqs: dict[str, int] = {}
         self._windows: dict[str, DriftWindow] = {}
         self._suspended: dict[str, None] = {}  # symbols
+        self._first_seqs: dict[str, int] = {}  # symbol -> first row of the present company, for reused symbols only
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         model = self._model
@@ -62,7 +64,11 @@ class PredictionStage:
         rows: list[FeatureRow] = []
         model_inputs: list[list[float]] = []
         for row in records:
-            if type(row) is FeatureRow and row.symbol not in self._suspended:
+            if type(row) is not FeatureRow:
+                continue
+            if row.first_seq != 1 and row.first_seq != self._first_seqs.get(row.symbol):
+                self._begin_company(row)
+            if row.symbol not in self._suspended:
                 inputs = inputs_of(row, model.inputs)
                 if inputs is not None:
                     rows.append(row)
@@ -75,6 +81,12 @@ class PredictionStage:
             for row, inputs, forecast in self._forecasts(model, rows, model_inputs, letters)
         ]
         return [*predictions, *letters]
+
+    def _begin_company(self, row: FeatureRow) -> None:
+        """Drop what refers to the company that traded under the symbol before."""
+        self._first_seqs[row.symbol] = row.first_seq
+        self._windows.pop(row.symbol, None)
+        self._suspended.pop(row.symbol, None)
 
     def _forecasts(
         self, model: Model, rows: list[FeatureRow], model_inputs: list[list[float]], letters: list[DeadLetter]
@@ -122,7 +134,9 @@ class PredictionStage:
         )
 
     def snapshot(self) -> Any:
-        """Return (version, {symbol: number of predictions}, model hash, {symbol: drift window}, suspended symbols)."""
+        """Return (version, {symbol: number of predictions}, model hash, {symbol: drift window}, suspended symbols,
+        {reused symbol: first row of its company}).
+        """
         sha256 = "" if self._model is None else self._model.sha256
         return (
             VERSION,
@@ -130,19 +144,21 @@ class PredictionStage:
             sha256,
             {symbol: window.as_tuple() for symbol, window in self._windows.items()},
             list(self._suspended),
+            dict(self._first_seqs),
         )
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. Drift windows and suspensions are kept only for the same model.
 
-        Version 1 contains no windows, version 2 no suspensions.
+        Version 1 contains no windows, version 2 no suspensions, version 3 no first rows.
         """
         version, seqs, *rest = snapshot
-        assert version in (1, 2, VERSION), f"predictions snapshot: version {version}, expected 1, 2 or {VERSION}"
-        sha256, windows, *suspended = rest if rest else ("", {})
+        assert version in (1, 2, 3, VERSION), f"predictions snapshot: version {version}, expected 1 to {VERSION}"
+        sha256, windows, *later = rest if rest else ("", {})
         self._seqs = dict(seqs)
         self._windows = {}
+        self._first_seqs = dict(later[1]) if len(later) > 1 else {}
         if self._model is not None and self._model.sha256 == sha256:
             reference = self._model.reference
-            self._suspended = dict.fromkeys(suspended[0] if suspended else ())
+            self._suspended = dict.fromkeys(later[0] if later else ())
             self._windows = {symbol: DriftWindow.from_tuple(reference, state) for symbol, state in windows.items()}

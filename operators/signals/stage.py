@@ -26,7 +26,7 @@ from schemas.records import (
     weights_id,
 )
 
-VERSION = 3
+VERSION = 4
 PENDING_RECORDS_MAX = 10_000
 """Maximum number of stored records (sentiment scores and fundamentals) for symbols without a price yet."""
 FILING_IDS_MAX = 1_000
@@ -38,14 +38,23 @@ Decider = tuple[int, Callable[[Any, Any], tuple[Any, TargetView | None]]]
 
 
 class SymbolSignals:
-    """The state of one symbol: number of signals, last feature row, each strategy's state and view, ensemble view."""
+    """The state of one symbol: number of signals, last feature row, each strategy's state and view, ensemble view.
 
-    __slots__ = ("close", "ensemble", "last_views", "row_seq", "seq", "states")
+    `first_seq` is the first row of the company that trades under the symbol.
+    """
+
+    __slots__ = ("close", "ensemble", "first_seq", "last_views", "row_ns", "row_seq", "seq", "states")
 
     def __init__(self, count: int) -> None:
         self.seq = 0
         self.close = 0.0
         self.row_seq = 0
+        self.row_ns = 0
+        self.begin(1, count)
+
+    def begin(self, first_seq: int, count: int) -> None:
+        """Begin without states and views, at the first row of a company. Signals go on with the next number."""
+        self.first_seq = first_seq
         self.states: list[Any] = [None] * count
         self.last_views = [NO_VIEW] * count
         self.ensemble = NO_VIEW
@@ -63,6 +72,9 @@ class SignalStage:
     published. From the next time slice on, all shards suspend the strategy until a RESUME_STRATEGY command. Its views
     stay as they are; for the names in `flatten_on_error`, their direction becomes 0. After a resume, the strategy
     starts without state, because it has missed records.
+
+    If another company begins to trade under a symbol (`FeatureRow.first_seq`), all strategies start without state and
+    view of the symbol, and records stored for the old company are dropped. `seq` continues.
 
     A duplicate filing (same `fundamentals_id`) is discarded, because it would restore old figures.
 
@@ -121,13 +133,17 @@ class SignalStage:
                 received = self._receive(ts_ns, record, signals) or received
                 continue
             row = record
-            symbol, seq, row_ns, _, close, _ = row
+            symbol, seq, row_ns, _, close, _, first_seq = row
             symbol_state = symbols.get(symbol)
             if symbol_state is None:
                 symbol_state = symbols[symbol] = SymbolSignals(len(self.names))
             is_first = not symbol_state.row_seq
+            if first_seq != symbol_state.first_seq:
+                self._begin_company(symbol, symbol_state, first_seq)
+                is_first = True
             symbol_state.close = close
             symbol_state.row_seq = seq
+            symbol_state.row_ns = row_ns
             states = symbol_state.states
             for index, decide in row_deciders:
                 try:
@@ -193,6 +209,14 @@ class SignalStage:
                 symbol_state.states[index] = None
 
     # -- records
+
+    def _begin_company(self, symbol: str, symbol_state: SymbolSignals, first_seq: int) -> None:
+        """Drop the states, views and stored records of the company that traded under the symbol before."""
+        for kind in READABLE:
+            pending = self._pending.get((kind, symbol))
+            if pending is not None and pending.ts_ns <= symbol_state.row_ns:
+                del self._pending[kind, symbol]
+        symbol_state.begin(first_seq, len(self.names))
 
     def _receive(self, ts_ns: int, record: Any, signals: list[Signal]) -> bool:
         """Process a record that is not a feature row. Return whether any strategy ran."""
@@ -313,11 +337,11 @@ class SignalStage:
             )
 
     def snapshot(self) -> Any:
-        """Return the state as (version, symbols, pending records, weights, filing ids,
-        suspensions).
+        """Return the state as (version, symbols, pending records, weights, filing ids, suspensions).
 
         symbols: {symbol: (number of signals, last close, seq of the last row, {strategy: (state, *view)}, ensemble
-        view)}. Pending records: [(type, fields)]. Weights: (seq, {strategy: weight}).
+        view, first row of the company, time of the last row)}. Pending records: [(type, fields)].
+        Weights: (seq, {strategy: weight}).
         """
         symbols = {
             symbol: (
@@ -331,6 +355,8 @@ class SignalStage:
                     )
                 },
                 tuple(symbol_state.ensemble),
+                symbol_state.first_seq,
+                symbol_state.row_ns,
             )
             for symbol, symbol_state in self._symbols.items()
         }
@@ -349,11 +375,12 @@ class SignalStage:
         """Restore a snapshot. A strategy that it lacks starts without state; one that no longer runs is dropped.
 
         Version 1 does not contain the last row, so its symbols have signals from their next row on. Snapshots of
-        release 0.1.0 contain no filing ids, and those before version 3 no suspensions.
+        release 0.1.0 contain no filing ids, those before version 3 no suspensions, and those before version 4 no first
+        row of a company and no time of the last row.
         """
         rest: Any
         version, symbols, *rest = snapshot
-        assert version in (1, 2, VERSION), f"signals snapshot of version {version}, expected {VERSION}"
+        assert version in (1, 2, 3, VERSION), f"signals snapshot of version {version}, expected {VERSION}"
         if version == 1:
             symbols = {s: (seq, 0.0, 0, strategies, tuple(NO_VIEW)) for s, (seq, strategies) in symbols.items()}
         pending, (self._weights_seq, weights), *later = rest if rest else ((), (0, {}))
@@ -365,13 +392,15 @@ class SignalStage:
             self._weights = [weights.get(name, 1.0 / len(self.names)) for name in self.names]
         new_state = (None, *NO_VIEW)
         self._symbols = {}
-        for symbol, (seq, close, row_seq, strategies, ensemble) in symbols.items():
+        for symbol, (seq, close, row_seq, strategies, ensemble, *company) in symbols.items():
             saved = [strategies.get(name, new_state) for name in self.names]
             symbol_state = self._symbols[symbol] = SymbolSignals(len(self.names))
             symbol_state.seq, symbol_state.close, symbol_state.row_seq = seq, close, row_seq
             symbol_state.states = [entry[0] for entry in saved]
             symbol_state.last_views = [LastView(*entry[1:]) for entry in saved]
             symbol_state.ensemble = LastView(*ensemble)
+            if company:
+                symbol_state.first_seq, symbol_state.row_ns = company
         self._pending = {}
         for name, values in pending:
             record = _RECORD_TYPES[name]._make(values)

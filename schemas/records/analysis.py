@@ -17,6 +17,7 @@ class FeatureRow(NamedTuple):
     bar_seq: int
     close: float
     values: dict[str, float]
+    first_seq: int = 1  # seq of the first row of the company that trades under the symbol; above 1 for a reused symbol
 
 
 @final

@@ -25,6 +25,7 @@ def feature_row(
     *,
     values: Mapping[str, float] | None = None,
     bar_seq: int | None = None,
+    first_seq: int = 1,
 ) -> FeatureRow:
     return FeatureRow(
         symbol=symbol,
@@ -33,6 +34,7 @@ def feature_row(
         bar_seq=seq if bar_seq is None else bar_seq,
         close=close,
         values=dict(values or {}),
+        first_seq=first_seq,
     )
 
 

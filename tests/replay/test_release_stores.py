@@ -69,6 +69,7 @@ CHANGED_STATE: dict[str, dict[str, str]] = {
     "signals": {
         r"\.1\.1\.3\.1\[\w+\]": f"learned weights: {_LEARNED}",
         r"\.1\.1\.1\[\w+\]\.4\.[12]": f"strength and confidence of the ensemble: {_LEARNED}",
+        r"\.1\.1\.1\[\w+\]\.6": "time of the last feature row, stored since 0.3.0: unknown until the next row",
     },
     "execution": {
         r"\.1\.1\.6\.3": _ENDED_ORDERS,

@@ -1,6 +1,7 @@
 """FB becomes META; later another company trades as FB. Nothing of the old share stays under the name FB.
 
-Ten shares at 300 are held over the change. The other company's price, 10, changes nothing.
+Ten shares at 300 are held over the change. The strategy begins without state for the other company and buys ten of its
+shares at 10.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ def latest(run: ActionBacktest, kind: type, key: str) -> dict[str, Any]:
 def test_no_table_has_a_position_under_the_old_name(tmp_path: Path) -> None:
     run = run_rename(tmp_path)
     positions: dict[str, Position] = latest(run, Position, "symbol")
-    assert {symbol: int(position.quantity) for symbol, position in positions.items()} == {"FB": 0, "META": 10}
-    assert positions["FB"].cost_basis == positions["FB"].realized_pnl == 0
-    assert {lot.symbol for lot in latest(run, Lot, "lot_id").values() if lot.quantity} == {"META"}
+    held = {symbol: (int(one.quantity), int(one.cost_basis)) for symbol, one in positions.items()}
+    assert held == {"FB": (10, 100), "META": (10, 3000)}
+    assert positions["FB"].realized_pnl == 0
+    renamed = [one for one in run.of_type(Position) if one.symbol == "FB"][1]
+    assert (renamed.quantity, renamed.cost_basis) == (0, 0), "the position under FB ends with the change"
+    lots: list[Lot] = [lot for lot in latest(run, Lot, "lot_id").values() if lot.quantity]
+    assert [(lot.symbol, int(lot.price)) for lot in lots] == [("META", 300), ("FB", 10)]
     assert {valuation.equity for valuation in run.valuations} == {CAPITAL}
     rows: list[Attribution] = run.of_type(Attribution)
     assert {row.strategy for row in rows if row.trades} == {"scheduled"}

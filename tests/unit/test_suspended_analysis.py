@@ -11,6 +11,7 @@ from operators.features import FeatureStage
 from operators.indicators.sma import Sma
 from operators.predictions import PredictionStage
 from operators.predictions.drift import DriftReference
+from schemas.codec import decode
 from schemas.records import SPLIT, Bar, DeadLetter, FeatureRow, Prediction, Record
 from tests.builders import bar, corporate_action, feature_row
 
@@ -66,6 +67,36 @@ def test_a_snapshot_keeps_the_suspension_and_a_split_ends_it() -> None:
     restored.on_slice(6 * MINUTE_NS, [split, *minute(6)])
     rows, _ = run(restored, 7, 7)
     assert rows["B", 7] == {"ema_2", "sma_2"}
+
+
+def test_an_indicator_that_raises_at_a_split_warms_up_again_and_a_dead_letter_names_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing_rescale(self: Sma, factor: float) -> None:
+        raise OverflowError(f"factor {factor}")
+
+    monkeypatch.setattr(Sma, "rescale", failing_rescale)
+    stage = FeatureStage(["ema_2", "sma_2"])
+    run(stage, 1, 3)
+    day = minute(4)[0].trading_day  # type: ignore[union-attr]
+    split = corporate_action("s1", SPLIT, "B", ex_date=day, ratio=2)
+    *_, letter = stage.on_slice(4 * MINUTE_NS, [split, *minute(4)])
+    assert type(letter) is DeadLetter
+    assert (letter.stage, letter.topic, letter.offset) == ("features", "indicator:sma_2/B", 3)
+    assert letter.ts_ns == 4 * MINUTE_NS
+    assert letter.reason.startswith(
+        "indicator sma_2 warms up again for B after SPLIT s1: its rescale raised OverflowError: factor 0.5 at "
+    )
+    assert decode(letter.raw) == split
+    rows, letters = run(stage, 5, 6)
+    assert rows["A", 5] == rows["B", 5] == {"ema_2", "sma_2"} and letters == []
+
+
+def test_an_indicator_without_a_conversion_warms_up_again_without_a_dead_letter() -> None:
+    stage = FeatureStage(["obv"])
+    run(stage, 1, 3)
+    split = corporate_action("s1", SPLIT, "B", ratio=2)
+    assert not [one for one in stage.on_slice(4 * MINUTE_NS, [split, *minute(4)]) if type(one) is DeadLetter]
 
 
 class FailingModel:
