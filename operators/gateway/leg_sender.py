@@ -22,6 +22,7 @@ from operators.gateway.translation import (
 )
 from operators.money import ZERO
 from operators.order_lifecycle import OrderEvent, OrderState, next_state
+from operators.venue.reduce_only import NO_POSITION
 from schemas.records import CANCELED, DAY, REGULAR, REJECTED, SUBMIT, SessionPhase
 
 SymbolMarket = tuple[Decimal | None, SessionPhase, int]
@@ -110,7 +111,7 @@ class LegSender:
             self._hold_stop(order)
             return
         if quantity <= 0:
-            self._book.end_order(order, CANCELED, "reduce-only: no position to close")
+            self._book.end_order(order, CANCELED, NO_POSITION)
             return
         last_price, session, _ = self._market.get(terms.symbol, _NO_MARKET)
         opens_short = not order.buying and not self._book.positions.quantity_of(terms.symbol) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from decimal import Decimal
 
 from operators.gateway.ended_legs import EndedLegs
@@ -13,6 +14,7 @@ from operators.gateway.settings import GatewaySettings
 from operators.gateway.translation import FRACTION_EMULATED, PARTIAL_STOP_EMULATED, PASSED_STOP_EMULATED, is_passed_stop
 from operators.money import ZERO, plain
 from operators.order_lifecycle import OrderEvent, OrderState, next_state
+from operators.venue.reduce_only import POSITION_CLOSED, closable_units, loses_position
 from schemas.records import (
     BUY,
     CANCEL,
@@ -43,8 +45,28 @@ class GatewayOrderBook:
         self.may_proceed = False
 
     def closable(self, order: GatewayOrder) -> Decimal:
-        position = self.positions.quantity_of(order.terms.symbol)
-        return max(ZERO, -position if order.buying else position)
+        return closable_units(self.positions.quantity_of(order.terms.symbol), order.terms.side)
+
+    def change_position(self, symbol: str, signed_quantity: Decimal) -> None:
+        """Book a change that is no fill of an open order, and end the exits of a position that it closes."""
+        before = self.positions.quantity_of(symbol)
+        self.positions.add(symbol, signed_quantity)
+        self.end_exits_of_closed(symbol, before)
+
+    def end_exits_of_closed(self, symbol: str, before: Decimal, new_exits: Container[str] = ()) -> None:
+        """Cancel the reduce-only orders that have nothing to close, if they had at the position `before` or are new.
+
+        Orders that wait for their parent remain, as at the simulated venue: the parent may open a position.
+        """
+        after = self.positions.quantity_of(symbol)
+        for order in list(self.orders.values()):
+            terms = order.terms
+            if terms.symbol != symbol or not terms.reduce_only or order.waits_for_parent or order.end_reason:
+                continue
+            if closable_units(after, terms.side) or (order.leg is not None and order.leg.ended):
+                continue
+            if loses_position(terms.side, before, after) or order.order_id in new_exits:
+                self.cancel(order.order_id, POSITION_CLOSED)
 
     def book_late_fill(self, update: BrokerUpdate) -> None:
         """Book a fill that arrives after its order has ended."""
@@ -52,22 +74,25 @@ class GatewayOrderBook:
         late_fill = self.ended.match_late_fill(update.event, update.client_order_id, *amounts)
         if late_fill is None:
             return
-        self.positions.add(
-            late_fill.symbol, late_fill.fill.quantity if late_fill.side == BUY else -late_fill.fill.quantity
-        )
         self._reports.write_late_fill(late_fill, update.happened_ns)
+        quantity = late_fill.fill.quantity
+        self.change_position(late_fill.symbol, quantity if late_fill.side == BUY else -quantity)
 
     def book_fill(self, order: GatewayOrder, fill: Fill, happened_ns: int) -> None:
         terms = order.terms
         order.cum_quantity += fill.quantity
         signed_quantity = fill.quantity if order.buying else -fill.quantity
+        before = self.positions.quantity_of(terms.symbol)
         self.positions.add(terms.symbol, signed_quantity)
         self._reports.write_fill(order, fill, happened_ns, self._settings.instruments.get(terms.symbol))
         self.may_proceed = True
         self._reduce_group(order, fill.quantity)
+        new_exits: list[str] = []
         for other in list(self.orders.values()):
             if other.waits_for_parent and other.terms.parent_id == order.cause_id:
                 self._apply_parent_fill(order, other, happened_ns)
+                new_exits.append(other.order_id)
+        self.end_exits_of_closed(terms.symbol, before, new_exits)
 
     def _reduce_group(self, order: GatewayOrder, traded: Decimal) -> None:
         """Reduce the other orders of an OCO group by the traded quantity, as Alpaca and the simulated venue do.
@@ -219,6 +244,8 @@ class GatewayOrderBook:
                     other.order = other.order._replace(terms=other.terms._replace(quantity=quantity))
                     other.waits_for_parent = False
                     other.drop_emulation(PARTIAL_STOP_EMULATED)
+                    if other.terms.reduce_only and not self.closable(other):
+                        self.cancel(other.order_id, POSITION_CLOSED)
                 elif order.remaining:
                     self.end_order(other, CANCELED, f"parent order {order.order_id} ended")
 

@@ -112,8 +112,10 @@ class GatewayStage:
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         self._reports.begin(ts_ns)
         if records:
+            before = self._book.positions.quantities
             for action in self._book.positions.apply_corporate_actions(records):
                 self._split_orders(action)
+                self._book.end_exits_of_closed(action.symbol, before.get(action.symbol, ZERO))
         for record in records:
             if type(record) is Quote or type(record) is Bar:
                 self._apply_market_data(record)
@@ -326,8 +328,8 @@ class GatewayStage:
         except BadInput as error:
             self._reports.write_refused_adjustment(command, symbol[:64], str(error))
             return
-        self._book.positions.add(symbol, difference.change)
         self._reports.write_adjustment(command, difference)
+        self._book.change_position(symbol, difference.change)
         self._book.may_proceed = True
 
     def _publish_status(self) -> None:

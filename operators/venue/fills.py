@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from operators.ledger.split_ratio import ROUNDING_REMAINDER
@@ -9,6 +10,7 @@ from operators.money import ZERO, multiply, plain, quantize
 from operators.venue.account import VenueAccount
 from operators.venue.fees import total_fees
 from operators.venue.order_book import OrderBook
+from operators.venue.reduce_only import NO_POSITION, POSITION_CLOSED, closable_units, loses_position
 from operators.venue.reports import VenueReports
 from operators.venue.settings import VenueSettings
 from operators.venue.slippage import slipped_price
@@ -23,6 +25,9 @@ class VenueFills:
     positions      signed positions by symbol, without zeros
     split_symbols  symbols whose positions may have rounding remainders
     activated      orders that a fill of their parent has activated, until the caller takes them
+
+    Between two calls of `end_exits_of_closed`, it notes what the position of a symbol was, and which exits a fill has
+    activated, so that the sequence of fills at one price has no effect on what the call ends.
     """
 
     def __init__(self, settings: VenueSettings, rules: VenueRules, reports: VenueReports) -> None:
@@ -32,6 +37,8 @@ class VenueFills:
         self.positions: dict[str, Decimal] = {}
         self.split_symbols: dict[str, None] = {}
         self.activated: list[VenueOrder] = []
+        self._positions_before: dict[str, Decimal] = {}
+        self._new_exits: list[VenueOrder] = []
 
     def trade(
         self,
@@ -86,17 +93,41 @@ class VenueFills:
                 self.end(ts_ns, child, CANCELED, f"parent order {order.order_id} ended", out)
             else:
                 self.book.release(child)
+                if child.terms.reduce_only and not self._closable(child):
+                    self.end(ts_ns, child, CANCELED, POSITION_CLOSED, out)
+
+    def end_exits_of_closed(self, ts_ns: int, symbol: str, out: list[Record]) -> None:
+        """End the reduce-only orders whose position has been closed since the last call, by whichever order.
+
+        Call it once all orders that trade at one price have traded. Orders that wait for their parent, or for the rest
+        of it, remain: the parent may open a position. So do orders that had no position to close before.
+        """
+        new_exits, self._new_exits = self._new_exits, []
+        before = self._positions_before.pop(symbol, None)
+        if before is not None:
+            self.end_exits_since(ts_ns, symbol, before, out, new_exits)
+
+    def end_exits_since(
+        self, ts_ns: int, symbol: str, before: Decimal, out: list[Record], new_exits: Sequence[VenueOrder] = ()
+    ) -> None:
+        """End the reduce-only orders that have nothing to close, if they had at the position `before` or are new."""
+        position = self.positions.get(symbol, ZERO)
+        if before * position > 0 and not new_exits:
+            return  # fast path: the position is still on the same side
+        for order in list(self.book.by_symbol.get(symbol, ())):
+            side = order.terms.side
+            if not order.terms.reduce_only or order.is_held or closable_units(position, side):
+                continue
+            if loses_position(side, before, position) or order in new_exits:
+                self.end(ts_ns, order, CANCELED, POSITION_CLOSED, out)
 
     def _closable(self, order: VenueOrder) -> Decimal:
-        """Return the units of the position that an order on its side can close."""
-        position = self.positions.get(order.terms.symbol, ZERO)
-        return max(ZERO, -position if order.buying else position)
+        return closable_units(self.positions.get(order.terms.symbol, ZERO), order.terms.side)
 
     def _end_without_position(self, ts_ns: int, order: VenueOrder, out: list[Record]) -> None:
         """End a reduce-only order that has nothing left to close, and the other exits of its OCO group with it."""
         if not order.is_open:
             return  # filled
-        text = "reduce-only: no position to close"
         exits = [
             other
             for other in self.book.group_of(order)
@@ -106,7 +137,7 @@ class VenueFills:
             and other.buying is order.buying
         ]
         for ended in (order, *exits):
-            self.end(ts_ns, ended, CANCELED, text, out)
+            self.end(ts_ns, ended, CANCELED, NO_POSITION, out)
 
     def _fill(
         self,
@@ -129,6 +160,7 @@ class VenueFills:
         fee, order.fees = max(ZERO, fees_due - order.fees), max(fees_due, order.fees)
         signed_quantity = quantity if order.buying else -quantity
         previous = self.positions.get(symbol, ZERO)
+        self._positions_before.setdefault(symbol, previous)
         position = previous + signed_quantity
         if position and not (symbol in self.split_symbols and abs(position) <= min(ROUNDING_REMAINDER, abs(previous))):
             self.positions[symbol] = position
@@ -146,6 +178,7 @@ class VenueFills:
                     child.auction_after_day = bar.trading_day
                 self.activated.append(child)
             self.book.release(child, quantity if order.remaining else None)
+            self._new_exits.append(child)
 
     def _reduce_group(self, ts_ns: int, order: VenueOrder, traded: Decimal, out: list[Record]) -> None:
         """Reduce the other orders of an OCO group by the traded quantity.

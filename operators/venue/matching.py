@@ -77,6 +77,7 @@ class BarMatch:
             # Most orders: they trade at the open, whatever the rest of the bar is.
             for order in orders:
                 self._trade_plain(order)
+            self._fills.end_exits_of_closed(self._ts_ns, bar.symbol, self._out)
             if not self._fills.activated:
                 return
             self._start_activated(path_of(bar))
@@ -119,6 +120,8 @@ class BarMatch:
             self._trade(next_at_once(found, shares_volume=self.volume_left is not None))
         for order in list(self._working):
             self._end_if_at_once_only(order)
+        self._fills.end_exits_of_closed(self._ts_ns, self._bar.symbol, self._out)
+        self._drop_ended_orders()
 
     def _trade_later(self) -> None:
         """Trade what trades inside the bar, one order at a time."""

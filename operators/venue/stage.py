@@ -244,8 +244,10 @@ class VenueStage:
                     order.split(ratio, lot_size)
                 if ratio == 1 or not order.remaining:
                     self._fills.end(ts_ns, order, CANCELED, f"{action.kind} of {symbol}: {action.action_id}", out)
+            before = self._fills.positions.get(symbol, ZERO)
             quantities = apply_to_quantities(self._fills.positions, self._fills.split_symbols, action, ts_ns)
             self._fills.positions = {name: quantity for name, quantity in quantities.items() if quantity}
+            self._fills.end_exits_since(ts_ns, symbol, before, out)
 
     # -- matching ------------------------------------------------------------------------------------------------------
 
