@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
+from configs.indicator_files import register_indicator_files
+from configs.settings import Settings
+from configs.source_files import load_module, on_one_line
 from operators.indicators import build
 from operators.strategies import READABLE, STRATEGIES, Strategy, reads_of
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
+
+
+def configured_strategies(settings: Settings) -> list[Strategy]:
+    """Return the strategies of the settings, in order, after registering the user's own indicators.
+
+    Raises BadInput like `load_strategies` and `register_indicator_files`.
+    """
+    register_indicator_files(settings.features.indicator_files)
+    return load_strategies([entry.model_dump() for entry in settings.signals.strategies])
 
 
 def load_strategies(entries: Sequence[Mapping[str, Any]], folder: Path | None = None) -> list[Strategy]:
@@ -66,14 +73,6 @@ def _load(entry: Mapping[str, Any], folder: Path) -> Strategy:
     return _validated(name, _instantiate(name, STRATEGIES[name], parameters))
 
 
-class _UncachedLoader(SourceFileLoader):
-    """Always runs the file's present source. The bytecode cache compares only its length and modification second."""
-
-    def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
-        return code
-
-
 def _class_in_file(name: str, folder: Path) -> type:
     path, _, class_name = name.rpartition(":")
     if not path.endswith(".py") or not class_name:
@@ -81,20 +80,10 @@ def _class_in_file(name: str, folder: Path) -> type:
     file = (folder / Path(path).expanduser()).resolve()
     if not file.is_file():
         raise BadInput(f"strategy {name!r}: file {file} does not exist")
-    # A unique name, so that a user's file never hides a module of the platform or of another file.
-    module_name = f"user_strategy_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-    spec = spec_from_file_location(module_name, file, loader=_UncachedLoader(module_name, str(file)))
-    assert spec is not None and spec.loader is not None, f"no importer for {file}"
-    module = module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[module_name]
-        raise BadInput(f"strategy {name!r}: the file fails with {_describe_error(error)}") from error
+    module = load_module(f"strategy {name!r}", file, "user_strategy")
     strategy_class = getattr(module, class_name, None)
     if not isinstance(strategy_class, type):
-        classes = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
+        classes = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
         raise BadInput(
             f"strategy {name!r}: {file.name} has no class {class_name}{did_you_mean(class_name, classes) or '.'}"
             f" Its classes: {', '.join(classes) or 'none'}"
@@ -116,7 +105,7 @@ def _instantiate(name: str, strategy_class: type, parameters: Mapping[str, Any])
     except BadInput:
         raise
     except Exception as error:
-        raise BadInput(f"strategy {name!r} rejects {dict(parameters)}: {_describe_error(error)}") from error
+        raise BadInput(f"strategy {name!r} rejects {dict(parameters)}: {on_one_line(error)}") from error
 
 
 def _validated(name: str, strategy: Any) -> Strategy:
@@ -144,8 +133,3 @@ def _validated(name: str, strategy: Any) -> Strategy:
             raise BadInput(f"strategy {name!r}: {error}") from error
     validated: Strategy = strategy
     return validated
-
-
-def _describe_error(error: Exception) -> str:
-    # On one line, whatever the user's code raised.
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -172,9 +172,10 @@ class FeatureStage:
         """Suspend an indicator of one symbol and remove what it wrote at this bar. Return the dead letter."""
         spec, indicator = self.specs[index], state.indicators[index]
         state.suspend(index)
-        for suffix in indicator.suffixes:
+        for suffix in indicator.value_suffixes:
             values.pop(f"{spec}{suffix}", None)
-        return suspension_letter("features", "indicator", spec, bar, describe_error(error, source_file(indicator)))
+        described = describe_error(error, *map(source_file, indicator.components))
+        return suspension_letter("features", "indicator", spec, bar, described)
 
     def snapshot(self) -> Any:
         """Return the state: version, specs, {symbol: (number of rows, indicator states, last close, first row of

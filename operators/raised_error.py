@@ -18,10 +18,10 @@ class RaisedError(NamedTuple):
     line: int
 
 
-def describe_error(error: Exception, own_file: str) -> RaisedError:
-    """Describe an exception that code in the user's file `own_file` raised."""
+def describe_error(error: Exception, *own_files: str) -> RaisedError:
+    """Describe an exception that code in one of the user's files `own_files` raised."""
     positions = _positions(error.__traceback__)
-    file, line = next((position for position in reversed(positions) if position[0] == own_file), positions[-1])
+    file, line = next((position for position in reversed(positions) if position[0] in own_files), positions[-1])
     try:
         message = str(error)
     except Exception:  # noqa: BLE001  (the exception class is the user's code)

@@ -15,7 +15,7 @@ from api.json_types import ApiModel, nanoseconds, number, utc
 from api.problems import NotFound
 from api.resources import Db, Resources, ResourcesDep
 from api.routers import PREFIX
-from configs.strategies import load_strategies
+from configs.strategies import configured_strategies
 from operators.explain.lineage import CauseNode, Explanation, RecordPosition, as_tree, explain, with_log_positions
 from operators.explain.no_trade import explain_symbol_at
 from schemas.errors import Unavailable
@@ -91,7 +91,7 @@ def get_no_trade_reasons(symbol: str, at: datetime, db: Db, resources: Resources
     """Why no order was created for a symbol at a time. The last bar at or before that time counts. 404 before the first
     bar.
     """
-    strategies = load_strategies([entry.model_dump() for entry in resources.settings.signals.strategies])
+    strategies = configured_strategies(resources.settings)
     needed = {strategy.name: strategy.features for strategy in strategies}
     explanation = explain_symbol_at(DatabaseRecordLookup(db), symbol, nanoseconds("at", at), needed)
     if not explanation.slice_ns:

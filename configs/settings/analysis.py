@@ -13,7 +13,12 @@ from operators.signals.suspensions import OnError
 
 
 class FeaturesSection(Section):
+    """`indicators` are specs such as `sma_20` that are computed beside those that strategies and the model need.
+    `indicator_files` are Python files with your own indicators.
+    """
+
     indicators: tuple[str, ...] = ()
+    indicator_files: tuple[Path, ...] = ()
 
 
 class PredictionsSection(Section):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from configs.model_registry import serving_model
 from configs.settings import Settings
-from configs.strategies import load_strategies
+from configs.strategies import configured_strategies
 from dataflows.sources.row_times import iso
 from operators.stage import TimeSlice
 from operators.strategies import reads_of
@@ -24,7 +24,7 @@ def first_slice_check(settings: Settings) -> Callable[[TimeSlice], None] | None:
     """
     if settings.backtest.allow_in_sample:
         return None
-    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    strategies = configured_strategies(settings)
     if not any(Prediction in reads_of(strategy) for strategy in strategies):
         return None
     serving = serving_model(settings.predictions.registry, settings.predictions.model)

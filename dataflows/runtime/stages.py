@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from configs.indicator_files import register_indicator_files
 from configs.model_registry import serving_model
 from configs.settings import Settings
-from configs.strategies import feature_specs, load_strategies
+from configs.strategies import configured_strategies, feature_specs
 from operators.features import FeatureStage
 from operators.feedback import FeedbackStage
 from operators.gateway import GatewayStage
@@ -22,7 +23,7 @@ from operators.venue import VenueStage
 
 def features(settings: Settings) -> Callable[[], Stage]:
     """Compute the configured indicators and those that the strategies and the serving model need."""
-    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    strategies = configured_strategies(settings)
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     model_features = () if serving is None else serving[1].features
     specs = tuple(dict.fromkeys([*feature_specs(strategies, settings.features.indicators), *model_features]))
@@ -30,7 +31,7 @@ def features(settings: Settings) -> Callable[[], Stage]:
 
 
 def signals(settings: Settings) -> Callable[[], Stage]:
-    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    strategies = configured_strategies(settings)
     ensemble = settings.signals.ensemble
     flatten_on_error = {
         strategy.name
@@ -70,13 +71,14 @@ def predictions(settings: Settings) -> Callable[[], Stage]:
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     if serving is None:
         return lambda: PredictionStage(None)
+    register_indicator_files(settings.features.indicator_files)
     registry, card = serving
     model = registry.load(card)
     return lambda: PredictionStage(model)
 
 
 def feedback(settings: Settings) -> Callable[[], Stage]:
-    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    strategies = configured_strategies(settings)
     names = [strategy.name for strategy in strategies]
     listed, currency = settings.instruments.listed, settings.portfolio_manager.currency
     return lambda: FeedbackStage(settings.feedback, names, listed, currency)

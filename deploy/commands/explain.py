@@ -154,11 +154,11 @@ def _with_places(settings: Settings, explanation: Explanation) -> tuple[Explanat
 
 
 def _explain_no_trade(settings: Settings, db: Connection, symbol: str | None, ts_ns: int | None, as_json: bool) -> str:
-    from configs.strategies import load_strategies
+    from configs.strategies import configured_strategies
     from operators.explain.no_trade import explain_symbol_at
     from sinks.lineage import DatabaseRecordLookup
 
-    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    strategies = configured_strategies(settings)
     required_features = {strategy.name: strategy.features for strategy in strategies}
     explanation = explain_symbol_at(
         DatabaseRecordLookup(db), symbol or "", 2**63 - 1 if ts_ns is None else ts_ns, required_features

@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json: AsJson = False) -> None:
-    from configs.strategies import load_strategies
+    from configs.strategies import configured_strategies
     from dataflows.replay.fork import fork
     from dataflows.replay.recording import open_recording
     from deploy.recovery.recorded_topics import platform_settings, recorded_settings
@@ -54,8 +54,7 @@ def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json:
     assert at_ns is not None, "typer requires --at"
     changes = overrides(set_ or [], strategy or [])
     home = home_from_environment()
-    signals = platform_settings(home, changes).signals  # report invalid settings before Kafka starts
-    load_strategies([entry.model_dump() for entry in signals.strategies])
+    configured_strategies(platform_settings(home, changes))  # report invalid settings before Kafka starts
     console = Console(stderr=True)
     with console.status("replaying") as status, recorded_settings(home, status.update) as before:
         after = platform_settings(home, changes)

@@ -146,13 +146,14 @@ def _registry(settings: "Settings") -> "ModelRegistry":
 
 
 def _specs(settings: "Settings", features: str | None) -> tuple[str, ...]:
-    from configs.strategies import feature_specs, load_strategies
+    from configs.strategies import configured_strategies, feature_specs
+    from operators.predictions.inputs import is_model_input
 
+    strategies = configured_strategies(settings)
     if features is not None:
         return tuple(spec.strip() for spec in features.split(",") if spec.strip())
-    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
     specs = feature_specs(strategies, settings.features.indicators)
-    return tuple(spec for spec in specs if not spec.startswith("obv"))
+    return tuple(spec for spec in specs if is_model_input(spec))
 
 
 def _rows(settings: "Settings", paths: list[Path], specs: tuple[str, ...]) -> "Iterable[FeatureRow]":

@@ -8,7 +8,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from configs.strategies import load_strategies
+from configs.strategies import configured_strategies
 from dataflows.replay.recording import end_offsets, read_topics
 from dataflows.runtime import stages
 from dataflows.sources.kafka import ReplayEnd
@@ -68,7 +68,7 @@ def verify_ledger(settings: Settings, home: Home | None, wait_s: float) -> Verdi
 
 def verify_weights(settings: Settings) -> Comparison:
     """Check the last weights of the strategies. Raises psycopg2.Error."""
-    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    strategies = configured_strategies(settings)
     with closing(snapshot_connection(settings.database.postgres.url)) as db:
         return check_weights(db, [strategy.name for strategy in strategies])
 

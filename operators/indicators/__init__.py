@@ -1,38 +1,69 @@
 """Streaming indicators, one file each. A spec such as `ema_12` or `macd_12_26_9` names an instance and its values.
 
-Every indicator in this folder is registered automatically.
+Every indicator in this folder is registered automatically. `register` adds one from another place.
 """
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
 from importlib import import_module
+from types import ModuleType
 
-from operators.indicators.indicator import Indicator
+from operators.indicators.indicator import Indicator, ValueUnit
+from operators.indicators.specs import parse, parse_value, template
 from schemas.errors import BadInput
-from schemas.suggestions import did_you_mean
 
-__all__ = ["INDICATORS", "Indicator", "build", "outputs", "spec_template"]
+__all__ = [
+    "INDICATORS",
+    "Indicator",
+    "ValueUnit",
+    "build",
+    "indicator_classes",
+    "outputs",
+    "register",
+    "spec_template",
+    "unit_of_value",
+]
+
+
+def indicator_classes(module: ModuleType) -> Iterator[type[Indicator]]:
+    """Return the indicator classes that a module defines, also those in a tuple. Classes that it imports are no part.
+
+    A class without `kind` is the base class of others.
+    """
+    for value in vars(module).values():
+        for one in value if isinstance(value, tuple) else (value,):
+            if not isinstance(one, type) or not issubclass(one, Indicator) or one.__module__ != module.__name__:
+                continue
+            if isinstance(getattr(one, "kind", None), str):
+                yield one
 
 
 def _discover() -> dict[str, type[Indicator]]:
     indicators: dict[str, type[Indicator]] = {}
-    for module_info in pkgutil.iter_modules(__path__):
-        module = import_module(f"{__name__}.{module_info.name}")
-        for value in vars(module).values():
-            # Skip the classes that the module imports.
-            if isinstance(value, type) and issubclass(value, Indicator) and value.__module__ == module.__name__:
-                kind = getattr(value, "kind", None)
-                if kind is None:
-                    continue  # the base class
-                assert kind not in indicators, f"two indicators have the kind {kind}"
-                indicators[kind] = value
+    for module_info in pkgutil.walk_packages(__path__, f"{__name__}."):
+        for one in indicator_classes(import_module(module_info.name)):
+            assert one.kind not in indicators, f"two indicators have the kind {one.kind}"
+            indicators[one.kind] = one
     return dict(sorted(indicators.items()))
 
 
 INDICATORS: dict[str, type[Indicator]] = _discover()
-"""Indicator class by kind, the first word of a spec."""
+"""Indicator class by kind, the word or words at the start of a spec."""
+
+
+def register(indicator: type[Indicator]) -> None:
+    """Make the specs of a class known to this process. A class replaces one from the same module.
+
+    Raises BadInput if another indicator has the same kind.
+    """
+    known = INDICATORS.get(indicator.kind)
+    if known is not None and known.__module__ != indicator.__module__:
+        file = getattr(sys.modules.get(known.__module__), "__file__", known.__module__)
+        raise BadInput(f"the indicator {indicator.kind!r} exists already in {file}; choose another kind")
+    INDICATORS[indicator.kind] = indicator
 
 
 def spec_template(kind: str) -> str:
@@ -41,26 +72,16 @@ def spec_template(kind: str) -> str:
     >>> spec_template("bollinger")
     'bollinger_<period>_<width>'
     """
-    return "_".join([kind, *(f"<{name}>" for name in INDICATORS[kind].parameters)])
+    return template(INDICATORS[kind])
 
 
 def build(spec: str) -> Indicator:
-    """Create an indicator from a spec. Raises BadInput for an unknown kind or a wrong parameter.
+    """Create an indicator from a spec. Raises BadInput for an unknown kind or input, or a wrong parameter.
 
     >>> build("ema_12").snapshot()
     (0, 0.0)
     """
-    kind, *texts = spec.split("_")
-    if kind not in INDICATORS:
-        suggestion = did_you_mean(spec, ["_".join((known, *texts)) for known in INDICATORS]) or "."
-        known_specs = ", ".join(map(spec_template, INDICATORS))
-        raise BadInput(f"unknown indicator {spec!r}{suggestion} Known indicators: {known_specs}")
-    parameters = INDICATORS[kind].parameters
-    if len(texts) != len(parameters):
-        raise BadInput(f"indicator {spec!r} must have the form {spec_template(kind)}")
-    numbers = [_parse_number(spec, text, parameters[name]) for name, text in zip(parameters, texts, strict=True)]
-    create: Callable[..., Indicator] = INDICATORS[kind]  # each class declares its own arguments in `parameters`
-    return create(spec, *numbers)
+    return parse(spec, INDICATORS)
 
 
 def outputs(spec: str) -> tuple[str, ...]:
@@ -68,16 +89,17 @@ def outputs(spec: str) -> tuple[str, ...]:
 
     >>> outputs("macd_12_26_9")
     ('macd_12_26_9', 'macd_12_26_9_signal', 'macd_12_26_9_histogram')
+    >>> outputs("bollinger_20_2(rsi_14)")
+    ('bollinger_20_2(rsi_14)_upper', 'bollinger_20_2(rsi_14)_middle', 'bollinger_20_2(rsi_14)_lower')
     """
-    return tuple(spec + suffix for suffix in build(spec).suffixes)
+    return tuple(spec + suffix for suffix in build(spec).value_suffixes)
 
 
-def _parse_number(spec: str, text: str, kind: type[int] | type[float]) -> float:
-    # Each number has one spelling, because a spec is a key: `ema_012` would be a second key of `ema_12`.
-    digits = text.replace(".", "", 1) if kind is float else text
-    if not (digits.isascii() and digits.isdigit()) or text.startswith(".") or text.endswith("."):
-        raise BadInput(f"indicator {spec!r}: {text!r} is not {'a whole' if kind is int else 'a'} number")
-    value = kind(text)
-    if text not in (str(value), f"{value:g}"):
-        raise BadInput(f"indicator {spec!r}: write {text!r} as {value:g}")
-    return value
+def unit_of_value(name: str) -> ValueUnit | None:
+    """Return the unit of a value; None if its indicator does not declare it. Raises BadInput for an unknown value.
+
+    >>> str(unit_of_value("macd_12_26_9_signal"))
+    'price change'
+    """
+    indicator, _, suffix = parse_value(name, INDICATORS)
+    return indicator.unit_of(suffix)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.records import Bar
 
 
@@ -37,6 +37,7 @@ class Adx(Indicator):
     kind: ClassVar[str] = "adx"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
     suffixes: ClassVar[tuple[str, ...]] = ("_plus_di", "_minus_di", "")
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.RATIO,)
 
     def __init__(self, name: str, period: int) -> None:
         check_period(name, period, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.records import Bar
 
 
@@ -20,6 +20,7 @@ class Atr(Indicator):
     __slots__ = ("alpha", "close", "name", "period", "ranges_seen", "value")
     kind: ClassVar[str] = "atr"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.PRICE_CHANGE,)
 
     def __init__(self, name: str, period: int) -> None:
         check_period(name, period)

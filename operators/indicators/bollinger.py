@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import fsum, sqrt
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.errors import BadInput
 from schemas.records import Bar
 
@@ -35,6 +35,8 @@ class Bollinger(Indicator):
     kind: ClassVar[str] = "bollinger"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int, "width": float}
     suffixes: ClassVar[tuple[str, ...]] = ("_upper", "_middle", "_lower")
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.PRICE,)
+    accepts_input: ClassVar[bool] = True
 
     def __init__(self, name: str, period: int, width: float) -> None:
         check_period(name, period, 2)

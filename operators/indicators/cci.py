@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from math import fsum
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.records import Bar
 
 
@@ -23,6 +23,7 @@ class Cci(Indicator):
     __slots__ = ("name", "oldest", "period", "sorted_window", "total", "window")
     kind: ClassVar[str] = "cci"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.RATIO,)
 
     def __init__(self, name: str, period: int) -> None:
         check_period(name, period, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.records import Bar
 
 
@@ -18,6 +18,8 @@ class Ema(Indicator):
     __slots__ = ("alpha", "bars_missing", "name", "period", "value")
     kind: ClassVar[str] = "ema"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.PRICE,)
+    accepts_input: ClassVar[bool] = True
 
     def __init__(self, name: str, period: int) -> None:
         check_period(name, period)

@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from schemas.errors import BadInput
 from schemas.records import Bar
+
+
+class ValueUnit(StrEnum):
+    """The unit of a value. It says how the value changes with a split, and how a model reads it."""
+
+    PRICE = "price"  # a level that can be compared with the close
+    PRICE_CHANGE = "price change"  # a distance between prices
+    PRICE_SQUARED = "price squared"
+    RATIO = "ratio"  # a number without unit: a percentage, an oscillator, a count
+    VOLUME = "volume"
+    VOLUME_TOTAL = "volume total"  # grows with the history
+    TURNOVER = "turnover"  # price times volume
+
+    @property
+    def price_power(self) -> int:
+        """The exponent p: if a split multiplies prices by f (and divides volumes by f), it multiplies the value by f^p.
+
+        >>> ValueUnit.PRICE.price_power, ValueUnit.VOLUME.price_power
+        (1, -1)
+        """
+        return _PRICE_POWERS[self]
+
+
+_PRICE_POWERS = {
+    ValueUnit.PRICE: 1,
+    ValueUnit.PRICE_CHANGE: 1,
+    ValueUnit.PRICE_SQUARED: 2,
+    ValueUnit.RATIO: 0,
+    ValueUnit.VOLUME: -1,
+    ValueUnit.VOLUME_TOTAL: -1,
+    ValueUnit.TURNOVER: 0,
+}
 
 
 class Indicator:
@@ -21,6 +54,27 @@ class Indicator:
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {}
     suffixes: ClassVar[tuple[str, ...]] = ("",)
     """Suffixes of the names of the values, in the order in which they are written."""
+    units: ClassVar[tuple[ValueUnit, ...]] = ()
+    """Unit of each value, in the order of `suffixes`, or one unit for all. Empty: unknown."""
+    accepts_input: ClassVar[bool] = False
+    """Whether `sma_20@volume` and `sma_20(rsi_14)` are allowed. True only if `update` reads nothing but the close, and
+    works with closes of 0 and below."""
+
+    @property
+    def value_suffixes(self) -> tuple[str, ...]:
+        """Suffixes of the values of this instance. An indicator of an indicator has those of the outer one."""
+        return self.suffixes
+
+    @property
+    def components(self) -> tuple[Indicator, ...]:
+        """Return the indicators that compute the values: this one, or those of `ema_20(rsi_14)`."""
+        return (self,)
+
+    def unit_of(self, suffix: str) -> ValueUnit | None:
+        """Return the unit of the value with this suffix; None if the class does not declare it."""
+        if not self.units:
+            return None
+        return self.units[0] if len(self.units) == 1 else self.units[self.suffixes.index(suffix)]
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         """Process one bar, with or without a trade, and write the new values to `values`.

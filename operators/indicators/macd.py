@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.errors import BadInput
 from schemas.records import Bar
 
@@ -34,6 +34,8 @@ class Macd(Indicator):
     kind: ClassVar[str] = "macd"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"fast": int, "slow": int, "signal": int}
     suffixes: ClassVar[tuple[str, ...]] = ("", "_signal", "_histogram")
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.PRICE_CHANGE,)
+    accepts_input: ClassVar[bool] = True
 
     def __init__(self, name: str, fast: int, slow: int, signal: int) -> None:
         for period in (fast, slow, signal):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator
+from operators.indicators.indicator import Indicator, ValueUnit
 from schemas.records import Bar
 
 
@@ -17,6 +17,7 @@ class Obv(Indicator):
 
     __slots__ = ("close", "name", "total")
     kind: ClassVar[str] = "obv"
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.VOLUME_TOTAL,)
 
     def __init__(self, name: str) -> None:
         self.name = name

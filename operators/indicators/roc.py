@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.records import Bar
 
 
@@ -14,6 +14,8 @@ class Roc(Indicator):
     __slots__ = ("name", "oldest", "period", "window")
     kind: ClassVar[str] = "roc"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.RATIO,)
+    accepts_input: ClassVar[bool] = True
 
     def __init__(self, name: str, period: int) -> None:
         check_period(name, period)
@@ -34,7 +36,8 @@ class Roc(Indicator):
         oldest += 1
         self.oldest = 0 if oldest == self.period else oldest
         # Subtract first: the difference of similar prices is exact, while close / previous - 1 loses digits.
-        values[self.name] = (close - dropped) * 100.0 / dropped
+        if dropped:  # an input such as the volume can be 0
+            values[self.name] = (close - dropped) * 100.0 / dropped
 
     def rescale(self, factor: float) -> None:
         self.window = [close * factor for close in self.window]

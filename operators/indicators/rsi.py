@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.records import Bar
 
 
@@ -20,6 +20,8 @@ class Rsi(Indicator):
     __slots__ = ("alpha", "changes_seen", "close", "decay", "gain", "loss", "name", "period")
     kind: ClassVar[str] = "rsi"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.RATIO,)
+    accepts_input: ClassVar[bool] = True
 
     def __init__(self, name: str, period: int) -> None:
         check_period(name, period, 2)

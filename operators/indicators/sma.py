@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import fsum
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.records import Bar
 
 
@@ -18,6 +18,8 @@ class Sma(Indicator):
     __slots__ = ("name", "oldest", "period", "total", "window")
     kind: ClassVar[str] = "sma"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.PRICE,)
+    accepts_input: ClassVar[bool] = True
 
     def __init__(self, name: str, period: int) -> None:
         check_period(name, period)

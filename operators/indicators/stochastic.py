@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period
 from schemas.records import Bar
 
 
@@ -30,6 +30,7 @@ class Stochastic(Indicator):
     kind: ClassVar[str] = "stochastic"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int, "smooth": int}
     suffixes: ClassVar[tuple[str, ...]] = ("_k", "_d")
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.RATIO,)
 
     def __init__(self, name: str, period: int, smooth: int) -> None:
         check_period(name, period)

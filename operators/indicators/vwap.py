@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator
+from operators.indicators.indicator import Indicator, ValueUnit
 from schemas.records import Bar
 
 
@@ -17,6 +17,7 @@ class Vwap(Indicator):
 
     __slots__ = ("day", "name", "notional", "session", "volume")
     kind: ClassVar[str] = "vwap"
+    units: ClassVar[tuple[ValueUnit, ...]] = (ValueUnit.PRICE,)
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,34 +1,44 @@
 """Convert a feature row to model inputs that do not depend on the price level.
 
-Averages are converted to their distance from the close, and other values in money to a fraction of the close. All other
-values (RSI, ADX, rates of change ...) do not change.
+Price levels such as averages are converted to their distance from the close, and price distances to a fraction of the
+close. All other values (RSI, ADX, rates of change ...) do not change. Volumes are no inputs: they depend on the symbol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
-from operators.indicators import outputs
+from operators.indicators import ValueUnit, outputs, unit_of_value
 from schemas.errors import BadInput
 from schemas.records import FeatureRow
 
-_PRICE_LEVELS = frozenset({"sma", "ema", "vwap", "bollinger"})
-_PRICE_DIFFERENCES = frozenset({"macd", "atr"})
-_UNBOUNDED = frozenset({"obv"})
+_REJECTED = frozenset({ValueUnit.VOLUME, ValueUnit.VOLUME_TOTAL, ValueUnit.TURNOVER})
+
+
+def is_model_input(spec: str) -> bool:
+    """Return whether no value of this indicator is a volume or turnover. Raises BadInput for an unknown indicator.
+
+    >>> is_model_input("sma_20"), is_model_input("sma_20@volume")
+    (True, False)
+    """
+    return not any(_unit(name) in _REJECTED for name in outputs(spec))
 
 
 def input_names(specs: Iterable[str]) -> tuple[str, ...]:
     """Return the names of the values of these indicators, in order.
 
-    Raises BadInput for an unknown indicator, for one whose value grows with the history, and if there are none.
+    Raises BadInput for an unknown indicator, for a volume or turnover (`is_model_input`), and if there are none.
 
     >>> input_names(["ema_12", "macd_12_26_9"])
     ('ema_12', 'macd_12_26_9', 'macd_12_26_9_signal', 'macd_12_26_9_histogram')
     """
     names = tuple(dict.fromkeys(name for spec in specs for name in outputs(spec)))
-    unbounded = [name for name in names if _kind(name) in _UNBOUNDED]
-    if unbounded:
-        raise BadInput(f"model inputs must not contain {', '.join(unbounded)}: the value grows with the history")
+    rejected = [name for name in names if _unit(name) in _REJECTED]
+    if rejected:
+        raise BadInput(
+            f"model inputs must not contain {', '.join(rejected)}: a volume differs by symbol or grows with the history"
+        )
     if not names:
         raise BadInput("a model requires at least one indicator, found none")
     return names
@@ -48,14 +58,17 @@ def inputs_of(row: FeatureRow, names: Sequence[str]) -> list[float] | None:
         value = values.get(name)
         if value is None:
             return None
-        kind = _kind(name)
-        if kind in _PRICE_LEVELS:
+        unit = _unit(name)
+        if unit is ValueUnit.PRICE:
             value = (value - close) / close
-        elif kind in _PRICE_DIFFERENCES:
+        elif unit is ValueUnit.PRICE_CHANGE:
             value = value / close
+        elif unit is ValueUnit.PRICE_SQUARED:
+            value = value / close**2
         inputs.append(value)
     return inputs
 
 
-def _kind(name: str) -> str:
-    return name.partition("_")[0]
+@lru_cache(maxsize=1024)
+def _unit(name: str) -> ValueUnit | None:
+    return unit_of_value(name)

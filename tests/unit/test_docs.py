@@ -22,7 +22,7 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 PATH = re.compile(rf"(?<![\w/.-])((?:{'|'.join(TOP_LEVEL)})/[\w./-]*\w|(?:{'|'.join(TOP_LEVEL)})/)")
 COMMAND = re.compile(r"python cli\.py ([^`\n|]+)")
 MODULE = re.compile(r"bytewax\.run\s+(dataflows\.\w+)")
-RECIPE_PATH = "operators/indicators/momentum.py"
+RECIPE_PATH = "operators/indicators/difference.py"
 """A path of an example, which need not exist. The same holds for paths with NAME in them."""
 
 

@@ -337,7 +337,8 @@ def test_macd_is_the_difference_of_the_emas_beside_it() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("emma_12", "did you mean ema_12? Known indicators: adx_<period>, atr_<period>, bollinger_<period>_<width>"),
+        ("emma_12", "unknown indicator 'emma_12'; did you mean ema_12? Its form is ema_<period>"),
+        ("xyz_3", "unknown indicator 'xyz_3'. Known indicators: adx_<period>, "),
         ("", "Known indicators: "),
         ("ema", "must have the form ema_<period>"),
         ("ema_12_3", "must have the form ema_<period>"),

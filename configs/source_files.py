@@ -1,0 +1,44 @@
+"""Run a user's Python file as a module of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from schemas.errors import BadInput
+
+
+class _UncachedLoader(SourceFileLoader):
+    """Always runs the file's present source. The bytecode cache compares only its length and modification second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
+def load_module(where: str, file: Path, prefix: str) -> ModuleType:
+    """Run `file` (absolute) and return its module, whose name starts with `prefix`.
+
+    Raises BadInput if the file fails. Its message starts with `where`.
+    """
+    # A unique name, so that a user's file never hides a module of the platform or of another file.
+    module_name = f"{prefix}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    spec = spec_from_file_location(module_name, file, loader=_UncachedLoader(module_name, str(file)))
+    assert spec is not None and spec.loader is not None, f"no importer for {file}"
+    module = module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise BadInput(f"{where}: the file fails with {on_one_line(error)}") from error
+    return module
+
+
+def on_one_line(error: Exception) -> str:
+    """Return the type and text of an exception of the user's code on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
