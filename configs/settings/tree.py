@@ -23,6 +23,7 @@ from configs.settings.feeds import EXTRA_FILE_KINDS, FundamentalsSection, Market
 from configs.settings.platform import ApiSection, PlatformSection
 from configs.settings.sections import Section, parse_seconds
 from configs.settings.stores import DatabaseSection, KafkaSection
+from operators.bar_completion import FileSessions
 from operators.feedback import FeedbackSettings
 from operators.gateway import GatewaySettings
 from operators.instruments import NO_INSTRUMENTS, UNLISTED, Instruments, unlisted_with_steps
@@ -30,7 +31,7 @@ from operators.ledger.cash import AccrualSettings
 from operators.money import NANO
 from operators.performance_metrics import DAYS_A_YEAR, TRADING_DAYS_A_YEAR
 from operators.portfolio import PortfolioSettings
-from operators.risk.settings import UNLIMITED, RiskSettings
+from operators.risk.settings import RiskSettings
 from operators.sentiment import SentimentSettings
 from operators.signals.ensemble import ENSEMBLE
 from operators.venue import VenueSettings
@@ -107,10 +108,6 @@ class Settings(Section):
         strategies = tuple(StrategyEntry(name=name) for name in names)
         return self.model_copy(update={"signals": self.signals.model_copy(update={"strategies": strategies})})
 
-    def with_any_price_age(self) -> Settings:
-        """Return settings with which risk accepts orders whatever the age of the last price."""
-        return self.model_copy(update={"risk_manager": replace(self.risk_manager, stale_price_s=UNLIMITED)})
-
     def allowing_in_sample(self) -> Settings:
         """Return settings with which a backtest may use a model on the bars that it was trained on."""
         return self.model_copy(update={"backtest": self.backtest.model_copy(update={"allow_in_sample": True})})
@@ -135,6 +132,11 @@ class Settings(Section):
         """Whether the market never closes: files on a 24/7 calendar, or Alpaca's crypto prices."""
         market = self.market_data
         return (market.feed == "files" and market.files.calendar == "24/7") or market.alpaca.asset_class == "crypto"
+
+    def feed_session(self) -> FileSessions:
+        """Return the sessions of the feed: regular, extended, or auto for files whose sessions are not recognized."""
+        market = self.market_data
+        return market.files.session if market.feed == "files" else market.live.session
 
     def days_a_year(self) -> int:
         """Return the number of daily returns a year, which annualizes the performance."""
@@ -174,11 +176,10 @@ class Settings(Section):
 
     def venue(self) -> VenueSettings:
         """Return the settings of the simulated venue with the common instruments, and the sessions of the feed."""
-        venue, market = self.execution.venue, self.market_data
+        venue = self.execution.venue
         cash_account = venue.cash_account or self.portfolio_manager.settled_cash_only
-        feed = market.files if market.feed == "files" else market.live
         sessions = venue.sessions
-        if feed.session == "regular":
+        if self.feed_session() == "regular":
             # Without bars of the post-market, a day ends with its regular session.
             sessions = tuple(session for session in sessions if session not in (PRE, POST))
         return replace(venue, instruments=self.traded_instruments(), cash_account=cash_account, sessions=sessions)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
 
 from configs.indicator_files import register_indicator_files
 from configs.model_registry import serving_model
@@ -14,11 +16,15 @@ from operators.gateway import GatewayStage
 from operators.portfolio import PortfolioStage
 from operators.predictions import PredictionStage
 from operators.risk import RiskStage
+from operators.risk.book import OpenTime
 from operators.sentiment import SentimentStage
 from operators.signals import SignalStage
 from operators.stage import Stage
 from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from operators.venue import VenueStage
+
+if TYPE_CHECKING:
+    from dataflows.sources.trading_calendar import TradingCalendar
 
 
 def features(settings: Settings) -> Callable[[], Stage]:
@@ -46,7 +52,21 @@ def portfolio(settings: Settings) -> Callable[[], Stage]:
 
 
 def risk(settings: Settings) -> Callable[[], Stage]:
-    return lambda: RiskStage(settings.risk())
+    open_time = _open_time(settings.feed_session())
+    return lambda: RiskStage(settings.risk(), open_time)
+
+
+def _open_time(session: str) -> OpenTime:
+    """Return a function that computes the open time from the sessions of the feed."""
+
+    @cache
+    def calendar() -> TradingCalendar:
+        # Imported here because the calendar is slow to load, and risk needs it only for an order without a recent bar.
+        from dataflows.sources.trading_calendar import TradingCalendar
+
+        return TradingCalendar("XNYS", "regular" if session == "regular" else "extended")
+
+    return lambda from_ns, to_ns: calendar().open_time_ns(from_ns, to_ns)
 
 
 def execution(settings: Settings) -> Callable[[], Stage]:

@@ -102,6 +102,17 @@ class TradingCalendar:
         _, ends = self.session_bounds(np.array([time_ns], np.int64))
         return None if ends[0] < 0 else int(ends[0])
 
+    def open_time_ns(self, from_ns: int, to_ns: int) -> int:
+        """Return how long the market is open between two times, in ns."""
+        if to_ns <= from_ns:
+            return 0
+        self._load_years(from_ns, to_ns)
+        first = int(np.searchsorted(self._ends, from_ns, side="right"))
+        last = int(np.searchsorted(self._starts, to_ns, side="left"))
+        starts = np.maximum(self._starts[first:last], from_ns)
+        ends = np.minimum(self._ends[first:last], to_ns)
+        return int(((ends - starts) * self._is_open[first:last]).sum())
+
     def regular_opens(self, days: Times) -> Times:
         """Return the open of the regular session of each day since 1970, or 06:00 UTC, when XNYS is closed, of a day
         without one.

@@ -140,8 +140,6 @@ def backtest(
         run_settings = base.with_files({kind: files or () for kind, files in input_files.items()})
         run_settings = run_settings.with_file_feed(_feed_values(feed_options, interval))
         run_settings = _with_strategies(run_settings, strategy, settings, has_orders=orders is not None)
-        if orders is not None and (symbols is None or settings is not None):
-            run_settings = _with_price_age(run_settings, settings)
         if allow_in_sample:
             run_settings = run_settings.allowing_in_sample()
         frames = RunFrames(files_out, run_settings.portfolio_manager.initial_capital)
@@ -209,13 +207,6 @@ def _with_strategies(settings: "Settings", strategy: str | None, file: Path | No
     if has_orders and not is_overridden(("signals", "strategies"), file):
         return settings.with_strategies([])
     return settings
-
-
-def _with_price_age(settings: "Settings", file: Path | None) -> "Settings":
-    """Return the settings without the default limit of the price's age, which rejects every order before the open."""
-    from configs.settings import is_overridden
-
-    return settings if is_overridden(("risk_manager", "stale_price_s"), file) else settings.with_any_price_age()
 
 
 def _feed_values(options: dict[str, str | None], interval: str | None) -> dict[str, Any]:

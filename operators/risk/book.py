@@ -5,6 +5,7 @@ The book is computed from executions, bars and risk's own approvals. It is indep
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from schemas.records import (
     ACTIVE,
     BUY,
     CANCELED,
+    CONTINUOUS,
     EXPIRED,
     EXTERNAL_FLOWS,
     REGULAR,
@@ -32,6 +34,9 @@ from schemas.records import (
     TradingState,
 )
 from schemas.records.flat import from_flat, to_flat
+
+OpenTime = Callable[[int, int], int]
+"""Returns how long the market is open between two times, all in ns."""
 
 
 class LastBar(NamedTuple):
@@ -57,8 +62,18 @@ class Exposure(NamedTuple):
 class RiskBook:
     """Positions, cash, open orders and last prices. Processing a bar costs one dictionary write."""
 
-    def __init__(self, initial_capital: Decimal, instruments: Instruments, currency: str = "USD") -> None:
-        """Create a book with `initial_capital` in cash. `currency` is the account currency."""
+    def __init__(
+        self,
+        initial_capital: Decimal,
+        instruments: Instruments,
+        currency: str = "USD",
+        open_time: OpenTime | None = None,
+    ) -> None:
+        """Create a book with `initial_capital` in cash. `currency` is the account currency.
+
+        Without `open_time`, a price ages at all times.
+        """
+        self._open_time = open_time
         self._instruments, self._currency = instruments, currency
         self.rates: dict[str, Decimal] = {}  # currency -> value of one unit in account currency
         self._split_symbols: dict[str, None] = {}  # a remainder too small to trade counts as 0
@@ -79,6 +94,18 @@ class RiskBook:
         # The same, scaled by each flow like equity itself: the base of the day's loss as a fraction.
         self.day_start_base = initial_capital
         self.pending_flow = ZERO  # net flow by which the bases of drawdown and daily loss are not yet scaled
+
+    def price_age_ns(self, symbol: str, ts_ns: int, enough_ns: int) -> int:
+        """Return the age of the symbol's last bar. The symbol has a bar.
+
+        An age above `enough_ns` counts only the time in which the market was open since the bar: the last price before
+        a night is the current price until the next open. A continuous market has no such time.
+        """
+        bar = self.last_bars[symbol]
+        age_ns = ts_ns - bar.ts_ns
+        if age_ns <= enough_ns or self._open_time is None or bar.session == CONTINUOUS:
+            return age_ns
+        return self._open_time(bar.ts_ns, ts_ns)
 
     def price(self, symbol: str) -> Decimal | None:
         """The last close, or None before the first bar."""

@@ -36,7 +36,7 @@ class RiskSettings:
     max_daily_loss             equity at the start of the trading day minus current equity; above it only reducing
                                orders pass
     stale_price_s              seconds of event time since the symbol's last bar. A bar without a trade counts,
-                               because it shows that the feed is alive
+                               because it shows that the feed is alive. While the market is closed, no time counts
     buying_power_multiple      buying power as a multiple of equity (1: no borrowing)
     reserve_bps                cash that a market order reserves above the last price, in basis points
 

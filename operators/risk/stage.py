@@ -8,7 +8,7 @@ from typing import Any
 from operators.manual_orders import order_id_of, without_nul
 from operators.money import ZERO, plain
 from operators.risk.approvals import lacks_approval
-from operators.risk.book import RiskBook
+from operators.risk.book import OpenTime, RiskBook
 from operators.risk.breaker_meters import BreakerMeters
 from operators.risk.breakers import SEVERITY, BreakerChange, Breakers
 from operators.risk.commands import RECONCILED, RECONCILING, SET_BREAKER, parse_breaker_command
@@ -63,9 +63,10 @@ class RiskStage:
     contains the epoch. The venue and the gateway reject orders with an older epoch.
     """
 
-    def __init__(self, settings: RiskSettings) -> None:
+    def __init__(self, settings: RiskSettings, open_time: OpenTime | None = None) -> None:
+        """`open_time` tells how long the market is open between two times. Without it, prices age at night too."""
         self.settings = settings
-        self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency)
+        self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency, open_time)
         self._history = RiskHistory(settings, settings.initial_capital)
         self._breakers = Breakers(settings.all_breakers())
         self._decisions = OrderDecisions(settings, self._book, self._history, self._breakers)

@@ -46,6 +46,14 @@ ORDER_CASES = [
         (bar_now("AAPL", session="PRE"), bar_now("HTB", session="PRE")),
     ),
     RiskCheckCase(
+        "session_open",
+        WITH_INSTRUMENTS,
+        proposal(symbol="HTB", time_in_force="OPG"),
+        proposal(symbol="HTB", time_in_force="IOC"),
+        "session_open: HTB session is PRE, must be REGULAR",
+        (bar_now("AAPL", session="PRE"), bar_now("HTB", session="PRE")),
+    ),
+    RiskCheckCase(
         "tick_size",
         WITH_INSTRUMENTS,
         proposal(limit_price=99.99),

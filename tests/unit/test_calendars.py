@@ -90,3 +90,24 @@ def test_session_end_is_that_of_the_session_that_contains_the_time() -> None:
     assert calendar.session_end(ns("2013-11-29T17:59")) == ns("2013-11-29T18:00")
     assert calendar.session_end(ns("2013-11-29T18:00")) == ns("2013-11-29T22:00")
     assert calendar.session_end(ns("2013-11-30T18:00")) is None
+
+
+@pytest.mark.parametrize(
+    ("calendar", "first", "last", "minutes"),
+    [
+        (TradingCalendar("XNYS", "regular"), "2024-01-02T20:59", "2024-01-02T21:30", 1),
+        (TradingCalendar("XNYS"), "2024-01-02T20:59", "2024-01-02T21:30", 31),
+        (TradingCalendar("XNYS", "regular"), "2024-01-05T21:00", "2024-01-08T14:30", 0),  # a weekend
+        (TradingCalendar("XNYS", "regular"), "2024-01-05T20:00", "2024-01-08T14:35", 65),
+        (TradingCalendar("XNYS"), "2024-01-06T01:00", "2024-01-08T09:00", 0),
+        (TradingCalendar("XNYS"), "2024-01-05T09:00", "2024-01-08T09:00", 16 * 60),
+        (TradingCalendar("XNYS", "regular"), "2013-11-29T14:30", "2013-12-02T14:30", 210),  # an early close
+        (TradingCalendar("24/7"), "2024-01-06T00:00", "2024-01-07T12:00", 36 * 60),
+        (TradingCalendar("XNYS"), "2024-01-05T15:00", "2024-01-05T15:00", 0),
+        (TradingCalendar("XNYS"), "2024-01-05T15:00", "2024-01-05T14:00", 0),
+    ],
+)
+def test_the_open_time_between_two_times_leaves_out_nights_weekends_and_excluded_sessions(
+    calendar: TradingCalendar, first: str, last: str, minutes: int
+) -> None:
+    assert calendar.open_time_ns(ns(first), ns(last)) == minutes * MINUTE_NS

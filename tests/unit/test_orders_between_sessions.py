@@ -119,10 +119,15 @@ def test_orders_before_the_first_bar_enter_with_it(tmp_path: Path) -> None:
     assert fills == [("a", "2024-01-02T20:59:00Z", "101")]
 
 
-def test_a_limit_of_the_price_age_in_the_settings_file_applies(tmp_path: Path) -> None:
-    settings = SETTINGS + "risk_manager: {stale_price_s: 300}\n"
-    result = run(tmp_path, write_bars(tmp_path, MINUTES), row(NIGHT, "a"), settings=settings)
-    assert result["refused"] == [("a", "stale_price: A price is 36,600 s old, limit 300")]
+@pytest.mark.parametrize("stale_price_s", ["300", "0"])
+def test_a_price_does_not_age_while_the_market_is_closed(tmp_path: Path, stale_price_s: str) -> None:
+    """The last close is 10 hours old by the clock at night, and a weekend has 65."""
+    settings = SETTINGS + f"risk_manager: {{stale_price_s: {stale_price_s}}}\n"
+    weekend = [*MINUTES, "2024-01-05T20:59", "2024-01-08T14:30", "2024-01-08T14:31"]
+    orders = [row(NIGHT, "night"), row("2024-01-07T12:00:00Z", "sunday", time_in_force="OPG")]
+    result = run(tmp_path, write_bars(tmp_path, weekend), *orders, settings=settings)
+    assert result["refused"] == []
+    assert result["fills"] == [("night", OPEN, "102"), ("sunday", "2024-01-08T14:30:00Z", "106")]
 
 
 @pytest.mark.parametrize("options", [("--workers", "2"), ("--batch", "1"), ("--batch", "2")])

@@ -202,3 +202,42 @@ def test_a_limit_is_a_number_or_unlimited(value: Any) -> None:
 def test_the_initial_capital_is_a_number(value: Decimal) -> None:
     with pytest.raises(BadInput, match="initial_capital"):
         RiskSettings(initial_capital=value)
+
+
+OPEN_NS, CLOSE_NS = 1000 * MINUTE_NS, 1390 * MINUTE_NS
+NEXT_OPEN_NS = OPEN_NS + 1440 * MINUTE_NS
+
+
+def open_time(from_ns: int, to_ns: int) -> int:
+    """Two sessions of 390 minutes that start 1440 minutes apart."""
+    day_ns = 1440 * MINUTE_NS
+    sessions = [(OPEN_NS + day * day_ns, CLOSE_NS + day * day_ns) for day in (0, 1)]
+    return sum(max(0, min(to_ns, close) - max(from_ns, start)) for start, close in sessions)
+
+
+@pytest.mark.parametrize(
+    ("bar_ns", "order_ns", "session", "message"),
+    [
+        (CLOSE_NS, CLOSE_NS + 600 * MINUTE_NS, "REGULAR", None),
+        (CLOSE_NS, NEXT_OPEN_NS, "REGULAR", None),
+        (CLOSE_NS, NEXT_OPEN_NS + 5 * MINUTE_NS, "REGULAR", None),
+        # the feed is silent after the open: within a session, the check fails closed
+        (CLOSE_NS, NEXT_OPEN_NS + 5 * MINUTE_NS + 1, "REGULAR", "price is 300.000000001 s of trading time old"),
+        # the feed was silent before the close
+        (CLOSE_NS - 10 * MINUTE_NS, NEXT_OPEN_NS, "REGULAR", "price is 600 s of trading time old"),
+        (CLOSE_NS - 10 * MINUTE_NS, CLOSE_NS, "REGULAR", "price is 600 s old"),
+        # a continuous market has no night
+        (CLOSE_NS, CLOSE_NS + 10 * MINUTE_NS, "CONTINUOUS", "price is 600 s old"),
+    ],
+)
+def test_a_price_ages_only_while_the_market_is_open(
+    bar_ns: int, order_ns: int, session: Any, message: str | None
+) -> None:
+    stage = RiskStage(RiskSettings.unlimited(stale_price_s=Decimal(300)), open_time)
+    assert stage.on_slice(bar_ns, [bar("AAPL", 1, bar_ns, session=session)]) == []
+    [decision] = stage.on_slice(order_ns, [proposal()])
+    if message is None:
+        assert isinstance(decision, Order)
+    else:
+        assert isinstance(decision, OrderRefusal)
+        assert decision.message == f"stale_price: AAPL {message}, limit 300"

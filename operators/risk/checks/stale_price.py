@@ -1,4 +1,7 @@
-"""Limit the age of the symbol's last bar in event time. A bar without a trade counts, because the feed is alive."""
+"""Limit the age of the symbol's last bar in event time. A bar without a trade counts, because the feed is alive.
+
+While the market is closed, the price does not age: an order for the next open is judged by the last close.
+"""
 
 from decimal import Decimal
 
@@ -12,5 +15,9 @@ _SECOND = Decimal(1_000_000_000)
 
 
 def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
-    age_s = (context.ts_ns - context.book.last_bars[order.symbol].ts_ns) / _SECOND
-    return check_limit(NAME, order.symbol, "price is {} s old", age_s, limits.stale_price_s)
+    limit = limits.stale_price_s
+    enough_ns = int(limit * _SECOND) if isinstance(limit, Decimal) else 0
+    age_ns = context.book.price_age_ns(order.symbol, context.ts_ns, enough_ns)
+    clock_age_ns = context.ts_ns - context.book.last_bars[order.symbol].ts_ns
+    template = "price is {} s old" if age_ns == clock_age_ns else "price is {} s of trading time old"
+    return check_limit(NAME, order.symbol, template, age_ns / _SECOND, limit)
