@@ -7,8 +7,20 @@ from importlib import import_module
 from typing import Any
 
 from operators.strategies.strategy import READABLE, Strategy, TargetView, id_of, reads_of
+from operators.strategies.trading_strategy import TradingStrategy, at, every
 
-__all__ = ["READABLE", "STRATEGIES", "Strategy", "TargetView", "id_of", "reads_of"]
+__all__ = [
+    "READABLE",
+    "STRATEGIES",
+    "Strategy",
+    "TargetView",
+    "TradingStrategy",
+    "at",
+    "every",
+    "id_of",
+    "reads_of",
+]
+_INTERFACES = ("strategy", "trading_strategy")
 
 
 def _discover() -> dict[str, Any]:
@@ -18,9 +30,11 @@ def _discover() -> dict[str, Any]:
         classes = [
             value
             for value in vars(module).values()
-            if isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "decide")
+            if isinstance(value, type)
+            and value.__module__ == module.__name__
+            and (hasattr(value, "decide") or issubclass(value, TradingStrategy))
         ]
-        if module_info.name != "strategy":
+        if module_info.name not in _INTERFACES:
             assert len(classes) == 1, f"{module.__name__} must define one strategy, found {len(classes)}"
             strategies[module_info.name] = classes[0]
     return dict(sorted(strategies.items()))

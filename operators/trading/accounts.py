@@ -1,0 +1,301 @@
+"""One sub-account per trading strategy: quantity, cash, fees and equity, folded from executions by the ledger's code.
+
+The sub-accounts and the remainder (manual orders, view strategies, interest, rounding) sum to the account exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from operators.feedback.trade_allocation import StrategyAmounts, TradeAllocation, allocate_by_weight
+from operators.instruments import Instruments
+from operators.ledger import Ledger
+from operators.ledger.cash import AccrualSettings, ShortPosition
+from operators.ledger.events import AccountIncome, share_ratio, to_ledger_event
+from operators.ledger.split_ratio import split_quantity
+from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
+from operators.trading.orders import strategy_of_order
+from operators.trading.settings import TradingSettings
+from schemas.records import (
+    BUY,
+    CASH_DIVIDEND,
+    DELISTING,
+    EXTERNAL_FLOWS,
+    SELL,
+    SYMBOL_CHANGE,
+    TRADE,
+    CashTransfer,
+    CorporateAction,
+    ExchangeRate,
+    Execution,
+    OrderProposal,
+    Side,
+)
+
+VERSION = 1
+REMAINDER = "remainder"
+"""Row of what belongs to no trading strategy."""
+
+
+class AccountRow(NamedTuple):
+    """A sub-account. Quantities in signed units by symbol, without zeros; money in account currency.
+
+    `profit` is realized plus unrealized P&L with income, less fees.
+    """
+
+    strategy: str
+    quantities: dict[str, Decimal]
+    cash: Decimal
+    fees: Decimal
+    equity: Decimal
+    profit: Decimal
+
+
+class StrategyFill(NamedTuple):
+    """The part of a fill that belongs to one strategy. `quantity` is signed."""
+
+    strategy: str
+    quantity: Decimal
+    fee: Decimal
+
+
+class SubAccount:
+    """The books of one strategy, or of the whole account."""
+
+    def __init__(self, ledger: Ledger, accruals: AccrualSettings) -> None:
+        self.ledger = ledger
+        self.income = AccountIncome(accruals)
+
+    def equity(self, prices: Mapping[str, float]) -> Decimal:
+        """Return cash, accrued dividends and the value of the positions at these prices."""
+        ledger = self.ledger
+        value = ledger.cash + ledger.accrued
+        for position in ledger.positions():
+            if quantity := position.quantity:
+                price = prices.get(position.symbol)
+                if price is None:
+                    value += position.cost
+                    continue
+                amount = multiply(quantity, to_decimal(price))
+                value += amount if position.unit_value is ONE else multiply(amount, position.unit_value)
+        return value
+
+    def entry_price(self, symbol: str) -> Decimal | None:
+        """Return the average price of the open units; None without a position."""
+        position = self.ledger.position(symbol)
+        if position is None or not position.quantity:
+            return None
+        price = divide(position.cost, position.quantity)
+        return price if position.unit_value is ONE else divide(price, position.unit_value)
+
+    def snapshot(self) -> Any:
+        return (self.ledger.snapshot(), self.income.snapshot())
+
+    def restore(self, snapshot: Any) -> None:
+        ledger, income = snapshot
+        self.ledger.restore(ledger)
+        self.income.restore(income)
+
+
+class StrategyAccounts:
+    """The sub-accounts of the strategies in `names`, and the account as a whole.
+
+    A fill of an order of a strategy belongs to that strategy. Other fills are allocated as attribution does
+    (`operators/feedback/trade_allocation.py`): by the strategies of the portfolio's proposal, or a manual order.
+    """
+
+    def __init__(self, names: Iterable[str], settings: TradingSettings, instruments: Instruments) -> None:
+        multipliers = {one.symbol: one.multiplier for one in instruments.listed if one.multiplier != 1}
+        currencies = {one.symbol: one.currency for one in instruments.listed if one.currency != settings.currency}
+
+        def create(capital: Decimal, accruals: AccrualSettings) -> SubAccount:
+            return SubAccount(Ledger(capital, multipliers=multipliers, currencies=currencies), accruals)
+
+        self._shares = {name: settings.capital.get(name, ONE) for name in names}
+        self.accounts = {
+            name: create(multiply(settings.initial_capital, share), AccrualSettings())
+            for name, share in self._shares.items()
+        }
+        self.account = create(settings.initial_capital, settings.accruals)
+        self.allocation = TradeAllocation()
+        # Positions of all strategies, also of those that form views, because a fill can close them.
+        self._positions: dict[str, dict[str, Decimal]] = {}
+        self._trading_day = 0
+
+    # -- incoming records
+
+    def record_proposal(self, proposal: OrderProposal) -> None:
+        self.allocation.record_proposal(proposal)
+
+    def book_execution(self, execution: Execution) -> list[StrategyFill]:
+        """Book a report. Return the parts of a fill that belong to trading strategies, by name."""
+        if not self.account.ledger.apply(execution) or execution.exec_type != TRADE:
+            return []
+        quantity = quantize(execution.quantity)
+        change = quantity if execution.side == BUY else -quantity
+        shares = self._allocate(execution, change)
+        fees = allocate_by_weight(quantize(execution.fee), [(name, abs(share)) for name, share in shares])
+        positions = self._positions.setdefault(execution.symbol, {})
+        fills: list[StrategyFill] = []
+        for (name, share), (_, fee) in zip(shares, fees, strict=True):
+            positions[name] = positions.get(name, ZERO) + share
+            if not positions[name]:
+                del positions[name]
+            if name in self.accounts:
+                self._book_share(self.accounts[name].ledger, execution, share, fee)
+                fills.append(StrategyFill(name, share, fee))
+        if not positions:
+            del self._positions[execution.symbol]
+        return sorted(fills)
+
+    def _allocate(self, execution: Execution, change: Decimal) -> StrategyAmounts:
+        """Return the signed quantities of a fill by strategy, one entry for each."""
+        owner = strategy_of_order(execution.order_id)
+        if owner is not None:
+            return [(owner, change)]
+        positions = self._positions.get(execution.symbol, {})
+        opposite = {name: quantity for name, quantity in positions.items() if quantity * change < 0}
+        amounts: dict[str, Decimal] = {}
+        for name, quantity in self.allocation.allocate(execution, change, opposite):
+            amounts[name] = amounts.get(name, ZERO) + quantity
+        return [(name, quantity) for name, quantity in amounts.items() if quantity]
+
+    @staticmethod
+    def _book_share(ledger: Ledger, execution: Execution, quantity: Decimal, fee: Decimal) -> None:
+        side: Side = BUY if quantity > 0 else SELL
+        ledger.apply(execution._replace(side=side, quantity=abs(quantity), fee=fee))
+
+    def book_transfer(self, ts_ns: int, transfer: CashTransfer) -> None:
+        """Book money that moved into or out of the account. Each strategy has its capital share of a deposit."""
+        self.account.ledger.book_transfer(ts_ns, transfer)
+        if transfer.kind in EXTERNAL_FLOWS:
+            for name, account in self.accounts.items():
+                amount = multiply(transfer.amount, self._shares[name])
+                account.ledger.book_transfer(ts_ns, transfer._replace(amount=amount))
+
+    def open_day(self, ts_ns: int, day: int, prices: Mapping[str, float]) -> None:
+        """Start a trading day (yyyymmdd): pay due dividends, and interest and borrow fees of the account."""
+        if day <= self._trading_day:
+            return
+        previous, self._trading_day = self._trading_day, day
+        for one in self._all():
+            shorts = {
+                position.symbol: ShortPosition(-position.quantity, to_decimal(prices[position.symbol]))
+                for position in one.ledger.positions()
+                if position.quantity < 0 and position.symbol in prices
+            }
+            for charge in one.income.open_day(previous, day, one.ledger.cash, shorts):
+                one.ledger.book_charge(ts_ns, charge)
+
+    def apply_rate(self, rate: ExchangeRate) -> None:
+        for one in self._all():
+            if one.ledger.trades_in(rate.base):
+                one.ledger.set_rate(rate.base, rate.rate)
+
+    def apply_action(self, ts_ns: int, action: CorporateAction, rate: Decimal) -> None:
+        """Apply a corporate action, before the executions of its time slice. `rate` converts its currency."""
+        for one in self._all():
+            self._apply_to(one, ts_ns, action, rate)
+        self._apply_to_positions(action)
+
+    def _apply_to(self, one: SubAccount, ts_ns: int, action: CorporateAction, rate: Decimal) -> None:
+        ledger, quantity = one.ledger, one.ledger.quantity(action.symbol)
+        if action.kind == CASH_DIVIDEND:
+            for charge in one.income.record_ex_date(action, quantity, self._trading_day, rate):
+                ledger.book_charge(ts_ns, charge)
+            return
+        event = to_ledger_event(action, ts_ns, quantity)
+        if event is None or (action.new_symbol and quantity * ledger.quantity(action.new_symbol) < 0):
+            return
+        ledger.apply_action(event)
+
+    def _apply_to_positions(self, action: CorporateAction) -> None:
+        """Apply a corporate action to the quantities by strategy. Those of trading strategies come from their books."""
+        if action.kind == CASH_DIVIDEND:
+            return
+        symbol, new_symbol, ratio = action.symbol, action.new_symbol, share_ratio(action)
+        before = self._positions.pop(symbol, {})
+        after = (
+            {}
+            if action.kind in (DELISTING, SYMBOL_CHANGE)
+            else {n: split_quantity(q, ratio) for n, q in before.items()}
+        )
+        if action.kind == SYMBOL_CHANGE:
+            self.allocation.rename(symbol, new_symbol)
+            for name, quantity in before.items():
+                renamed = self._positions.setdefault(new_symbol, {})
+                renamed[name] = renamed.get(name, ZERO) + quantity
+        self._positions[symbol] = after
+        for one in (symbol, new_symbol):
+            if one:
+                self._read_books(one)
+
+    def _read_books(self, symbol: str) -> None:
+        positions = self._positions.setdefault(symbol, {})
+        for name, account in self.accounts.items():
+            positions[name] = account.ledger.quantity(symbol)
+        remaining = {name: quantity for name, quantity in positions.items() if quantity}
+        if remaining:
+            self._positions[symbol] = remaining
+        else:
+            del self._positions[symbol]
+
+    def _all(self) -> list[SubAccount]:
+        return [self.account, *self.accounts.values()]
+
+    # -- output
+
+    def rows(self, prices: Mapping[str, float]) -> list[AccountRow]:
+        """Return the sub-accounts in the order of the strategies, and the remainder to the account."""
+        rows = [_row(name, one, prices) for name, one in self.accounts.items()]
+        total = _row(REMAINDER, self.account, prices)
+        quantities = dict(total.quantities)
+        for row in rows:
+            for symbol, quantity in row.quantities.items():
+                quantities[symbol] = quantities.get(symbol, ZERO) - quantity
+        remainder = AccountRow(
+            strategy=REMAINDER,
+            quantities={symbol: quantity for symbol, quantity in quantities.items() if quantity},
+            cash=total.cash - sum((row.cash for row in rows), ZERO),
+            fees=total.fees - sum((row.fees for row in rows), ZERO),
+            equity=total.equity - sum((row.equity for row in rows), ZERO),
+            profit=total.profit - sum((row.profit for row in rows), ZERO),
+        )
+        return [*rows, remainder]
+
+    # -- state
+
+    def snapshot(self) -> Any:
+        return (
+            VERSION,
+            self.account.snapshot(),
+            {name: one.snapshot() for name, one in self.accounts.items()},
+            self.allocation.snapshot(),
+            {symbol: dict(positions) for symbol, positions in self._positions.items()},
+            self._trading_day,
+        )
+
+    def restore(self, snapshot: Any) -> None:
+        """Restore a snapshot. A strategy that it lacks starts with its share of the initial capital."""
+        version, account, accounts, allocation, positions, self._trading_day = snapshot
+        assert version == VERSION, f"strategy accounts snapshot: version {version}, expected {VERSION}"
+        self.account.restore(account)
+        for name, one in self.accounts.items():
+            if name in accounts:
+                one.restore(accounts[name])
+        self.allocation.restore(allocation)
+        self._positions = {symbol: dict(quantities) for symbol, quantities in positions.items()}
+
+
+def _row(name: str, one: SubAccount, prices: Mapping[str, float]) -> AccountRow:
+    ledger, equity = one.ledger, one.equity(prices)
+    return AccountRow(
+        strategy=name,
+        quantities={position.symbol: position.quantity for position in ledger.positions() if position.quantity},
+        cash=ledger.cash,
+        fees=ledger.fees,
+        equity=equity,
+        profit=equity - ledger.initial_cash - ledger.net_flows,
+    )

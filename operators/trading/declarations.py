@@ -1,0 +1,99 @@
+"""Check what a trading strategy declares, before the first time slice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
+from operators.trading.market import MarketNeeds
+from operators.trading.market_context import Declarations
+from operators.trading.settings import TradingSettings
+from schemas.errors import BadInput
+
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
+
+
+def features_by_interval(strategy: TradingStrategy, bar_interval: str) -> dict[str, tuple[str, ...]]:
+    """Return the declared indicator specs by interval. A tuple of specs is for the bars of the feed.
+
+    Raises BadInput if `features` is neither a mapping nor a sequence of texts.
+    """
+    features: Any = strategy.features
+    by_interval = features if isinstance(features, Mapping) else {bar_interval: features}
+    for interval, specs in by_interval.items():
+        if isinstance(specs, str) or not isinstance(specs, Sequence) or not all(isinstance(s, str) for s in specs):
+            expected = "a mapping of intervals to tuples of indicator specs"
+            raise BadInput(
+                f"strategy {strategy.name}: `features` must be {expected}, found {specs!r:.64} for {interval!r}"
+            )
+    return {interval: tuple(specs) for interval, specs in by_interval.items()}
+
+
+def row_features(strategy: TradingStrategy, bar_interval: str = "1m") -> tuple[str, ...]:
+    """Return the indicator specs of the feed's bars, which the features service computes."""
+    needs = MarketNeeds(bar_interval)
+    return tuple(
+        dict.fromkeys(
+            spec
+            for interval, specs in features_by_interval(strategy, bar_interval).items()
+            if needs.length_of(interval) == needs.bar_interval_ns
+            for spec in specs
+        )
+    )
+
+
+def check_declarations(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNeeds) -> Declarations:
+    """Check the declarations of a strategy, and add what it needs to `needs`. Raises BadInput for an invalid one."""
+    name: Any = strategy.name
+    if not isinstance(name, str) or not _NAME_PATTERN.fullmatch(name):
+        expected = "1 to 32 letters, digits, `_`, `-` and `.`"
+        raise BadInput(f"strategy {type(strategy).__name__}: `name` must be {expected}, found {name!r:.64}")
+    try:
+        return _check(strategy, settings, needs)
+    except BadInput as error:
+        text = str(error)
+        raise BadInput(text if text.startswith(f"strategy {name}") else f"strategy {name}: {text}") from error
+
+
+def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNeeds) -> Declarations:
+    symbols: Any = strategy.symbols
+    if symbols is not None and (
+        isinstance(symbols, str) or not symbols or not all(isinstance(one, str) and one for one in symbols)
+    ):
+        raise BadInput(f"`symbols` must be a tuple of symbols, or None for the universe, found {symbols!r:.64}")
+    feature_names: dict[int, frozenset[str]] = {}
+    for interval, specs in features_by_interval(strategy, settings.bar_interval).items():
+        length = needs.length_of(interval)
+        needs.add_interval(interval)
+        feature_names[length] = feature_names.get(length, frozenset()) | needs.add_features(interval, specs)
+    history: Any = strategy.history
+    if not isinstance(history, Mapping):
+        raise BadInput(f"`history` must be a mapping of intervals to numbers of bars, found {history!r:.64}")
+    history_sizes: dict[int, int] = {}
+    for interval, size in history.items():
+        needs.add_history(interval, size)
+        history_sizes[needs.length_of(interval)] = size
+    warm_up: Any = strategy.warm_up
+    if type(warm_up) is not int or warm_up < 0:
+        raise BadInput(f"`warm_up` must be a number of bars of at least 0, found {warm_up!r:.64}")
+    _check_schedules(strategy, settings)
+    return Declarations(
+        name=strategy.name,
+        bar_interval_ns=needs.bar_interval_ns,
+        history_sizes=history_sizes,
+        feature_names=feature_names,
+        warm_up=warm_up,
+        warm_up_interval_ns=min([*history_sizes, *feature_names], default=needs.bar_interval_ns),
+    )
+
+
+def _check_schedules(strategy: TradingStrategy, settings: TradingSettings) -> None:
+    for handler, schedule in schedules_of(strategy):
+        calendar = schedule.calendar or settings.calendar
+        if schedule.kind != EVERY and not settings.sessions.get(calendar):
+            known = ", ".join(sorted(settings.sessions)) or "none"
+            raise BadInput(
+                f"{handler} runs at a time of the calendar {calendar}, whose sessions are unknown. Known: {known}"
+            )

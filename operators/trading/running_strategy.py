@@ -1,0 +1,143 @@
+"""One trading strategy with its context, timers and queued updates, and the isolated call of its handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from operators.raised_error import RaisedError, describe_error
+from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
+from operators.trading.context import NewAction, TradingContext
+from operators.trading.market_context import Declarations
+from operators.trading.orders import OrderUpdate, StrategyOrders
+from operators.trading.purity import attributes_of, changed_attribute, plain_state
+from operators.trading.settings import TradingSettings
+from operators.trading.timers import DailyTimer, IntervalTimer
+from operators.trading.universe import Universe
+from schemas.errors import BadInput
+from schemas.records import Bar
+
+VERSION = 1
+
+
+class RunningStrategy:
+    """A strategy, and everything that belongs to it alone."""
+
+    def __init__(
+        self,
+        strategy: TradingStrategy,
+        declarations: Declarations,
+        context: TradingContext,
+        orders: StrategyOrders,
+        universe: Universe,
+        settings: TradingSettings,
+    ) -> None:
+        self.strategy, self.name = strategy, declarations.name
+        self.context, self.orders, self.universe = context, orders, universe
+        self.updates: list[OrderUpdate] = []  # of actions that were rejected here, for the next time slice
+        self.targets: dict[str, None] = {}  # symbols with a target
+        self._attributes = attributes_of(strategy)
+        base = TradingStrategy
+        kind = type(strategy)
+        self.has_on_slice = kind.on_slice is not base.on_slice
+        self.has_on_fill = kind.on_fill is not base.on_fill
+        self.has_on_order = kind.on_order is not base.on_order
+        self.has_on_event = kind.on_event is not base.on_event
+        self._timers: list[tuple[str, DailyTimer | IntervalTimer]] = []
+        for handler, schedule in schedules_of(strategy):
+            if schedule.kind == EVERY:
+                self._timers.append((handler, IntervalTimer(schedule.every_ns)))
+            else:
+                days = settings.sessions[schedule.calendar or settings.calendar]
+                self._timers.append((handler, DailyTimer(schedule, days)))
+
+    def evaluate(
+        self, ts_ns: int, handler: Callable[..., Any], causes: Sequence[str], *arguments: Any
+    ) -> list[NewAction] | RaisedError:
+        """Call a handler. Return its actions, or what was wrong: then the call has had no effect."""
+        context = self.context
+        context.begin(ts_ns, causes)
+        try:
+            returned = handler(context, *arguments)
+            _check_returned(handler, returned)
+            self._check_attributes(handler)
+            context.state = plain_state(context.state)
+        except Exception as error:  # noqa: BLE001  (code of the user)
+            context.discard()
+            code = handler.__code__  # that of the function of a method
+            described = describe_error(error, code.co_filename)
+            if described.file != code.co_filename:  # found after the call
+                described = described._replace(file=code.co_filename, line=code.co_firstlineno)
+            return described
+        actions, refused = context.commit()
+        self.updates += refused
+        for action in actions:
+            if action.kind.startswith("TARGET_"):
+                self.targets[action.symbol] = None
+        return actions
+
+    def _check_attributes(self, handler: Callable[..., Any]) -> None:
+        after = attributes_of(self.strategy)
+        name = changed_attribute(self._attributes, after)
+        if name is not None:
+            self._attributes = after
+            raise BadInput(
+                f"{handler.__name__} changed self.{name}, which a snapshot does not contain; "
+                f"use ctx.state[{name!r}] instead"
+            )
+
+    def due_handlers(self, ts_ns: int, bar: Bar | None, open_ns: int) -> list[str]:
+        """Return the scheduled handlers that run in this time slice. Call once for each time slice.
+
+        `bar` is a bar of a regular or continuous session in this time slice, which opened at `open_ns`.
+        """
+        due: list[str] = []
+        for handler, timer in self._timers:
+            if isinstance(timer, DailyTimer):
+                is_due = timer.is_due(ts_ns)
+            else:
+                is_due = bar is not None and timer.is_due(ts_ns, open_ns)
+            if is_due:
+                due.append(handler)
+        return due
+
+    def reset(self) -> None:
+        """Start afresh after a resume: without state and undelivered updates."""
+        self.context.state = {}
+        self.updates = []
+        self._attributes = attributes_of(self.strategy)
+
+    def snapshot(self) -> Any:
+        return (
+            VERSION,
+            self.context.action_count,
+            plain_state(self.context.state),
+            self.orders.snapshot(),
+            self.universe.snapshot(),
+            [tuple(update) for update in self.updates],
+            list(self.targets),
+            [(handler, timer.snapshot()) for handler, timer in self._timers],
+        )
+
+    def restore(self, snapshot: Any) -> None:
+        """Restore a snapshot. A scheduled handler that it lacks starts with the next time slice."""
+        version, count, state, orders, universe, updates, targets, timers = snapshot
+        assert version == VERSION, f"trading strategy snapshot: version {version}, expected {VERSION}"
+        self.context.action_count, self.context.state = count, plain_state(state)
+        self.orders.restore(orders)
+        self.universe.restore(universe)
+        self.updates = [OrderUpdate(*values) for values in updates]
+        self.targets = dict.fromkeys(targets)
+        states = dict(timers)
+        for handler, timer in self._timers:
+            if handler in states:
+                timer.restore(states[handler])
+
+
+def _check_returned(handler: Callable[..., Any], returned: Any) -> None:
+    """Reject a return value that shows a misunderstanding. The id of an order, which `submit` returns, is harmless."""
+    if returned is not None and not isinstance(returned, str):
+        raise BadInput(
+            f"{handler.__name__} returned {type(returned).__name__}, expected nothing; "
+            "act through ctx, such as ctx.target_weight(symbol, weight)"
+        )

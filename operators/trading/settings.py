@@ -1,0 +1,47 @@
+"""Settings of the trading strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from operators.ledger.cash import AccrualSettings
+from operators.trading.intervals import interval_ns
+from operators.trading.sessions import SessionTable
+from schemas.errors import BadInput
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradingSettings:
+    """Settings of the stage of the trading strategies. Money in `currency`.
+
+    * `initial_capital`: initial cash of the account.
+    * `universe`: symbols of the strategies that name none. None: every symbol that has had a bar.
+    * `bar_interval`: interval of the feed's bars.
+    * `calendar`: name of the trading calendar of the universe, and of `@at` without a calendar.
+    * `sessions`: trading hours by calendar and day. `@at` requires those of its calendar.
+    * `capital`: share of the account's capital by strategy, above 0; 1 for a strategy that is not named.
+    * `flatten_on_error`: strategies whose positions are closed when they are suspended; those of others are held.
+    * `accruals`: interest and borrow fees of the account.
+
+    Raises BadInput for a value out of range.
+    """
+
+    initial_capital: Decimal = Decimal(1_000_000)
+    currency: str = "USD"
+    universe: tuple[str, ...] | None = None
+    bar_interval: str = "1m"
+    calendar: str = "XNYS"
+    sessions: SessionTable = field(default_factory=dict)
+    capital: Mapping[str, Decimal] = field(default_factory=dict)
+    flatten_on_error: frozenset[str] = frozenset()
+    accruals: AccrualSettings = field(default_factory=AccrualSettings)
+
+    def __post_init__(self) -> None:
+        if self.initial_capital <= 0:
+            raise BadInput(f"initial_capital must be > 0, found {self.initial_capital}")
+        interval_ns(self.bar_interval)
+        for strategy, share in self.capital.items():
+            if not (share.is_finite() and 0 < share <= 100):
+                raise BadInput(f"capital of strategy {strategy} must be above 0 and at most 100, found {share}")

@@ -1,0 +1,394 @@
+"""The stage of the trading strategies: pass each time slice to their handlers, and publish their actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from operators.instruments import NO_INSTRUMENTS, Instruments
+from operators.ledger.events import share_ratio
+from operators.ledger.split_ratio import split_price
+from operators.money import ONE
+from operators.order_split import split_lots
+from operators.raised_error import RaisedError
+from operators.reference_data import ReferenceData
+from operators.strategies.trading_strategy import TradingStrategy
+from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill
+from operators.trading.context import NewAction, TradingContext
+from operators.trading.declarations import check_declarations
+from operators.trading.market import Market, MarketNeeds
+from operators.trading.orders import Fill, OrderUpdate, StrategyOrders, strategy_of_order
+from operators.trading.running_strategy import RunningStrategy
+from operators.trading.settings import TradingSettings
+from operators.trading.universe import Universe
+from schemas.errors import BadInput
+from schemas.records import (
+    BUY,
+    CANCEL_ORDER,
+    CONTINUOUS,
+    REGULAR,
+    RESUME_STRATEGY,
+    RESUMED,
+    SELL,
+    SUSPENDED,
+    SYMBOL_CHANGE,
+    TARGET_QUANTITY,
+    Bar,
+    CashTransfer,
+    Command,
+    CorporateAction,
+    Execution,
+    Order,
+    OrderCancel,
+    OrderProposal,
+    OrderRefusal,
+    Record,
+    StrategyAction,
+    StrategyActionKind,
+    strategy_action_id,
+)
+
+__all__ = ["TradingSettings", "TradingStrategyStage"]
+
+VERSION = 1
+COMMAND_IDS_MAX = 1_000
+"""Number of recent resume commands remembered to discard duplicates."""
+_FULL_SESSIONS = (REGULAR, CONTINUOUS)
+
+
+class TradingStrategyStage:
+    """The logic of the strategies service: one instance for all symbols.
+
+    Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, and OrderProposal (each of the
+    previous time slice), CorporateAction and ExchangeRate, Execution and CashTransfer, Command, Bar, FeatureRow,
+    Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction for each action, in the order of the
+    strategies' names.
+
+    A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
+    RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error` they are closed and cancelled. After
+    a resume it starts without state. Other strategies are not affected.
+
+    Without strategies, the stage publishes nothing and reads nothing. Raises BadInput for an invalid declaration and
+    for two strategies with the same name.
+    """
+
+    def __init__(
+        self,
+        strategies: Sequence[TradingStrategy],
+        settings: TradingSettings | None = None,
+        instruments: Instruments = NO_INSTRUMENTS,
+    ) -> None:
+        self.settings = settings = settings or TradingSettings()
+        self._instruments = instruments
+        needs = MarketNeeds(settings.bar_interval)
+        declared = [(one, check_declarations(one, settings, needs)) for one in strategies]
+        declared.sort(key=lambda pair: pair[1].name)
+        self.names = [declarations.name for _, declarations in declared]
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise BadInput(f"two strategies have the name {name}; set another name in the parameters of one")
+        universes = [settings.universe if one.symbols is None else tuple(one.symbols) for one, _ in declared]
+        symbols = None if None in universes else {symbol for one in universes for symbol in one or ()}
+        self._market = Market(needs, symbols, settings.sessions.get(settings.calendar))
+        self._accounts = StrategyAccounts(self.names, settings, instruments)
+        self._reference = ReferenceData(currency=settings.currency)
+        self._running: dict[str, RunningStrategy] = {}
+        for (strategy, declarations), symbols_of_one in zip(declared, universes, strict=True):
+            name = declarations.name
+            orders, universe = StrategyOrders(name), Universe(symbols_of_one, self._market)
+            context = TradingContext(declarations, self._market, self._accounts.accounts[name], orders, universe)
+            self._running[name] = RunningStrategy(strategy, declarations, context, orders, universe, settings)
+        self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it
+        self._command_ids: dict[str, None] = {}
+        self._seq = 0
+        self._refusal_seq = 0
+        self._execution_seq = 0
+
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        if not self._running:
+            return []
+        out: list[Record] = []
+        self._apply_commands(ts_ns, records, out)
+        updates: dict[str, list[OrderUpdate]] = {name: one.updates for name, one in self._running.items()}
+        for one in self._running.values():
+            one.updates = []
+        self._apply_decisions(ts_ns, records, updates)
+        events = self._apply_reference_data(ts_ns, records)
+        self._market.update(ts_ns, records)
+        for one in self._running.values():
+            one.universe.update()
+        self._deliver(ts_ns, events, updates, out)
+        self._book_reports(ts_ns, records, out)
+        self._run(ts_ns, out)
+        return out
+
+    def accounts(self) -> list[AccountRow]:
+        """Return the sub-account of each strategy at the last closes, and the remainder to the account."""
+        return self._accounts.rows(self._market.prices)
+
+    @property
+    def suspended(self) -> list[str]:
+        """The names of the suspended strategies."""
+        return sorted(self._suspended)
+
+    # -- incoming records
+
+    def _apply_commands(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
+        for record in records:
+            if type(record) is Command and record.kind == RESUME_STRATEGY:
+                self._resume(ts_ns, record, out)
+
+    def _apply_decisions(self, ts_ns: int, records: Sequence[Record], updates: dict[str, list[OrderUpdate]]) -> None:
+        """Process what risk and the portfolio decided in the previous time slice."""
+        for record in records:
+            if type(record) is OrderRefusal:
+                if record.seq <= self._refusal_seq:
+                    continue
+                self._refusal_seq = record.seq
+                owner = strategy_of_order(f"ord-{record.cause_id}")
+                if owner in self._running:
+                    update = self._running[owner].orders.apply_refusal(record, ts_ns)
+                    if update is not None:
+                        updates[owner].append(update)
+            elif type(record) is Order or type(record) is OrderCancel:
+                owner = strategy_of_order(record.order_id)
+                if owner in self._running:
+                    orders = self._running[owner].orders
+                    if type(record) is Order:
+                        orders.apply_order(record)
+                    else:
+                        assert type(record) is OrderCancel, "the only other type"
+                        orders.apply_cancel(record)
+            elif type(record) is OrderProposal:
+                self._accounts.record_proposal(record)
+
+    def _apply_reference_data(self, ts_ns: int, records: Sequence[Record]) -> list[CorporateAction]:
+        """Apply exchange rates and corporate actions. Return the actions, for `on_event`."""
+        events: list[CorporateAction] = []
+        first_bar = next((record for record in records if type(record) is Bar), None)
+        if first_bar is not None:
+            self._accounts.open_day(ts_ns, first_bar.trading_day, self._market.prices)
+        for due in self._reference.take_due(records):
+            if not isinstance(due, CorporateAction):
+                self._accounts.apply_rate(due)
+                continue
+            rate, symbol, ratio = self._reference.rate_of(due.currency), due.symbol, share_ratio(due)
+            self._accounts.apply_action(ts_ns, due, rate)
+            self._market.apply_action(due, rate)
+            for one in self._running.values():
+                if due.kind == SYMBOL_CHANGE:
+                    one.universe.rename(symbol, due.new_symbol)
+                if ratio != ONE:
+                    lot_size = self._instruments.lot_size_of(symbol)
+                    one.orders.split(
+                        symbol,
+                        lambda quantity, ratio=ratio, lot=lot_size: split_lots(quantity, ratio, lot),
+                        lambda price, ratio=ratio: split_price(price, ratio),
+                    )
+            events.append(due)
+        return events
+
+    def _deliver(
+        self,
+        ts_ns: int,
+        events: Sequence[CorporateAction],
+        updates: dict[str, list[OrderUpdate]],
+        out: list[Record],
+    ) -> None:
+        """Pass corporate actions and decisions to the strategies."""
+        for name, one in self._running.items():
+            if one.has_on_event:
+                for event in events:
+                    if event.symbol in one.universe:
+                        self._evaluate(ts_ns, one, one.strategy.on_event, [event.action_id], out, event)
+            for update in updates[name]:
+                self._deliver_update(ts_ns, one, update, out)
+
+    def _deliver_update(self, ts_ns: int, one: RunningStrategy, update: OrderUpdate, out: list[Record]) -> None:
+        if one.has_on_order:
+            causes = [update.order_id] if update.order_id else []
+            self._evaluate(ts_ns, one, one.strategy.on_order, causes, out, update)
+
+    def _book_reports(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
+        """Book the reports and transfers in their order, and pass each to the strategy that it belongs to."""
+        for record in records:
+            if type(record) is CashTransfer:
+                if record.seq > self._execution_seq:
+                    self._execution_seq = record.seq
+                    self._accounts.book_transfer(ts_ns, record)
+            elif type(record) is Execution and record.seq > self._execution_seq:
+                self._execution_seq = record.seq
+                self._book_report(ts_ns, record, out)
+
+    def _book_report(self, ts_ns: int, report: Execution, out: list[Record]) -> None:
+        owner = strategy_of_order(report.order_id)
+        one = None if owner is None else self._running.get(owner)
+        known_id, tag, update = report.order_id, "", None
+        if one is not None:
+            known_id, tag = one.orders.known_id(report.order_id), one.orders.tag_of(report.order_id)
+            update = one.orders.apply_report(report, ts_ns)
+        for share in self._accounts.book_execution(report):
+            self._deliver_fill(ts_ns, report, share, known_id, tag, out)
+        if update is not None:
+            assert one is not None, "an update belongs to a strategy"
+            self._deliver_update(ts_ns, one, update, out)
+
+    def _deliver_fill(
+        self, ts_ns: int, report: Execution, share: StrategyFill, known_id: str, tag: str, out: list[Record]
+    ) -> None:
+        one = self._running[share.strategy]
+        if not one.has_on_fill:
+            return
+        fill = Fill(
+            order_id=known_id,
+            symbol=report.symbol,
+            side=BUY if share.quantity > 0 else SELL,
+            quantity=float(abs(share.quantity)),
+            price=float(report.price),
+            fee=float(share.fee),
+            remaining=float(report.leaves_quantity),
+            tag=tag,
+            execution_id=report.execution_id,
+            time=report.filled_at_ns,
+        )
+        self._evaluate(ts_ns, one, one.strategy.on_fill, [report.execution_id], out, fill)
+
+    def _run(self, ts_ns: int, out: list[Record]) -> None:
+        """Call `on_slice` where a bar closed, then the scheduled handlers."""
+        closed = self._market.closed[self._market.needs.bar_interval_ns]
+        bar, open_ns = self._market.newest_bar, 0
+        if not closed or bar is None or bar.session not in _FULL_SESSIONS:
+            bar = None
+        else:
+            open_ns = self._market.bounds(bar).open_ns
+        for one in self._running.values():
+            due = one.due_handlers(ts_ns, bar, open_ns)
+            if one.has_on_slice and any(symbol in one.universe for symbol in closed):
+                self._evaluate(ts_ns, one, one.strategy.on_slice, [], out)
+            for handler in due:
+                self._evaluate(ts_ns, one, getattr(one.strategy, handler), [], out)
+
+    # -- evaluation and suspension
+
+    def _evaluate(
+        self,
+        ts_ns: int,
+        one: RunningStrategy,
+        handler: Callable[..., Any],
+        causes: Sequence[str],
+        out: list[Record],
+        *arguments: Any,
+    ) -> None:
+        """Call a handler of a strategy that is not suspended. Publish its actions, or suspend it."""
+        if one.name in self._suspended:
+            return
+        result = one.evaluate(ts_ns, handler, causes, *arguments)
+        if isinstance(result, RaisedError):
+            self._suspend(ts_ns, one, result, causes, out)
+            return
+        out.extend(self._record(ts_ns, one.name, action) for action in result)
+
+    def _record(self, ts_ns: int, strategy: str, action: NewAction) -> StrategyAction:
+        self._seq += 1
+        return StrategyAction(
+            seq=self._seq,
+            ts_ns=ts_ns,
+            action_id=action.action_id,
+            strategy=strategy,
+            kind=action.kind,
+            symbol=action.symbol,
+            arguments=action.arguments,
+            reason=action.reason,
+            cause_ids=action.cause_ids,
+        )
+
+    def _suspend(
+        self, ts_ns: int, one: RunningStrategy, error: RaisedError, causes: Sequence[str], out: list[Record]
+    ) -> None:
+        on_error = "flatten" if one.name in self.settings.flatten_on_error else "hold"
+        arguments = {
+            "error_type": error.error_type,
+            "message": error.message,
+            "file": error.file,
+            "line": str(error.line),
+            "on_error": on_error,
+        }
+        suspension = self._own_action(ts_ns, one, SUSPENDED, "", arguments, list(causes))
+        self._suspended[one.name] = suspension.action_id
+        one.reset()
+        out.append(suspension)
+        if on_error == "flatten":
+            self._flatten(ts_ns, one, suspension.action_id, out)
+
+    def _flatten(self, ts_ns: int, one: RunningStrategy, cause_id: str, out: list[Record]) -> None:
+        """Cancel the strategy's orders, and set the target of every symbol that it has or may get to 0."""
+        for order_id in one.orders.ids():
+            symbol = one.orders.symbol_of(order_id) or ""
+            action = self._own_action(ts_ns, one, CANCEL_ORDER, symbol, {"order_id": order_id}, [cause_id])
+            one.orders.add_request(action.action_id, "cancel", order_id)
+            out.append(action)
+        ledger = self._accounts.accounts[one.name].ledger
+        positions = {position.symbol for position in ledger.positions() if position.quantity}
+        out.extend(
+            self._own_action(ts_ns, one, TARGET_QUANTITY, symbol, {"quantity": "0"}, [cause_id])
+            for symbol in sorted(positions | set(one.targets))
+        )
+
+    def _own_action(
+        self,
+        ts_ns: int,
+        one: RunningStrategy,
+        kind: StrategyActionKind,
+        symbol: str,
+        arguments: dict[str, str],
+        cause_ids: list[str],
+        reason: str = "",
+    ) -> StrategyAction:
+        """Return an action of the platform on behalf of a strategy."""
+        one.context.action_count += 1
+        number = one.context.action_count
+        action_id = strategy_action_id(one.name, number)
+        return self._record(ts_ns, one.name, NewAction(action_id, kind, symbol, arguments, reason, cause_ids))
+
+    def _resume(self, ts_ns: int, command: Command, out: list[Record]) -> None:
+        if command.command_id in self._command_ids:
+            return
+        self._command_ids[command.command_id] = None
+        if len(self._command_ids) > COMMAND_IDS_MAX:
+            del self._command_ids[next(iter(self._command_ids))]
+        name = command.arguments.get("strategy", "")
+        if self._suspended.pop(name, None) is None:
+            return
+        one = self._running[name]
+        one.reset()
+        reason = command.reason.replace("\0", "")
+        out.append(self._own_action(ts_ns, one, RESUMED, "", {}, [command.command_id], reason))
+
+    # -- state
+
+    def snapshot(self) -> Any:
+        return (
+            VERSION,
+            (self._seq, self._refusal_seq, self._execution_seq),
+            self._market.snapshot(),
+            self._accounts.snapshot(),
+            self._reference.snapshot(),
+            {name: one.snapshot() for name, one in self._running.items()},
+            dict(self._suspended),
+            list(self._command_ids),
+        )
+
+    def restore(self, snapshot: Any) -> None:
+        """Restore a snapshot. A strategy that it lacks starts without state; one that no longer runs is dropped."""
+        version, counters, market, accounts, reference, strategies, suspended, command_ids = snapshot
+        assert version == VERSION, f"trading strategies snapshot: version {version}, expected {VERSION}"
+        self._seq, self._refusal_seq, self._execution_seq = counters
+        self._market.restore(market)
+        self._accounts.restore(accounts)
+        self._reference.restore(reference)
+        for name, one in self._running.items():
+            if name in strategies:
+                one.restore(strategies[name])
+            one.universe.update()
+        self._suspended = {name: action for name, action in suspended.items() if name in self._running}
+        self._command_ids = dict.fromkeys(command_ids)
