@@ -14,10 +14,10 @@ from statistics import median
 from typing import Any
 
 from dataflows.sources.bar_files import list_files
-from dataflows.sources.feed_scan import FileScan
+from dataflows.sources.feed_scan import FileScan, distance_text
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.row_times import iso
-from operators.bar_completion import FeedSettings, interval_text
+from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
 from schemas.records import CONTINUOUS, REGULAR, Bar, DeadLetter
 
@@ -108,7 +108,7 @@ def _check_file(path: Path, settings: FeedSettings) -> FileCheck:
     if is_daily:  # a row stands for its day, whatever its time
         check.session_rows = {"REGULAR": feed.counts.bars - feed.counts.no_trade_bars, "closed": feed.counts.closed}
     check.suspected_zone = feed.scan.suspected_zone(feed.settings)
-    check.findings = [*feed.warnings(), *_findings(check)]
+    check.findings = [*feed.scan.interval_warnings(settings), *feed.warnings(), *_findings(check)]
     return check
 
 
@@ -116,10 +116,7 @@ def _describe_scan(check: FileCheck, scan: FileScan) -> None:
     check.rows, check.duplicates, check.is_ordered = scan.rows, scan.duplicates, scan.is_ordered
     if scan.rows:
         check.first, check.last = iso(scan.first_ns), iso(scan.last_ns)
-    check.intervals = {
-        interval_text(int(seconds)) if seconds % 1 == 0 else f"{seconds}s": count
-        for seconds, count in scan.distances_s.most_common(5)
-    }
+    check.intervals = {distance_text(seconds): count for seconds, count in scan.distances_s.most_common(5)}
     check.session_rows = {phase or "closed": count for phase, count in scan.phases.most_common()}
 
 

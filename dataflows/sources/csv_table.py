@@ -160,16 +160,8 @@ class CsvTable:
         self.share_read = 1.0
 
     def times(self) -> Iterator[tuple[Ints, Codes]]:
-        for line, data in self._chunks():
-            table = self._read(data, _count_lines(data), with_fields=False)
-            if table is None:
-                block = self._parse(data, line)
-                yield block.times, block.codes
-                continue
-            times, usable = self._times(table)
-            codes, has_symbol = self._codes(table)
-            usable &= has_symbol & self._rules.usable_times(times)
-            yield (times, codes) if usable.all() else (times[usable], codes[usable])
+        for _, data in self._chunks():
+            yield from self._parse_times(data)
 
     def raw_lines(self, lines: list[int]) -> dict[int, bytes]:
         requested, raw_by_line = set(lines), {}
@@ -191,11 +183,52 @@ class CsvTable:
         block = self._parse_columns(data, first_line, count)
         if block is not None:
             return block
-        middle = data.find(b"\n", len(data) // 2) + 1
-        if count <= ROW_BY_ROW_LINES_MAX or not 0 < middle < len(data):
+        halves = self._halves(data, count)
+        if halves is None:
             return self._parse_line_by_line(data, first_line, range(count))
-        head, tail = data[:middle], data[middle:]
+        head, tail = halves
         return join([self._parse(head, first_line), self._parse(tail, first_line + _count_lines(head))])
+
+    def _halves(self, data: bytes, count: int) -> tuple[bytes, bytes] | None:
+        """Return the halves of whole lines, or None if few lines are left."""
+        middle = data.find(b"\n", len(data) // 2) + 1
+        is_small = count <= ROW_BY_ROW_LINES_MAX or not 0 < middle < len(data)
+        return None if is_small else (data[:middle], data[middle:])
+
+    def _parse_times(self, data: bytes) -> Iterator[tuple[Ints, Codes]]:
+        """Yield the usable times and symbols of whole lines, halved like those of `_parse`."""
+        count = _count_lines(data)
+        table = self._read(data, count, with_fields=False)
+        if table is None:
+            halves = self._halves(data, count)
+            if halves is None:
+                yield self._parse_times_line_by_line(data)
+            else:
+                for half in halves:
+                    yield from self._parse_times(half)
+            return
+        times, usable = self._times(table)
+        codes, has_symbol = self._codes(table)
+        usable &= has_symbol & self._rules.usable_times(times)
+        yield (times, codes) if usable.all() else (times[usable], codes[usable])
+
+    def _parse_times_line_by_line(self, data: bytes) -> tuple[Ints, Codes]:
+        columns, rows = self._columns, []
+        for line in data.split(b"\n"):
+            fields = split_line(line.rstrip(b"\r"), self._delimiter, len(columns.names))
+            if isinstance(fields, str):
+                continue
+            symbol = self._file_symbol if columns.symbol is None else fields[columns.symbol].strip()
+            time_ns = self._rules.parse_time(self._time_text(fields))
+            if time_ns is not None and symbol and symbol.isprintable():
+                rows.append((time_ns, self._symbols.code(symbol)))
+        times, codes = np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int32)
+        usable = self._rules.usable_times(times)
+        return times[usable], codes[usable]
+
+    def _time_text(self, fields: list[str]) -> str:
+        columns, time = self._columns, fields[self._columns.time]
+        return time if columns.date is None else join_date_and_time(fields[columns.date], time, self._clock_digits)
 
     def _parse_line_by_line(self, data: bytes, first_line: int, line_indexes: Any) -> Block:
         columns, lines = self._columns, data.split(b"\n")
@@ -210,10 +243,7 @@ class CsvTable:
                 continue
             symbol = self._file_symbol if columns.symbol is None else fields[columns.symbol].strip()
             values = [NO_VOLUME if column is None else fields[column] for column in columns.fields]
-            time = fields[columns.time]
-            if columns.date is not None:
-                time = join_date_and_time(fields[columns.date], time, self._clock_digits)
-            collector.add(first_line + index, time, symbol, values, raw)
+            collector.add(first_line + index, self._time_text(fields), symbol, values, raw)
         return collector.block()
 
     def _parse_columns(self, data: bytes, first_line: int, count: int) -> Block | None:

@@ -15,7 +15,8 @@ from typing import TypeVar
 import numpy as np
 
 from dataflows.sources.blocks import BarTable, Codes
-from dataflows.sources.row_times import DAY_NS, SECOND_NS, Ints, LocalTimeZone
+from dataflows.sources.row_distances import HOUR_S, ISOLATION_S, RUN_MIN, RowDistances
+from dataflows.sources.row_times import DAY_NS, SECOND_NS, Ints, LocalTimeZone, Mask
 from dataflows.sources.trading_calendar import NEW_YORK, TradingCalendar
 from operators.bar_completion import DAY_S, FeedSettings, check_interval_s, interval_text
 from schemas.errors import BadInput
@@ -23,9 +24,9 @@ from schemas.records import POST, PRE, REGULAR, SessionPhase
 
 DEFAULT_INTERVAL_S = 60
 USUAL_INTERVALS_S = (60, 300, 900, 1800, 3600, DAY_S)
-RUN_MIN = 5  # equal distances in a row that count as another interval
-MIXED_SHARE_MIN = 0.01
-HOUR_S = 3600
+MIXED_SHARE_MIN = 0.01  # of the distances, for an interval that rows of another one can show by chance
+SURE_RUN_BARS = 30  # rows that are missing now and then do not show runs of such distances by chance
+DAILY_SHARE_MIN = 0.8  # of the isolated rows, at midnight
 HALF_DAY_S = 12 * HOUR_S  # longer distances lie between sessions
 DAY_DISTANCE_S_MIN = 23 * HOUR_S  # a day with a change of clock
 ZONE_SAMPLE_ROWS = 50_000
@@ -40,9 +41,10 @@ class FileScan:
     """What one file holds.
 
     `distances_s` counts the seconds between successive rows of a symbol, `runs_s` those within at least `RUN_MIN` equal
-    ones; `seconds_of_hour` counts rows by their second within the hour. `phases` counts rows by session,
-    `on_hour_phases` those that start on the hour. If times have no zone, `zone_phases` counts a sample of the rows by
-    session for each zone in which they may be, and for "" as they were read.
+    ones. `is_at_midnight` says whether every row is at midnight, and `has_daily_rows` whether single rows at midnight
+    stand among rows of another interval. `seconds_of_hour` counts rows by their second within the hour. `phases` counts
+    rows by session, `on_hour_phases` those that start on the hour. If times have no zone, `zone_phases` counts a sample
+    of the rows by session for each zone in which they may be, and for "" as they were read.
     """
 
     path: Path
@@ -52,11 +54,12 @@ class FileScan:
     last_ns: int = 0
     is_ordered: bool = True
     has_local_times: bool = False
-    midnights: int = 0
+    is_at_midnight: bool = True
     weekend_rows: int = 0
     seconds_of_hour: Ints = field(default_factory=lambda: np.zeros(HOUR_S, np.int64))
     distances_s: Counter[float] = field(default_factory=Counter)
     runs_s: Counter[float] = field(default_factory=Counter)
+    has_daily_rows: bool = False
     phases: Phases = field(default_factory=Counter)
     on_hour_phases: Phases = field(default_factory=Counter)
     zone_phases: dict[str, Phases] = field(default_factory=dict)
@@ -65,23 +68,30 @@ class FileScan:
     def interval_s(self) -> int | None:
         """The interval of the bars, or None if the rows do not prove one. Raises BadInput if there are several."""
         total = sum(self.distances_s.values())
-        if self.rows and self.midnights == self.rows and (not total or min(self.distances_s) >= DAY_DISTANCE_S_MIN):
+        if self.rows and self.is_at_midnight and (not total or min(self.distances_s) >= DAY_DISTANCE_S_MIN):
             return self._days() if total else DAY_S
+        within_day = [(count, seconds) for seconds, count in self.distances_s.items() if seconds < ISOLATION_S]
+        if self.has_daily_rows and within_day:
+            raise self._mixed(max(within_day)[1], DAY_S)
         if total < 3:
             return None
         interval_s = self._usual_distance_s(total)
-        found = {s for s in USUAL_INTERVALS_S if self.runs_s[s] >= max(RUN_MIN, MIXED_SHARE_MIN * total)}
+        sure_s = SURE_RUN_BARS * max(interval_s or 0, DEFAULT_INTERVAL_S)
+        run_min = max(RUN_MIN, MIXED_SHARE_MIN * total)
+        found = {s for s in USUAL_INTERVALS_S if self.runs_s[s] >= (RUN_MIN if s >= sure_s else run_min)}
         if interval_s is not None and interval_s <= DAY_S:
             found.add(interval_s)
         else:
             found |= self._two_distances(total)
         if len(found) > 1:
-            shorter, longer = sorted(found)[:2]
-            raise BadInput(
-                f"file {self.path} mixes bars of {interval_text(shorter)} and of {interval_text(longer)}; pass one "
-                "interval at a time"
-            )
+            raise self._mixed(*sorted(found)[:2])
         return interval_s
+
+    def _mixed(self, shorter_s: float, longer_s: float) -> BadInput:
+        return BadInput(
+            f"file {self.path} mixes bars of {distance_text(shorter_s)} and of {distance_text(longer_s)}; pass one "
+            "interval at a time"
+        )
 
     def _two_distances(self, total: int) -> set[int]:
         """Return two usual distances that are nearly all distances of a short file, the longer one often, or nothing.
@@ -238,13 +248,25 @@ class FeedScan:
         return likely.pop() if len(likely) == 1 else None
 
     def interval_warnings(self, settings: FeedSettings) -> list[str]:
-        """Return a warning if too few rows decided on the interval. `settings` are those before `resolve()`."""
-        likely_s = self._likely_interval_s() if settings.interval_s is None else None
-        if likely_s is None:
-            return []
+        """Return a warning if no row proves the interval of the bars. `settings` are those before `resolve()`."""
         rows = sum(scan.rows for scan in self.files)
-        text = interval_text(likely_s)
-        return [f"only {rows} rows say that the bars are of {text}; set market_data.files.bar_interval (--interval)"]
+        if not rows or settings.interval_s is not None or any(scan.interval_s is not None for scan in self.files):
+            return []
+        likely_s = self._likely_interval_s()
+        if likely_s is None:
+            text = f"the {rows:,} rows prove no interval and were read as bars of {interval_text(DEFAULT_INTERVAL_S)}"
+        else:
+            text = f"only {rows} rows say that the bars are of {interval_text(likely_s)}"
+        return [f"{text}; set market_data.files.bar_interval (--interval)"]
+
+
+def distance_text(seconds: float) -> str:
+    """Return a distance between rows as text.
+
+    >>> distance_text(300.0), distance_text(0.5)
+    ('5m', '0.5s')
+    """
+    return interval_text(int(seconds)) if seconds % 1 == 0 else f"{seconds}s"
 
 
 def scan_settings(settings: Settings) -> Settings:
@@ -266,7 +288,8 @@ def _scan_file(table: BarTable, settings: FeedSettings) -> FileScan:
         times, codes = (np.concatenate(column) for column in zip(*blocks, strict=True))
         order = np.lexsort((times, codes))
         scanner.restart_distances()
-        scanner.add_distances(times[order], codes[order])
+        scanner.distances.add(times[order], codes[order])
+    scanner.finish_distances()
     scanner.scan.has_local_times = table.has_local_times
     if table.has_local_times and settings.calendar == "XNYS":
         scanner.compare_zones()
@@ -280,17 +303,16 @@ class _Scanner:
         self.scan = FileScan(path)
         self._calendar = TradingCalendar(settings.calendar)
         self._is_close = int(settings.time_is == "close")  # a bar that ends at the close lies in the session
-        self._last_ns_by_code: dict[int, int] = {}
         self._zone = LocalTimeZone(settings.timezone)
         self._new_york = LocalTimeZone(NEW_YORK)
-        self._ascending = self._descending = False
+        self.distances = RowDistances(self._is_midnight)
         self._sample: list[Ints] = []
         self._sample_rows, self._stride = 0, 1
 
     @property
     def is_monotonic(self) -> bool:
         """Whether the times of each symbol only increase, or only decrease."""
-        return not (self._ascending and self._descending)
+        return not (self.distances.is_ascending and self.distances.is_descending)
 
     def add(self, times: Ints, codes: Codes) -> None:
         if not len(times):
@@ -302,66 +324,43 @@ class _Scanner:
             first_ns, last_ns = min(first_ns, scan.first_ns), max(last_ns, scan.last_ns)
         scan.is_ordered &= bool((np.diff(times) >= 0).all())
         scan.first_ns, scan.last_ns, scan.rows = first_ns, last_ns, scan.rows + len(times)
-        self._count_midnights(times)
+        scan.is_at_midnight = scan.is_at_midnight and bool(self._is_midnight(times).all())
         self._add_sample(times)
         scan.seconds_of_hour += np.bincount(times // SECOND_NS % HOUR_S, minlength=HOUR_S)
         scan.weekend_rows += int((((times // DAY_NS) + 3) % 7 >= 5).sum())  # 1970-01-01 was a Thursday
         scan.phases.update(self._calendar.phases(times - self._is_close))
         scan.on_hour_phases.update(self._calendar.phases(times[times % (HOUR_S * SECOND_NS) == 0]))
         if self.is_monotonic:
-            self.add_distances(times, codes)
-
-    def add_distances(self, times: Ints, codes: Codes) -> None:
-        """Count the distances between successive rows of each symbol."""
-        if (codes == codes[0]).all():
-            self._add_symbol(int(codes[0]), times)
-            return
-        order = np.argsort(codes, kind="stable")
-        sorted_codes = codes[order]
-        starts = np.flatnonzero(np.diff(sorted_codes, prepend=-1))
-        for rows in np.split(order, starts[1:]):
-            self._add_symbol(int(codes[rows[0]]), times[rows])
+            self.distances.add(times, codes)
 
     def restart_distances(self) -> None:
-        self.scan.distances_s.clear()
-        self.scan.runs_s.clear()
-        self.scan.duplicates = 0
-        self._last_ns_by_code.clear()
+        self.distances = RowDistances(self._is_midnight)
 
-    def _add_symbol(self, code: int, times: Ints) -> None:
-        last_ns = self._last_ns_by_code.get(code)
-        self._last_ns_by_code[code] = int(times[-1])
-        distances = np.diff(times) if last_ns is None else np.diff(times, prepend=last_ns)
-        self._ascending |= bool((distances > 0).any())
-        self._descending |= bool((distances < 0).any())
-        distances = np.abs(distances)
-        self.scan.duplicates += int((distances == 0).sum())
-        values, counts = np.unique(distances[distances > 0], return_counts=True)
-        seconds = (values / SECOND_NS).tolist()
-        self.scan.distances_s.update(dict(zip(seconds, counts.tolist(), strict=True)))
-        if len(distances) >= RUN_MIN:
-            starts = np.flatnonzero(np.diff(distances, prepend=-1))
-            lengths = np.diff(starts, append=len(distances))
-            for start in np.flatnonzero(lengths >= RUN_MIN).tolist():
-                self.scan.runs_s[int(distances[starts[start]]) / SECOND_NS] += int(lengths[start])
+    def finish_distances(self) -> None:
+        """Copy the distances of all rows to the scan."""
+        distances, scan = self.distances, self.scan
+        distances.finish()
+        scan.distances_s, scan.runs_s, scan.duplicates = distances.seconds, distances.runs, distances.duplicates
+        days = (scan.last_ns - scan.first_ns) / DAY_NS
+        is_daily = distances.isolated_midnights >= DAILY_SHARE_MIN * distances.isolated
+        is_frequent = distances.isolated_midnights >= max(2, days / 3)
+        scan.has_daily_rows = is_daily and (is_frequent or distances.successive_midnights > 0)
 
-    def _count_midnights(self, times: Ints) -> None:
-        """Count rows at midnight UTC or at midnight of the zone of the times."""
-        scan = self.scan
-        if scan.midnights + len(times) < scan.rows:
-            return  # an earlier row was not at midnight
-        is_midnight = times % DAY_NS == 0
-        if not is_midnight.all():
-            is_midnight |= self._zone.from_utc(times) % DAY_NS == 0
-        if not is_midnight.all():
-            is_midnight |= self._new_york.from_utc(times) % DAY_NS == 0
-        scan.midnights += int(is_midnight.sum())
+    def _is_midnight(self, times: Ints) -> Mask:
+        """Return which times are midnight of UTC, of the zone of the times, or of New York."""
+        is_midnight = np.asarray(times % DAY_NS == 0)
+        for zone in (self._zone, self._new_york):
+            if is_midnight.all():
+                break
+            is_midnight |= zone.from_utc(times) % DAY_NS == 0
+        return is_midnight
 
     def _add_sample(self, times: Ints) -> None:
         """Keep rows at equal distances over the whole file, at most `ZONE_SAMPLE_ROWS`."""
-        self._sample.append(times[:: self._stride])
+        row = self.scan.rows - len(times)
+        self._sample.append(times[-row % self._stride :: self._stride])
         self._sample_rows += len(self._sample[-1])
-        if self._sample_rows > ZONE_SAMPLE_ROWS:
+        while self._sample_rows > ZONE_SAMPLE_ROWS:
             self._sample, self._stride = [np.concatenate(self._sample)[::2]], 2 * self._stride
             self._sample_rows = len(self._sample[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataflows.sources.bar_files import open_table
+from dataflows.sources.blocks import SymbolTable
+from dataflows.sources.feed_scan import scan_files, scan_settings
 from dataflows.sources.file_feed import FeedSettings, FileFeed
+from dataflows.sources.rows import RowRules
 from schemas.errors import BadInput
 from schemas.records import Bar
 
@@ -175,7 +180,11 @@ def test_the_only_distance_of_few_rows_is_the_interval_with_a_warning(
 def test_few_rows_that_prove_no_interval_are_minutes(tmp_path: Path, times: list[str]) -> None:
     feed = FileFeed([write(tmp_path / "A.csv", [f"2024-07-01T{time}:00-04:00" for time in times])])
     assert feed.settings.bar_interval == "1m"
-    assert feed.scan.interval_warnings(FeedSettings()) == []
+    assert feed.scan.interval_warnings(FeedSettings()) == [
+        f"the {len(times)} rows prove no interval and were read as bars of 1m; set market_data.files.bar_interval "
+        "(--interval)"
+    ]
+    assert feed.scan.interval_warnings(FeedSettings(bar_interval="1m")) == []
 
 
 def test_few_rows_do_not_contradict_a_file_that_proves_its_interval(tmp_path: Path) -> None:
@@ -283,3 +292,75 @@ def test_session_defaults_to_what_the_files_cover(tmp_path: Path) -> None:
     assert FileFeed([early]).settings.session == "extended"
     assert FileFeed([regular, early]).settings.session == "extended"
     assert len(read([regular], session="extended")) == 390 + 240 + 330 + 390
+
+
+def minutes_of(day: date, count: int, step: int = 1) -> list[str]:
+    return session_times([day], timedelta(minutes=step))[:count]
+
+
+@pytest.mark.parametrize(
+    ("times", "intervals"),
+    [
+        (["2024-07-01", "2024-07-02", *minutes_of(DAYS[2], 200)], ("1m", "1d")),
+        (["2024-07-01", "2024-07-02", *minutes_of(DAYS[1], 20)], ("1m", "1d")),
+        ([*minutes_of(DAYS[0], 200, 5), "2024-07-03", "2024-07-05"], ("5m", "1d")),
+        (["2024-07-01 00:00:00-04:00", "2024-07-02 00:00:00-04:00", *minutes_of(DAYS[2], 3)], ("1m", "1d")),
+        ([*session_times(DAYS[:2], timedelta(hours=1)), "2024-07-05", "2024-07-08"], ("1h", "1d")),
+        ([time for day in DAYS for time in [day.isoformat(), *minutes_of(day, 60)]], ("1m", "1d")),
+        ([*minutes_of(DAYS[0], 390), *minutes_of(DAYS[1], 390), *minutes_of(DAYS[2], 6, 30)], ("1m", "30m")),
+    ],
+)
+def test_a_few_rows_of_another_interval_are_refused(
+    tmp_path: Path, times: list[str], intervals: tuple[str, str]
+) -> None:
+    shorter, longer = intervals
+    with pytest.raises(BadInput, match=rf"A\.csv mixes bars of {shorter} and of {longer}; pass one interval"):
+        FileFeed([write(tmp_path / "A.csv", times)])
+
+
+def test_rows_at_midnight_of_a_market_around_the_clock_are_minutes(tmp_path: Path) -> None:
+    start, times = datetime(2024, 7, 1, tzinfo=UTC), []
+    for day in (start + timedelta(days=n) for n in range(15)):
+        count = {5: 0, 6: 1}.get(day.weekday(), 300)  # on Sundays a single row without a trade
+        times += [(day + timedelta(minutes=n)).isoformat() for n in range(count)]
+    assert FileFeed([write(tmp_path / "A.csv", times)], FeedSettings(calendar="24/7")).settings.bar_interval == "1m"
+
+
+def test_a_last_daily_row_dated_by_the_present_is_a_daily_row(tmp_path: Path) -> None:
+    times = [f"{day.isoformat()} 00:00:00-04:00" for day in DAYS] + ["2024-07-09 10:12:31-04:00"]
+    assert FileFeed([write(tmp_path / "A.csv", times)]).settings.bar_interval == "1d"
+
+
+def scan_of(path: Path, chunk_bytes: int) -> dict[str, Any]:
+    options = FeedSettings()
+    table = open_table(path, RowRules(scan_settings(options)), SymbolTable(), chunk_bytes)
+    (scan,) = scan_files([table], options).files
+    return asdict(scan) | {"seconds_of_hour": scan.seconds_of_hour.tolist()}
+
+
+gaps = st.lists(st.sampled_from([1, 1, 1, 5, 60, 240, 1440]), min_size=1, max_size=60)
+faults = st.sampled_from(["", "", "", "price", "time", "columns", "daily"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(gaps=gaps, faults=st.lists(faults, min_size=60, max_size=60), repeats=st.integers(1, 4), data=st.data())
+def test_a_scan_does_not_depend_on_the_borders_of_blocks(
+    gaps: list[int],
+    faults: list[str],
+    repeats: int,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    path = tmp_path_factory.mktemp("blocks") / "x.csv"
+    time, rows = datetime(2024, 7, 1, 13, 30, tzinfo=UTC), ["time,symbol,open,high,low,close,volume"]
+    for index, minutes in enumerate(gaps * repeats):
+        time += timedelta(minutes=minutes)
+        fault = faults[index % len(faults)]
+        text = {"time": "noon", "daily": f"{time:%Y-%m-%d}"}.get(fault, f"{time:%Y-%m-%d %H:%M}")
+        row = f"{text},{'AAB'[index % 3]},1,1,1,{-1 if fault == 'price' else 1},1"
+        rows.append(row + ",x" if fault == "columns" else row)
+    path.write_text("\n".join(rows))
+    chunks = data.draw(st.lists(st.integers(1, 3000), min_size=1, max_size=3))
+    whole = scan_of(path, 1 << 20)
+    for chunk_bytes in chunks:
+        assert scan_of(path, chunk_bytes) == whole
