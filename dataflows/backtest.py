@@ -25,6 +25,7 @@ from configs.settings import Settings, load_settings
 from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod, recorded_feed_opener
 from dataflows.research.guarded_feed import GuardedFeed
 from dataflows.research.in_sample import first_slice_check
+from dataflows.research.quote_check import QuoteCheck
 from dataflows.research.report import Observer, ReportSink, Stopwatch
 from dataflows.research.unaffordable_lots import lot_warnings
 from dataflows.runtime import shutdown, stages
@@ -191,7 +192,9 @@ def run(
         files = settings.market_data.files
         settings, scan = _recognize_bars(settings, bars or files.paths)
         interval_warnings = scan.interval_warnings(files)
-    sink = _report_sink(settings.for_backtest(), progress=report_progress, observers=observers)
+    quotes = QuoteCheck(settings.venue())
+    all_observers = [*observers, quotes.observe] if quotes.is_needed else observers
+    sink = _report_sink(settings.for_backtest(), progress=report_progress, observers=all_observers)
     open_feed = _feed_opener(settings, bars, feeds.append, scan)
     if orders is not None:
         open_feed = _orders_opener(settings, open_feed, orders, order_feeds.append)
@@ -213,7 +216,7 @@ def run(
     summary = sink.performance.summary()
     warnings = order_feeds[-1].check_end(orders.name) if orders is not None else []
     summary |= _feed_notes(settings, feeds[-1], sink.performance)
-    if warnings := [*warnings, *interval_warnings, *summary.pop("warnings", [])]:
+    if warnings := [*warnings, *interval_warnings, *quotes.warnings(), *summary.pop("warnings", [])]:
         summary["warnings"] = warnings
     return sink.performance, summary | {
         "elapsed_s": round(elapsed_s, 3),

@@ -36,6 +36,8 @@ ACTION_KINDS: tuple[CorporateActionKind, ...] = get_args(CorporateActionKind)
 _RECORD_TYPES = frozenset({CorporateAction, ExchangeRate})
 IDS_MAX = 10_000
 """Number of recent action and rate ids remembered to discard duplicates. A publisher may retry."""
+_FIRST_PART, _SECOND_PART = "/1", "/2"
+"""Endings of the ids of the actions that a merger consists of."""
 RATIO_MAX = Decimal(1_000_000)
 RATIO_KINDS: tuple[CorporateActionKind, ...] = (SPLIT, STOCK_DIVIDEND, STOCK_MERGER, SPIN_OFF, RIGHTS)
 NEW_SYMBOL_KINDS: tuple[CorporateActionKind, ...] = (SYMBOL_CHANGE, STOCK_MERGER, SPIN_OFF, RIGHTS)
@@ -126,11 +128,36 @@ def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction
     """
     if not isinstance(record, CorporateAction) or record.kind not in (CASH_MERGER, STOCK_MERGER):
         return [record]
-    first = record._replace(action_id=f"{record.action_id}/1", new_symbol="")
+    first = record._replace(action_id=record.action_id + _FIRST_PART, new_symbol="")
     if record.kind == CASH_MERGER:
         return [first._replace(kind=DELISTING)]
-    second = record._replace(action_id=f"{record.action_id}/2", kind=SYMBOL_CHANGE, ratio=None, amount=None)
+    second = record._replace(action_id=record.action_id + _SECOND_PART, kind=SYMBOL_CHANGE, ratio=None, amount=None)
     return [first._replace(kind=SPLIT), second]
+
+
+def describe_action(action: CorporateAction) -> str:
+    """Return what an effective action has done to the shares, as the reason of an order that ends with it.
+
+    >>> merger = CorporateAction("m", 0, "CASH_MERGER", "TWTR", 0, 0, None, Decimal("54.2"), "USD", "", "test")
+    >>> [describe_action(part) for part in split_merger(merger)]
+    ['TWTR was paid out in a merger for cash (m)']
+    """
+    symbol, new_symbol, action_id = action.symbol, action.new_symbol, action.action_id
+    if action.kind == DELISTING and action_id.endswith(_FIRST_PART):
+        return f"{symbol} was paid out in a merger for cash ({action_id.removesuffix(_FIRST_PART)})"
+    if action.kind == SPLIT and action_id.endswith(_FIRST_PART):
+        return f"{symbol} was merged into another company ({action_id.removesuffix(_FIRST_PART)})"
+    if action.kind == SYMBOL_CHANGE and action_id.endswith(_SECOND_PART):
+        return f"{symbol} was merged into {new_symbol} ({action_id.removesuffix(_SECOND_PART)})"
+    texts: dict[CorporateActionKind, str] = {
+        SPLIT: f"{symbol} was split and no whole lot of the order is left",
+        STOCK_DIVIDEND: f"{symbol} paid a stock dividend and no whole lot of the order is left",
+        DELISTING: f"{symbol} was delisted",
+        SYMBOL_CHANGE: f"{symbol} was renamed to {new_symbol}",
+        SPIN_OFF: f"{symbol} distributed shares of {new_symbol}",
+        RIGHTS: f"{symbol} distributed subscription rights ({new_symbol})",
+    }
+    return f"{texts.get(action.kind, action.kind)} ({action_id})"
 
 
 def validate_corporate_action(action: CorporateAction) -> None:

@@ -15,6 +15,7 @@ from operators.manual_orders import MANUAL, client_id_of, command_id_of, order_i
 from operators.money import NANO, ZERO, to_decimal
 from operators.order_lifecycle import OrderState, state_of
 from operators.returns import NetOfFlows
+from operators.venue.account import LIQUIDATION_PREFIX
 from schemas.records import (
     AMEND_ORDER,
     CANCEL_ORDER,
@@ -210,14 +211,15 @@ class RunFrames:
         ]
 
     def _report_row(self, report: Execution) -> tuple[Any, ...]:
-        order = self._orders.get(report.order_id)
+        order, is_liquidation = self._orders.get(report.order_id), report.order_id.startswith(LIQUIDATION_PREFIX)
+        order_type = MARKET if is_liquidation else "" if order is None else order.terms.order_type
         return (
             report.filled_at_ns,
             report.order_id,
-            client_id_of(report.order_id),
+            report.order_id if is_liquidation else client_id_of(report.order_id),
             report.symbol,
             report.side,
-            "" if order is None else order.terms.order_type,
+            order_type,
             report.exec_type,
             report.quantity,
             report.price,

@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.bar_completion import DateOrder
+from operators.time_text import SECOND_NS as SECOND_NS  # exported: the unit of all row times
+from operators.time_text import iso as iso
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS
 QUARTER_HOUR_NS = 900 * SECOND_NS
 EARLIEST_NS, LATEST_NS = 315_532_800 * SECOND_NS, 4_102_444_800 * SECOND_NS  # 1980 to 2100
@@ -274,13 +275,6 @@ def epochs_ns(counts: Ints) -> Ints:
     scale = np.select([magnitude < 10**11, magnitude < 10**14, magnitude < 10**17], [10**9, 10**6, 10**3], 1)
     fits = (magnitude >= 0) & (magnitude < 9 * 10**18 // scale)
     return np.where(fits, counts * np.where(fits, scale, 1), -1).astype(np.int64)
-
-
-def iso(ns: int) -> str:
-    """Format a time as ISO UTC, with a fraction of a second only if there is one."""
-    seconds, rest = divmod(ns, SECOND_NS)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
 
 
 def _since_epoch_ns(local: datetime) -> int:

@@ -22,6 +22,7 @@ from operators.gateway.translation import (
 )
 from operators.money import ZERO
 from operators.order_lifecycle import OrderEvent, OrderState, next_state
+from operators.venue.matching import expiry_text
 from operators.venue.reduce_only import NO_POSITION
 from schemas.records import CANCELED, DAY, REGULAR, REJECTED, SUBMIT, SessionPhase
 
@@ -49,7 +50,7 @@ class LegSender:
             order.first_day = order.first_day or day
             enforced_here = order.leg is None or is_crypto(self._settings.instruments.get(terms.symbol))
             if terms.expires_ns is not None and ts_ns >= terms.expires_ns:
-                self._book.cancel(order.order_id, f"good-till date reached: {terms.expires_ns}")
+                self._book.cancel(order.order_id, expiry_text(terms))
             elif enforced_here and terms.time_in_force == DAY and day > order.first_day:
                 self._book.cancel(order.order_id, f"day order expired after trading day {order.first_day}")
 

@@ -33,6 +33,7 @@ from operators.ledger.events import share_ratio
 from operators.manual_orders import without_nul
 from operators.money import ONE, ZERO, to_decimal
 from operators.order_lifecycle import OrderState
+from operators.reference_data import describe_action
 from schemas.errors import BadInput
 from schemas.records import (
     ACCEPT_POSITION,
@@ -198,7 +199,7 @@ class GatewayStage:
             if order.terms.symbol == action.symbol and order.leg is None:
                 order.split(ratio, self.settings.instruments.lot_size_of(action.symbol))
                 if not order.remaining:
-                    self._book.end_order(order, CANCELED, f"{action.kind} of {action.symbol}: {action.action_id}")
+                    self._book.end_order(order, CANCELED, describe_action(action))
 
     def _accept_order(self, order: Order) -> None:
         gateway_order, terms = GatewayOrder(order), order.terms

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
 from operators.money import to_decimal
+from operators.time_text import iso
 from operators.venue.bar_path import (
     BarPath,
     PathFill,
@@ -245,7 +246,8 @@ def quote_bars(quote: Quote, session: SessionPhase, trading_day: int) -> tuple[B
 
 
 def expiry_text(terms: OrderTerms) -> str:
-    return f"good-till date reached: {terms.expires_ns}"
+    assert terms.expires_ns is not None, f"{terms.symbol}: the order has no expiry"
+    return f"good-till date reached: {iso(terms.expires_ns)}"
 
 
 def _is_plain_market(order: VenueOrder) -> bool:

@@ -15,7 +15,7 @@ from operators.cash_transfers import CashTransfers
 from operators.kill_switch import halt_text, halts_at_once
 from operators.ledger.events import apply_to_quantities, share_ratio
 from operators.money import ZERO, multiply, to_decimal
-from operators.reference_data import ReferenceData
+from operators.reference_data import ReferenceData, describe_action
 from operators.venue.account import liquidation_order
 from operators.venue.fills import VenueFills
 from operators.venue.lifetimes import OrderLifetimes, SessionEnd
@@ -243,7 +243,7 @@ class VenueStage:
                 if ratio != 1:
                     order.split(ratio, lot_size)
                 if ratio == 1 or not order.remaining:
-                    self._fills.end(ts_ns, order, CANCELED, f"{action.kind} of {symbol}: {action.action_id}", out)
+                    self._fills.end(ts_ns, order, CANCELED, describe_action(action), out)
             before = self._fills.positions.get(symbol, ZERO)
             quantities = apply_to_quantities(self._fills.positions, self._fills.split_symbols, action, ts_ns)
             self._fills.positions = {name: quantity for name, quantity in quantities.items() if quantity}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dataflows.research.frames import COLUMNS, EXECUTIONS, RunFrames
 from operators.money import ZERO, multiply
 from schemas.records import CANCELED, REJECTED, Execution, Order
 from tests.unit.action_backtest import CAPITAL, ActionBacktest, hourly, run_actions
@@ -74,6 +75,15 @@ def test_equity_below_zero_ends_the_run_with_a_liquidation(tmp_path: Path) -> No
     assert summary["final_equity"] == "-500000"
     assert summary["liquidation"] == "2024-06-03T07:00:00Z liquidation: equity is -500000"
     assert summary["bars"] == 7, "the run ends with the liquidation"
+    frames = RunFrames([EXECUTIONS], Decimal(1_000_000))
+    for time_slice in run.slices:
+        frames.add_all(time_slice.records)
+    columns = [COLUMNS[EXECUTIONS].index(name) for name in ("id", "type", "event", "quantity", "reason")]
+    rows = [tuple(row[column] for column in columns) for row in frames.frame(EXECUTIONS).rows]
+    assert rows[-2:] == [
+        ("liquidation-1", "MARKET", "NEW", 0, "liquidation: equity is -500000"),
+        ("liquidation-1", "MARKET", "TRADE", 10_000, ""),
+    ]
 
 
 def test_after_a_liquidation_no_order_is_accepted(tmp_path: Path) -> None:

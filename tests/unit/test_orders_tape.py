@@ -209,6 +209,50 @@ def test_rows_outside_the_period_are_reported(tmp_path: Path) -> None:
     assert [one["time"] for one in table(tmp_path, "executions") if one["event"] == "TRADE"] == ["2024-01-02T14:32:00Z"]
 
 
+@pytest.mark.parametrize("fills_from", ["quotes", "{LIMIT: quotes}"])
+def test_a_run_without_quotes_warns_if_orders_fill_from_them(tmp_path: Path, fills_from: str) -> None:
+    settings = f"execution: {{venue: {{fills_from: {fills_from}}}}}"
+    order = row("31", "submit", "a", symbol="AAPL", side="BUY", quantity=1, type="LIMIT", limit_price=200)
+    assert run(tmp_path, order, settings=settings).exit_code == 0
+    (warning,) = json.loads((tmp_path / "summary.json").read_text())["warnings"]
+    assert warning.startswith("the run had no quotes, so no order of the types ") and "LIMIT" in warning
+    quotes = tmp_path / "quotes.csv"
+    quotes.write_text("time,symbol,bid,ask\n2024-01-02T14:32:30Z,AAPL,100,101\n")
+    assert run(tmp_path, order, settings=settings, options=("--quotes", str(quotes))).exit_code == 0
+    assert "warnings" not in json.loads((tmp_path / "summary.json").read_text())
+    assert run(tmp_path, order).exit_code == 0
+    assert "warnings" not in json.loads((tmp_path / "summary.json").read_text())
+
+
+def test_the_reason_of_an_expired_order_has_an_iso_time(tmp_path: Path) -> None:
+    order = {"symbol": "AAPL", "side": "BUY", "quantity": 1, "type": "LIMIT", "limit_price": 90}
+    times = {"time_in_force": "GTD", "expires_at": "2024-01-02T14:33:00Z"}
+    assert run(tmp_path, row("31", "submit", "a", **order, **times)).exit_code == 0
+    assert table(tmp_path, "executions")[-1]["reason"] == "good-till date reached: 2024-01-02T14:33:00Z"
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        ("kind,symbol,amount\nCASH_MERGER,AAPL,95", "AAPL was paid out in a merger for cash ("),
+        ("kind,symbol,ratio,new_symbol\nSTOCK_MERGER,AAPL,2,MSFT", "AAPL was merged into MSFT ("),
+        ("kind,symbol,ratio,new_symbol\nSTOCK_MERGER,AAPL,0.5,MSFT", "AAPL was merged into another company ("),
+        ("kind,symbol,new_symbol\nSYMBOL_CHANGE,AAPL,NEW", "AAPL was renamed to NEW ("),
+        ("kind,symbol,amount\nDELISTING,AAPL,1", "AAPL was delisted ("),
+        ("kind,symbol,ratio\nSPLIT,AAPL,0.1", "AAPL was split and no whole lot of the order is left ("),
+    ],
+)
+def test_an_order_that_a_corporate_action_ends_has_it_in_words_as_the_reason(
+    tmp_path: Path, action: str, reason: str
+) -> None:
+    (tmp_path / "actions.csv").write_text(action.replace("kind", "time,kind").replace("\n", "\n2024-01-02T14:32:30Z,"))
+    order = row("31", "submit", "a", symbol="AAPL", side="BUY", quantity=1, type="LIMIT", limit_price=95)
+    result = run(tmp_path, order, options=("--reference-data", str(tmp_path / "actions.csv")))
+    assert result.exit_code == 0, result.output
+    last = table(tmp_path, "executions")[-1]
+    assert (last["event"], last["reason"].partition("(")[0] + "(") == ("CANCELED", reason)
+
+
 @pytest.mark.parametrize(
     ("rows", "error"),
     [

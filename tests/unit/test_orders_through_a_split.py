@@ -75,7 +75,7 @@ def test_an_order_without_a_whole_lot_left_is_cancelled() -> None:
     desk = desk_with_order(sell(1, "STOP", 5, stop_price=90), "0.1")
     desk.step({"A": 1000.0, "B": 50.0})
     (report,) = [one for one in desk.of_type(Execution) if one.exec_type == CANCELED]
-    assert report.text == "SPLIT of A: s"
+    assert report.text == "A was split and no whole lot of the order is left (s)"
     assert not desk.risk.book.symbol_of
 
 

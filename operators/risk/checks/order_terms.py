@@ -5,6 +5,7 @@ from decimal import Decimal
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, number_text, passed
+from operators.time_text import iso
 from schemas.records import (
     BUY,
     CLS,
@@ -79,7 +80,7 @@ def _refuse_times(order: OrderTerms) -> Refusal | None:
     if (order.time_in_force == GTD) is (order.expires_ns is None):
         if order.expires_ns is None:
             return _refused(order, "expires_ns", "unset", "set with time_in_force GTD")
-        return _refused(order, "expires_ns", str(order.expires_ns), f"unset with time_in_force {order.time_in_force}")
+        return _refused(order, "expires_ns", iso(order.expires_ns), f"unset with time_in_force {order.time_in_force}")
     if order.time_in_force in (IOC, FOK, OPG, CLS) and order.order_type not in (MARKET, LIMIT):
         expected = f"DAY, GTC or GTD on a {_type_text(order.order_type)} order"
         return _refused(order, "time_in_force", order.time_in_force, expected)
