@@ -1,9 +1,11 @@
-"""Manual orders: convert a user's command into a proposal for the risk checks.
+"""Orders that do not come from the portfolio: convert a request into a proposal for the risk checks.
+
+A request is a user's command (a manual order) or the action of a trading strategy. Both have the same arguments.
 
 `SUBMIT_ORDER` takes the arguments symbol, side, quantity and, optionally, the other terms of an order. With
 take_profit_price, stop_loss_price or both it is a bracket: an entry order and exit orders that cancel each other.
 `CANCEL_ORDER` takes order_id. All arguments are unvalidated text, because any client with write access to the topic
-`commands` can publish them.
+`commands` can publish them, and strategies are the user's own code.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from schemas.records import (
     OrderTerms,
     OrderType,
     Side,
+    StrategyAction,
     TimeInForce,
 )
 
@@ -43,6 +46,10 @@ ARGUMENTS = frozenset({*_TEXT_ARGUMENTS, *_AMOUNT_ARGUMENTS, *_EXIT_ARGUMENTS, "
 QUANTITY_MAX = Decimal(10) ** 12
 
 _PREFIX = "ord-cmd-"
+ACTION_PREFIX: Final = "act-"
+"""First characters of the ids of trading strategies' actions (`strategy_action_id`)."""
+_ORDER_PREFIX: Final = "ord-"
+_ACTION_ORDER_PREFIX: Final = _ORDER_PREFIX + ACTION_PREFIX
 _TAKE_PROFIT_SUFFIX: Final = "-tp"
 _STOP_LOSS_SUFFIX: Final = "-sl"
 EXIT_SUFFIXES = (_TAKE_PROFIT_SUFFIX, _STOP_LOSS_SUFFIX)
@@ -62,8 +69,12 @@ _NANOSECONDS_PATTERN = re.compile(r"\d{1,19}")
 _AMOUNT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")
 
 
+OrderRequest = Command | StrategyAction
+"""A record that submits, amends or cancels an order."""
+
+
 class InvalidTerms(NamedTuple):
-    """Why a command is not a valid order. `symbol`, `side` and `quantity` are sanitized for storage."""
+    """Why a request is not a valid order. `symbol`, `side` and `quantity` are sanitized for storage."""
 
     symbol: str
     side: str
@@ -72,18 +83,57 @@ class InvalidTerms(NamedTuple):
     expected: str
 
 
-def order_id_of(command_id: str) -> str:
-    """Return the id of the order that a command creates. The id is known before risk decides on the order.
+def request_id_of(request: OrderRequest) -> str:
+    """Return the id of the command or action."""
+    return request.command_id if type(request) is Command else request.action_id
+
+
+def strategy_of(request: OrderRequest) -> str:
+    """Return the strategy that requests an order; `MANUAL` for a command."""
+    return MANUAL if type(request) is Command else request.strategy
+
+
+def order_id_of(request_id: str) -> str:
+    """Return the id of the order that a request creates. The id is known before risk decides on the order.
 
     >>> order_id_of("cmd-7f"), is_manual("ord-cmd-7f"), is_manual("ord-7")
     ('ord-cmd-7f', True, False)
+    >>> order_id_of("act-pairs-7"), is_manual("ord-act-pairs-7")
+    ('ord-act-pairs-7', False)
     """
-    return _PREFIX + command_id.removeprefix("cmd-")
+    if request_id.startswith(ACTION_PREFIX):
+        return _ORDER_PREFIX + request_id
+    return _PREFIX + request_id.removeprefix("cmd-")
 
 
 def command_id_of(order_id: str) -> str | None:
     """Return the id of the command that created an order; None for an order of a strategy."""
     return "cmd-" + order_id.removeprefix(_PREFIX) if order_id.startswith(_PREFIX) else None
+
+
+def action_id_of(order_id: str) -> str | None:
+    """Return the id of the action that created an order; None for all other orders.
+
+    The id of an exit of a bracket has the suffix of the exit.
+
+    >>> action_id_of("ord-act-pairs-7"), action_id_of("ord-act-pairs-7-tp"), action_id_of("ord-7")
+    ('act-pairs-7', 'act-pairs-7-tp', None)
+    """
+    return order_id.removeprefix(_ORDER_PREFIX) if order_id.startswith(_ACTION_ORDER_PREFIX) else None
+
+
+def trading_strategy_of(order_id: str) -> str | None:
+    """Return the trading strategy whose action created an order; None for all other orders.
+
+    >>> trading_strategy_of("ord-act-pairs-7"), trading_strategy_of("ord-act-mean-rev-12-sl")
+    ('pairs', 'mean-rev')
+    >>> trading_strategy_of("ord-7"), trading_strategy_of("ord-cmd-7f")
+    (None, None)
+    """
+    action_id = action_id_of(order_id)
+    if action_id is None:
+        return None
+    return (entry_cause_id(action_id) or action_id).removeprefix(ACTION_PREFIX).rpartition("-")[0]
 
 
 def client_id_of(order_id: str) -> str:
@@ -108,7 +158,7 @@ def exit_ids(entry_id: str, *, take_profit: bool, stop_loss: bool) -> list[str]:
 
 
 def entry_cause_id(cause_id: str) -> str | None:
-    """Return the id of the command whose bracket contains this exit order; None if the id is not that of an exit.
+    """Return the id of the request whose bracket contains this exit order; None if the id is not that of an exit.
 
     >>> entry_cause_id("cmd-7f-tp"), entry_cause_id("cmd-7f")
     ('cmd-7f', None)
@@ -122,12 +172,12 @@ def is_manual(order_id: str) -> bool:
     return order_id.startswith(_PREFIX) or is_adjustment(order_id)
 
 
-def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms:
-    """Parse a `SUBMIT_ORDER` command into a proposal with the command's id.
+def parse_proposal(request: OrderRequest, ts_ns: int) -> OrderProposal | InvalidTerms:
+    """Parse a `SUBMIT_ORDER` request into a proposal with the request's id.
 
     The proposal is not published, so its `seq` is 0. Return `InvalidTerms` for the first invalid argument.
     """
-    arguments = command.arguments
+    arguments = request.arguments
     for name in sorted(arguments.keys() - ARGUMENTS):
         return _invalid_terms(arguments, name, f"only the arguments {', '.join(sorted(ARGUMENTS))}")
     texts = {"order_type": MARKET, "time_in_force": DAY, "group_id": "", "parent_id": ""} | {
@@ -167,22 +217,22 @@ def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms
     return OrderProposal(
         seq=0,
         ts_ns=ts_ns,
-        proposal_id=command.command_id,
+        proposal_id=request_id_of(request),
         terms=terms,
-        strategy=MANUAL,
+        strategy=strategy_of(request),
         reference_price=ZERO,
-        sizing=f"manual order by {command.actor}",
+        sizing=f"manual order by {request.actor}" if type(request) is Command else f"order of {request.strategy}",
         signal_ids=[],
     )
 
 
-def bracket_exits(command: Command, entry: OrderProposal) -> list[OrderProposal]:
+def bracket_exits(request: OrderRequest, entry: OrderProposal) -> list[OrderProposal]:
     """Return the exit orders of a bracket: take profit, stop loss, or both in one OCO group.
 
     They are reduce-only and good till cancelled. They wait at the venue until their parent is filled.
     """
     take_profit, stop_loss, stop_loss_limit = (
-        parse_amount(command.arguments.get(suffix)) for suffix in _EXIT_ARGUMENTS
+        parse_amount(request.arguments.get(suffix)) for suffix in _EXIT_ARGUMENTS
     )
     exit_terms = OrderTerms(
         symbol=entry.terms.symbol,

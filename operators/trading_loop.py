@@ -33,10 +33,15 @@ from schemas.records import (
 from schemas.records.flat import from_flat, to_flat
 
 VERSION = 1
+STRATEGIES_VERSION = 2
+"""Of a trading loop with trading strategies. Without them, the layout is that of version 1."""
 LEARNING_VERSION = 2
 _NO_RECORDS: list[Record] = []
 _EXECUTION_TYPES = frozenset({Execution, GatewayStatus, CashTransfer, OrderIntent})
-_FEEDBACK_TOPICS = ("executions", "positions", "valuations", "order-proposals")
+_ORDER_TYPES = (Order, OrderCancel, RiskFence)
+_OTHER_FEEDBACK_TYPES = (OrderRefusal, Valuation, OrderProposal)
+_ANALYSIS = ("features", "predictions", "fundamentals")
+_FEEDBACK_TOPICS = ("strategy-actions", "executions", "positions", "valuations", "order-proposals")
 """Outputs of the trading loop that the feedback stage reads, in the order of its inputs."""
 
 
@@ -65,25 +70,29 @@ class RecordsByTopic:
 
 
 class TradingLoop:
-    """The execution, portfolio and risk stages in one loop.
+    """The execution, trading strategies, portfolio and risk stages in one loop.
 
-    Orders, refusals and valuations reach their readers one time slice later. Inputs: quotes, reference data, broker
-    updates, bars, commands and signals of a time slice. Outputs: the records of the three stages, in the order
-    execution, portfolio, risk.
+    Orders, refusals, valuations and (for the strategies) proposals reach their readers one time slice later. Inputs:
+    quotes, reference data, broker updates, bars, commands and signals of a time slice; with trading strategies also
+    feature rows, predictions, fundamentals and sentiment scores. Outputs: the records of the stages, in the order
+    execution, strategies, portfolio, risk. `strategies` is None if there are no trading strategies.
     """
 
-    def __init__(self, execution: Stage, portfolio: Stage, risk: Stage) -> None:
-        self._execution, self._portfolio, self._risk = execution, portfolio, risk
+    def __init__(self, execution: Stage, portfolio: Stage, risk: Stage, strategies: Stage | None = None) -> None:
+        self._execution, self._portfolio, self._risk, self._strategies = execution, portfolio, risk, strategies
         self._orders: list[Record] = []
         self._valuations: list[Record] = []
         self._refusals: list[Record] = []
+        self._proposals: list[Record] = []
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         by_topic = RecordsByTopic(records)
         return self.on_sorted_slice(ts_ns, by_topic, by_topic.records_of("signals"))
 
-    def on_sorted_slice(self, ts_ns: int, by_topic: RecordsByTopic, signals: list[Record]) -> list[Record]:
-        """Process one time slice whose records are already grouped by topic, with its signals separate."""
+    def on_sorted_slice(
+        self, ts_ns: int, by_topic: RecordsByTopic, signals: list[Record], scores: list[Record] = _NO_RECORDS
+    ) -> list[Record]:
+        """Process one time slice whose records are already grouped by topic, with its signals and scores separate."""
         bars, commands, reference = (
             by_topic.records_of("market-bars"),
             by_topic.records_of("commands"),
@@ -95,28 +104,47 @@ class TradingLoop:
             "expected reports, transfers and intents only"
         )
         reports = [record for record in executed if type(record) is not OrderIntent]
-        booked = self._portfolio.on_slice(ts_ns, self._refusals + reference + reports + commands + bars + signals)
+        actions = _NO_RECORDS
+        if self._strategies is not None:
+            fed_back = self._refusals + self._orders + self._proposals
+            current = reference + reports + commands + bars + by_topic.records_in_order(_ANALYSIS) + scores
+            actions = self._strategies.on_slice(ts_ns, fed_back + current)
+        booked = self._portfolio.on_slice(
+            ts_ns, self._refusals + reference + reports + commands + bars + signals + actions
+        )
         proposals: list[Record] = [record for record in booked if type(record) is OrderProposal]
-        decisions = self._risk.on_slice(ts_ns, reference + reports + commands + bars + proposals)
+        decisions = self._risk.on_slice(ts_ns, reference + reports + commands + bars + proposals + actions)
+        if self._strategies is not None:
+            self._proposals = proposals
         self._valuations = [record for record in booked if type(record) is Valuation]
-        self._orders = [record for record in decisions if type(record) in (Order, OrderCancel, RiskFence)]
+        self._orders = [record for record in decisions if type(record) in _ORDER_TYPES]
         self._refusals = [record for record in decisions if type(record) is OrderRefusal]
-        return executed + booked + decisions
+        return executed + actions + booked + decisions
 
     def snapshot(self) -> Any:
-        records = self._orders + self._refusals + self._valuations
+        records = self._orders + self._refusals + self._valuations + self._proposals
         pending = [(type(record).__name__, tuple(to_flat(record))) for record in records]
-        return (VERSION, pending, self._execution.snapshot(), self._portfolio.snapshot(), self._risk.snapshot())
+        stages = (self._execution.snapshot(), self._portfolio.snapshot(), self._risk.snapshot())
+        if self._strategies is None:
+            return (VERSION, pending, *stages)
+        return (STRATEGIES_VERSION, pending, *stages, self._strategies.snapshot())
 
     def restore(self, snapshot: Any) -> None:
-        version, pending, execution, portfolio, risk = snapshot
-        assert version == VERSION, f"trading loop snapshot: version {version}, expected {VERSION}"
-        record_types = (Order, OrderCancel, RiskFence, OrderRefusal, Valuation)
-        kinds: dict[str, Any] = {kind.__name__: kind for kind in record_types}
+        """Restore a snapshot. In one without trading strategies, the strategies of this loop start afresh."""
+        version, pending, execution, portfolio, risk, *strategies = snapshot
+        assert version in (VERSION, STRATEGIES_VERSION), (
+            f"trading loop snapshot: version {version}, expected {VERSION} or {STRATEGIES_VERSION}"
+        )
+        kinds: dict[str, Any] = {kind.__name__: kind for kind in (*_ORDER_TYPES, *_OTHER_FEEDBACK_TYPES)}
         records = [from_flat(kinds[name], values) for name, values in pending]
-        self._orders = [record for record in records if type(record) not in (OrderRefusal, Valuation)]
+        self._orders = [record for record in records if type(record) in _ORDER_TYPES]
         self._valuations = [record for record in records if type(record) is Valuation]
         self._refusals = [record for record in records if type(record) is OrderRefusal]
+        self._proposals = []
+        if self._strategies is not None:
+            self._proposals = [record for record in records if type(record) is OrderProposal]
+            for state in strategies:
+                self._strategies.restore(state)
         self._execution.restore(execution)
         self._portfolio.restore(portfolio)
         self._risk.restore(risk)
@@ -155,7 +183,7 @@ class LearningLoop:
         signals = signals_out
         if self._suspensions:
             signals = [record for record in signals_out if type(record) is Signal]
-        trading_out = self._trading.on_sorted_slice(ts_ns, by_topic, signals)
+        trading_out = self._trading.on_sorted_slice(ts_ns, by_topic, signals, scores)
         feedback_inputs = (
             by_topic.records_of("reference-data") + by_topic.records_of("market-bars") + predictions + signals
         )

@@ -33,6 +33,7 @@ from schemas.records import (
     Record,
     Signal,
     SignalOutcome,
+    StrategyAction,
     Valuation,
 )
 
@@ -43,9 +44,9 @@ _SECOND_NS = 1_000_000_000
 class FeedbackStage:
     """The logic of the feedback service.
 
-    Inputs, in this order within a time slice: reference data, bars, predictions, signals, executions, the ledger's
-    records and proposals. Outputs: the due SignalOutcomes, then, at their intervals, ModelScores, Attribution rows of
-    the time slice's Valuation, and StrategyWeights.
+    Inputs, in this order within a time slice: reference data, bars, predictions, signals, actions of trading
+    strategies, executions, the ledger's records and proposals. Outputs: the due SignalOutcomes, then, at their
+    intervals, ModelScores, Attribution rows of the time slice's Valuation, and StrategyWeights.
 
     `strategies` are the strategies to weight, `instruments` the listed instruments, `currency` the account currency.
     """
@@ -102,6 +103,8 @@ class FeedbackStage:
                 valuation = record
             elif type(record) is OrderProposal:
                 book.allocation.record_proposal(record)
+            elif type(record) is StrategyAction:
+                book.allocation.record_action(record)
             elif type(record) is CashFlow:
                 book.record_cash_flow(record)
         for outcome in due_outcomes:

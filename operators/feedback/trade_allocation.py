@@ -1,7 +1,8 @@
 """Allocate each trade to the strategies that caused it.
 
-A proposal names its strategies. The views they had at that time determine how much of the proposal each of them opens.
-A trade first closes positions of the opposite side: those of its own strategies, then those of others.
+The order of a trading strategy belongs to it. A proposal names its strategies. The views they had at that time
+determine how much of the proposal each of them opens. A trade first closes positions of the opposite side: those of its
+own strategies, then those of others.
 
 In an allocation, each share is rounded to nine decimal places, and the largest share takes the remainder.
 """
@@ -12,10 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from operators.manual_orders import MANUAL, is_manual
+from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
 from operators.money import ONE, ZERO, portion, to_decimal
+from operators.portfolio.requested_targets import RequestedView, parse_target
 from operators.signals.ensemble import ENSEMBLE
-from schemas.records import BUY, Execution, OrderProposal, Signal
+from schemas.records import BUY, Execution, OrderProposal, Signal, StrategyAction
 
 UNATTRIBUTED = "unattributed"
 """Row of the remainder to the ledger's totals. It exists only if the books started before the feedback service."""
@@ -44,6 +46,13 @@ class TradeAllocation:
         self._views.setdefault(signal.symbol, {})[signal.strategy] = (signal.direction, signal.strength)
         if signal.strategy == ENSEMBLE:
             self._contributions[signal.symbol] = signal.parts
+
+    def record_action(self, action: StrategyAction) -> None:
+        """Record the side of the target that a trading strategy requests."""
+        requested = parse_target(action)
+        if requested is not None:
+            strength = requested.strength if isinstance(requested, RequestedView) else 1.0
+            self._views.setdefault(action.symbol, {})[action.strategy] = (requested.direction, strength)
 
     def record_proposal(self, proposal: OrderProposal) -> None:
         """Record the strategies of a proposal and their shares by their current views."""
@@ -77,6 +86,9 @@ class TradeAllocation:
 
         `opposite` are the strategies' positions of the opposite side, in signed units.
         """
+        strategy = trading_strategy_of(execution.order_id)
+        if strategy is not None:
+            return [(strategy, change)]
         if is_manual(execution.order_id):
             # Same order as in the portfolio: manual positions first, then the strategies.
             closing = _close_in_turn(change, opposite, sorted(opposite, key=lambda name: (name != MANUAL, name)))

@@ -14,6 +14,7 @@ from operators.instruments import Instrument, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
 from operators.money import ONE, ZERO, floor_to, multiply, plain, round_to, to_decimal, units_for
+from operators.portfolio.requested_targets import RequestedTarget
 from operators.portfolio.settings import PortfolioSettings
 from operators.portfolio.targets import Target, Targets, net_target, reduce_targets
 from operators.sizing import (
@@ -28,6 +29,7 @@ from operators.sizing import (
     size_position,
 )
 from operators.valuation import Marks
+from schemas.records import TARGET_WEIGHT
 
 
 class PlannedTrade(NamedTuple):
@@ -144,6 +146,11 @@ class Construction:
     def _size(self, symbol: str, strategy: str, unit_price: Decimal, equity: Decimal, lot_size: Decimal) -> Size:
         """Return the target quantity of a strategy's view, with the calculation as text."""
         target = self._targets[symbol][strategy]
+        capital = self._settings.capital.get(strategy)
+        if capital is not None:
+            equity = multiply(equity, capital)
+        if target.requested is not None:
+            return self._requested_size(target.requested, unit_price, equity, lot_size)
         inputs = SizingInput(
             direction=self._direction(target),
             strength=to_decimal(target.strength),
@@ -156,11 +163,29 @@ class Construction:
             inputs = inputs._replace(weight=self._weights.weight_of(symbol), weights_cause=self._weights.command_id)
         return size_position(self._settings.sizing, self._estimates.add_estimates(inputs, symbol, strategy))
 
+    def _requested_size(
+        self, requested: RequestedTarget, unit_price: Decimal, equity: Decimal, lot_size: Decimal
+    ) -> Size:
+        """Return the quantity that a trading strategy requests, rounded to lots towards 0."""
+        amount = abs(requested.amount)
+        if requested.kind == TARGET_WEIGHT:
+            units = units_for(multiply(equity, amount), unit_price, lot_size)
+            text = f"weight {plain(requested.amount)} x equity {plain(equity)} / {plain(unit_price)} = {plain(units)}"
+        else:
+            units, text = floor_to(amount, lot_size), f"quantity {plain(requested.amount)}"
+        if requested.direction >= 0:
+            return Size(units, text)
+        return Size(-units, text) if self._settings.allow_short else Size(ZERO, f"{text}; no short positions")
+
     @staticmethod
     def _is_adjustment_only(targets: dict[str, Target], due: Sequence[str], sizes: Sequence[Size]) -> bool:
-        """Whether all due views only adjust a position, without an entry, an exit or a reversal."""
+        """Whether all due views only adjust a position, without an entry, an exit or a reversal.
+
+        A target that a strategy has sized itself is traded in full.
+        """
         return all(
-            targets[name].quantity * target_size.quantity > 0 for name, target_size in zip(due, sizes, strict=True)
+            targets[name].quantity * target_size.quantity > 0 and targets[name].requested is None
+            for name, target_size in zip(due, sizes, strict=True)
         )
 
     def _apply_cap(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
@@ -27,6 +28,8 @@ class PortfolioSettings:
     * `strategies`: the strategies whose signals are traded; None: all. With the ensemble enabled, only the ensemble.
     * `accruals`: interest and borrow fees per night.
     * `currency`: account currency. An instrument in another currency is traded once its exchange rate is known.
+    * `trading_strategies`: strategies that place orders and request targets by actions. They are always traded.
+    * `capital`: share of equity that a strategy sizes with, by strategy. Without an entry: 1.
     * `exit_retry_s`: seconds until an exit that was rejected or not filled is proposed again. Entries are not retried.
 
     Raises BadInput for a value out of range.
@@ -48,6 +51,8 @@ class PortfolioSettings:
     accruals: AccrualSettings = field(default_factory=AccrualSettings)
     exit_retry_s: int = 60
     strategies: tuple[str, ...] | None = None
+    trading_strategies: tuple[str, ...] = ()
+    capital: Mapping[str, Decimal] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.initial_capital <= 0:
@@ -65,6 +70,9 @@ class PortfolioSettings:
             raise BadInput(f"tick_size must be > 0, found {self.tick_size}")
         if self.rebalance_interval_s is not None and self.rebalance_interval_s <= 0:
             raise BadInput(f"rebalance_interval_s must be > 0, found {self.rebalance_interval_s}")
+        for strategy, share in self.capital.items():
+            if not 0 < share <= 10:
+                raise BadInput(f"capital of {strategy} must be in (0, 10], found {share}")
         if self.settlement_days < 0:
             raise BadInput(f"settlement_days must be >= 0, found {self.settlement_days}")
         if self.exit_retry_s < 0:

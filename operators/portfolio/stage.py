@@ -14,9 +14,10 @@ from operators.corporate_actions import PortfolioCorporateActions
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
-from operators.manual_orders import MANUAL, is_manual
+from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
 from operators.money import ZERO, quantize
 from operators.portfolio.construction import Construction, PlannedTrade
+from operators.portfolio.requested_targets import RequestedTarget, RequestedView, parse_target
 from operators.portfolio.settings import PortfolioSettings
 from operators.portfolio.targets import (
     ORDER_END_TYPES,
@@ -24,6 +25,7 @@ from operators.portfolio.targets import (
     Target,
     Targets,
     apply_manual_trade,
+    apply_own_trade,
     drop_untraded,
     net_target,
     reduce_targets,
@@ -45,6 +47,7 @@ from schemas.records import (
     OrderTerms,
     Record,
     Signal,
+    StrategyAction,
     proposal_id,
     signal_id,
 )
@@ -59,8 +62,8 @@ class PortfolioStage:
     """The portfolio's `operators.stage.Stage`: one instance for the account.
 
     Inputs, in this order within a time slice: OrderRefusal, CorporateAction and ExchangeRate, Execution and
-    CashTransfer, Command, Bar and Signal. Outputs: the ledger's records, one Valuation if the time slice has a Bar, an
-    Execution or a CashTransfer, then the proposals, by symbol.
+    CashTransfer, Command, Bar, Signal and StrategyAction. Outputs: the ledger's records, one Valuation if the time
+    slice has a Bar, an Execution or a CashTransfer, then the proposals, by symbol.
 
     `instruments` defines multiplier, lot size and tick size of the listed symbols. For other symbols the multiplier is
     1, and lot size and tick size come from the settings; a symbol that trades in fractions has its own lot size.
@@ -129,6 +132,8 @@ class PortfolioStage:
                 self._book_execution(ts_ns, record, changed_symbols, out)
             elif type(record) is Signal:
                 self._apply_signal(record)
+            elif type(record) is StrategyAction:
+                self._apply_action(record)
             elif type(record) is OrderRefusal:
                 self._apply_refusal(ts_ns, record)
             elif type(record) is Command and self._weights.apply_command(record) and self._uses_target_weights:
@@ -204,12 +209,15 @@ class PortfolioStage:
             out.extend(changes)
             self.marks.prices.setdefault(symbol, float(execution.price))
             changed_symbols[symbol] = None
-        if is_manual(execution.order_id):
+        strategy = trading_strategy_of(execution.order_id)
+        if strategy is not None or is_manual(execution.order_id):
             if changes:
-                signed_quantity = execution.quantity if execution.side == BUY else -execution.quantity
-                apply_manual_trade(
-                    self._targets.setdefault(symbol, {}), quantize(signed_quantity), float(execution.price)
-                )
+                targets, price = self._targets.setdefault(symbol, {}), float(execution.price)
+                quantity = quantize(execution.quantity if execution.side == BUY else -execution.quantity)
+                if strategy is None:
+                    apply_manual_trade(targets, quantity, price)
+                else:
+                    apply_own_trade(targets, strategy, quantity, price)
             return
         pending = self._pending.get(symbol)
         if pending is None or not pending.matches(execution):
@@ -230,18 +238,31 @@ class PortfolioStage:
         traded_strategies = self.settings.strategies
         if traded_strategies is not None and signal.strategy not in traded_strategies:
             return
-        targets = self._targets.setdefault(signal.symbol, {})
-        previous = targets.get(signal.strategy)
-        if self._estimates.uses_comparison and signal.direction != (0 if previous is None else previous.direction):
+        view = RequestedView(signal.direction, signal.strength)
+        self._set_target(signal.symbol, signal.strategy, view, signal.price, signal_id(signal.symbol, signal.seq))
+
+    def _apply_action(self, action: StrategyAction) -> None:
+        requested = parse_target(action)
+        if requested is not None:
+            price = self.marks.prices.get(action.symbol, 0.0)
+            self._set_target(action.symbol, action.strategy, requested, price, action.action_id)
+
+    def _set_target(
+        self, symbol: str, strategy: str, requested: RequestedTarget | RequestedView, price: float, cause_id: str
+    ) -> None:
+        """Set the target of a strategy. Its quantity changes when the order is proposed."""
+        targets = self._targets.setdefault(symbol, {})
+        previous = targets.get(strategy)
+        quantity = ZERO if previous is None else previous.quantity
+        if isinstance(requested, RequestedView):
+            direction, strength, own_size = requested.direction, requested.strength, None
+        else:
+            # Without a direction, so that a rebalance of all views leaves it as it is.
+            direction, strength, own_size = 0, 0.0, requested
+        if self._estimates.uses_comparison and direction != (0 if previous is None else previous.direction):
             self._rebalance_all = True
-        targets[signal.strategy] = Target(
-            signal.direction,
-            signal.strength,
-            signal.price,
-            signal_id(signal.symbol, signal.seq),
-            ZERO if previous is None else previous.quantity,
-        )
-        self._due_strategies.setdefault(signal.symbol, {})[signal.strategy] = None
+        targets[strategy] = Target(direction, strength, price, cause_id, quantity, own_size)
+        self._due_strategies.setdefault(symbol, {})[strategy] = None
 
     def _apply_refusal(self, ts_ns: int, refusal: OrderRefusal) -> None:
         if refusal.seq <= self._refusal_seq:
@@ -290,16 +311,33 @@ class PortfolioStage:
         if self._estimates.uses_comparison:
             self._construction.update_active_symbols()
         ready = [
-            (symbol, sorted(self._due_strategies[symbol]))
-            for symbol in sorted(self._due_strategies)
-            if symbol not in self._pending
+            (symbol, self._next_due(symbol)) for symbol in sorted(self._due_strategies) if symbol not in self._pending
         ]
         turnover = self._construction.adjustment_turnover(ready, equity)
-        for symbol, due in ready:
+        for symbol, next_due in ready:
+            due = next_due
+            while due:
+                self._remove_due(symbol, due)
+                planned = self._construction.plan_trade(symbol, due, equity, turnover, self._reserved)
+                if planned is not None and planned.delta:
+                    out.append(self._propose(ts_ns, symbol, due, planned))
+                due = [] if symbol in self._pending else self._next_due(symbol)
+
+    def _next_due(self, symbol: str) -> list[str]:
+        """Return the strategies of the next proposal, in order.
+
+        All views are traded by one order. A target that a strategy has sized itself has an order of its own, so that
+        the order's fills belong to that strategy alone.
+        """
+        due, targets = sorted(self._due_strategies.get(symbol, ())), self._targets.get(symbol, {})
+        return [name for name in due if targets[name].requested is None] or due[:1]
+
+    def _remove_due(self, symbol: str, strategies: Sequence[str]) -> None:
+        due = self._due_strategies[symbol]
+        for strategy in strategies:
+            del due[strategy]
+        if not due:
             del self._due_strategies[symbol]
-            planned = self._construction.plan_trade(symbol, due, equity, turnover, self._reserved)
-            if planned is not None and planned.delta:
-                out.append(self._propose(ts_ns, symbol, due, planned))
 
     def _propose(self, ts_ns: int, symbol: str, due: list[str], planned: PlannedTrade) -> OrderProposal:
         self._exit_retries.pop(symbol, None)
@@ -380,5 +418,6 @@ class PortfolioStage:
             component.restore(state)
         if self.settings.strategies is not None:
             for symbol, symbol_targets in self._targets.items():
-                for strategy in drop_untraded(symbol_targets, (*self.settings.strategies, MANUAL)):
+                traded = (*self.settings.strategies, *self.settings.trading_strategies, MANUAL)
+                for strategy in drop_untraded(symbol_targets, traded):
                     self._due_strategies.setdefault(symbol, {})[strategy] = None

@@ -4,32 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 from operators.ledger.corporate_actions import fractional_units
 from operators.ledger.split_ratio import ROUNDING_REMAINDER, exact_ratio, split_price, split_quantity
 from operators.manual_orders import MANUAL
 from operators.money import ZERO, multiply
 from operators.order_split import split_lots
-from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, Execution
+from operators.portfolio.requested_targets import RequestedTarget
+from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, TARGET_QUANTITY, Execution
 
 ORDER_END_TYPES = (CANCELED, REPLACED, EXPIRED, REJECTED)
 """Execution types that end an order without a fill."""
 
 
 class Target:
-    """One strategy's target for one symbol: its last view, and the signed target quantity."""
+    """One strategy's target for one symbol: its last view, and the signed target quantity.
 
-    __slots__ = ("direction", "price", "quantity", "signal_id", "strength")
+    `requested` is the last target that a trading strategy has sized itself, and None if it has a view. `signal_id` is
+    the id of the signal or action behind the target.
+    """
 
-    def __init__(self, direction: int, strength: float, price: float, signal_id: str, quantity: Decimal) -> None:
+    __slots__ = ("direction", "price", "quantity", "requested", "signal_id", "strength")
+
+    def __init__(
+        self,
+        direction: int,
+        strength: float,
+        price: float,
+        signal_id: str,
+        quantity: Decimal,
+        requested: tuple[str, Decimal] | None = None,
+    ) -> None:
         self.direction = direction
         self.strength = strength
         self.price = price
         self.signal_id = signal_id
         self.quantity = quantity
+        self.requested = None if requested is None else RequestedTarget(*requested)
 
-    def as_tuple(self) -> tuple[int, float, float, str, Decimal]:
-        return (self.direction, self.strength, self.price, self.signal_id, self.quantity)
+    def as_tuple(self) -> tuple[Any, ...]:
+        view = (self.direction, self.strength, self.price, self.signal_id, self.quantity)
+        return view if self.requested is None else (*view, tuple(self.requested))
+
+    def split(self, ratio: Decimal) -> None:
+        """Split into `ratio` new units per old unit. A rounding remainder becomes 0."""
+        quantity = split_quantity(self.quantity, ratio)
+        self.quantity = ZERO if abs(quantity) <= ROUNDING_REMAINDER else quantity
+        self.price /= float(exact_ratio(ratio))
+        if self.requested is not None and self.requested.kind == TARGET_QUANTITY:
+            self.requested = self.requested._replace(amount=split_quantity(self.requested.amount, ratio))
 
 
 class PendingOrder:
@@ -84,9 +108,7 @@ class Targets(dict[str, dict[str, Target]]):
         net = split_quantity(net_target(targets), ratio)
         net -= fractional_units(net) if whole_units else ZERO
         for target in targets.values():
-            quantity = split_quantity(target.quantity, ratio)
-            target.quantity = ZERO if abs(quantity) <= ROUNDING_REMAINDER else quantity
-            target.price /= float(exact_ratio(ratio))
+            target.split(ratio)
         if targets and (difference := net - net_target(targets)):
             max(targets.values(), key=lambda target: abs(target.quantity)).quantity += difference
 
@@ -103,7 +125,7 @@ class Targets(dict[str, dict[str, Target]]):
     def close(self, symbol: str) -> None:
         """Set all targets of a symbol to 0."""
         for target in self.get(symbol, {}).values():
-            target.direction, target.quantity = 0, ZERO
+            target.direction, target.quantity, target.requested = 0, ZERO, None
 
 
 def net_target(targets: dict[str, Target]) -> Decimal:
@@ -132,6 +154,14 @@ def apply_manual_trade(targets: dict[str, Target], quantity: Decimal, price: flo
         manual.quantity += remainder
     elif MANUAL in targets and not targets[MANUAL].quantity:
         del targets[MANUAL]
+
+
+def apply_own_trade(targets: dict[str, Target], strategy: str, quantity: Decimal, price: float) -> None:
+    """Apply the fill of a trading strategy's own order, `quantity` units (signed), to its target.
+
+    The portfolio therefore neither repeats nor reverses the trade.
+    """
+    targets.setdefault(strategy, Target(0, 0.0, price, "", ZERO)).quantity += quantity
 
 
 def reduce_targets(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple, cast
 
-from operators.manual_orders import parse_amount
+from operators.manual_orders import OrderRequest, parse_amount
 from operators.risk.breakers import SCOPES_OF_MEASURE, SEVERITY
 from schemas.errors import BadInput
 from schemas.records import PORTFOLIO, BreakerScope, Command, OrderTerms, TradingState
@@ -47,12 +47,12 @@ def parse_breaker_command(command: Command) -> BreakerSetting:
     )
 
 
-def amend_terms(command: Command, old: OrderTerms) -> OrderTerms:
-    """Return `old` with the command's changes applied. `quantity` is the new total.
+def amend_terms(request: OrderRequest, old: OrderTerms) -> OrderTerms:
+    """Return `old` with the request's changes applied. `quantity` is the new total.
 
-    Raises `BadInput` if the command changes nothing, names an argument that cannot be amended, or has a bad number.
+    Raises `BadInput` if the request changes nothing, names an argument that cannot be amended, or has a bad number.
     """
-    changes = {name: value for name, value in command.arguments.items() if name != "order_id"}
+    changes = {name: value for name, value in request.arguments.items() if name != "order_id"}
     unknown = sorted(set(changes) - set(AMENDABLE_ARGUMENTS))
     if unknown:
         raise BadInput(f"{unknown[0][:64]} cannot be amended, expected any of {', '.join(AMENDABLE_ARGUMENTS)}")

@@ -15,9 +15,9 @@ from operators.risk.commands import RECONCILED, RECONCILING, SET_BREAKER, parse_
 from operators.risk.corporate_actions import RiskCorporateActions
 from operators.risk.decisions import OrderDecisions
 from operators.risk.history import RiskHistory
-from operators.risk.manual_orders import ManualOrders
 from operators.risk.margin import MarginSettings
 from operators.risk.margin_call import MARGIN_CALL, has_open_reduction, margin_cause, margin_status, reducing_proposals
+from operators.risk.requested_orders import RequestedOrders
 from operators.risk.settings import RiskSettings
 from operators.risk.usage import LimitUtilization, UsageReport
 from schemas.errors import BadInput
@@ -43,20 +43,23 @@ from schemas.records import (
     Record,
     RiskEvent,
     RiskUsage,
+    StrategyAction,
     TradingState,
 )
 
 SNAPSHOT_VERSION = 7
+_ORDER_KINDS = frozenset({SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER})
 
 
 class RiskStage:
     """The logic of the risk service.
 
-    Inputs, in this order within a time slice: reference data, executions and cash transfers, commands, bars and
-    proposals. Outputs: `Order`, `OrderCancel` and `RiskFence` (with a common `seq`), `OrderRefusal` (with its own
-    `seq`), and `RiskEvent` and `RiskUsage` (with a common `seq`).
+    Inputs, in this order within a time slice: reference data, executions and cash transfers, commands, bars, proposals
+    and the actions of trading strategies. Outputs: `Order`, `OrderCancel` and `RiskFence` (with a common `seq`),
+    `OrderRefusal` (with its own `seq`), and `RiskEvent` and `RiskUsage` (with a common `seq`).
 
-    Manual orders are checked last in their time slice, at its prices, by the same checks as all other orders.
+    After the proposals, the orders of trading strategies and then manual orders are checked, at the prices of the time
+    slice, by the same checks as all other orders.
 
     An approved order counts as filled in every later check until its execution reports arrive. The kill switch
     increments the risk epoch and publishes a fence, the record that halts or releases trading. Each approved order
@@ -76,7 +79,7 @@ class RiskStage:
         self._margin_call = False  # whether a margin call is active
         self._usage = UsageReport()
         self._event_seq = 0
-        self._manual_orders = ManualOrders(self._decisions, self._book, self._history)
+        self._requested_orders = RequestedOrders(self._decisions, self._book, self._history)
 
     @property
     def book(self) -> RiskBook:
@@ -86,6 +89,7 @@ class RiskStage:
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
         proposals: list[OrderProposal] = []
+        actions: list[StrategyAction] = []
         manual_commands: list[Command] = []
         book, last_bars = self._book, self._book.last_bars
         adjusted = self._corporate_actions.adjusted_prices
@@ -106,17 +110,20 @@ class RiskStage:
                 if self._meters.is_enabled:
                     proposal = book.proposals.get(record.order_id)
                     self._meters.fold_execution(record, "" if proposal is None else proposal.strategy)
-                self._manual_orders.fold_execution(record)
+                self._requested_orders.fold_execution(record)
                 book.fold_execution(record)
                 self._history.fold_execution(record)
             elif isinstance(record, CashTransfer):
                 book.book_transfer(record)
             elif isinstance(record, GatewayStatus):
                 book.reconciling = "" if record.state == READY else f"{record.state.lower()}: {record.reason}"
+            elif isinstance(record, StrategyAction):
+                if record.kind in _ORDER_KINDS:
+                    actions.append(record)
             elif isinstance(record, Command):
                 command = without_nul(record)
                 self._meters.fold_command(ts_ns, command)
-                if command.kind in (SUBMIT_ORDER, CANCEL_ORDER, AMEND_ORDER):
+                if command.kind in _ORDER_KINDS:
                     manual_commands.append(command)
                 else:
                     out += self._apply_command(ts_ns, command)
@@ -129,8 +136,10 @@ class RiskStage:
         if self.settings.margin is not None:
             out += self._check_margin(ts_ns, self.settings.margin)
         out += [self._decisions.decide(ts_ns, proposal) for proposal in proposals]
+        for action in actions:
+            out += self._requested_orders.apply(ts_ns, action)
         for command in manual_commands:
-            out += self._manual_orders.apply(ts_ns, command)
+            out += self._requested_orders.apply(ts_ns, command)
         self._history.fold_equity(book)
         if self.settings.usage_interval_s:
             out += self._write_usage(ts_ns)
@@ -286,8 +295,8 @@ class RiskStage:
             self._usage.written_ns,
         )
         components = (self._book, self._history, self._breakers, self._meters, self._corporate_actions)
-        manual = self._manual_orders
-        tail = (manual.command_ids, [tuple(row) for row in self._usage.rows], manual.ended.snapshot())
+        requested = self._requested_orders
+        tail = (requested.command_ids, [tuple(row) for row in self._usage.rows], requested.ended.snapshot())
         return (SNAPSHOT_VERSION, counts, *(component.snapshot() for component in components), *tail)
 
     def restore(self, snapshot: Any) -> None:
@@ -312,7 +321,7 @@ class RiskStage:
                 *rest,
             ]
         if version < SNAPSHOT_VERSION:
-            state.append(self._manual_orders.ended.snapshot())
+            state.append(self._requested_orders.ended.snapshot())
         if version < 6:
             counts, book, *rest = state
             day_start_equity = book[4]
@@ -331,6 +340,6 @@ class RiskStage:
         self._breakers.restore(breakers)
         self._meters.restore(meters)
         self._corporate_actions.restore(corporate_actions)
-        self._manual_orders.restore_command_ids(manual_commands)
-        self._manual_orders.ended.restore(ended)
+        self._requested_orders.restore_command_ids(manual_commands)
+        self._requested_orders.ended.restore(ended)
         self._usage.rows = [LimitUtilization(*row) for row in usage_rows]

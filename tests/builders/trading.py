@@ -77,6 +77,7 @@ def order(
 def strategy_action(
     kind: StrategyActionKind,
     symbol: str = "AAPL",
+    /,
     *,
     number: int = 1,
     seq: int | None = None,

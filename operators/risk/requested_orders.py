@@ -1,11 +1,23 @@
-"""Decide on the orders, amendments and cancels that people and the API send as commands."""
+"""Decide on the orders, amendments and cancels that people request by commands and trading strategies by actions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from operators.manual_orders import InvalidTerms, bracket_exits, command_id_of, order_id_of, parse_proposal
+from operators.manual_orders import (
+    ACTION_PREFIX,
+    InvalidTerms,
+    OrderRequest,
+    action_id_of,
+    bracket_exits,
+    command_id_of,
+    order_id_of,
+    parse_proposal,
+    request_id_of,
+    strategy_of,
+    trading_strategy_of,
+)
 from operators.money import ZERO
 from operators.risk.acceptance import check_exits
 from operators.risk.book import RiskBook
@@ -19,6 +31,7 @@ from schemas.records import (
     AMEND_ORDER,
     CANCEL_ORDER,
     REPLACED,
+    SUBMIT_ORDER,
     Command,
     Execution,
     Order,
@@ -32,8 +45,10 @@ COMMAND_IDS_MAX = 1000
 """Number of command ids of manual orders that are retained to discard duplicates. A client may retry a command."""
 
 
-class ManualOrders:
+class RequestedOrders:
     """The part of the risk stage that answers `SUBMIT_ORDER`, `AMEND_ORDER` and `CANCEL_ORDER`.
+
+    A trading strategy can amend and cancel its own orders only.
 
     `command_ids` are the ids of recent manual orders, oldest first.
     """
@@ -50,49 +65,78 @@ class ManualOrders:
     def restore_command_ids(self, command_ids: Iterable[str]) -> None:
         self._command_ids = dict.fromkeys(command_ids)
 
-    def apply(self, ts_ns: int, command: Command) -> list[Record]:
-        """Decide on a manual order, amendment or cancel. A cancel skips the checks.
+    def apply(self, ts_ns: int, request: OrderRequest) -> list[Record]:
+        """Decide on an order, an amendment or a cancel. A cancel skips the checks.
 
         A cancel or amendment of an order that has been replaced applies to its successor.
         """
-        if command.kind == CANCEL_ORDER:
-            order_id = command.arguments.get("order_id", "")
+        refusal = self._refuse_origin(request)
+        if refusal is not None:
+            order_id = request.arguments.get("order_id", "")
+            terms = InvalidTerms(self._book.symbol_of.get(order_id, "?"), "?", ZERO, refusal.found, refusal.limit)
+            return [self._decisions.refuse(ts_ns, request_id_of(request), terms, refusal)]
+        if request.kind == CANCEL_ORDER:
+            order_id = request.arguments.get("order_id", "")
             target_id = self.ended.living(order_id, self._book.symbol_of)
             if target_id is None:
-                return self._refuse_late(ts_ns, command, order_id)
+                return self._refuse_late(ts_ns, request, order_id)
             symbol = self._book.symbol_of[target_id]
-            return [self._decisions.cancel(ts_ns, target_id, symbol, command.reason, command.command_id)]
-        if command.kind == AMEND_ORDER:
-            return self._check_amendment(ts_ns, command)
-        if command.command_id in self._command_ids:
+            return [self._decisions.cancel(ts_ns, target_id, symbol, request.reason, request_id_of(request))]
+        if request.kind == AMEND_ORDER:
+            return self._check_amendment(ts_ns, request)
+        if type(request) is Command and self._is_repeated(request):
             return []
+        proposal = parse_proposal(request, ts_ns)
+        if not isinstance(proposal, InvalidTerms):
+            return self._check_bracket(ts_ns, request, proposal)
+        message = f"order_terms: {proposal.symbol} {proposal.value}, expected {proposal.expected}"
+        verdict = Refusal("order_terms", proposal.value, proposal.expected, message)
+        return [self._decisions.refuse(ts_ns, request_id_of(request), proposal, verdict)]
+
+    def _is_repeated(self, command: Command) -> bool:
+        """Whether a client has retried an order. Actions are numbered, so that their readers discard duplicates."""
+        if command.command_id in self._command_ids:
+            return True
         self._command_ids[command.command_id] = None
         if len(self._command_ids) > COMMAND_IDS_MAX:
             del self._command_ids[next(iter(self._command_ids))]
-        proposal = parse_proposal(command, ts_ns)
-        if not isinstance(proposal, InvalidTerms):
-            return self._check_bracket(ts_ns, command, proposal)
-        message = f"order_terms: {proposal.symbol} {proposal.value}, expected {proposal.expected}"
-        verdict = Refusal("order_terms", proposal.value, proposal.expected, message)
-        return [self._decisions.refuse(ts_ns, command.command_id, proposal, verdict)]
+        return False
 
-    def _refuse_late(self, ts_ns: int, command: Command, order_id: str) -> list[Record]:
-        """Answer a command for an order that has ended. One for an unknown order is ignored."""
+    def _refuse_origin(self, request: OrderRequest) -> Refusal | None:
+        """Refuse a strategy's request for an order of others, and a command with the id of an action."""
+        if type(request) is Command:
+            if request.kind == CANCEL_ORDER or not request.command_id.startswith(ACTION_PREFIX):
+                return None
+            found, limit = f"command_id {ascii(request.command_id)[:64]}", "an id that is not that of an action"
+            return Refusal("order_terms", found, limit, f"order_terms: {found}, expected {limit}")
+        order_id = request.arguments.get("order_id", "")
+        if request.kind == SUBMIT_ORDER or trading_strategy_of(order_id) == strategy_of(request):
+            return None
+        found, limit = f"order {ascii(order_id)[1:-1][:64]}", f"an order of {strategy_of(request)}"
+        return Refusal("open_order", found, limit, f"open_order: {found} is not {limit}")
+
+    def _refuse_late(self, ts_ns: int, request: OrderRequest, order_id: str) -> list[Record]:
+        """Answer a request for an order that has ended. A command for an unknown order is ignored."""
         late = self.ended.refusal(order_id)
-        if late is None:
+        if late is not None:
+            ended, refusal = late
+            terms = InvalidTerms(ended.symbol, ended.side, ZERO, refusal.found, refusal.limit)
+        elif type(request) is Command:
             return []
-        ended, refusal = late
-        terms = InvalidTerms(ended.symbol, ended.side, ZERO, refusal.found, refusal.limit)
-        return [self._decisions.refuse(ts_ns, command.command_id, terms, refusal)]
+        else:
+            found = f"order {ascii(order_id)[1:-1][:64]}"
+            refusal = Refusal("open_order", found, "an open order", f"open_order: {found} is unknown")
+            terms = InvalidTerms("?", "?", ZERO, refusal.found, refusal.limit)
+        return [self._decisions.refuse(ts_ns, request_id_of(request), terms, refusal)]
 
-    def _check_bracket(self, ts_ns: int, command: Command, proposal: OrderProposal) -> list[Record]:
-        """Check a manual order and the exit orders of its bracket. An entry without its exits is not approved."""
-        exits = bracket_exits(command, proposal)
+    def _check_bracket(self, ts_ns: int, request: OrderRequest, proposal: OrderProposal) -> list[Record]:
+        """Check an order and the exit orders of its bracket. An entry without its exits is not approved."""
+        exits = bracket_exits(request, proposal)
         if exits:
             refusal = self._refuse_bracket(ts_ns, proposal, exits)
             if refusal is not None:
-                return [self._decisions.refuse(ts_ns, command.command_id, proposal.terms, refusal)]
-        decision = self._decisions.decide(ts_ns, proposal, order_id_of(command.command_id))
+                return [self._decisions.refuse(ts_ns, request_id_of(request), proposal.terms, refusal)]
+        decision = self._decisions.decide(ts_ns, proposal, order_id_of(request_id_of(request)))
         if not isinstance(decision, Order):
             return [decision]
         return [
@@ -111,33 +155,33 @@ class ManualOrders:
             refusal = self._decisions.first_refusal(ts_ns, exit_proposal, entry.terms)
         return refusal
 
-    def _check_amendment(self, ts_ns: int, command: Command) -> list[Record]:
+    def _check_amendment(self, ts_ns: int, request: OrderRequest) -> list[Record]:
         """Check an amended order without the old one. Both count as open until the venue reports the replacement."""
-        order_id, book = command.arguments.get("order_id", ""), self._book
+        order_id, book = request.arguments.get("order_id", ""), self._book
         old_id = self.ended.latest(order_id, book.proposals)
         if old_id is None:
-            return self._refuse_late(ts_ns, command, order_id)
+            return self._refuse_late(ts_ns, request, order_id)
         old_proposal = book.proposals[old_id]
         old_terms = old_proposal.terms
         try:
-            new_terms = amend_terms(command, old_terms)
+            new_terms = amend_terms(request, old_terms)
         except BadInput as error:
             text = str(error)
             verdict = Refusal("order_terms", text, "valid terms", f"order_terms: {old_terms.symbol} {text}")
-            return [self._decisions.refuse(ts_ns, command.command_id, old_terms, verdict)]
+            return [self._decisions.refuse(ts_ns, request_id_of(request), old_terms, verdict)]
         refusal = check_exits(new_terms, self._waiting_exits(old_id), book.price(new_terms.symbol))
         if refusal is not None:
-            return [self._decisions.refuse(ts_ns, command.command_id, new_terms, refusal)]
+            return [self._decisions.refuse(ts_ns, request_id_of(request), new_terms, refusal)]
         open_order = book.remove_order(old_id)
         filled = old_terms.quantity - open_order.remaining
         self._history.record_amendment(ts_ns)
         decision: Order | OrderRefusal
         if filled and new_terms.quantity <= filled:
             refusal = _already_filled(new_terms, filled)
-            decision = self._decisions.refuse(ts_ns, command.command_id, new_terms, refusal)
+            decision = self._decisions.refuse(ts_ns, request_id_of(request), new_terms, refusal)
         else:
-            proposal = old_proposal._replace(proposal_id=command.command_id, ts_ns=command.ts_ns, terms=new_terms)
-            decision = self._decisions.decide(ts_ns, proposal, order_id_of(command.command_id), old_id, filled)
+            proposal = old_proposal._replace(proposal_id=request_id_of(request), ts_ns=request.ts_ns, terms=new_terms)
+            decision = self._decisions.decide(ts_ns, proposal, order_id_of(request_id_of(request)), old_id, filled)
         book.restore_order(old_id, open_order)
         if isinstance(decision, Order):
             self.ended.record_amendment(old_id, decision.order_id)
@@ -171,7 +215,7 @@ class ManualOrders:
 
     def _waiting_exits(self, entry_id: str) -> list[OrderTerms]:
         """Return the terms of the open orders that wait for this entry."""
-        parent_id = command_id_of(entry_id)
+        parent_id = command_id_of(entry_id) or action_id_of(entry_id)
         terms = (proposal.terms for proposal in self._book.proposals.values())
         return [one for one in terms if one.parent_id == parent_id] if parent_id else []
 
