@@ -19,6 +19,7 @@ class ValueUnit(StrEnum):
     VOLUME = "volume"
     VOLUME_TOTAL = "volume total"  # grows with the history
     TURNOVER = "turnover"  # price times volume
+    PRICE_SQUARED_PER_VOLUME = "price squared per volume"
 
     @property
     def price_power(self) -> int:
@@ -38,6 +39,7 @@ _PRICE_POWERS = {
     ValueUnit.VOLUME: -1,
     ValueUnit.VOLUME_TOTAL: -1,
     ValueUnit.TURNOVER: 0,
+    ValueUnit.PRICE_SQUARED_PER_VOLUME: 3,
 }
 
 

@@ -13,7 +13,9 @@ from operators.indicators import ValueUnit, outputs, unit_of_value
 from schemas.errors import BadInput
 from schemas.records import FeatureRow
 
-_REJECTED = frozenset({ValueUnit.VOLUME, ValueUnit.VOLUME_TOTAL, ValueUnit.TURNOVER})
+_REJECTED = frozenset(
+    {ValueUnit.VOLUME, ValueUnit.VOLUME_TOTAL, ValueUnit.TURNOVER, ValueUnit.PRICE_SQUARED_PER_VOLUME}
+)
 
 
 def is_model_input(spec: str) -> bool:

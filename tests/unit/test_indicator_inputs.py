@@ -12,7 +12,8 @@ from operators.predictions.inputs import input_names, inputs_of, is_model_input
 from schemas.errors import BadInput
 from schemas.records import SPLIT, Bar, FeatureRow
 from tests.builders import corporate_action, feature_row
-from tests.unit.test_indicators import SPECS, bars_of, flat, json_like, values_of
+from tests.unit.indicator_checks import bars_of, constant_bars, json_like, split_bar, values_of
+from tests.unit.test_indicators import SPECS
 
 INPUTS: dict[str, Callable[[Bar], float]] = {
     "open": lambda bar: bar.open,
@@ -69,7 +70,7 @@ def test_an_input_replaces_the_close(name: str) -> None:
 def test_an_indicator_of_an_indicator_reads_its_values_and_skips_bars_without_one(
     outer: str, inner: str, value: str
 ) -> None:
-    bars = bars_of(100, seed=22) + flat(30) + bars_of(100, seed=23)
+    bars = bars_of(100, seed=22) + constant_bars(30) + bars_of(100, seed=23)
     with_value = [(i, row[value]) for i, row in enumerate(values_of(inner, bars)) if value in row]
     assert with_value[0][0] > 0, "the inner indicator has no warm-up"
     positions = [i for i, _ in with_value]
@@ -99,11 +100,6 @@ def test_a_restart_after_any_bar_changes_no_value(spec: str) -> None:
         values: dict[str, float] = {}
         indicator.update(one, values)
         assert values == row
-
-
-def split_bar(one: Bar, ratio: float) -> Bar:
-    prices = {name: getattr(one, name) / ratio for name in ("open", "high", "low", "close")}
-    return one._replace(**prices, volume=one.volume * ratio)
 
 
 @pytest.mark.parametrize("spec", COMPOSITES)

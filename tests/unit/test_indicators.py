@@ -6,11 +6,9 @@ and the stochastic oscillator; the definition and `ta` for Bollinger; pandas by 
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
@@ -27,52 +25,16 @@ from hypothesis import strategies as st
 from operators.indicators import INDICATORS, build, outputs, spec_template
 from operators.indicators.specs import kind_of
 from schemas.errors import BadInput
-from schemas.records import PRE, REGULAR, Bar, SessionPhase
-from tests.builders import bar
-
-Columns = dict[str, Any]
-Oracle = Callable[[pd.DataFrame, list[float]], Columns]
-
-
-def bars_of(count: int, seed: int, price: float = 100.0, step: float = 1e-3) -> list[Bar]:
-    """Build a random walk over several days of two sessions, with no-trade bars and runs of equal closes."""
-    rng = random.Random(seed)
-    bars = []
-    close = price
-    for index in range(count):
-        traded = rng.random() > 0.15
-        open_price = close
-        if traded and rng.random() > 0.1:
-            close = round(close * math.exp(rng.gauss(0.0, step)), 4)
-        high = max(open_price, close) + (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
-        low = min(open_price, close) - (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
-        volume = float(rng.randint(1, 10_000)) if traded else 0.0
-        session: SessionPhase = PRE if index % 100 < 30 else REGULAR
-        bars.append(
-            bar(
-                "AAPL",
-                index + 1,
-                (index + 1) * 60_000_000_000,
-                close,
-                open=open_price,
-                high=high,
-                low=low,
-                volume=volume,
-                session=session,
-                day=20260105 + index // 100,
-                traded=traded,
-            )
-        )
-    return bars
-
-
-def values_of(spec: str, bars: list[Bar]) -> list[dict[str, float]]:
-    indicator = build(spec)
-    rows: list[dict[str, float]] = []
-    for one in bars:
-        rows.append({})
-        indicator.update(one, rows[-1])
-    return rows
+from schemas.records import Bar
+from tests.unit.indicator_checks import (
+    Columns,
+    Computation,
+    bars_of,
+    constant_bars,
+    json_like,
+    split_bar,
+    values_of,
+)
 
 
 def talib_adx(f: pd.DataFrame, p: list[float]) -> Columns:
@@ -111,7 +73,7 @@ def pandas_vwap(f: pd.DataFrame, p: list[float]) -> Columns:
     return {"": notional / volume.where(volume > 0)}
 
 
-ORACLES: dict[str, tuple[list[str], Oracle]] = {
+ORACLES: dict[str, tuple[list[str], Computation]] = {
     "adx": (["adx_14", "adx_2", "adx_5"], talib_adx),
     "atr": (
         ["atr_14", "atr_1", "atr_3"],
@@ -200,14 +162,6 @@ def test_a_restart_after_any_bar_changes_no_value(spec: str) -> None:
         running.update(current, {})
 
 
-def json_like(state: Any) -> Any:
-    """Return the state after a JSON round trip. Only plain values pass, and nothing is shared."""
-    if isinstance(state, tuple):
-        return tuple(json_like(one) for one in state)
-    assert state is None or type(state) in (int, float, str), f"not plain: {state!r}"
-    return json.loads(json.dumps(state))
-
-
 @pytest.mark.parametrize("spec", SPECS)
 def test_snapshots_are_not_changed_by_later_bars(spec: str) -> None:
     bars = bars_of(120, seed=7)
@@ -251,20 +205,13 @@ def test_warm_up_is_absent_never_zero(spec: str) -> None:
     assert counts == sorted(counts)
 
 
-def flat(count: int, price: float = 10.0) -> list[Bar]:
-    return [
-        bar._replace(open=price, high=price, low=price, close=price, volume=0.0, traded=False)
-        for bar in bars_of(count, seed=1)
-    ]
-
-
 @pytest.mark.parametrize("spec", ["rsi_14", "cci_20", "stochastic_14_3", "vwap"])
 def test_undefined_values_on_a_constant_price_are_absent(spec: str) -> None:
-    assert values_of(spec, flat(100)) == [{}] * 100
+    assert values_of(spec, constant_bars(100)) == [{}] * 100
 
 
 def test_long_constant_price_gives_no_rounding_artifacts() -> None:
-    bars = bars_of(100, seed=2) + flat(30_000)
+    bars = bars_of(100, seed=2) + constant_bars(30_000)
     for spec in ("rsi_14", "adx_14"):
         last = values_of(spec, bars)[-1]
         assert all(0.0 <= value <= 100.0 for value in last.values())
@@ -346,7 +293,7 @@ def test_macd_is_the_difference_of_the_emas_beside_it() -> None:
     ("spec", "message"),
     [
         ("emma_12", "unknown indicator 'emma_12'; did you mean ema_12? Its form is ema_<period>"),
-        ("xyz_3", "unknown indicator 'xyz_3'. Known indicators: adx_<period>, "),
+        ("xyz_3", "unknown indicator 'xyz_3'. Known indicators: ad, adx_<period>, "),
         ("", "Known indicators: "),
         ("ema", "must have the form ema_<period>"),
         ("ema_12_3", "must have the form ema_<period>"),
@@ -390,7 +337,7 @@ def test_after_a_split_an_indicator_continues_as_if_all_bars_had_been_in_new_sha
     spec: str, bars_before: int
 ) -> None:
     bars = bars_of(400, seed=7)
-    new_bars = [_split_bar(one, 4.0) for one in bars]
+    new_bars = [split_bar(one, 4.0) for one in bars]
     indicator, expected = build(spec), build(spec)
     for index, (old, new) in enumerate(zip(bars, new_bars, strict=True)):
         if index == bars_before:
@@ -401,8 +348,3 @@ def test_after_a_split_an_indicator_continues_as_if_all_bars_had_been_in_new_sha
         expected.update(new, expected_values)
         if index >= bars_before:
             assert values == pytest.approx(expected_values, rel=1e-9, abs=1e-9)
-
-
-def _split_bar(one: Bar, ratio: float) -> Bar:
-    prices = {name: getattr(one, name) / ratio for name in ("open", "high", "low", "close")}
-    return one._replace(**prices, volume=one.volume * ratio)
