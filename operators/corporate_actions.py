@@ -23,6 +23,7 @@ from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
     EXCHANGE_RATE,
+    MERGER_CASH,
     RIGHTS,
     SPIN_OFF,
     SYMBOL_CHANGE,
@@ -93,11 +94,14 @@ class PortfolioCorporateActions:
         symbol = dividend.symbol
         assert dividend.amount is not None, f"{dividend.action_id}: expected a validated corporate action"
         if symbol in self._marks.prices and self._ledger.has_rate(symbol):
-            amount = divide(multiply(dividend.amount, rate), self._ledger.unit_value(symbol))
-            before = self._marks.prices[symbol]
-            after = ex_price(before, amount)
-            self._set_mark(symbol, after)
-            self._estimates.go_ex(symbol, before, after)
+            self._reduce_mark(symbol, divide(multiply(dividend.amount, rate), self._ledger.unit_value(symbol)))
+
+    def _reduce_mark(self, symbol: str, amount: Decimal) -> None:
+        """Reduce the mark by a payment per unit, in the symbol's currency."""
+        before = self._marks.prices[symbol]
+        after = ex_price(before, amount)
+        self._set_mark(symbol, after)
+        self._estimates.go_ex(symbol, before, after)
 
     def _set_mark(self, symbol: str, price: float) -> None:
         self._marks.prices[symbol] = self.adjusted_prices.prices[symbol] = price
@@ -121,6 +125,9 @@ class PortfolioCorporateActions:
             if event is not None and self._ledger.quantity(symbol) * self._ledger.quantity(action.new_symbol) < 0:
                 return []  # as for a symbol change
             self._distribute(action, changed_symbols)
+        elif action.kind == MERGER_CASH:
+            if symbol in prices and action.cash_per_share:
+                self._reduce_mark(symbol, action.cash_per_share)
         else:
             if symbol in prices:
                 self._set_mark(symbol, split_price(prices[symbol], ratio))

@@ -18,6 +18,7 @@ from schemas.records import (
     CASH_DIVIDEND,
     CASH_MERGER,
     DELISTING,
+    MERGER_CASH,
     RIGHTS,
     SPIN_OFF,
     SPLIT,
@@ -32,11 +33,14 @@ from schemas.records import (
 )
 
 VERSION = 1
-ACTION_KINDS: tuple[CorporateActionKind, ...] = get_args(CorporateActionKind)
+ACTION_KINDS: tuple[CorporateActionKind, ...] = tuple(
+    kind for kind in get_args(CorporateActionKind) if kind != MERGER_CASH
+)
+"""The kinds that publishers may use."""
 _RECORD_TYPES = frozenset({CorporateAction, ExchangeRate})
 IDS_MAX = 10_000
 """Number of recent action and rate ids remembered to discard duplicates. A publisher may retry."""
-_FIRST_PART, _SECOND_PART = "/1", "/2"
+_CASH_PART, _FIRST_PART, _SECOND_PART = "/0", "/1", "/2"
 """Endings of the ids of the actions that a merger consists of."""
 RATIO_MAX = Decimal(1_000_000)
 RATIO_KINDS: tuple[CorporateActionKind, ...] = (SPLIT, STOCK_DIVIDEND, STOCK_MERGER, SPIN_OFF, RIGHTS)
@@ -124,7 +128,8 @@ def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction
     """Return the simpler actions that a merger consists of; any other record alone.
 
     In a merger for stock, the shares are split by the ratio and take the acquirer's symbol. In a merger for cash, they
-    are paid out. The books therefore treat mergers like these actions, whose ids end with `/1` and `/2`.
+    are paid out. The books therefore treat mergers like these actions, whose ids end with `/1` and `/2`. In a merger
+    for stock and cash, the cash is paid first, by an action whose id ends with `/0`.
     """
     if not isinstance(record, CorporateAction) or record.kind not in (CASH_MERGER, STOCK_MERGER):
         return [record]
@@ -132,7 +137,13 @@ def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction
     if record.kind == CASH_MERGER:
         return [first._replace(kind=DELISTING)]
     second = record._replace(action_id=record.action_id + _SECOND_PART, kind=SYMBOL_CHANGE, ratio=None, amount=None)
-    return [first._replace(kind=SPLIT), second]
+    exchange: list[CorporateAction | ExchangeRate] = [
+        first._replace(kind=SPLIT, cash_per_share=None),
+        second._replace(cash_per_share=None),
+    ]
+    if not record.cash_per_share:
+        return exchange
+    return [first._replace(action_id=record.action_id + _CASH_PART, kind=MERGER_CASH), *exchange]
 
 
 def describe_action(action: CorporateAction) -> str:
@@ -145,6 +156,8 @@ def describe_action(action: CorporateAction) -> str:
     symbol, new_symbol, action_id = action.symbol, action.new_symbol, action.action_id
     if action.kind == DELISTING and action_id.endswith(_FIRST_PART):
         return f"{symbol} was paid out in a merger for cash ({action_id.removesuffix(_FIRST_PART)})"
+    if action.kind == MERGER_CASH:
+        return f"{symbol} was merged for stock and cash ({action_id.removesuffix(_CASH_PART)})"
     if action.kind == SPLIT and action_id.endswith(_FIRST_PART):
         return f"{symbol} was merged into another company ({action_id.removesuffix(_FIRST_PART)})"
     if action.kind == SYMBOL_CHANGE and action_id.endswith(_SECOND_PART):
@@ -188,12 +201,27 @@ def validate_corporate_action(action: CorporateAction) -> None:
         raise InvalidField(f"{name}: field cost_share must be {expected} for {kind}, found {action.cost_share}")
     if action.amount is not None and not is_not_negative(action.amount):
         raise InvalidField(f"{name}: field amount must be >= 0, found {action.amount}")
+    if action.cash_per_share is not None:
+        _validate_merger_cash(action)
     if kind == CASH_DIVIDEND and action.pay_date and action.pay_date < action.ex_date:
         raise InvalidField(
             f"{name}: field pay_date must not be before ex_date {action.ex_date}, found {action.pay_date}"
         )
     if kind in NEW_SYMBOL_KINDS and action.new_symbol in ("", action.symbol):
         raise InvalidField(f"{name}: field new_symbol must be another symbol, found {action.new_symbol!r}")
+
+
+def _validate_merger_cash(action: CorporateAction) -> None:
+    name = action.action_id
+    cash = action.cash_per_share
+    if action.kind != STOCK_MERGER or cash is None or not is_not_negative(cash):
+        expected = f">= 0 for {STOCK_MERGER} and empty for other kinds"
+        raise InvalidField(f"{name}: field cash_per_share must be {expected}, found {cash} for {action.kind}")
+    if cash and not action.amount:
+        raise InvalidField(
+            f"{name}: field amount must be the value of one new share, because cash_per_share is set, "
+            f"found {action.amount}"
+        )
 
 
 def parse_day(action_id: str, field: str, yyyymmdd: int) -> date:

@@ -97,7 +97,7 @@ SCHEMA_IDS: dict[type, int] = {
     NewsItem: 21,
     LlmAnswer: 22,
     Fundamentals: 23,
-    CorporateAction: 55,
+    CorporateAction: 58,
     ExchangeRate: 25,
     LlmRequest: 26,
     SentimentScore: 27,

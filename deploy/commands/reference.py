@@ -81,7 +81,7 @@ def _show(records: Sequence["CorporateAction | ExchangeRate"], as_json: bool) ->
         if isinstance(record, ExchangeRate):
             print(f"{record.rate_id}  1 {record.base} = {record.rate} {record.quote}")
         else:
-            names = ("ratio", "amount", "new_symbol", "cost_share")
+            names = ("ratio", "amount", "new_symbol", "cost_share", "cash_per_share")
             terms = [f"{name} {value}" for name in names if (value := getattr(record, name))]
             print(
                 f"{record.action_id}  {record.kind} {record.symbol} from {record.ex_date or 'now'}  {', '.join(terms)}"

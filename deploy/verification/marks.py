@@ -15,7 +15,7 @@ from operators.adjusted_prices import ex_price, split_price
 from operators.ledger import Ledger
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.money import ONE, ZERO, multiply, to_decimal
-from schemas.records import RIGHTS, SPIN_OFF, SYMBOL_CHANGE, TRADE, CorporateAction, Execution
+from schemas.records import MERGER_CASH, RIGHTS, SPIN_OFF, SYMBOL_CHANGE, TRADE, CorporateAction, Execution
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
@@ -56,6 +56,8 @@ class RebuiltMarks:
             if price is not None:
                 self._prices_without_bar.setdefault(action.new_symbol, (ts_ns, distribution_prices(action, price)[1]))
             self._adjust(action.symbol, ts_ns, lambda price: distribution_prices(action, price)[0])
+        elif action.kind == MERGER_CASH:
+            self._adjust(action.symbol, ts_ns, lambda price: ex_price(price, action.cash_per_share or ZERO))
         elif (ratio := share_ratio(action)) != ONE:
             self._adjust(action.symbol, ts_ns, lambda price: split_price(price, ratio))
 

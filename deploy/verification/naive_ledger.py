@@ -17,6 +17,7 @@ from schemas.records import (
     DELISTING,
     EXCHANGE_RATE,
     EXTERNAL_FLOWS,
+    MERGER_CASH,
     RIGHTS,
     SPIN_OFF,
     SPLIT,
@@ -92,6 +93,8 @@ class NaiveLedger:
             self._trade(action.symbol, -self.quantity(action.symbol), Fraction(action.amount or 0))
         elif action.kind in (SPIN_OFF, RIGHTS):
             self._distribute(action)
+        elif action.kind == MERGER_CASH:
+            self._pay_merger_cash(action)
         else:
             self._split(action)
 
@@ -134,6 +137,19 @@ class NaiveLedger:
         total = self.quantity(action.new_symbol)
         if action.amount is not None and total != int(total):
             self._trade(action.new_symbol, int(total) - total, Fraction(action.amount))
+
+    def _pay_merger_cash(self, action: CorporateAction) -> None:
+        """Pay the cash of a merger. Of it, what a lot is worth above its cost is P&L; the rest reduces the cost."""
+        unit = Fraction(self._unit_value(action.symbol))
+        cash = Fraction(action.cash_per_share or 0) * unit
+        value = Fraction(action.amount or 0) * _recorded_fraction(Fraction(action.ratio or 0)) * unit
+        for lot in self.lots.get(action.symbol, []):
+            self.bookings += 1
+            units, side = abs(lot.units), 1 if lot.units > 0 else -1
+            gain = min(max(units * (cash + value) - abs(lot.cost), Fraction(0)), units * cash)
+            self.cash += side * units * cash
+            self.realized += side * gain
+            lot.cost -= side * (units * cash - gain)
 
     def _trade(self, symbol: str, units: Fraction, price: Fraction, ts_ns: int = 0) -> None:
         """Close lots of the other side, first in first out, and open one with the rest."""

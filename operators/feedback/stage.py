@@ -19,6 +19,7 @@ from operators.stage import Restorable
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
+    MERGER_CASH,
     RIGHTS,
     SPIN_OFF,
     SYMBOL_CHANGE,
@@ -174,6 +175,11 @@ class FeedbackStage:
             self._closes.setdefault(action.new_symbol, distributed)
         elif ratio != ONE:
             self._set_close(symbol, split_price(self._closes[symbol], ratio))
+        elif action.kind == MERGER_CASH and action.cash_per_share is not None:
+            before = self._closes[symbol]
+            self._set_close(symbol, ex_price(before, action.cash_per_share))
+            self._outcomes.split(symbol, before / self._closes[symbol])
+            self._models.split(symbol, before / self._closes[symbol])
         elif action.kind == CASH_DIVIDEND and action.amount is not None:
             amount = divide(
                 multiply(action.amount, self._reference.rate_of(action.currency)), self._book.unit_value(symbol)

@@ -22,6 +22,7 @@ from operators.ledger.cash import Charge
 from operators.ledger.corporate_actions import (
     Delisting,
     LedgerAction,
+    MergerCash,
     SpinOff,
     Split,
     StockDividend,
@@ -29,7 +30,7 @@ from operators.ledger.corporate_actions import (
     fractional_units,
     validate_ledger_action,
 )
-from operators.ledger.lots import FIFO, LotBook, LotMethod
+from operators.ledger.lots import FIFO, ClosedLot, LotBook, LotMethod
 from operators.ledger.open_lot import OpenLot
 from operators.ledger.position import LedgerPosition
 from operators.ledger.split_ratio import ROUNDING_REMAINDER
@@ -199,7 +200,7 @@ class Ledger:
         )
 
     def apply_action(self, action: LedgerAction) -> list[LedgerRecord]:
-        """Apply a split, stock dividend, symbol change or delisting. Return the changed lots and the Position."""
+        """Apply a corporate action. Return the changed lots, the realized gains and the Position."""
         validate_ledger_action(action)
         position = self._positions.get(action.symbol)
         if position is None or not position.quantity:
@@ -209,6 +210,8 @@ class Ledger:
             return self._book_trade(position, -position.quantity, quantize(action.price), ZERO, origin)
         if isinstance(action, SpinOff):
             return self._spin_off(position, action, origin)
+        if isinstance(action, MergerCash):
+            return self._pay_merger_cash(position, action, origin)
         if not isinstance(action, SymbolChange):
             return self._split(position, action, origin)
         renamed = self._rename(position, action.new_symbol)
@@ -248,6 +251,25 @@ class Ledger:
             return out + self._book_trade(child, -fraction, quantize(action.cash_in_lieu), ZERO, origin)
         return [*out, self._position(child, ts_ns, action.action_id)]
 
+    def _pay_merger_cash(
+        self, position: LedgerPosition, action: MergerCash, origin: tuple[str, int, int, str]
+    ) -> list[LedgerRecord]:
+        """Book the cash of a merger: return the realized gains, the lots with their new basis, and the Position."""
+        book, previous_cost = position.book, position.book.cost
+        direction: LotDirection = LONG if position.quantity > 0 else SHORT
+        cash, gains = book.pay_merger_cash(
+            quantize(action.cash), quantize(action.share_value), action.ratio, position.unit_value
+        )
+        self.cash += cash
+        self.cost += book.cost - previous_cost
+        out: list[LedgerRecord] = [
+            self._match(position, gain, number, action.cash, direction, origin)
+            for number, gain in enumerate(gains, start=1)
+        ]
+        out += [self._lot(action.ts_ns, position.symbol, lot) for lot in book.open_lots()]
+        self._assert_balanced()
+        return [*out, self._position(position, action.ts_ns, action.action_id)]
+
     def _book_trade(
         self,
         position: LedgerPosition,
@@ -271,30 +293,8 @@ class Ledger:
             matches, remaining, value, fee = book.close(quantity, value, fee, lot_ids)
             direction: LotDirection = LONG if quantity < 0 else SHORT
             for number, closed_lot in enumerate(matches, start=1):
-                position.realized_pnl += closed_lot.pnl
-                self.realized_pnl += closed_lot.pnl
-                lot = closed_lot.lot
-                self._seq += 1
-                out.append(
-                    LotMatch(
-                        seq=self._seq,
-                        ts_ns=ts_ns,
-                        match_id=f"match-{tag}-{number}",
-                        symbol=position.symbol,
-                        direction=direction,
-                        quantity=abs(closed_lot.quantity),
-                        entry_price=closed_lot.entry_price,
-                        exit_price=price,
-                        pnl=closed_lot.pnl,
-                        fees=closed_lot.entry_fees + closed_lot.exit_fees,
-                        opened_ns=lot.opened_ns,
-                        closed_ns=filled_at_ns,
-                        lot_id=lot.lot_id,
-                        open_execution_id=lot.execution_id,
-                        close_execution_id=execution_id,
-                    )
-                )
-                out.append(self._lot(ts_ns, position.symbol, lot))
+                out.append(self._match(position, closed_lot, number, price, direction, origin))
+                out.append(self._lot(ts_ns, position.symbol, closed_lot.lot))
         if remaining:
             lot = OpenLot(f"lot-{tag}", filled_at_ns, remaining, price, value, fee, execution_id)
             book.open(lot)
@@ -303,6 +303,38 @@ class Ledger:
         out.append(self._position(position, ts_ns, execution_id))
         self._assert_balanced()
         return out
+
+    def _match(
+        self,
+        position: LedgerPosition,
+        closed_lot: ClosedLot,
+        number: int,
+        price: Decimal,
+        direction: LotDirection,
+        origin: tuple[str, int, int, str],
+    ) -> LotMatch:
+        """Book the P&L of a closed lot. Return its record."""
+        tag, ts_ns, filled_at_ns, execution_id = origin
+        position.realized_pnl += closed_lot.pnl
+        self.realized_pnl += closed_lot.pnl
+        self._seq += 1
+        return LotMatch(
+            seq=self._seq,
+            ts_ns=ts_ns,
+            match_id=f"match-{tag}-{number}",
+            symbol=position.symbol,
+            direction=direction,
+            quantity=abs(closed_lot.quantity),
+            entry_price=closed_lot.entry_price,
+            exit_price=price,
+            pnl=closed_lot.pnl,
+            fees=closed_lot.entry_fees + closed_lot.exit_fees,
+            opened_ns=closed_lot.lot.opened_ns,
+            closed_ns=filled_at_ns,
+            lot_id=closed_lot.lot.lot_id,
+            open_execution_id=closed_lot.lot.execution_id,
+            close_execution_id=execution_id,
+        )
 
     def _open_position(self, symbol: str) -> LedgerPosition:
         position = self._positions.get(symbol)

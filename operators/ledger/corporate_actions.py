@@ -65,6 +65,22 @@ class SpinOff(NamedTuple):
     cash_in_lieu: Decimal | None = None
 
 
+class MergerCash(NamedTuple):
+    """`cash` is paid per share in a merger that also exchanges each share for `ratio` shares worth `share_value` each.
+
+    The gain, as if the share had been sold for cash and new shares, is realized up to the cash; a loss is not. The
+    basis falls by the cash and rises by the realized gain (IRC sec. 356, 358; IRS Pub. 550, "Corporate
+    reorganizations"). The exchange of the shares follows as a split and a symbol change.
+    """
+
+    action_id: str
+    ts_ns: int
+    symbol: str
+    cash: Decimal
+    share_value: Decimal
+    ratio: Decimal
+
+
 class Delisting(NamedTuple):
     """The position is closed at `price`, 0 if the shares are worthless."""
 
@@ -74,18 +90,22 @@ class Delisting(NamedTuple):
     price: Decimal
 
 
-LedgerAction = Split | StockDividend | SymbolChange | Delisting | SpinOff
+LedgerAction = Split | StockDividend | SymbolChange | Delisting | SpinOff | MergerCash
 
 
 def validate_ledger_action(action: LedgerAction) -> None:
     """Raise `InvalidField` for an invalid event."""
+    if isinstance(action, Split | StockDividend | SpinOff | MergerCash) and not is_positive(action.ratio):
+        raise InvalidField(f"{action.action_id}: ratio must be > 0, found {action.ratio}")
     if isinstance(action, Split | StockDividend | SpinOff):
-        if not is_positive(action.ratio):
-            raise InvalidField(f"{action.action_id}: ratio must be > 0, found {action.ratio}")
         if action.cash_in_lieu is not None and not is_not_negative(action.cash_in_lieu):
             raise InvalidField(f"{action.action_id}: cash_in_lieu must be >= 0, found {action.cash_in_lieu}")
     elif isinstance(action, Delisting) and not is_not_negative(action.price):
         raise InvalidField(f"{action.action_id}: price must be >= 0, found {action.price}")
+    elif isinstance(action, MergerCash):
+        for name, value in (("cash", action.cash), ("share_value", action.share_value)):
+            if not is_not_negative(value):
+                raise InvalidField(f"{action.action_id}: {name} must be >= 0, found {value}")
     if isinstance(action, SymbolChange | SpinOff) and action.symbol == action.new_symbol:
         raise InvalidField(f"{action.action_id}: new_symbol must differ from symbol, found {action.symbol}")
 

@@ -14,6 +14,7 @@ from operators.ledger.cash import Accruals, AccrualSettings, Charge, Dividends, 
 from operators.ledger.corporate_actions import (
     CashDividend,
     Delisting,
+    MergerCash,
     SpinOff,
     Split,
     StockDividend,
@@ -25,6 +26,7 @@ from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
+    MERGER_CASH,
     RIGHTS,
     SPIN_OFF,
     SPLIT,
@@ -34,7 +36,7 @@ from schemas.records import (
 )
 
 VERSION = 2
-LedgerEvent = Split | StockDividend | SymbolChange | Delisting | SpinOff
+LedgerEvent = Split | StockDividend | SymbolChange | Delisting | SpinOff | MergerCash
 
 
 def share_ratio(action: CorporateAction) -> Decimal:
@@ -78,6 +80,10 @@ def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> L
             if abs(units) > ROUNDING_REMAINDER
             else None
         )
+    if action.kind == MERGER_CASH:
+        assert action.ratio is not None, f"{action_id}: expected a validated corporate action"
+        cash, share_value = action.cash_per_share or ZERO, action.amount or ZERO
+        return MergerCash(action_id, ts_ns, symbol, cash, share_value, action.ratio)
     ratio = share_ratio(action)
     if abs(split_quantity(quantity, ratio)) <= ROUNDING_REMAINDER:
         return Delisting(action_id, ts_ns, symbol, multiply(action.amount or ZERO, ratio))
@@ -113,7 +119,7 @@ def apply_to_quantities(
         after[event.new_symbol] = held + units
         if event.cash_in_lieu is not None:
             after[event.new_symbol] -= fractional_units(after[event.new_symbol])
-    elif event is not None:
+    elif event is not None and not isinstance(event, MergerCash):
         split_symbols[symbol] = None
         after[symbol] = split_quantity(after[symbol], event.ratio)
         if event.cash_in_lieu is not None:

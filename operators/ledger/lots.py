@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from operators.ledger.open_lot import OpenLot
-from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_quantity
+from operators.ledger.split_ratio import ROUNDING_REMAINDER, exact_ratio, split_price, split_quantity
 from operators.money import NINE_PLACES, ZERO, Places
 from schemas.errors import BadInput, InvalidField
 
@@ -198,6 +198,40 @@ class LotBook:
             new_lots.append(new_lot)
         self.average -= places.multiply(self.average, cost_share)
         return new_lots
+
+    def pay_merger_cash(
+        self, cash: Decimal, share_value: Decimal, ratio: Decimal, unit_value: Decimal
+    ) -> tuple[Decimal, list[ClosedLot]]:
+        """Pay `cash` per unit in a merger that also exchanges each unit for `ratio` units worth `share_value` each.
+
+        Return the cash, signed like the position, and the realized gain of each lot that has one: what the lot is worth
+        above its basis, but at most its cash. The basis falls by the cash and rises by the gain. A short position is
+        the mirror image. In tax books, the basis includes fees and carried losses. `unit_value` is the value of one
+        unit at a price of 1.
+        """
+        places, exact = self._places, exact_ratio(ratio)
+        total = paid_left = places.multiply(places.multiply(self.quantity, cash), unit_value)
+        lots, cost_before = list(self.open_lots()), self.cost
+        gains: list[ClosedLot] = []
+        for lot, own in zip(lots, self.lots_by_age(), strict=True):
+            paid = paid_left if lot is lots[-1] else places.portion(total, lot.quantity, self.quantity)
+            paid_left -= paid
+            value = places.multiply(places.multiply(lot.quantity, share_value), unit_value)
+            received = places.portion(value, Decimal(exact.numerator), Decimal(exact.denominator))
+            basis = lot.cost if places is NINE_PLACES else lot.cost + lot.fees + lot.carried_loss
+            above = abs(paid + received) - abs(basis)
+            gain = min(max(above, ZERO), abs(paid)).copy_sign(self.quantity)
+            returned = paid - gain  # the part of the cash that returns basis
+            self.cost -= returned
+            if self.method != AVERAGE:
+                own.price = places.portion(own.price, own.cost - returned, own.cost) if own.cost else own.price
+                own.cost -= returned
+            if gain:
+                price = places.portion(cash, returned, paid)
+                gains.append(ClosedLot(own, lot.quantity, price, returned, paid, gain, ZERO, ZERO, ZERO))
+        if cost_before:
+            self.average = places.portion(self.average, self.cost, cost_before)
+        return total, gains
 
     def open_lots(self) -> Iterator[OpenLot]:
         """Yield the lots, oldest first, each with its basis. Under average cost, the basis is a share of the pool."""

@@ -13,6 +13,7 @@ from operators.ledger.asset_kinds import AssetKind
 from operators.ledger.corporate_actions import (
     Delisting,
     LedgerAction,
+    MergerCash,
     SpinOff,
     Split,
     StockDividend,
@@ -88,7 +89,7 @@ class TaxBook:
 
     @_exact_sums
     def apply_action(self, action: LedgerAction) -> list[TaxMatch]:
-        """Apply a corporate action. Return the matches of a fraction paid out or of a delisting."""
+        """Apply a corporate action. Return the matches of a fraction paid out, a delisting or the cash of a merger."""
         validate_ledger_action(action)
         self._advance_day(action.action_id, action.ts_ns)
         symbol = action.symbol
@@ -99,6 +100,8 @@ class TaxBook:
             self._rename(action)
         elif isinstance(action, SpinOff):
             return self._spin_off(book, action)
+        elif isinstance(action, MergerCash):
+            return self._pay_merger_cash(book, action)
         elif isinstance(action, Delisting) and book.quantity:
             return self._close(action.action_id, action.ts_ns, symbol, book.quantity, action.price)
         elif isinstance(action, Split | StockDividend):
@@ -149,6 +152,24 @@ class TaxBook:
         if action.cash_in_lieu is not None and fraction:
             return self._close(action.action_id, action.ts_ns, new_symbol, fraction, action.cash_in_lieu)
         return []
+
+    def _pay_merger_cash(self, book: LotBook, action: MergerCash) -> list[TaxMatch]:
+        """Book the cash part of a merger. Return the taxable gain of each lot; the lots stay open."""
+        if not book.quantity:
+            return []
+        last = self._last_trade_of[action.symbol]
+        _, gains = book.pay_merger_cash(action.cash, action.share_value, action.ratio, last.multiplier)
+        payment = TaxTrade(
+            trade_id=action.action_id,
+            ts_ns=action.ts_ns,
+            symbol=action.symbol,
+            quantity=-book.quantity,
+            price=action.cash,
+            fee=ZERO,
+            multiplier=last.multiplier,
+            asset_kind=last.asset_kind,
+        )
+        return [TaxMatch(action.symbol, gain, payment, None) for gain in gains]
 
     def _check_position(self, trade: TaxTrade, book: LotBook) -> None:
         last = self._last_trade_of.get(trade.symbol, trade)

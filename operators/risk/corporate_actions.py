@@ -8,14 +8,23 @@ from typing import Any
 
 from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
 from operators.ledger.cash import AccrualSettings, Charge, ShortPosition
-from operators.ledger.corporate_actions import Delisting, SpinOff, SymbolChange
+from operators.ledger.corporate_actions import Delisting, MergerCash, SpinOff, SymbolChange
 from operators.ledger.events import AccountIncome, distribution_prices, share_ratio, to_ledger_event
 from operators.money import ZERO, divide, multiply, to_decimal
 from operators.reference_data import ReferenceData
 from operators.risk.book import RiskBook
 from operators.risk.breaker_meters import BreakerMeters
 from operators.risk.history import RiskHistory
-from schemas.records import CASH_DIVIDEND, DELISTING, RIGHTS, SPIN_OFF, SYMBOL_CHANGE, CorporateAction, Record
+from schemas.records import (
+    CASH_DIVIDEND,
+    DELISTING,
+    MERGER_CASH,
+    RIGHTS,
+    SPIN_OFF,
+    SYMBOL_CHANGE,
+    CorporateAction,
+    Record,
+)
 
 VERSION = 2
 
@@ -66,8 +75,11 @@ class RiskCorporateActions:
         if symbol not in book.last_bars:
             return
         assert dividend.amount is not None, f"{dividend.action_id}: expected a validated corporate action"
-        amount = divide(multiply(dividend.amount, rate), book.multiplier(symbol))
-        before = book.last_bars[symbol].close
+        self._reduce_price(symbol, divide(multiply(dividend.amount, rate), book.multiplier(symbol)))
+
+    def _reduce_price(self, symbol: str, amount: Decimal) -> None:
+        """Reduce the last price by a payment per unit, in the symbol's currency."""
+        before = self._book.last_bars[symbol].close
         after = ex_price(before, amount)
         self._set_price(symbol, after)
         self._history.go_ex(symbol, before, after)
@@ -90,6 +102,9 @@ class RiskCorporateActions:
             if book.quantity(symbol) * book.quantity(action.new_symbol) < 0:
                 return
             self._divide_price(action)
+        elif action.kind == MERGER_CASH:
+            if symbol in book.last_bars and action.cash_per_share:
+                self._reduce_price(symbol, action.cash_per_share)
         elif action.kind != DELISTING:
             if symbol in book.last_bars:
                 self._set_price(symbol, split_price(book.last_bars[symbol].close, ratio))
@@ -100,6 +115,9 @@ class RiskCorporateActions:
             return
         if isinstance(event, SpinOff):
             book.distribute(symbol, event)
+        elif isinstance(event, MergerCash):
+            position = book.positions[symbol]
+            book.cash += position.value(position.quantity, event.cash)
         elif isinstance(event, Delisting):
             book.close_quantity(symbol, book.quantity(symbol), event.price)
         else:

@@ -130,6 +130,7 @@ CorporateActionKind = Literal[
     "STOCK_MERGER",
     "SPIN_OFF",
     "RIGHTS",
+    "MERGER_CASH",
 ]
 SPLIT: Final = "SPLIT"
 STOCK_DIVIDEND: Final = "STOCK_DIVIDEND"
@@ -137,7 +138,8 @@ CASH_DIVIDEND: Final = "CASH_DIVIDEND"
 SYMBOL_CHANGE: Final = "SYMBOL_CHANGE"
 DELISTING: Final = "DELISTING"
 CASH_MERGER: Final = "CASH_MERGER"  # every share is paid out
-STOCK_MERGER: Final = "STOCK_MERGER"  # every share becomes shares of another company
+STOCK_MERGER: Final = "STOCK_MERGER"  # every share becomes shares of another company, and may be paid cash besides
+MERGER_CASH: Final = "MERGER_CASH"  # the cash part of a STOCK_MERGER; not published by itself
 SPIN_OFF: Final = "SPIN_OFF"  # shares of another company are distributed, with a share of the cost basis
 RIGHTS: Final = "RIGHTS"  # subscription rights are distributed, with a share of the cost basis, which may be 0
 

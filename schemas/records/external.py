@@ -72,12 +72,14 @@ class CorporateAction(NamedTuple):
     # SPLIT, STOCK_MERGER: new shares per old share; STOCK_DIVIDEND: additional shares per share;
     # SPIN_OFF, RIGHTS: shares of `new_symbol` per share.
     ratio: Decimal | None
-    # Money per share. CASH_DIVIDEND, DELISTING, CASH_MERGER: paid; with a ratio: in lieu of a fraction of a share.
+    # Money per share. CASH_DIVIDEND, DELISTING, CASH_MERGER: paid; with a ratio: in lieu of a fraction of a new share.
     amount: Decimal | None
     currency: str
     new_symbol: str  # SYMBOL_CHANGE, STOCK_MERGER, SPIN_OFF, RIGHTS
     source: str
     cost_share: Decimal | None = None  # SPIN_OFF, RIGHTS: share of the cost basis that moves to the new shares
+    # STOCK_MERGER: money per old share, besides the new shares, of which each has the value `amount`.
+    cash_per_share: Decimal | None = None
 
 
 @final

@@ -115,6 +115,7 @@ def corporate_action(
     currency: str = "USD",
     new_symbol: str = "",
     cost_share: Amount | None = None,
+    cash_per_share: Amount | None = None,
 ) -> CorporateAction:
     """Build a corporate action. Without `ex_date`, it takes effect at once."""
     return CorporateAction(
@@ -130,6 +131,7 @@ def corporate_action(
         new_symbol=new_symbol,
         source="test",
         cost_share=optional_decimal(cost_share),
+        cash_per_share=optional_decimal(cash_per_share),
     )
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.ledger import Ledger, SpinOff, TaxBook, to_tax_trade
-from schemas.errors import InvalidField
-from schemas.records import Attribution, CashFlow, Lot, Position
+from deploy.trade_files.actions import read_actions
+from operators.ledger import Ledger, MergerCash, SpinOff, TaxBook, to_tax_trade
+from schemas.errors import BadInput, InvalidField
+from schemas.records import Attribution, CashFlow, Lot, LotMatch, Position
 from tests.builders import corporate_action
 from tests.builders.trades import trade
 from tests.unit.action_backtest import CAPITAL, ActionBacktest, hourly, run_actions
@@ -86,6 +88,123 @@ def test_a_merger_for_stock_exchanges_every_share(tmp_path: Path, direction: int
     assert {valuation.equity for valuation in run.valuations} == {CAPITAL}
 
 
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_merger_for_stock_and_cash_moves_no_equity(tmp_path: Path, direction: int) -> None:
+    """X at 100 becomes 20 in cash and a fifth of a share of M at 400. Bought at 100: no gain, so the basis is 80."""
+    merger = {"kind": "STOCK_MERGER", "symbol": "X", "new_symbol": "M", "ratio": "1:5", "amount": 400} | EX
+    bars = hourly("X", [100.0] * 24) + hourly("M", [400.0] * 24, first_hour=26) + hourly("Z", [5.0] * 50)
+    run = run_actions(
+        tmp_path,
+        bars,
+        [merger | {"cash_per_share": 20}],
+        quantity=1002,
+        strategy={"direction": direction, "only": "X"},
+        settings={"feedback": {"attribution_interval_s": 3600}},
+    )
+    positions = {record.symbol: record for record in run.of_type(Position)}
+    assert positions["X"].quantity == 0
+    assert (positions["M"].quantity, positions["M"].avg_price) == (200 * direction, 400)
+    assert {valuation.equity for valuation in run.valuations} == {CAPITAL}
+    assert run.valuations[-1].cash == CAPITAL - direction * (100_200 - 1002 * 20 - Decimal("0.4") * 400)
+    rows: list[Attribution] = run.of_type(Attribution)
+    assert {row.strategy for row in rows if row.realized_pnl or row.unrealized_pnl} <= {"scheduled"}
+
+
+@pytest.mark.parametrize(
+    ("bought_at", "gain", "basis"),
+    [
+        (60, 20, 60),  # 90 received: a gain of 30, taxable up to the cash of 20
+        (75, 15, 70),  # a gain of 15, all of it taxable: the basis is the value of the new shares
+        (95, 0, 75),  # a loss of 5 is not taxable: the cash returns basis
+    ],
+)
+@pytest.mark.parametrize("method", ["fifo", "hifo", "average"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_cash_of_a_merger_is_taxable_up_to_the_gain(
+    bought_at: int, gain: Any, basis: Any, method: Any, sign: Any
+) -> None:
+    """Each of 100 shares becomes 20 in cash and half a share worth 140, together 90."""
+    ledger, tax = Ledger(Decimal(0), method=method), TaxBook(method)
+    fill = trade(1, sign * 100, str(bought_at), symbol="X")
+    ledger.apply(fill)
+    tax_trade = to_tax_trade(fill)
+    assert tax_trade is not None
+    tax.apply_trade(tax_trade)
+    event = MergerCash("m", 10, "X", Decimal(20), Decimal(140), Decimal("0.5"))
+    cash = ledger.cash
+    out = ledger.apply_action(event)
+    assert ledger.cash - cash == sign * 2000
+    position = ledger.position("X")
+    assert position is not None
+    assert (position.realized_pnl, position.cost) == (sign * 100 * gain, sign * 100 * basis)
+    matches = [record for record in out if type(record) is LotMatch]
+    assert [(one.quantity, one.pnl, one.exit_price) for one in matches] == [
+        (Decimal(100), sign * 100 * gain, Decimal(20))
+    ] * bool(gain)
+    assert all(one.pnl == sign * one.quantity * (one.exit_price - one.entry_price) for one in matches)
+    [lot] = [record for record in out if type(record) is Lot]
+    assert (lot.quantity, lot.price) == (sign * 100, basis)
+    assert [match.gain for match in tax.apply_action(event)] == [Decimal(sign * 100 * gain)] * bool(gain)
+    assert [(lot.quantity, lot.cost) for _, _, lot in tax.open_lots()] == [(sign * 100, sign * 100 * basis)]
+
+
+def test_a_merger_for_stock_and_cash_is_one_row_of_a_file_of_corporate_actions(tmp_path: Path) -> None:
+    """The example of docs/howto/taxes.md: basis 60, 20 in cash and half a unit worth 140."""
+    file, tax = tmp_path / "actions.csv", TaxBook("fifo")
+    header = "time,symbol,ratio,cash_in_lieu,new_symbol,cash_per_unit"
+    file.write_text(f"{header}\n2024-06-04,X,1:2,140,M,20\n")
+    tax_trade = to_tax_trade(trade(1, 101, "60", symbol="X"))
+    assert tax_trade is not None
+    events = [row.event for row in read_actions(file, ZoneInfo("America/New_York"), zoned=False)]
+    merger, fraction = tax.apply_events([tax_trade, *events])
+    assert (merger.gain, fraction.gain) == (Decimal(101 * 20), Decimal("0.5") * (140 - 120))
+    [(symbol, _, lot)] = tax.open_lots()
+    assert (symbol, lot.quantity, lot.cost) == ("M", Decimal(50), Decimal(6000))
+    for row in ("2024-06-04,X,1:2,,M,20", "2024-06-04,X,1:2,140,,20", "2024-06-04,X,,,M,20"):
+        file.write_text(f"{header}\n{row}\n")
+        with pytest.raises(BadInput, match="cash_per_unit must be empty without a ratio, a new_symbol and"):
+            read_actions(file, ZoneInfo("America/New_York"), zoned=False)
+
+
+def test_tax_lots_count_purchase_fees_as_basis() -> None:
+    """Bought at 60 with a fee of 500: the basis is 65 a share, so 25 of 90 is gain, of which 20 is taxable. At 72 and
+    a fee of 500, the basis of 77 leaves a gain of 13."""
+    for price, gain in (("60", 20), ("72", 13)):
+        tax = TaxBook("fifo")
+        tax_trade = to_tax_trade(trade(1, 100, price, symbol="X", fee="500"))
+        assert tax_trade is not None
+        tax.apply_trade(tax_trade)
+        [match] = tax.apply_action(MergerCash("m", 10, "X", Decimal(20), Decimal(140), Decimal("0.5")))
+        assert match.gain == 100 * gain
+        [(_, _, lot)] = tax.open_lots()
+        assert lot.cost + lot.fees == 100 * (int(price) + 5 - 20 + gain)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 500), st.integers(1, 200)), min_size=1, max_size=5),
+    st.sampled_from([1, -1]),
+    st.sampled_from(["0.3", "0.333333333", "2"]),
+    st.integers(1, 3000),
+    st.sampled_from(["fifo", "lifo", "average", "hifo"]),
+)
+def test_a_merger_for_stock_and_cash_neither_creates_nor_loses_value(
+    lots: list[tuple[int, int]], sign: int, ratio: str, cents: int, method: Any
+) -> None:
+    """The cash is the realized gain plus the basis that it returns, and no lot's basis rises."""
+    ledger = Ledger(Decimal(0), method=method)
+    for number, (quantity, price) in enumerate(lots, start=1):
+        ledger.apply(trade(number, sign * quantity, str(price), symbol="X"))
+    units, cost, cash = sign * sum(quantity for quantity, _ in lots), ledger.cost, ledger.cash
+    ledger.apply_action(MergerCash("m", 10, "X", Decimal(cents) / 100, Decimal(70), Decimal(ratio)))
+    assert ledger.cash - cash == units * Decimal(cents) / 100 == ledger.realized_pnl + cost - ledger.cost
+    position = ledger.position("X")
+    assert position is not None
+    assert sum(lot.cost for lot in position.book.open_lots()) == ledger.cost
+    assert 0 <= ledger.cost * sign <= cost * sign
+    ledger.restore(ledger.snapshot())
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.integers(1, 500), min_size=1, max_size=5),
@@ -122,15 +241,44 @@ def test_the_basis_is_allocated_completely(
 
 
 @pytest.mark.parametrize("direction", [1, -1])
-@pytest.mark.parametrize("kind", ["SPIN_OFF", "RIGHTS", "STOCK_MERGER", "CASH_MERGER"])
-def test_venue_portfolio_risk_and_a_naive_ledger_agree(direction: int, kind: Any) -> None:
+@pytest.mark.parametrize("price_moves", [0.6, 1.0, 1.1])
+@pytest.mark.parametrize("kind", ["SPIN_OFF", "RIGHTS", "STOCK_MERGER", "CASH_MERGER", "STOCK_AND_CASH"])
+def test_venue_portfolio_risk_and_a_naive_ledger_agree(direction: int, kind: Any, price_moves: float) -> None:
+    """The shares of A are worth 100 at their purchase, and `price_moves` times as much before the action."""
     desk: TradingLoopHarness = desk_with_position(direction)
     share = "0.24" if kind in ("SPIN_OFF", "RIGHTS") else None
     action = corporate_action(
-        "s", kind, "A", ex_date=DAYS[1], ratio="0.333333333", cost_share=share, new_symbol="C", amount=70
+        "s",
+        "STOCK_MERGER" if kind == "STOCK_AND_CASH" else kind,
+        "A",
+        ex_date=DAYS[1],
+        ratio="0.333333333",
+        cost_share=share,
+        new_symbol="C",
+        amount=70 if kind != "STOCK_AND_CASH" else str(round(Decimal(price_moves) * 240, 2)),
+        cash_per_share="20.01" if kind == "STOCK_AND_CASH" else None,
     )
     for _ in range(8):
-        desk.step({"A": 100.0, "B": 50.0}, action)
+        desk.step({"A": 100.0 * price_moves, "B": 50.0}, action)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amount", "cash", "message"),
+    [
+        ("STOCK_MERGER", None, 20, "field amount must be the value of one new share, because cash_per_share is set"),
+        ("STOCK_MERGER", 400, -1, "field cash_per_share must be >= 0 for STOCK_MERGER and empty for other kinds"),
+        ("SPLIT", 400, 20, "field cash_per_share must be >= 0 for STOCK_MERGER and empty for other kinds"),
+        ("MERGER_CASH", 400, 20, "field kind must be one of SPLIT,"),
+    ],
+)
+def test_a_cash_part_is_only_valid_in_a_merger_for_stock_with_the_value_of_the_new_shares(
+    kind: Any, amount: Any, cash: Any, message: str
+) -> None:
+    from operators.reference_data import validate_corporate_action
+
+    action = corporate_action("s", kind, "A", ratio=1, new_symbol="B", amount=amount, cash_per_share=cash)
+    with pytest.raises(InvalidField, match=f"s: {message}"):
+        validate_corporate_action(action)
 
 
 def test_a_distribution_without_the_share_of_the_basis_is_rejected() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from dataflows.sources.bar_layouts import TIME_NAMES
 from dataflows.sources.tape.fields import RowFields, content_id, start_of_day_ns
@@ -16,12 +16,13 @@ from operators.fundamentals import FACTS, RATIOS, ratios
 from operators.market_data_checks import check_quote
 from operators.money import to_decimal
 from operators.news import news_id
-from operators.reference_data import COST_SHARE_KINDS, NEW_SYMBOL_KINDS, RATIO_KINDS
+from operators.reference_data import ACTION_KINDS, COST_SHARE_KINDS, NEW_SYMBOL_KINDS, RATIO_KINDS
 from schemas.errors import InvalidField
 from schemas.records import (
     CASH_DIVIDEND,
     CASH_MERGER,
     EXCHANGE_RATE,
+    STOCK_MERGER,
     CorporateAction,
     CorporateActionKind,
     ExchangeRate,
@@ -32,7 +33,7 @@ from schemas.records import (
 )
 
 ReferenceKind = Literal[CorporateActionKind, "EXCHANGE_RATE"]
-REFERENCE_KINDS: tuple[ReferenceKind, ...] = get_args(ReferenceKind)
+REFERENCE_KINDS: tuple[ReferenceKind, ...] = (*ACTION_KINDS, EXCHANGE_RATE)
 DEFAULT_CURRENCY = "USD"
 DAY_NS = 86_400 * 1_000_000_000
 TIME_COLUMNS = tuple(name for name in TIME_NAMES if name)
@@ -144,8 +145,9 @@ def _corporate_action(kind: CorporateActionKind, fields: RowFields, context: Row
     new_symbol = fields.symbol("new_symbol", None if kind in NEW_SYMBOL_KINDS else "")
     cost_share = to_decimal(fields.number("cost_share")) if kind in COST_SHARE_KINDS else None
     currency, source = fields.text("currency", DEFAULT_CURRENCY), fields.text("source", context.source)
-    allocation = () if cost_share is None else (cost_share,)
-    content = (kind, symbol, ex_date or time_ns, ratio, amount, new_symbol, *allocation)
+    merger_cash = fields.positive("cash_per_share") if kind == STOCK_MERGER and fields.has("cash_per_share") else None
+    further = tuple(value for value in (cost_share, merger_cash) if value is not None)
+    content = (kind, symbol, ex_date or time_ns, ratio, amount, new_symbol, *further)
     action_id = fields.text("action_id", content_id("action", *content))
     return time_ns, CorporateAction(
         action_id=action_id,
@@ -160,6 +162,7 @@ def _corporate_action(kind: CorporateActionKind, fields: RowFields, context: Row
         new_symbol=new_symbol,
         source=source,
         cost_share=cost_share,
+        cash_per_share=merger_cash,
     )
 
 
