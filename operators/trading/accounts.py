@@ -16,7 +16,6 @@ from operators.ledger.cash import AccrualSettings, ShortPosition
 from operators.ledger.events import AccountIncome, share_ratio, to_ledger_event
 from operators.ledger.split_ratio import split_quantity
 from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
-from operators.trading.orders import strategy_of_order
 from operators.trading.settings import TradingSettings
 from schemas.records import (
     BUY,
@@ -32,6 +31,7 @@ from schemas.records import (
     Execution,
     OrderProposal,
     Side,
+    StrategyAction,
 )
 
 VERSION = 1
@@ -126,6 +126,10 @@ class StrategyAccounts:
 
     # -- incoming records
 
+    def record_action(self, action: StrategyAction) -> None:
+        """Record the target of a strategy, on which the share in an order of several strategies depends."""
+        self.allocation.record_action(action)
+
     def record_proposal(self, proposal: OrderProposal) -> None:
         self.allocation.record_proposal(proposal)
 
@@ -152,9 +156,6 @@ class StrategyAccounts:
 
     def _allocate(self, execution: Execution, change: Decimal) -> StrategyAmounts:
         """Return the signed quantities of a fill by strategy, one entry for each."""
-        owner = strategy_of_order(execution.order_id)
-        if owner is not None:
-            return [(owner, change)]
         positions = self._positions.get(execution.symbol, {})
         opposite = {name: quantity for name, quantity in positions.items() if quantity * change < 0}
         amounts: dict[str, Decimal] = {}

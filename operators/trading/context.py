@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from operators.manual_orders import order_id_of
 from operators.money import plain
 from operators.trading.accounts import SubAccount
 from operators.trading.intervals import interval_text
@@ -17,7 +18,7 @@ from operators.trading.numbers import (
     tag_text,
 )
 from operators.trading.order_arguments import OrderRequest, exit_terms, order_arguments, order_terms
-from operators.trading.orders import OrderUpdate, StrategyOrders, WorkingOrder, order_id_of_action
+from operators.trading.orders import OrderUpdate, StrategyOrders, WorkingOrder
 from operators.trading.universe import Universe
 from schemas.errors import BadInput
 from schemas.records import (
@@ -181,7 +182,7 @@ class TradingContext(MarketContext):
             raise BadInput(f"parent must be the id of an order of the strategy, found {parent!r:.64}")
         arguments = order_arguments(request)
         action = self._add(SUBMIT_ORDER, symbol, arguments, tag)
-        order_id = order_id_of_action(action.action_id)
+        order_id = order_id_of(action.action_id)
         if self._refuse_in_warm_up(action, "submit", order_id):
             return order_id
         terms = order_terms(arguments, parent)

@@ -21,7 +21,7 @@ def features_by_interval(strategy: TradingStrategy, bar_interval: str) -> dict[s
     Raises BadInput if `features` is neither a mapping nor a sequence of texts.
     """
     features: Any = strategy.features
-    by_interval = features if isinstance(features, Mapping) else {bar_interval: features}
+    by_interval = features if isinstance(features, Mapping) else {bar_interval: features} if features else {}
     for interval, specs in by_interval.items():
         if isinstance(specs, str) or not isinstance(specs, Sequence) or not all(isinstance(s, str) for s in specs):
             expected = "a mapping of intervals to tuples of indicator specs"

@@ -110,10 +110,13 @@ class IntervalMarket:
         if self.bar is not None:
             self.bar = scale_bar(self.bar, factor)
         for spec, indicator in self.indicators.items():
-            if indicator is None or type(indicator).rescale is Indicator.rescale:
+            try:
+                if indicator is None:
+                    self.indicators[spec] = build(spec)
+                else:
+                    indicator.rescale(factor)
+            except Exception:  # noqa: BLE001  (it has no conversion, or is code of the user)
                 self.indicators[spec] = build(spec)
-            else:
-                indicator.rescale(factor)
 
 
 class SymbolMarket:
@@ -163,6 +166,7 @@ class Market:
         self._symbols: dict[str, SymbolMarket] = {}
         self.prices: dict[str, float] = {}  # last closes, adjusted for corporate actions
         self._adjusted = AdjustedPrices()
+        self._retired: dict[str, None] = {}  # symbols that were renamed or delisted, and have not traded since
         self._filing_ids: dict[str, None] = {}
         self.newest_bar: Bar | None = None
         # Of the current time slice: the symbols whose bar closed, by interval.
@@ -191,6 +195,8 @@ class Market:
         closed = self.closed[base] = {}
         for record in records:
             if type(record) is Bar:
+                if self._retired and self._is_retired(record):
+                    continue
                 symbol_market = self._symbol(record.symbol)
                 if symbol_market is None:
                     continue
@@ -213,6 +219,22 @@ class Market:
         if found is None and (self._universe is None or symbol in self._universe):
             found = self._symbols[symbol] = SymbolMarket(self.needs)
         return found
+
+    def _is_retired(self, bar: Bar) -> bool:
+        """Whether a bar belongs to a symbol that no longer exists. A trade begins the symbol afresh: another company.
+
+        The feed repeats the last close of every symbol that has ever traded.
+        """
+        symbol = bar.symbol
+        if symbol not in self._retired:
+            return False
+        if not bar.traded:
+            return True
+        del self._retired[symbol]
+        self._adjusted.prices.pop(symbol, None)
+        if symbol in self._symbols:
+            self._symbols[symbol] = SymbolMarket(self.needs)
+        return False
 
     def _add_bar(
         self, bar: Bar, symbol_market: SymbolMarket, bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]
@@ -257,6 +279,7 @@ class Market:
         price, ratio = self.prices[symbol], share_ratio(action)
         if action.kind in (SYMBOL_CHANGE, DELISTING):
             self._adjusted.prices.pop(symbol, None)
+            self._retired[symbol] = None
             if action.kind == SYMBOL_CHANGE and self._symbol(action.new_symbol) is not None:
                 self.prices.setdefault(action.new_symbol, price)
             return
@@ -300,17 +323,19 @@ class Market:
         newest = None if self.newest_bar is None else tuple(self.newest_bar)
         universe = None if self._universe is None else sorted(self._universe)
         adjusted, clock = self._adjusted.snapshot(), self._clock.snapshot()
-        return (VERSION, universe, symbols, dict(self.prices), newest, adjusted, clock, list(self._filing_ids))
+        prices = (dict(self.prices), adjusted, list(self._retired))
+        return (VERSION, universe, symbols, prices, newest, clock, list(self._filing_ids))
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. Intervals, indicators and histories that it lacks start warming up."""
-        version, universe, symbols, prices, newest, adjusted, clock, filing_ids = snapshot
+        version, universe, symbols, (prices, adjusted, retired), newest, clock, filing_ids = snapshot
         assert version == VERSION, f"market snapshot: version {version}, expected {VERSION}"
         if self._universe is not None:
             self._universe |= set(universe or ())
         self.prices = dict(prices)
         self.newest_bar = None if newest is None else Bar(*newest)
         self._adjusted.restore(adjusted)
+        self._retired = dict.fromkeys(retired)
         self._clock.restore(clock)
         self._filing_ids = dict.fromkeys(filing_ids)
         self._symbols = {symbol: self._restored_symbol(values) for symbol, values in symbols.items()}

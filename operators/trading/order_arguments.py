@@ -6,9 +6,8 @@ import re
 from decimal import Decimal
 from typing import Any, NamedTuple, get_args
 
-from operators.manual_orders import EXIT_SUFFIXES, PRICES_OF
+from operators.manual_orders import EXIT_SUFFIXES, PRICES_OF, action_id_of
 from operators.trading.numbers import positive_text
-from operators.trading.orders import action_of_order_id
 from schemas.errors import BadInput
 from schemas.records import (
     BUY,
@@ -86,7 +85,7 @@ def order_arguments(request: OrderRequest) -> dict[str, str]:
             raise BadInput(f"group must be short printable ASCII text without spaces, found {request.group!r:.64}")
         arguments["group_id"] = request.group
     if request.parent:
-        arguments["parent_id"] = action_of_order_id(request.parent)
+        arguments["parent_id"] = action_id_of(request.parent) or ""
     return arguments
 
 

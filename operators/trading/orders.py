@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from operators.manual_orders import EXIT_SUFFIXES
+from operators.manual_orders import EXIT_SUFFIXES, order_id_of, trading_strategy_of
 from operators.money import ZERO, quantize
 from schemas.records import (
     CANCELED,
@@ -27,8 +27,6 @@ from schemas.records import (
     TimeInForce,
 )
 
-ORDER_PREFIX: Final = "ord-act-"
-_ORDER: Final = "ord-"
 REQUESTS_MAX = 1_000
 """Number of amendments and cancels without an answer that are remembered."""
 
@@ -130,33 +128,6 @@ class TrackedOrder:
         return (self.current_id, self.successor_id, amended, dict(self.terms), self.tag, self.status, self.filled)
 
 
-def order_id_of_action(action: str) -> str:
-    """Return the id of the order that an action creates.
-
-    >>> order_id_of_action("act-pairs-7"), action_of_order_id("ord-act-pairs-7")
-    ('ord-act-pairs-7', 'act-pairs-7')
-    """
-    return _ORDER + action
-
-
-def action_of_order_id(order_id: str) -> str:
-    """Return the id of the action that created an order of a strategy."""
-    return order_id.removeprefix(_ORDER)
-
-
-def strategy_of_order(order_id: str) -> str | None:
-    """Return the strategy whose action created an order; None for an order of the portfolio or of a person.
-
-    >>> strategy_of_order("ord-act-mean-rev-12-tp"), strategy_of_order("ord-12")
-    ('mean-rev', None)
-    """
-    if not order_id.startswith(ORDER_PREFIX):
-        return None
-    for suffix in EXIT_SUFFIXES:
-        order_id = order_id.removesuffix(suffix)
-    return order_id.removeprefix(ORDER_PREFIX).rpartition("-")[0] or None
-
-
 class StrategyOrders:
     """The working orders of one strategy, and its amendments and cancels without an answer."""
 
@@ -195,7 +166,7 @@ class StrategyOrders:
 
     def is_own(self, order_id: str, actions: int) -> bool:
         """Whether the id is that of an order of the strategy, of its first `actions` actions, open or ended."""
-        if not isinstance(order_id, str) or strategy_of_order(order_id) != self.strategy:
+        if not isinstance(order_id, str) or trading_strategy_of(order_id) != self.strategy:
             return False
         for suffix in EXIT_SUFFIXES:
             order_id = order_id.removesuffix(suffix)
@@ -244,7 +215,7 @@ class StrategyOrders:
     def apply_refusal(self, refusal: OrderRefusal, ts_ns: int) -> OrderUpdate | None:
         """Process a rejection by risk."""
         request = self._requests.pop(refusal.cause_id, None)
-        kind, order_id = request or ("submit", order_id_of_action(refusal.cause_id))
+        kind, order_id = request or ("submit", order_id_of(refusal.cause_id))
         tracked = self._orders.get(order_id)
         if tracked is None and request is None:
             return None

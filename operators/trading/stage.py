@@ -8,6 +8,7 @@ from typing import Any
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger.events import share_ratio
 from operators.ledger.split_ratio import split_price
+from operators.manual_orders import order_id_of, trading_strategy_of
 from operators.money import ONE
 from operators.order_split import split_lots
 from operators.raised_error import RaisedError
@@ -17,7 +18,7 @@ from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFil
 from operators.trading.context import NewAction, TradingContext
 from operators.trading.declarations import check_declarations
 from operators.trading.market import Market, MarketNeeds
-from operators.trading.orders import Fill, OrderUpdate, StrategyOrders, strategy_of_order
+from operators.trading.orders import Fill, OrderUpdate, StrategyOrders
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from operators.trading.universe import Universe
@@ -43,6 +44,7 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Record,
+    Signal,
     StrategyAction,
     StrategyActionKind,
     strategy_action_id,
@@ -145,13 +147,13 @@ class TradingStrategyStage:
                 if record.seq <= self._refusal_seq:
                     continue
                 self._refusal_seq = record.seq
-                owner = strategy_of_order(f"ord-{record.cause_id}")
+                owner = trading_strategy_of(order_id_of(record.cause_id))
                 if owner in self._running:
                     update = self._running[owner].orders.apply_refusal(record, ts_ns)
                     if update is not None:
                         updates[owner].append(update)
             elif type(record) is Order or type(record) is OrderCancel:
-                owner = strategy_of_order(record.order_id)
+                owner = trading_strategy_of(record.order_id)
                 if owner in self._running:
                     orders = self._running[owner].orders
                     if type(record) is Order:
@@ -161,6 +163,8 @@ class TradingStrategyStage:
                         orders.apply_cancel(record)
             elif type(record) is OrderProposal:
                 self._accounts.record_proposal(record)
+            elif type(record) is Signal:
+                self._accounts.allocation.record_signal(record)
 
     def _apply_reference_data(self, ts_ns: int, records: Sequence[Record]) -> list[CorporateAction]:
         """Apply exchange rates and corporate actions. Return the actions, for `on_event`."""
@@ -221,7 +225,7 @@ class TradingStrategyStage:
                 self._book_report(ts_ns, record, out)
 
     def _book_report(self, ts_ns: int, report: Execution, out: list[Record]) -> None:
-        owner = strategy_of_order(report.order_id)
+        owner = trading_strategy_of(report.order_id)
         one = None if owner is None else self._running.get(owner)
         known_id, tag, update = report.order_id, "", None
         if one is not None:
@@ -290,7 +294,7 @@ class TradingStrategyStage:
 
     def _record(self, ts_ns: int, strategy: str, action: NewAction) -> StrategyAction:
         self._seq += 1
-        return StrategyAction(
+        record = StrategyAction(
             seq=self._seq,
             ts_ns=ts_ns,
             action_id=action.action_id,
@@ -301,6 +305,8 @@ class TradingStrategyStage:
             reason=action.reason,
             cause_ids=action.cause_ids,
         )
+        self._accounts.record_action(record)
+        return record
 
     def _suspend(
         self, ts_ns: int, one: RunningStrategy, error: RaisedError, causes: Sequence[str], out: list[Record]
