@@ -127,7 +127,9 @@ class FeedSettings:
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError) as error:
-            raise BadInput(f"setting timezone must be an IANA time zone, found {self.timezone!r}") from error
+            raise BadInput(
+                f"setting timezone must be an IANA time zone such as America/New_York, found {self.timezone!r}"
+            ) from error
         if self.start_ns is not None and self.end_ns is not None and self.start_ns >= self.end_ns:
             raise BadInput(f"setting start must be before end, found {self.start} and {self.end}")
 
@@ -161,7 +163,9 @@ def parse_interval_s(text: str) -> int:
     """
     match = _INTERVAL.fullmatch(text)
     if match is None:
-        raise BadInput(f"setting bar_interval must be auto or an interval such as 1m, 1h or 1d, found {text!r}")
+        raise BadInput(
+            f"setting bar_interval (--interval) must be auto or an interval such as 1m, 1h or 1d, found {text!r}"
+        )
     return int(match[1]) * _UNITS_S[match[2]]
 
 
@@ -171,6 +175,8 @@ def interval_text(seconds: int) -> str:
     >>> interval_text(300), interval_text(86400), interval_text(90)
     ('5m', '1d', '90s')
     """
+    if not seconds:
+        return "0s"
     return next(f"{seconds // size}{unit}" for unit, size in reversed(_UNITS_S.items()) if seconds % size == 0)
 
 
@@ -179,11 +185,13 @@ def check_interval_s(seconds: int, calendar: Calendar) -> None:
 
     XNYS sessions start and end on half hours, 24/7 days at midnight. Longer bars start at the start of their session.
     """
-    tile_s = HALF_HOUR_S if calendar == "XNYS" else DAY_S
-    fits = seconds >= 1 and tile_s % seconds == 0
-    if not fits and not (calendar == "XNYS" and seconds in XNYS_LONG_INTERVALS_S):
-        longer = ", or be 1h, 2h, 4h or 1d," if calendar == "XNYS" and seconds > tile_s else ""
-        raise BadInput(f"setting bar_interval_s must divide {tile_s}{longer} for calendar {calendar}, found {seconds}")
+    tile_s, longer = (HALF_HOUR_S, XNYS_LONG_INTERVALS_S) if calendar == "XNYS" else (DAY_S, ())
+    if seconds >= 1 and (tile_s % seconds == 0 or seconds in longer):
+        return
+    allowed = " or ".join([f"divide {interval_text(tile_s)}", *(["be 1h, 2h, 4h or 1d"] if longer else [])])
+    raise BadInput(
+        f"setting bar_interval (--interval) must {allowed} for calendar {calendar}, found {interval_text(seconds)}"
+    )
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -197,7 +205,7 @@ def _parse_time_ns(name: str, text: str | None, zone: str) -> int | None:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        raise BadInput(f"setting {name} must be an ISO date or time, found {text!r}") from error
+        raise BadInput(f"setting {name} must be an ISO date or time such as 2024-01-31, found {text!r}") from error
     since_epoch = (parsed if parsed.tzinfo else parsed.replace(tzinfo=ZoneInfo(zone))) - _EPOCH
     return (since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000_000 + since_epoch.microseconds * 1000
 

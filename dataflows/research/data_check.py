@@ -18,6 +18,7 @@ from dataflows.sources.feed_scan import FileScan, distance_text
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.row_times import iso
 from operators.bar_completion import FeedSettings
+from schemas.counted import counted
 from schemas.errors import BadInput
 from schemas.records import CONTINUOUS, REGULAR, Bar, DeadLetter
 
@@ -108,7 +109,8 @@ def _check_file(path: Path, settings: FeedSettings) -> FileCheck:
     if is_daily:  # a row stands for its day, whatever its time
         check.session_rows = {"REGULAR": feed.counts.bars - feed.counts.no_trade_bars, "closed": feed.counts.closed}
     check.suspected_zone = feed.scan.suspected_zone(feed.settings)
-    check.findings = [*feed.scan.interval_warnings(settings), *feed.warnings(), *_findings(check)]
+    check.findings = [*feed.scan.interval_warnings(settings), *feed.warnings()]
+    check.findings += _findings(check)
     return check
 
 
@@ -123,18 +125,20 @@ def _describe_scan(check: FileCheck, scan: FileScan) -> None:
 def _findings(check: FileCheck) -> list[str]:
     findings = []
     if check.rejected and not any("rejected" in warning for warning in check.findings):
-        findings.append(f"{check.rejected:,} rows are rejected, the first one in {check.rejected_examples[0]}")
+        rejected = counted(check.rejected, "row is", "rows are")
+        findings.append(f"{rejected} rejected, the first one in {check.rejected_examples[0]}")
     if check.duplicates:
-        findings.append(f"{check.duplicates:,} rows repeat a time of their symbol")
+        findings.append(
+            f"{counted(check.duplicates, 'row repeats', 'rows repeat')} the time of another row of the symbol"
+        )
     for symbol, found in check.symbols.items():
         if found.split_like:
             first = found.split_like[0]
             findings.append(f"{symbol}: a jump like a split of {first['ratio']} at {first['time']}")
         if found.outliers:
             first = found.outliers[0]
-            findings.append(
-                f"{symbol}: {len(found.outliers)} outliers, the first one {first['move']} at {first['time']}"
-            )
+            outliers = counted(len(found.outliers), "outlier", "outliers")
+            findings.append(f"{symbol}: {outliers}, the first one {first['move']} at {first['time']}")
         if found.stale_runs:
             first = found.stale_runs[0]
             findings.append(f"{symbol}: the price repeats for {first['bars']} bars from {first['time']}")

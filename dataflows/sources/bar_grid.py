@@ -37,7 +37,7 @@ class BarGrid:
         if on_grid[0]:
             return int(opens[0]), ""
         if self._is_even:
-            return 0, f"a multiple of {self._interval_s} s"
+            return 0, f"a multiple of {interval_text(self._interval_s)}, the interval of the bars (--interval)"
         edge = "end" if self._is_close else "start"
         return 0, f"the {edge} of a bar of {interval_text(self._interval_s)} from the start of its session"
 

@@ -201,11 +201,21 @@ def find_columns(
     required = FIELDS if has_volume else FIELDS[:-1]
     missing = [field for field, index in zip(("time", *required), (time, *fields), strict=False) if index is None]
     if time is None or missing:
-        hint = "; for a vendor without volume, set market_data.files.volume: none" if missing == ["volume"] else ""
         raise BadInput(
-            f"{file_label} has no column for {', '.join(missing)}; its columns are {', '.join(names)[:200]}{hint}"
+            f"{file_label} has no column for {', '.join(missing)}; its columns are {', '.join(names)[:200]}"
+            f"{_missing_hint(names, missing)}"
         )
     return BarColumns(tuple(names), time, date, find(SYMBOL_NAMES), tuple(fields))
+
+
+def _missing_hint(names: Sequence[str], missing: Sequence[str]) -> str:
+    if missing == ["volume"]:
+        return "; for a vendor without volume, set market_data.files.volume (--volume) to none"
+    if len(names) == 1:
+        return "; columns must be separated by commas, semicolons or tabs"
+    if sum(re.fullmatch(_NUMBER, name.strip()) is not None for name in names) >= len(FIELDS) - 1:
+        return "; the first line must name the columns, such as time,open,high,low,close,volume"
+    return ""
 
 
 def symbol_from_file_name(path: Path, endings: Sequence[str]) -> str:

@@ -6,10 +6,8 @@ pyarrow parses each chunk of lines. A chunk that fails is halved until few lines
 
 from __future__ import annotations
 
-import gzip
 import re
 from collections.abc import Iterator
-from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,6 +42,7 @@ from dataflows.sources.row_times import (
     join_date_and_time,
 )
 from dataflows.sources.rows import RowRules, split_line
+from dataflows.sources.text_file import START_BYTES, format_problem, line_end_problem, open_text
 from schemas.errors import BadInput
 
 ROW_BY_ROW_LINES_MAX = 64
@@ -61,11 +60,11 @@ class CsvTable:
 
     def __init__(self, path: Path, rules: RowRules, symbols: SymbolTable, file_symbol: str, chunk_bytes: int) -> None:
         self.path, self._rules, self._symbols, self._chunk_bytes = path, rules, symbols, chunk_bytes
-        with self._open() as file:
+        with open_text(path) as file:
+            self._check_format(file.read(START_BYTES))
+        with open_text(path) as file:
             lines = [line.decode("utf-8-sig", errors="replace").rstrip("\r\n") for line in islice(file, 4)]
-        header = lines[0] if lines else ""
-        if not header.strip():
-            raise BadInput(f"file {path} is empty or starts with an empty line; it needs a header line")
+        header = lines[0]
         self._delimiter = max(",;\t", key=header.count)
         layout, yahoo = headerless_columns(header), self._yahoo_header(lines)
         self._header_lines = 3 if yahoo is not None else 1 if layout is None else 0
@@ -84,6 +83,15 @@ class CsvTable:
         self.share_read = 0.0
         # The current chunk and the number of its first line, for raw_lines().
         self._current_chunk = (0, b"")
+
+    def _check_format(self, start: bytes) -> None:
+        problem = format_problem(start) or line_end_problem(start)
+        if not start.strip():
+            problem = "is empty; it needs a header line and rows"
+        elif not start.partition(b"\n")[0].strip():
+            problem = "starts with an empty line; its first line must be the header"
+        if problem is not None:
+            raise BadInput(f"file {self.path} {problem}")
 
     def _yahoo_header(self, lines: list[str]) -> YahooHeader | None:
         fields = [line.split(self._delimiter) for line in lines]
@@ -112,8 +120,8 @@ class CsvTable:
         if len(orders) != 1:
             found = "rows of both orders" if orders else f"{fields[date_index].strip()!r} and none with a day above 12"
             raise BadInput(
-                f"file {self.path} has dates whose order is not known: {found}; set market_data.files.date_order to "
-                "mdy (month first) or dmy (day first)"
+                f"file {self.path} has dates whose order is not known: {found}; set market_data.files.date_order "
+                "(--date-order) to mdy (month first) or dmy (day first)"
             )
         self._rules = rules.with_date_order(orders.pop())
 
@@ -129,12 +137,9 @@ class CsvTable:
                 if not isinstance(fields := split_line(line, self._delimiter, len(self._columns.names)), str)
             }
 
-    def _open(self) -> BufferedIOBase:
-        return gzip.open(self.path, "rb") if self.path.name.lower().endswith(".gz") else self.path.open("rb")
-
     def _chunks(self) -> Iterator[tuple[int, bytes]]:
         """Yield whole lines in chunks, with the number of the first line."""
-        with self._open() as file:
+        with open_text(self.path) as file:
             for _ in range(self._header_lines):
                 file.readline()
             line, remainder = 1 + self._header_lines, b""
@@ -169,7 +174,7 @@ class CsvTable:
         if min(lines) >= first:
             texts = data.split(b"\n")
             return {line: texts[line - first].rstrip(b"\r") for line in lines}
-        with self._open() as file:
+        with open_text(self.path) as file:
             for number, line in enumerate(file, 1):
                 if number in requested:
                     raw_by_line[number] = line.rstrip(b"\r\n")

@@ -201,8 +201,8 @@ class FeedScan:
         return [
             f"the times have no zone and were read as {settings.timezone}: {read[REGULAR] / rows:.0%} of the rows lie "
             f"in the regular session and {read[None] / rows:.0%} outside all sessions; as times of New York, "
-            f"{local[REGULAR] / rows:.0%} and {local[None] / rows:.0%}. If they are, set market_data.files.timezone to "
-            f"{NEW_YORK}"
+            f"{local[REGULAR] / rows:.0%} and {local[None] / rows:.0%}. If they are, set market_data.files.timezone "
+            f"(--timezone) to {NEW_YORK}"
         ]
 
     def suspected_zone(self, settings: FeedSettings) -> str | None:
@@ -228,8 +228,8 @@ class FeedScan:
                 )
             if expected_s is not None and interval_s != expected_s:
                 raise BadInput(
-                    f"file {name} has bars of {interval_text(interval_s)}, but the setting bar_interval is "
-                    f"{interval_text(expected_s)}"
+                    f"file {name} has bars of {interval_text(interval_s)}, but the setting bar_interval "
+                    f"(--interval) is {interval_text(expected_s)}"
                 )
         if len(set(known.values())) > 1:
             (first, first_s), *others = known.items()
@@ -254,7 +254,10 @@ class FeedScan:
             return []
         likely_s = self._likely_interval_s()
         if likely_s is None:
-            text = f"the {rows:,} rows prove no interval and were read as bars of {interval_text(DEFAULT_INTERVAL_S)}"
+            minute = interval_text(DEFAULT_INTERVAL_S)
+            text = f"the {rows:,} rows prove no interval and were read as bars of {minute}"
+            if rows == 1:
+                text = f"the only row proves no interval and was read as a bar of {minute}"
         else:
             text = f"only {rows} rows say that the bars are of {interval_text(likely_s)}"
         return [f"{text}; set market_data.files.bar_interval (--interval)"]

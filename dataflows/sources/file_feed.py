@@ -19,12 +19,13 @@ from dataflows.sources.bar_files import list_files, open_table
 from dataflows.sources.blocks import BarTable, Block, SymbolTable
 from dataflows.sources.feed_scan import FeedScan, scan_files, scan_settings
 from dataflows.sources.merge import FileMerge, PlacedBadRow, RowWindow
-from dataflows.sources.row_times import Ints
+from dataflows.sources.row_times import Ints, iso
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape import Tape
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import DAY_S, FeedSettings, FileSessions, Minute, MinuteCompletion, interval_text
 from operators.stage import TimeSlice
+from schemas.counted import counted
 from schemas.errors import BadInput
 from schemas.records import DeadLetter, Record
 
@@ -193,11 +194,12 @@ class FileFeed:
         rows = counts.bars - counts.no_trade_bars + counts.no_volume + counts.closed + counts.left_out + counts.dead
         if rows and counts.dead > REJECTED_SHARE_MAX * rows:
             first = "" if self._first_rejected is None else f", the first one in {self._first_rejected}"
-            warnings.append(f"{counts.dead:,} of {rows:,} rows were rejected{first}")
+            verb = "was" if counts.dead == 1 else "were"
+            warnings.append(f"{counts.dead:,} of {rows:,} rows {verb} rejected{first}")
         if rows and counts.closed > REJECTED_SHARE_MAX * rows and self.scan.weekend_rows:
             warnings.append(
                 f"{counts.closed:,} of {rows:,} rows lie outside the sessions of {self.settings.calendar}, also at "
-                "weekends; for a market around the clock, set market_data.files.calendar to 24/7"
+                "weekends; for a market around the clock, set market_data.files.calendar (--calendar) to 24/7"
             )
         return [*warnings, *self.scan.zone_warnings(self.settings)]
 
@@ -328,7 +330,7 @@ class FileFeed:
         if last is not None and not self.last_closes and last.has_no_volume and not any(r[VOLUME] for r in last.rows):
             raise BadInput(
                 f"every row in {self._file_names()} has volume 0, so that nothing traded; for a vendor without volume, "
-                "set market_data.files.volume to none"
+                "set market_data.files.volume (--volume) to none"
             )
 
     def _select_rows(self, window: RowWindow) -> tuple[Block, Ints, Ints, list[PlacedBadRow]]:
@@ -374,19 +376,29 @@ class FileFeed:
             )
 
     def _no_usable_row_message(self, closed: int, left_out: int, bad_row: tuple[int, Any] | None) -> str:
-        reason = "no row matches the settings symbols, start and end"
+        reason = self._excluded_rows_message()
         if closed or left_out:
             reason = (
-                f"{closed + left_out} rows lie outside the sessions of calendar {self.settings.calendar} "
-                f"({self.settings.session}) and none inside"
+                f"{counted(closed + left_out, 'row lies', 'rows lie')} outside the sessions of calendar "
+                f"{self.settings.calendar} ({self.settings.session}) and none inside"
             )
             if self.scan.weekend_rows:
-                reason += "; for a market around the clock, set market_data.files.calendar to 24/7"
+                reason += "; for a market around the clock, set market_data.files.calendar (--calendar) to 24/7"
         elif bad_row is not None:
             reason = (
                 f"the first bad row is line {bad_row[1].line} of {self._paths[bad_row[0]].name}: {bad_row[1].reason}"
             )
         return f"no usable row in {self._file_names()}: {reason}"
+
+    def _excluded_rows_message(self) -> str:
+        """Return why there is neither a row in a session nor a malformed one."""
+        files = [scan for scan in self.scan.files if scan.rows]
+        if not files:
+            return "there is a header line, but no row"
+        first, last = min(scan.first_ns for scan in files), max(scan.last_ns for scan in files)
+        names = ("symbols", "start", "end")
+        selection = ", ".join(f"{name} {value}" for name in names if (value := getattr(self.settings, name)))
+        return f"no row matches {selection}; the rows are from {iso(first)} to {iso(last)}"
 
     def _file_names(self) -> str:
         names = ", ".join(path.name for path in self._paths)

@@ -116,7 +116,12 @@ class RowTimes:
             return f"must be a time, found the day number of a spreadsheet {found}; export times as 2024-01-31 09:30"
         date_text = "" if text is None else text.split()[0] if text.split() else ""
         if self.date_order == "auto" and _AMBIGUOUS_DATE.fullmatch(date_text):
-            return f"must have an unambiguous date, found {found}; set market_data.files.date_order to mdy or dmy"
+            return (
+                f"must have an unambiguous date, found {found}; set market_data.files.date_order (--date-order) to mdy "
+                "or dmy"
+            )
+        if text is not None and is_time_of_day(text.strip()):
+            return f"must have a date, found {found}; write the date before it, or in a column date"
         return f"must be an ISO time or an epoch number, found {found}"
 
     def _from_digits(self, text: str) -> int | None:

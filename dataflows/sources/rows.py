@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from operators.bar_completion import DateOrder, FeedSettings
 
 Floats = npt.NDArray[np.float64]
 
+_THOUSANDS = re.compile(r"\d{1,3},\d{3}")
 PRICE_MIN = 1e-9
 """Prices have nine decimal places. A smaller price would become 0."""
 
@@ -107,7 +109,9 @@ class RowRules:
 
     def _decimal_hint(self, field: object) -> str:
         if self.decimal == "." and isinstance(field, str) and _number(field, ",") is not None:
-            return "; for a decimal comma, set market_data.files.decimal to ','"
+            return "; for a decimal comma, set market_data.files.decimal (--decimal) to ','" + (
+                "; remove commas between thousands" if _THOUSANDS.fullmatch(field.strip()) else ""
+            )
         return ""
 
 
@@ -119,7 +123,8 @@ def split_line(line: bytes, delimiter: str, columns: int) -> list[str] | str:
     except csv.Error as error:
         return f"row must be CSV: {error}"
     if len(fields) != columns:
-        return f"row must have {columns} columns, found {len(fields)}"
+        hint = "; a row must be one line, without line breaks in quotes" if text.count('"') % 2 else ""
+        return f"row must have {columns} columns, found {len(fields)}{hint}"
     return fields
 
 

@@ -11,6 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from deploy.bar_file_options import (
+    CalendarName,
+    DateOrder,
+    DecimalMark,
+    Interval,
+    Session,
+    Symbol,
+    TimeIs,
+    Timezone,
+    Volume,
+    feed_values,
+)
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from schemas.errors import BadInput
@@ -53,16 +65,6 @@ Strategy = Annotated[
 ]
 Start = Annotated[str | None, typer.Option(help="Read the bars that open at or after this ISO date or time.")]
 End = Annotated[str | None, typer.Option(help="Read the bars that open before this ISO date or time.")]
-CalendarName = Annotated[str | None, typer.Option(help="Trading calendar: XNYS or 24/7.")]
-Session = Annotated[
-    str | None, typer.Option(help="Sessions to read: regular, extended with pre- and post-market, or auto.")
-]
-Timezone = Annotated[str | None, typer.Option(help="IANA time zone of times without a zone.")]
-Symbol = Annotated[str | None, typer.Option(help="Symbol of the files without a symbol column.")]
-Interval = Annotated[
-    str | None,
-    typer.Option(help="Length of a bar: 1m, 5m, 15m, 30m, 1h, 1d, or auto to recognize it from the rows."),
-]
 Commands = Annotated[bool, typer.Option("--commands", help="With --bars topics:, also apply the recorded commands.")]
 InSample = Annotated[
     bool, typer.Option("--allow-in-sample", help="Allow a model to forecast the bars that it was trained on.")
@@ -102,6 +104,10 @@ def backtest(
     timezone: Timezone = None,
     interval: Interval = None,
     symbol: Symbol = None,
+    date_order: DateOrder = None,
+    decimal: DecimalMark = None,
+    volume: Volume = None,
+    time_is: TimeIs = None,
     executions: Executions = None,
     trades: Trades = None,
     orders_out: OrdersOut = None,
@@ -128,7 +134,8 @@ def backtest(
     for name, path in files_out.items():
         check_output("--orders-out" if name == "orders" else f"--{name}", path)
     feed_options = {"start": start, "end": end, "calendar": calendar, "session": session, "timezone": timezone}
-    feed_options |= {"symbol": symbol}
+    feed_options |= {"symbol": symbol, "date_order": date_order, "decimal": decimal}
+    feed_options |= {"volume": volume, "time_is": time_is}
     input_files = {"quotes": quotes, "reference_data": reference_data, "news": news, "fundamentals": fundamentals}
     if symbols is not None and any(input_files.values()):
         raise BadInput("--bars topics: reads quotes, news and other records from the topics; pass no files of them")
@@ -138,7 +145,7 @@ def backtest(
     )
     with _base_settings(settings, from_topics=symbols is not None) as base:
         run_settings = base.with_files({kind: files or () for kind, files in input_files.items()})
-        run_settings = run_settings.with_file_feed(_feed_values(feed_options, interval))
+        run_settings = run_settings.with_file_feed(feed_values(feed_options, interval))
         run_settings = _with_strategies(run_settings, strategy, settings, has_orders=orders is not None)
         if allow_in_sample:
             run_settings = run_settings.allowing_in_sample()
@@ -207,14 +214,6 @@ def _with_strategies(settings: "Settings", strategy: str | None, file: Path | No
     if has_orders and not is_overridden(("signals", "strategies"), file):
         return settings.with_strategies([])
     return settings
-
-
-def _feed_values(options: dict[str, str | None], interval: str | None) -> dict[str, Any]:
-    """Return the values of `market_data.files` that the options set."""
-    values: dict[str, Any] = {name: text for name, text in options.items() if text is not None}
-    if interval is not None:
-        values |= {"bar_interval": interval, "bar_interval_s": None}
-    return values
 
 
 def _fail_if_suspended(performance: "Performance") -> None:

@@ -6,9 +6,22 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from deploy.bar_file_options import (
+    CalendarName,
+    DateOrder,
+    DecimalMark,
+    Interval,
+    Session,
+    Symbol,
+    TimeIs,
+    Timezone,
+    Volume,
+    feed_values,
+)
 
 if TYPE_CHECKING:
     from dataflows.research.data_check import FileCheck
@@ -17,11 +30,6 @@ Files = Annotated[list[Path], typer.Argument(help="CSV or Parquet bar files, or 
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
 ]
-CalendarName = Annotated[str | None, typer.Option(help="Trading calendar: XNYS or 24/7.")]
-Session = Annotated[str | None, typer.Option(help="Sessions: auto, regular, or extended with pre- and post-market.")]
-Timezone = Annotated[str | None, typer.Option(help="IANA time zone of times without a zone.")]
-Interval = Annotated[str | None, typer.Option(help="Expected length of a bar, such as 1m or 1d; auto recognizes it.")]
-Symbol = Annotated[str | None, typer.Option(help="Symbol of files without a symbol column.")]
 JsonTarget = Annotated[
     str | None, typer.Option("--json", help="Write the whole result as JSON to this file; - for standard output.")
 ]
@@ -43,6 +51,10 @@ def check(
     timezone: Timezone = None,
     interval: Interval = None,
     symbol: Symbol = None,
+    date_order: DateOrder = None,
+    decimal: DecimalMark = None,
+    volume: Volume = None,
+    time_is: TimeIs = None,
     json_target: JsonTarget = None,
 ) -> None:
     """Print the contents of the files and the findings. The exit code is 1 if there is a finding."""
@@ -50,10 +62,9 @@ def check(
     from dataflows.research.data_check import check_files
 
     options = {"calendar": calendar, "session": session, "timezone": timezone, "symbol": symbol}
-    values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if interval is not None:
-        values |= {"bar_interval": interval, "bar_interval_s": None}
-    checks = list(check_files(files, replace(load_settings(settings).market_data.files, **values)))
+    options |= {"date_order": date_order, "decimal": decimal, "volume": volume, "time_is": time_is}
+    feed_settings = replace(load_settings(settings).market_data.files, **feed_values(options, interval))
+    checks = list(check_files(files, feed_settings))
     if json_target is not None:
         text = json.dumps([asdict(one) for one in checks], indent=2)
         if json_target == "-":

@@ -109,6 +109,8 @@ def lots(
         actions = _read_actions(fills, splits, fill_file, tz)
         result = _compute(fill_file, actions, TaxBook(lot_method, wash_sales=wash_sales))
         text = as_json(result, form, options) if json_out is not None else as_text(result, form, options)
+        if not fill_file.fills:
+            print(f"note: there is no trade in {_names(fills)}", file=sys.stderr)
         _report_skipped(fill_file.skipped)
         if wash_sales:
             _report_open_window(result)

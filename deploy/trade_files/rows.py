@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from dataflows.sources.text_file import START_BYTES, format_problem
 from deploy.trade_files.times import TradeTime, parse_time
 from schemas.errors import BadInput
 
@@ -67,7 +68,8 @@ class TradeFileRow:
             or (minimum != "any" and amount < 0)
             or (minimum == "above 0" and amount == 0)
         ):
-            raise self.error(field, expected)
+            is_formatted = not self.is_export and set(text) & set(",$€()")
+            raise self.error(field, f"{expected}, with a decimal point and digits only" if is_formatted else expected)
         if amount.copy_abs() > AMOUNT_MAX or _decimals(amount) > _DECIMALS_MAX:
             raise self.error(field, f"{expected} of at most {AMOUNT_MAX:,} with at most {_DECIMALS_MAX} decimals")
         return amount
@@ -103,13 +105,19 @@ def read_lines(path: Path) -> list[Line]:
     lines: list[Line] = []
     reader = None
     try:
+        with path.open("rb") as start:
+            problem = format_problem(start.read(START_BYTES))
+        if problem is not None:
+            raise BadInput(f"{path.name} {problem}")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             lines = [Line(reader.line_num, [value.strip() for value in values]) for values in reader if values]
     except OSError as error:
         raise BadInput(f"{path}: cannot read the file: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path.name}: file must be UTF-8 text, byte {error.start} is not valid") from None
+        raise BadInput(
+            f"{path.name}: file must be UTF-8 text, byte {error.start} is not valid; save it as CSV UTF-8"
+        ) from None
     except csv.Error as error:
         place = f"{path.name} line {reader.line_num}" if reader is not None else path.name
         raise BadInput(f"{place}: file must be valid CSV: {error}") from None
@@ -160,12 +168,14 @@ def plain_rows(file: str, lines: Sequence[Line], columns: tuple[str, ...]) -> It
 
 
 def _check_header(file: str, header: list[str], columns: tuple[str, ...]) -> None:
-    actual = ",".join(header) or "an empty file"
+    expected, actual = ",".join(columns), ",".join(header)
+    if not header:
+        raise BadInput(f"{file} is empty, expected the header {expected}")
+    hint = "; columns must be separated by commas" if len(header) == 1 else ""
     for column in columns:
         if header.count(column) != 1:
             problem = "missing" if column not in header else "repeated"
-            expected = ",".join(columns)
-            raise BadInput(f"{file} line 1: column {column} is {problem}: found {actual}, expected {expected}")
+            raise BadInput(f"{file} line 1: column {column} is {problem}: found {actual}, expected {expected}{hint}")
 
 
 def require_consistent_zones(row: TradeFileRow, trade_time: TradeTime, first: TradeTime | None) -> None:

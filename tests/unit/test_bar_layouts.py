@@ -231,11 +231,15 @@ TOMORROW = f"{datetime.now(UTC).year + 1}-01-03T15:00:00Z"
 REFUSED = [
     (f"{HEADER}\n45293.6041666667,{PRICES},10", {}, "found the day number of a spreadsheet '45293.6041666667'; export"),
     (f"{HEADER}\n45293,{PRICES},10", {}, "found the day number of a spreadsheet '45293'; export times as"),
-    (f"{HEADER}\n01/02/2024 09:30,{PRICES},10", {}, "set market_data.files.date_order to mdy (month first) or dmy"),
+    (f"{HEADER}\n01/02/2024 09:30,{PRICES},10", {}, "(--date-order) to mdy (month first) or dmy"),
     (f"{HEADER}\n01/13/2024,{PRICES},10\n13/01/2024,{PRICES},10", {}, "rows of both orders; set market_data.files."),
     (f"{HEADER}\n01/02/24,{PRICES},10", {}, "must be an ISO time or an epoch number, found '01/02/24'"),
     (f"{HEADER}\n93000,{PRICES},10", {}, "field time must be a time, found the day number of a spreadsheet '93000'"),
-    (f"{HEADER}\n09:30:00,{PRICES},10", {}, "must be an ISO time or an epoch number, found '09:30:00'"),
+    (
+        f"{HEADER}\n09:30:00,{PRICES},10",
+        {},
+        "must have a date, found '09:30:00'; write the date before it, or in a column date",
+    ),
     (f"{HEADER}\n86400,{PRICES},10", {}, "'86400'"),
     (f"{HEADER}\n1979-12-31T15:00:00Z,{PRICES},10", {}, "must lie between 1980 and tomorrow, found '1979-12-31T15:00"),
     (f"{HEADER}\n{TOMORROW},{PRICES},10", {}, f"must lie between 1980 and tomorrow, found '{TOMORROW}'"),
@@ -248,7 +252,7 @@ REFUSED = [
     (
         "time;open;high;low;close;volume\n2024-01-02T14:30:00Z;1,5;1,5;1,5;1,5;10",
         {},
-        "set market_data.files.decimal to",
+        "set market_data.files.decimal (--decimal) to ','",
     ),
     (
         f"{HEADER}\n2024-01-02T14:30:00Z,1.5,1.5,1.5,1.5,10",

@@ -89,15 +89,15 @@ def repeat(rows: list[Row]) -> list[Row]:
     ("change", "findings"),
     [
         (drop, []),
-        (spike, ["SPY: 1 outliers, the first one +20.0% at 2024-03-08T16:20:00Z"]),
+        (spike, ["SPY: 1 outlier, the first one +20.0% at 2024-03-08T16:20:00Z"]),
         (split, ["SPY: a jump like a split of 4:1 at 2024-03-11T13:30:00Z"]),
         (stale, ["SPY: the price repeats for 40 bars from 2024-03-07T19:30:00Z"]),
         (
             repeat,
             [
-                "1 rows are rejected, the first one in line 1172: field time must be after 2024-03-07T14:37:00Z of "
+                "1 row is rejected, the first one in line 1172: field time must be after 2024-03-07T14:37:00Z of "
                 "SPY, found 2024-03-07T14:37:00Z",
-                "1 rows repeat a time of their symbol",
+                "1 row repeats the time of another row of the symbol",
             ],
         ),
     ],
@@ -119,7 +119,7 @@ def test_local_times_of_new_york_read_as_utc_are_noticed(first_hour: int, count:
     path = write(tmp_path, minutes(first_hour=first_hour, count=count), is_local=True)
     (finding,) = check(path).findings
     assert finding.startswith("the times have no zone and were read as UTC: ")
-    assert finding.endswith("If they are, set market_data.files.timezone to America/New_York")
+    assert finding.endswith("If they are, set market_data.files.timezone (--timezone) to America/New_York")
     assert check(path, timezone="America/New_York").findings == []
 
 
@@ -199,7 +199,7 @@ def test_commands_exit_with_1_for_doubtful_data_and_print_the_warnings_last(tmp_
 def test_a_file_that_cannot_be_read_is_a_finding_and_a_missing_one_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, minutes(DAYS[:1]))
     assert check(path, bar_interval="1h").findings == [
-        "file SPY.csv has bars of 1m, but the setting bar_interval is 1h"
+        "file SPY.csv has bars of 1m, but the setting bar_interval (--interval) is 1h"
     ]
     with pytest.raises(BadInput, match="does not exist"):
         list(check_files([tmp_path / "gone.csv"], FeedSettings()))

@@ -180,10 +180,11 @@ def test_the_only_distance_of_few_rows_is_the_interval_with_a_warning(
 def test_few_rows_that_prove_no_interval_are_minutes(tmp_path: Path, times: list[str]) -> None:
     feed = FileFeed([write(tmp_path / "A.csv", [f"2024-07-01T{time}:00-04:00" for time in times])])
     assert feed.settings.bar_interval == "1m"
-    assert feed.scan.interval_warnings(FeedSettings()) == [
-        f"the {len(times)} rows prove no interval and were read as bars of 1m; set market_data.files.bar_interval "
-        "(--interval)"
-    ]
+    rows = f"the {len(times)} rows prove no interval and were read as bars"
+    if len(times) == 1:
+        rows = "the only row proves no interval and was read as a bar"
+    (warning,) = feed.scan.interval_warnings(FeedSettings())
+    assert warning == f"{rows} of 1m; set market_data.files.bar_interval (--interval)"
     assert feed.scan.interval_warnings(FeedSettings(bar_interval="1m")) == []
 
 
@@ -245,13 +246,25 @@ def test_mixed_and_unexpected_intervals_are_refused_with_both_values(tmp_path: P
     halves = write(tmp_path / "B.csv", times)
     for paths, options, message in (
         ([clock], {}, "file C.csv has bars of 1h that start on the hour and cross the open"),
-        ([seven], {}, "file S.csv has rows 7m apart: setting bar_interval_s must divide 1800"),
+        (
+            [seven],
+            {},
+            "file S.csv has rows 7m apart: setting bar_interval (--interval) must divide 30m or be 1h, 2h, 4h or 1d",
+        ),
         ([halves], {}, "B.csv mixes bars of 1m and of 5m"),
         ([daily, hourly], {}, "file D.csv has bars of 1d and file H.csv of 1h"),
         ([both], {}, "M.csv mixes bars of 1m and of 1h"),
-        ([daily], {"bar_interval": "1h"}, "file D.csv has bars of 1d, but the setting bar_interval is 1h"),
-        ([hourly], {"bar_interval": "1d"}, "file H.csv has bars of 1h, but the setting bar_interval is 1d"),
-        ([hourly], {"bar_interval_s": 1800}, "file H.csv has bars of 1h, but the setting bar_interval is 30m"),
+        ([daily], {"bar_interval": "1h"}, "file D.csv has bars of 1d, but the setting bar_interval (--interval) is 1h"),
+        (
+            [hourly],
+            {"bar_interval": "1d"},
+            "file H.csv has bars of 1h, but the setting bar_interval (--interval) is 1d",
+        ),
+        (
+            [hourly],
+            {"bar_interval_s": 1800},
+            "file H.csv has bars of 1h, but the setting bar_interval (--interval) is 30m",
+        ),
         ([weekly], {}, "file W.csv has rows 7d apart; the longest interval of bars is 1d"),
     ):
         with pytest.raises(BadInput) as error:

@@ -241,7 +241,7 @@ def test_memory_is_flat_in_the_number_of_rows(tmp_path: Path, monkeypatch: pytes
         (
             "x.csv",
             "time,open,high,low,close,volume\n2013-10-06T13:30:00Z,1,1,1,1,1\n",
-            "1 rows lie outside the sessions",
+            "1 row lies outside the sessions",
         ),
     ],
 )

@@ -25,7 +25,10 @@ BAD_TIMES = [
     ("yesterday", "must be an ISO time or an epoch number, found 'yesterday'"),
     ("", "must be an ISO time or an epoch number, found nothing"),
     ("2013-13-07T13:31:00Z", "must be an ISO time or an epoch number, found '2013-13-07T13:31:00Z'"),
-    ("2013-10-07T13:30:30Z", "must be a multiple of 60 s, found 2013-10-07T13:30:30Z"),
+    (
+        "2013-10-07T13:30:30Z",
+        "must be a multiple of 1m, the interval of the bars (--interval), found 2013-10-07T13:30:30Z",
+    ),
     ("1913-10-07T13:31:00Z", "must lie between 1980 and tomorrow, found '1913-10-07T13:31:00Z'"),
     ("2013-10-07T13:30:00Z", "must be after 2013-10-07T13:30:00Z of A, found 2013-10-07T13:30:00Z"),
     ("2113-10-07T13:31:00Z", "must lie between 1980 and tomorrow, found '2113-10-07T13:31:00Z'"),
@@ -35,7 +38,10 @@ BAD_ROWS = [
     (f"{ROW_TIME},A,10.0,11.0,9.0,10.5", "row must have 7 columns, found 6"),
     (f"{ROW_TIME},A,10.0,11.0,9.0,10.5,100,7", "row must have 7 columns, found 8"),
     ("garbage", "row must have 7 columns, found 1"),
-    (f'"{ROW_TIME},A,10.0,11.0,9.0,10.5,100', "row must have 7 columns, found 1"),
+    (
+        f'"{ROW_TIME},A,10.0,11.0,9.0,10.5,100',
+        "row must have 7 columns, found 1; a row must be one line, without line breaks in quotes",
+    ),
     (f"{ROW_TIME},A,ten,11.0,9.0,10.5,100", "field open must be a number, found 'ten'"),
     (f"{ROW_TIME},A,,11.0,9.0,10.5,100", "field open must be a number, found nothing"),
     (f"{ROW_TIME},A,1_0,11.0,9.0,10.5,100", "field open must be a number, found '1_0'"),

@@ -181,7 +181,7 @@ def test_invalid_row_gives_a_one_line_error_and_no_output(tmp_path: Path, row: s
             None,
             "column price is missing: found time,symbol,side,quantity,fee, expected",
         ),
-        ("", None, "fills.csv line 1: column time is missing: found an empty file"),
+        ("", None, "fills.csv is empty, expected the header time,symbol,side,quantity,price,fee"),
         (HEADER + ",fee\n", None, "column fee is repeated"),
         (PUB_550, "time,symbol\n", "splits.csv line 1: column ratio is missing"),
         (
@@ -237,7 +237,7 @@ def test_non_utf8_file_gives_a_one_line_error(tmp_path: Path) -> None:
     run_lots(tmp_path, SCALE)
     app = typer.Typer()
     lots.register(app)
-    (tmp_path / "fills.csv").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "fills.csv").write_bytes(b"time,\xe9\n")
     result = CliRunner().invoke(app, ["--fills", str(tmp_path / "fills.csv")])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "fills.csv: file must be UTF-8 text" in result.stderr
+    assert "fills.csv: file must be UTF-8 text, byte 5 is not valid; save it as CSV UTF-8" in result.stderr

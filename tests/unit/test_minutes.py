@@ -58,19 +58,35 @@ def test_bars_are_sorted_gapless_and_do_not_depend_on_a_restart(minutes: list[di
         ({"calendar": "XLON"}, "setting calendar must be one of XNYS, 24/7, found 'XLON'"),
         ({"session": "night"}, "setting session must be one of auto, extended, regular, found 'night'"),
         ({"time_is": "middle"}, "setting time_is must be one of open, close, found 'middle'"),
-        ({"bar_interval_s": 420}, "setting bar_interval_s must divide 1800 for calendar XNYS, found 420"),
+        (
+            {"bar_interval_s": 420},
+            "setting bar_interval (--interval) must divide 30m or be 1h, 2h, 4h or 1d for calendar XNYS, found 7m",
+        ),
         (
             {"bar_interval": "3h"},
-            "setting bar_interval_s must divide 1800, or be 1h, 2h, 4h or 1d, for calendar XNYS, found 10800",
+            "setting bar_interval (--interval) must divide 30m or be 1h, 2h, 4h or 1d for calendar XNYS, found 3h",
         ),
-        ({"bar_interval": "1w"}, "setting bar_interval must be auto or an interval such as 1m, 1h or 1d, found '1w'"),
+        (
+            {"bar_interval": "7m", "calendar": "24/7"},
+            "setting bar_interval (--interval) must divide 1d for calendar 24/7, found 7m",
+        ),
+        (
+            {"bar_interval": "1w"},
+            "setting bar_interval (--interval) must be auto or an interval such as 1m, 1h or 1d, found '1w'",
+        ),
         (
             {"bar_interval": "1h", "bar_interval_s": 60},
             "settings bar_interval and bar_interval_s must agree, found 1h and 60",
         ),
-        ({"bar_interval_s": 0}, "setting bar_interval_s must divide 1800 for calendar XNYS, found 0"),
-        ({"timezone": "Mars/Base"}, "setting timezone must be an IANA time zone, found 'Mars/Base'"),
-        ({"start": "soon"}, "setting start must be an ISO date or time, found 'soon'"),
+        (
+            {"bar_interval_s": 0},
+            "setting bar_interval (--interval) must divide 30m or be 1h, 2h, 4h or 1d for calendar XNYS, found 0s",
+        ),
+        (
+            {"timezone": "Mars/Base"},
+            "setting timezone must be an IANA time zone such as America/New_York, found 'Mars/Base'",
+        ),
+        ({"start": "soon"}, "setting start must be an ISO date or time such as 2024-01-31, found 'soon'"),
         (
             {"start": "2013-10-08", "end": "2013-10-08"},
             "setting start must be before end, found 2013-10-08 and 2013-10-08",

@@ -279,7 +279,7 @@ def test_dead_letter_is_last_in_the_slice_of_the_preceding_good_row(folder: Path
     ("name", "text", "message"),
     [
         ("n.csv", "time,title\n", "has no column for headline; its columns are time, title"),
-        ("n.csv", "", "has a malformed CSV header"),
+        ("n.csv", "", "is empty or starts with an empty line"),
         ("n.xml", "", "is neither CSV nor JSON lines"),
         ("n.csv", "time,headline\nnever,x\nnever,y\n", "the first bad row is line 2: field time must be an ISO time"),
     ],

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Iterator
-from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +11,7 @@ from dataflows.sources.row_times import iso
 from dataflows.sources.rows import RowRules, split_line
 from dataflows.sources.tape.fields import RowFields
 from dataflows.sources.tape.rules import RowContext, Tagger, TapeFileKind, normalize_names
+from dataflows.sources.text_file import START_BYTES, format_problem, line_end_problem, open_text
 from schemas.errors import BadInput, InvalidField
 from schemas.records import Record
 
@@ -70,12 +69,17 @@ class TapeFile:
         )
 
     def _csv_parser(self) -> Callable[[bytes], dict[Any, Any]]:
-        with self._open() as file:
-            header = file.readline(LINE_BYTES_MAX).decode("utf-8-sig", errors="replace").rstrip("\r\n")
+        with open_text(self.path) as file:
+            line = file.readline(LINE_BYTES_MAX)
+        if problem := format_problem(line[:START_BYTES]) or line_end_problem(line[:START_BYTES]):
+            raise BadInput(f"file {self.path} {problem}")
+        header = line.decode("utf-8-sig", errors="replace").rstrip("\r\n")
         delimiter = max(",;\t", key=header.count)
         names = split_line(header.encode(), delimiter, header.count(delimiter) + 1)
-        if not header.strip() or isinstance(names, str):
-            raise BadInput(f"file {self.path} has a malformed CSV header")
+        if not header.strip():
+            raise BadInput(f"file {self.path} is empty or starts with an empty line; its first line must be the header")
+        if isinstance(names, str):
+            raise BadInput(f"file {self.path} has a malformed CSV header: {names}")
         columns = normalize_names(dict.fromkeys(names))
         missing = [choice[0] for choice in self.kind.columns if not any(name in columns for name in choice)]
         if missing:
@@ -90,10 +94,6 @@ class TapeFile:
 
         return parse
 
-    def _open(self) -> BufferedIOBase:
-        is_gzip = self.path.name.lower().endswith(".gz")
-        return gzip.open(self.path, "rb") if is_gzip else self.path.open("rb")
-
     def _is_ordered(self) -> bool:
         last_ns = -1
         for row in self._parsed_rows(enforce_order=False):
@@ -106,7 +106,7 @@ class TapeFile:
     def _parsed_rows(self, *, enforce_order: bool = True) -> Iterator[TapeRow]:
         """Yield rows in file order. A bad row has the time of the previous good row, -1 before the first."""
         last_ns = -1
-        with self._open() as file:
+        with open_text(self.path) as file:
             for line_number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1):
                 raw = line.rstrip(b"\r\n")
                 if line_number <= self._header_lines or not raw.strip():
