@@ -17,7 +17,7 @@ TimeArray = npt.NDArray[np.int64]
 class BarHistory:
     """The last `size` closed bars, newest last. Adding one costs O(1)."""
 
-    __slots__ = ("_end", "_times", "_values", "size")
+    __slots__ = ("_columns", "_end", "_times", "_values", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -25,6 +25,11 @@ class BarHistory:
         self._times: TimeArray = np.zeros(capacity, dtype=np.int64)
         self._values: FloatArray = np.zeros((len(COLUMNS), capacity))
         self._end = 0
+        # Views of the same memory that strategies cannot write to.
+        self._columns: dict[str, npt.NDArray[Any]] = {"time": self._times.view()}
+        self._columns |= {name: self._values[index] for index, name in enumerate(COLUMNS)}
+        for column in self._columns.values():
+            column.flags.writeable = False
 
     def __len__(self) -> int:
         return min(self._end, self.size)
@@ -47,12 +52,7 @@ class BarHistory:
         The arrays are valid during the evaluation of a strategy: later bars reuse their memory.
         """
         start, end = max(self._end - min(size, self.size), 0), self._end
-        arrays: dict[str, npt.NDArray[Any]] = {"time": self._times[start:end]}
-        for index, name in enumerate(COLUMNS):
-            arrays[name] = self._values[index, start:end]
-        for array in arrays.values():
-            array.flags.writeable = False
-        return arrays
+        return {name: column[start:end] for name, column in self._columns.items()}
 
     def rescale(self, factor: float) -> None:
         """Convert all bars after a split: multiply prices by `factor`, divide volumes by it."""

@@ -338,7 +338,9 @@ class Market:
         self._retired = dict.fromkeys(retired)
         self._clock.restore(clock)
         self._filing_ids = dict.fromkeys(filing_ids)
-        self._symbols = {symbol: self._restored_symbol(values) for symbol, values in symbols.items()}
+        # The same dict, because the contexts of the strategies refer to it.
+        self._symbols.clear()
+        self._symbols.update((symbol, self._restored_symbol(values)) for symbol, values in symbols.items())
 
     def _restored_symbol(self, values: Any) -> SymbolMarket:
         bar, bars, row, histories, intervals, predictions, sentiment, fundamentals = values

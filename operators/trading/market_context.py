@@ -36,6 +36,7 @@ class MarketContext:
 
     def __init__(self, declarations: Declarations, market: Market, universe: Universe) -> None:
         self._declared, self._market, self._universe = declarations, market, universe
+        self._symbols = market.symbols
         self._time = 0
 
     # -- time and market
@@ -130,7 +131,7 @@ class MarketContext:
     # -- checks
 
     def _check_symbol(self, symbol: str) -> None:
-        if symbol not in self._universe:
+        if symbol not in self._universe.known:
             universe = self._universe.symbols
             raise BadInput(
                 f"{symbol!r:.64} is not in the universe of strategy {self._declared.name}"
@@ -138,8 +139,9 @@ class MarketContext:
             )
 
     def _symbol(self, symbol: str) -> SymbolMarket | None:
-        self._check_symbol(symbol)
-        return self._market.symbols.get(symbol)
+        if symbol not in self._universe.known:
+            self._check_symbol(symbol)
+        return self._symbols.get(symbol)
 
     def _length(self, interval: str | None) -> int:
         return self._declared.bar_interval_ns if interval is None else interval_ns(interval)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from operators.trading.market import Market
 
@@ -10,16 +10,18 @@ from operators.trading.market import Market
 class Universe:
     """A fixed set of symbols, or, with None, every symbol of the market that has had a bar."""
 
-    __slots__ = ("_market", "_symbols", "symbols")
+    __slots__ = ("_market", "_symbols", "known", "symbols")
 
     def __init__(self, symbols: Iterable[str] | None, market: Market) -> None:
         self._market = market
         self._symbols = None if symbols is None else set(symbols)
         self.symbols: tuple[str, ...] = tuple(sorted(self._symbols or ()))
         """Sorted."""
+        self.known: Container[str] = market.symbols if self._symbols is None else self._symbols
+        """The same symbols, for quick tests."""
 
     def __contains__(self, symbol: object) -> bool:
-        return symbol in (self._market.symbols if self._symbols is None else self._symbols)
+        return symbol in self.known
 
     def update(self) -> None:
         """Add the symbols that have had their first bar."""
