@@ -1,0 +1,35 @@
+"""Trade the ratio of two shares that move together."""
+
+from operators.strategies import TradingStrategy, at
+
+
+class Pairs(TradingStrategy):
+    """Long the cheap one, short the dear one of two shares when their ratio is stretched."""
+
+    symbols = ("KO", "PEP")
+    history = {"1m": 60}
+    warm_up = 60
+
+    def __init__(self, *, entry: float = 2.0, weight: float = 0.4, name: str = "pairs") -> None:
+        self.name, self.entry, self.weight = name, entry, weight
+
+    def on_slice(self, ctx):
+        ratio = ctx.history("KO")["close"] / ctx.history("PEP")["close"]
+        if len(ratio) < 60 or ratio.std() == 0:
+            return
+        z_score = (ratio[-1] - ratio.mean()) / ratio.std()
+        side = ctx.state.get("side", 0)
+        if side == 0 and abs(z_score) > self.entry:
+            side = -1 if z_score > 0 else 1  # the ratio is too high: KO is the dear one
+        elif side * z_score >= 0:
+            side = 0  # the ratio has crossed its mean
+        if side != ctx.state.get("side", 0):
+            ctx.state["side"] = side
+            ctx.target_weight("KO", side * self.weight)
+            ctx.target_weight("PEP", -side * self.weight)
+
+    @at("15:55", calendar="XNYS")
+    def flatten(self, ctx):
+        ctx.state["side"] = 0
+        for symbol in self.symbols:
+            ctx.close(symbol)

@@ -1,0 +1,24 @@
+"""Follow a rising price with a trailing stop at the venue."""
+
+from operators.strategies import TradingStrategy
+
+
+class TrailingStop(TradingStrategy):
+    """Buy above the average of five minutes; sell when the price falls some percent below its best."""
+
+    symbols = ("SPY",)
+    features = ("sma_5",)
+
+    def __init__(self, *, trail_percent: float = 1.0) -> None:
+        self.trail_percent = trail_percent
+
+    def on_slice(self, ctx):
+        average, price = ctx.feature("SPY", "sma_5"), ctx.price("SPY")
+        idle = not ctx.position("SPY") and not ctx.orders("SPY")
+        if idle and average is not None and price > average:
+            ctx.submit("SPY", "BUY", 100, tag="entry")
+
+    def on_fill(self, ctx, fill):
+        if fill.tag == "entry":
+            terms = {"trail_percent": self.trail_percent, "time_in_force": "GTC"}
+            ctx.submit("SPY", "SELL", fill.quantity, **terms, tag="trail")

@@ -1,0 +1,90 @@
+"""Trading strategies with the stages that carry out their actions: features, venue, portfolio and risk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from operators.features import FeatureStage
+from operators.portfolio import PortfolioSettings, PortfolioStage
+from operators.risk import RiskSettings, RiskStage
+from operators.sizing import SizingSettings
+from operators.strategies import TradingStrategy
+from operators.trading.declarations import row_features
+from operators.trading.settings import TradingSettings
+from operators.trading.stage import TradingStrategyStage
+from operators.trading_loop import TradingLoop
+from operators.venue import VenueSettings, VenueStage
+from schemas.records import SELL, TRADE, Execution, OrderRefusal, Record, StrategyAction
+from tests.builders import bar
+from tests.unit.trading_harness import DAY, minute, session
+
+CAPITAL = Decimal(100_000)
+
+
+class TradingDesk:
+    """Run strategies over minute bars of one session. Orders reach the venue in the next minute, at its open.
+
+    The simulated venue has no fees and no slippage, and risk no limits.
+    """
+
+    def __init__(self, *strategies: TradingStrategy, minutes: int = 390, early_close: bool = False) -> None:
+        days = {DAY: session(minutes=minutes, early_close=early_close)}
+        settings = TradingSettings(initial_capital=CAPITAL, sessions={"XNYS": days})
+        self.strategies = TradingStrategyStage(strategies, settings)
+        self._features = FeatureStage([spec for one in strategies for spec in row_features(one)])
+        portfolio = PortfolioSettings(
+            initial_capital=CAPITAL,
+            sizing=SizingSettings(method="fixed_quantity", quantity=Decimal(100)),
+            max_position_percentage=Decimal(1),
+            cash_buffer=Decimal(0),
+            allow_short=True,
+            trading_strategies=tuple(one.name for one in strategies),
+        )
+        self.portfolio = PortfolioStage(portfolio)
+        risk = RiskStage(RiskSettings.unlimited(initial_capital=CAPITAL))
+        self._loop = TradingLoop(
+            VenueStage(VenueSettings(slippage_bps=Decimal(0))), self.portfolio, risk, self.strategies
+        )
+        self._minute = 0
+        self.records: list[Any] = []
+
+    def step(self, count: int = 1, *records: Record, **prices: float) -> None:
+        """Trade each symbol at its price for `count` minutes. `records` arrive in the first of them."""
+        for index in range(count):
+            self._minute += 1
+            ts_ns = minute(self._minute)
+            bars: list[Record] = [bar(s, self._minute, ts_ns, price) for s, price in sorted(prices.items())]
+            inputs = [*(records if index == 0 else ()), *bars, *self._features.on_slice(ts_ns, bars)]
+            self.records += self._loop.on_slice(ts_ns, inputs)
+
+    def trades(self) -> list[tuple[int, str, float, float]]:
+        """Return the fills: minute, symbol, signed quantity and price."""
+        return [
+            (
+                (one.ts_ns - minute(0)) // (minute(1) - minute(0)),
+                one.symbol,
+                float(-one.quantity if one.side == SELL else one.quantity),
+                float(one.price),
+            )
+            for one in self.of(Execution)
+            if one.exec_type == TRADE
+        ]
+
+    def of(self, kind: type) -> list[Any]:
+        return [record for record in self.records if type(record) is kind]
+
+    def check(self) -> None:
+        """Assert that no strategy failed, risk refused nothing, and the sub-accounts sum to the account."""
+        kinds: Sequence[str] = [action.kind for action in self.of(StrategyAction)]
+        assert "SUSPENDED" not in kinds, self.of(StrategyAction)
+        assert not self.of(OrderRefusal)
+        rows, ledger = self.strategies.accounts(), self.portfolio.ledger
+        assert sum((row.cash for row in rows), Decimal(0)) == ledger.cash
+        quantities: dict[str, Decimal] = {}
+        for row in rows:
+            for symbol, quantity in row.quantities.items():
+                quantities[symbol] = quantities.get(symbol, Decimal(0)) + quantity
+        held = {position.symbol: position.quantity for position in ledger.positions() if position.quantity}
+        assert {symbol: quantity for symbol, quantity in quantities.items() if quantity} == held
