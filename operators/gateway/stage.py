@@ -34,6 +34,7 @@ from operators.manual_orders import without_nul
 from operators.money import ONE, ZERO, to_decimal
 from operators.order_lifecycle import OrderState
 from operators.reference_data import describe_action
+from operators.venue.amendments import spent_stop_reason
 from schemas.errors import BadInput
 from schemas.records import (
     ACCEPT_POSITION,
@@ -241,8 +242,13 @@ class GatewayStage:
             return f"risk epoch {order.risk_epoch} is older than the current risk epoch {self._epoch}"
         if self._fence_state == HALTED:
             return f"trading has been halted since risk epoch {self._epoch}"
-        if order.replaces and self._book.living(order.replaces) is None:
+        replaced = self._book.living(order.replaces) if order.replaces else None
+        if order.replaces and replaced is None:
             return f"order to replace is not open: {order.replaces}"
+        if replaced is not None and replaced.stop_triggered:
+            reason = spent_stop_reason(replaced.order_id, replaced.terms, order.terms)
+            if reason:
+                return reason
         parent_id = order.terms.parent_id
         if parent_id and not order.replaces and self._book.order_of_cause(parent_id) is None:
             return f"parent order is not open: {parent_id}"

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from operators.instruments import Instruments
 from operators.ledger.corporate_actions import SpinOff, fractional_units
 from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_quantity
+from operators.living_orders import LivingOrder, LivingOrders
 from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
-from operators.order_split import split_lots, split_order
 from operators.risk.position import OpenOrder, RiskPosition
 from schemas.records import (
     ACTIVE,
@@ -82,7 +82,9 @@ class RiskBook:
         self.reserved = ZERO  # sum of the positions' reserves
         self.positions: dict[str, RiskPosition] = {}
         self.symbol_of: dict[str, str] = {}  # order id of an open order -> symbol
-        self.proposals: dict[str, OrderProposal] = {}  # order id of an open order -> the proposal that was approved
+        # order id of an open order -> the proposal that was approved, with the terms as they are now
+        self.proposals: dict[str, OrderProposal] = {}
+        self._living = LivingOrders()
         self.last_bars: dict[str, Bar | LastBar] = {}
         self._unpriced: dict[str, None] = {}  # symbols in the book that had no price at the last check
         self.state: TradingState = ACTIVE
@@ -175,22 +177,11 @@ class RiskBook:
         position = self.positions.get(symbol)
         if position is None or not position.orders:
             return
-        lot_size = self._instruments.lot_size_of(symbol)
-        for order_id in list(position.orders):
-            order, proposal = position.remove_order(order_id), self.proposals[order_id]
-            filled = proposal.terms.quantity - order.remaining
-            terms, _ = split_order(proposal.terms, filled, ratio, lot_size)
-            self.proposals[order_id] = proposal._replace(
-                terms=terms, reference_price=split_price(proposal.reference_price, ratio)
-            )
-            position.add_order(
-                order_id,
-                order._replace(
-                    remaining=split_lots(order.remaining, ratio, lot_size),
-                    price=split_price(order.price, ratio),
-                    limit=terms.limit_price,
-                ),
-            )
+        for living in self._living.split(symbol, ratio, self._instruments.lot_size_of(symbol)):
+            order, proposal = position.orders[living.order_id], self.proposals[living.order_id]
+            reference_price = split_price(proposal.reference_price, ratio)
+            self.proposals[living.order_id] = proposal._replace(reference_price=reference_price)
+            self._update_order(living, split_price(order.price, ratio))
         self._refresh_position(symbol, position)
 
     def close_quantity(self, symbol: str, quantity: Decimal, price: Decimal) -> None:
@@ -217,8 +208,11 @@ class RiskBook:
 
     # -- orders and trades ---------------------------------------------------------------------------------------------
 
-    def add_order(self, order_id: str, proposal: OrderProposal, order: OpenOrder) -> None:
-        symbol = proposal.terms.symbol
+    def add_order(self, order_id: str, proposal: OrderProposal, order: OpenOrder, replaces: str = "") -> None:
+        """Add an approved order. `replaces` is the id of the open order that it amends."""
+        terms, symbol = proposal.terms, proposal.terms.symbol
+        filled = terms.quantity - order.remaining
+        self._living.add(LivingOrder(order_id, proposal.proposal_id, terms, filled, replaces=replaces))
         position = self.positions.get(symbol)
         if position is None:
             position = self._open_position(symbol)
@@ -242,9 +236,10 @@ class RiskBook:
     def fold_execution(self, report: Execution) -> None:
         """Apply an execution report. Trades change position and cash, even for orders that risk did not approve.
 
-        A final report removes the order.
+        A final report removes the order. Reports also change the terms of the orders that depend on theirs.
         """
         exec_type = report.exec_type
+        changed = self._living.fold_execution(report)
         if exec_type == TRADE:
             position = self.positions.get(report.symbol)
             if position is None:
@@ -268,6 +263,23 @@ class RiskBook:
             del self.proposals[report.order_id]
             position.remove_order(report.order_id)
             self._refresh_position(report.symbol, position)
+        for living in changed:
+            order_id, symbol = living.order_id, living.terms.symbol
+            if order_id not in self.symbol_of:
+                continue  # ended
+            remaining = self.positions[symbol].orders[order_id].remaining
+            if (self.proposals[order_id].terms, remaining) != (living.terms, living.remaining):
+                self._update_order(living)
+                self._refresh_reserve(self.positions[symbol])
+
+    def _update_order(self, living: LivingOrder, price: Decimal | None = None) -> None:
+        """Take over the present terms of an open order, and its new price per unit."""
+        order_id, terms = living.order_id, living.terms
+        position = self.positions[self.symbol_of[order_id]]
+        order = position.remove_order(order_id)
+        self.proposals[order_id] = self.proposals[order_id]._replace(terms=terms)
+        price = order.price if price is None else price
+        position.add_order(order_id, order._replace(remaining=living.remaining, price=price, limit=terms.limit_price))
 
     # -- cash transfers ------------------------------------------------------------------------------------------------
 
@@ -385,11 +397,12 @@ class RiskBook:
             {order_id: to_flat(_own_copy(proposal)) for order_id, proposal in self.proposals.items()},
             list(self._split_symbols),
             (self.day_start_base, self.pending_flow),
+            self._living.snapshot(),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         self.cash, self.state, self.epoch, self.trading_day, self.day_start_equity, *rest = snapshot
-        self.reconciling, positions, last_bars, proposals, split_symbols, flows = rest
+        self.reconciling, positions, last_bars, proposals, split_symbols, flows, living = rest
         self.day_start_base, self.pending_flow = flows
         self._split_symbols = dict.fromkeys(split_symbols)
         self.reserved, self.positions, self.symbol_of, self._unpriced = ZERO, {}, {}, {}
@@ -403,6 +416,19 @@ class RiskBook:
                 position.add_order(order_id, OpenOrder(*order))
                 self.symbol_of[order_id] = symbol
             self._refresh_position(symbol, position)
+        if living is None:
+            living = self._living_of_earlier_release()
+        self._living.restore(living)
+
+    def _living_of_earlier_release(self) -> list[tuple[Any, ...]]:
+        """Return the present terms of the orders of a snapshot without them, as a snapshot."""
+        living = LivingOrders()
+        for order_id, proposal in self.proposals.items():
+            filled = proposal.terms.quantity - self.positions[self.symbol_of[order_id]].orders[order_id].remaining
+            living.add(LivingOrder(order_id, proposal.proposal_id, proposal.terms, filled))
+        for order_id in self.proposals:
+            living.accept(order_id)
+        return living.snapshot()
 
 
 def _own_copy(proposal: OrderProposal) -> OrderProposal:

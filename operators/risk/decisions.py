@@ -63,7 +63,7 @@ class OrderDecisions:
             limit=terms.limit_price,
             reduce_only=terms.reduce_only,
         )
-        self._book.add_order(new_id, proposal, open_order)
+        self._book.add_order(new_id, proposal, open_order, replaces)
         self._history.record_approval(remaining.terms, ts_ns)
         return Order(
             seq=self.order_seq,

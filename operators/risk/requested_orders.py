@@ -30,7 +30,6 @@ from schemas.errors import BadInput
 from schemas.records import (
     AMEND_ORDER,
     CANCEL_ORDER,
-    REPLACED,
     SUBMIT_ORDER,
     Command,
     Execution,
@@ -188,30 +187,8 @@ class RequestedOrders:
         return [decision]
 
     def fold_execution(self, report: Execution) -> None:
-        """Record the end of an order. Call it before the book removes the order."""
-        if report.exec_type == REPLACED:
-            self._adopt_exits(report.order_id, self.ended.successor(report.order_id))
+        """Record the end of an order."""
         self.ended.fold_execution(report)
-
-    def _adopt_exits(self, replaced_id: str, successor_id: str) -> None:
-        """Let the orders that wait for a replaced order wait for its successor.
-
-        Those for its full quantity, such as the exits of a bracket, follow an amended quantity, as at the venue.
-        """
-        book = self._book
-        replaced, successor = book.proposals.get(replaced_id), book.proposals.get(successor_id)
-        if replaced is None or successor is None:
-            return
-        for exit_id, one in book.proposals.items():
-            if one.terms.parent_id != replaced.proposal_id:
-                continue
-            terms = one.terms._replace(parent_id=successor.proposal_id)
-            if terms.quantity == replaced.terms.quantity:
-                added = successor.terms.quantity - terms.quantity
-                terms = terms._replace(quantity=successor.terms.quantity)
-                order = book.remove_order(exit_id)
-                book.restore_order(exit_id, order._replace(remaining=order.remaining + added))
-            book.proposals[exit_id] = one._replace(terms=terms)
 
     def _waiting_exits(self, entry_id: str) -> list[OrderTerms]:
         """Return the terms of the open orders that wait for this entry."""

@@ -47,7 +47,7 @@ from schemas.records import (
     TradingState,
 )
 
-SNAPSHOT_VERSION = 7
+SNAPSHOT_VERSION = 8
 _ORDER_KINDS = frozenset({SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER})
 
 
@@ -303,10 +303,10 @@ class RiskStage:
         """Restore a snapshot.
 
         Version 4 contains no corporate actions, no lag and no amendment rate, version 5 no cash transfers, version 6
-        no ended orders.
+        no ended orders, version 7 no present terms of the open orders.
         """
         version, *state = snapshot
-        assert version in (4, 5, 6, SNAPSHOT_VERSION), (
+        assert version in (4, 5, 6, 7, SNAPSHOT_VERSION), (
             f"risk snapshot: version {version}, expected 4 to {SNAPSHOT_VERSION}"
         )
         if version == 4:
@@ -320,12 +320,15 @@ class RiskStage:
                 self._corporate_actions.snapshot(),
                 *rest,
             ]
-        if version < SNAPSHOT_VERSION:
+        if version < 7:
             state.append(self._requested_orders.ended.snapshot())
         if version < 6:
             counts, book, *rest = state
             day_start_equity = book[4]
             state = [counts, (*book, (day_start_equity, ZERO)), *rest]
+        if version < SNAPSHOT_VERSION:
+            counts, book, *rest = state
+            state = [counts, (*book, None), *rest]
         counts, book, history, breakers, meters, corporate_actions, manual_commands, usage_rows, ended = state
         (
             self._decisions.order_seq,

@@ -188,6 +188,7 @@ class VenueFills:
         for other in self.book.group_of(order):
             if order.remaining and other.buying is order.buying and other.remaining > traded:
                 other.reduce(traded)
+                other.held_back = min(other.held_back, other.remaining)
             else:
                 text = f"OCO: {order.order_id} of group {order.terms.group_id} traded"
                 self.end(ts_ns, other, CANCELED, text, out)

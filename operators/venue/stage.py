@@ -17,6 +17,7 @@ from operators.ledger.events import apply_to_quantities, share_ratio
 from operators.money import ZERO, multiply, to_decimal
 from operators.reference_data import ReferenceData, describe_action
 from operators.venue.account import liquidation_order
+from operators.venue.amendments import spent_stop_reason
 from operators.venue.fills import VenueFills
 from operators.venue.lifetimes import OrderLifetimes, SessionEnd
 from operators.venue.matching import BarMatch, quote_bars
@@ -200,6 +201,10 @@ class VenueStage:
             if order.terms.quantity <= replaced.cum_quantity:
                 filled = f"{replaced.cum_quantity.normalize():f}"
                 return f"{order.replaces} has already filled {filled} units; the new quantity must be higher"
+            if replaced.stop_triggered and (
+                reason := spent_stop_reason(replaced.order_id, replaced.terms, order.terms)
+            ):
+                return reason
         terms = order.terms
         if replaced is None and terms.parent_id and self._book.find_parent(terms.parent_id) is None:
             return f"parent order is not open: {terms.parent_id}"

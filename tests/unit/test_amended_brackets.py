@@ -13,8 +13,10 @@ from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.records import (
     AMEND_ORDER,
+    CANCEL_ORDER,
     CANCELED,
     GTC,
+    REJECTED,
     REPLACED,
     SELL,
     SUBMIT_ORDER,
@@ -214,3 +216,86 @@ def test_fills_that_overtake_an_amendment_keep_their_exit_in_the_gateway() -> No
     output = gateway.step(broker_update("ord-1", CANCELED, filled=6))
     assert [(one, kind) for one, kind, *_ in reports(output)] == [("ord-1", REPLACED), ("ord-3", CANCELED)]
     assert [(kind, one, int(quantity)) for kind, one, _, quantity, _ in intents(output)] == [("SUBMIT", "ord-2", 6)]
+
+
+def orders_of(output: list[Record]) -> dict[str, Order]:
+    return {one.order_id: one for one in output if isinstance(one, Order)}
+
+
+def reasons(output: list[Record]) -> list[tuple[str, str]]:
+    return [(e.order_id, e.text) for e in output if isinstance(e, Execution) and e.exec_type == REJECTED]
+
+
+def test_an_amended_exit_has_the_quantity_that_a_partial_fill_of_the_other_exit_has_left() -> None:
+    """The take profit sells 1 of the 4 units. The stop of the other 3 is moved, and sells 3."""
+    commands = {
+        1: command("cmd-a", kind=SUBMIT_ORDER, arguments=BRACKET | {"limit_price": "100"}),
+        5: amend("cmd-b", "ord-cmd-a-sl", stop_price="92"),
+    }
+    output: list[Record] = []
+    loop = TradingLoop(VenueStage(SHARE), PortfolioStage(), RiskStage(RiskSettings.unlimited()))
+    for minute, (price, volume) in enumerate([(100, 9), (100, 9), (100, 9), (110, 1), (100, 9), (91, 9)], 1):
+        given = [commands[minute]] if minute in commands else []
+        one = bar("X", minute, minute * MINUTE_NS, price, volume=volume)
+        output += loop.on_slice(minute * MINUTE_NS, [*given, one])
+    assert fills(output) == [("ord-cmd-a", 4), ("ord-cmd-a-tp", 1), ("ord-cmd-b", 3)]
+    assert orders_of(output)["ord-cmd-b"].terms.quantity == 3
+
+
+def test_an_amended_exit_has_the_quantity_that_a_cancelled_entry_has_bought() -> None:
+    """The entry buys 3 of 4 units. The stop that is moved afterwards closes 3, not 4."""
+    commands = {
+        1: command("cmd-a", kind=SUBMIT_ORDER, arguments=BRACKET | {"limit_price": "100"}),
+        3: command("cmd-c", kind=CANCEL_ORDER, arguments={"order_id": "ord-cmd-a"}),
+        4: amend("cmd-b", "ord-cmd-a-sl", stop_price="92"),
+    }
+    output = run_commands([100, 100, 101, 101, 101, 91], commands, volume=3)
+    assert fills(output) == [("ord-cmd-a", 3), ("ord-cmd-b", 3)]
+    assert orders_of(output)["ord-cmd-b"].terms.quantity == 3
+
+
+STOP_LIMIT_ORDER = {
+    "symbol": "X",
+    "side": "BUY",
+    "quantity": "4",
+    "order_type": "STOP_LIMIT",
+    "stop_price": "102",
+    "limit_price": "101",
+    "time_in_force": "GTC",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"stop_price": "105"}, "the stop of ord-cmd-a has triggered, so a new stop_price has no effect"),
+        ({"stop_price": "105", "limit_price": "104"}, "the stop of ord-cmd-a has triggered"),
+        ({"limit_price": "104"}, ""),
+        ({"stop_price": "102", "quantity": "5"}, ""),
+    ],
+)
+def test_the_stop_of_a_triggered_order_cannot_be_amended(changes: dict[str, str], reason: str) -> None:
+    """Its limit price and quantity can. A rejected amendment leaves the order as it was."""
+    commands = {
+        1: command("cmd-a", kind=SUBMIT_ORDER, arguments=STOP_LIMIT_ORDER),
+        3: amend("cmd-b", "ord-cmd-a", **changes),
+    }
+    output = run_commands([100, 103, 103, 103, 101, 101], commands)
+    rejected = reasons(output)
+    if reason:
+        assert [(name, text.startswith(reason)) for name, text in rejected] == [("ord-cmd-b", True)]
+        assert fills(output) == [("ord-cmd-a", 4)]
+    else:
+        assert rejected == []
+        assert fills(output) == [("ord-cmd-b", int(changes.get("quantity", 4)))]
+
+
+def test_the_gateway_rejects_a_new_stop_price_of_a_triggered_stop() -> None:
+    gateway = GatewayHarness(extended_hours=True)
+    gateway.connect()
+    gateway.step(bar("AAPL", 1, 60, 100), order(1, stop_price=102, limit_price=101, time_in_force=GTC))
+    gateway.step(bar("AAPL", 2, 120, 103))
+    output = gateway.step(order(2, stop_price=105, limit_price=101, time_in_force=GTC, replaces="ord-1"))
+    assert intents(output) == []
+    assert reasons(output)[0][1].startswith("the stop of ord-1 has triggered, so a new stop_price has no effect")
+    assert list(gateway.stage.open_orders) == ["ord-1"]
