@@ -37,6 +37,17 @@ def symbol_bars(connection: Connection, symbol: str, first_ns: int, last_ns: int
             yield _record(Bar, row)
 
 
+def first_bar_ns(connection: Connection, symbol: str, from_ns: int, from_day: int) -> int | None:
+    """Return the time of a symbol's first bar from `from_ns` on whose trading day is `from_day` (yyyymmdd) or later."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT ts_ns FROM bars WHERE symbol = %s AND ts_ns >= %s AND trading_day >= %s ORDER BY ts_ns LIMIT 1",
+            (symbol, from_ns, from_day),
+        )
+        row = cursor.fetchone()
+    return None if row is None else int(row[0])
+
+
 def last_record(connection: Connection, kind: type[R]) -> R | None:
     """Return the record with the highest `seq`, or the latest one of a type without `seq`."""
     order_by = "seq" if "seq" in field_names(kind) else "ts_ns"

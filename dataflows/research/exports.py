@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
 from dataflows.research.frames import EQUITY, TRADES, Frame, FrameName, RunFrames, time_column
+from operators.instruments import NO_INSTRUMENTS, Instruments
 from schemas.records import (
     AMEND_ORDER,
     CANCEL_ORDER,
+    SPLIT,
+    STOCK_DIVIDEND,
+    STOCK_MERGER,
     SUBMIT_ORDER,
     Bar,
     Command,
+    CorporateAction,
     Execution,
     LotMatch,
     Order,
@@ -24,7 +29,7 @@ from schemas.records import (
     Record,
     Valuation,
 )
-from sinks.queries import stream_records, symbol_bars
+from sinks.queries import first_bar_ns, stream_records, symbol_bars
 
 
 class ExportPeriod(NamedTuple):
@@ -37,13 +42,19 @@ class ExportPeriod(NamedTuple):
         return (self.start_ns is None or ts_ns >= self.start_ns) and (self.end_ns is None or ts_ns < self.end_ns)
 
 
-def export_frame(db: Connection, name: FrameName, initial_equity: Decimal, period: ExportPeriod) -> Frame:
+def export_frame(
+    db: Connection,
+    name: FrameName,
+    initial_equity: Decimal,
+    period: ExportPeriod,
+    instruments: Instruments = NO_INSTRUMENTS,
+) -> Frame:
     """Return one of the result tables (`dataflows/research/frames.py`) in the transaction of `db`.
 
     The whole history is read, because a row needs earlier records: an order its terms, a lot its entry, a drawdown its
     peak. Of the bars, only those of closed lots are read.
     """
-    frames = RunFrames((name,), initial_equity)
+    frames = RunFrames((name,), initial_equity, instruments)
     if name == EQUITY:
         frames.add_all(stream_records(db, Valuation))
     else:
@@ -57,12 +68,27 @@ def export_frame(db: Connection, name: FrameName, initial_equity: Decimal, perio
 
 
 def _order_records(db: Connection) -> Iterator[Record]:
-    """Yield proposals, commands and orders, then refusals and executions in order of time."""
+    """Yield proposals and commands, then splits, executions, refusals and orders in order of time.
+
+    Within a time slice, this is the order of the run: a split comes first, and risk decides last.
+    """
     yield from stream_records(db, OrderProposal)
     yield from (one for one in stream_records(db, Command) if one.kind in (SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER))
-    yield from stream_records(db, Order)
-    reports: list[Iterable[Any]] = [stream_records(db, OrderRefusal), stream_records(db, Execution)]
-    yield from heapq.merge(*reports, key=lambda report: report.ts_ns)
+    later: tuple[type[Any], ...] = (Execution, OrderRefusal, Order)
+    streams: list[Iterable[Any]] = [_effective_splits(db), *(stream_records(db, kind) for kind in later)]
+    yield from heapq.merge(*streams, key=lambda record: record.ts_ns)
+
+
+def _effective_splits(db: Connection) -> list[CorporateAction]:
+    """Return the splits with the time at which they took effect: that of the first bar on or after the ex-date."""
+    splits = []
+    for action in list(stream_records(db, CorporateAction)):
+        if action.kind not in (SPLIT, STOCK_DIVIDEND, STOCK_MERGER):
+            continue
+        ts_ns = first_bar_ns(db, action.symbol, action.ts_ns, action.ex_date)
+        if ts_ns is not None:
+            splits.append(action._replace(ts_ns=ts_ns, ex_date=0))
+    return sorted(splits, key=lambda action: action.ts_ns)
 
 
 def _bars_of_lots(db: Connection) -> Iterator[Bar]:

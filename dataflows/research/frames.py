@@ -7,10 +7,13 @@ PostgreSQL, so both have the same columns and rows. Money and quantities are dec
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from dataflows.research.order_rows import OrderRows
+from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.manual_orders import MANUAL, client_id_of, command_id_of, order_id_of
 from operators.money import NANO, ZERO, to_decimal
 from operators.order_lifecycle import OrderState, state_of
@@ -22,17 +25,18 @@ from schemas.records import (
     CLS,
     LONG,
     MARKET,
+    NEW,
     REJECTED,
     SUBMIT_ORDER,
     TRADE,
     Bar,
     Command,
+    CorporateAction,
     Execution,
     LotMatch,
     Order,
     OrderProposal,
     OrderRefusal,
-    OrderTerms,
     Record,
     Valuation,
 )
@@ -131,13 +135,17 @@ def excursion(bars: SymbolBars, match: LotMatch, *, entered_at_open: bool) -> Ex
 class RunFrames:
     """Builds the `names` of `FRAME_NAMES` from the records of a run, added in their order.
 
-    Memory grows with the number of rows, and with the number of bars if `names` contains `trades`.
+    `instruments` have the lot sizes to which a split rounds open orders. Memory grows with the number of rows, and with
+    the number of bars if `names` contains `trades`.
     """
 
-    def __init__(self, names: Collection[FrameName], initial_equity: Decimal) -> None:
+    def __init__(
+        self, names: Collection[FrameName], initial_equity: Decimal, instruments: Instruments = NO_INSTRUMENTS
+    ) -> None:
         self._names = frozenset(names)
         self._with_orders = bool(self._names & {EXECUTIONS, TRADES, ORDERS})
-        self._orders: dict[str, Order] = {}
+        self._order_rows = OrderRows(instruments)
+        self._last_ns = 0
         self._order_types: dict[str, str] = {}  # of proposals and commands, by their id
         self._command_targets: dict[str, str] = {}  # amend or cancel -> order
         self._strategies: dict[str, str] = {}  # proposal -> strategy
@@ -150,12 +158,28 @@ class RunFrames:
         self._peak = float(initial_equity)
 
     def add_all(self, records: Iterable[Record]) -> None:
+        """Add records in the order of the run. A split is effective when it is added."""
+        for record in records:
+            if type(record) is CorporateAction and self._with_orders:
+                self._order_rows.apply_splits([record])
+            self.add(record)
+
+    def add_slice(self, records: Sequence[Record]) -> None:
+        """Add the records of one time slice. A split takes effect before them, on its ex-date."""
+        if self._with_orders:
+            self._order_rows.apply_splits(records)
         for record in records:
             self.add(record)
+
+    def end_run(self) -> None:
+        """End the orders whose time in force ends after the last bar of a backtest. Call it after the last record."""
+        if self._with_orders:
+            self._reports += self._order_rows.end_run(self._last_ns)
 
     def add(self, record: Record) -> None:
         """Add one record. Types that no table needs are ignored."""
         if type(record) is Bar:
+            self._last_ns = record.ts_ns
             if TRADES in self._names:
                 self._bars.setdefault(record.symbol, SymbolBars()).add(record)
         elif type(record) is Valuation:
@@ -167,10 +191,11 @@ class RunFrames:
     def _add_order_record(self, record: Record) -> None:
         if isinstance(record, Execution):
             self._reports.append(record)
+            self._order_rows.add_report(record)
             if record.exec_type == TRADE:
                 self._fills[record.execution_id] = record
         elif isinstance(record, Order):
-            self._orders[record.order_id] = record
+            self._order_rows.add_order(record)
         elif isinstance(record, OrderProposal):
             self._strategies[record.proposal_id] = record.strategy
             self._order_types[record.proposal_id] = record.terms.order_type
@@ -199,22 +224,32 @@ class RunFrames:
         builders: dict[FrameName, Callable[[], list[tuple[Any, ...]]]] = {
             EXECUTIONS: self._execution_rows,
             TRADES: self._trade_rows,
-            ORDERS: self._order_rows,
+            ORDERS: self._order_table,
             EQUITY: self._equity_rows.copy,
         }
         return Frame(name, COLUMNS[name], builders[name]())
 
     def _execution_rows(self) -> list[tuple[Any, ...]]:
-        return [
-            self._refusal_row(report) if isinstance(report, OrderRefusal) else self._report_row(report)
+        """Return the rows by time. An order is accepted before it fills, although the venue reports both with a bar."""
+        first_fills: dict[str, int] = {}
+        for fill in self._fills.values():
+            first_fills.setdefault(fill.order_id, fill.filled_at_ns)
+        rows = [
+            self._refusal_row(report)
+            if isinstance(report, OrderRefusal)
+            else self._report_row(report, first_fills.get(report.order_id) if report.exec_type == NEW else None)
             for report in self._reports
         ]
+        return sorted(rows, key=itemgetter(0))
 
-    def _report_row(self, report: Execution) -> tuple[Any, ...]:
-        order, is_liquidation = self._orders.get(report.order_id), report.order_id.startswith(LIQUIDATION_PREFIX)
+    def _report_row(self, report: Execution, latest_ns: int | None) -> tuple[Any, ...]:
+        order, is_liquidation = (
+            self._order_rows.orders.get(report.order_id),
+            report.order_id.startswith(LIQUIDATION_PREFIX),
+        )
         order_type = MARKET if is_liquidation else "" if order is None else order.terms.order_type
         return (
-            report.filled_at_ns,
+            report.filled_at_ns if latest_ns is None else min(report.filled_at_ns, latest_ns),
             report.order_id,
             report.order_id if is_liquidation else client_id_of(report.order_id),
             report.symbol,
@@ -246,21 +281,20 @@ class RunFrames:
 
     def _target_type(self, cause_id: str) -> str:
         """The type of the order that a rejected amendment or cancel names, or of a rejected exit of a bracket."""
-        order = self._orders.get(self._command_targets.get(cause_id, order_id_of(cause_id)))
+        order = self._order_rows.orders.get(self._command_targets.get(cause_id, order_id_of(cause_id)))
         return "" if order is None else order.terms.order_type
 
-    def _order_rows(self) -> list[tuple[Any, ...]]:
+    def _order_table(self) -> list[tuple[Any, ...]]:
         reports: dict[str, list[Execution]] = {}
         for report in self._reports:
             if isinstance(report, Execution):
                 reports.setdefault(report.order_id, []).append(report)
-        return [self._order_row(order, reports.get(order.order_id, [])) for order in self._orders.values()]
+        return [self._order_row(order, reports.get(order.order_id, [])) for order in self._order_rows.orders.values()]
 
     def _order_row(self, order: Order, reports: list[Execution]) -> tuple[Any, ...]:
-        terms: OrderTerms = order.terms
-        fills = [report for report in reports if report.exec_type == TRADE]
-        filled = sum((fill.quantity for fill in fills), ZERO)
-        value = sum((fill.quantity * fill.price for fill in fills), ZERO)
+        terms, filled = self._order_rows.present_terms(order.order_id), self._order_rows.filled(order.order_id)
+        # A split does not change the value of earlier fills.
+        value = sum((report.quantity * report.price for report in reports), ZERO)
         state = state_of(reports)
         return (
             order.ts_ns,
@@ -298,7 +332,7 @@ class RunFrames:
 
     def _trade_row(self, match: LotMatch) -> tuple[Any, ...]:
         entry = self._fills.get(match.open_execution_id)
-        order = None if entry is None else self._orders.get(entry.order_id)
+        order = None if entry is None else self._order_rows.orders.get(entry.order_id)
         adverse, favourable, bars = self._excursions(match, entry, order)
         return (
             match.symbol,

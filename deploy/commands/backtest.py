@@ -149,8 +149,9 @@ def backtest(
         run_settings = _with_strategies(run_settings, strategy, settings, has_orders=orders is not None)
         if allow_in_sample:
             run_settings = run_settings.allowing_in_sample()
-        frames = RunFrames(files_out, run_settings.portfolio_manager.initial_capital)
-        observers = [*([frames.add_all] if files_out else []), *([compared.observe] if compared else [])]
+        capital = run_settings.portfolio_manager.initial_capital
+        frames = RunFrames(files_out, capital, run_settings.traded_instruments())
+        observers = [*([frames.add_slice] if files_out else []), *([compared.observe] if compared else [])]
         source = paths if symbols is None else recorded_period(run_settings, symbols or None, with_commands=commands)
         with progress if progress.console.is_terminal else nullcontext():
             try:
@@ -167,6 +168,7 @@ def backtest(
                 raise DeployError(str(error)) from error
     if compared is not None:
         summary |= {"benchmark": compared.symbol, **compared.compare(performance)._asdict()}
+    frames.end_run()
     for name, path in files_out.items():
         write_frame(frames.frame(name), path)
     if json_target is not None:

@@ -57,7 +57,9 @@ def _export(name: str, output: Path | None, start: str | None, end: str | None) 
     with open_tables(home_from_environment()) as (settings, db):
         raw = db.connection.driver_connection
         assert raw is not None, "the connection is open"
-        frame = export_frame(raw, name, settings.portfolio_manager.initial_capital, period)
+        frame = export_frame(
+            raw, name, settings.portfolio_manager.initial_capital, period, settings.traded_instruments()
+        )
     if output is None:
         print_frame(frame)
         return

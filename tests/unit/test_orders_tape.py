@@ -132,8 +132,8 @@ def test_the_tables_do_not_depend_on_workers_and_batches(options: tuple[str, ...
     assert texts[0] == texts[1]
     assert [(one["id"], one["event"]) for one in table(tmp_path / "first", "executions") if one["event"] != "NEW"] == [
         ("one", "TRADE"),
-        ("two", "CANCELED"),
         ("child", "TRADE"),
+        ("two", "CANCELED"),  # with the end of the bar
     ]
 
 
@@ -149,6 +149,76 @@ def test_a_lot_that_was_renamed_while_open_has_no_excursions(tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     (trade,) = table(tmp_path, "trades")
     assert (trade["symbol"], trade["pnl"], trade["mae"], trade["mfe"], trade["bars"]) == ("MSFT", "50", "", "", "")
+
+
+def test_the_orders_table_has_the_terms_and_units_of_the_end_of_the_run(tmp_path: Path) -> None:
+    """Of 100 shares, a volume of 100,000 x 0.0004 = 40 fills. After the 4:1 split, 160 of 400 new shares have filled.
+
+    The bracket of MSFT buys 40 of 100 before it is cancelled: its exits close 40.
+    """
+    actions = tmp_path / "actions.csv"
+    actions.write_text("time,kind,symbol,ratio\n2024-01-02T14:32:30Z,SPLIT,AAPL,4\n")
+    result = run(
+        tmp_path,
+        row("31", "submit", "in", symbol="AAPL", side="BUY", quantity=100, type="LIMIT", limit_price=104),
+        row("31", "submit", "deep", symbol="AAPL", side="BUY", quantity=3, type="LIMIT", limit_price=96),
+        row("31", "submit", "entry", symbol="MSFT", side="BUY", quantity=100, take_profit=150, stop_loss=50),
+        row("32", "cancel", "entry"),
+        options=("--reference-data", str(actions)),
+        settings="execution: {venue: {fee_per_share: 0, fee_min: 0, slippage_bps: 0, max_volume_share: 0.0004}}",
+    )
+    assert result.exit_code == 0, result.output
+    columns = ("quantity", "limit_price", "stop_price", "filled", "average_price", "status")
+    rows = {one["id"]: tuple(one[column] for column in columns) for one in table(tmp_path, "orders-out")}
+    assert rows["entry-tp"][0] == rows["entry-sl"][0] == "40"
+    assert rows["entry"][:4] == ("100", "", "", "40")
+    assert rows["in"] == ("400", "26", "", "160", "25", "EXPIRED")
+    assert rows["deep"][:2] == ("12", "24")
+
+
+@pytest.mark.parametrize(
+    ("time_in_force", "event", "reason"),
+    [
+        ("CLS", "EXPIRED", "CLS: the bars end before the close"),
+        ("OPG", "EXPIRED", "OPG: the bars end before the next open"),
+        ("DAY", "EXPIRED", "day order: the bars end before the session does"),
+        ("GTC", "NEW", ""),
+    ],
+)
+def test_an_order_whose_moment_comes_after_the_last_bar_ends_with_a_reason(
+    tmp_path: Path, time_in_force: str, event: str, reason: str
+) -> None:
+    order = {"symbol": "AAPL", "side": "BUY", "quantity": 1, "type": "LIMIT", "limit_price": 90}
+    result = run(
+        tmp_path,
+        row("31", "submit", "a", **order, time_in_force=time_in_force, stop_loss=80),
+        row("36", "submit", "late", **order, time_in_force=time_in_force),
+    )
+    assert result.exit_code == 0, result.output
+    last = {one["id"]: (one["event"], one["reason"], one["time"]) for one in table(tmp_path, "executions")}
+    end = "2024-01-02T14:36:00Z"
+    status = {one["id"]: one["status"] for one in table(tmp_path, "orders-out")}
+    if event == "NEW":
+        assert last["a"][0] == last["a-sl"][0] == "NEW" and status["late"] == "PENDING"
+    else:
+        assert last["a"] == last["late"] == (event, reason, end)
+        assert last["a-sl"] == ("CANCELED", "parent order ord-cmd-a ended", end)
+        assert status == {"a": "EXPIRED", "late": "EXPIRED", "a-sl": "CANCELLED"}
+
+
+def test_executions_are_in_order_of_time_and_an_order_is_accepted_before_it_fills(tmp_path: Path) -> None:
+    orders = [
+        row(time, "submit", time, symbol=symbol, side="BUY", quantity=1)
+        for time in ("31", "33")
+        for symbol in ("AAPL",)
+    ]
+    assert run(tmp_path, *orders, row("32", "submit", "x", symbol="MSFT", side="BUY", quantity=1)).exit_code == 0
+    rows = table(tmp_path, "executions")
+    assert [one["time"] for one in rows] == sorted(one["time"] for one in rows)
+    assert [(one["id"], one["event"], one["time"][14:16]) for one in rows] == [
+        *(("31", "NEW", "31"), ("31", "TRADE", "31"), ("x", "NEW", "32"), ("x", "TRADE", "32")),
+        *(("33", "NEW", "33"), ("33", "TRADE", "33")),
+    ]
 
 
 def test_tables_are_written_as_parquet_too(tmp_path: Path) -> None:

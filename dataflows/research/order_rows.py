@@ -1,0 +1,133 @@
+"""The orders of a run as they are at its end: with present terms, filled quantities in present units, and outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from operators.instruments import NO_INSTRUMENTS, Instruments
+from operators.ledger.events import share_ratio
+from operators.ledger.split_ratio import split_quantity
+from operators.living_orders import LivingOrder, LivingOrders
+from operators.money import ZERO
+from operators.reference_data import ReferenceData
+from schemas.records import (
+    CANCELED,
+    CLS,
+    DAY,
+    EXPIRED,
+    FOK,
+    IOC,
+    OPG,
+    TRADE,
+    CorporateAction,
+    ExecType,
+    Execution,
+    Order,
+    OrderTerms,
+    Record,
+    TimeInForce,
+)
+
+_END_TEXTS: dict[TimeInForce, str] = {
+    IOC: "IOC: the bars end before it can trade",
+    FOK: "FOK: the bars end before it can trade",
+    OPG: "OPG: the bars end before the next open",
+    CLS: "CLS: the bars end before the close",
+    DAY: "day order: the bars end before the session does",
+}
+"""Reasons of orders that end with a time that no bar of the run reaches, by time in force."""
+
+
+class OrderRows:
+    """Collects the approved orders and their reports.
+
+    orders  the approved orders by id, in the order of approval
+    """
+
+    def __init__(self, instruments: Instruments = NO_INSTRUMENTS) -> None:
+        self._instruments = instruments
+        self.orders: dict[str, Order] = {}
+        self._living = LivingOrders()
+        self._present_terms: dict[str, OrderTerms] = {}  # where they differ from the approved terms
+        self._filled: dict[str, Decimal] = {}  # own fills, without those of replaced orders
+        self._reference = ReferenceData()
+
+    def apply_splits(self, records: Sequence[Record]) -> None:
+        """Convert the open orders if a split takes effect in this time slice. Call it before its other records."""
+        for action in self._reference.take_due(records):
+            if not isinstance(action, CorporateAction) or (ratio := share_ratio(action)) == 1:
+                continue
+            for order in self._living.split(action.symbol, ratio, self._instruments.lot_size_of(action.symbol)):
+                self._store(order)
+                if order.order_id in self._filled:
+                    self._filled[order.order_id] = split_quantity(self._filled[order.order_id], ratio)
+
+    def add_order(self, order: Order) -> None:
+        self.orders[order.order_id] = order
+        replaced = self._living.get(order.replaces) if order.replaces else None
+        filled = ZERO if replaced is None else replaced.filled
+        self._living.add(LivingOrder(order.order_id, order.cause_id, order.terms, filled, replaces=order.replaces))
+
+    def add_report(self, report: Execution) -> None:
+        if report.exec_type == TRADE:
+            self._filled[report.order_id] = self._filled.get(report.order_id, ZERO) + report.quantity
+        for order in self._living.fold_execution(report):
+            self._store(order)
+
+    def present_terms(self, order_id: str) -> OrderTerms:
+        """Return the terms of an order as they are now, or as they were when it ended."""
+        return self._present_terms.get(order_id) or self.orders[order_id].terms
+
+    def filled(self, order_id: str) -> Decimal:
+        """Return what the order itself has traded, in the units of its present terms."""
+        return self._filled.get(order_id, ZERO)
+
+    def end_run(self, ts_ns: int) -> list[Execution]:
+        """Return reports of the orders whose time in force ends after the last bar, and of those that wait for them.
+
+        Orders that are good till cancelled or till a date remain open.
+        """
+        reports: list[Execution] = []
+        for order_id, order in self.orders.items():
+            living = self._living.get(order_id)
+            text = _END_TEXTS.get(order.terms.time_in_force, "")
+            if living is not None and text:
+                reports += self._end(ts_ns, living, EXPIRED, text)
+        return reports
+
+    def _end(self, ts_ns: int, living: LivingOrder, exec_type: ExecType, text: str) -> list[Execution]:
+        reports = [_final_report(ts_ns, living, exec_type, text)]
+        self.add_report(reports[0])
+        for order_id in self.orders:
+            child = self._living.get(order_id)
+            if child is None or child.terms.parent_id != living.cause_id or child.terms.parent_id == child.cause_id:
+                continue
+            if not child.is_working or child.held == child.remaining:
+                reports += self._end(ts_ns, child, CANCELED, f"parent order {living.order_id} ended")
+        return reports
+
+    def _store(self, order: LivingOrder) -> None:
+        if order.order_id in self.orders and order.terms != self.orders[order.order_id].terms:
+            self._present_terms[order.order_id] = order.terms
+
+
+def _final_report(ts_ns: int, living: LivingOrder, exec_type: ExecType, text: str) -> Execution:
+    return Execution(
+        seq=0,
+        ts_ns=ts_ns,
+        execution_id="",
+        order_id=living.order_id,
+        symbol=living.terms.symbol,
+        side=living.terms.side,
+        exec_type=exec_type,
+        quantity=ZERO,
+        price=ZERO,
+        fee=ZERO,
+        leaves_quantity=ZERO,
+        cum_quantity=living.filled,
+        filled_at_ns=ts_ns,
+        bar_seq=0,
+        text=text,
+        cause_id=living.cause_id,
+    )
