@@ -56,11 +56,10 @@ class StrategyResult(ApiModel):
     )
     weight: float | None = Field(description="weight in the ensemble, in [0, 1]; null if the strategy has no weight")
     outcomes: int = Field(description="signals whose horizon has passed")
-    hits: int = Field(description="outcomes in which the price moved in the signal's direction")
-    hit_rate: float | None = Field(
-        description="hits divided by the outcomes in which the price moved; null if there are none"
-    )
+    hits: int = Field(description="outcomes above 0, net of costs and of the market's move")
+    hit_rate: float | None = Field(description="hits divided by the outcomes other than 0, net; null if there are none")
     mean_gained: float | None = Field(description="mean price change in the signal's direction, as a fraction")
+    mean_net: float | None = Field(description="mean of the same, less the market's move and the costs of a round trip")
 
 
 def latest_shares(db: Connection) -> list[DatedStrategyShare]:
@@ -84,7 +83,7 @@ def strategy_results(db: Connection) -> list[StrategyResult]:
     defaults: dict[str, Any] = {
         **dict.fromkeys(("fills", "closed_lots", "won", "outcomes", "hits"), 0),
         **dict.fromkeys(("traded_notional", "fees", "realized_pnl"), Decimal(0)),
-        **dict.fromkeys(("hit_rate", "mean_gained")),
+        **dict.fromkeys(("hit_rate", "mean_gained", "mean_net")),
     }
     return [
         StrategyResult(
@@ -140,14 +139,16 @@ def _closed_lots_query() -> Any:
 
 
 def _outcomes_query() -> Any:
-    gained = signal_outcomes.c.gained
-    hits, moved = _count_where(gained > 0), _count_where(gained != 0)
+    columns = signal_outcomes.c
+    gained, net = columns.gained, columns.gained - columns.direction * columns.market_return - columns.cost
+    hits, moved = _count_where(net > 0), _count_where(net != 0)
     return select(
         signal_outcomes.c.strategy,
         func.count().label("outcomes"),
         hits.label("hits"),
         (cast(hits, Numeric) / func.nullif(moved, 0)).label("hit_rate"),
         func.avg(gained).label("mean_gained"),
+        func.avg(net).label("mean_net"),
     ).group_by(signal_outcomes.c.strategy)
 
 

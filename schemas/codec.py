@@ -108,7 +108,7 @@ SCHEMA_IDS: dict[type, int] = {
     BrokerAccount: 50,
     CashFlow: 53,
     StrategyWeights: 34,
-    SignalOutcome: 35,
+    SignalOutcome: 59,
     Attribution: 36,
     ModelScore: 37,
     LateRecord: 40,

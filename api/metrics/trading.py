@@ -53,7 +53,8 @@ _COUNT_QUERIES: dict[str, tuple[str, str]] = {
     ),
     "outcomes": (
         "signal_outcomes",
-        "SELECT o.strategy a, CASE WHEN o.gained > 0 THEN 'won' WHEN o.gained < 0 THEN 'lost' ELSE 'flat' END b,"
+        "SELECT o.strategy a, CASE WHEN o.gained - o.direction * o.market_return - o.cost > 0 THEN 'won'"
+        " WHEN o.gained - o.direction * o.market_return - o.cost < 0 THEN 'lost' ELSE 'flat' END b,"
         " count(*) n FROM signal_outcomes o {range} GROUP BY 1, 2",
     ),
     "breakers": (
@@ -189,7 +190,7 @@ class TradingMetrics:
             ),
             counter(
                 "platform_signal_outcomes",
-                "signals whose horizon has passed: won or lost by the direction of the price move, flat without one",
+                "signals whose horizon has passed: won, lost or flat, net of costs and of the market's move",
                 ("strategy", "result"),
                 self._values("outcomes"),
             ),

@@ -101,7 +101,9 @@ def feedback(settings: Settings) -> Callable[[], Stage]:
     strategies = configured_strategies(settings)
     names = [strategy.name for strategy in strategies]
     listed, currency = settings.instruments.listed, settings.portfolio_manager.currency
-    return lambda: FeedbackStage(settings.feedback, names, listed, currency)
+    venue = settings.execution.venue
+    slippage_bps = float(venue.slippage_bps) if venue.slippage_model == "fixed" else 0.0
+    return lambda: FeedbackStage(settings.feedback, names, listed, currency, slippage_bps)
 
 
 def analysis(settings: Settings) -> Callable[[], Stage]:

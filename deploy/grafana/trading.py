@@ -130,7 +130,7 @@ BOARD = DashboardSpec(
                         )
                     ],
                     SHARE,
-                    description="Of the signals with a price change within their horizon.",
+                    description="Net of costs and of the market's move within the horizon.",
                 ),
                 Panel(
                     "Evaluated signals",

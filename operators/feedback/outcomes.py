@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from operators.feedback.market_move import MarketMove
+from operators.feedback.trading_costs import TradingCosts
 from schemas.records import ModelScore, Prediction, Signal, SignalOutcome, signal_id
 
 
 class SignalOutcomes:
-    """Evaluate each signal with a direction `horizon_bars` bars after it.
+    """Evaluate each signal with a direction `horizon_bars` bars after it, with its costs and the market's move.
 
     The state contains the open signals. It is bounded by horizon times strategies times symbols.
     """
 
-    def __init__(self, horizon_bars: int) -> None:
-        self._horizon = horizon_bars
-        # symbol -> (seq of the bar at which it is due, entry price adjusted for splits, signal)
-        self.pending: dict[str, deque[tuple[int, float, Signal]]] = {}
+    def __init__(self, horizon_bars: int, market: MarketMove, costs: TradingCosts) -> None:
+        self._horizon, self._market, self._costs = horizon_bars, market, costs
+        # symbol -> (seq of the bar at which it is due, entry price adjusted for splits, signal, level of the market)
+        self.pending: dict[str, deque[tuple[int, float, Signal, float]]] = {}
 
     def add(self, signal: Signal, bar_seq: int) -> None:
-        self.pending.setdefault(signal.symbol, deque()).append((bar_seq + self._horizon, signal.price, signal))
+        symbol = signal.symbol
+        entry = (bar_seq + self._horizon, signal.price, signal, self._market.level(symbol))
+        self.pending.setdefault(symbol, deque()).append(entry)
 
     def evaluate(self, ts_ns: int, symbol: str, bar_seq: int, close: float, seq: int) -> list[SignalOutcome]:
         """Return the outcomes that are due at this bar, with `seq` numbers starting at `seq`."""
         pending_entries = self.pending.get(symbol)
         out: list[SignalOutcome] = []
         while pending_entries and pending_entries[0][0] <= bar_seq:
-            _, entry, signal = pending_entries.popleft()
+            _, entry, signal, market_level = pending_entries.popleft()
             out.append(
                 SignalOutcome(
                     seq=seq + len(out),
@@ -41,6 +45,8 @@ class SignalOutcomes:
                     entry_price=entry,
                     exit_price=close,
                     gained=signal.direction * (close - entry) / entry,
+                    cost=self._costs.round_trip(symbol),
+                    market_return=self._market.move_since(symbol, market_level),
                 )
             )
         return out
@@ -49,23 +55,30 @@ class SignalOutcomes:
         """Adjust the entry prices for a split into `ratio` new shares per old share."""
         pending_entries = self.pending.get(symbol)
         if pending_entries:
-            self.pending[symbol] = deque((due_bar, entry / ratio, signal) for due_bar, entry, signal in pending_entries)
+            self.pending[symbol] = deque(
+                (due_bar, entry / ratio, signal, level) for due_bar, entry, signal, level in pending_entries
+            )
 
     def rename(self, old: str, new: str) -> None:
         """Move the open signals to the new symbol. They are due at its bars with the same `seq`."""
-        for due_bar, entry, signal in self.pending.pop(old, ()):
-            self.pending.setdefault(new, deque()).append((due_bar, entry, signal))
+        # The move so far is that of the market as seen from the old symbol.
+        shift = self._market.level(new) - self._market.level(old)
+        for due_bar, entry, signal, level in self.pending.pop(old, ()):
+            self.pending.setdefault(new, deque()).append((due_bar, entry, signal, level + shift))
 
     def snapshot(self) -> Any:
         return {
-            symbol: [(due_bar, entry, tuple(signal)) for due_bar, entry, signal in entries]
+            symbol: [(due_bar, entry, tuple(signal), level) for due_bar, entry, signal, level in entries]
             for symbol, entries in self.pending.items()
             if entries
         }
 
     def restore(self, snapshot: Any) -> None:
+        """Restore a snapshot. Earlier ones contain no levels of the market, whose move then counts from now on."""
         self.pending = {
-            symbol: deque((due_bar, entry, Signal._make(values)) for due_bar, entry, values in entries)
+            symbol: deque(
+                (due_bar, entry, Signal._make(values), *(level or (0.0,))) for due_bar, entry, values, *level in entries
+            )
             for symbol, entries in snapshot.items()
         }
 

@@ -14,6 +14,10 @@ class FeedbackSettings:
     * `horizon_bars`: a signal is evaluated this many bars of its symbol later.
     * `attribution_interval_s`, `weights_interval_s`, `models_interval_s`: interval in seconds of event time at which
       P&L by strategy, changed weights and model scores are published; 0: never.
+    * `benchmark`: symbol whose return is subtracted from the outcome of a signal; None: the equal-weighted mean of the
+      other symbols.
+    * `slippage_bps`: expected slippage of one trade in an outcome, in basis points; None: `slippage_bps` of the
+      simulated venue if its slippage is fixed, else 0.
     * `half_life_s`: age in seconds of event time at which an outcome has half of its weight.
     * `prior_outcomes`: number of outcomes at which a score has half of its full value.
     * `learning_rate`: how strongly weights react to scores; a strategy that is better by a t-value of 1 has e to the
@@ -26,6 +30,8 @@ class FeedbackSettings:
     attribution_interval_s: int = 300
     weights_interval_s: int = 3600
     models_interval_s: int = 3600
+    benchmark: str | None = None
+    slippage_bps: float | None = None
     half_life_s: int = 5 * 86_400
     prior_outcomes: float = 20.0
     learning_rate: float = 0.5
@@ -39,6 +45,10 @@ class FeedbackSettings:
         for name in ("attribution_interval_s", "weights_interval_s", "models_interval_s", "learning_rate"):
             if getattr(self, name) < 0:
                 raise BadInput(f"feedback.{name} must be >= 0, found {getattr(self, name)}")
+        if self.slippage_bps is not None and not 0 <= self.slippage_bps < 10_000:
+            raise BadInput(f"feedback.slippage_bps must be in [0, 10000), found {self.slippage_bps}")
+        if self.benchmark == "":
+            raise BadInput("feedback.benchmark must be a symbol or null, found an empty text")
         if self.prior_outcomes <= 0:
             raise BadInput(f"feedback.prior_outcomes must be > 0, found {self.prior_outcomes}")
         for name in ("weight_min", "weight_change_min"):

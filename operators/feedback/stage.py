@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import Any
 
 from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
 from operators.feedback.attribution import AttributionBook
+from operators.feedback.market_move import MarketMove
 from operators.feedback.outcomes import ModelScores, SignalOutcomes
 from operators.feedback.settings import FeedbackSettings
+from operators.feedback.trading_costs import TradingCosts
 from operators.feedback.weights import StrategyWeighting
 from operators.instruments import Instrument
 from operators.ledger.events import distribution_prices, share_ratio
@@ -38,7 +41,7 @@ from schemas.records import (
     Valuation,
 )
 
-VERSION = 3
+VERSION = 4
 _SECOND_NS = 1_000_000_000
 
 
@@ -50,6 +53,7 @@ class FeedbackStage:
     intervals, ModelScores, Attribution rows of the time slice's Valuation, and StrategyWeights.
 
     `strategies` are the strategies to weight, `instruments` the listed instruments, `currency` the account currency.
+    `slippage_bps` is the expected slippage of one trade, if the settings have none.
     """
 
     def __init__(
@@ -58,46 +62,41 @@ class FeedbackStage:
         strategies: Sequence[str] = (),
         instruments: Sequence[Instrument] = (),
         currency: str = "USD",
+        slippage_bps: float = 0.0,
     ) -> None:
         self.settings = settings or FeedbackSettings()
-        self._outcomes = SignalOutcomes(self.settings.horizon_bars)
+        if self.settings.slippage_bps is not None:
+            slippage_bps = self.settings.slippage_bps
+        self._market, self._costs = MarketMove(self.settings.benchmark), TradingCosts(slippage_bps / 10_000)
+        self._outcomes = SignalOutcomes(self.settings.horizon_bars, self._market, self._costs)
         self._models = ModelScores()
         self._weighting = StrategyWeighting(strategies, self.settings)
         self._book = AttributionBook(instruments, currency)
         self._bars: dict[str, int] = {}  # symbol -> seq of its last bar
         self._closes: dict[str, float] = {}
+        self._retired: dict[str, None] = {}  # symbols that were renamed or delisted, and have not traded since
         self._adjusted_prices = AdjustedPrices()
         self._reference = ReferenceData(currency=currency)
         self._seq = 0  # of the topic attribution
         self._last_intervals: dict[str, int] = {}  # output -> number of the interval in which it was last published
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        due_outcomes: list[SignalOutcome] = []
-        bars, closes, adjusted = self._bars, self._closes, self._adjusted_prices
-        outcomes, models, book = self._outcomes, self._models, self._book
+        bars, closes, models, book = self._bars, self._closes, self._models, self._book
         valuation: Valuation | None = None
         self._apply_reference_data(self._reference.take_due(records))
-        if adjusted.prices:
-            records = adjusted.adjust_bars(records)
-        pending_signals, pending_forecasts = outcomes.pending, models.pending
+        if self._adjusted_prices.prices:
+            records = self._adjusted_prices.adjust_bars(records)
+        due_outcomes = self._record_bars(ts_ns, records)
         for record in records:
             if type(record) is Bar:
-                symbol, seq, close = record.symbol, record.seq, record.close
-                bars[symbol] = seq
-                closes[symbol] = close
-                # The oldest open signal is due first, so that nearly every bar skips the evaluation.
-                if (pending := pending_signals.get(symbol)) and pending[0][0] <= seq:
-                    evaluated = outcomes.evaluate(ts_ns, symbol, seq, close, self._seq + 1)
-                    self._seq += len(evaluated)
-                    due_outcomes.extend(evaluated)
-                if (forecasts := pending_forecasts.get(symbol)) and forecasts[0][0] <= seq:
-                    models.evaluate(symbol, seq, close)
-            elif type(record) is Signal:
+                continue
+            if type(record) is Signal:
                 self._record_signal(record)
             elif type(record) is Prediction:
                 models.add(record, bars.get(record.symbol, 0), closes.get(record.symbol, 0.0))
             elif type(record) is Execution:
                 book.record_execution(record)
+                self._costs.record_execution(record, book.unit_value(record.symbol))
             elif type(record) is Position:
                 book.record_position(record)
             elif type(record) is Valuation:
@@ -113,6 +112,46 @@ class FeedbackStage:
         out: list[Record] = [*due_outcomes]
         self._write_periodic(ts_ns, valuation, out)
         return out
+
+    def _record_bars(self, ts_ns: int, records: Sequence[Record]) -> list[SignalOutcome]:
+        """Process the bars of a time slice: the market's move, the due predictions, and the due outcomes, returned."""
+        bars, closes, outcomes, models = self._bars, self._closes, self._outcomes, self._models
+        pending_signals, pending_forecasts = outcomes.pending, models.pending
+        due_bars: list[Bar] = []
+        returns: dict[str, float] = {}  # log returns other than 0
+        symbols = 0  # with a return
+        for record in records:
+            if type(record) is not Bar:
+                continue
+            symbol, seq, close = record.symbol, record.seq, record.close
+            bars[symbol] = seq
+            previous = closes.get(symbol, 0.0)
+            if previous > 0.0 and not (self._retired and self._is_retired(record)):
+                symbols += 1
+                if close != previous and close > 0.0:
+                    returns[symbol] = log(close / previous)
+            closes[symbol] = close
+            # The oldest open signal is due first, so that nearly every bar skips the evaluation.
+            if (pending := pending_signals.get(symbol)) and pending[0][0] <= seq:
+                due_bars.append(record)
+            if (forecasts := pending_forecasts.get(symbol)) and forecasts[0][0] <= seq:
+                models.evaluate(symbol, seq, close)
+        if returns:
+            self._market.record_slice(returns, symbols)
+        due_outcomes: list[SignalOutcome] = []
+        for bar in due_bars:
+            evaluated = outcomes.evaluate(ts_ns, bar.symbol, bar.seq, bar.close, self._seq + 1)
+            self._seq += len(evaluated)
+            due_outcomes.extend(evaluated)
+        return due_outcomes
+
+    def _is_retired(self, bar: Bar) -> bool:
+        """Whether a bar is the first one of another company, or from after the end of the symbol: it has no return."""
+        if bar.symbol not in self._retired:
+            return False
+        if bar.traded:
+            del self._retired[bar.symbol]
+        return True
 
     def _record_signal(self, signal: Signal) -> None:
         self._book.allocation.record_signal(signal)
@@ -149,10 +188,11 @@ class FeedbackStage:
         for record in due_records:
             if isinstance(record, CorporateAction) and record.kind in (SYMBOL_CHANGE, DELISTING):
                 self._adjusted_prices.prices.pop(record.symbol, None)  # it has no bars any more
+                self._retired[record.symbol] = None
             if isinstance(record, ExchangeRate):
                 self._book.set_rate(record.base, self._reference.rate_of(record.base))
             elif record.kind == SYMBOL_CHANGE:
-                for component in (self._outcomes, self._models, self._book):
+                for component in (self._outcomes, self._models, self._book, self._costs):
                     component.rename(record.symbol, record.new_symbol)
                 if record.symbol in self._closes:
                     self._closes.setdefault(record.new_symbol, self._closes[record.symbol])
@@ -202,16 +242,17 @@ class FeedbackStage:
             intervals,
             [component.snapshot() for component in components],
             self._adjusted_prices.snapshot(),
+            (self._market.snapshot(), self._costs.snapshot(), list(self._retired)),
         )
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot.
 
         Version 1 contains only outcomes, so the attribution starts with the current books. Version 2 contains no
-        adjusted prices.
+        adjusted prices. Versions 1 to 3 contain no costs and no move of the market, which start with the next bars.
         """
         version, *rest = snapshot
-        assert version in (1, 2, VERSION), f"feedback snapshot: version {version}, expected 1 to {VERSION}"
+        assert version in (1, 2, 3, VERSION), f"feedback snapshot: version {version}, expected 1 to {VERSION}"
         if version == 1:
             self._seq, bars, pending = rest
             self._bars = dict(bars)
@@ -223,9 +264,14 @@ class FeedbackStage:
                 }
             )
             return
-        bars, closes, reference, (self._seq, intervals), component_states, *adjusted = rest
-        for state in adjusted:
-            self._adjusted_prices.restore(state)
+        bars, closes, reference, (self._seq, intervals), component_states, *later = rest
+        if later:
+            self._adjusted_prices.restore(later[0])
+        if len(later) > 1:
+            market, costs, retired = later[1]
+            self._market.restore(market)
+            self._costs.restore(costs)
+            self._retired = dict.fromkeys(retired)
         self._bars, self._closes, self._last_intervals = dict(bars), dict(closes), dict(intervals)
         self._reference.restore(reference)
         components: tuple[Restorable, ...] = (self._outcomes, self._models, self._weighting, self._book)

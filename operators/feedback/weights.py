@@ -1,4 +1,4 @@
-"""Learn strategy weights from the outcomes of their signals.
+"""Learn strategy weights from the outcomes of their signals, net of costs and of the market's move.
 
 The score of a strategy is the t-value of its mean outcome (Student, 1908, Biometrika 6(1)): mean / (standard deviation
 / sqrt(n)), all with exponential decay, shrunk towards 0 by n / (n + prior). It grows with the evidence; the information
@@ -64,8 +64,9 @@ class StrategyWeighting:
         if record is not None:
             record.fade(outcome.ts_ns, self._half_life_ns)
             record.count += 1.0
-            record.total += outcome.gained
-            record.square_sum += outcome.gained * outcome.gained
+            net = outcome.net
+            record.total += net
+            record.square_sum += net * net
 
     def weights(self, ts_ns: int) -> StrategyWeights | None:
         """Return the weights at `ts_ns`.

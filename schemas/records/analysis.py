@@ -115,7 +115,11 @@ class StrategyWeights(NamedTuple):
 
 @final
 class SignalOutcome(NamedTuple):
-    """The outcome of a signal after `horizon_bars` bars. `gained` is the price change in the signal's direction."""
+    """The outcome of a signal after `horizon_bars` bars. `gained` is the price change in the signal's direction.
+
+    `cost` is the expected cost of a round trip, as a fraction of the entry price, and `market_return` the market's
+    return over the same bars, in neither direction.
+    """
 
     seq: int
     ts_ns: int
@@ -128,6 +132,13 @@ class SignalOutcome(NamedTuple):
     entry_price: float
     exit_price: float
     gained: float  # as a fraction of the entry price
+    cost: float = 0.0
+    market_return: float = 0.0
+
+    @property
+    def net(self) -> float:
+        """What was gained over the market after costs, as a fraction of the entry price."""
+        return self.gained - self.direction * self.market_return - self.cost
 
 
 @final

@@ -238,10 +238,10 @@ def test_each_strategy_row_has_its_full_performance(client: TestClient, settings
         "2024-01-15T10:39:00Z",
     ]
     assert (slow["fills"], slow["realized_pnl"]) == (2, 198)
-    outcome_fields = ("weight", "outcomes", "hits", "hit_rate", "mean_gained")
-    assert [slow[name] for name in outcome_fields] == [0.75, 3, 1, 0.5, pytest.approx(0.01 / 3)]
-    assert [by_strategy["quiet"][name] for name in outcome_fields] == [0.25, 1, 0, 0.0, -0.03]
-    assert [by_strategy["manual"][name] for name in outcome_fields] == [None, 0, 0, None, None]
+    outcome_fields = ("weight", "outcomes", "hits", "hit_rate", "mean_gained", "mean_net")
+    assert [slow[name] for name in outcome_fields] == [0.75, 3, 1, 0.5, *[pytest.approx(0.01 / 3)] * 2]
+    assert [by_strategy["quiet"][name] for name in outcome_fields] == [0.25, 1, 0, 0.0, -0.03, -0.03]
+    assert [by_strategy["manual"][name] for name in outcome_fields] == [None, 0, 0, None, None, None]
     # The API omits values of earlier attributions, so that the values of one time sum to the ledger.
     assert by_strategy["fast"]["attribution"] is None and by_strategy["quiet"]["fills"] == 0
     assert by_strategy["account"]["attribution"]["total_pnl"] == 1.5

@@ -67,7 +67,8 @@ _ENDED_ORDERS = "ended orders are stored since 0.3.0, to report what a late comm
 CHANGED_STATE: dict[str, dict[str, str]] = {
     "features": {r"\.1\.1\.2\[\w+\]\.2": f"last close of a symbol: {_NEXT_BAR}"},
     "signals": {
-        r"\.1\.1\.3\.1\[\w+\]": f"learned weights: {_LEARNED}",
+        r"\.1\.1\.3\.(0|1\[\w+\])": f"learned weights and their number: {_LEARNED}",
+        r"\.0\.2\[weights/0\]\.[02](\[\])?": f"position in the learned weights: {_LEARNED}",
         r"\.1\.1\.1\[\w+\]\.4\.[12]": f"strength and confidence of the ensemble: {_LEARNED}",
         r"\.1\.1\.1\[\w+\]\.6": "time of the last feature row, stored since 0.3.0: unknown until the next row",
     },
@@ -79,7 +80,8 @@ CHANGED_STATE: dict[str, dict[str, str]] = {
     "risk": {r"\.1\.1\.9\.0": _ENDED_ORDERS},
     "feedback": {
         r"\.1\.1\.5\.[023](\.\d)?\[\w+\](\[\w+\])?(\.\d+)*(\[\w+\])?": f"open outcomes and learned weights: {_LEARNED}",
-        r"\.1\.1\.5\.2\.1\[\w+\]": f"learned weights: {_LEARNED}",
+        r"\.1\.1\.5\.2\.(0|1\[\w+\])": f"learned weights and their number: {_LEARNED}",
+        r"\.1\.1\.7\.[01](\.[01])?(\[\w*\])?(\.[01])?": "costs and the market's move: counted since 0.3.0",
     },
     GATEWAY: {
         r"\.1\.1\.5\.1\.(1|3\[EUR\])": "exchange rates, which only the ledger uses, are stored since 0.3.0",

@@ -187,8 +187,14 @@ def test_shares_sum_to_the_whole(total: Decimal, weights: list[Decimal]) -> None
 
 
 def learned_weights(returns: dict[str, list[float]], **settings_fields: Any) -> list[StrategyWeights]:
-    """Return the weights learned from signals whose outcomes are `returns`, one minute each."""
-    settings = FeedbackSettings(horizon_bars=1, attribution_interval_s=0, weights_interval_s=60, **settings_fields)
+    """Return the weights learned from signals whose outcomes are `returns`, one minute each, in a still market."""
+    still: dict[str, Any] = {
+        "benchmark": "STILL",
+        "horizon_bars": 1,
+        "attribution_interval_s": 0,
+        "weights_interval_s": 60,
+    }
+    settings = FeedbackSettings(**still | settings_fields)
     stage = FeedbackStage(settings, tuple(returns))
     output: list[Any] = []
     for minute in range(1, 2 * len(next(iter(returns.values()))) + 1):
