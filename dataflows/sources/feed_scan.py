@@ -250,7 +250,9 @@ class FeedScan:
     def interval_warnings(self, settings: FeedSettings) -> list[str]:
         """Return a warning if no row proves the interval of the bars. `settings` are those before `resolve()`."""
         rows = sum(scan.rows for scan in self.files)
-        if not rows or settings.interval_s is not None or any(scan.interval_s is not None for scan in self.files):
+        minutes = sum(scan.distances_s[DEFAULT_INTERVAL_S] for scan in self.files)
+        is_proven = minutes >= 3 or any(scan.interval_s is not None for scan in self.files)
+        if not rows or settings.interval_s is not None or is_proven:
             return []
         likely_s = self._likely_interval_s()
         if likely_s is None:

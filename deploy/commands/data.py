@@ -22,6 +22,7 @@ from deploy.bar_file_options import (
     Volume,
     feed_values,
 )
+from schemas.counted import counted
 
 if TYPE_CHECKING:
     from dataflows.research.data_check import FileCheck
@@ -79,7 +80,7 @@ def check(
 
 
 def _lines(checks: Iterable[FileCheck]) -> Iterable[str]:
-    from dataflows.research.data_check import coverage, regular_share
+    from dataflows.research.symbol_check import EXAMPLES_MAX
 
     for one in checks:
         yield one.file
@@ -94,14 +95,19 @@ def _lines(checks: Iterable[FileCheck]) -> Iterable[str]:
                 yield f"  suspected zone  {one.suspected_zone}: more rows would lie in the regular session"
             yield f"  duplicates      {one.duplicates:,}"
             yield f"  rejected rows   {one.rejected:,}"
+            if one.no_volume:
+                yield f"  without volume  {one.no_volume:,} rows, which are no trades"
         for symbol, found in one.symbols.items():
-            share = coverage(found)
-            traded = "–" if share is None else f"{share:.1%}"
-            bars = f"{found.bars:,} bars on {found.days:,} days, {regular_share(found):.0%} in regular hours"
-            yield f"  {symbol:<15} {bars}; {traded} of the intervals traded"
+            traded = "–" if found.coverage is None else f"{found.coverage:.1%}"
+            bars = f"{counted(found.bars, 'bar', 'bars')} on {counted(found.days, 'day', 'days')}"
+            yield f"  {symbol:<15} {bars}, {found.regular_share:.0%} in regular hours; {traded} of the intervals traded"
             if found.largest_gap is not None:
-                gap = found.largest_gap
-                yield f"                  {found.gaps:,} gaps, the largest {gap['bars']:,} bars from {gap['time']}"
+                gap, gaps = found.largest_gap, counted(found.gaps, "gap", "gaps")
+                yield f"                  {gaps}, the largest {counted(gap['bars'], 'bar', 'bars')} from {gap['time']}"
+            if found.missing_days:
+                sessions = counted(len(found.missing_days), "session", "sessions")
+                days = ", ".join(map(str, found.missing_days[:EXAMPLES_MAX]))
+                yield f"                  {sessions} without a row: {days}"
         for finding in one.findings:
             yield f"  finding: {finding}"
         if not one.findings:

@@ -203,3 +203,91 @@ def test_a_file_that_cannot_be_read_is_a_finding_and_a_missing_one_an_error(tmp_
     ]
     with pytest.raises(BadInput, match="does not exist"):
         list(check_files([tmp_path / "gone.csv"], FeedSettings()))
+
+
+def wick(rows: list[Row]) -> list[str]:
+    """Return rows of one file whose high of bar 700 is far from all other prices."""
+    return [f"{time},{c},{180 if n == 700 else c},{c},{c},100" for n, (time, c) in enumerate(rows)]
+
+
+def spike_of_bars(rows: list[Row]) -> list[Row]:
+    return [(time, price * 1.3 if n in (500, 501, 502) else price) for n, (time, price) in enumerate(rows)]
+
+
+def last_jump(rows: list[Row]) -> list[Row]:
+    return [*rows[:-1], (rows[-1][0], 138.0)]
+
+
+def move_that_lasts(rows: list[Row]) -> list[Row]:
+    return [(time, price * 1.25 if n >= 500 else price) for n, (time, price) in enumerate(rows)]
+
+
+def split_in_a_session(rows: list[Row]) -> list[Row]:
+    return [(time, price / 4 if n >= 500 else price) for n, (time, price) in enumerate(rows)]
+
+
+def without_second_day(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row[0].day != 8]
+
+
+def short_day(rows: list[Row]) -> list[Row]:
+    return rows[:520] + rows[780:]
+
+
+@pytest.mark.parametrize(
+    ("change", "findings"),
+    [
+        (spike_of_bars, ["SPY: 1 outlier, the first one +30.0% at 2024-03-08T16:20:00Z"]),
+        (last_jump, ["SPY: 1 outlier, the first one +38.0% at 2024-03-11T19:59:00Z"]),
+        (move_that_lasts, []),
+        (split_in_a_session, ["SPY: a jump like a split of 4:1 at 2024-03-08T16:20:00Z"]),
+        (without_second_day, ["SPY: 1 session has no row, the first one 20240308"]),
+        (short_day, []),
+    ],
+)
+def test_faults_that_last_longer_than_a_bar_are_found(
+    change: Callable[[list[Row]], list[Row]], findings: list[str], tmp_path: Path
+) -> None:
+    assert check(write(tmp_path, change(minutes()))).findings == findings
+
+
+def test_a_wick_far_from_all_other_prices_is_an_outlier(tmp_path: Path) -> None:
+    found = check(write(tmp_path, [], extra=tuple(wick(minutes()))))
+    assert found.findings == ["SPY: 1 outlier, the first one +80.0% at 2024-03-08T19:40:00Z"]
+    assert found.symbols["SPY"].outliers[0]["price"] == 180
+
+
+def test_a_symbol_that_trades_seldom_may_have_no_row_on_a_day(tmp_path: Path) -> None:
+    rows = [row for n, row in enumerate(without_second_day(minutes())) if n % 11 in (0, 4)]
+    found = check(write(tmp_path, rows), bar_interval="1m")
+    assert found.symbols["SPY"].missing_days == [20240308]
+    assert found.findings == []
+
+
+def test_rows_on_a_holiday_are_a_finding(tmp_path: Path) -> None:
+    found = check(write(tmp_path, minutes((date(2024, 7, 3), date(2024, 7, 4), date(2024, 7, 5)))))
+    assert found.closed == 390
+    assert found.findings == [
+        "390 rows lie outside all sessions, such as holidays; check the calendar and the time zone"
+    ]
+
+
+def test_rows_without_volume_are_counted(tmp_path: Path) -> None:
+    rows = tuple(f"{time},10,10,10,10,{n % 2}" for n, (time, _) in enumerate(minutes()))
+    found = check(write(tmp_path, [], extra=rows))
+    assert (found.no_volume, found.symbols["SPY"].coverage) == (585, 585 / 1169)
+    result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "SPY.csv")])
+    assert "  without volume  585 rows, which are no trades" in result.stdout
+
+
+@pytest.mark.parametrize(("count", "is_warned"), [(1, True), (2, True), (3, True), (4, False)])
+def test_a_short_file_that_proves_no_interval_is_a_finding(count: int, is_warned: bool, tmp_path: Path) -> None:
+    found = check(write(tmp_path, minutes(DAYS[:1])[:count]))
+    assert [finding.endswith("set market_data.files.bar_interval (--interval)") for finding in found.findings] == (
+        [True] if is_warned else []
+    )
+
+
+def test_minutes_that_are_often_missing_are_minutes(tmp_path: Path) -> None:
+    rows = [row for n, row in enumerate(minutes()) if n * 7919 % 10 < 4 and n % 3]
+    assert check(write(tmp_path, rows)).findings == []
