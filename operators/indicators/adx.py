@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from schemas.records import Bar
 
 
@@ -109,9 +109,9 @@ class Adx(Indicator):
         self.bars_seen += 1
 
     def rescale(self, factor: float) -> None:
-        self.last_high *= factor
-        self.last_low *= factor
-        self.last_close *= factor
+        self.last_high = new_share_price(self.last_high, factor)
+        self.last_low = new_share_price(self.last_low, factor)
+        self.last_close = new_share_price(self.last_close, factor)
         self.plus_dm *= factor
         self.minus_dm *= factor
         self.range_sum *= factor

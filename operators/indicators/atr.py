@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from schemas.records import Bar
 
 
@@ -52,7 +52,7 @@ class Atr(Indicator):
             self.value = values[self.name] = self.value / self.period
 
     def rescale(self, factor: float) -> None:
-        self.close *= factor
+        self.close = new_share_price(self.close, factor)
         self.value *= factor
 
     def snapshot(self) -> tuple[Any, ...]:

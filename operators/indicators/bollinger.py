@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import fsum, sqrt
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from schemas.errors import BadInput
 from schemas.records import Bar
 
@@ -94,7 +94,7 @@ class Bollinger(Indicator):
         self.square_sum = self.square_sum_peak = fsum([(close - mean) ** 2 for close in self.window])
 
     def rescale(self, factor: float) -> None:
-        self.window = [close * factor for close in self.window]
+        self.window = [new_share_price(close, factor) for close in self.window]
         if len(self.window) == self.period:
             self._recompute()
 

@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from math import fsum
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from schemas.records import Bar
 
 
@@ -65,7 +65,7 @@ class Cci(Indicator):
             values[self.name] = (price - mean) * period / (0.015 * deviation)
 
     def rescale(self, factor: float) -> None:
-        self.window = [price * factor for price in self.window]
+        self.window = [new_share_price(price, factor) for price in self.window]
         self.sorted_window = sorted(self.window)
         self.total = fsum(self.window)
 

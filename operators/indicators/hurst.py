@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from operators.indicators.rolling import RollingSum
 from schemas.records import Bar
 
@@ -59,7 +59,7 @@ class Hurst(Indicator):
         values[self.name] = 0.5 * numerator / sum(position * position for position in self.positions)
 
     def rescale(self, factor: float) -> None:
-        self.recent = [close * factor for close in self.recent]
+        self.recent = [new_share_price(close, factor) for close in self.recent]
 
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.recent), self.oldest, tuple([squares.snapshot() for squares in self.squares])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from schemas.errors import BadInput
 from schemas.records import Bar
+
+PRICE_DECIMALS: Final = 9
+"""Decimals of a price in the records of the platform."""
 
 
 class ValueUnit(StrEnum):
@@ -100,6 +103,20 @@ class Indicator:
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Restore the state from the `snapshot()` of an indicator with the same spec."""
         raise NotImplementedError
+
+
+def new_share_price(price: float, factor: float) -> float:
+    """Return a price of old shares in new shares, for a split that multiplies prices by `factor`.
+
+    The platform rounds the last close to nine decimals after a split, and bars repeat it until the next trade. A price
+    of a bar, which has at most nine decimals, is rounded in the same way. Otherwise, the rounding error would look like
+    a move of a price that has not moved. Other numbers, such as averages, are not rounded.
+
+    >>> new_share_price(100.01, 1 / 3), new_share_price(100.01234567891234, 1 / 3)
+    (33.336666667, 33.33744855963745)
+    """
+    rescaled = price * factor
+    return round(rescaled, PRICE_DECIMALS) if round(price, PRICE_DECIMALS) == price else rescaled
 
 
 def check_period(name: str, period: int, minimum: int = 1) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from operators.indicators.rolling import PastValue, RollingSum
 from schemas.errors import BadInput
 from schemas.records import Bar
@@ -59,7 +59,7 @@ class Kama(Indicator):
         self.past_close.rescale(factor)
         self.changes.rescale(factor)
         if self.close is not None:
-            self.close *= factor
+            self.close = new_share_price(self.close, factor)
         if self.value is not None:
             self.value *= factor
 

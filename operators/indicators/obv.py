@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit
+from operators.indicators.indicator import Indicator, ValueUnit, new_share_price
 from schemas.records import Bar
 
 
@@ -36,7 +36,7 @@ class Obv(Indicator):
 
     def rescale(self, factor: float) -> None:
         if self.close is not None:
-            self.close *= factor
+            self.close = new_share_price(self.close, factor)
         self.total /= factor
 
     def snapshot(self) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from schemas.records import Bar
 
 
@@ -48,7 +48,7 @@ class PercentileRank(Indicator):
             values[self.name] = (below + 1 + not_above) * 50.0 / self.period
 
     def rescale(self, factor: float) -> None:
-        self.window = [close * factor for close in self.window]
+        self.window = [new_share_price(close, factor) for close in self.window]
         self.sorted_window = sorted(self.window)
 
     def snapshot(self) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit
+from operators.indicators.indicator import Indicator, ValueUnit, new_share_price
 from schemas.errors import BadInput
 from schemas.records import Bar
 
@@ -93,10 +93,10 @@ class Psar(Indicator):
         return min(stop, self.last_low, low) if rising else max(stop, self.last_high, high)
 
     def rescale(self, factor: float) -> None:
-        self.stop *= factor
-        self.extreme *= factor
-        self.last_high *= factor
-        self.last_low *= factor
+        self.stop = new_share_price(self.stop, factor)
+        self.extreme = new_share_price(self.extreme, factor)
+        self.last_high = new_share_price(self.last_high, factor)
+        self.last_low = new_share_price(self.last_low, factor)
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.direction, self.fraction, self.stop, self.extreme, self.last_high, self.last_low

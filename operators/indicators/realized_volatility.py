@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log, sqrt
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from operators.indicators.rolling_moments import RollingMoments
 from schemas.records import Bar
 
@@ -39,7 +39,7 @@ class RealizedVolatility(Indicator):
             values[self.name] = sqrt(self.returns.square_sum / (self.period - 1))
 
     def rescale(self, factor: float) -> None:
-        self.close *= factor
+        self.close = new_share_price(self.close, factor)
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.close, self.returns.snapshot()

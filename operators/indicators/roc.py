@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from schemas.records import Bar
 
 
@@ -40,7 +40,7 @@ class Roc(Indicator):
             values[self.name] = (close - dropped) * 100.0 / dropped
 
     def rescale(self, factor: float) -> None:
-        self.window = [close * factor for close in self.window]
+        self.window = [new_share_price(close, factor) for close in self.window]
 
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.window), self.oldest

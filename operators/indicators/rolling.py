@@ -7,6 +7,8 @@ from math import fsum
 from operator import mul
 from typing import Any, Final
 
+from operators.indicators.indicator import new_share_price
+
 SHRINKAGE_MIN: Final = 1e-4
 """A sum below this part of its peak is recomputed, because the rounding error of the peak has become significant."""
 
@@ -40,7 +42,7 @@ class RollingState:
 
 
 class PastValue(RollingState):
-    """The number of `delay` pushes ago."""
+    """The number of `delay` pushes ago. Prices of bars are rounded after a split (`new_share_price`)."""
 
     __slots__ = ("delay", "oldest", "values")
 
@@ -64,7 +66,7 @@ class PastValue(RollingState):
         return past
 
     def _multiply(self, factor: float) -> None:
-        self.values = [value * factor for value in self.values]
+        self.values = [new_share_price(value, factor) for value in self.values]
 
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.values), self.oldest
@@ -206,7 +208,8 @@ class LinearlyWeightedAverage(RollingState):
 class RollingMaximum(RollingState):
     """The largest of the last `size` numbers. Push negated numbers for the smallest.
 
-    Only numbers that no later one exceeds are stored, so a number is added and removed once: O(1) per number.
+    Only numbers that no later one exceeds are stored, so a number is added and removed once: O(1) per number. Prices of
+    bars are rounded after a split (`new_share_price`).
     """
 
     __slots__ = ("candidates", "pushes", "size")
@@ -244,7 +247,7 @@ class RollingMaximum(RollingState):
         return self.pushes - self.candidates[0][0]
 
     def _multiply(self, factor: float) -> None:
-        self.candidates = deque((push, value * factor) for push, value in self.candidates)
+        self.candidates = deque((push, new_share_price(value, factor)) for push, value in self.candidates)
 
     def snapshot(self) -> tuple[Any, ...]:
         candidates = tuple((self.pushes - push, value) for push, value in self.candidates)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import fsum
 from typing import Any, Final
 
+from operators.indicators.indicator import new_share_price
 from operators.indicators.rolling import RollingState
 
 CANCELLATION_MIN: Final = 1e-2
@@ -106,7 +107,7 @@ class RollingMoments(RollingState):
         self.peak_4 = self.sums[3] if self.order == 4 else 0.0
 
     def _multiply(self, factor: float) -> None:
-        self.values = [value * factor for value in self.values]
+        self.values = [new_share_price(value, factor) for value in self.values]
         if self.full:
             self._recompute(self.values[self.oldest - 1])
 

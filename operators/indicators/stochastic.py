@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from schemas.records import Bar
 
 
@@ -88,8 +88,8 @@ class Stochastic(Indicator):
             del recent_k[0]
 
     def rescale(self, factor: float) -> None:
-        self.highs = [high * factor for high in self.highs]
-        self.lows = [low * factor for low in self.lows]
+        self.highs = [new_share_price(high, factor) for high in self.highs]
+        self.lows = [new_share_price(low, factor) for low in self.lows]
         self.window_high = max(self.highs, default=0.0)
         self.window_low = min(self.lows, default=0.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from operators.indicators.atr import Atr
-from operators.indicators.indicator import Indicator, ValueUnit
+from operators.indicators.indicator import Indicator, ValueUnit, new_share_price
 from schemas.errors import BadInput
 from schemas.records import Bar
 
@@ -71,7 +71,7 @@ class SuperTrend(Indicator):
         self.atr.rescale(factor)
         self.upper *= factor
         self.lower *= factor
-        self.close *= factor
+        self.close = new_share_price(self.close, factor)
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.atr.snapshot(), self.direction, self.upper, self.lower, self.close

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log, sqrt
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from operators.indicators.rogers_satchell import rogers_satchell_variance
 from operators.indicators.rolling import RollingSum
 from operators.indicators.rolling_moments import RollingMoments
@@ -50,7 +50,7 @@ class YangZhang(Indicator):
             values[self.name] = sqrt(outside + (1.0 - self.weight) * max(inside, 0.0) / self.period)
 
     def rescale(self, factor: float) -> None:
-        self.close *= factor
+        self.close = new_share_price(self.close, factor)
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.close, self.gaps.snapshot(), self.bodies.snapshot(), self.inside.snapshot()

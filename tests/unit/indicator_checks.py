@@ -241,6 +241,34 @@ def a_split_changes_nothing_but_the_unit(kind: str, spec: str, case: Case) -> No
         before_split.update(one, {})
 
 
+def a_pause_over_a_split_leaves_no_rounding_error(kind: str, spec: str, case: Case) -> None:
+    """A third of a price is rounded to nine decimals. The rounding error is no move of the price."""
+    moving = bars_of(80, seed=33)
+    close = moving[-1].close
+    pause = [one._replace(open=close, high=close, low=close, close=close) for one in constant_bars(100)]
+    old = moving + pause
+    new = [
+        one._replace(
+            open=round(one.open / 3.0, 9),
+            high=round(one.high / 3.0, 9),
+            low=round(one.low / 3.0, 9),
+            close=round(one.close / 3.0, 9),
+            volume=one.volume * 3.0,
+        )
+        for one in old
+    ]
+    indicator = build(spec)
+    for one in old[:120]:
+        indicator.update(one, {})
+    indicator.rescale(1.0 / 3.0)
+    rows: list[dict[str, float]] = []
+    for one in new[120:]:
+        rows.append({})
+        indicator.update(one, rows[-1])
+    expected = _table(spec, values_of(spec, new))[120:]
+    np.testing.assert_allclose(_table(spec, rows), expected, rtol=1e-6, atol=1e-6)
+
+
 def a_constant_price_without_volume_gives_the_expected_values(kind: str, spec: str, case: Case) -> None:
     last = values_of(spec, constant_bars(250))[-1]
     expected = {spec + suffix: value for suffix, value in case.constant.items()}
@@ -306,6 +334,7 @@ RULES: tuple[Callable[[str, str, Case], None], ...] = (
     later_bars_do_not_change_a_snapshot,
     the_state_does_not_grow_with_the_history,
     a_split_changes_nothing_but_the_unit,
+    a_pause_over_a_split_leaves_no_rounding_error,
     a_constant_price_without_volume_gives_the_expected_values,
     a_long_pause_in_trading_leaves_no_rounding_error,
     extreme_prices_give_finite_values_within_the_bounds,

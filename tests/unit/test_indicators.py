@@ -27,8 +27,10 @@ from operators.indicators.specs import kind_of
 from schemas.errors import BadInput
 from schemas.records import Bar
 from tests.unit.indicator_checks import (
+    Case,
     Columns,
     Computation,
+    a_pause_over_a_split_leaves_no_rounding_error,
     bars_of,
     constant_bars,
     json_like,
@@ -348,3 +350,9 @@ def test_after_a_split_an_indicator_continues_as_if_all_bars_had_been_in_new_sha
         expected.update(new, expected_values)
         if index >= bars_before:
             assert values == pytest.approx(expected_values, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_pause_over_a_split_leaves_no_rounding_error(spec: str) -> None:
+    kind = spec.split("_")[0]
+    a_pause_over_a_split_leaves_no_rounding_error(kind, spec, Case((spec,), ORACLES[kind][1]))
