@@ -22,6 +22,7 @@ from schemas.records import (
     CorporateAction,
     DeadLetter,
     FeatureRow,
+    Quote,
     Record,
 )
 
@@ -49,6 +50,14 @@ class SymbolFeatures:
         self.suspended.add(index)
         self.updates = [one.update for i, one in enumerate(self.indicators) if i not in self.suspended]
 
+    def quote_readers(self) -> list[int]:
+        """Return the indices of the indicators that read quotes and are not suspended."""
+        return [
+            index
+            for index, indicator in enumerate(self.indicators)
+            if index not in self.suspended and any(one.reads_quotes for one in indicator.components)
+        ]
+
     def rescale(self, specs: Sequence[str], factor: float) -> list[tuple[str, RaisedError]]:
         """Convert the indicators after a split. One that is suspended or cannot be converted warms up again.
 
@@ -64,7 +73,7 @@ class SymbolFeatures:
             except NotImplementedError:  # the indicator has no conversion
                 self.indicators[index] = build(spec)
             except Exception as error:  # noqa: BLE001  (may be code of the user)
-                errors.append((spec, describe_error(error, source_file(indicator))))
+                errors.append((spec, describe_error(error, *map(source_file, indicator.components))))
                 self.indicators[index] = build(spec)
         self.suspended.clear()
         self.updates = [indicator.update for indicator in self.indicators]
@@ -90,8 +99,9 @@ class FeatureStage:
 
     def __init__(self, specs: Sequence[str]) -> None:
         self.specs = tuple(dict.fromkeys(specs))
-        for spec in self.specs:
-            build(spec)  # reject an invalid spec at the start instead of at the first bar
+        # Reject an invalid spec at the start instead of at the first bar.
+        components = [component for spec in self.specs for component in build(spec).components]
+        self._reads_quotes = any(component.reads_quotes for component in components)
         self._symbols: dict[str, SymbolFeatures] = {}
         self._reference = ReferenceData(by_symbol=True)
         self._adjusted_prices = AdjustedPrices()
@@ -112,6 +122,8 @@ class FeatureStage:
         construct = tuple.__new__
         for bar in records:
             if type(bar) is not Bar:
+                if self._reads_quotes and type(bar) is Quote and bar.symbol in symbols:
+                    letters += self._update_quote(bar, symbols[bar.symbol])
                 continue
             symbol = bar.symbol
             state = symbols.get(symbol)
@@ -129,6 +141,15 @@ class FeatureStage:
             row_values = (symbol, seq, bar.ts_ns, bar.seq, bar.close, values, state.first_seq)
             rows.append(construct(FeatureRow, row_values))
         return [*rows, *letters] if letters else rows
+
+    def _update_quote(self, quote: Quote, state: SymbolFeatures) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        for index in state.quote_readers():
+            try:
+                state.indicators[index].update_quote(quote)
+            except Exception as error:  # noqa: BLE001  (may be code of the user)
+                letters.append(self._suspend(quote, state, index, {}, error))
+        return letters
 
     def _apply_action(self, ts_ns: int, action: CorporateAction) -> list[Record]:
         """Apply an action to its symbol. Return the dead letters of the indicators that raised."""
@@ -167,15 +188,15 @@ class FeatureStage:
         return remaining
 
     def _suspend(
-        self, bar: Bar, state: SymbolFeatures, index: int, values: dict[str, float], error: Exception
+        self, record: Bar | Quote, state: SymbolFeatures, index: int, values: dict[str, float], error: Exception
     ) -> DeadLetter:
-        """Suspend an indicator of one symbol and remove what it wrote at this bar. Return the dead letter."""
+        """Suspend an indicator of one symbol and remove what it wrote at this record. Return the dead letter."""
         spec, indicator = self.specs[index], state.indicators[index]
         state.suspend(index)
         for suffix in indicator.value_suffixes:
             values.pop(f"{spec}{suffix}", None)
         described = describe_error(error, *map(source_file, indicator.components))
-        return suspension_letter("features", "indicator", spec, bar, described)
+        return suspension_letter("features", "indicator", spec, record, described)
 
     def snapshot(self) -> Any:
         """Return the state: version, specs, {symbol: (number of rows, indicator states, last close, first row of

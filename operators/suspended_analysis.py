@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from operators.raised_error import RaisedError
 from schemas.codec import SCHEMA_IDS, encode
-from schemas.records import Bar, CorporateAction, DeadLetter, FeatureRow
+from schemas.records import Bar, CorporateAction, DeadLetter, FeatureRow, Quote
 
 
-def suspension_letter(stage: str, kind: str, name: str, record: Bar | FeatureRow, error: RaisedError) -> DeadLetter:
+def suspension_letter(
+    stage: str, kind: str, name: str, record: Bar | Quote | FeatureRow, error: RaisedError
+) -> DeadLetter:
     """Return the dead letter of a component that raised on `record`. `kind` is "indicator" or "model".
 
     `topic` is `indicator:NAME/SYMBOL` or `model:NAME/SYMBOL`, with the record's `seq` as `offset`.

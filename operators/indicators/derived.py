@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from operators.indicators.indicator import Indicator, ValueUnit
-from schemas.records import Bar
+from schemas.records import Bar, Quote
 
 
 class BarInput(NamedTuple):
@@ -130,6 +130,11 @@ class IndicatorOfIndicator(_Derived):
         value = inner_values.get(self.value_name)
         if value is not None:
             self.outer.update(_with_prices(bar, value), values)
+
+    def update_quote(self, quote: Quote) -> None:
+        for component in self.components:
+            if component.reads_quotes:
+                component.update_quote(quote)
 
     def rescale(self, factor: float) -> None:
         self.inner.rescale(factor)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from schemas.errors import BadInput
-from schemas.records import Bar
+from schemas.records import Bar, Quote
 
 PRICE_DECIMALS: Final = 9
 """Decimals of a price in the records of the platform."""
@@ -65,6 +65,9 @@ class Indicator:
     """Whether `sma_20@volume` and `sma_20(rsi_14)` are allowed. True only if `update` reads nothing but the close, and
     works with closes of 0 and below."""
 
+    reads_quotes: ClassVar[bool] = False
+    """Whether the indicator has `update_quote`."""
+
     @property
     def value_suffixes(self) -> tuple[str, ...]:
         """Suffixes of the values of this instance. An indicator of an indicator has those of the outer one."""
@@ -87,6 +90,9 @@ class Indicator:
         A value that has not warmed up or is undefined at this bar (0/0) is not written.
         """
         raise NotImplementedError
+
+    def update_quote(self, quote: Quote) -> None:
+        """Process a quote. The quotes of a time slice come before its bars; those before the first bar are skipped."""
 
     def rescale(self, factor: float) -> None:
         """Convert the state after a split: multiply its prices by `factor`, divide its volumes by it.
