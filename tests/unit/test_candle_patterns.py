@@ -26,6 +26,7 @@ from tests.unit.indicator_checks import (
     values_of,
 )
 
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
 CANDLE_COUNT = 150_000
 TICK = 0.25  # sums of multiples of it are exact, so that the running sums of TA-Lib are, too
 
@@ -79,26 +80,36 @@ def test_the_state_is_the_candles_of_the_warm_up(name: str) -> None:
         assert len(indicator.snapshot()) <= PATTERNS[name].warm_up_bars
 
 
+def value_of(name: str, window: Numbers) -> float:
+    """The value at the last candle of a window with the columns open, high, low and close."""
+    indicator = build(f"candle_{name}")
+    template = bars_of(1, seed=1)[0]
+    values: dict[str, float] = {}
+    for open_, high, low, close in window:
+        assert values == {}
+        bar = template._replace(open=float(open_), high=float(high), low=float(low), close=float(close))
+        indicator.update(bar, values)
+    [value] = values.values()
+    return value
+
+
 @pytest.mark.parametrize("name", PATTERNS)
 def test_a_pattern_equals_that_of_talib(name: str) -> None:
-    pattern = PATTERNS[name]
-    assert talib.abstract.Function(pattern.talib_name).lookback == pattern.warm_up_bars
+    """On random candles, on up to 25 of each result, and on those with one price of the last five changed a little."""
+    function, size = getattr(talib, PATTERNS[name].talib_name), PATTERNS[name].warm_up_bars + 1
+    abstract: Any = talib.abstract
+    assert abstract.Function(PATTERNS[name].talib_name).lookback == size - 1
     columns = candles()
-    expected = getattr(talib, pattern.talib_name)(*columns)
-    assert min(columns[2]) > 0.0
+    expected, table = function(*columns), np.stack(columns, axis=1)
     rng = np.random.default_rng(7)
-    ends = [*rng.integers(pattern.warm_up_bars, CANDLE_COUNT, 60)]
-    for result in set(expected[pattern.warm_up_bars :]):
-        ends += list(np.flatnonzero(expected == result)[:25])
-    assert len({expected[end] for end in ends}) > 1, "no candle has the pattern"
-    template = bars_of(1, seed=1)[0]
+    ends = [int(end) for end in rng.integers(size, CANDLE_COUNT, 20)]
+    found = [np.flatnonzero(expected == result)[:25] for result in set(expected) - {0}]
+    assert found, "no candle has the pattern"
+    ends += [int(end) for end in np.concatenate(found)]
     for end in ends:
-        if end < pattern.warm_up_bars:
-            continue
-        indicator = build(f"candle_{name}")
-        values: dict[str, float] = {}
-        for index in range(end - pattern.warm_up_bars, end + 1):
-            assert values == {}
-            open_, high, low, close = (float(column[index]) for column in columns)
-            indicator.update(template._replace(open=open_, high=high, low=low, close=close), values)
-        assert values == {f"candle_{name}": float(expected[end])}, f"candle {end}"
+        assert value_of(name, table[end - size + 1 : end + 1]) == expected[end], f"candle {end}"
+    for end in rng.choice(np.concatenate(found), 60):
+        window = table[end - size + 1 : end + 1].copy()
+        window[-1 - rng.integers(min(5, size)), rng.integers(4)] += TICK * rng.choice([-3, -2, -1, 1, 2, 3])
+        window[:, 1], window[:, 2] = window.max(axis=1), window.min(axis=1)
+        assert value_of(name, window) == function(*np.ascontiguousarray(window.T))[-1], f"changed candle {end}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from operators.indicators.candles import double, single, triple
+from operators.indicators.candles import continuation, double, single, triple
 from operators.indicators.candles.candle import Candle, Candles
 from operators.indicators.indicator import Indicator, ValueUnit
 from schemas.records import Bar
@@ -21,9 +21,11 @@ class Pattern(NamedTuple):
 
 PATTERNS: dict[str, Pattern] = {
     "abandoned_baby": Pattern(triple.abandoned_baby, 12, "CDLABANDONEDBABY"),
+    "advance_block": Pattern(continuation.advance_block, 12, "CDLADVANCEBLOCK"),
     "belt_hold": Pattern(single.belt_hold, 10, "CDLBELTHOLD"),
     "breakaway": Pattern(triple.breakaway, 14, "CDLBREAKAWAY"),
     "closing_marubozu": Pattern(single.closing_marubozu, 10, "CDLCLOSINGMARUBOZU"),
+    "concealing_baby_swallow": Pattern(continuation.concealing_baby_swallow, 13, "CDLCONCEALBABYSWALL"),
     "counterattack": Pattern(double.counterattack, 11, "CDLCOUNTERATTACK"),
     "dark_cloud_cover": Pattern(double.dark_cloud_cover, 11, "CDLDARKCLOUDCOVER"),
     "doji": Pattern(single.doji, 10, "CDLDOJI"),
@@ -44,20 +46,25 @@ PATTERNS: dict[str, Pattern] = {
     "in_neck": Pattern(double.in_neck, 11, "CDLINNECK"),
     "inverted_hammer": Pattern(single.inverted_hammer, 11, "CDLINVERTEDHAMMER"),
     "kicking": Pattern(double.kicking, 11, "CDLKICKING"),
+    "kicking_by_length": Pattern(double.kicking_by_length, 11, "CDLKICKINGBYLENGTH"),
     "ladder_bottom": Pattern(triple.ladder_bottom, 14, "CDLLADDERBOTTOM"),
     "long_legged_doji": Pattern(single.long_legged_doji, 10, "CDLLONGLEGGEDDOJI"),
     "long_line": Pattern(single.long_line, 10, "CDLLONGLINE"),
     "marubozu": Pattern(single.marubozu, 10, "CDLMARUBOZU"),
+    "mat_hold": Pattern(continuation.mat_hold, 14, "CDLMATHOLD"),
     "matching_low": Pattern(double.matching_low, 6, "CDLMATCHINGLOW"),
     "morning_doji_star": Pattern(triple.morning_doji_star, 12, "CDLMORNINGDOJISTAR"),
     "morning_star": Pattern(triple.morning_star, 12, "CDLMORNINGSTAR"),
     "on_neck": Pattern(double.on_neck, 11, "CDLONNECK"),
     "piercing": Pattern(double.piercing, 11, "CDLPIERCING"),
+    "rickshaw_man": Pattern(single.rickshaw_man, 10, "CDLRICKSHAWMAN"),
+    "rising_falling_three_methods": Pattern(continuation.rising_falling_three_methods, 14, "CDLRISEFALL3METHODS"),
     "separating_lines": Pattern(double.separating_lines, 11, "CDLSEPARATINGLINES"),
     "shooting_star": Pattern(single.shooting_star, 11, "CDLSHOOTINGSTAR"),
     "short_line": Pattern(single.short_line, 10, "CDLSHORTLINE"),
     "side_by_side_white_lines": Pattern(triple.side_by_side_white_lines, 7, "CDLGAPSIDESIDEWHITE"),
     "spinning_top": Pattern(single.spinning_top, 10, "CDLSPINNINGTOP"),
+    "stalled_pattern": Pattern(continuation.stalled_pattern, 12, "CDLSTALLEDPATTERN"),
     "stick_sandwich": Pattern(triple.stick_sandwich, 7, "CDLSTICKSANDWICH"),
     "takuri": Pattern(single.takuri, 10, "CDLTAKURI"),
     "tasuki_gap": Pattern(triple.tasuki_gap, 7, "CDLTASUKIGAP"),
@@ -65,6 +72,7 @@ PATTERNS: dict[str, Pattern] = {
     "three_inside": Pattern(triple.three_inside, 12, "CDL3INSIDE"),
     "three_line_strike": Pattern(triple.three_line_strike, 8, "CDL3LINESTRIKE"),
     "three_outside": Pattern(triple.three_outside, 3, "CDL3OUTSIDE"),
+    "three_stars_in_the_south": Pattern(continuation.three_stars_in_the_south, 12, "CDL3STARSINSOUTH"),
     "three_white_soldiers": Pattern(triple.three_white_soldiers, 12, "CDL3WHITESOLDIERS"),
     "thrusting": Pattern(double.thrusting, 11, "CDLTHRUSTING"),
     "tristar": Pattern(triple.tristar, 12, "CDLTRISTAR"),

@@ -56,14 +56,22 @@ def dark_cloud_cover(c: Candles) -> int:
     return -100 * (now.close < before.close - before.body * 0.5 and c.long_body(1))
 
 
-def kicking(c: Candles) -> int:
-    """A marubozu gaps away from a marubozu of the other color."""
+def _kicks(c: Candles) -> bool:
     now, before = c[0], c[1]
     gap = now.gaps_up_from(before) if before.black else now.gaps_down_from(before)
     if now.color == before.color or not gap:
-        return 0
-    bare = all(c.long_body(age) and c.no_upper_shadow(age) and c.no_lower_shadow(age) for age in (0, 1))
-    return 100 * bare * now.color
+        return False
+    return all(c.long_body(age) and c.no_upper_shadow(age) and c.no_lower_shadow(age) for age in (0, 1))
+
+
+def kicking(c: Candles) -> int:
+    """A marubozu gaps away from a marubozu of the other color, and gives the direction."""
+    return 100 * _kicks(c) * c[0].color
+
+
+def kicking_by_length(c: Candles) -> int:
+    """A marubozu gaps away from a marubozu of the other color; the longer one gives the direction."""
+    return 100 * _kicks(c) * (c[0] if c[0].body > c[1].body else c[1]).color
 
 
 def counterattack(c: Candles) -> int:

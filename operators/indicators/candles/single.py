@@ -33,6 +33,13 @@ def long_legged_doji(c: Candles) -> int:
     return 100 * (c.doji() and max(c[0].lower_shadow, c[0].upper_shadow) > c.measure(SHADOW_LONG))
 
 
+def rickshaw_man(c: Candles) -> int:
+    """A long-legged doji with its body near the middle of the range."""
+    now, middle, near = c[0], c[0].low + (c[0].high - c[0].low) / 2.0, c.measure(NEAR)
+    central = now.bottom <= middle + near and now.top >= middle - near
+    return 100 * (central and c.doji() and min(now.lower_shadow, now.upper_shadow) > c.measure(SHADOW_LONG))
+
+
 def takuri(c: Candles) -> int:
     """A dragonfly doji with a very long lower shadow."""
     return 100 * (c.doji() and c.no_upper_shadow() and c[0].lower_shadow > c.measure(SHADOW_VERY_LONG))
