@@ -114,9 +114,27 @@ def test_a_day_order_after_the_close_lives_through_the_next_session(tmp_path: Pa
     assert fills == [("late", OPEN, "102"), ("other", OPEN, "102")]
 
 
-def test_orders_before_the_first_bar_enter_with_it(tmp_path: Path) -> None:
-    fills = run(tmp_path, write_bars(tmp_path, MINUTES), row("2024-01-02T14:00:00Z", "a"))["fills"]
-    assert fills == [("a", "2024-01-02T20:59:00Z", "101")]
+@pytest.mark.parametrize("time", ["2024-01-02T14:00:00Z", "2023-12-29T12:00:00Z", "2024-01-02T20:58:00Z"])
+def test_orders_before_the_first_bar_trade_at_its_open(tmp_path: Path, time: str) -> None:
+    fills = run(tmp_path, write_bars(tmp_path, MINUTES), row(time, "a"), row(time, "b", time_in_force="IOC"))["fills"]
+    assert fills == [("a", "2024-01-02T20:58:00Z", "100"), ("b", "2024-01-02T20:58:00Z", "100")]
+
+
+def test_an_on_open_order_before_the_first_bar_of_the_file_takes_part_in_its_auction(tmp_path: Path) -> None:
+    order = row("2024-01-03T01:00:00Z", "a", time_in_force="OPG")
+    assert run(tmp_path, write_bars(tmp_path, MINUTES[2:]), order)["fills"] == [("a", OPEN, "100")]
+    daily = run(tmp_path, write_bars(tmp_path, DAYS), row("2023-12-31", "a", time_in_force="OPG"))
+    assert daily["fills"] == [("a", "2024-01-02T14:30:00Z", "100")]
+
+
+def test_orders_of_a_symbol_wait_for_its_first_bar(tmp_path: Path) -> None:
+    """A symbol that is listed at 14:31 while another one trades: an order of the evening before works from 14:32 on."""
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    write_bars(folder, MINUTES)
+    write_bars(folder, MINUTES[3:], "NEW")
+    result = run(tmp_path, folder, row("2024-01-02T20:58:30Z", "a", symbol="NEW", time_in_force="GTC"))
+    assert (result["fills"], result["refused"]) == ([("a", "2024-01-03T14:32:00Z", "101")], [])
 
 
 @pytest.mark.parametrize("stale_price_s", ["300", "0"])
@@ -208,8 +226,11 @@ def test_a_dividend_does_not_delay_an_order(tmp_path: Path) -> None:
     assert slice_of(time_slices, "cmd-a").ts_ns == ns(NIGHT)
 
 
-def test_an_order_of_a_symbol_without_a_price_enters_with_its_first_bar(tmp_path: Path) -> None:
+def test_an_order_of_a_symbol_without_a_price_enters_at_the_open_of_its_first_bar(tmp_path: Path) -> None:
     bars = [write_bars(tmp_path, MINUTES), write_bars(tmp_path, MINUTES[2:], "NEW")]
     time_slices = take_all(merged(tmp_path, bars, [row(NIGHT, "new", symbol="NEW"), row(NIGHT, "old")]))
     assert slice_of(time_slices, "cmd-old").ts_ns == ns(NIGHT)
-    assert slice_of(time_slices, "cmd-new").ts_ns == ns("2024-01-03T14:31:00Z")
+    first = slice_of(time_slices, "cmd-new")
+    assert first.ts_ns == ns(OPEN)
+    (price,) = [record for record in first.records if isinstance(record, Bar)]
+    assert (price.symbol, price.open, price.close, price.traded, price.session) == ("NEW", 100.0, 100.0, False, "PRE")
