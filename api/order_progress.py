@@ -21,7 +21,10 @@ from sinks.host_kill_switch import HostKillSwitch
 from sinks.tables import gateway_statuses, order_intents, risk_fences
 
 FEED = "market_data"
-ORDER_PATH = (FEED, "features", "sentiment", "predictions", "signals", "execution", "portfolio", "risk")
+ORDER_PATH = (
+    *(FEED, "features", "sentiment", "predictions", "signals"),
+    *("execution", "strategies", "portfolio", "risk"),
+)
 """The services whose time slices an order needs until the venue has it, upstream first. One that stands still stops all
 that follow, because a service processes a time slice only when all its inputs have reached it."""
 SILENT_AFTER_S = 15.0

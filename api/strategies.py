@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import Connection, Numeric, RowMapping, case, cast, desc, func, select
 
 from api.json_types import Amount, ApiModel, utc
-from operators.manual_orders import MANUAL
+from operators.manual_orders import ACTION_STRATEGY_PATTERN, MANUAL
 from schemas.records import TRADE
 from sinks.tables import attribution, executions, lot_matches, order_proposals, signal_outcomes, weights
 
@@ -105,7 +105,9 @@ def _by_strategy(db: Connection, query: Any) -> dict[str, dict[str, Any]]:
     return {row["strategy"]: dict(row) for row in db.execute(query).mappings()}
 
 
-_STRATEGY = func.coalesce(order_proposals.c.strategy, MANUAL).label("strategy")
+_STRATEGY = func.coalesce(
+    order_proposals.c.strategy, func.substring(executions.c.cause_id, ACTION_STRATEGY_PATTERN), MANUAL
+).label("strategy")
 _PROPOSAL_JOIN = order_proposals.c.proposal_id == executions.c.cause_id
 
 

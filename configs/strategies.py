@@ -4,28 +4,79 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from configs.indicator_files import register_indicator_files
 from configs.settings import Settings
 from configs.source_files import load_module, on_one_line
 from operators.indicators import build
-from operators.strategies import READABLE, STRATEGIES, Strategy, reads_of
+from operators.portfolio import PortfolioSettings
+from operators.strategies import READABLE, STRATEGIES, Strategy, TradingStrategy, reads_of
+from operators.trading.intervals import SECOND_NS, interval_text
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
 
 
-def configured_strategies(settings: Settings) -> list[Strategy]:
-    """Return the strategies of the settings, in order, after registering the user's own indicators.
+class ConfiguredStrategies(NamedTuple):
+    """The strategies of the settings, in order, by form.
+
+    `capital` is the share of equity by strategy, without shares of 1. `flatten_on_error` are the strategies whose views
+    and positions end when they raise.
+    """
+
+    views: list[Strategy]
+    trading: list[TradingStrategy]
+    capital: dict[str, Decimal]
+    flatten_on_error: frozenset[str]
+
+
+def configured_strategies(settings: Settings) -> ConfiguredStrategies:
+    """Return the strategies of the settings, after registering the user's own indicators.
 
     Raises BadInput like `load_strategies` and `register_indicator_files`.
     """
     register_indicator_files(settings.features.indicator_files)
-    return load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    entries = settings.signals.strategies
+    strategies = load_strategies([entry.model_dump(include={"name", "parameters"}) for entry in entries])
+    by_entry = list(zip(strategies, entries, strict=True))
+    return ConfiguredStrategies(
+        views=[one for one in strategies if not isinstance(one, TradingStrategy)],
+        trading=[one for one in strategies if isinstance(one, TradingStrategy)],
+        capital={one.name: entry.capital for one, entry in by_entry if entry.capital != 1},
+        flatten_on_error=frozenset(one.name for one, entry in by_entry if entry.on_error == "flatten"),
+    )
 
 
-def load_strategies(entries: Sequence[Mapping[str, Any]], folder: Path | None = None) -> list[Strategy]:
+def configured_features(settings: Settings) -> tuple[str, ...]:
+    """Return the indicators that the settings and their strategies need for the bars of the feed, without repeats.
+
+    Raises BadInput for an unknown indicator, and like `configured_strategies`.
+    """
+    strategies = configured_strategies(settings)
+    specs = feature_specs(strategies.views, settings.features.indicators)
+    if not strategies.trading:
+        return specs
+    # Imported here because it imports NumPy, which a platform without trading strategies does not need.
+    from operators.trading.declarations import row_features
+
+    bar_interval = interval_text(settings.market_data.bar_interval_s() * SECOND_NS)
+    rows = [spec for one in strategies.trading for spec in row_features(one, bar_interval)]
+    return feature_specs((), [*specs, *rows])
+
+
+def portfolio_settings(settings: Settings) -> PortfolioSettings:
+    """Return the portfolio settings with the trading strategies and the capital of each strategy."""
+    strategies = configured_strategies(settings)
+    names = tuple(strategy.name for strategy in strategies.trading)
+    return replace(settings.portfolio(), trading_strategies=names, capital=strategies.capital)
+
+
+def load_strategies(
+    entries: Sequence[Mapping[str, Any]], folder: Path | None = None
+) -> list[Strategy | TradingStrategy]:
     """Return one strategy per entry, in the same order.
 
     An entry is `{"name": "ema_cross", "parameters": {"fast": 5}}` for a strategy of the platform (`parameters` is
@@ -55,8 +106,8 @@ def feature_specs(strategies: Iterable[Strategy], configured: Iterable[str] = ()
     return specs
 
 
-def _load(entry: Mapping[str, Any], folder: Path) -> Strategy:
-    unknown = sorted(set(entry) - {"name", "parameters", "on_error"})
+def _load(entry: Mapping[str, Any], folder: Path) -> Strategy | TradingStrategy:
+    unknown = sorted(set(entry) - {"name", "parameters"})
     if unknown or not isinstance(entry.get("name"), str):
         raise BadInput(f"a strategy must have a name and, optionally, parameters; found {dict(entry)}")
     name: str = entry["name"]
@@ -108,10 +159,12 @@ def _instantiate(name: str, strategy_class: type, parameters: Mapping[str, Any])
         raise BadInput(f"strategy {name!r} rejects {dict(parameters)}: {on_one_line(error)}") from error
 
 
-def _validated(name: str, strategy: Any) -> Strategy:
+def _validated(name: str, strategy: Any) -> Strategy | TradingStrategy:
     label = getattr(strategy, "name", None)
     if not isinstance(label, str) or not label:
         raise BadInput(f"strategy {name!r}: `name` must be a non-empty string, found {label!r}")
+    if isinstance(strategy, TradingStrategy):
+        return strategy  # its stage checks what it declares
     features = getattr(strategy, "features", None)
     if not isinstance(features, tuple) or not all(isinstance(spec, str) for spec in features):
         raise BadInput(f"strategy {name!r}: `features` must be a tuple of indicator specs, found {features!r}")

@@ -54,6 +54,8 @@ _TAKE_PROFIT_SUFFIX: Final = "-tp"
 _STOP_LOSS_SUFFIX: Final = "-sl"
 EXIT_SUFFIXES = (_TAKE_PROFIT_SUFFIX, _STOP_LOSS_SUFFIX)
 """Added to the id of a command, they are the ids of the exit orders of its bracket."""
+ACTION_STRATEGY_PATTERN: Final = f"^{ACTION_PREFIX}(.*)-[0-9]+({'|'.join(EXIT_SUFFIXES)})?$"
+"""Of the cause of a trading strategy's order, as a regular expression for SQL. Its first group is the strategy."""
 PRICES_OF: Final[Mapping[OrderType, tuple[str, ...]]] = {
     MARKET: (),
     LIMIT: ("limit_price",),

@@ -21,6 +21,7 @@ from operators.performance_metrics import (
     return_metrics,
 )
 from operators.returns import DatedFlow, NetOfFlows, money_weighted_return
+from operators.signals.suspensions import suspension_of
 from operators.stage import TimeSlice
 from operators.venue.account import LIQUIDATION_PREFIX
 from schemas.records import (
@@ -33,6 +34,7 @@ from schemas.records import (
     Order,
     OrderRefusal,
     Signal,
+    StrategyAction,
     StrategySuspension,
     Valuation,
 )
@@ -107,6 +109,10 @@ class Performance:
             if type(record) is StrategySuspension:
                 if record.state == SUSPENDED:
                     self.suspensions.append(record)
+                continue
+            if type(record) is StrategyAction:
+                if record.kind == SUSPENDED:
+                    self.suspensions.append(suspension_of(record))
                 continue
             if type(record) is Valuation:
                 self._fold_valuation(record)

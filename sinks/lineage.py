@@ -27,6 +27,7 @@ from schemas.records import (
     RiskFence,
     SentimentScore,
     Signal,
+    StrategyAction,
     StrategySuspension,
     StrategyWeights,
 )
@@ -52,6 +53,7 @@ from sinks.tables import (
     risk_fences,
     sentiment,
     signals,
+    strategy_actions,
     strategy_suspensions,
     weights,
 )
@@ -100,6 +102,9 @@ class DatabaseRecordLookup:
 
     def proposal(self, proposal_id: str) -> OrderProposal | None:
         return self._first(OrderProposal, order_proposals.c.proposal_id == proposal_id)
+
+    def action(self, action_id: str) -> StrategyAction | None:
+        return self._first(StrategyAction, strategy_actions.c.action_id == action_id)
 
     def command(self, command_id: str) -> Command | None:
         return self._first(Command, commands.c.command_id == command_id)

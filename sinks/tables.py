@@ -67,6 +67,7 @@ from schemas.records import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StrategyAction,
     StrategySuspension,
     StrategyWeights,
     Trade,
@@ -140,6 +141,7 @@ broker_accounts = _table(BrokerAccount, Index(None, "ts_ns"))
 broker_activities = _table(BrokerActivity, Index(None, "ts_ns"))
 cash_transfers = _table(CashTransfer, Index(None, "seq"), Index(None, "ts_ns"))
 cash_flows = _table(CashFlow, Index(None, "seq"), Index(None, "symbol"))
+strategy_actions = _table(StrategyAction, Index(None, "seq"), Index(None, "strategy", "seq"))
 strategy_suspensions = _table(StrategySuspension, Index(None, "strategy", "ts_ns"))
 weights = _table(StrategyWeights)
 signal_outcomes = _table(SignalOutcome, Index(None, "signal_id"), Index(None, "strategy"))

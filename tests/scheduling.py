@@ -10,7 +10,7 @@ from xdist.scheduler import LoadFileScheduling
 
 PLATFORM_FOLDER = "tests/e2e/"
 PLATFORM_PROCESSES = 2
-"""So many processes run end-to-end tests while other tests are left: each starts a platform of eleven processes.
+"""So many processes run end-to-end tests while other tests are left: each starts a platform of twelve processes.
 The one that is free first takes the next group of tests, so that all end at about the same time."""
 DATAFLOWS = PLATFORM_FOLDER + " dataflows"
 SHARED_PLATFORM_OF = {

@@ -92,7 +92,7 @@ def get_no_trade_reasons(symbol: str, at: datetime, db: Db, resources: Resources
     bar.
     """
     strategies = configured_strategies(resources.settings)
-    needed = {strategy.name: strategy.features for strategy in strategies}
+    needed = {strategy.name: strategy.features for strategy in strategies.views}
     explanation = explain_symbol_at(DatabaseRecordLookup(db), symbol, nanoseconds("at", at), needed)
     if not explanation.slice_ns:
         raise NotFound(f"{explanation.reasons[0][0].upper()}{explanation.reasons[0][1:]}.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -31,11 +32,18 @@ class PredictionsSection(Section):
 
 
 class StrategyEntry(Section):
-    """`on_error`: the views of a strategy that raises stay (`hold`), or their direction becomes 0 (`flatten`)."""
+    """One strategy.
+
+    name        of a strategy of the platform, or path/to/file.py:Class
+    parameters  arguments of the class
+    on_error    what happens to a strategy that raises: its views and positions stay (`hold`), or they end (`flatten`)
+    capital     share of the account's equity with which the strategy sizes
+    """
 
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     on_error: OnError = "hold"
+    capital: Annotated[Decimal, Field(gt=0, le=10)] = Decimal(1)
 
 
 class SignalsSection(Section):

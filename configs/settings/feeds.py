@@ -144,6 +144,12 @@ class MarketDataSection(Section):
                 raise ValueError(f"Polygon has only bars of 1 or 60 s, found bar_interval_s {self.live.bar_interval_s}")
         return self
 
+    def bar_interval_s(self) -> int:
+        """Return the interval of the feed's bars in seconds. That of files counts as a minute while it is not known."""
+        if self.feed == "simulator":
+            return self.simulator.interval_s
+        return self.files.interval_s or 60 if self.feed == "files" else self.live.bar_interval_s
+
     def bars_per_year(self) -> float:
         """Return the bars of a symbol per year. XNYS has 252 days of 6.5 hours, or 16 hours with extended hours.
 

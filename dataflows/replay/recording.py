@@ -35,6 +35,7 @@ DERIVED_TOPICS = (
     "strategy-suspensions",
     "executions",
     "order-intents",
+    "strategy-actions",
     "positions",
     "valuations",
     "order-proposals",

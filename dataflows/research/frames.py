@@ -14,7 +14,16 @@ from typing import Any, Final, NamedTuple
 
 from dataflows.research.order_rows import OrderRows
 from operators.instruments import NO_INSTRUMENTS, Instruments
-from operators.manual_orders import MANUAL, client_id_of, command_id_of, order_id_of
+from operators.manual_orders import (
+    ACTION_PREFIX,
+    MANUAL,
+    client_id_of,
+    command_id_of,
+    entry_cause_id,
+    order_id_of,
+    request_id_of,
+    trading_strategy_of,
+)
 from operators.money import NANO, ZERO, to_decimal
 from operators.order_lifecycle import OrderState, state_of
 from operators.returns import NetOfFlows
@@ -38,6 +47,7 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Record,
+    StrategyAction,
     Valuation,
 )
 
@@ -146,8 +156,9 @@ class RunFrames:
         self._with_orders = bool(self._names & {EXECUTIONS, TRADES, ORDERS})
         self._order_rows = OrderRows(instruments)
         self._last_ns = 0
-        self._order_types: dict[str, str] = {}  # of proposals and commands, by their id
+        self._order_types: dict[str, str] = {}  # of proposals, commands and actions, by their id
         self._command_targets: dict[str, str] = {}  # amend or cancel -> order
+        self._tags: dict[str, str] = {}  # action -> tag of the strategy
         self._strategies: dict[str, str] = {}  # proposal -> strategy
         self._reports: list[Execution | OrderRefusal] = []
         self._matches: list[LotMatch] = []
@@ -203,11 +214,14 @@ class RunFrames:
             self._reports.append(record)
         elif type(record) is LotMatch:
             self._matches.append(record)
-        elif type(record) is Command:
+        elif type(record) is Command or type(record) is StrategyAction:
+            request_id = request_id_of(record)
             if record.kind == SUBMIT_ORDER:
-                self._order_types[record.command_id] = record.arguments.get("order_type", MARKET)
+                self._order_types[request_id] = record.arguments.get("order_type", MARKET)
             elif record.kind in (AMEND_ORDER, CANCEL_ORDER):
-                self._command_targets[record.command_id] = record.arguments.get("order_id", "")
+                self._command_targets[request_id] = record.arguments.get("order_id", "")
+            if type(record) is StrategyAction and record.reason:
+                self._tags[request_id] = record.reason
 
     def _add_valuation(self, valuation: Valuation) -> None:
         net_equity = self._net_of_flows.add(float(valuation.equity), float(valuation.net_flows))
@@ -265,8 +279,8 @@ class RunFrames:
 
     def _refusal_row(self, refusal: OrderRefusal) -> tuple[Any, ...]:
         """A rejection by risk: of an order, which never reached the venue, or of an amendment or a cancel."""
-        is_manual = refusal.cause_id.startswith("cmd-")
-        order_id = order_id_of(refusal.cause_id) if is_manual else refusal.cause_id
+        is_requested = refusal.cause_id.startswith(("cmd-", ACTION_PREFIX))
+        order_id = order_id_of(refusal.cause_id) if is_requested else refusal.cause_id
         return (
             refusal.ts_ns,
             order_id,
@@ -325,7 +339,16 @@ class RunFrames:
     def _strategy_of(self, order: Order | None) -> str:
         if order is None:
             return ""
-        return MANUAL if command_id_of(order.order_id) else self._strategies.get(order.cause_id, "")
+        if command_id_of(order.order_id):
+            return MANUAL
+        return trading_strategy_of(order.order_id) or self._strategies.get(order.cause_id, "")
+
+    def _tag_of(self, order: Order | None) -> str:
+        """The tag that a strategy gave its order, or the id of a manual order."""
+        if order is None:
+            return ""
+        cause_id = order.cause_id
+        return self._tags.get(entry_cause_id(cause_id) or cause_id, "") or client_id_of(order.order_id)
 
     def _trade_rows(self) -> list[tuple[Any, ...]]:
         return [self._trade_row(match) for match in self._matches]
@@ -345,7 +368,7 @@ class RunFrames:
             match.pnl,
             match.fees,
             self._strategy_of(order),
-            "" if order is None else client_id_of(order.order_id),
+            self._tag_of(order),
             adverse,
             favourable,
             bars,

@@ -25,7 +25,8 @@ def first_slice_check(settings: Settings) -> Callable[[TimeSlice], None] | None:
     if settings.backtest.allow_in_sample:
         return None
     strategies = configured_strategies(settings)
-    if not any(Prediction in reads_of(strategy) for strategy in strategies):
+    # A trading strategy declares no forecasts: any may read them.
+    if not strategies.trading and not any(Prediction in reads_of(strategy) for strategy in strategies.views):
         return None
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     if serving is None:

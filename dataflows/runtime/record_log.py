@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import structlog
 
 from schemas.records import (
+    RESUMED,
+    SUSPENDED,
     TRADE,
     CashTransfer,
     DeadLetter,
@@ -23,6 +25,7 @@ from schemas.records import (
     Record,
     RiskEvent,
     RiskFence,
+    StrategyAction,
     StrategySuspension,
 )
 from schemas.records.flat import to_flat_dict
@@ -56,6 +59,9 @@ LOG_LINES: dict[type, LogLine] = {
     RiskEvent: LogLine(
         "circuit breaker", logging.WARNING, ("breaker", "scope", "scope_key", "state", "found", "limit")
     ),
+    StrategyAction: LogLine(
+        "strategy action", logging.INFO, ("action_id", "strategy", "kind", "symbol", "arguments", "reason")
+    ),
     StrategySuspension: LogLine(
         "strategy suspension", logging.ERROR, ("strategy", "state", "symbol", "error_type", "message", "file", "line")
     ),
@@ -82,10 +88,12 @@ class RecordLog:
         if count <= LINES_PER_SECOND:
             values = to_flat_dict(record)
             fields: dict[str, Any] = {name: values[name] for name in line.fields}
-            event = line.event
+            event, level = line.event, line.level
             if type(record) is Execution and record.exec_type != TRADE:
                 event = "order update"
-            log.log(line.level, event, **fields, ts_ns=record.ts_ns)
+            elif type(record) is StrategyAction and record.kind in (SUSPENDED, RESUMED):
+                event, level = "strategy suspension", logging.ERROR
+            log.log(level, event, **fields, ts_ns=record.ts_ns)
 
     def _start_second(self, second: int) -> None:
         """Log how many lines of the last second were suppressed."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from configs.indicator_files import register_indicator_files
 from configs.model_registry import serving_model
 from configs.settings import Settings
-from configs.strategies import configured_strategies, feature_specs
+from configs.strategies import configured_features, configured_strategies, portfolio_settings
 from operators.features import FeatureStage
 from operators.feedback import FeedbackStage
 from operators.gateway import GatewayStage
@@ -20,6 +20,8 @@ from operators.risk.book import OpenTime
 from operators.sentiment import SentimentStage
 from operators.signals import SignalStage
 from operators.stage import Stage
+from operators.trading.idle import IdleStrategies
+from operators.trading.intervals import SECOND_NS, interval_text
 from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from operators.venue import VenueStage
 
@@ -29,26 +31,53 @@ if TYPE_CHECKING:
 
 def features(settings: Settings) -> Callable[[], Stage]:
     """Compute the configured indicators and those that the strategies and the serving model need."""
-    strategies = configured_strategies(settings)
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     model_features = () if serving is None else serving[1].features
-    specs = tuple(dict.fromkeys([*feature_specs(strategies, settings.features.indicators), *model_features]))
+    specs = tuple(dict.fromkeys([*configured_features(settings), *model_features]))
     return lambda: FeatureStage(specs)
 
 
 def signals(settings: Settings) -> Callable[[], Stage]:
     strategies = configured_strategies(settings)
     ensemble = settings.signals.ensemble
-    flatten_on_error = {
-        strategy.name
-        for strategy, entry in zip(strategies, settings.signals.strategies, strict=True)
-        if entry.on_error == "flatten"
-    }
-    return lambda: SignalStage(strategies, ensemble, flatten_on_error)
+    return lambda: SignalStage(strategies.views, ensemble, strategies.flatten_on_error)
+
+
+def strategies(settings: Settings) -> Callable[[], Stage]:
+    """Run the trading strategies of the settings."""
+    return trading_strategies(settings) or IdleStrategies
+
+
+def trading_strategies(settings: Settings) -> Callable[[], Stage] | None:
+    """Return the stage of the trading strategies; None if the settings have none.
+
+    Their universe is every symbol that has had a bar, so that a backtest on recorded topics has that of the live feed.
+    """
+    configured = configured_strategies(settings)
+    if not configured.trading:
+        return None
+    # Imported here because both import NumPy, which a platform without trading strategies does not need.
+    from dataflows.sources.trading_calendar import session_table
+    from operators.trading.stage import TradingSettings, TradingStrategyStage
+
+    market, portfolio = settings.market_data, settings.portfolio()
+    trading = TradingSettings(
+        initial_capital=portfolio.initial_capital,
+        currency=portfolio.currency,
+        bar_interval=interval_text(market.bar_interval_s() * SECOND_NS),
+        calendar="24/7" if settings.is_continuous_market() else "XNYS",
+        sessions={name: session_table(name) for name in ("XNYS", "24/7")},
+        capital=configured.capital,
+        flatten_on_error=configured.flatten_on_error,
+        accruals=portfolio.accruals,
+    )
+    instruments = settings.traded_instruments()
+    return lambda: TradingStrategyStage(configured.trading, trading, instruments)
 
 
 def portfolio(settings: Settings) -> Callable[[], Stage]:
-    return lambda: PortfolioStage(settings.portfolio(), settings.traded_instruments())
+    portfolio, instruments = portfolio_settings(settings), settings.traded_instruments()
+    return lambda: PortfolioStage(portfolio, instruments)
 
 
 def risk(settings: Settings) -> Callable[[], Stage]:
@@ -98,8 +127,7 @@ def predictions(settings: Settings) -> Callable[[], Stage]:
 
 
 def feedback(settings: Settings) -> Callable[[], Stage]:
-    strategies = configured_strategies(settings)
-    names = [strategy.name for strategy in strategies]
+    names = [strategy.name for strategy in configured_strategies(settings).views]
     listed, currency = settings.instruments.listed, settings.portfolio_manager.currency
     venue = settings.execution.venue
     slippage_bps = float(venue.slippage_bps) if venue.slippage_model == "fixed" else 0.0
@@ -113,8 +141,14 @@ def analysis(settings: Settings) -> Callable[[], Stage]:
 
 
 def trading_loop(settings: Settings) -> Callable[[], TradingLoop]:
-    """Return execution, portfolio and risk as one stage."""
-    return lambda: TradingLoop(execution(settings)(), portfolio(settings)(), risk(settings)())
+    """Return execution, the trading strategies, portfolio and risk as one stage."""
+    make_strategies = trading_strategies(settings)
+    return lambda: TradingLoop(
+        execution(settings)(),
+        portfolio(settings)(),
+        risk(settings)(),
+        None if make_strategies is None else make_strategies(),
+    )
 
 
 def decision_loop(settings: Settings) -> Callable[[], Stage]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.bar_completion import Calendar, Minute, Sessions
+from operators.trading.sessions import SessionTimes
 from schemas.records import CONTINUOUS, POST, PRE, REGULAR, SessionPhase
 
 Times = npt.NDArray[np.int64]
@@ -26,6 +27,8 @@ DAY_NS = 86_400 * 1_000_000_000
 POST_MARKET_NS = 4 * 3_600 * 1_000_000_000
 PRE_MARKET_HOUR = 4
 NEW_YORK = "America/New_York"
+_FULL_SESSION_NS = 13 * 1_800 * 1_000_000_000  # 6.5 hours
+_SESSION_YEARS = (1990, 2050)
 
 
 class SessionInterval(NamedTuple):
@@ -156,6 +159,27 @@ class TradingCalendar:
         self._starts = np.array([interval.start_ns for interval in self._intervals], np.int64)
         self._ends = np.array([interval.end_ns for interval in self._intervals], np.int64)
         self._is_open = np.array([interval.session in self._open_sessions for interval in self._intervals], np.bool_)
+
+
+@cache
+def session_table(name: Calendar) -> dict[int, SessionTimes]:
+    """Return the regular trading hours of each day (yyyymmdd) of the years 1990 to 2050.
+
+    The range is fixed, so that a replay in a later year sees the same sessions.
+    """
+    if name == "24/7":
+        return {
+            interval.trading_day: SessionTimes(interval.trading_day, interval.start_ns, interval.end_ns, 0)
+            for interval in _continuous_intervals(*_SESSION_YEARS)
+        }
+    zone, table = ZoneInfo(NEW_YORK), {}
+    for start_ns, end_ns, session, day in _xnys_intervals(*_SESSION_YEARS):
+        if session == REGULAR:
+            offset = datetime.fromtimestamp(start_ns // 1_000_000_000, zone).utcoffset()
+            assert offset is not None, "New York has an offset"
+            is_early = end_ns - start_ns < _FULL_SESSION_NS
+            table[day] = SessionTimes(day, start_ns, end_ns, int(offset.total_seconds()), is_early)
+    return table
 
 
 def _year(ns: int) -> int:

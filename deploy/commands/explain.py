@@ -159,7 +159,7 @@ def _explain_no_trade(settings: Settings, db: Connection, symbol: str | None, ts
     from sinks.lineage import DatabaseRecordLookup
 
     strategies = configured_strategies(settings)
-    required_features = {strategy.name: strategy.features for strategy in strategies}
+    required_features = {strategy.name: strategy.features for strategy in strategies.views}
     explanation = explain_symbol_at(
         DatabaseRecordLookup(db), symbol or "", 2**63 - 1 if ts_ns is None else ts_ns, required_features
     )

@@ -146,13 +146,12 @@ def _registry(settings: "Settings") -> "ModelRegistry":
 
 
 def _specs(settings: "Settings", features: str | None) -> tuple[str, ...]:
-    from configs.strategies import configured_strategies, feature_specs
+    from configs.strategies import configured_features
     from operators.predictions.inputs import is_model_input
 
-    strategies = configured_strategies(settings)
+    specs = configured_features(settings)
     if features is not None:
         return tuple(spec.strip() for spec in features.split(",") if spec.strip())
-    specs = feature_specs(strategies, settings.features.indicators)
     return tuple(spec for spec in specs if is_model_input(spec))
 
 

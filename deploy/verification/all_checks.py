@@ -70,7 +70,7 @@ def verify_weights(settings: Settings) -> Comparison:
     """Check the last weights of the strategies. Raises psycopg2.Error."""
     strategies = configured_strategies(settings)
     with closing(snapshot_connection(settings.database.postgres.url)) as db:
-        return check_weights(db, [strategy.name for strategy in strategies])
+        return check_weights(db, [strategy.name for strategy in strategies.views])
 
 
 def verify_broker(settings: Settings, wait_s: float) -> list[Comparison]:

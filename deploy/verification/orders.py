@@ -25,7 +25,12 @@ _IN_BRACKET = (
     f"EXISTS (SELECT FROM commands c WHERE c.kind = '{SUBMIT_ORDER}' "
     f"AND c.command_id = regexp_replace(o.cause_id, '({'|'.join(EXIT_SUFFIXES)})$', ''))"
 )
-_HAS_CAUSE = f"({_PROPOSED} OR {_COMMANDED} OR {_STAGE_DECIDED} OR {_IN_BRACKET})"
+# Of a trading strategy, with the same suffixes.
+_ACTED = (
+    "EXISTS (SELECT FROM strategy_actions a "
+    f"WHERE a.action_id = regexp_replace(o.cause_id, '({'|'.join(EXIT_SUFFIXES)})$', ''))"
+)
+_HAS_CAUSE = f"({_PROPOSED} OR {_COMMANDED} OR {_STAGE_DECIDED} OR {_IN_BRACKET} OR {_ACTED})"
 # An adjustment is a trade without an order: a person has accepted the broker's position.
 _IS_ADJUSTMENT = (
     "EXISTS (SELECT FROM commands c WHERE c.command_id = o.cause_id "
@@ -65,8 +70,8 @@ class OrderRule(NamedTuple):
 
 
 RULES = (
-    OrderRule("orders caused", "orders", "order_id", _HAS_CAUSE, "no proposal and no command {cause_id}"),
-    OrderRule("refusals caused", "order_refusals", "seq", _HAS_CAUSE, "no proposal and no command {cause_id}"),
+    OrderRule("orders caused", "orders", "order_id", _HAS_CAUSE, "no proposal, command or action {cause_id}"),
+    OrderRule("refusals caused", "order_refusals", "seq", _HAS_CAUSE, "no proposal, command or action {cause_id}"),
     OrderRule("fences caused", "risk_fences", "seq", _HAS_CAUSE, "no command {cause_id}"),
     OrderRule("events caused", "risk_events", "seq", _HAS_CAUSE, "no command {cause_id}"),
     OrderRule(

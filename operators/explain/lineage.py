@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from operators.adjustments import adjustment_order_id, is_adjustment
 from operators.explain.record_ids import record_id_of, split_record_id
-from operators.manual_orders import EXIT_SUFFIXES, entry_cause_id
+from operators.manual_orders import ACTION_PREFIX, EXIT_SUFFIXES, entry_cause_id
 from operators.money import plain
 from operators.risk.margin_call import MARGIN_CAUSE_PREFIX
 from schemas.records import (
@@ -36,6 +36,7 @@ from schemas.records import (
     RiskFence,
     SentimentScore,
     Signal,
+    StrategyAction,
     StrategySuspension,
     StrategyWeights,
     bar_id,
@@ -87,6 +88,7 @@ class RecordLookup(Protocol):
     def executions_of(self, order_id: str) -> list[Execution]: ...
     def proposal(self, proposal_id: str) -> OrderProposal | None: ...
     def command(self, command_id: str) -> Command | None: ...
+    def action(self, action_id: str) -> StrategyAction | None: ...
     def signal(self, symbol: str, seq: int) -> Signal | None: ...
     def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None: ...
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None: ...
@@ -109,7 +111,10 @@ class RecordLookup(Protocol):
 
 
 def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
-    """Explain the order, proposal, execution, refusal, cash transfer or command with this id. None if there is none."""
+    """Explain the order, proposal, execution, refusal, cash transfer, command or action of a strategy with this id.
+
+    Return None if there is none.
+    """
     order = lookup.order(record_id)
     if order is not None:
         return _explain_order(lookup, order)
@@ -138,6 +143,9 @@ def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
     transfer = lookup.transfer(record_id)
     if transfer is not None:
         return Explanation(_transfer_text(transfer), _trace_transfer(lookup, transfer))
+    action = lookup.action(record_id)
+    if action is not None:
+        return _explain_action(lookup, action)
     command = lookup.command(record_id)
     return None if command is None else _explain_command(lookup, command)
 
@@ -164,15 +172,30 @@ def _explain_proposal(lookup: RecordLookup, proposal: OrderProposal) -> Explanat
 
 def _explain_command(lookup: RecordLookup, command: Command) -> Explanation:
     results: list[Record | None] = [lookup.fence_of(command.command_id), lookup.transfer_of(command.command_id)]
-    for cause_id in (command.command_id, *(command.command_id + suffix for suffix in EXIT_SUFFIXES)):
-        results += [lookup.order_of(cause_id), lookup.refusal_of(cause_id)]
-    results += lookup.cancels_of(cause_id=command.command_id)
+    results += _results_of_request(lookup, command.command_id)
     results += lookup.executions_of(adjustment_order_id(command.command_id))
     consequences = tuple(_node(record) for record in results if record is not None)
     names = ", ".join(node.record_id for node in consequences) or "no records yet"
     return Explanation(
         f"{command.actor} requested {command.kind} ({command.reason}): {names}", _node(command), consequences
     )
+
+
+def _explain_action(lookup: RecordLookup, action: StrategyAction) -> Explanation:
+    consequences = tuple(_node(record) for record in _results_of_request(lookup, action.action_id))
+    names = ", ".join(node.record_id for node in consequences) or "no orders or rejections"
+    arguments = ", ".join(f"{name} {value}" for name, value in action.arguments.items() if name != "symbol")
+    text = f"{action.strategy} requested {action.kind} {action.symbol} ({arguments})".replace("  ", " ")
+    return Explanation(f"{text}: {names}", _trace_action(lookup, action), consequences)
+
+
+def _results_of_request(lookup: RecordLookup, request_id: str) -> list[Record]:
+    """Return the orders, refusals and cancels that a command or action caused."""
+    results: list[Record | None] = []
+    for cause_id in (request_id, *(request_id + suffix for suffix in EXIT_SUFFIXES)):
+        results += [lookup.order_of(cause_id), lookup.refusal_of(cause_id)]
+    results += lookup.cancels_of(cause_id=request_id)
+    return [record for record in results if record is not None]
 
 
 def _find_refusal(lookup: RecordLookup, record_id: str) -> OrderRefusal | None:
@@ -248,22 +271,54 @@ def _transfer_text(transfer: CashTransfer) -> str:
 
 
 def _trace_cancel(lookup: RecordLookup, cancel: OrderCancel) -> CauseNode:
-    command = lookup.command(cancel.cause_id)
-    return _node(cancel) if command is None else _node(cancel, _node(command))
+    request = _trace_request(lookup, cancel.cause_id)
+    return _node(cancel) if request is None else _node(cancel, request)
+
+
+def _trace_request(lookup: RecordLookup, request_id: str) -> CauseNode | None:
+    """Trace a command, or the action of a trading strategy. None if there is none with this id."""
+    if request_id.startswith(ACTION_PREFIX):
+        action = lookup.action(request_id)
+        return None if action is None else _trace_action(lookup, action)
+    command = lookup.command(request_id)
+    return None if command is None else _node(command)
+
+
+def _trace_action(lookup: RecordLookup, action: StrategyAction) -> CauseNode:
+    return _node(action, *(_trace_action_cause(lookup, cause_id, action.ts_ns) for cause_id in action.cause_ids))
+
+
+def _trace_action_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> CauseNode:
+    """Trace a record on which a trading strategy acted, or that the platform acted on for it."""
+    kind = cause_id.partition("-")[0]
+    if kind == "feat":
+        return trace_feature(lookup, *split_record_id(cause_id), ts_ns)
+    if kind == "bar":
+        return _trace_bar(lookup, *split_record_id(cause_id), ts_ns)
+    if kind == "exe":
+        execution = lookup.execution(cause_id)
+        return CauseNode("Execution", cause_id, None) if execution is None else _with_bar(lookup, execution)
+    if kind == "ord":
+        order = lookup.order(cause_id)
+        return CauseNode("Order", cause_id, None) if order is None else _node(order)
+    if kind in ("sent", "pred", "fund"):
+        return _trace_signal_input(lookup, cause_id)
+    record: Record | None = lookup.command(cause_id) if kind == "cmd" else lookup.action(cause_id)
+    return CauseNode("Record", cause_id, None) if record is None else _node(record)
 
 
 def _trace_order_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> CauseNode:
-    """Trace a proposal, a manual command, the command of an exit's bracket, or a margin call."""
+    """Trace a proposal, a manual command or action, that of an exit's bracket, or a margin call."""
     proposal = lookup.proposal(cause_id)
     if proposal is not None:
         return _trace_proposal(lookup, proposal)
     if cause_id.startswith(MARGIN_CAUSE_PREFIX):
         event = lookup.margin_call(ts_ns)
         return CauseNode("RiskEvent", cause_id, None) if event is None else _node(event)
-    command = lookup.command(cause_id)
-    if command is None and (entry_id := entry_cause_id(cause_id)) is not None:
-        command = lookup.command(entry_id)
-    return CauseNode("OrderProposal", cause_id, None) if command is None else _node(command)
+    request = _trace_request(lookup, cause_id)
+    if request is None and (entry_id := entry_cause_id(cause_id)) is not None:
+        request = _trace_request(lookup, entry_id)
+    return CauseNode("OrderProposal", cause_id, None) if request is None else request
 
 
 def _trace_proposal(lookup: RecordLookup, proposal: OrderProposal) -> CauseNode:
@@ -271,10 +326,12 @@ def _trace_proposal(lookup: RecordLookup, proposal: OrderProposal) -> CauseNode:
 
 
 def _trace_sizing_cause(lookup: RecordLookup, cause_id: str) -> CauseNode:
-    """Trace a signal, or the command that set the target weights."""
-    command = lookup.command(cause_id)
-    if command is not None:
-        return _node(command)
+    """Trace a signal, the action of a trading strategy, or the command that set the target weights."""
+    request = _trace_request(lookup, cause_id)
+    if request is not None:
+        return request
+    if cause_id.startswith(ACTION_PREFIX):
+        return CauseNode("StrategyAction", cause_id, None)
     return _trace_signal(lookup, cause_id) if cause_id.startswith("sig-") else CauseNode("Command", cause_id, None)
 
 

@@ -5,12 +5,33 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from operators.raised_error import RaisedError
-from schemas.records import RESUMED, SUSPENDED, Command, StrategySuspension, suspension_id
+from schemas.records import RESUMED, SUSPENDED, Command, StrategyAction, StrategySuspension, suspension_id
 
 OnError = Literal["hold", "flatten"]
 """What happens to the views of a suspended strategy: they stay, or their direction becomes 0."""
 COMMAND_IDS_MAX = 1_000
 """Number of recent resume commands remembered to discard duplicates."""
+
+
+def suspension_of(action: StrategyAction) -> StrategySuspension:
+    """Return the suspension or resume of a trading strategy in the form of those of view strategies, without a symbol.
+
+    `action` must be of the kind SUSPENDED or RESUMED.
+    """
+    assert action.kind in (SUSPENDED, RESUMED), f"expected a suspension or resume, found {action.kind}"
+    arguments = action.arguments
+    return StrategySuspension(
+        symbol="",
+        seq=action.seq,
+        ts_ns=action.ts_ns,
+        strategy=action.strategy,
+        state=SUSPENDED if action.kind == SUSPENDED else RESUMED,
+        cause_id=action.cause_ids[0] if action.cause_ids else "",
+        error_type=arguments.get("error_type", ""),
+        message=arguments.get("message", action.reason),
+        file=arguments.get("file", ""),
+        line=int(arguments.get("line", "0")),
+    )
 
 
 class StrategySuspensions:

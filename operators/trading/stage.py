@@ -17,6 +17,7 @@ from operators.strategies.trading_strategy import TradingStrategy
 from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill
 from operators.trading.context import NewAction, TradingContext
 from operators.trading.declarations import check_declarations
+from operators.trading.idle import NO_STATE
 from operators.trading.market import Market, MarketNeeds
 from operators.trading.orders import Fill, OrderUpdate, StrategyOrders
 from operators.trading.running_strategy import RunningStrategy
@@ -102,6 +103,7 @@ class TradingStrategyStage:
             self._running[name] = RunningStrategy(strategy, declarations, context, orders, universe, settings)
         self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it
         self._command_ids: dict[str, None] = {}
+        self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
         self._seq = 0
         self._refusal_seq = 0
         self._execution_seq = 0
@@ -382,11 +384,17 @@ class TradingStrategyStage:
             {name: one.snapshot() for name, one in self._running.items()},
             dict(self._suspended),
             list(self._command_ids),
+            self._action_counts | {name: one.context.action_count for name, one in self._running.items()},
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. A strategy that it lacks starts without state; one that no longer runs is dropped."""
-        version, counters, market, accounts, reference, strategies, suspended, command_ids = snapshot
+        """Restore a snapshot. A strategy that it lacks starts without state; one that no longer runs is dropped.
+
+        If it is added again, it starts without state too, and the numbers of its actions continue.
+        """
+        if snapshot == NO_STATE:
+            return
+        version, counters, market, accounts, reference, strategies, suspended, command_ids, action_counts = snapshot
         assert version == VERSION, f"trading strategies snapshot: version {version}, expected {VERSION}"
         self._seq, self._refusal_seq, self._execution_seq = counters
         self._market.restore(market)
@@ -395,6 +403,9 @@ class TradingStrategyStage:
         for name, one in self._running.items():
             if name in strategies:
                 one.restore(strategies[name])
+            else:
+                one.context.action_count = action_counts.get(name, 0)
             one.universe.update()
+        self._action_counts = dict(action_counts)
         self._suspended = {name: action for name, action in suspended.items() if name in self._running}
         self._command_ids = dict.fromkeys(command_ids)

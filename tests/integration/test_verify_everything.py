@@ -172,7 +172,7 @@ def test_a_refusal_without_a_cause_is_named(session: Session) -> None:
     with closing(PostgresWriter(session.url, name="test", audited=False)) as writer:
         writer.write([without_cause])
     by_check = differences(session.verify())
-    assert by_check["refusals caused"] == "order_refusals 900: no proposal and no command prop-x"
+    assert by_check["refusals caused"] == "order_refusals 900: no proposal, command or action prop-x"
     assert by_check["audit order-refusals"].startswith("order_refusals 900: is not in the audit chain")
 
 

@@ -25,6 +25,7 @@ from operators.signals.ensemble import ENSEMBLE, EnsembleSettings
 from operators.sizing import SizingSettings
 from operators.stage import Stage, TimeSlice
 from operators.strategies import TargetView
+from operators.trading.idle import IdleStrategies
 from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.records import Execution, FeatureRow, LotMatch, Order, OrderRefusal, Record, StrategyWeights
@@ -74,6 +75,7 @@ STAGES: dict[str, Callable[[], Stage]] = {
             strategies=(ENSEMBLE,),
         )
     ),
+    "strategies": IdleStrategies,
     "risk": lambda: RiskStage(RiskSettings.unlimited(initial_capital=CAPITAL, max_position=POSITION_MAX)),
     "execution": lambda: VenueStage(VenueSettings()),
     "sentiment": SentimentStage,

@@ -25,6 +25,7 @@ from schemas.records import (
     RiskFence,
     SentimentScore,
     Signal,
+    StrategyAction,
     StrategySuspension,
     StrategyWeights,
 )
@@ -82,6 +83,9 @@ class MemoryRecordStore:
 
     def activity(self, update_id: str) -> BrokerActivity | None:
         return self._last(BrokerActivity, update_id=update_id)  # type: ignore[no-any-return]
+
+    def action(self, action_id: str) -> StrategyAction | None:
+        return self._last(StrategyAction, action_id=action_id)  # type: ignore[no-any-return]
 
     def command(self, command_id: str) -> Command | None:
         return self._last(Command, command_id=command_id)  # type: ignore[no-any-return]

@@ -98,7 +98,7 @@ def test_a_strategy_can_read_an_indicator_of_a_file(tmp_path: Path) -> None:
         ),
         {},
     )
-    assert [one.features for one in configured_strategies(settings)] == [("own_range_1",)]
+    assert [one.features for one in configured_strategies(settings).views] == [("own_range_1",)]
 
 
 def test_a_changed_file_is_loaded_again(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def test_recovery_states_use_the_pinned_shards() -> None:
         "sentiment": books,
         "predictions": by_shard,
         "signals": by_shard,
+        "strategies": books,
         "portfolio": books,
         "risk": books,
         "execution": books,

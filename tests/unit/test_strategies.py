@@ -9,13 +9,17 @@ import pytest
 from configs.strategies import feature_specs, load_strategies
 from operators.features import FeatureStage
 from operators.signals import SignalStage
-from operators.strategies import STRATEGIES, Strategy, TargetView, reads_of
+from operators.strategies import STRATEGIES, Strategy, TargetView, TradingStrategy, reads_of
 from operators.strategies.buy_and_hold import BuyAndHold
 from operators.strategies.ema_cross import EmaCross
 from schemas.errors import BadInput
 from schemas.records import Signal
 from tests.builders import feature_row, fundamentals, prediction, sentiment_score
 from tests.unit.test_features import bars_by_minute
+
+
+def load_views(entries: list[dict[str, Any]]) -> list[Strategy]:
+    return [one for one in load_strategies(entries) if not isinstance(one, TradingStrategy)]
 
 
 def views_of(strategy: Strategy, rows: list[dict[str, float]]) -> list[TargetView | None]:
@@ -200,7 +204,7 @@ def test_one_strategy_runs_twice_under_two_names() -> None:
 
 
 def test_user_strategy_file_in_another_folder_trades(user_file: Path) -> None:
-    (strategy,) = load_strategies([{"name": f"{user_file}:Dip", "parameters": {"below": 40.0}}])
+    (strategy,) = load_views([{"name": f"{user_file}:Dip", "parameters": {"below": 40.0}}])
     features, signals = FeatureStage(feature_specs([strategy])), SignalStage([strategy])
     emitted: list[Any] = []
     for minute_bars in bars_by_minute(100):
@@ -284,7 +288,7 @@ def test_an_edited_file_runs_its_new_source_even_if_its_length_and_time_are_unch
 
 
 def test_features_are_the_configured_ones_then_those_needed_each_once() -> None:
-    strategies = load_strategies([{"name": "ema_cross"}, {"name": "buy_and_hold"}])
+    strategies = load_views([{"name": "ema_cross"}, {"name": "buy_and_hold"}])
     assert feature_specs(strategies, ["sma_20", "ema_26"]) == ("sma_20", "ema_26", "ema_12", "rsi_14")
     with pytest.raises(BadInput, match="did you mean sma_20"):
         feature_specs(strategies, ["sna_20"])

@@ -107,9 +107,9 @@ def refusal_problem(refusal: str, service: str) -> str | None:
 
 
 INSTANCE = Fault(DATAFLOW_NAMES, _instance, kills_per_fault=10, tape_s=4.0)
-# predictions has no records without a registered model: its missing store is then not a loss.
+# Without a registered model or trading strategies, these have no records: their missing store is then not a loss.
 STORE = Fault(
-    ("market_data", *(name for name in STAGED_SERVICES if name != "predictions")),
+    ("market_data", *(name for name in STAGED_SERVICES if name not in ("predictions", "strategies"))),
     _store,
     kills_per_fault=10,
     tape_s=4.0,

@@ -1,0 +1,128 @@
+"""Trading strategies act the same in the staged services, the fused backtest and a replay, after any crash."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from datetime import time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from configs.settings import Settings
+from configs.settings.analysis import StrategyEntry
+from dataflows.replay.comparison import Pipeline
+from dataflows.replay.recording import DERIVED_TOPICS
+from operators.manual_orders import trading_strategy_of
+from operators.stage import TimeSlice
+from schemas.records import (
+    AMEND_ORDER,
+    CANCEL_ORDER,
+    NOTE,
+    SUBMIT_ORDER,
+    TARGET_QUANTITY,
+    TARGET_VIEW,
+    TARGET_WEIGHT,
+    TOPIC_OF,
+    TRADE,
+    Execution,
+    OrderRefusal,
+    Record,
+    StrategyAction,
+)
+from tests import every_action
+from tests.replay.in_memory_platform import InMemoryPlatform
+from tests.replay.market import MONDAY, write_market
+from tests.replay.record import with_commands
+from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, staged_hash
+from tests.replay.test_suspended_strategy import by_topic, in_order
+
+NAMES = ("every_action", "second")
+
+
+def settings_with_strategies() -> Settings:
+    """Two trading strategies beside the view strategy of the pinned settings, on bars of a minute."""
+    settings = pinned_settings().for_backtest()
+    file = f"{every_action.__file__}:EveryAction"
+    entries = (
+        StrategyEntry(name=file),
+        StrategyEntry(name=file, parameters={"name": "second", "offset": 4}, capital=Decimal("0.5")),
+    )
+    strategies = (*settings.signals.strategies, *entries)
+    return settings.model_copy(update={"signals": settings.signals.model_copy(update={"strategies": strategies})})
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return settings_with_strategies()
+
+
+@pytest.fixture(scope="module")
+def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
+    """An hour of the regular session, with a use and a release of the kill switch."""
+    folder = tmp_path_factory.mktemp("market")
+    files = write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9, 30), minutes=60)
+    return with_commands(read_time_slices(files))
+
+
+@pytest.fixture(scope="module")
+def replayed(settings: Settings, time_slices: list[TimeSlice]) -> list[list[Record]]:
+    """The records of each time slice."""
+    pipeline = Pipeline(settings)
+    return [pipeline.on_slice(t.ts_ns, t.records) for t in time_slices]
+
+
+def test_the_strategies_use_every_kind_of_action_and_trade(replayed: list[list[Record]]) -> None:
+    """Otherwise the equalities below would prove little."""
+    records = [record for out in replayed for record in out]
+    kinds = Counter(record.kind for record in records if type(record) is StrategyAction)
+    expected = {SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER, TARGET_QUANTITY, TARGET_WEIGHT, TARGET_VIEW, NOTE}
+    assert set(kinds) == expected, kinds
+    owners = Counter(
+        trading_strategy_of(record.order_id)
+        for record in records
+        if type(record) is Execution and record.exec_type == TRADE
+    )
+    assert set(owners) == {*NAMES, None}, "orders of both strategies and of the portfolio are filled"
+    refused = [record.cause_id for record in records if type(record) is OrderRefusal]
+    assert any(cause.startswith("act-") for cause in refused)
+
+
+@pytest.mark.parametrize(("partitions", "crash_rate"), [(1, 0.0), (3, 0.01)])
+def test_staged_services_write_the_records_of_the_replay(
+    settings: Settings,
+    time_slices: list[TimeSlice],
+    replayed: list[list[Record]],
+    partitions: int,
+    crash_rate: float,
+) -> None:
+    platform = InMemoryPlatform(settings, time_slices, partitions=partitions, seed=partitions, crash_rate=crash_rate)
+    logs = platform.run()
+    expected = by_topic([record for out in replayed for record in out])
+    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
+    assert staged_hash(logs) == fused_hash(time_slices, settings=settings)
+    assert bool(platform.crash_count) == bool(crash_rate)
+
+
+def test_the_number_of_shards_changes_nothing(settings: Settings, time_slices: list[TimeSlice]) -> None:
+    assert fused_hash(time_slices, settings=settings, shards=3) == fused_hash(time_slices, settings=settings)
+
+
+def test_a_run_restored_after_any_slice_writes_the_same_records(
+    settings: Settings, time_slices: list[TimeSlice], replayed: list[list[Record]]
+) -> None:
+    """The run is restored in every slice, so that each state is read back by a stage that has seen nothing else."""
+    snapshot: Any = None
+    for time_slice, expected in zip(time_slices, replayed, strict=True):
+        pipeline = Pipeline(settings)
+        if snapshot is not None:
+            pipeline.restore(pickle.loads(snapshot))  # noqa: S301  (written below)
+        assert pipeline.on_slice(time_slice.ts_ns, time_slice.records) == expected
+        snapshot = pickle.dumps(pipeline.snapshot())
+
+
+def test_without_trading_strategies_no_action_is_written(time_slices: list[TimeSlice]) -> None:
+    pipeline = Pipeline(pinned_settings())
+    records = [record for t in time_slices for record in pipeline.on_slice(t.ts_ns, t.records)]
+    assert not [record for record in records if TOPIC_OF[type(record)] == "strategy-actions"]
