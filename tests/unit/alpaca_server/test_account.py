@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -14,7 +13,7 @@ from alpaca.trading.requests import ClosePositionRequest, GetAssetsRequest, GetC
 
 from dataflows.broker.alpaca_api import AlpacaApi
 from deploy.alpaca_server import AlpacaServer, market_hours
-from tests.unit.alpaca_broker import client, local_broker
+from tests.unit.alpaca_broker import client
 from tests.unit.alpaca_requests import (
     COIN,
     INVALID,
@@ -26,32 +25,13 @@ from tests.unit.alpaca_requests import (
     hold,
     limit,
     price,
-    raw_client,
     refusal,
     request,
-    reset_account,
     submit,
     terms,
 )
 
 HEADERS = {"APCA-API-KEY-ID": "local", "APCA-API-SECRET-KEY": "local"}  # pragma: allowlist secret
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[AlpacaServer]:
-    with local_broker(STOCK, "MSFT", COIN) as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared_server: AlpacaServer) -> AlpacaServer:
-    reset_account(shared_server)
-    return shared_server
-
-
-@pytest.fixture
-def api(server: AlpacaServer) -> TradingClient:
-    return raw_client(server)
 
 
 def test_orders_are_filtered_by_status_symbol_side_and_time_and_limited(

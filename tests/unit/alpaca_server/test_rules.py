@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -11,10 +10,8 @@ from alpaca.trading.client import TradingClient
 
 from deploy.alpaca_server import AlpacaServer
 from deploy.alpaca_server.order_book import CLOSED, EXTENDED, REGULAR
-from tests.unit.alpaca_broker import local_broker
 from tests.unit.alpaca_order_cases import ACCEPTED, REJECTED
 from tests.unit.alpaca_requests import (
-    COIN,
     DAY_TRADING,
     FORBIDDEN,
     INVALID,
@@ -24,30 +21,11 @@ from tests.unit.alpaca_requests import (
     hold,
     limit,
     price,
-    raw_client,
     refusal,
     request,
-    reset_account,
     submit,
     terms,
 )
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[AlpacaServer]:
-    with local_broker(STOCK, "MSFT", COIN) as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared_server: AlpacaServer) -> AlpacaServer:
-    reset_account(shared_server)
-    return shared_server
-
-
-@pytest.fixture
-def api(server: AlpacaServer) -> TradingClient:
-    return raw_client(server)
 
 
 @pytest.mark.parametrize("order", ACCEPTED.values(), ids=ACCEPTED)

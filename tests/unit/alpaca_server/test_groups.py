@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -20,7 +19,7 @@ from alpaca.trading.requests import (
 )
 
 from deploy.alpaca_server import AlpacaServer
-from tests.unit.alpaca_broker import client, local_broker
+from tests.unit.alpaca_broker import client
 from tests.unit.alpaca_requests import (
     INVALID,
     STOCK,
@@ -29,30 +28,11 @@ from tests.unit.alpaca_requests import (
     hold,
     limit,
     price,
-    raw_client,
     refusal,
     request,
-    reset_account,
     submit,
     terms,
 )
-
-
-@pytest.fixture(scope="module")
-def shared_server() -> Iterator[AlpacaServer]:
-    with local_broker() as running:
-        yield running
-
-
-@pytest.fixture
-def server(shared_server: AlpacaServer) -> AlpacaServer:
-    reset_account(shared_server)
-    return shared_server
-
-
-@pytest.fixture
-def api(server: AlpacaServer) -> TradingClient:
-    return raw_client(server)
 
 
 def statuses(server: AlpacaServer) -> list[tuple[str, str]]:
