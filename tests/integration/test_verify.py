@@ -29,8 +29,8 @@ from schemas.records import (
 )
 from sinks.postgres import PostgresWriter
 from tests.builders import approved, corporate_action, execution, proposal, valuation
-from tests.unit.test_reference_data import CAPITAL as DESK_CAPITAL
-from tests.unit.test_reference_data import DAYS, TradingLoopHarness
+from tests.unit.trading_loop_harness import CAPITAL as DESK_CAPITAL
+from tests.unit.trading_loop_harness import DAYS, TradingLoopHarness
 
 CAPITAL = Decimal(1_000_000)
 

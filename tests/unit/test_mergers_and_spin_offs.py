@@ -22,7 +22,7 @@ from schemas.records import Attribution, CashFlow, Lot, LotMatch, Position
 from tests.builders import corporate_action
 from tests.builders.trades import trade
 from tests.unit.action_backtest import CAPITAL, ActionBacktest, hourly, run_actions
-from tests.unit.test_reference_data import DAYS, TradingLoopHarness, desk_with_position
+from tests.unit.trading_loop_harness import DAYS, TradingLoopHarness, desk_with_position
 
 SPIN_OFF = {"kind": "SPIN_OFF", "symbol": "X", "new_symbol": "Y", "ratio": 0.3, "cost_share": 0.24}
 EX = {"ex_date": "2024-06-04"}

@@ -9,7 +9,7 @@ import pytest
 from operators.gateway.gateway_order import GatewayOrder
 from schemas.records import CANCELED, SPLIT, SUBMIT_ORDER, TRADE, Command, CorporateAction, Execution
 from tests.builders import command, corporate_action, order
-from tests.unit.test_reference_data import DAYS, TradingLoopHarness, desk_with_position
+from tests.unit.trading_loop_harness import DAYS, TradingLoopHarness, desk_with_position
 
 
 def sell(number: int, order_type: str, quantity: int = 100, **terms: object) -> Command:

@@ -23,7 +23,7 @@ from tests.builders.external import corporate_action
 from tests.builders.market import bar
 from tests.builders.trades import trade
 from tests.unit.action_backtest import ActionBacktest, hourly, run_actions
-from tests.unit.test_reference_data import DAYS, TradingLoopHarness
+from tests.unit.trading_loop_harness import DAYS, TradingLoopHarness
 
 SPLITS = """
 # held   ratio  in lieu  expected
