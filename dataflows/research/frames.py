@@ -6,12 +6,12 @@ PostgreSQL, so both have the same columns and rows. Money and quantities are dec
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from dataflows.research.excursions import Excursion, SymbolBars, entered_at_open, excursion, summarize_excursions
 from dataflows.research.order_rows import OrderRows
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.manual_orders import (
@@ -24,14 +24,13 @@ from operators.manual_orders import (
     request_id_of,
     trading_strategy_of,
 )
-from operators.money import NANO, ZERO, to_decimal
+from operators.money import NANO, ZERO
 from operators.order_lifecycle import OrderState, state_of
 from operators.returns import NetOfFlows
 from operators.venue.account import LIQUIDATION_PREFIX
 from schemas.records import (
     AMEND_ORDER,
     CANCEL_ORDER,
-    CLS,
     LONG,
     MARKET,
     NEW,
@@ -91,55 +90,6 @@ class Frame(NamedTuple):
     name: FrameName
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
-
-
-class SymbolBars:
-    """The bars of one symbol in order of time, as columns."""
-
-    def __init__(self) -> None:
-        self.opens_ns: list[int] = []
-        self.opens: list[float] = []
-        self.highs: list[float] = []
-        self.lows: list[float] = []
-        self.closes: list[float] = []
-
-    def add(self, bar: Bar) -> None:
-        self.opens_ns.append(bar.open_ns)
-        self.opens.append(bar.open)
-        self.highs.append(bar.high)
-        self.lows.append(bar.low)
-        self.closes.append(bar.close)
-
-    def index_at(self, ts_ns: int) -> int:
-        """Return the index of the bar that contains a time; -1 before the first bar. A bar contains its open only."""
-        return bisect_right(self.opens_ns, ts_ns) - 1
-
-
-class Excursion(NamedTuple):
-    """The lowest and highest price that a lot has certainly met, and the number of bars that it was open."""
-
-    low: Decimal
-    high: Decimal
-    bars: int
-
-
-def excursion(bars: SymbolBars, match: LotMatch, *, entered_at_open: bool) -> Excursion:
-    """Return the extremes between entry and exit that the bars prove.
-
-    A bar between the two counts whole. Of the entry's bar, the whole counts if the entry was at its open, else the
-    close. Of the exit's bar, the open and the exit price count.
-    """
-    prices = [match.entry_price, match.exit_price]
-    entry, exit_index = bars.index_at(match.opened_ns), bars.index_at(match.closed_ns)
-    if entry < 0:
-        return Excursion(min(prices), max(prices), 0)
-    first_whole = entry if entered_at_open else entry + 1
-    if entry < exit_index:
-        prices += [to_decimal(bars.opens[exit_index]), to_decimal(bars.closes[entry])]
-    if first_whole < exit_index:
-        prices.append(to_decimal(min(bars.lows[first_whole:exit_index])))
-        prices.append(to_decimal(max(bars.highs[first_whole:exit_index])))
-    return Excursion(min(prices), max(prices), max(0, exit_index - entry))
 
 
 class RunFrames:
@@ -382,29 +332,34 @@ class RunFrames:
         A split changes the entry price of a lot but not the recorded bars, and after a rename the first bars have the
         old symbol, so the excursions of such lots are None.
         """
-        bars = self._bars.get(match.symbol)
-        if bars is None or entry is None or (entry.symbol, entry.price) != (match.symbol, match.entry_price):
+        found = self._excursion_of(match, entry, order)
+        if found is None:
             return None, None, None
-        found = excursion(bars, match, entered_at_open=_entered_at_open(bars, entry, order))
         sign = 1 if match.direction == LONG else -1
         move = sign * (match.exit_price - match.entry_price)
         # Multiplier and exchange rate are in the lot's profit.
         unit_value = match.pnl / move if move else match.quantity
-        worst, best = (found.low, found.high) if sign > 0 else (found.high, found.low)
-        return (
-            (sign * (worst - match.entry_price) * unit_value).quantize(NANO),
-            (sign * (best - match.entry_price) * unit_value).quantize(NANO),
-            found.bars,
-        )
+        adverse, favourable = found.moves(match)
+        return (adverse * unit_value).quantize(NANO), (favourable * unit_value).quantize(NANO), found.bars
 
+    def _excursion_of(self, match: LotMatch, entry: Execution | None, order: Order | None) -> Excursion | None:
+        bars = self._bars.get(match.symbol)
+        if bars is None or entry is None or (entry.symbol, entry.price) != (match.symbol, match.entry_price):
+            return None
+        return excursion(bars, match, entered_at_open=entered_at_open(bars, entry, order))
 
-def _entered_at_open(bars: SymbolBars, entry: Execution, order: Order | None) -> bool:
-    """Whether a fill was at the open of its bar: the time is the bar's open, and so is the price or the type says so.
+    def excursion_figures(self) -> dict[str, float | None]:
+        """Return mean and extreme of the excursions of all closed lots, as fractions of their entry prices.
 
-    The simulated venue times a fill inside a bar at the bar's open, too; then only the price tells them apart.
-    """
-    index = bisect_left(bars.opens_ns, entry.filled_at_ns)
-    if index == len(bars.opens_ns) or bars.opens_ns[index] != entry.filled_at_ns:
-        return False
-    is_market = order is not None and order.terms.order_type == MARKET and order.terms.time_in_force != CLS
-    return is_market or to_decimal(bars.opens[index]) == entry.price
+        `mae` is the worst, `mfe` the best unrealized result of a lot. None if no lot has one. Requires `trades`.
+        """
+        assert TRADES in self._names, f"{TRADES} is not among {sorted(self._names)}"
+        shares: list[tuple[float, float]] = []
+        for match in self._matches:
+            entry = self._fills.get(match.open_execution_id)
+            order = None if entry is None else self._order_rows.orders.get(entry.order_id)
+            found = self._excursion_of(match, entry, order)
+            if found is not None and match.entry_price:
+                adverse, favourable = found.moves(match)
+                shares.append((float(adverse / match.entry_price), float(favourable / match.entry_price)))
+        return summarize_excursions(shares)

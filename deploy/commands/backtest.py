@@ -122,7 +122,7 @@ def backtest(
 ) -> None:
     from dataflows.backtest import recorded_period, run
     from dataflows.research.frame_files import check_output, write_frame
-    from dataflows.research.frames import RunFrames
+    from dataflows.research.frames import TRADES, FrameName, RunFrames
     from dataflows.research.report import Benchmark, render_html, write_json
     from schemas.errors import Unavailable
 
@@ -150,8 +150,9 @@ def backtest(
         if allow_in_sample:
             run_settings = run_settings.allowing_in_sample()
         capital = run_settings.portfolio_manager.initial_capital
-        frames = RunFrames(files_out, capital, run_settings.traded_instruments())
-        observers = [*([frames.add_slice] if files_out else []), *([compared.observe] if compared else [])]
+        frame_names: set[FrameName] = {*files_out, *((TRADES,) if report is not None else ())}
+        frames = RunFrames(frame_names, capital, run_settings.traded_instruments())
+        observers = [*([frames.add_slice] if frame_names else []), *([compared.observe] if compared else [])]
         source = paths if symbols is None else recorded_period(run_settings, symbols or None, with_commands=commands)
         with progress if progress.console.is_terminal else nullcontext():
             try:
@@ -169,6 +170,8 @@ def backtest(
     if compared is not None:
         summary |= {"benchmark": compared.symbol, **compared.compare(performance)._asdict()}
     frames.end_run()
+    if TRADES in frame_names:
+        summary |= frames.excursion_figures()
     for name, path in files_out.items():
         write_frame(frames.frame(name), path)
     if json_target is not None:

@@ -102,6 +102,14 @@ def test_orders_trade_at_the_next_bar_and_every_table_shows_it(tmp_path: Path) -
         "mfe": "90",
         "bars": "3",
     }
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    # Of the entry price of 100, the lowest price 98 is -2 %, and the exit at 109 is 9 %.
+    assert {name: summary[name] for name in ("mae_mean", "mae_worst", "mfe_mean", "mfe_best")} == {
+        "mae_mean": -0.02,
+        "mae_worst": -0.02,
+        "mfe_mean": 0.09,
+        "mfe_best": 0.09,
+    }
     statuses = {one["id"]: (one["status"], one["filled"]) for one in table(tmp_path, "orders-out")}
     assert statuses == {
         "entry": ("FILLED", "10"),
