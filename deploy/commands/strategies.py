@@ -1,10 +1,10 @@
-"""`strategies`: list the strategies that are suspended because they raised an exception, and resume one."""
+"""`strategies`: list and check strategies; list those that are suspended because they raised, and resume one."""
 
 from __future__ import annotations
 
 import getpass
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,16 +18,64 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="Name of the strategy, as its signals have it.")]
 Reason = Annotated[str, typer.Option(help="Reason. It is stored with the command and with the record of the resume.")]
+Source = Annotated[str, typer.Argument(help="path/to/file.py:ClassName, or a strategy of the platform.")]
+Parameters = Annotated[str, typer.Option(help="Parameters of the strategy, as a JSON object.")]
+Minutes = Annotated[int, typer.Option(min=2, max=10_000, help="Length of the dry run, in minute bars.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="List suspended strategies, and resume one.", no_args_is_help=True)
+    group = typer.Typer(help="List and check strategies; list suspended ones, and resume one.", no_args_is_help=True)
+    group.command("list", help="List the strategies of the platform and those of the settings.")(list_strategies)
+    group.command("check", help="Check the declarations, purity, snapshots and look-ahead of a strategy.")(check)
     group.command("suspended", help="List the strategies that are suspended, with file, line and exception.")(suspended)
     group.command("resume", help="Resume a suspended strategy from the next time slice on, without its old state.")(
         resume
     )
     app.add_typer(group, name="strategies")
+
+
+def list_strategies(as_json: AsJson = False) -> None:
+    from configs.settings import load_settings
+    from dataflows.research.strategy_check import configured_summaries, platform_summaries
+
+    rows = [*platform_summaries(), *configured_summaries(load_settings())]
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], indent=2))
+        return
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        runs = "runs" if row.runs else "    "
+        print(f"{row.name:{width}}  {row.form:7}  {runs}  {row.summary}")
+
+
+def check(source: Source, parameters: Parameters = "{}", minutes: Minutes = 780, as_json: AsJson = False) -> None:
+    from dataflows.research.strategy_check import check_strategy
+
+    report = check_strategy(source, _parse_parameters(parameters), minutes=minutes)
+    if as_json:
+        findings = [finding._asdict() for finding in report.findings]
+        print(json.dumps({**report._asdict(), "findings": findings}, indent=2))
+    else:
+        print(f"{report.name}: {report.form}")
+        for name, text in report.declarations.items():
+            print(f"  {name}: {text}")
+        print(f"dry run: {report.slices} minutes, {report.decisions} decisions, {report.slice_ms:.2f} ms a minute")
+        for finding in report.findings:
+            print(f"{finding.file}:{finding.line}: {finding.check}: {finding.message}")
+        print("no findings" if not report.findings else f"{len(report.findings)} findings")
+    if report.findings:
+        raise typer.Exit(1)
+
+
+def _parse_parameters(text: str) -> dict[str, Any]:
+    try:
+        parameters = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DeployError(f"--parameters must be a JSON object, found {text[:64]!r}: {error}") from error
+    if not isinstance(parameters, dict):
+        raise DeployError(f"--parameters must be a JSON object, found {text[:64]!r}")
+    return parameters
 
 
 def suspended(as_json: AsJson = False) -> None:
