@@ -35,6 +35,7 @@ from schemas.records import (
     MARKET,
     NEW,
     REJECTED,
+    REPLACED,
     SUBMIT_ORDER,
     TRADE,
     Bar,
@@ -198,22 +199,25 @@ class RunFrames:
         first_fills: dict[str, int] = {}
         for fill in self._fills.values():
             first_fills.setdefault(fill.order_id, fill.filled_at_ns)
-        rows = [
-            self._refusal_row(report)
-            if isinstance(report, OrderRefusal)
-            else self._report_row(report, first_fills.get(report.order_id) if report.exec_type == NEW else None)
-            for report in self._reports
-        ]
+        successors = {order.replaces: order_id for order_id, order in self._order_rows.orders.items()}
+        rows = []
+        for report in self._reports:
+            if isinstance(report, OrderRefusal):
+                rows.append(self._refusal_row(report))
+                continue
+            accepted_id = {NEW: report.order_id, REPLACED: successors.get(report.order_id, "")}.get(
+                report.exec_type, ""
+            )
+            first_fill_ns = first_fills.get(accepted_id, report.filled_at_ns)
+            rows.append(self._report_row(report, min(report.filled_at_ns, first_fill_ns)))
         return sorted(rows, key=itemgetter(0))
 
-    def _report_row(self, report: Execution, latest_ns: int | None) -> tuple[Any, ...]:
-        order, is_liquidation = (
-            self._order_rows.orders.get(report.order_id),
-            report.order_id.startswith(LIQUIDATION_PREFIX),
-        )
+    def _report_row(self, report: Execution, time_ns: int) -> tuple[Any, ...]:
+        order = self._order_rows.orders.get(report.order_id)
+        is_liquidation = report.order_id.startswith(LIQUIDATION_PREFIX)
         order_type = MARKET if is_liquidation else "" if order is None else order.terms.order_type
         return (
-            report.filled_at_ns if latest_ns is None else min(report.filled_at_ns, latest_ns),
+            time_ns,
             report.order_id,
             report.order_id if is_liquidation else client_id_of(report.order_id),
             report.symbol,

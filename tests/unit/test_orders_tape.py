@@ -229,6 +229,14 @@ def test_executions_are_in_order_of_time_and_an_order_is_accepted_before_it_fill
     ]
 
 
+def test_an_order_is_replaced_before_its_amendment_fills(tmp_path: Path) -> None:
+    order = row("31", "submit", "a", symbol="AAPL", side="BUY", quantity=1, type="LIMIT", limit_price=90)
+    assert run(tmp_path, order, row("33", "amend", "a", limit_price=104)).exit_code == 0
+    assert [(one["event"], one["time"][14:16], one["price"]) for one in table(tmp_path, "executions")] == [
+        *(("NEW", "32", "0"), ("REPLACED", "33", "0"), ("NEW", "33", "0"), ("TRADE", "33", "103")),
+    ]
+
+
 def test_tables_are_written_as_parquet_too(tmp_path: Path) -> None:
     file = tmp_path / "fills.parquet"
     order = row("31", "submit", "a", symbol="AAPL", side="SELL", quantity=10)

@@ -143,7 +143,7 @@ def test_reduce_only_orders_count_toward_no_limit() -> None:
         ({"order_type": "TRAILING_STOP", "trail_percent": 100}, "trail_percent is 100, must be below 100"),
         ({"order_type": "MARKET", "stop_price": 1}, "stop_price is 1, must be unset on a market order"),
         ({"time_in_force": "GTD"}, "expires_ns is unset, must be set with time_in_force GTD"),
-        ({"expires_ns": 5}, "expires_ns is 5, must be unset with time_in_force DAY"),
+        ({"expires_ns": 5}, "expires_ns is 1970-01-01T00:00:00.000000005Z, must be unset with time_in_force DAY"),
         (
             {"order_type": "STOP", "stop_price": 1, "time_in_force": "IOC"},
             "time_in_force is IOC, must be DAY, GTC or GTD on a stop order",
