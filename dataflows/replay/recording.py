@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from configs.settings import KafkaSection
 from dataflows.runtime import topology
-from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd
+from dataflows.sources.kafka import KafkaSliceSource
+from dataflows.sources.shared_consumer import ReplayEnd
 from operators.alignment import VERSION, AlignmentCounts
 from operators.log_cursor import Log
 from operators.stage import TimeSlice

@@ -30,7 +30,8 @@ from dataflows.runtime.repeated_records import decision_fields
 from dataflows.runtime.wiring import build_stage_flow
 from dataflows.sources.feed_selection import platform_feed
 from dataflows.sources.feed_source import STATE_VERSION, MarketFeed
-from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd, ShardPartition
+from dataflows.sources.kafka import KafkaSliceSource, ShardPartition
+from dataflows.sources.shared_consumer import ReplayEnd
 from operators.alignment import AlignedLogs
 from operators.bar_completion import SNAPSHOT_VERSION
 from operators.partitions import partition_of

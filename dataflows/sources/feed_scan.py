@@ -261,7 +261,7 @@ class FeedScan:
             if rows == 1:
                 text = f"the only row proves no interval and was read as a bar of {minute}"
         else:
-            text = f"only {rows} rows say that the bars are of {interval_text(likely_s)}"
+            text = f"only {rows} rows show that the bars are of {interval_text(likely_s)}"
         return [f"{text}; set market_data.files.bar_interval (--interval)"]
 
 

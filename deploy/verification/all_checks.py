@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from configs.strategies import configured_strategies
 from dataflows.replay.recording import end_offsets, read_topics
 from dataflows.runtime import stages
-from dataflows.sources.kafka import ReplayEnd
+from dataflows.sources.shared_consumer import ReplayEnd
 from deploy.verification.attribution import check_weights
 from deploy.verification.audit import AuditResult, ChainHead, audit_topic
 from deploy.verification.broker import SIMULATED, check_broker

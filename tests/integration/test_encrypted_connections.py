@@ -17,7 +17,8 @@ import redis as redis_client
 from configs.settings import Settings, load_settings
 from dataflows.broker.live_preconditions import kafka_problems
 from dataflows.sources.existing_topics import wait_for_topics
-from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd
+from dataflows.sources.kafka import KafkaSliceSource
+from dataflows.sources.shared_consumer import ReplayEnd
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local.endpoints import Endpoints, Ports

@@ -18,7 +18,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dataflows.runtime import topology
-from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd, ShardSlices
+from dataflows.sources.kafka import KafkaSliceSource, ShardSlices
+from dataflows.sources.shared_consumer import ReplayEnd
 from deploy.supervisor.topics import TopicSpec, create_topics
 from operators.alignment import AlignedLogs
 from operators.dead_letter_rate import RateLimits

@@ -23,7 +23,8 @@ from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
 from dataflows.runtime import stages, topology
 from dataflows.runtime.store_lock import locked_store
 from dataflows.runtime.wiring import StageLogic
-from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd
+from dataflows.sources.kafka import KafkaSliceSource
+from dataflows.sources.shared_consumer import ReplayEnd
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
 from deploy.recovery.recovery_store import copy_store, read_resume_states, read_store

@@ -30,7 +30,8 @@ from configs.settings import load_settings
 from dataflows import features
 from dataflows.runtime import live_endpoints, shutdown, topology
 from dataflows.runtime.wiring import SliceSink
-from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd
+from dataflows.sources.kafka import KafkaSliceSource
+from dataflows.sources.shared_consumer import ReplayEnd
 from operators.indicators import build
 from operators.partitions import partition_of
 from schemas.codec import SCHEMA_IDS, schema_json

@@ -69,7 +69,7 @@ def test_a_period_and_symbols_are_read_as_of_the_files(files: list[Path], record
     assert read(recorded, RecordedPeriod(("A", "C"), start_ns, end_ns)) == expected
 
 
-def test_commands_are_given_only_if_they_are_asked_for(recorded: list[TimeSlice]) -> None:
+def test_commands_are_given_only_on_request(recorded: list[TimeSlice]) -> None:
     assert "commands" not in RecordedPeriod().topics
     period = RecordedPeriod(with_commands=True)
     assert "commands" in period.topics and period.topics[-1].startswith("market-")
