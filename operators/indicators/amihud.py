@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from operators.indicators.rolling import RollingSum
 from schemas.records import Bar
 
@@ -38,7 +38,7 @@ class Amihud(Indicator):
                 values[self.name] = total / self.period
 
     def rescale(self, factor: float) -> None:
-        self.close *= factor
+        self.close = new_share_price(self.close, factor)
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.close, self.ratios.snapshot()

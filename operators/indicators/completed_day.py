@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from operators.indicators.indicator import new_share_price
 from operators.indicators.rolling import RollingState
 from schemas.records import CONTINUOUS, REGULAR, Bar
 
@@ -59,4 +60,4 @@ class CompletedDay(RollingState):
 
 
 def _scaled(prices: DayPrices | None, factor: float) -> DayPrices | None:
-    return None if prices is None else DayPrices(*[price * factor for price in prices])
+    return None if prices is None else DayPrices(*[new_share_price(price, factor) for price in prices])

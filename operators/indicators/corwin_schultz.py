@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log, sqrt, tanh
 from typing import Any, ClassVar, Final
 
-from operators.indicators.indicator import Indicator, ValueUnit, check_period
+from operators.indicators.indicator import Indicator, ValueUnit, check_period, new_share_price
 from operators.indicators.rolling import RollingSum
 from schemas.records import Bar
 
@@ -53,9 +53,9 @@ class CorwinSchultz(Indicator):
         return max(2.0 * tanh(alpha / 2.0), 0.0)  # 2 (e^alpha - 1) / (e^alpha + 1)
 
     def rescale(self, factor: float) -> None:
-        self.high *= factor
-        self.low *= factor
-        self.close *= factor
+        self.high = new_share_price(self.high, factor)
+        self.low = new_share_price(self.low, factor)
+        self.close = new_share_price(self.close, factor)
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.high, self.low, self.close, self.estimates.snapshot()

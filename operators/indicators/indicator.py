@@ -119,7 +119,7 @@ def new_share_price(price: float, factor: float) -> float:
     a move of a price that has not moved. Other numbers, such as averages, are not rounded.
 
     >>> new_share_price(100.01, 1 / 3), new_share_price(100.01234567891234, 1 / 3)
-    (33.336666667, 33.33744855963745)
+    (33.336666667, 33.337448559637444)
     """
     rescaled = price * factor
     return round(rescaled, PRICE_DECIMALS) if round(price, PRICE_DECIMALS) == price else rescaled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from operators.indicators.completed_day import REGULAR_SESSIONS
-from operators.indicators.indicator import Indicator, ValueUnit
+from operators.indicators.indicator import Indicator, ValueUnit, new_share_price
 from schemas.errors import BadInput
 from schemas.records import Bar
 
@@ -55,8 +55,8 @@ class OpeningRange(Indicator):
             values[self.name_low] = self.low
 
     def rescale(self, factor: float) -> None:
-        self.high *= factor
-        self.low *= factor
+        self.high = new_share_price(self.high, factor)
+        self.low = new_share_price(self.low, factor)
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.day, self.end_ns, self.high, self.low

@@ -113,3 +113,17 @@ def test_a_pattern_equals_that_of_talib(name: str) -> None:
         window[-1 - rng.integers(min(5, size)), rng.integers(4)] += TICK * rng.choice([-3, -2, -1, 1, 2, 3])
         window[:, 1], window[:, 2] = window.max(axis=1), window.min(axis=1)
         assert value_of(name, window) == function(*np.ascontiguousarray(window.T))[-1], f"changed candle {end}"
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_split_in_a_pause_of_trading_makes_no_pattern(name: str) -> None:
+    """Bars without a trade repeat the last close, which the platform rounds to nine decimals after a split."""
+    indicator = build(f"candle_{name}")
+    expected: dict[str, float] = {}
+    values: dict[str, float] = {}
+    for one in constant_bars(30, 100.01):
+        indicator.update(one, expected)
+    indicator.rescale(1 / 3)
+    for one in constant_bars(30, 33.336666667):
+        indicator.update(one, values)
+        assert values == expected

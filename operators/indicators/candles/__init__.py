@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from operators.indicators.candles import continuation, double, single, triple
 from operators.indicators.candles.candle import Candle, Candles
-from operators.indicators.indicator import Indicator, ValueUnit
+from operators.indicators.indicator import Indicator, ValueUnit, new_share_price
 from schemas.records import Bar
 
 
@@ -109,7 +109,7 @@ class CandlePattern(Indicator):
         del candles[0]
 
     def rescale(self, factor: float) -> None:
-        self.candles = [Candle(*[price * factor for price in candle]) for candle in self.candles]
+        self.candles = [Candle(*[new_share_price(price, factor) for price in candle]) for candle in self.candles]
 
     def snapshot(self) -> tuple[Any, ...]:
         return tuple([tuple(candle) for candle in self.candles])
