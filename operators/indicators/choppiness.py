@@ -15,7 +15,8 @@ class Choppiness(ComposedIndicator):
     """log(sum of the true ranges / range of the window) / log(`period`), in percent: high in a sideways market.
 
     0 is a straight line. The window is the last `period` bars; the true range is that of `atr`. Absent before `period`
-    + 1 bars, and if the window has no range. Source: E. W. Dreiss (1993).
+    + 1 bars, and if the window has no range. Equals the formula with TA-Lib's TRANGE, SUM, MAX and MIN. Source: E. W.
+    Dreiss (1993).
     """
 
     __slots__ = ("highest", "last_close", "lowest_negated", "name", "ranges", "scale")

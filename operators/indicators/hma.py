@@ -15,7 +15,7 @@ class Hma(ComposedIndicator):
     """Weighted average over √`period` bars of 2 wma(`period` / 2) - wma(`period`), in the price's unit.
 
     The weights of each average are linear (see `wma`). Both shorter periods are rounded down. Absent before `period` +
-    √`period` - 1 bars. Source: A. Hull, Hull Moving Average (2005).
+    √`period` - 1 bars. Equals that formula with TA-Lib's WMA. Source: A. Hull, Hull Moving Average (2005).
     """
 
     __slots__ = ("half", "name", "smoothed", "whole")

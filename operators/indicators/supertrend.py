@@ -17,8 +17,7 @@ class SuperTrend(Indicator):
     falls while the previous close is at or above it, and the upper band never rises while the previous close is at or
     below it. The line is the lower band in an upward trend and the upper band in a downward trend. The trend turns up
     when a close is above the upper band, and down when a close is below the lower band. Absent before the first `atr`,
-    where the trend is down. Equals `ta.supertrend` of TradingView, except for the seed of the range. Source: O. Seban
-    (2008).
+    where the trend is down. Equals `ta.supertrend` of TradingView, except for the seed of the range. Source: O. Seban.
     """
 
     __slots__ = ("atr", "close", "direction", "lower", "multiplier", "name", "name_direction", "upper")

@@ -17,8 +17,8 @@ class T3(ComposedIndicator):
     One application is (1 + v) ema - v ema(ema); v = 0 gives an exponential average, v = 1 gives `dema`. The result is a
     weighted sum of six exponential averages in a chain. The seed of each is its first input; each starts with the first
     value of the average before. Absent before 6 `period` - 5 bars. TA-Lib's T3 uses simple averages as the seeds and
-    converges to the same value. Source: T. Tillson, Better Moving Averages, Technical Analysis of Stocks & Commodities
-    (1998).
+    converges to the same value. Source: T. Tillson, Smoothing Techniques for More Accurate Signals, Technical Analysis
+    of Stocks & Commodities (1998).
     """
 
     __slots__ = ("averages", "name", "weights")

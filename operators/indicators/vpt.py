@@ -11,8 +11,7 @@ from schemas.records import Bar
 class Vpt(Indicator):
     """Sum of the volume times the relative change of the close, in units, since the second bar.
 
-    Absent at the first bar. Equals `ta.volume.VolumePriceTrendIndicator`. Source: R. Edwards and J. Magee, Technical
-    Analysis of Stock Trends (1948).
+    Absent at the first bar. Equals `ta.volume.VolumePriceTrendIndicator`.
     """
 
     __slots__ = ("close", "name", "total")

@@ -14,7 +14,7 @@ class Vwma(ComposedIndicator):
     """Mean of the last `period` closes, weighted by volume, in the price's unit.
 
     Absent before `period` bars, and if none of them has volume. Unlike `vwap`, it covers a fixed number of bars across
-    sessions. Source: B. Arms, Profits in Volume (1971).
+    sessions. Equals `ta.volume.VolumeWeightedAveragePrice` of closes.
     """
 
     __slots__ = ("name", "turnover", "volume")

@@ -1,4 +1,4 @@
-"""The moving averages follow the rules of every indicator. References: slow definitions and TA-Lib."""
+"""The moving averages follow the rules of every indicator. References: slow definitions, TA-Lib and `ta`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import ta
 import talib
 
 from tests.unit.indicator_checks import RULES, Case, Columns
@@ -96,6 +97,19 @@ def t3(f: pd.DataFrame, p: list[float]) -> Columns:
     return {"": total}
 
 
+def talib_hma(f: pd.DataFrame, p: list[float]) -> Columns:
+    close, period = f.close.to_numpy(), int(p[0])
+    distance = 2.0 * talib.WMA(close, period // 2) - talib.WMA(close, period)
+    # The WMA of TA-Lib requires a period of at least 2.
+    return {"": talib.WMA(distance, math.isqrt(period))}
+
+
+def ta_vwma(f: pd.DataFrame, p: list[float]) -> Columns:
+    """The moving average of `ta` weights the typical price (high + low + close) / 3, which is the close here."""
+    average = ta.volume.VolumeWeightedAveragePrice(f.close, f.close, f.close, f.volume, window=int(p[0]))
+    return {"": average.volume_weighted_average_price()}
+
+
 CASES = {
     "alma": Case(("alma_9_0.85_6", "alma_10_0_3"), alma, constant={"": 10.0}),
     "dema": Case(
@@ -104,7 +118,7 @@ CASES = {
         lambda f, p: {"": talib.DEMA(f.close.to_numpy(), int(p[0])) if p[0] > 1 else f.close},
         constant={"": 10.0},
     ),
-    "hma": Case(("hma_16", "hma_9", "hma_2"), hma, constant={"": 10.0}),
+    "hma": Case(("hma_16", "hma_9", "hma_4"), hma, talib_hma, library_start=0, constant={"": 10.0}),
     "kama": Case(
         ("kama_10_2_30", "kama_5_2_30"),
         kama,
@@ -124,7 +138,7 @@ CASES = {
         lambda f, p: {"": talib.TEMA(f.close.to_numpy(), int(p[0]))},
         constant={"": 10.0},
     ),
-    "vwma": Case(("vwma_20", "vwma_3"), vwma),
+    "vwma": Case(("vwma_20", "vwma_3"), vwma, ta_vwma, library_start=0),
     "wma": Case(
         ("wma_10", "wma_2"),
         lambda f, p: {"": wma(f.close, int(p[0]))},

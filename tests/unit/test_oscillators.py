@@ -196,6 +196,13 @@ def choppiness(f: pd.DataFrame, p: list[float]) -> Columns:
     return {"": 100.0 * np.log10(ratio(windows(true_range(f), p[0]).sum(axis=1), span)) / math.log10(p[0])}
 
 
+def talib_choppiness(f: pd.DataFrame, p: list[float]) -> Columns:
+    high, low, close = hlc(f)
+    span = talib.MAX(high, int(p[0])) - talib.MIN(low, int(p[0]))
+    total = talib.SUM(talib.TRANGE(high, low, close), int(p[0]))
+    return {"": 100.0 * np.log10(ratio(total, np.where(span > 0.0, span, math.nan))) / math.log10(p[0])}
+
+
 CASES = {
     "aroon": Case(
         ("aroon_25", "aroon_3"),
@@ -206,7 +213,7 @@ CASES = {
         constant={"_up": 100.0, "_down": 100.0, "_oscillator": 0.0},
         bounds=(-100.0, 100.0),
     ),
-    "choppiness": Case(("choppiness_14", "choppiness_3"), choppiness),
+    "choppiness": Case(("choppiness_14", "choppiness_3"), choppiness, talib_choppiness, library_start=0),
     "dpo": Case(
         ("dpo_20", "dpo_3"),
         dpo,
