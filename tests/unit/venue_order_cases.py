@@ -418,8 +418,17 @@ CASES: list[tuple[str, list[list[Record]], list[str]]] = [
         "an amended stop-limit that was triggered stays a limit order",
         [
             [order(1, stop_price=101, limit_price=98), minute_bar(1)],
-            [order(2, stop_price=103, limit_price=99, replaces="ord-1"), minute_bar(2)],
+            [order(2, stop_price=101, limit_price=99, replaces="ord-1"), minute_bar(2)],
         ],
         ["1 REPLACED", "2 TRADE 10@99"],
+    ),
+    (
+        "a new stop price of a triggered stop-limit is rejected, and the order goes on",
+        [
+            [order(1, stop_price=101, limit_price=98), minute_bar(1)],
+            [order(2, stop_price=103, limit_price=99, replaces="ord-1"), minute_bar(2)],
+            [minute_bar(3, 98.0, 98.0, 98.0)],
+        ],
+        ["2 REJECTED", "1 TRADE 10@98"],
     ),
 ]
