@@ -29,20 +29,12 @@ from deploy.backup.platform_restore import load_tables
 from deploy.backup.seal import create_seal_key, seal_key
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.supervisor.platform_identity import PlatformIdentity, read_database_identity, write_database_identity
+from deploy.supervisor.platform_identity import read_database_identity, write_database_identity
 from schemas.errors import BadInput
+from tests.builders.platform import platform_identity
 from tests.integration.filled_database import fill, read_rows, schemas, write_bars
 
-IDENTITY = PlatformIdentity(
-    platform_id="p1",
-    epoch=1,
-    broker="simulated",
-    feed="simulator",
-    symbol_partitions=4,
-    cluster_id="c1",
-    topic_prefix="",
-    created_at="2026-01-01T00:00:00+00:00",
-)
+IDENTITY = platform_identity()
 
 
 @pytest.fixture

@@ -30,22 +30,13 @@ from deploy.backup.manifest import (
 from deploy.backup.platform_restore import read_sealed_manifest
 from deploy.backup.seal import require_seal, seal
 from deploy.backup.topic_messages import StoredMessage, clock_of, pack, unpack
-from deploy.supervisor.platform_identity import PlatformIdentity
 from schemas.codec import encode
 from schemas.errors import BadInput
 from schemas.records import Clock
+from tests.builders.platform import platform_identity
 
 KEY = "k" * 40
-IDENTITY = PlatformIdentity(
-    platform_id="p1",
-    epoch=1,
-    broker="simulated",
-    feed="simulator",
-    symbol_partitions=4,
-    cluster_id="c1",
-    topic_prefix="",
-    created_at="2026-01-01T00:00:00+00:00",
-)
+IDENTITY = platform_identity()
 BARS, ORDERS, STORE = table_entry("bars"), log_entry("orders", 0), store_entry("risk", "part-0.sqlite3")
 
 

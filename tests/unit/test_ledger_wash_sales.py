@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -14,7 +15,7 @@ from operators.ledger import Split, TaxBook, TaxMatch, TaxTrade
 from operators.ledger.lots import LotMethod
 from operators.ledger.wash_sales import DAY_NS
 from tests.builders.trades import fees, prices, units
-from tests.unit.naive_lots import apply_wash_sales, naive_units
+from tests.unit.naive_lots import Unit, apply_wash_sales, naive_units
 
 EPOCH = date(1970, 1, 1).toordinal()
 
@@ -119,6 +120,20 @@ def test_a_reverse_split_that_leaves_nothing_to_replace_ends_the_search() -> Non
     assert sale.disallowed_loss == 0
 
 
+def require_same_disallowed(matches: Sequence[TaxMatch], naive: Sequence[Unit]) -> None:
+    """Compare the disallowed losses by opening and closing trade."""
+    disallowed: dict[tuple[int, int], Fraction] = {}
+    for match in matches:
+        key = (int(match.open_id), int(match.close_id))
+        disallowed[key] = disallowed.get(key, Fraction(0)) + Fraction(match.disallowed_loss)
+    expected: dict[tuple[int, int], Fraction] = {}
+    for unit in naive:
+        if unit.exit_trade_index is not None:
+            key = (unit.trade_index, unit.exit_trade_index)
+            expected[key] = expected.get(key, Fraction(0)) + unit.disallowed_loss
+    assert disallowed == expected
+
+
 days = st.lists(st.tuples(st.integers(0, 20), units, st.integers(1, 20)), max_size=14)
 
 
@@ -138,16 +153,7 @@ def test_any_tape_matches_the_naive_wash_sale_reference(inputs: list[tuple[int, 
     naive = naive_units(tape, method)
     apply_wash_sales(naive, range(len(tape)))
 
-    disallowed: dict[tuple[int, int], Fraction] = {}
-    for match in matches:
-        key = (int(match.open_id), int(match.close_id))
-        disallowed[key] = disallowed.get(key, Fraction(0)) + Fraction(match.disallowed_loss)
-    expected: dict[tuple[int, int], Fraction] = {}
-    for unit in naive:
-        if unit.exit_trade_index is not None:
-            key = (unit.trade_index, unit.exit_trade_index)
-            expected[key] = expected.get(key, Fraction(0)) + unit.disallowed_loss
-    assert disallowed == expected
+    require_same_disallowed(matches, naive)
 
     actual = []
     for _, _, lot in book.open_lots():
@@ -192,16 +198,7 @@ def test_orders_of_several_fills_match_the_naive_wash_sale_reference(
     matches = TaxBook(method, wash_sales=True).apply_events(trades)
     naive = naive_units(tape, method)
     apply_wash_sales(naive, orders)
-    disallowed: dict[tuple[int, int], Fraction] = {}
-    for match in matches:
-        key = (int(match.open_id), int(match.close_id))
-        disallowed[key] = disallowed.get(key, Fraction(0)) + Fraction(match.disallowed_loss)
-    expected: dict[tuple[int, int], Fraction] = {}
-    for unit in naive:
-        if unit.exit_trade_index is not None:
-            key = (unit.trade_index, unit.exit_trade_index)
-            expected[key] = expected.get(key, Fraction(0)) + unit.disallowed_loss
-    assert disallowed == expected
+    require_same_disallowed(matches, naive)
 
 
 def basis(book: TaxBook) -> Decimal:

@@ -24,17 +24,9 @@ from deploy.supervisor.platform_identity import (
 )
 from deploy.supervisor.state_check import find_problem, require_same_configuration
 from deploy.supervisor.state_contents import StateContents
+from tests.builders.platform import platform_identity
 
-IDENTITY = PlatformIdentity(
-    platform_id="one",
-    epoch=1,
-    broker="simulated",
-    feed="simulator",
-    symbol_partitions=4,
-    cluster_id="kafka-1",
-    topic_prefix="",
-    created_at="2026-11-29T03:00:00+00:00",
-)
+IDENTITY = platform_identity("one", cluster_id="kafka-1")
 LOGS = {("orders", 0): (0, 50), ("executions", 0): (10, 60), ("market-bars", 0): (0, 90), ("commands", 0): (0, 20)}
 RISK = StorePositions("risk", Path("recovery/risk"), 3, {("executions", 0): 60, ("market-bars", 0): 90}, 900)
 FEED = StorePositions("market_data", Path("recovery/market_data"), 3, {}, 900, "Simulator")
