@@ -12,11 +12,13 @@ from typing import Any, Literal, NamedTuple
 from operators.manual_orders import EXIT_SUFFIXES, order_id_of, trading_strategy_of
 from operators.money import ZERO, quantize
 from schemas.records import (
+    BUY,
     CANCELED,
     EXPIRED,
     NEW,
     REJECTED,
     REPLACED,
+    SELL,
     TRADE,
     Execution,
     Order,
@@ -34,7 +36,7 @@ OrderStatus = Literal["pending", "approved", "accepted", "partially filled"]
 UpdateStatus = Literal["accepted", "amended", "rejected", "cancelled", "expired"]
 RequestKind = Literal["submit", "amend", "cancel", "target"]
 
-_ENDS: Mapping[str, UpdateStatus] = {CANCELED: "cancelled", EXPIRED: "expired", REJECTED: "rejected"}
+ENDS: Mapping[str, UpdateStatus] = {CANCELED: "cancelled", EXPIRED: "expired", REJECTED: "rejected"}
 
 
 class OrderUpdate(NamedTuple):
@@ -256,7 +258,7 @@ class StrategyOrders:
             return None
         if report.exec_type == NEW:
             return self._accept(known, tracked, report, ts_ns)
-        status = _ENDS[report.exec_type]
+        status = ENDS[report.exec_type]
         if is_successor:
             # The amendment failed; the order works on as it was.
             self._ids.pop(report.order_id, None)
@@ -335,6 +337,22 @@ class StrategyOrders:
             tracked = self._orders[order_id] = TrackedOrder(current_id, dict(terms), tag)
             tracked.amended_terms = dict(amended)
             tracked.successor_id, tracked.status, tracked.filled = successor_id, status, filled
+
+
+def fill_of(report: Execution, quantity: Decimal, fee: Decimal, known_id: str, tag: str) -> Fill:
+    """Return a strategy's share of a fill: its signed `quantity` and its `fee`."""
+    return Fill(
+        order_id=known_id,
+        symbol=report.symbol,
+        side=BUY if quantity > 0 else SELL,
+        quantity=float(abs(quantity)),
+        price=float(report.price),
+        fee=float(fee),
+        remaining=float(report.leaves_quantity),
+        tag=tag,
+        execution_id=report.execution_id,
+        time=report.filled_at_ns,
+    )
 
 
 def _amendable_terms(order: Order) -> dict[str, Any]:

@@ -19,19 +19,18 @@ from operators.trading.context import NewAction, TradingContext
 from operators.trading.declarations import check_declarations
 from operators.trading.idle import NO_STATE
 from operators.trading.market import Market, MarketNeeds
-from operators.trading.orders import Fill, OrderUpdate, StrategyOrders
+from operators.trading.orders import OrderUpdate, StrategyOrders, fill_of
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
+from operators.trading.target_orders import TargetOrders
 from operators.trading.universe import Universe
 from schemas.errors import BadInput
 from schemas.records import (
-    BUY,
     CANCEL_ORDER,
     CONTINUOUS,
     REGULAR,
     RESUME_STRATEGY,
     RESUMED,
-    SELL,
     SUSPENDED,
     SYMBOL_CHANGE,
     TARGET_QUANTITY,
@@ -94,6 +93,7 @@ class TradingStrategyStage:
         symbols = None if None in universes else {symbol for one in universes for symbol in one or ()}
         self._market = Market(needs, symbols, settings.sessions.get(settings.calendar))
         self._accounts = StrategyAccounts(self.names, settings, instruments)
+        self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
         self._running: dict[str, RunningStrategy] = {}
         for (strategy, declarations), symbols_of_one in zip(declared, universes, strict=True):
@@ -145,15 +145,22 @@ class TradingStrategyStage:
     def _apply_decisions(self, ts_ns: int, records: Sequence[Record], updates: dict[str, list[OrderUpdate]]) -> None:
         """Process what risk and the portfolio decided in the previous time slice."""
         for record in records:
+            # Before the refusals, which precede the proposals that they answer.
+            if type(record) is OrderProposal:
+                self._accounts.record_proposal(record)
+                self._target_orders.record_proposal(record)
+        for record in records:
             if type(record) is OrderRefusal:
                 if record.seq <= self._refusal_seq:
                     continue
                 self._refusal_seq = record.seq
+                for name, update in self._target_orders.apply_refusal(record, ts_ns):
+                    updates[name].append(update)
                 owner = trading_strategy_of(order_id_of(record.cause_id))
                 if owner in self._running:
-                    update = self._running[owner].orders.apply_refusal(record, ts_ns)
-                    if update is not None:
-                        updates[owner].append(update)
+                    own_update = self._running[owner].orders.apply_refusal(record, ts_ns)
+                    if own_update is not None:
+                        updates[owner].append(own_update)
             elif type(record) is Order or type(record) is OrderCancel:
                 owner = trading_strategy_of(record.order_id)
                 if owner in self._running:
@@ -163,8 +170,6 @@ class TradingStrategyStage:
                     else:
                         assert type(record) is OrderCancel, "the only other type"
                         orders.apply_cancel(record)
-            elif type(record) is OrderProposal:
-                self._accounts.record_proposal(record)
             elif type(record) is Signal:
                 self._accounts.allocation.record_signal(record)
 
@@ -238,6 +243,8 @@ class TradingStrategyStage:
         if update is not None:
             assert one is not None, "an update belongs to a strategy"
             self._deliver_update(ts_ns, one, update, out)
+        for name, target_update in self._target_orders.apply_report(report, ts_ns):
+            self._deliver_update(ts_ns, self._running[name], target_update, out)
 
     def _deliver_fill(
         self, ts_ns: int, report: Execution, share: StrategyFill, known_id: str, tag: str, out: list[Record]
@@ -245,18 +252,7 @@ class TradingStrategyStage:
         one = self._running[share.strategy]
         if not one.has_on_fill:
             return
-        fill = Fill(
-            order_id=known_id,
-            symbol=report.symbol,
-            side=BUY if share.quantity > 0 else SELL,
-            quantity=float(abs(share.quantity)),
-            price=float(report.price),
-            fee=float(share.fee),
-            remaining=float(report.leaves_quantity),
-            tag=tag,
-            execution_id=report.execution_id,
-            time=report.filled_at_ns,
-        )
+        fill = fill_of(report, share.quantity, share.fee, known_id, tag)
         self._evaluate(ts_ns, one, one.strategy.on_fill, [report.execution_id], out, fill)
 
     def _run(self, ts_ns: int, out: list[Record]) -> None:
@@ -379,7 +375,7 @@ class TradingStrategyStage:
             VERSION,
             (self._seq, self._refusal_seq, self._execution_seq),
             self._market.snapshot(),
-            self._accounts.snapshot(),
+            (self._accounts.snapshot(), self._target_orders.snapshot()),
             self._reference.snapshot(),
             {name: one.snapshot() for name, one in self._running.items()},
             dict(self._suspended),
@@ -398,7 +394,9 @@ class TradingStrategyStage:
         assert version == VERSION, f"trading strategies snapshot: version {version}, expected {VERSION}"
         self._seq, self._refusal_seq, self._execution_seq = counters
         self._market.restore(market)
-        self._accounts.restore(accounts)
+        own_accounts, target_orders = accounts
+        self._accounts.restore(own_accounts)
+        self._target_orders.restore(target_orders)
         self._reference.restore(reference)
         for name, one in self._running.items():
             if name in strategies:

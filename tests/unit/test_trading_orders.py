@@ -25,7 +25,7 @@ from schemas.records import (
     Order,
     Record,
 )
-from tests.builders import corporate_action, order, order_cancel, refusal, report
+from tests.builders import corporate_action, order, order_cancel, proposal, refusal, report
 from tests.unit.trading_harness import Recording, Scripted, bars, feed, minute, notes, run, stage_of
 
 FIRST = "ord-act-recording-1"
@@ -383,6 +383,24 @@ def test_actions_during_warm_up_are_rejected_and_not_sent() -> None:
         ("rejected", "target", "warm_up", "3", "2", ""),
         ("rejected", "submit", "warm_up", "3", "2", "ord-act-warming_up-4"),
     ]
+
+
+def test_a_strategy_receives_how_the_portfolios_order_for_its_target_ends() -> None:
+    """Risk rejects the first order, the venue cancels the second one; a filled one is reported as a fill only."""
+    strategy = Recording(lambda ctx, number: ctx.target_quantity("KO", number))
+    cancelled = order(2, BUY, 2, "KO")
+    filled = order(3, BUY, 3, "KO")
+    slices: list[list[Record]] = [
+        [],
+        [refusal(1, minute(1), "KO", "max_position"), proposal(BUY, 1, "KO", seq=1, strategy="other+recording")],
+        [proposal(BUY, 2, "KO", seq=2, strategy="recording"), report(1, cancelled, NEW)],
+        [report(2, cancelled, CANCELED)],
+        [proposal(BUY, 3, "KO", seq=3, strategy="recording"), report(3, filled, TRADE, 3, 100)],
+        [refusal(2, minute(5), "KO", cause_id="prop-3"), proposal(BUY, 1, "KO", seq=4, strategy="other")],
+        [refusal(3, minute(6), "KO", cause_id="prop-4")],
+    ]
+    actions = run(strategy, [records + bars(number, "KO") for number, records in enumerate(slices, 1)])
+    assert notes(actions) == ["rejected target", "cancelled target ord-2", "fill ord-3 BUY 3 at 100, position 3"]
 
 
 def test_warm_up_counts_the_bars_of_each_symbol() -> None:

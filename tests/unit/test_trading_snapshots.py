@@ -100,6 +100,8 @@ def time_slices() -> list[list[Record]]:
         7: [proposal(BUY, 3, "KO", seq=5, strategy="fragile"), report(5, new, TRADE, 4, 100, remaining=6, filled=4)],
         8: [report(6, own, TRADE, 3, 100, fee=1), corporate_action("spl-1", "SPLIT", "KO", ratio=2)],
         9: [cash_transfer(7, "DEPOSIT", 1000), fundamentals("fun-1", 1, "KO"), sentiment_score(1, minute(9), "KO")],
+        12: [proposal(BUY, 3, "KO", seq=6, strategy="busy+fragile")],
+        14: [refusal(2, minute(13), "KO", cause_id="prop-6")],
         10: [command("cmd-1", kind="RESUME_STRATEGY", arguments={"strategy": "fragile"})],
         11: [corporate_action("div-1", "CASH_DIVIDEND", "KO", amount="0.5"), prediction("KO", 1, minute(11))],
         13: [report(8, take_profit, CANCELED)],

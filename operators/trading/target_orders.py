@@ -1,0 +1,79 @@
+"""The orders that the portfolio sends for targets of trading strategies: how they end without a fill."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from operators.trading.orders import ENDS, OrderUpdate
+from schemas.records import TRADE, Execution, OrderProposal, OrderRefusal
+
+PROPOSALS_MAX = 10_000
+"""Number of proposals that are remembered. Each symbol has one at a time."""
+
+
+class TargetOrders:
+    """The strategies behind each open proposal, so that they receive its rejection, expiry or cancel."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+        self._strategies: dict[str, tuple[str, ...]] = {}  # proposal id -> strategies
+
+    def record_proposal(self, proposal: OrderProposal) -> None:
+        names = tuple(name for name in proposal.strategy.split("+") if name in self._names)
+        if names:
+            self._strategies[proposal.proposal_id] = names
+            if len(self._strategies) > PROPOSALS_MAX:
+                del self._strategies[next(iter(self._strategies))]
+
+    def apply_refusal(self, refusal: OrderRefusal, ts_ns: int) -> list[tuple[str, OrderUpdate]]:
+        """Return the update about a proposal that risk has rejected, for each of its strategies."""
+        update = OrderUpdate(
+            order_id="",
+            symbol=refusal.symbol,
+            status="rejected",
+            request="target",
+            check=refusal.check,
+            limit=refusal.limit,
+            value=refusal.found,
+            reason=refusal.message,
+            tag="",
+            filled=0.0,
+            time=ts_ns,
+        )
+        return [(name, update) for name in self._strategies.pop(refusal.cause_id, ())]
+
+    def apply_report(self, report: Execution, ts_ns: int) -> list[tuple[str, OrderUpdate]]:
+        """Return the update about an order that has ended without being filled, for each of its strategies."""
+        if report.cause_id not in self._strategies:
+            return []
+        status = ENDS.get(report.exec_type)
+        if status is None:
+            if report.exec_type == TRADE and not report.leaves_quantity:
+                del self._strategies[report.cause_id]
+            return []
+        update = OrderUpdate(
+            order_id=report.order_id,
+            symbol=report.symbol,
+            status=status,
+            request="target",
+            check="venue" if status == "rejected" else "",
+            limit="",
+            value=report.text if status == "rejected" else "",
+            reason=report.text,
+            tag="",
+            filled=float(report.cum_quantity),
+            time=ts_ns,
+        )
+        return [(name, update) for name in self._strategies.pop(report.cause_id)]
+
+    def snapshot(self) -> Any:
+        return [(proposal, list(names)) for proposal, names in self._strategies.items()]
+
+    def restore(self, snapshot: Any) -> None:
+        """Restore a snapshot, without the strategies that no longer run."""
+        self._strategies = {}
+        for proposal, names in snapshot:
+            running = tuple(name for name in names if name in self._names)
+            if running:
+                self._strategies[proposal] = running
