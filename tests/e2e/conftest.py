@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,11 +13,13 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Browser, expect
 
+from configs.settings import load_settings
+from tests import every_action
 from tests.e2e.browser import DashboardTab, open_browser
 from tests.e2e.cli_platform import CliPlatform, started_platform
 from tests.e2e.process_platform import ProcessPlatform, Servers, TableRows
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import fused_hash, read_time_slices
+from tests.replay.runs import SETTINGS_FILE, fused_hash, pinned_settings, read_time_slices
 from tests.scheduling import shared_platform
 
 MakePlatform = Callable[..., ProcessPlatform]
@@ -46,6 +49,15 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9), minutes=270)
 
 
+TRADING_STRATEGY = {
+    "SIGNALS__STRATEGIES": json.dumps(
+        [
+            *(entry.model_dump(mode="json") for entry in pinned_settings().signals.strategies),
+            {"name": f"{every_action.__file__}:EveryAction"},
+        ]
+    )
+}
+"""Settings as environment variables: a trading strategy beside the view strategy of the pinned settings."""
 _shared_platform = ExitStack()
 DASHBOARD_SETTINGS = """
 market_data:
@@ -117,7 +129,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.fixture(scope="session")
 def fused_decision_hash(bars: list[Path]) -> str:
     """The decision hash of the fused backtest on the files of `bars`."""
-    return fused_hash(read_time_slices(bars))
+    file_feed = {"MARKET_DATA__FEED": "files"}
+    settings = load_settings(SETTINGS_FILE, environment=TRADING_STRATEGY | file_feed)
+    return fused_hash(read_time_slices(bars), settings=settings)
 
 
 @pytest.fixture(scope="session")
@@ -130,12 +144,13 @@ def make_platform(
 ) -> MakePlatform:
     """A function that makes a platform with its own topics, tables and recovery stores.
 
-    It takes the options of `ProcessPlatform`.
+    It takes the options of `ProcessPlatform`. Without `overrides`, a trading strategy runs beside the view strategy.
     """
 
     def make(files: list[Path] | None = None, **options: object) -> ProcessPlatform:
         # These runs use their own Redis database, so that other tests do not read or overwrite the latest values.
         servers = Servers(kafka, make_database(), redis_url.rsplit("/", 1)[0] + "/9")
+        options.setdefault("overrides", TRADING_STRATEGY)
         return ProcessPlatform(tmp_path_factory.mktemp("platform"), servers, files or bars, **options)  # type: ignore[arg-type]
 
     return make

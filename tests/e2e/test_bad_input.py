@@ -15,7 +15,7 @@ from tests.e2e.conftest import SLOW, MakePlatform, RunResult, assert_same_tables
 
 pytestmark = pytest.mark.timeout(1200)
 
-READERS = ("execution", "features", "portfolio", "risk", "feedback")
+READERS = ("execution", "features", "strategies", "portfolio", "risk", "feedback")
 VALID_BAR = bar(
     "A", 1_000_000, 4_000_000_000_000_000_000, 10.0, high=11.0, low=9.0, volume=1.0, day=20960101, open_ns=0
 )

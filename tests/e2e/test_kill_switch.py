@@ -25,7 +25,7 @@ def test_the_kill_switch_halts_until_released_across_restarts(
     make_platform: MakePlatform, uninterrupted: RunResult, bars: list[Path]
 ) -> None:
     time_slices = read_time_slices(bars)
-    with make_platform(speed=SLOW) as platform:
+    with make_platform(speed=SLOW, overrides={}) as platform:
         platform.start_feed_last()
         halted_ns = platform.last_tick_ns("market_data")
         send_command(platform, KILL_SWITCH)

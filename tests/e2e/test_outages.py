@@ -12,7 +12,7 @@ from deploy.home import Home
 from deploy.local.endpoints import Ports
 from deploy.local.stack import ServiceStack, running_stack
 from deploy.supervisor.migrate import migrate
-from tests.e2e.conftest import RunResult, assert_same, read_result
+from tests.e2e.conftest import TRADING_STRATEGY, RunResult, assert_same, read_result
 from tests.e2e.process_platform import ProcessPlatform, Servers
 from tests.replay.runs import read_time_slices
 
@@ -35,7 +35,8 @@ def test_kafka_and_postgres_outages_change_no_table(
     migrate(endpoints.database_url)
     servers = Servers(endpoints.kafka, endpoints.database_url, endpoints.redis_url)
     # The tape outlasts both outages also on a slow machine. After them, nothing waits for it.
-    with ProcessPlatform(tmp_path / "platform", servers, bars, speed="150" if away_s < 10 else "100") as platform:
+    speed = "150" if away_s < 10 else "100"
+    with ProcessPlatform(tmp_path / "platform", servers, bars, speed=speed, overrides=TRADING_STRATEGY) as platform:
         platform.start_feed_last()
         for name in ("postgres", "kafka"):
             last_ns_before = platform.last_tick_ns("risk")

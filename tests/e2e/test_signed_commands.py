@@ -12,7 +12,7 @@ from tests.e2e.operator_actions import SUBMIT, buy, query, switch, wait_for
 
 REJECTED = "SELECT reason FROM dead_letters WHERE topic = 'commands' AND stage = %s AND reason LIKE 'signature: %%'"
 ORDERS = "SELECT count(*) FROM orders WHERE quantity = %s"
-READERS = ("execution", "portfolio", "risk", "signals")
+READERS = ("execution", "strategies", "portfolio", "risk", "signals")
 
 
 def current_keys(platform: CliPlatform) -> list[dict[str, Any]]:

@@ -25,7 +25,8 @@ def test_services_on_kafka_decide_what_the_fused_backtest_decides(
 ) -> None:
     assert uninterrupted.decision_hash == fused_decision_hash
     rows = {name: len(rows) for name, rows in uninterrupted.tables.items()}
-    assert min(rows[name] for name in ("orders", "order_refusals", "executions", "lot_matches", "valuations")) > 10
+    written = ("orders", "order_refusals", "executions", "lot_matches", "valuations", "strategy_actions")
+    assert min(rows[name] for name in written) > 10
 
 
 def test_an_uninterrupted_run_writes_each_message_once(uninterrupted: RunResult) -> None:
@@ -94,4 +95,4 @@ def test_worker_and_process_counts_do_not_change_decisions(
         platform.restart("signals")
         platform.run_to_end()
         assert len(platform.tables()["orders"]) > 10
-        assert platform.decision_hash() == fused_hash(read_time_slices(bars))
+        assert platform.decision_hash() == fused_hash(read_time_slices(bars), settings=platform.read_settings())
