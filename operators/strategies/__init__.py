@@ -20,7 +20,7 @@ __all__ = [
     "id_of",
     "reads_of",
 ]
-_INTERFACES = ("strategy", "trading_strategy")
+_WITHOUT_STRATEGY = ("parameters", "strategy", "trading_strategy")
 
 
 def _discover() -> dict[str, Any]:
@@ -34,11 +34,11 @@ def _discover() -> dict[str, Any]:
             and value.__module__ == module.__name__
             and (hasattr(value, "decide") or issubclass(value, TradingStrategy))
         ]
-        if module_info.name not in _INTERFACES:
+        if module_info.name not in _WITHOUT_STRATEGY:
             assert len(classes) == 1, f"{module.__name__} must define one strategy, found {len(classes)}"
             strategies[module_info.name] = classes[0]
     return dict(sorted(strategies.items()))
 
 
 STRATEGIES: dict[str, Any] = _discover()
-"""Strategy class by name. Call a class with its parameters to create a `Strategy`."""
+"""Strategy class by name. Call a class with its parameters to create a `Strategy` or a `TradingStrategy`."""

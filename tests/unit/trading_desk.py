@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pickle
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ from operators.risk import RiskSettings, RiskStage
 from operators.sizing import SizingSettings
 from operators.strategies import TradingStrategy
 from operators.trading.declarations import row_features
+from operators.trading.sessions import SessionTimes
 from operators.trading.settings import TradingSettings
 from operators.trading.stage import TradingStrategyStage
 from operators.trading_loop import TradingLoop
@@ -24,13 +26,19 @@ CAPITAL = Decimal(100_000)
 
 
 class TradingDesk:
-    """Run strategies over minute bars of one session. Orders reach the venue in the next minute, at its open.
+    """Run strategies over minute bars of one session, or of `days`. Orders reach the venue in the next minute.
 
     The simulated venue has no fees and no slippage, and risk no limits.
     """
 
-    def __init__(self, *strategies: TradingStrategy, minutes: int = 390, early_close: bool = False) -> None:
-        days = {DAY: session(minutes=minutes, early_close=early_close)}
+    def __init__(
+        self,
+        *strategies: TradingStrategy,
+        minutes: int = 390,
+        early_close: bool = False,
+        days: Mapping[int, SessionTimes] | None = None,
+    ) -> None:
+        days = days or {DAY: session(minutes=minutes, early_close=early_close)}
         settings = TradingSettings(initial_capital=CAPITAL, sessions={"XNYS": days})
         self.strategies = TradingStrategyStage(strategies, settings)
         self._features = FeatureStage([spec for one in strategies for spec in row_features(one)])
@@ -45,7 +53,7 @@ class TradingDesk:
         self.portfolio = PortfolioStage(portfolio)
         risk = RiskStage(RiskSettings.unlimited(initial_capital=CAPITAL))
         self._loop = TradingLoop(
-            VenueStage(VenueSettings(slippage_bps=Decimal(0))), self.portfolio, risk, self.strategies
+            VenueStage(VenueSettings(fee_model="none", slippage_bps=Decimal(0))), self.portfolio, risk, self.strategies
         )
         self._minute = 0
         self.records: list[Any] = []
@@ -56,8 +64,21 @@ class TradingDesk:
             self._minute += 1
             ts_ns = minute(self._minute)
             bars: list[Record] = [bar(s, self._minute, ts_ns, price) for s, price in sorted(prices.items())]
-            inputs = [*(records if index == 0 else ()), *bars, *self._features.on_slice(ts_ns, bars)]
-            self.records += self._loop.on_slice(ts_ns, inputs)
+            self.on_slice(ts_ns, bars, records if index == 0 else ())
+
+    def on_slice(self, ts_ns: int, bars: Sequence[Record], records: Sequence[Record] = ()) -> None:
+        """Process one time slice with its bars and other records."""
+        inputs = [*records, *bars, *self._features.on_slice(ts_ns, bars)]
+        self.records += self._loop.on_slice(ts_ns, inputs)
+
+    def snapshot(self) -> bytes:
+        """Return the state of all stages."""
+        return pickle.dumps((self._features.snapshot(), self._loop.snapshot()))
+
+    def restore(self, snapshot: bytes) -> None:
+        features, loop = pickle.loads(snapshot)  # noqa: S301 - our own, made above
+        self._features.restore(features)
+        self._loop.restore(loop)
 
     def trades(self) -> list[tuple[int, str, float, float]]:
         """Return the fills: minute, symbol, signed quantity and price."""

@@ -1,0 +1,186 @@
+"""The trading strategies of the platform find the effect that they are made for, and survive white noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from configs.strategies import load_strategies
+from operators.strategies import STRATEGIES, TradingStrategy
+from schemas.errors import BadInput
+from tests.unit.strategy_tapes import StrategyTape, check_restores, path, profit, run, tape_of, white_noise
+from tests.unit.trading_desk import TradingDesk
+
+SHIPPED = sorted(name for name, one in STRATEGIES.items() if issubclass(one, TradingStrategy))
+TREND = path([0.0] * 40 + [0.002] * 40 + [-0.002] * 60, noise=0.0003)
+"""40 minutes without a trend, 40 minutes up, 60 minutes down."""
+DIP = path([0.0] * 30 + [-0.01] * 4 + [0.008] * 10 + [0.0] * 20, noise=0.0008)
+"""A fall of 4 percent in four minutes that is made good in the next ten."""
+BREAKOUT = [100 + 0.25 * (i % 4) for i in range(15)] + [100.5, 100.6, 100.9] + [101 + 0.2 * i for i in range(20)]
+FALSE_BREAKOUT = [100 + 0.25 * (i % 4) for i in range(15)] + [100.8, 100.5, 99.9] + [99.5] * 20
+
+
+def one_symbol(closes: list[float], minutes_per_day: int = 390) -> StrategyTape:
+    return tape_of([{"A": close} for close in closes], minutes_per_day)
+
+
+def overnight_tape() -> StrategyTape:
+    """Return six days of 12 minutes: one percent up overnight, and down in each minute of the session."""
+    price, closes = 100.0, []
+    for day in range(6):
+        for minute in range(12):
+            price *= 1.01 if minute == 0 and day else 0.9995
+            closes.append(round(price, 2))
+    return one_symbol(closes, 12)
+
+
+def sides(desk: TradingDesk) -> list[tuple[int, int]]:
+    """Return the minute and the side (1 or -1) of each fill."""
+    return [(minute, 1 if quantity > 0 else -1) for minute, _, quantity, _ in desk.trades()]
+
+
+def ema(values: list[float], period: int) -> list[float]:
+    """Return exponential averages that start with the first value."""
+    averages = [values[0]]
+    for value in values[1:]:
+        averages.append(averages[-1] + (value - averages[-1]) * 2 / (period + 1))
+    return averages
+
+
+def changes_of(position: list[int]) -> list[tuple[int, int]]:
+    """Return the fills that a position by minute (from minute 1 on) leads to: one minute later."""
+    pairs = enumerate(zip([0, *position], position, strict=False), start=2)
+    return [(minute, after - before) for minute, (before, after) in pairs if after != before]
+
+
+class Case(NamedTuple):
+    """A strategy with its parameters and the tape on which it trades."""
+
+    name: str
+    parameters: dict[str, Any]
+    tape: Callable[[], StrategyTape]
+
+    def create(self) -> TradingStrategy:
+        strategy: TradingStrategy = STRATEGIES[self.name](**self.parameters)
+        return strategy
+
+    def run(self) -> TradingDesk:
+        return run(self.create(), self.tape())
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("macd_trend", {"interval": "1m"}, lambda: one_symbol(TREND)),
+        Case("moving_average_ribbon", {"interval": "1m", "periods": [3, 5, 8, 12]}, lambda: one_symbol(TREND)),
+        Case("bollinger_reversion", {"interval": "1m"}, lambda: one_symbol(DIP)),
+        Case("opening_range_breakout", {}, lambda: one_symbol(BREAKOUT)),
+        Case("overnight_intraday", {}, overnight_tape),
+    )
+}
+
+
+def test_every_shipped_trading_strategy_has_a_case() -> None:
+    assert sorted(CASES) == SHIPPED
+
+
+def test_macd_trend_holds_while_the_line_is_above_the_signal() -> None:
+    desk = CASES["macd_trend"].run()
+    line = [fast - slow for fast, slow in zip(ema(TREND, 12), ema(TREND, 26), strict=True)]
+    signal = [0.0] * 25 + ema(line[25:], 9)
+    position = [int(number >= 33 and line[number] > signal[number]) for number in range(len(TREND) - 1)]
+    assert sides(desk) == changes_of(position), "the signal exists from bar 34 on"
+    assert profit(desk) > 5_000, "40 minutes of 0.2 percent are 8 percent, less the entry's delay"
+
+
+def test_moving_average_ribbon_holds_from_the_order_of_the_averages_until_the_outer_ones_cross() -> None:
+    desk = CASES["moving_average_ribbon"].run()
+    averages = list(zip(*(ema(TREND, period) for period in (3, 5, 8, 12)), strict=True))
+    position, held = [], 0
+    for number, values in enumerate(averages[:-1]):
+        if number >= 11 and not held and sorted(values, reverse=True) == list(values):
+            held = 1
+        elif held and values[0] < values[-1]:
+            held = 0
+        position.append(held)
+    assert sides(desk) == changes_of(position)
+    assert profit(desk) > 5_000
+
+
+def test_bollinger_reversion_buys_the_fall_and_sells_at_the_mean() -> None:
+    desk = CASES["bollinger_reversion"].run()
+    (entry, exit_), held = desk.trades(), range(20, len(DIP))
+    means = {number: sum(DIP[number - 20 : number]) / 20 for number in held}
+    assert 32 <= entry[0] <= 35, "the fall is in the minutes 31 to 34, and the order trades a minute later"
+    reached = next(number for number in held if number >= entry[0] and DIP[number - 1] >= means[number])
+    assert exit_[0] == reached + 1
+    assert profit(desk) > 0
+
+
+def test_opening_range_breakout_takes_its_profit() -> None:
+    """The range is 100 to 100.75: entry at 100.76, 942 shares with 95 percent, profit two widths above."""
+    desk = CASES["opening_range_breakout"].run()
+    assert desk.trades() == [(18, "A", 942.0, 100.76), (26, "A", -942.0, 102.26)]
+    assert profit(desk) == pytest.approx(942 * 1.5)
+
+
+def test_opening_range_breakout_stops_a_false_breakout_at_the_low_of_the_range() -> None:
+    """One percent of 100,000 over 0.76 a share would be 1,315 shares; the weight allows 942. Loss 0.1 percent: 131."""
+    desk = run(STRATEGIES["opening_range_breakout"](risk=0.001), one_symbol(FALSE_BREAKOUT))
+    assert desk.trades() == [(16, "A", 131.0, 100.76), (18, "A", -131.0, 100.0)]
+    assert profit(desk) == pytest.approx(-131 * 0.76)
+
+
+def test_opening_range_breakout_is_flat_before_the_close() -> None:
+    closes = [100 + 0.25 * (i % 4) for i in range(15)] + [101.0] * 15
+    desk = run(STRATEGIES["opening_range_breakout"](), one_symbol(closes, 30))
+    assert desk.trades() == [(16, "A", 942.0, 100.76), (26, "A", -942.0, 101.0)], "minute 25 is five minutes before"
+
+
+@pytest.mark.parametrize(("hold", "sign"), [("overnight", 1), ("intraday", -1)])
+def test_overnight_and_intraday_returns_are_separated(hold: str, sign: int) -> None:
+    """Nights gain one percent, and sessions lose: the one run gains, the other one loses."""
+    desk = run(STRATEGIES["overnight_intraday"](hold=hold), overnight_tape())
+    assert sign * profit(desk) > 1_000
+    times = {(minute % 1440, side) for minute, side in sides(desk)}
+    assert times == {(8, sign), (2, -sign)}, "minute 7 is five minutes before the close"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_second_run_and_restores_write_the_same_records(name: str) -> None:
+    check_restores(CASES[name].create, CASES[name].tape())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_white_noise_raises_no_exception(name: str, seed: int) -> None:
+    run(CASES[name].create(), tape_of(white_noise(("A", "B", "C"), 180, seed=seed), 60))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_strategies_are_named_in_the_settings_with_lists_of_symbols(name: str) -> None:
+    (strategy,) = load_strategies([{"name": name, "parameters": {"symbols": ["A", "B"]}}])
+    assert isinstance(strategy, TradingStrategy)
+    assert (strategy.name, strategy.symbols) == (name, ("A", "B"))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("macd_trend", {"fast": 1}, "fast must be a whole number of bars >= 2, found 1"),
+        ("macd_trend", {"weight": 1.5}, r"weight must be in \(0, 1\], found 1.5"),
+        ("moving_average_ribbon", {"periods": [5, 3]}, r"periods must rise, found \[5, 3\]"),
+        ("moving_average_ribbon", {"periods": [5]}, "periods must be at least two numbers of bars"),
+        ("bollinger_reversion", {"width": 0}, "width must be a number above 0, found 0"),
+        ("bollinger_reversion", {"rsi_max": 101}, r"rsi_max must be in \(0, 100\], found 101"),
+        ("opening_range_breakout", {"minutes": 0}, "minutes must be a whole number >= 1, found 0"),
+        ("overnight_intraday", {"hold": "never"}, "hold must be overnight or intraday, found 'never'"),
+    ],
+)
+def test_invalid_parameters_are_rejected_with_the_value_found(
+    name: str, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInput, match=f"strategy {name}: {message}"):
+        STRATEGIES[name](**parameters)
