@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sin
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,7 +11,17 @@ import pytest
 from configs.strategies import load_strategies
 from operators.strategies import STRATEGIES, TradingStrategy
 from schemas.errors import BadInput
-from tests.unit.strategy_tapes import StrategyTape, check_restores, path, profit, run, tape_of, white_noise
+from schemas.records import StrategyAction
+from tests.unit.strategy_tapes import (
+    StrategyTape,
+    check_restores,
+    path,
+    profit,
+    run,
+    run_unchecked,
+    tape_of,
+    white_noise,
+)
 from tests.unit.trading_desk import TradingDesk
 
 SHIPPED = sorted(name for name, one in STRATEGIES.items() if issubclass(one, TradingStrategy))
@@ -20,6 +31,9 @@ DIP = path([0.0] * 30 + [-0.01] * 4 + [0.008] * 10 + [0.0] * 20, noise=0.0008)
 """A fall of 4 percent in four minutes that is made good in the next ten."""
 BREAKOUT = [100 + 0.25 * (i % 4) for i in range(15)] + [100.5, 100.6, 100.9] + [101 + 0.2 * i for i in range(20)]
 FALSE_BREAKOUT = [100 + 0.25 * (i % 4) for i in range(15)] + [100.8, 100.5, 99.9] + [99.5] * 20
+
+WAVE = [round(100 + 2.2 * sin(i / 5), 2) for i in range(110)]
+"""Waves of 2.2 percent around 100."""
 
 
 def one_symbol(closes: list[float], minutes_per_day: int = 390) -> StrategyTape:
@@ -34,6 +48,19 @@ def overnight_tape() -> StrategyTape:
             price *= 1.01 if minute == 0 and day else 0.9995
             closes.append(round(price, 2))
     return one_symbol(closes, 12)
+
+
+def strong_and_weak_tape() -> StrategyTape:
+    """Return 40 days of 6 minutes: A rises, B has no trend, and C falls."""
+    paths = [path([change] * 240, noise=0.001, seed=seed) for seed, change in ((1, 0.001), (2, 0.0), (3, -0.001))]
+    return tape_of([dict(zip("ABC", closes, strict=True)) for closes in zip(*paths, strict=True)], 6)
+
+
+def bear_market_tape() -> StrategyTape:
+    """Return 60 days of 6 minutes: A rises for 30 days and falls for 30, B has no trend, C earns a little."""
+    risky = path([0.002] * 180 + [-0.002] * 180, noise=0.0005, seed=1)
+    paths = [risky, path([0.0] * 360, noise=0.0001, seed=5), path([0.0001] * 360)]
+    return tape_of([dict(zip("ABC", closes, strict=True)) for closes in zip(*paths, strict=True)], 6)
 
 
 def sides(desk: TradingDesk) -> list[tuple[int, int]]:
@@ -78,6 +105,10 @@ CASES = {
         Case("bollinger_reversion", {"interval": "1m"}, lambda: one_symbol(DIP)),
         Case("opening_range_breakout", {}, lambda: one_symbol(BREAKOUT)),
         Case("overnight_intraday", {}, overnight_tape),
+        Case("donchian_turtle", {"interval": "1m"}, lambda: one_symbol(TREND)),
+        Case("grid", {"levels": 2}, lambda: one_symbol(WAVE)),
+        Case("cross_sectional_momentum", {"lookback": 10, "skip": 2, "top": 1}, strong_and_weak_tape),
+        Case("dual_momentum", {"risky": ["A", "B"], "safe": "C", "lookback": 10}, bear_market_tape),
     )
 }
 
@@ -148,6 +179,41 @@ def test_overnight_and_intraday_returns_are_separated(hold: str, sign: int) -> N
     assert times == {(8, sign), (2, -sign)}, "minute 7 is five minutes before the close"
 
 
+def test_donchian_turtle_adds_units_in_the_trend_and_leaves_by_its_stop() -> None:
+    desk = CASES["donchian_turtle"].run()
+    *entries, last = desk.trades()
+    quantities = [quantity for _, _, quantity, _ in entries]
+    assert len(set(quantities)) == 1 and len(quantities) == 4, "four equal units"
+    first = next(n for n in range(20, len(TREND)) if n >= 21 and TREND[n] > max(TREND[n - 20 : n]))
+    assert entries[0][0] == first + 2, "index 0 is minute 1, and the order trades a minute later"
+    assert last[2] == -sum(quantities) and last[0] > 80, "the position ends after the trend"
+    assert profit(desk) > 4_000
+
+
+def test_grid_buys_each_level_and_sells_it_one_step_higher() -> None:
+    """The first price is 100: levels at 99 and 98, with 47,500 each."""
+    desk = CASES["grid"].run()
+    cycle = [("A", 479.0, 99.0), ("A", 484.0, 98.0), ("A", -484.0, 98.98), ("A", -479.0, 99.99)]
+    trades = [(symbol, quantity, price) for _, symbol, quantity, price in desk.trades()]
+    assert trades[:12] == 3 * cycle, "one cycle in each wave"
+    assert profit(desk) > 3 * (484 * 0.98 + 479 * 0.99) - 1_000, "less the open loss of the last purchases"
+
+
+def test_cross_sectional_momentum_holds_the_strongest_symbol() -> None:
+    """The first selection is at the start of February, with ten days of history: five minutes after the open."""
+    desk = CASES["cross_sectional_momentum"].run()
+    assert {symbol for _, symbol, _, _ in desk.trades()} == {"A"}
+    assert desk.trades()[0][0] == 15 * 1440 + 6
+    assert profit(desk) > 5_000
+
+
+def test_dual_momentum_changes_to_the_safe_asset_in_a_bear_market() -> None:
+    """A rises until 12 February. The choice of February is A, and that of March is C."""
+    desk = CASES["dual_momentum"].run()
+    trades = [(symbol, quantity > 0) for _, symbol, quantity, _ in desk.trades()]
+    assert trades[0] == ("A", True) and set(trades[1:]) == {("A", False), ("C", True)}
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_second_run_and_restores_write_the_same_records(name: str) -> None:
     check_restores(CASES[name].create, CASES[name].tape())
@@ -156,10 +222,20 @@ def test_a_second_run_and_restores_write_the_same_records(name: str) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_white_noise_raises_no_exception(name: str, seed: int) -> None:
-    run(CASES[name].create(), tape_of(white_noise(("A", "B", "C"), 180, seed=seed), 60))
+    """An order may be refused: a stop that has filled in the same minute can no longer be amended."""
+    desk = run_unchecked(CASES[name].create(), tape_of(white_noise(("A", "B", "C"), 180, seed=seed), 60))
+    assert not [one for one in desk.of(StrategyAction) if one.kind == "SUSPENDED"]
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+def test_donchian_turtle_closes_a_unit_that_is_bought_while_the_stop_sells_the_others() -> None:
+    """In minute 34 of this tape, the stop sells three units and the fourth one is bought."""
+    tape = tape_of(white_noise(("A", "B", "C"), 180, seed=2), 60)
+    trades = run_unchecked(CASES["donchian_turtle"].create(), tape).trades()
+    last = [(minute, quantity) for minute, symbol, quantity, _ in trades if symbol == "A"][3:6]
+    assert last == [(34, 78.0), (34, -234.0), (35, -78.0)]
+
+
+@pytest.mark.parametrize("name", sorted({*SHIPPED} - {"dual_momentum"}))
 def test_strategies_are_named_in_the_settings_with_lists_of_symbols(name: str) -> None:
     (strategy,) = load_strategies([{"name": name, "parameters": {"symbols": ["A", "B"]}}])
     assert isinstance(strategy, TradingStrategy)
@@ -176,6 +252,10 @@ def test_strategies_are_named_in_the_settings_with_lists_of_symbols(name: str) -
         ("bollinger_reversion", {"width": 0}, "width must be a number above 0, found 0"),
         ("bollinger_reversion", {"rsi_max": 101}, r"rsi_max must be in \(0, 100\], found 101"),
         ("opening_range_breakout", {"minutes": 0}, "minutes must be a whole number >= 1, found 0"),
+        ("donchian_turtle", {"units_max": 0}, "units_max must be a whole number >= 1, found 0"),
+        ("grid", {"levels": 10, "step": 0.1}, "levels times step must be below 1, found 10 and 0.1"),
+        ("cross_sectional_momentum", {"skip": 252}, "skip must be a whole number of days below lookback, found 252"),
+        ("dual_momentum", {"risky": []}, "risky must be a list of symbols without 'AGG'"),
         ("overnight_intraday", {"hold": "never"}, "hold must be overnight or intraday, found 'never'"),
     ],
 )
