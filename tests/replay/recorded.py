@@ -65,8 +65,8 @@ def save(topic: str, messages: dict[int, list[Any]]) -> None:
     (FOLDER / f"{topic}.jsonl").write_text("".join(line + "\n" for line in lines))
 
 
-CLOCKS_AS = {"strategy-suspensions": "signals"}
-"""Topics that are newer than the recording and hold no records: their clocks are those of the owner's other topic."""
+CLOCKS_AS = {"strategy-suspensions": "signals", "strategy-actions": "executions"}
+"""Topics that are newer than the recording and hold no records: their clocks are those of another topic."""
 
 
 @cache
