@@ -17,8 +17,9 @@ class CrossSectionalMomentum(TradingStrategy):
     """Hold the `top` symbols with the highest return of the last `lookback` days without the last `skip` days.
 
     The selection is made in the first session of each month, five minutes after the open, from the closes of the days
-    before. Each selected symbol has an equal share of `weight`. The state is the month of the last selection. Never
-    short. Source: N. Jegadeesh and S. Titman, Returns to Buying Winners and Selling Losers (1993).
+    before; the first one, as soon as there are enough days. Each selected symbol has an equal share of `weight`. The
+    state is the month of the last selection. Never short.
+    Source: N. Jegadeesh and S. Titman, Returns to Buying Winners and Selling Losers (1993).
     """
 
     def __init__(

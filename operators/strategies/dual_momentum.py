@@ -17,8 +17,9 @@ class DualMomentum(TradingStrategy):
     """Once a month, hold the asset of `risky` with the highest return of `lookback` days if it is above that of `safe`.
 
     Otherwise hold `safe`. Relative momentum selects the asset, absolute momentum avoids bear markets. The choice is
-    made in the first session of each month, five minutes after the open. The state is the month of the last choice and
-    the asset that the strategy holds. Source: G. Antonacci, Dual Momentum Investing (2014).
+    made in the first session of each month, five minutes after the open; the first one, as soon as there are enough
+    days. The state is the month of the last choice and the asset that the strategy holds.
+    Source: G. Antonacci, Dual Momentum Investing (2014).
     """
 
     def __init__(

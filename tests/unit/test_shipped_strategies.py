@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sin
+from random import Random
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from configs.strategies import load_strategies
@@ -54,6 +56,24 @@ def strong_and_weak_tape() -> StrategyTape:
     """Return 40 days of 6 minutes: A rises, B has no trend, and C falls."""
     paths = [path([change] * 240, noise=0.001, seed=seed) for seed, change in ((1, 0.001), (2, 0.0), (3, -0.001))]
     return tape_of([dict(zip("ABC", closes, strict=True)) for closes in zip(*paths, strict=True)], 6)
+
+
+def pair_prices(seed: int) -> list[dict[str, float]]:
+    """Return 360 minutes of two shares that follow one random walk. A deviates from it, and loses a tenth a minute."""
+    random, deviation, prices = Random(seed), 0.0, []
+    for price in path([0.0] * 360, noise=0.004, seed=seed):
+        deviation += random.gauss(0, 0.002) - 0.1 * deviation
+        prices.append({"A": round(price * (1 + deviation), 2), "B": round(price / 2, 2)})
+    return prices
+
+
+PAIR = pair_prices(4)
+
+
+def calm_and_wild_tape() -> StrategyTape:
+    """Return 40 days of 6 minutes without a trend: B varies four times as much as A."""
+    paths = [path([0.0] * 240, noise=noise, seed=seed) for seed, noise in ((1, 0.001), (2, 0.004))]
+    return tape_of([dict(zip("AB", closes, strict=True)) for closes in zip(*paths, strict=True)], 6)
 
 
 def bear_market_tape() -> StrategyTape:
@@ -108,6 +128,8 @@ CASES = {
         Case("donchian_turtle", {"interval": "1m"}, lambda: one_symbol(TREND)),
         Case("grid", {"levels": 2}, lambda: one_symbol(WAVE)),
         Case("cross_sectional_momentum", {"lookback": 10, "skip": 2, "top": 1}, strong_and_weak_tape),
+        Case("pairs_reversion", {"symbols": ["A", "B"]}, lambda: tape_of(PAIR)),
+        Case("risk_parity", {"period": 15}, calm_and_wild_tape),
         Case("dual_momentum", {"risky": ["A", "B"], "safe": "C", "lookback": 10}, bear_market_tape),
     )
 }
@@ -200,7 +222,7 @@ def test_grid_buys_each_level_and_sells_it_one_step_higher() -> None:
 
 
 def test_cross_sectional_momentum_holds_the_strongest_symbol() -> None:
-    """The first selection is at the start of February, with ten days of history: five minutes after the open."""
+    """The first selection is on the first day after eleven closes (17 January), five minutes after the open."""
     desk = CASES["cross_sectional_momentum"].run()
     assert {symbol for _, symbol, _, _ in desk.trades()} == {"A"}
     assert desk.trades()[0][0] == 15 * 1440 + 6
@@ -212,6 +234,52 @@ def test_dual_momentum_changes_to_the_safe_asset_in_a_bear_market() -> None:
     desk = CASES["dual_momentum"].run()
     trades = [(symbol, quantity > 0) for _, symbol, quantity, _ in desk.trades()]
     assert trades[0] == ("A", True) and set(trades[1:]) == {("A", False), ("C", True)}
+
+
+def test_pairs_reversion_trades_both_shares_when_the_spread_is_stretched_and_reverts_fast() -> None:
+    desk = CASES["pairs_reversion"].run()
+    first, second = (np.log([prices[symbol] for prices in PAIR]) for symbol in "AB")
+    for number in range(120, len(PAIR)):
+        one, other = first[number - 120 : number], second[number - 120 : number]
+        hedge = np.polyfit(other, one, 1)[0]
+        spread = one - hedge * other
+        z_score = (spread[-1] - spread.mean()) / spread.std()
+        speed = np.polyfit(spread[:-1], np.diff(spread), 1)[0]
+        if abs(z_score) >= 2 and 0 < np.log(0.5) / np.log(1 + speed) <= 30:
+            break
+    entries = desk.trades()[:2]
+    assert [(minute, symbol) for minute, symbol, _, _ in entries] == [(number + 1, "A"), (number + 1, "B")]
+    assert np.sign(entries[0][2]) == -np.sign(z_score) == -np.sign(entries[1][2])
+    quantity = 80_000 / (1 + hedge) // PAIR[number - 1]["A"]
+    assert abs(entries[0][2]) == quantity, "80 percent of the equity in the ratio of the hedge"
+
+
+def test_pairs_reversion_earns_on_most_planted_pairs() -> None:
+    """One tape has about ten positions of a few minutes, so eight tapes count together."""
+    create = CASES["pairs_reversion"].create
+    profits = [profit(run(create(), tape_of(pair_prices(seed)))) for seed in range(1, 9)]
+    assert sum(profits) > 2_500 and sum(one > 0 for one in profits) >= 6, profits
+
+
+def test_pairs_reversion_trades_no_spread_that_reverts_too_slowly() -> None:
+    assert not run(STRATEGIES["pairs_reversion"](symbols=("A", "B"), half_life_max=0.5), tape_of(PAIR)).trades()
+
+
+@pytest.mark.parametrize("target", [0.1, 0.02])
+def test_risk_parity_weights_by_the_inverse_of_the_volatility(target: float) -> None:
+    """The first trades are on the 17th session (24 January), the first one after 16 closes; a year has 252 days."""
+    tape = calm_and_wild_tape()
+    desk = run(STRATEGIES["risk_parity"](period=15, target=target), tape)
+    days = [[one.close for one in bars] for _, bars in tape.slices[5::6]][:16]
+    returns = np.diff(np.array(days), axis=0) / np.array(days)[:-1]
+    shares = 1 / returns.std(axis=0, ddof=1)
+    shares /= shares.sum()
+    total = min(0.95, target / float((returns @ shares).std(ddof=1) * 252**0.5))
+    assert (total < 0.95) == (target == 0.02), "only the low target reduces the weights"
+    prices = np.array([one.close for one in tape.slices[16 * 6 + 4][1]])
+    trades = desk.trades()[:2]
+    assert [minute for minute, _, _, _ in trades] == [22 * 1440 + 6] * 2
+    assert [quantity for _, _, quantity, _ in trades] == list(100_000 * total * shares // prices)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -256,6 +324,8 @@ def test_strategies_are_named_in_the_settings_with_lists_of_symbols(name: str) -
         ("grid", {"levels": 10, "step": 0.1}, "levels times step must be below 1, found 10 and 0.1"),
         ("cross_sectional_momentum", {"skip": 252}, "skip must be a whole number of days below lookback, found 252"),
         ("dual_momentum", {"risky": []}, "risky must be a list of symbols without 'AGG'"),
+        ("pairs_reversion", {"symbols": ["A", "A"]}, r"symbols must be two different symbols, found \['A', 'A'\]"),
+        ("risk_parity", {"target": 0}, "target must be a number above 0, found 0"),
         ("overnight_intraday", {"hold": "never"}, "hold must be overnight or intraday, found 'never'"),
     ],
 )
