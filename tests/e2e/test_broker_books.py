@@ -49,6 +49,14 @@ def position_at_broker(platform: BrokerPlatform, symbol: str) -> str:
     return positions.get(symbol, "0")
 
 
+def has_open_sale(platform: BrokerPlatform, symbol: str) -> bool:
+    open_orders = platform.open_orders()
+    return any(
+        order["symbol"] == symbol and order["side"] == "sell" and order["client_order_id"] in open_orders
+        for order in platform.orders()
+    )
+
+
 def is_reconciled(platform: BrokerPlatform) -> bool:
     return platform.cli("reconcile", "show").returncode == 0
 
@@ -98,7 +106,7 @@ def test_a_native_stop_closes_the_position_while_the_gateway_is_dead(platform: B
     wait_for(lambda: position_at_broker(platform, "TSLA") == "3", "the entry is filled")
     exits = "SELECT 1 FROM order_intents WHERE kind = 'SUBMIT' AND stop_loss_price IS NOT NULL"
     wait_for(lambda: query(platform, exits), "the exits are sent")
-    wait_for(lambda: any(order["symbol"] == "TSLA" for order in platform.orders()[-1:]), "the exits are at the broker")
+    wait_for(lambda: has_open_sale(platform, "TSLA"), "the exits are at the broker")
 
     # Without the supervisor, nobody restarts the gateway.
     [gateway] = platform.pids("execution")

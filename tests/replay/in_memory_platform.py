@@ -97,6 +97,11 @@ class ServiceShard:
         """Crash and restart from the last snapshot. The shard writes all later records again."""
         self._start(pickle.loads(self.snapshot))  # noqa: S301  (made a line above)
 
+    def unread_logs(self) -> list[LogName]:
+        """Return the logs that hold messages which the shard has not read."""
+        messages = self._logs.messages
+        return [log_name for log_name, offset in self.next_offsets.items() if offset < len(messages[log_name])]
+
     def feed(self, log_name: LogName, count: int) -> None:
         start = self.next_offsets[log_name]
         messages = self._logs.messages[log_name][start : start + count]
@@ -144,7 +149,7 @@ class InMemoryPlatform:
         if shard_number == len(self.shards):
             return self._step_feed()
         shard = self.shards[shard_number]
-        log_name = rng.choice(list(shard.next_offsets))
+        log_name = rng.choice(shard.unread_logs() or list(shard.next_offsets))
         offset_before = shard.next_offsets[log_name]
         shard.feed(log_name, rng.choice((1, 3, 20, 200)))
         moved = shard.step(rng.choice((1, 5, 1000))) or shard.next_offsets[log_name] > offset_before
