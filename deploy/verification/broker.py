@@ -21,8 +21,8 @@ SIMULATED = Comparison("broker", 0, None, "no broker: simulated venue")
 WINDOW_NS = 10_000_000_000
 """Tolerance in time. A broker's positions and reports arrive separately, so a position within it is accepted."""
 _TRADES_SQL = """
-    SELECT symbol, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END, ts_ns FROM executions
-    WHERE exec_type = 'TRADE' AND ts_ns >= %s ORDER BY seq DESC
+    SELECT symbol, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END, filled_at_ns FROM executions
+    WHERE exec_type = 'TRADE' AND filled_at_ns >= %s ORDER BY filled_at_ns DESC, seq DESC
 """
 
 
@@ -52,15 +52,18 @@ def check_broker(database_url: str, foreign: Mapping[str, Decimal]) -> Compariso
 
 
 def _recent_quantities(db: Connection, at_ns: int) -> dict[str, set[Decimal]]:
-    """Return the positions of each symbol around a time, computed backwards from the current one, trade by trade."""
+    """Return the positions of each symbol around a time, computed backwards from the current one, trade by trade.
+
+    The time of a trade is that of the broker. The time of its time slice is another one while the platform is behind.
+    """
     with db.cursor() as cursor:
         cursor.execute("SELECT symbol, quantity FROM positions")
         current: dict[str, Decimal] = dict(cursor.fetchall())
         quantities = {symbol: {quantity} for symbol, quantity in current.items()}
         cursor.execute(_TRADES_SQL, (at_ns - WINDOW_NS,))
-        for symbol, signed, ts_ns in cursor.fetchall():
+        for symbol, signed, filled_at_ns in cursor.fetchall():
             current[symbol] = current.get(symbol, ZERO) - signed
-            if ts_ns > at_ns + WINDOW_NS:
+            if filled_at_ns > at_ns + WINDOW_NS:
                 quantities[symbol] = {current[symbol]}
             else:
                 quantities.setdefault(symbol, set()).add(current[symbol])
