@@ -87,8 +87,8 @@ class LivingOrders:
                 self._successors[successors[0]] = successors[1:]
             return [order, *self._hand_over(order, self._orders[successors[0]], children)]
         # What the parent has filled remains. A child of a parent without a fill ends, with a report of its own.
-        kept = [one for one in children if one.held < one.remaining]
-        return [order, *(self._store(_without_held(one)) for one in kept)]
+        released = [one for one in children if one.held < one.remaining]
+        return [order, *(self._store(_without_held(one)) for one in released)]
 
     def split(self, symbol: str, ratio: Decimal, lot_size: Decimal) -> list[LivingOrder]:
         """Convert the orders of a symbol to new shares. Return them."""

@@ -67,7 +67,7 @@ class RiskStage:
     """
 
     def __init__(self, settings: RiskSettings, open_time: OpenTime | None = None) -> None:
-        """`open_time` tells how long the market is open between two times. Without it, prices age at night too."""
+        """`open_time` returns how long the market is open between two times. Without it, prices age at night too."""
         self.settings = settings
         self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency, open_time)
         self._history = RiskHistory(settings, settings.initial_capital)

@@ -236,8 +236,8 @@ class VenueStage:
     ) -> None:
         """Apply corporate actions to the positions and the symbol's open orders.
 
-        A split converts the orders to new shares. A symbol change or delisting cancels them. A cash dividend has no
-        effect.
+        A split converts the orders to new shares. Any other action, such as a symbol change, delisting
+        or spin-off, cancels them. A cash dividend has no effect.
         """
         for action in due_records:
             if not isinstance(action, CorporateAction) or action.kind == CASH_DIVIDEND:
