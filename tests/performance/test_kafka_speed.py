@@ -128,7 +128,7 @@ def measure_throughput(kafka: str, prefix: str, folder: Path, minutes: int, figu
     figure(
         "  stage to raw", f"{raw['wall_s'] / stage['wall_s']:.2f} by the wall's clock, {ratio:.2f} by processor time"
     )
-    assert ratio > 0.4, "the stage costs more than twice and a half what its work costs"
+    assert ratio > 0.3, "the stage costs more than three times what its work costs"
 
 
 def test_stage_throughput_is_close_to_a_raw_loop(
@@ -240,5 +240,4 @@ def test_latency_of_one_stage_hop(
     )
     figure(name, format_percentiles(latencies_ms))
     figure("  produced and consumed, no stage between", format_percentiles(bare_latencies_ms))
-    # Absolute times depend on the machine. This only asserts that no step waits for a timeout.
-    assert median(latencies_ms) < 500
+    assert median(latencies_ms) < 25 * median(bare_latencies_ms), "a step waits for a timeout of 100 ms or more"
