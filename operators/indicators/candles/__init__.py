@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-from operators.indicators.candles import continuation, double, single, triple
+from operators.indicators.candles import continuation, double, hikkake, single, triple
 from operators.indicators.candles.candle import Candle, Candles
 from operators.indicators.indicator import Indicator, ValueUnit, new_share_price
 from schemas.records import Bar
@@ -41,6 +41,7 @@ PATTERNS: dict[str, Pattern] = {
     "harami": Pattern(double.harami, 11, "CDLHARAMI"),
     "harami_cross": Pattern(double.harami_cross, 11, "CDLHARAMICROSS"),
     "high_wave": Pattern(single.high_wave, 10, "CDLHIGHWAVE"),
+    "hikkake": Pattern(hikkake.hikkake, 5, "CDLHIKKAKE"),
     "homing_pigeon": Pattern(double.homing_pigeon, 11, "CDLHOMINGPIGEON"),
     "identical_three_crows": Pattern(triple.identical_three_crows, 12, "CDLIDENTICAL3CROWS"),
     "in_neck": Pattern(double.in_neck, 11, "CDLINNECK"),
@@ -53,6 +54,7 @@ PATTERNS: dict[str, Pattern] = {
     "marubozu": Pattern(single.marubozu, 10, "CDLMARUBOZU"),
     "mat_hold": Pattern(continuation.mat_hold, 14, "CDLMATHOLD"),
     "matching_low": Pattern(double.matching_low, 6, "CDLMATCHINGLOW"),
+    "modified_hikkake": Pattern(hikkake.modified_hikkake, 10, "CDLHIKKAKEMOD"),
     "morning_doji_star": Pattern(triple.morning_doji_star, 12, "CDLMORNINGDOJISTAR"),
     "morning_star": Pattern(triple.morning_star, 12, "CDLMORNINGSTAR"),
     "on_neck": Pattern(double.on_neck, 11, "CDLONNECK"),
@@ -86,10 +88,10 @@ PATTERNS: dict[str, Pattern] = {
 class CandlePattern(Indicator):
     """100 at a bar that completes the bullish pattern, -100 for the bearish one, 0 for none, absent during warm-up.
 
-    80 and -80 mean that a body only touches the end of the other one. Equals the function of TA-Lib that `PATTERNS`
-    names, with its default settings. The trend before the pattern is not checked. A bar without a trade is a candle
-    without body and shadows. Source: S. Nison, Japanese Candlestick Charting Techniques (1991); T. Bulkowski,
-    Encyclopedia of Candlestick Charts (2008).
+    80 and -80 mean that a body only touches the end of the other one, 200 and -200 a confirmed Hikkake. Equals the
+    function of TA-Lib that `PATTERNS` names, with its default settings. The trend before the pattern is not checked. A
+    bar without a trade is a candle without body and shadows. Source: S. Nison, Japanese Candlestick Charting Techniques
+    (1991); T. Bulkowski, Encyclopedia of Candlestick Charts (2008); D. Chesler, Active Trader (2004), for Hikkake.
     """
 
     __slots__ = ("candles", "name")
