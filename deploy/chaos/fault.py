@@ -45,10 +45,11 @@ class Halt(NamedTuple):
 
 
 class RaisingPlan(NamedTuple):
-    """A strategy that raises on the bars of the minute from `raises_ns` on."""
+    """A strategy that raises on the bars of the minute from `raises_ns` on. `service` runs it."""
 
     name: str
     raises_ns: int
+    service: str = "signals"
 
 
 @dataclass

@@ -18,6 +18,10 @@ from operators.stage import TimeSlice
 from schemas.records import FeatureRow
 
 _MODEL_HORIZON_BARS, _MODEL_FOLDS, _MODEL_TREES = 3, 2, 10
+_RAISING = {
+    "signals": raising_strategy.RaisingStrategy,
+    "strategies": raising_strategy.RaisingTradingStrategy,
+}
 _MODEL_STRATEGY = {"name": "model", "parameters": {"cost_bps": 0.5, "probability_min": 0.5, "drift_max": 1.0}}
 
 
@@ -25,7 +29,7 @@ def raising_plans(faults: Sequence[PlannedFault], clocks: Sequence[int]) -> dict
     """Return for each fault `strategy` a strategy of its own, which raises at the place of the fault."""
     planned = [fault for fault in faults if fault.kind == "strategy"]
     return {
-        fault: RaisingPlan(f"fragile_{number}", clocks[int(fault.share * len(clocks))])
+        fault: RaisingPlan(f"fragile_{number}", clocks[int(fault.share * len(clocks))], fault.target)
         for number, fault in enumerate(planned, 1)
     }
 
@@ -56,7 +60,7 @@ def extend_settings(path: Path, plans: Sequence[RaisingPlan], *, registry: Path 
     tree: dict[str, Any] = yaml.safe_load(path.read_text())
     strategies = tree["signals"]["strategies"]
     for plan in plans:
-        name = f"{raising_strategy.__file__}:{raising_strategy.RaisingStrategy.__name__}"
+        name = f"{raising_strategy.__file__}:{_RAISING[plan.service].__name__}"
         strategies.append({"name": name, "parameters": {"name": plan.name, "raises_ns": plan.raises_ns}})
     if registry is not None:
         tree["predictions"] = {"registry": str(registry)}

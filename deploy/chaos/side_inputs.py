@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from deploy.chaos.base_settings import base_settings
 from deploy.chaos.tape import OPENING, SYMBOLS
 from schemas.records import CASH_DIVIDEND, EXCHANGE_RATE
 
@@ -95,9 +96,9 @@ class WireFiles:
                 file.write(json.dumps(row) + "\n")
 
 
-def write_settings(path: Path, base: Path, side_inputs: dict[str, Path], wire: WireFiles, model_url: str) -> None:
-    """Write the settings of `base`, extended by the files and the language model of this run."""
-    tree = yaml.safe_load(base.read_text())
+def write_settings(path: Path, side_inputs: dict[str, Path], wire: WireFiles, model_url: str) -> None:
+    """Write the settings of all runs, extended by the files and the language model of this run."""
+    tree = base_settings()
     tree["market_data"] = {"files": {kind: [str(file)] for kind, file in side_inputs.items()}}
     tree["news"] = {"feed": "files", "poll_interval_s": 0.3, "files": {"paths": [str(wire.news)]}}
     tree["fundamentals"] = {"feed": "files", "poll_interval_s": 0.3, "files": {"paths": [str(wire.fundamentals)]}}

@@ -45,7 +45,6 @@ from sinks.log_offsets import log_range
 from sinks.signing_keys import COMMAND_LINE, FOLDER, CommandSigner
 
 PRELOAD = Path(__file__).parent / "preload"
-SETTINGS = Path(__file__).parent / "settings.yaml"
 # Longer than a service retries before it exits and is restarted (120 s).
 STANDSTILL_S = 240.0
 """Seconds without progress of any dataflow after which the platform counts as deadlocked."""

@@ -19,7 +19,7 @@ from deploy.chaos.llm_server import LocalLlm
 from deploy.chaos.pace import TapePace
 from deploy.chaos.schedule import FAULTS
 from deploy.chaos.side_inputs import WireFiles, write_settings, write_side_inputs
-from deploy.chaos.stack import SETTINGS, ChaosStack
+from deploy.chaos.stack import ChaosStack
 from deploy.chaos.tape import write_tape
 from deploy.chaos.throttled_feed import LEAD_SLICES_MAX, ThrottledFeed
 from deploy.supervisor.start_options import StartOptions
@@ -85,7 +85,7 @@ def prepare(folder: Path, seed: int, minutes: int, faults: Sequence[PlannedFault
     bars, wire = write_tape(folder / "tape", seed, minutes), WireFiles(folder / "tape", seed)
     side_inputs = write_side_inputs(folder / "tape", seed, bars, minutes)
     settings_file = folder / "settings.yaml"
-    write_settings(settings_file, SETTINGS, side_inputs, wire, llm_url)
+    write_settings(settings_file, side_inputs, wire, llm_url)
     settings = load_settings(settings_file, environment={})
     tape = tape_slices(settings, bars)
     raising = raising_plans(faults, [time_slice.ts_ns for time_slice in tape])

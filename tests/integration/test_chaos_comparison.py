@@ -15,7 +15,6 @@ from configs.settings import load_settings
 from deploy.chaos import tables
 from deploy.chaos.expected import deduplicated, expected_logs, first_difference, run_stages, tape_slices
 from deploy.chaos.side_inputs import WireFiles, write_settings, write_side_inputs
-from deploy.chaos.stack import SETTINGS
 from deploy.chaos.tape import SYMBOLS, write_tape
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
@@ -32,7 +31,7 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
     folder = tmp_path_factory.mktemp("chaos")
     files = write_tape(folder / "tape", 5, 120)
     others, wire = write_side_inputs(folder / "tape", 5, files, 120), WireFiles(folder / "tape", 5)
-    write_settings(folder / "settings.yaml", SETTINGS, others, wire, "http://127.0.0.1:9/v1")
+    write_settings(folder / "settings.yaml", others, wire, "http://127.0.0.1:9/v1")
     settings = load_settings(folder / "settings.yaml", environment={})
     return run_stages(settings, tape_slices(settings, files))
 
@@ -74,6 +73,7 @@ def test_the_tape_trades_and_depends_only_on_its_seed(time_slices: list[TimeSlic
         "StrategyWeights",
         "Attribution",
         "SignalOutcome",
+        "StrategyAction",
     }
     first, same, other = (write_tape(tmp_path / name, seed, 120) for name, seed in (("1", 5), ("2", 5), ("3", 6)))
     assert [file.read_text() for file in first] == [file.read_text() for file in same]

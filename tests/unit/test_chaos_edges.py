@@ -15,7 +15,6 @@ from deploy.chaos import edge_records
 from deploy.chaos.expected import deduplicated, expected_logs, first_difference, run_stages, tape_slices
 from deploy.chaos.llm_server import UNREADABLE_ANSWER, LocalLlm, model_answer
 from deploy.chaos.side_inputs import WireFiles, write_settings, write_side_inputs
-from deploy.chaos.stack import SETTINGS
 from deploy.chaos.tape import write_tape
 from operators.sentiment.llm_prompt import build_prompt, parse_answer
 from operators.stage import TimeSlice
@@ -33,7 +32,7 @@ class ChaosScenario:
     def __init__(self, folder: Path) -> None:
         bars = write_tape(folder / "tape", 3, MINUTES)
         others, self.wire = write_side_inputs(folder / "tape", 3, bars, MINUTES), WireFiles(folder / "tape", 3)
-        write_settings(folder / "settings.yaml", SETTINGS, others, self.wire, "http://127.0.0.1:9/v1")
+        write_settings(folder / "settings.yaml", others, self.wire, "http://127.0.0.1:9/v1")
         self.settings: Settings = load_settings(folder / "settings.yaml", environment={})
         self.tape = tape_slices(self.settings, bars)
         self.edge_records = edge_records.source_records(self.wire)

@@ -25,7 +25,7 @@ from schemas.records import (
     OrderIntent,
     StrategySuspension,
 )
-from tests.builders import cash_transfer, command, execution, fence, order, prediction, refusal, signal
+from tests.builders import cash_transfer, command, execution, fence, order, prediction, refusal, signal, strategy_action
 
 ORDER = command("cmd-1", 5, SUBMIT_ORDER, {"symbol": "AAPL"}, actor=ACTOR)
 BAD_ORDER = command("cmd-2", 6, SUBMIT_ORDER, {"symbol": "AAPL"}, actor=ACTOR)
@@ -185,15 +185,15 @@ SUSPENDED, RESUMED = suspension("SUSPENDED", 1_000), suspension("RESUMED", 5_000
     [
         ([SUSPENDED, RESUMED], [signal("AAPL", 1, 900, strategy="fragile_1")], None),
         ([SUSPENDED, RESUMED], [signal("AAPL", 1, 3_000, strategy="ema_cross")], None),
-        ([RESUMED], [], "strategy fragile_1 raised, but topic strategy-suspensions holds"),
-        ([SUSPENDED], [], "strategy fragile_1 raised, but topic strategy-suspensions holds"),
+        ([RESUMED], [], "strategy fragile_1 raised, but its suspensions are"),
+        ([SUSPENDED], [], "strategy fragile_1 raised, but its suspensions are"),
         ([suspension("SUSPENDED", 900), RESUMED], [], "strategy fragile_1 was suspended at 900"),
         ([SUSPENDED._replace(file="other.py"), RESUMED], [], "the suspension of fragile_1 names other.py"),
         ([SUSPENDED._replace(error_type="KeyError"), RESUMED], [], "the suspension of fragile_1 names"),
         (
             [SUSPENDED, RESUMED],
             [signal("AAPL", 1, 3_000, strategy="fragile_1")],
-            "strategy fragile_1 wrote a signal at 3000",
+            "strategy fragile_1 decided at 3000",
         ),
     ],
 )
@@ -201,6 +201,37 @@ def test_a_strategy_that_is_not_suspended_as_promised_is_reported(
     suspensions: list[Any], signals: list[Any], problem: str | None
 ) -> None:
     found = suspension_problem(PLAN, suspensions, signals)
+    assert found is None if problem is None else str(found).startswith(problem)
+
+
+STOPPED = strategy_action(
+    "SUSPENDED",
+    "",
+    ts_ns=1_000,
+    strategy=PLAN.name,
+    error_type="ZeroDivisionError",
+    file=raising_strategy.__file__,
+)
+CONTINUED = strategy_action("RESUMED", "", number=2, ts_ns=5_000, strategy=PLAN.name)
+
+
+@pytest.mark.parametrize(
+    ("actions", "problem"),
+    [
+        ([STOPPED, CONTINUED], None),
+        ([STOPPED, strategy_action("NOTE", "", number=2, ts_ns=3_000, strategy="order_strategy"), CONTINUED], None),
+        ([STOPPED], "strategy fragile_1 raised, but its suspensions are"),
+        ([STOPPED._replace(ts_ns=900), CONTINUED], "strategy fragile_1 was suspended at 900"),
+        (
+            [STOPPED, strategy_action("TARGET_QUANTITY", number=2, ts_ns=3_000, strategy=PLAN.name), CONTINUED],
+            "strategy fragile_1 decided at 3000",
+        ),
+    ],
+)
+def test_a_trading_strategy_that_is_not_suspended_as_promised_is_reported(
+    actions: list[Any], problem: str | None
+) -> None:
+    found = suspension_problem(PLAN, actions, actions)
     assert found is None if problem is None else str(found).startswith(problem)
 
 

@@ -45,7 +45,7 @@ ACTOR: Final = "chaos"
 _PLATFORM_COMMANDS = (SIGNING_ROOT, SIGNING_KEY, SIGNING_KEY_REVOKED, HEARTBEAT, FEED_SWITCHED)
 """Commands that the platform itself publishes."""
 _EFFECT_TOPICS = ("orders", "order-refusals", "executions")
-_UPSTREAM = ("features", "sentiment", "signals", "portfolio", "risk")
+_UPSTREAM = ("features", "sentiment", "signals", "strategies", "portfolio", "risk")
 _HALT_TIMEOUT_S = 30
 """The platform promises two seconds. This machine also runs the faults."""
 _FOLLOW_SLICES, _FOLLOW_TRIES = 4, 60

@@ -107,9 +107,9 @@ def refusal_problem(refusal: str, service: str) -> str | None:
 
 
 INSTANCE = Fault(DATAFLOW_NAMES, _instance, kills_per_fault=10, tape_s=4.0)
-# Without a registered model or trading strategies, these have no records: their missing store is then not a loss.
+# Without a registered model, predictions has no records: its missing store is then not a loss.
 STORE = Fault(
-    ("market_data", *(name for name in STAGED_SERVICES if name not in ("predictions", "strategies"))),
+    ("market_data", *(name for name in STAGED_SERVICES if name != "predictions")),
     _store,
     kills_per_fault=10,
     tape_s=4.0,
