@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from runpy import run_path
-from typing import Any
 
 import pytest
 
+from tests.unit.strategy_examples import EXAMPLES, load
 from tests.unit.trading_desk import TradingDesk
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-
-def load(name: str, class_name: str, **parameters: Any) -> Any:
-    """Return the strategy of an example."""
-    return run_path(str(EXAMPLES / f"{name}.py"))[class_name](**parameters)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_examples_have_at_most_forty_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 40
+
+
+def test_the_index_lists_each_example_once() -> None:
+    links = re.findall(r"^\| \[([\w.]+)\]\(([\w.]+)\)", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
+    assert sorted(links) == [(path.name, path.name) for path in sorted(EXAMPLES.glob("*.py"))]
 
 
 def test_a_stop_order_follows_the_fill_of_the_entry() -> None:

@@ -18,17 +18,29 @@ from operators.trading.settings import TradingSettings
 from operators.trading.stage import TradingStrategyStage
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
-from schemas.records import SELL, TRADE, Execution, OrderRefusal, Record, StrategyAction
+from schemas.records import NOTE, SELL, TRADE, Bar, Execution, OrderRefusal, Record, StrategyAction
 from tests.builders import bar
 from tests.unit.trading_harness import DAY, minute, session
 
 CAPITAL = Decimal(100_000)
+FREE = VenueSettings(fee_model="none", slippage_bps=Decimal(0))
+"""A venue without fees and slippage."""
+Price = float | tuple[float, float, float, float]
+"""The price of a bar without a range, or its open, high, low and close."""
+
+
+def price_bar(symbol: str, seq: int, ts_ns: int, price: Price) -> Bar:
+    """Build the bar of the minute that ends at `ts_ns`."""
+    if isinstance(price, tuple):
+        first, high, low, close = price
+        return bar(symbol, seq, ts_ns, close, open=first, high=high, low=low)
+    return bar(symbol, seq, ts_ns, price)
 
 
 class TradingDesk:
     """Run strategies over minute bars of one session, or of `days`. Orders reach the venue in the next minute.
 
-    The simulated venue has no fees and no slippage, and risk no limits.
+    By default, the simulated venue has no fees and no slippage, and risk no limits.
     """
 
     def __init__(
@@ -37,6 +49,8 @@ class TradingDesk:
         minutes: int = 390,
         early_close: bool = False,
         days: Mapping[int, SessionTimes] | None = None,
+        venue: VenueSettings | None = None,
+        risk: RiskSettings | None = None,
     ) -> None:
         days = days or {DAY: session(minutes=minutes, early_close=early_close)}
         settings = TradingSettings(initial_capital=CAPITAL, sessions={"XNYS": days})
@@ -51,19 +65,22 @@ class TradingDesk:
             trading_strategies=tuple(one.name for one in strategies),
         )
         self.portfolio = PortfolioStage(portfolio)
-        risk = RiskStage(RiskSettings.unlimited(initial_capital=CAPITAL))
+        ends = sorted(one.close_ns for one in days.values())
         self._loop = TradingLoop(
-            VenueStage(VenueSettings(fee_model="none", slippage_bps=Decimal(0))), self.portfolio, risk, self.strategies
+            VenueStage(venue or FREE, session_end=lambda ts_ns: next((end for end in ends if end > ts_ns), None)),
+            self.portfolio,
+            RiskStage(risk or RiskSettings.unlimited(initial_capital=CAPITAL)),
+            self.strategies,
         )
         self._minute = 0
         self.records: list[Any] = []
 
-    def step(self, count: int = 1, *records: Record, **prices: float) -> None:
+    def step(self, count: int = 1, *records: Record, **prices: Price) -> None:
         """Trade each symbol at its price for `count` minutes. `records` arrive in the first of them."""
         for index in range(count):
             self._minute += 1
             ts_ns = minute(self._minute)
-            bars: list[Record] = [bar(s, self._minute, ts_ns, price) for s, price in sorted(prices.items())]
+            bars = [price_bar(symbol, self._minute, ts_ns, price) for symbol, price in sorted(prices.items())]
             self.on_slice(ts_ns, bars, records if index == 0 else ())
 
     def on_slice(self, ts_ns: int, bars: Sequence[Record], records: Sequence[Record] = ()) -> None:
@@ -92,6 +109,13 @@ class TradingDesk:
             for one in self.of(Execution)
             if one.exec_type == TRADE
         ]
+
+    def strategy_actions(self) -> list[StrategyAction]:
+        return self.of(StrategyAction)
+
+    def notes(self) -> list[str]:
+        """Return the texts of the strategies' notes."""
+        return [action.arguments["text"] for action in self.strategy_actions() if action.kind == NOTE]
 
     def of(self, kind: type) -> list[Any]:
         return [record for record in self.records if type(record) is kind]

@@ -1,0 +1,21 @@
+"""Cancel what has not filled by a time of day, and buy at the market instead."""
+
+from operators.strategies import TradingStrategy, at
+
+
+class CancelAtTime(TradingStrategy):
+    """Bid half a percent below the first price. At 11:00, buy the rest at the market."""
+
+    symbols = ("SPY",)
+
+    @at(minutes_after_open=1)
+    def bid(self, ctx):
+        ctx.submit("SPY", "BUY", 100, limit_price=round(ctx.price("SPY") * 0.995, 2), tag="bid")
+
+    @at("11:00")
+    def cancel_bid(self, ctx):
+        ctx.cancel("SPY")
+
+    def on_order(self, ctx, update):
+        if update.tag == "bid" and update.status == "cancelled" and update.filled < 100:
+            ctx.submit("SPY", "BUY", 100 - update.filled, tag="rest")
