@@ -87,7 +87,7 @@ class TradingLoop:
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         by_topic = RecordsByTopic(records)
-        return self.on_sorted_slice(ts_ns, by_topic, by_topic.records_of("signals"))
+        return self.on_sorted_slice(ts_ns, by_topic, by_topic.records_of("signals"), by_topic.records_of("sentiment"))
 
     def on_sorted_slice(
         self, ts_ns: int, by_topic: RecordsByTopic, signals: list[Record], scores: list[Record] = _NO_RECORDS

@@ -1,0 +1,20 @@
+"""Combine the bars of the feed to longer ones (a consolidator), and act when one of those closes."""
+
+from operators.strategies import TradingStrategy
+
+
+class Consolidator(TradingStrategy):
+    """Buy after three rising bars of 15 minutes in a row; sell after one falling bar."""
+
+    symbols = ("SPY",)
+    history = {"15m": 3}
+
+    def on_slice(self, ctx):
+        if "SPY" not in ctx.closed("15m"):
+            return
+        bars = ctx.history("SPY", "15m")
+        rises = bars["close"] > bars["open"]
+        if len(rises) == 3 and rises.all() and not ctx.position("SPY"):
+            ctx.target_weight("SPY", 0.9)
+        elif not rises[-1] and ctx.position("SPY"):
+            ctx.close("SPY")

@@ -1,0 +1,19 @@
+"""Explain each decision: tags and notes appear in `explain` and in the table of the actions."""
+
+from operators.strategies import TradingStrategy
+
+
+class Explained(TradingStrategy):
+    """Buy an oversold market. The tag says why the order was sent, the notes why nothing was done."""
+
+    symbols = ("SPY",)
+    features = ("rsi_14", "sma_60")
+
+    def on_slice(self, ctx):
+        rsi, average, price = ctx.feature("SPY", "rsi_14"), ctx.feature("SPY", "sma_60"), ctx.price("SPY")
+        if rsi is None or average is None or ctx.position("SPY") or rsi >= 30:
+            return
+        if price < average * 0.97:
+            ctx.note(f"no purchase: {price:.2f} is more than 3 percent below the average {average:.2f}")
+        else:
+            ctx.target_weight("SPY", 0.5, tag=f"RSI {rsi:.1f}")

@@ -1,0 +1,20 @@
+"""Trade against the gap between yesterday's close and today's open."""
+
+from operators.strategies import TradingStrategy, at
+
+
+class GapFade(TradingStrategy):
+    """Buy a fall of more than one percent after one minute, with yesterday's close as the target."""
+
+    symbols = ("SPY",)
+    features = ("prior_day",)
+
+    @at(minutes_after_open=1)
+    def enter(self, ctx):
+        close, price = ctx.feature("SPY", "prior_day_close"), ctx.price("SPY")
+        if close is not None and price < close * 0.99:
+            ctx.submit("SPY", "BUY", 100, take_profit=round(close, 2), stop_loss=round(price * 0.98, 2))
+
+    @at("12:00")
+    def leave(self, ctx):
+        ctx.close("SPY")

@@ -1,0 +1,18 @@
+"""Act at fixed intervals: buy a little every hour of the session, and report at noon and before the close."""
+
+from operators.strategies import TradingStrategy, at, every
+
+
+class Hourly(TradingStrategy):
+    """Buy ten shares every hour, and note the position twice a day. A handler may have several times."""
+
+    symbols = ("SPY",)
+
+    @every("1h")
+    def buy(self, ctx):
+        ctx.submit("SPY", "BUY", 10)
+
+    @at("12:00")
+    @at(minutes_before_close=1)
+    def report(self, ctx):
+        ctx.note(f"{ctx.position('SPY'):g} shares, equity {ctx.equity:.2f}")

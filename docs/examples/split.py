@@ -1,0 +1,22 @@
+"""Follow a split: prices that a strategy remembers must be converted. Positions and orders are converted already."""
+
+from operators.strategies import TradingStrategy
+
+
+class Split(TradingStrategy):
+    """Buy at the first bar, and sell ten percent above the price that was noted."""
+
+    symbols = ("AAPL",)
+
+    def on_slice(self, ctx):
+        price = ctx.price("AAPL")
+        if "noted" not in ctx.state:
+            ctx.state["noted"] = price
+            ctx.submit("AAPL", "BUY", 100)
+        elif ctx.position("AAPL") and price > ctx.state["noted"] * 1.1:
+            ctx.close("AAPL")
+
+    def on_event(self, ctx, event):
+        if event.kind == "SPLIT":
+            ctx.state["noted"] /= float(event.ratio)
+            ctx.note(f"{event.symbol} split {event.ratio:g} for 1, now {ctx.position(event.symbol):g} shares")
