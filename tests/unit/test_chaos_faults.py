@@ -12,9 +12,11 @@ from deploy.chaos.fault import Halt, RaisingPlan
 from deploy.chaos.faults.brokers import broker_problem
 from deploy.chaos.faults.disks import reports_full_disk
 from deploy.chaos.faults.operators import ACTOR, commands_problem, drawn_terms, halt_problem, halts_problem
+from deploy.chaos.faults.processes import shift_clock
 from deploy.chaos.faults.state import refusal_problem, second_process_problem
 from deploy.chaos.faults.strategies import predictions_problem, suspension_problem
 from deploy.chaos.faults.supervision import takeover_problem
+from deploy.errors import DeployError
 from schemas.records import (
     ACTIVE,
     CASH_TRANSFER,
@@ -142,6 +144,30 @@ def test_a_start_that_is_refused_with_another_sentence_is_reported() -> None:
     assert "expected 'the recovery store of features" in str(refusal_problem(REFUSAL, "features"))
     assert "expected 'the recovery store of risk" in str(refusal_problem("not healthy within 300 s", "risk"))
     assert "rebuild risk" in str(refusal_problem(REFUSAL.replace("rebuild risk", "rebuild feed"), "risk"))
+
+
+class StartingProcess:
+    """A process that has loaded its fake clock at the third attempt."""
+
+    def __init__(self, loaded_after: int) -> None:
+        self.missing, self.shifts = loaded_after, list[tuple[int, float]]()
+
+    def wait_for_pid(self, child: str) -> int:
+        return 7
+
+    def set_clock(self, pid: int, offset_s: float) -> None:
+        if self.missing:
+            self.missing -= 1
+            raise FileNotFoundError
+        self.shifts.append((pid, offset_s))
+
+
+def test_the_clock_of_a_process_that_is_starting_is_shifted_when_it_can_be() -> None:
+    process = StartingProcess(2)
+    shift_clock(process, "api", 60.0)  # type: ignore[arg-type]  # the two methods that are used
+    assert process.shifts == [(7, 60.0)]
+    with pytest.raises(DeployError, match=r"cannot set the clock of api \(pid 7\)"):
+        shift_clock(StartingProcess(10**9), "api", 60.0, timeout_s=0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from typing import Final
 
 from dataflows.runtime.topology import SERVICES
@@ -25,6 +26,7 @@ from deploy.supervisor.process_spec import DATAFLOW_NAMES, SERVICE_NAMES
 
 TARGETS: Final = (*DATAFLOW_NAMES, "api", *SERVICE_NAMES)
 _DISK_ROOM_BYTES, _DISK_WITHIN_S, _DISK_SLICES = 16_384, 60.0, 60
+_KILL_WITHIN_S = 60.0
 _MINUTE_S, _MONTH_S = 60.0, 30 * 86_400.0
 
 
@@ -60,16 +62,25 @@ def _disk(run: FaultRun, fault: PlannedFault) -> str:
 
 def _clock(run: FaultRun, fault: PlannedFault) -> str:
     child = draw_child(run.stack, fault)
-    pid = run.stack.wait_for_pid(child)
     size_s = _MINUTE_S * (_MONTH_S / _MINUTE_S) ** (fault.draw * 11 % 1)
     offset_s = size_s if fault.draw < 0.5 else -size_s
-    try:
-        run.stack.set_clock(pid, offset_s)
-    except FileNotFoundError as error:
-        raise DeployError(
-            f"cannot set the clock of {child} (pid {pid}): its process did not load the fake clock"
-        ) from error
+    shift_clock(run.stack, child, offset_s)
     return f"the clock of {child} jumped by {offset_s / 3600:+.2f} h"
+
+
+def shift_clock(stack: ChaosStack, child: str, offset_s: float, timeout_s: float = 60.0) -> None:
+    """Shift the clock of a process, which may have started just now. Raises DeployError if it gets no fake clock."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        pid = stack.wait_for_pid(child)
+        try:
+            return stack.set_clock(pid, offset_s)
+        except FileNotFoundError as error:
+            if time.monotonic() > deadline:
+                raise DeployError(
+                    f"cannot set the clock of {child} (pid {pid}): its process did not load the fake clock"
+                ) from error
+        time.sleep(0.05)
 
 
 def _scale(run: FaultRun, fault: PlannedFault) -> str:
@@ -96,7 +107,7 @@ def kill_child(stack: ChaosStack, child: str) -> int:
     """Send SIGKILL to a process of the platform, and return its pid. Raises DeployError if it does not end."""
     pid = stack.wait_for_pid(child)
     os.kill(pid, signal.SIGKILL)
-    _require_ended(stack, child, pid, 10.0)
+    _require_ended(stack, child, pid, _KILL_WITHIN_S)
     return pid
 
 
