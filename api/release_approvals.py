@@ -12,12 +12,21 @@ from operators.risk.approvals import (
     RELEASE_REQUESTED,
     REQUEST_ID,
     REQUESTED_BY,
+    is_adjustment_of_cash,
     is_release,
     lacks_approval,
     person_of,
 )
 from operators.risk.commands import SET_BREAKER
-from schemas.records import ACCEPT_POSITION, KILL_SWITCH, RELEASE, Command, CommandKind
+from schemas.records import (
+    ACCEPT_POSITION,
+    ADJUSTMENT,
+    CASH_TRANSFER,
+    KILL_SWITCH,
+    RELEASE,
+    Command,
+    CommandKind,
+)
 from sinks.accounts import command_of, submissions
 from sinks.commands import new_command
 from sinks.tables import commands
@@ -25,14 +34,19 @@ from sinks.tables import commands
 VALID_S = 3600
 """A request that nobody approves within this time expires."""
 KIND = "kind"
-"""The argument of a request that names the kind of the release."""
-_KINDS: dict[str, CommandKind] = {kind: kind for kind in (SET_BREAKER, ACCEPT_POSITION)}
+"""The argument of a request that names the kind of the release; for a difference of cash, the kind of the transfer."""
+_KINDS: dict[str, CommandKind] = {
+    SET_BREAKER: SET_BREAKER,
+    ACCEPT_POSITION: ACCEPT_POSITION,
+    ADJUSTMENT: CASH_TRANSFER,
+}
 
 
 def or_request(command: Command, approvals: Collection[str]) -> Command:
     """Return the command, or the request for it if it needs the approval of a second person."""
     if not lacks_approval(command, approvals):
         return command
+    # A transfer has its own kind among its arguments.
     arguments = {KIND: command.kind, **command.arguments}
     return new_command(RELEASE_REQUESTED, actor=command.actor, reason=command.reason, arguments=arguments)
 
@@ -63,9 +77,9 @@ def approval_of(db: Connection, request_id: str, approver: str) -> Command:
     obstacle = _obstacle(request, commands_by_id)
     if obstacle is not None:
         raise Conflict(f"The request {request_id} cannot be approved: {obstacle}. Request the release again.")
-    arguments = {name: value for name, value in request.arguments.items() if name != KIND}
-    arguments |= {REQUEST_ID: request_id, REQUESTED_BY: request.actor}
     kind = _KINDS.get(request.arguments[KIND], RELEASE)
+    arguments = {name: value for name, value in request.arguments.items() if name != KIND or kind == CASH_TRANSFER}
+    arguments |= {REQUEST_ID: request_id, REQUESTED_BY: request.actor}
     return new_command(kind, actor=approver, reason=request.reason, arguments=arguments)
 
 
@@ -80,12 +94,11 @@ def _recent_commands(db: Connection) -> dict[str, Command]:
 
 
 def _obstacle(request: Command, commands_by_id: dict[str, Command]) -> str | None:
-    accepts_position = request.arguments.get(KIND) == ACCEPT_POSITION
+    is_acceptance = request.arguments.get(KIND) in (ACCEPT_POSITION, ADJUSTMENT)
     for command in commands_by_id.values():
-        if (is_release(command) or command.kind == ACCEPT_POSITION) and command.arguments.get(
-            REQUEST_ID
-        ) == request.command_id:
+        can_approve = is_release(command) or command.kind == ACCEPT_POSITION or is_adjustment_of_cash(command)
+        if can_approve and command.arguments.get(REQUEST_ID) == request.command_id:
             return f"{command.actor} has approved it"
-        if command.kind == KILL_SWITCH and command.ts_ns > request.ts_ns and not accepts_position:
+        if command.kind == KILL_SWITCH and command.ts_ns > request.ts_ns and not is_acceptance:
             return f"{command.actor} has halted trading after it"
     return None

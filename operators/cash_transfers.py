@@ -10,11 +10,13 @@ in the same time slice.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from decimal import Decimal
 from typing import NamedTuple, get_args
 
 from operators.manual_orders import parse_amount
 from operators.money import plain, quantize
+from operators.risk.approvals import lacks_approval
 from schemas.errors import BadInput
 from schemas.records import (
     CASH_TRANSFER,
@@ -88,18 +90,24 @@ def transfer_arguments(kind: CashTransferKind, amount: Decimal, currency: str, r
 
 
 class CashTransfers:
-    """Builds the transfers of one account in `currency`. The caller supplies the `seq` of the topic `executions`."""
+    """Builds the transfers of one account in `currency`. The caller supplies the `seq` of the topic `executions`.
 
-    def __init__(self, currency: str = "USD") -> None:
-        self._currency = currency
+    With `approvals` (as in `RiskSettings`), an adjustment of cash needs two persons.
+    """
+
+    def __init__(self, currency: str = "USD", approvals: Container[str] = ()) -> None:
+        self._currency, self._approvals = currency, approvals
         self._cause_ids: dict[str, None] = {}  # of commands and activities already processed, oldest first
 
     def from_command(self, ts_ns: int, seq: int, command: Command) -> CashTransfer | None:
         """Return the transfer of a `CASH_TRANSFER` command. None for another, a repeated or an invalid command.
 
-        The API validates a command before it publishes it, so an invalid one here is discarded.
+        The API validates a command before it publishes it, so an invalid one here is discarded. So is an adjustment
+        without the second person that `approvals` requires.
         """
         if command.kind != CASH_TRANSFER or not self._is_new(command.command_id):
+            return None
+        if lacks_approval(command, self._approvals):
             return None
         try:
             terms = parse_transfer(command, self._currency)

@@ -13,13 +13,15 @@ from api.access import Caller, Reader, caller_with
 from api.json_types import Amount, ApiModel, TextLine, utc
 from api.pagination import Before, Limit, newest_page
 from api.problems import problem_responses
+from api.release_approvals import or_request
 from api.resources import Db, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import IdempotencyKey
 from api.submissions import submit
 from operators.cash_transfers import AMOUNT_MAX, parse_transfer, transfer_arguments
-from schemas.records import CASH_TRANSFER, CashTransfer, CashTransferKind
+from operators.risk.approvals import RELEASE_REQUESTED
+from schemas.records import CASH_TRANSFER, CashTransfer, CashTransferKind, CommandKind
 from sinks.commands import new_command
 from sinks.record_tables import record_of
 from sinks.tables import cash_transfers
@@ -76,13 +78,16 @@ class CashTransferCommand(ApiModel):
 
 
 class CashTransferReceipt(ApiModel):
-    """The command is stored in the log. The books apply it in the next time slice."""
+    """The command is stored in the log. The books apply it in the next time slice.
+
+    APPROVAL_REQUIRED: `command_id` is a request, which another user must approve (`/risk/releases`).
+    """
 
     command_id: str
     kind: CashTransferKind
     amount: Amount
     currency: str
-    status: Literal["PENDING"]
+    status: Literal["PENDING", "APPROVAL_REQUIRED"]
     submitted_at: str
 
 
@@ -108,20 +113,22 @@ def record_cash_transfer(
 ) -> CashTransferReceipt:
     """Record a deposit, withdrawal, fee, interest or adjustment. Requires a verified session.
 
-    A retry with the same `Idempotency-Key` records the transfer once.
+    A retry with the same `Idempotency-Key` records the transfer once. With `risk_manager.approvals`, another user must
+    approve an adjustment.
     """
     currency = resources.settings.portfolio_manager.currency
     arguments = transfer_arguments(body.kind, body.amount, currency, body.reference)
     # Raises BadInput for an amount with the wrong sign, before anything is stored.
-    terms = parse_transfer(
-        new_command(CASH_TRANSFER, actor=caller.username, reason=body.reason, arguments=arguments), currency
-    )
+    transfer = new_command(CASH_TRANSFER, actor=caller.username, reason=body.reason, arguments=arguments)
+    terms = parse_transfer(transfer, currency)
+    request = or_request(transfer, resources.settings.risk().approvals)
+    kind: CommandKind = CASH_TRANSFER if request is transfer else RELEASE_REQUESTED
     command = submit(
         resources,
-        CASH_TRANSFER,
+        kind,
         actor=caller.username,
         reason=body.reason,
-        arguments=arguments,
+        arguments=request.arguments,
         idempotency_key=idempotency_key,
     )
     return CashTransferReceipt(
@@ -129,7 +136,7 @@ def record_cash_transfer(
         kind=body.kind,
         amount=terms.amount,
         currency=currency,
-        status="PENDING",
+        status="PENDING" if request is transfer else "APPROVAL_REQUIRED",
         submitted_at=utc(command.ts_ns),
     )
 

@@ -1,4 +1,4 @@
-"""Releases and accepted positions that wait for a second person, with `risk_manager.approvals`."""
+"""Requests that wait for a second person, with `risk_manager.approvals`: releases, positions and cash to take over."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ router = APIRouter(
 
 
 class ReleaseRequest(ApiModel):
-    """`arguments` has `kind` (RELEASE, SET_BREAKER or ACCEPT_POSITION), and for a breaker its measure, scope, key and
-    new state, for a position its symbol, both quantities and the price.
+    """`arguments` has `kind` (RELEASE, SET_BREAKER, ACCEPT_POSITION, or ADJUSTMENT for cash), and for a breaker its
+    measure, scope, key and new state, for a position its symbol, both quantities and the price, for cash the amount.
     """
 
     request_id: str

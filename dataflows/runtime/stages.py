@@ -108,7 +108,8 @@ def execution(settings: Settings) -> Callable[[], Stage]:
         from dataflows.sources.trading_calendar import TradingCalendar
 
         session_end = TradingCalendar("XNYS").session_end
-    return lambda: VenueStage(settings.venue(), settings.portfolio_manager.currency, session_end)
+    currency, approvals = settings.portfolio_manager.currency, settings.risk_manager.approvals
+    return lambda: VenueStage(settings.venue(), currency, session_end, approvals)
 
 
 def sentiment(settings: Settings) -> Callable[[], Stage]:

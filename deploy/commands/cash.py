@@ -45,7 +45,8 @@ def register(app: typer.Typer) -> None:
     )(interest)
     group.command(
         "adjust",
-        help="Take over a difference from the broker's cash, with its sign. It counts as a deposit or withdrawal.",
+        help="Take over a difference from the broker's cash, with its sign. It counts as a deposit or withdrawal. "
+        "With risk_manager.approvals, a second person must approve it.",
         context_settings=_NEGATIVE,
     )(adjust)
     group.command("list", help="List the cash transfers, newest first.")(list_transfers)
@@ -109,6 +110,7 @@ def describe(transfer: CashTransfer) -> str:
 
 def _record(kind: CashTransferKind, text: str, reason: str, reference: str) -> None:
     """Publish the command. Raises BadInput for an invalid amount, Unavailable if Kafka does not respond."""
+    from api.release_approvals import or_request
     from configs.command_signing import command_signer
     from deploy.commands.users import HOST_ACTOR_PREFIX
     from deploy.recovery.recorded_topics import platform_settings
@@ -129,10 +131,17 @@ def _record(kind: CashTransferKind, text: str, reason: str, reference: str) -> N
     currency = settings.portfolio_manager.currency
     arguments = transfer_arguments(kind, amount, currency, reference)
     actor = HOST_ACTOR_PREFIX + getpass.getuser()
-    command = new_command(CASH_TRANSFER, actor=actor, reason=reason, arguments=arguments)
-    terms = parse_transfer(command, currency)
-    kafka = settings.kafka
+    transfer = new_command(CASH_TRANSFER, actor=actor, reason=reason, arguments=arguments)
+    terms = parse_transfer(transfer, currency)
+    command, kafka = or_request(transfer, settings.risk_manager.approvals), settings.kafka
     send(kafka.cluster, command, prefix=kafka.topic_prefix, signer=command_signer(COMMAND_LINE))
+    if command is not transfer:
+        request = command.command_id
+        print(
+            f"requested {request}: {kind} {plain(terms.amount)} {currency}; another person must approve it: "
+            f"reconcile approve {request}"
+        )
+        return
     print(
         f"published {command.command_id}: {kind} {plain(terms.amount)} {currency}; the books apply it in the next "
         "time slice"

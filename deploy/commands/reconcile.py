@@ -100,13 +100,13 @@ def accept(
             print(f"published {command.command_id}; the gateway books it in the next time slice")
             commands.append(command)
         else:
-            request = command.command_id
-            print(f"requested {request}; another person must approve it: reconcile approve {request}")
+            _print_request(command)
     _wait_for_outcomes(commands, timeout)
 
 
 def _accept_cash(reason: str, price: str | None) -> None:
-    """Book the difference of cash as a transfer of the kind ADJUSTMENT."""
+    """Book the difference of cash as a transfer of the kind ADJUSTMENT, or request it."""
+    from api.release_approvals import or_request
     from operators.money import plain
     from schemas.records import CASH_TRANSFER
     from sinks.commands import new_command
@@ -117,23 +117,28 @@ def _accept_cash(reason: str, price: str | None) -> None:
     settings, cash = settings_of_services(home), _read_report().cash
     if cash is None:
         raise DeployError("no difference of cash between the books")
-    if settings.risk_manager.approvals:
-        # The books take a transfer from one person, so it must not pass as an approved acceptance.
-        raise DeployError(
-            "risk_manager.approvals requires a second person, which a difference of cash does not support; "
-            "book it as a transfer through the API, or without approvals"
-        )
     actor = HOST_ACTOR_PREFIX + getpass.getuser()
-    command = new_command(CASH_TRANSFER, actor=actor, reason=reason, arguments=cash.arguments())
+    transfer = new_command(CASH_TRANSFER, actor=actor, reason=reason, arguments=cash.arguments())
+    command = or_request(transfer, settings.risk_manager.approvals)
     publish_release(home, settings, command)
     print(f"cash: {plain(cash.platform)} here, {plain(cash.broker)} at the broker")
-    print(f"published {command.command_id}; the books take it in the next time slice")
+    if command is not transfer:
+        _print_request(command)
+        return
+    print(f"published {command.command_id}; the books apply it in the next time slice")
+
+
+def _print_request(request: Command) -> None:
+    name = request.command_id
+    print(f"requested {name}; another person must approve it: reconcile approve {name}")
 
 
 def approve(
-    request_id: Annotated[str, typer.Argument(help="Id of the request, as `reconcile accept` prints it.")],
+    request_id: Annotated[
+        str, typer.Argument(help="Id of the request, as `reconcile accept` and `cash adjust` print it.")
+    ],
 ) -> None:
-    """Approve the acceptance of a position that another person requested."""
+    """Approve that a position or cash is taken over, as another person requested."""
     approve_request(request_id, HOST_ACTOR_PREFIX + getpass.getuser())
 
 

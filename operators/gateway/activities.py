@@ -53,7 +53,7 @@ class GatewayCash:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings, self._currency = settings, settings.currency
-        self._transfers = CashTransfers(settings.currency)
+        self._transfers = CashTransfers(settings.currency, settings.approvals)
         self.unsettled_fees = ZERO  # booked with executions, not yet charged by the broker
         self._listed = False  # whether the activities from before the platform are known
         self._books_cash = quantize(settings.initial_cash)  # of the portfolio, with the changes of this time slice

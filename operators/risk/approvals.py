@@ -3,8 +3,9 @@
 The request is a command RELEASE_REQUESTED, which changes nothing. The approval is the release itself, by the second
 person, with the first one in its arguments. Risk ignores every release that does not name two persons.
 
-To take over the broker's position (`ACCEPT_POSITION`) ends a block of trading like a release, so it needs the second
-person too; with `approvals: [reconciliation]` only this does. The gateway ignores one that does not name two persons.
+To take over the broker's position (`ACCEPT_POSITION`) or its cash (a `CASH_TRANSFER` of the kind ADJUSTMENT) ends a
+block of trading like a release, so it needs the second person too; with `approvals: [reconciliation]` only this does.
+The gateway, and for cash the simulated venue, ignores one that does not name two persons.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Container
 from typing import Final
 
 from operators.risk.commands import SET_BREAKER
-from schemas.records import ACCEPT_POSITION, HALTED, RELEASE, Command
+from schemas.records import ACCEPT_POSITION, ADJUSTMENT, CASH_TRANSFER, HALTED, RELEASE, Command
 
 RELEASES: Final = "releases"
 RECONCILIATION: Final = "reconciliation"
@@ -31,9 +32,14 @@ def is_release(command: Command) -> bool:
     return command.kind == RELEASE or (command.kind == SET_BREAKER and command.arguments.get("state") != HALTED)
 
 
+def is_adjustment_of_cash(command: Command) -> bool:
+    """Whether a command takes over a difference from the broker's cash."""
+    return command.kind == CASH_TRANSFER and command.arguments.get("kind") == ADJUSTMENT
+
+
 def lacks_approval(command: Command, approvals: Container[str]) -> bool:
-    """Whether a command needs a second person and has none: a release, or the acceptance of a position."""
-    is_acceptance = command.kind == ACCEPT_POSITION
+    """Whether a command needs a second person and has none: a release, or the acceptance of a position or of cash."""
+    is_acceptance = command.kind == ACCEPT_POSITION or is_adjustment_of_cash(command)
     needs_approval = (RELEASES in approvals and (is_release(command) or is_acceptance)) or (
         RECONCILIATION in approvals and is_acceptance
     )

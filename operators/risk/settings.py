@@ -70,8 +70,8 @@ class RiskSettings:
     circuit_breaker_threshold  fall of equity since the start of the day, as a fraction, that halts all trading
     breakers                   additional circuit breakers
     usage_interval_s           interval in seconds of event time at which limit usage is published (`RiskUsage`); 0: off
-    approvals                  actions that need a second person: releases (also of positions that the broker reports),
-                               reconciliation (only these)
+    approvals                  actions that need a second person: releases (also of positions and cash that are taken
+                               over from the broker), reconciliation (only these)
     margin                     margin rules of a margin account; they replace `buying_power_multiple`
     """
 

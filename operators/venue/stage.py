@@ -6,7 +6,7 @@ which it can trade is therefore the open of the next bar. A bar without a trade 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from decimal import Decimal
 from itertools import takewhile
 from typing import Any, Literal
@@ -70,10 +70,17 @@ class VenueStage:
     `operators/venue/lifetimes.py` ends orders by time.
     """
 
-    def __init__(self, settings: VenueSettings, currency: str = "USD", session_end: SessionEnd | None = None) -> None:
+    def __init__(
+        self,
+        settings: VenueSettings,
+        currency: str = "USD",
+        session_end: SessionEnd | None = None,
+        approvals: Container[str] = (),
+    ) -> None:
         """`currency` is the account currency, of cash transfers. `session_end` tells when a bar's session ends.
 
-        Without it, the end of a session is known with the first bar of the next one.
+        Without it, the end of a session is known with the first bar of the next one. `approvals` are the actions that
+        need a second person, as in `RiskSettings`.
         """
         self.settings = settings
         self._rules = VenueRules(settings)
@@ -82,7 +89,7 @@ class VenueStage:
         self._epoch = 0
         self._fence_state: TradingState | Literal[""] = ""
         self._reference = ReferenceData(currency=currency)
-        self._transfers = CashTransfers(currency)
+        self._transfers = CashTransfers(currency, approvals)
         self._fills_from_quotes = settings.uses_quotes
         self._lifetimes = OrderLifetimes(settings, self._rules, self._fills, session_end)
 

@@ -200,17 +200,32 @@ def test_an_acceptance_that_is_out_of_date_is_reported_and_changes_nothing(platf
     assert platform.ledger.quantity("AAPL") == 0
 
 
-def test_a_difference_of_cash_is_shown_and_needs_settings_without_approvals(platform: Platform) -> None:
+def test_a_difference_of_cash_is_shown_and_needs_a_second_person(platform: Platform) -> None:
     platform.step(valuation(1, 1, 250), platform.account("5"))
     shown = platform.client.get(API, headers=platform.headers("ann")).json()
     assert shown["cash"] == {"platform": 250, "broker": 0}
-    refused = platform.cli("reconcile", "accept", "cash", "--reason", "a fee")
-    assert refused.returncode == 1 and "requires a second person" in refused.stderr
-    alone = platform._replace(environment={**platform.environment, "RISK_MANAGER__APPROVALS": "[]"})
-    accepted = alone.cli("reconcile", "accept", "cash", "--reason", "a fee")
+    accepted = platform.cli("reconcile", "accept", "cash", "--reason", "a fee")
     assert accepted.returncode == 0 and "cash: 250 here, 0 at the broker" in accepted.stdout, accepted.stderr
+    assert not [one for one in platform.step() if isinstance(one, CashTransfer)]
+    request = platform.commands()[-1]
+    assert request.kind == "RELEASE_REQUESTED" and f"reconcile approve {request.command_id}" in accepted.stdout
+    same_person = platform.cli("reconcile", "approve", request.command_id)
+    assert same_person.returncode == 1 and "Another person must approve it" in same_person.stderr
+    assert platform.approve("bob", request.command_id).status_code == 202
     [transfer] = [one for one in platform.step() if isinstance(one, CashTransfer)]
     assert (transfer.kind, transfer.amount, transfer.reason) == ("ADJUSTMENT", Decimal(-250), "a fee")
+    assert transfer.actor == "bob" and platform.approve("carl", request.command_id).status_code == 409
+
+
+def test_an_adjustment_through_the_api_needs_a_second_person(platform: Platform) -> None:
+    body = {"kind": "ADJUSTMENT", "amount": "12.5", "reason": "a refund"}
+    headers = platform.headers("ann")
+    receipt = platform.client.post("/api/v1/portfolio/cash-transfers", json=body, headers=headers)
+    assert receipt.status_code == 202 and receipt.json()["status"] == "APPROVAL_REQUIRED", receipt.text
+    assert not [one for one in platform.step() if isinstance(one, CashTransfer)]
+    assert platform.approve("bob", receipt.json()["command_id"]).status_code == 202
+    [transfer] = [one for one in platform.step() if isinstance(one, CashTransfer)]
+    assert (transfer.kind, transfer.amount) == ("ADJUSTMENT", Decimal("12.5"))
 
 
 def test_a_replay_of_the_log_takes_over_the_same_positions(platform: Platform) -> None:

@@ -59,6 +59,19 @@ def test_a_command_has_the_signed_amount(
     assert command.arguments == {"kind": kind, "amount": amount, "currency": "USD"}
 
 
+def test_an_adjustment_is_requested_if_the_settings_require_two_persons(
+    sent: list[Command], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(environment={"RISK_MANAGER__APPROVALS": "[reconciliation]"})
+    monkeypatch.setattr("deploy.recovery.recorded_topics.platform_settings", lambda *_: settings)
+    output = run("adjust", "-400")
+    [request] = sent
+    assert f"reconcile approve {request.command_id}" in output
+    assert request.kind == "RELEASE_REQUESTED"
+    assert request.arguments == {"kind": "ADJUSTMENT", "amount": "-400", "currency": "USD"}
+    assert "published" in run("deposit", "5"), "a deposit needs one person"
+
+
 @pytest.mark.parametrize("arguments", [("deposit", "nan"), ("deposit", "0"), ("withdraw", "much"), ("fee", "1e99")])
 def test_a_wrong_amount_publishes_nothing(sent: list[Command], arguments: tuple[str, ...]) -> None:
     with pytest.raises(BadInput, match="amount must be a number"):

@@ -90,6 +90,20 @@ def test_a_command_is_one_transfer_at_the_venue_even_after_a_restart() -> None:
     assert type(second) is CashTransfer and second.seq == 2
 
 
+@pytest.mark.parametrize("approvals", [("releases",), ("reconciliation",)])
+def test_one_person_cannot_adjust_cash_if_the_settings_require_two(approvals: tuple[str, ...]) -> None:
+    alone = cash_command(1, ADJUSTMENT, "-400")
+    same_person = cash_command(2, ADJUSTMENT, "-400", requested_by="host:ann")
+    both = cash_command(3, ADJUSTMENT, "-400", requested_by="bob")
+    deposit = cash_command(4, DEPOSIT, "5")
+    for stage in (VenueStage(VenueSettings(), approvals=approvals), GatewayStage(GatewaySettings(approvals=approvals))):
+        records = stage.on_slice(MINUTE, [alone, same_person, both, deposit])
+        transfers = [record for record in records if type(record) is CashTransfer]
+        assert [transfer.cause_id for transfer in transfers] == ["cmd-3", "cmd-4"]
+    [transfer] = VenueStage(VenueSettings()).on_slice(MINUTE, [alone])
+    assert type(transfer) is CashTransfer, "without the setting, one person adjusts"
+
+
 LISTED = activity(0, "LISTED", "0")
 
 
