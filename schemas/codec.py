@@ -66,6 +66,7 @@ from schemas.records import (
     StrategySuspension,
     StrategyWeights,
     Trade,
+    TradingSession,
     Valuation,
 )
 from schemas.records.flat import RECORDS_WITH_TERMS, from_flat, to_flat_dict
@@ -117,6 +118,7 @@ SCHEMA_IDS: dict[type, int] = {
     CashTransfer: 44,
     BrokerActivity: 45,
     StrategyAction: 56,
+    TradingSession: 62,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.

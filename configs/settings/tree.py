@@ -23,7 +23,7 @@ from configs.settings.feeds import EXTRA_FILE_KINDS, FundamentalsSection, Market
 from configs.settings.platform import ApiSection, PlatformSection
 from configs.settings.sections import Section, parse_seconds
 from configs.settings.stores import DatabaseSection, KafkaSection
-from operators.bar_completion import FileSessions
+from operators.bar_completion import Calendar, FileSessions
 from operators.feedback import FeedbackSettings
 from operators.gateway import GatewaySettings
 from operators.instruments import NO_INSTRUMENTS, UNLISTED, Instruments, unlisted_with_steps
@@ -132,6 +132,10 @@ class Settings(Section):
         """Whether the market never closes: files on a 24/7 calendar, or Alpaca's crypto prices."""
         market = self.market_data
         return (market.feed == "files" and market.files.calendar == "24/7") or market.alpaca.asset_class == "crypto"
+
+    def trading_calendar(self) -> Calendar:
+        """Return the name of the calendar of the market."""
+        return "24/7" if self.is_continuous_market() else "XNYS"
 
     def feed_session(self) -> FileSessions:
         """Return the sessions of the feed: regular, extended, or auto for files whose sessions are not recognized."""

@@ -65,7 +65,7 @@ def trading_strategies(settings: Settings) -> Callable[[], Stage] | None:
         initial_capital=portfolio.initial_capital,
         currency=portfolio.currency,
         bar_interval=interval_text(market.bar_interval_s() * SECOND_NS),
-        calendar="24/7" if settings.is_continuous_market() else "XNYS",
+        calendar=settings.trading_calendar(),
         sessions={name: session_table(name) for name in ("XNYS", "24/7")},
         capital=configured.capital,
         flatten_on_error=configured.flatten_on_error,

@@ -13,8 +13,10 @@ from dataflows.sources.feed_scan import FeedScan
 from dataflows.sources.feed_source import FeedSource
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.heartbeat import Heartbeat
+from dataflows.sources.session_announcements import SessionAnnouncements
 from dataflows.sources.simulator import WAVES, Simulator
 from dataflows.sources.tape import Tape, TapeFiles
+from dataflows.sources.trading_calendar import session_table
 from operators.news import SymbolTagger
 from schemas.errors import BadInput
 from sinks.signing_keys import FEED
@@ -39,10 +41,16 @@ def symbol_tagger(settings: Settings) -> Tagger:
 def platform_feed(
     settings: Settings, *, stop_requested: StopRequested = never_stop, stats: Stats | None = None
 ) -> FeedSource:
-    """Return the feed of a running platform."""
+    """Return the feed of a running platform. It announces the trading sessions."""
+    calendar = settings.trading_calendar()
+    sessions = SessionAnnouncements(calendar, session_table(calendar))
     if not settings.market_data.live_providers():
         return feed_source(
-            settings.market_data, tag=symbol_tagger(settings), stop_requested=stop_requested, stats=stats
+            settings.market_data,
+            tag=symbol_tagger(settings),
+            stop_requested=stop_requested,
+            stats=stats,
+            sessions=sessions,
         )
     # Imported here because it is slow to import and other feeds do not use it.
     from dataflows.sources.market.live_feed_setup import live_feed_opener
@@ -54,6 +62,7 @@ def platform_feed(
         stop_requested=stop_requested,
         stats=stats,
         heartbeat=_heartbeat(heartbeat_s),
+        sessions=sessions,
     )
 
 
@@ -63,6 +72,7 @@ def feed_source(
     tag: Tagger = no_symbols,
     stop_requested: StopRequested = never_stop,
     stats: Stats | None = None,
+    sessions: SessionAnnouncements | None = None,
 ) -> FeedSource:
     """Return a feed without live providers. It idles when a file ends, so that downstream services keep running."""
     if market_data.feed == "simulator":
@@ -75,6 +85,7 @@ def feed_source(
             stop_requested=stop_requested,
             stats=stats,
             heartbeat=_heartbeat(market_data.heartbeat_s),
+            sessions=sessions,
         )
     files = market_data.files
     speed = None if files.speed == "max" else files.speed
@@ -86,6 +97,7 @@ def feed_source(
         # Monotonic: setting the wall clock must not pause or speed up the replay.
         now_ns=time.monotonic_ns,
         stats=stats,
+        sessions=sessions,
     )
 
 

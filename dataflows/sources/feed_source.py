@@ -12,6 +12,7 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from dataflows.runtime.stats import Stats
 from dataflows.runtime.topology import FEED_SHARD
 from dataflows.sources.heartbeat import Heartbeat
+from dataflows.sources.session_announcements import SessionAnnouncements
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import DeadLetter
@@ -51,6 +52,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
       nights and weekends have no time slices and pass at once. Event time stays the feed's. A feed that is more than
       a second behind, because its process was suspended, goes on at its speed instead of catching up.
     - `at_end`: "stop" ends the dataflow, "idle" keeps it running without items.
+    - `sessions` adds the trading hours of the sessions ahead. The progress does not count them.
     - `stop_requested` is called for each batch. Once it is true, the source emits nothing more; after the next
       snapshot the worker exits with `AbortExecution` and nothing to replay.
     """
@@ -66,6 +68,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
         now_ns: Callable[[], int] = time.time_ns,
         stats: Stats | None = None,
         heartbeat: Heartbeat | None = None,
+        sessions: SessionAnnouncements | None = None,
     ) -> None:
         if speed is not None and not speed > 0:
             raise BadInput(f"feed speed must be > 0, found {speed}")
@@ -73,7 +76,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
             raise BadInput(f"at_end must be stop or idle and batch_slices >= 1, found {at_end!r} and {batch_slices}")
         self._open_feed = open_feed
         self._options = (batch_slices, speed, at_end, stop_requested, now_ns, stats or Stats("market_data", None))
-        self._heartbeat = heartbeat
+        self._heartbeat, self._sessions = heartbeat, sessions
         self._partition: FeedPartition | None = None
 
     def list_parts(self) -> list[str]:
@@ -91,7 +94,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
             feed = feed.resume(resume_state["feed"])
         # A restarted feed reports its last time slice even if it has nothing left to emit.
         last_slice_ns = -1 if resume_state is None else resume_state.get("last_tick_ns", -1)
-        self._partition = FeedPartition(feed, *self._options, last_slice_ns, self._heartbeat)
+        self._partition = FeedPartition(feed, *self._options, last_slice_ns, self._heartbeat, self._sessions)
         return self._partition
 
     @staticmethod
@@ -124,8 +127,9 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
         stats: Stats,
         last_slice_ns: int,
         heartbeat: Heartbeat | None,
+        sessions: SessionAnnouncements | None,
     ) -> None:
-        self._heartbeat = heartbeat
+        self._heartbeat, self._sessions = heartbeat, sessions
         self._stats, self._last_slice_ns, self._records_in, self._dead_letters = stats, last_slice_ns, 0, 0
         self._feed, self._batch_slices, self._at_end = feed, batch_slices, at_end
         self._stop_requested, self._now_ns = stop_requested, now_ns
@@ -162,12 +166,14 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
             return []
         if self._heartbeat is not None:
             time_slices = self._heartbeat.add(time_slices)
-        self._last_slice_ns = time_slices[-1].ts_ns
+        last_slice_ns, self._last_slice_ns = self._last_slice_ns, time_slices[-1].ts_ns
         self._stats.slices += len(time_slices)
         for time_slice in time_slices:
             dead_letters = sum(type(record) is DeadLetter for record in time_slice.records)
             self._dead_letters += dead_letters
             self._records_in += len(time_slice.records) - dead_letters
+        if self._sessions is not None:
+            time_slices = self._sessions.add(time_slices, last_slice_ns)
         return [(FEED_SHARD, time_slices)]
 
     def _write_stats(self) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from operators.strategies import TradingStrategy, at, every
 
 if TYPE_CHECKING:
+    from operators.strategies.trading_strategy import StrategyEvent
     from operators.trading.context import TradingContext
     from operators.trading.orders import Fill, OrderUpdate
-    from schemas.records import CorporateAction
 
 _CYCLE_SLICES = 24
 _UNITS = 3
@@ -77,7 +77,7 @@ class OrderStrategy(TradingStrategy):
             ctx.state["rejections"] = ctx.state.get("rejections", 0) + 1
             ctx.note(f"{update.tag or update.request}: {update.check}")
 
-    def on_event(self, ctx: TradingContext, event: CorporateAction) -> None:
+    def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
         ctx.note(f"{event.kind} of {event.symbol}")
 
     @every("20m")

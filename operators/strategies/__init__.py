@@ -8,19 +8,21 @@ from typing import Any
 
 from operators.strategies.strategy import READABLE, Strategy, TargetView, id_of, reads_of
 from operators.strategies.trading_strategy import TradingStrategy, at, every
+from operators.strategies.universe_rules import TopDollarVolume
 
 __all__ = [
     "READABLE",
     "STRATEGIES",
     "Strategy",
     "TargetView",
+    "TopDollarVolume",
     "TradingStrategy",
     "at",
     "every",
     "id_of",
     "reads_of",
 ]
-_WITHOUT_STRATEGY = ("parameters", "strategy", "trading_strategy")
+_WITHOUT_STRATEGY = ("parameters", "strategy", "trading_strategy", "universe_rules")
 
 
 def _discover() -> dict[str, Any]:

@@ -16,13 +16,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
+from operators.strategies.universe_rules import TopDollarVolume
 from operators.trading.intervals import DAY_NS, interval_ns
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from operators.trading.context import TradingContext
     from operators.trading.orders import Fill, OrderUpdate
-    from schemas.records import CorporateAction
+    from schemas.records import CorporateAction, StrategyAction
+
+    StrategyEvent = CorporateAction | StrategyAction
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _SCHEDULES: Final = "_trading_schedules"
@@ -62,7 +65,9 @@ class TradingStrategy:
     name: str = "trading_strategy"
     """Unique name in a run: up to 32 letters, digits, `_`, `-` and `.`. Default: the class name in lower case."""
     symbols: Sequence[str] | None = None
-    """The strategy's universe. None: the universe of the settings."""
+    """The strategy's universe, or the candidates of `universe`. None: the universe of the settings."""
+    universe: TopDollarVolume | None = None
+    """A rule that selects the universe from the candidates on a schedule. None: all of `symbols`."""
     features: Mapping[str, Sequence[str]] | Sequence[str] = ()
     """Indicator specs by bar interval: `{"1m": ("sma_60",), "15m": ("ema_20",)}`. A tuple: of the feed's bars."""
     history: Mapping[str, int] = {}
@@ -84,8 +89,12 @@ class TradingStrategy:
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
         """Called when an order or action is accepted, amended, rejected, cancelled or has expired."""
 
-    def on_event(self, ctx: TradingContext, event: CorporateAction) -> None:
-        """Called when a corporate action of a symbol of the universe takes effect. Positions include its effect."""
+    def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
+        """Called when a corporate action of a symbol takes effect, and for each symbol that `universe` adds or removes.
+
+        The kind of a change of the universe is UNIVERSE_ADDED or UNIVERSE_REMOVED. Positions include the effect of a
+        corporate action.
+        """
 
 
 def at(

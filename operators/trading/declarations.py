@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
+from operators.strategies.universe_rules import TopDollarVolume
 from operators.trading.market import MarketNeeds
 from operators.trading.market_context import Declarations
 from operators.trading.settings import TradingSettings
@@ -75,6 +76,11 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
     for interval, size in history.items():
         needs.add_history(interval, size)
         history_sizes[needs.length_of(interval)] = size
+    rule: Any = strategy.universe
+    if rule is not None:
+        if not isinstance(rule, TopDollarVolume):
+            raise BadInput(f"`universe` must be a rule such as TopDollarVolume(count=20), or None, found {rule!r:.64}")
+        needs.add_history("1d", rule.days)
     warm_up: Any = strategy.warm_up
     if type(warm_up) is not int or warm_up < 0:
         raise BadInput(f"`warm_up` must be a number of bars of at least 0, found {warm_up!r:.64}")

@@ -180,6 +180,14 @@ class Market:
         """Return the session of the newest bar; None before the first bar."""
         return None if self.newest_bar is None else self._clock.session(ts_ns, self.newest_bar)
 
+    def set_days(self, days: Mapping[int, SessionTimes]) -> None:
+        """Use other trading hours from now on."""
+        self._clock.set_days(days)
+
+    def is_retired(self, symbol: str) -> bool:
+        """Whether a symbol was renamed or delisted, and has not traded since."""
+        return symbol in self._retired
+
     def bounds(self, bar: Bar) -> SessionBounds:
         return self._clock.bounds(bar)
 

@@ -53,7 +53,7 @@ class MarketContext:
 
     @property
     def universe(self) -> Sequence[str]:
-        """The symbols of the strategy, sorted."""
+        """The symbols of the strategy, sorted; with a rule, those that it has selected."""
         return self._universe.symbols
 
     def closed(self, interval: str | None = None) -> tuple[str, ...]:
@@ -61,7 +61,9 @@ class MarketContext:
         length = self._length(interval)
         if length != self._declared.bar_interval_ns:
             self._check_interval(length)
-        return tuple(sorted(symbol for symbol in self._market.closed.get(length, ()) if symbol in self._universe))
+        return tuple(
+            sorted(symbol for symbol in self._market.closed.get(length, ()) if self._universe.is_active(symbol))
+        )
 
     def bar(self, symbol: str, interval: str | None = None) -> Bar | None:
         """Return the last closed bar; None before the first one, and if the symbol did not trade in it."""

@@ -8,6 +8,7 @@ from typing import Any
 from operators.raised_error import RaisedError, describe_error
 from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
 from operators.trading.context import NewAction, TradingContext
+from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.market_context import Declarations
 from operators.trading.orders import OrderUpdate, StrategyOrders
 from operators.trading.purity import attributes_of, changed_attribute, plain_state
@@ -50,6 +51,13 @@ class RunningStrategy:
             else:
                 days = settings.sessions[schedule.calendar or settings.calendar]
                 self._timers.append((handler, DailyTimer(schedule, days)))
+        self._calendar = settings.calendar
+
+    def set_sessions(self, sessions: ExchangeSessions) -> None:
+        """Run the handlers with `at` by other trading hours from now on."""
+        for _, timer in self._timers:
+            if isinstance(timer, DailyTimer):
+                timer.set_days(sessions.days(timer.schedule.calendar or self._calendar))
 
     def evaluate(
         self, ts_ns: int, handler: Callable[..., Any], causes: Sequence[str], *arguments: Any

@@ -1,7 +1,7 @@
 """The trading hours that strategies see, and the time from which the bars of a session are counted.
 
-The stage reads no calendar: its caller passes the trading hours of each day. For a day without trading hours, the first
-bar of a session marks its open, and its close is unknown.
+The stage reads no calendar: the trading hours of each day come from records, else from its caller. For a day without
+trading hours, the first bar of a session marks its open, and its close is unknown.
 """
 
 from __future__ import annotations
@@ -86,6 +86,10 @@ class SessionClock:
         self._days = days
         self._last_days = _last_days_of_weeks(days)
         self._first_bars: dict[tuple[int, str], int] = {}  # (day, phase) -> start of the first bar
+
+    def set_days(self, days: Mapping[int, SessionTimes]) -> None:
+        """Use other trading hours from now on."""
+        self._days, self._last_days = days, _last_days_of_weeks(days)
 
     def bounds(self, bar: Bar) -> SessionBounds:
         """Return the bounds of the bar's session. A session of 24 hours starts at midnight UTC."""

@@ -14,16 +14,18 @@ from operators.order_split import split_lots
 from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
-from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill
+from operators.strategies.universe_rules import TopDollarVolume
+from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill, SubAccount
 from operators.trading.context import NewAction, TradingContext
 from operators.trading.declarations import check_declarations
+from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.idle import NO_STATE
 from operators.trading.market import Market, MarketNeeds
 from operators.trading.orders import OrderUpdate, StrategyOrders, fill_of
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from operators.trading.target_orders import TargetOrders
-from operators.trading.universe import Universe
+from operators.trading.universe import SelectedUniverse, Universe
 from schemas.errors import BadInput
 from schemas.records import (
     CANCEL_ORDER,
@@ -34,6 +36,8 @@ from schemas.records import (
     SUSPENDED,
     SYMBOL_CHANGE,
     TARGET_QUANTITY,
+    UNIVERSE_ADDED,
+    UNIVERSE_REMOVED,
     Bar,
     CashTransfer,
     Command,
@@ -47,12 +51,13 @@ from schemas.records import (
     Signal,
     StrategyAction,
     StrategyActionKind,
+    bar_id,
     strategy_action_id,
 )
 
 __all__ = ["TradingSettings", "TradingStrategyStage"]
 
-VERSION = 1
+VERSION = 2
 COMMAND_IDS_MAX = 1_000
 """Number of recent resume commands remembered to discard duplicates."""
 _FULL_SESSIONS = (REGULAR, CONTINUOUS)
@@ -62,9 +67,9 @@ class TradingStrategyStage:
     """The logic of the strategies service: one instance for all symbols.
 
     Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, and OrderProposal (each of the
-    previous time slice), CorporateAction and ExchangeRate, Execution and CashTransfer, Command, Bar, FeatureRow,
-    Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction for each action, in the order of the
-    strategies' names.
+    previous time slice), CorporateAction, ExchangeRate and TradingSession, Execution and CashTransfer, Command, Bar,
+    FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction for each action, in the order
+    of the strategies' names.
 
     A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
     RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error` they are closed and cancelled. After
@@ -92,14 +97,16 @@ class TradingStrategyStage:
         universes = [settings.universe if one.symbols is None else tuple(one.symbols) for one, _ in declared]
         symbols = None if None in universes else {symbol for one in universes for symbol in one or ()}
         self._market = Market(needs, symbols, settings.sessions.get(settings.calendar))
+        self._sessions = ExchangeSessions(settings.sessions)
         self._accounts = StrategyAccounts(self.names, settings, instruments)
         self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
         self._running: dict[str, RunningStrategy] = {}
         for (strategy, declarations), symbols_of_one in zip(declared, universes, strict=True):
             name = declarations.name
-            orders, universe = StrategyOrders(name), Universe(symbols_of_one, self._market)
-            context = TradingContext(declarations, self._market, self._accounts.accounts[name], orders, universe)
+            orders, account = StrategyOrders(name), self._accounts.accounts[name]
+            universe = _universe(symbols_of_one, self._market, strategy.universe, account)
+            context = TradingContext(declarations, self._market, account, orders, universe)
             self._running[name] = RunningStrategy(strategy, declarations, context, orders, universe, settings)
         self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it
         self._command_ids: dict[str, None] = {}
@@ -112,6 +119,8 @@ class TradingStrategyStage:
         if not self._running:
             return []
         out: list[Record] = []
+        if self._sessions.apply(records):
+            self._set_sessions()
         self._apply_commands(ts_ns, records, out)
         updates: dict[str, list[OrderUpdate]] = {name: one.updates for name, one in self._running.items()}
         for one in self._running.values():
@@ -121,6 +130,7 @@ class TradingStrategyStage:
         self._market.update(ts_ns, records)
         for one in self._running.values():
             one.universe.update()
+        self._select_universes(ts_ns, out)
         self._deliver(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
         self._run(ts_ns, out)
@@ -136,6 +146,12 @@ class TradingStrategyStage:
         return sorted(self._suspended)
 
     # -- incoming records
+
+    def _set_sessions(self) -> None:
+        """Pass changed trading hours to the market and the scheduled handlers."""
+        self._market.set_days(self._sessions.days(self.settings.calendar))
+        for one in self._running.values():
+            one.set_sessions(self._sessions)
 
     def _apply_commands(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
         for record in records:
@@ -255,14 +271,36 @@ class TradingStrategyStage:
         fill = fill_of(report, share.quantity, share.fee, known_id, tag)
         self._evaluate(ts_ns, one, one.strategy.on_fill, [report.execution_id], out, fill)
 
+    def _select_universes(self, ts_ns: int, out: list[Record]) -> None:
+        """Publish the changes of the universes that a rule selects, and pass them to their strategies."""
+        bar = self._session_bar()
+        if bar is None:
+            return
+        for one in self._running.values():
+            if not isinstance(one.universe, SelectedUniverse):
+                continue
+            for change in one.universe.select(bar):
+                kind: StrategyActionKind = UNIVERSE_ADDED if change.change == "added" else UNIVERSE_REMOVED
+                symbol_market = self._market.symbols.get(change.symbol)
+                last = None if symbol_market is None else symbol_market.bar
+                causes = [] if last is None else [bar_id(change.symbol, last.seq)]
+                action = self._own_action(ts_ns, one, kind, change.symbol, change.arguments, causes)
+                out.append(action)
+                if one.has_on_event:
+                    self._evaluate(ts_ns, one, one.strategy.on_event, [action.action_id], out, action)
+
+    def _session_bar(self) -> Bar | None:
+        """Return a bar of a regular or continuous session that closed in this time slice; None if there is none."""
+        bar = self._market.newest_bar
+        if not self._market.closed[self._market.needs.bar_interval_ns] or bar is None:
+            return None
+        return bar if bar.session in _FULL_SESSIONS else None
+
     def _run(self, ts_ns: int, out: list[Record]) -> None:
         """Call `on_slice` where a bar closed, then the scheduled handlers."""
         closed = self._market.closed[self._market.needs.bar_interval_ns]
-        bar, open_ns = self._market.newest_bar, 0
-        if not closed or bar is None or bar.session not in _FULL_SESSIONS:
-            bar = None
-        else:
-            open_ns = self._market.bounds(bar).open_ns
+        bar = self._session_bar()
+        open_ns = 0 if bar is None else self._market.bounds(bar).open_ns
         for one in self._running.values():
             due = one.due_handlers(ts_ns, bar, open_ns)
             if one.has_on_slice and any(symbol in one.universe for symbol in closed):
@@ -381,6 +419,7 @@ class TradingStrategyStage:
             dict(self._suspended),
             list(self._command_ids),
             self._action_counts | {name: one.context.action_count for name, one in self._running.items()},
+            self._sessions.snapshot(),
         )
 
     def restore(self, snapshot: Any) -> None:
@@ -390,8 +429,13 @@ class TradingStrategyStage:
         """
         if snapshot == NO_STATE:
             return
-        version, counters, market, accounts, reference, strategies, suspended, command_ids, action_counts = snapshot
-        assert version == VERSION, f"trading strategies snapshot: version {version}, expected {VERSION}"
+        version, counters, market, accounts, reference, strategies, suspended, command_ids, action_counts, *later = (
+            snapshot
+        )
+        assert version in (1, VERSION), f"trading strategies snapshot: version {version}, expected 1 or {VERSION}"
+        for sessions in later:  # version 1 has none
+            self._sessions.restore(sessions)
+            self._set_sessions()
         self._seq, self._refusal_seq, self._execution_seq = counters
         self._market.restore(market)
         own_accounts, target_orders = accounts
@@ -407,3 +451,11 @@ class TradingStrategyStage:
         self._action_counts = dict(action_counts)
         self._suspended = {name: action for name, action in suspended.items() if name in self._running}
         self._command_ids = dict.fromkeys(command_ids)
+
+
+def _universe(
+    symbols: Sequence[str] | None, market: Market, rule: TopDollarVolume | None, account: SubAccount
+) -> Universe:
+    if rule is None:
+        return Universe(symbols, market)
+    return SelectedUniverse(symbols, market, rule, lambda symbol: bool(account.ledger.quantity(symbol)))

@@ -16,9 +16,14 @@ class DailyTimer:
 
     def __init__(self, schedule: Schedule, days: Mapping[int, SessionTimes]) -> None:
         assert schedule.kind != EVERY, "EVERY has its own timer"
-        times = (_due_ns(schedule, days[day]) for day in sorted(days))
-        self._times = sorted(due for due in times if due is not None)
+        self.schedule = schedule
+        self.set_days(days)
         self._last_ns = -1  # the last time slice
+
+    def set_days(self, days: Mapping[int, SessionTimes]) -> None:
+        """Use other trading hours from now on."""
+        times = (_due_ns(self.schedule, times) for times in days.values())
+        self._times = sorted(due for due in times if due is not None)
 
     def is_due(self, ts_ns: int) -> bool:
         """Whether the handler runs in this time slice. Call once for each time slice."""

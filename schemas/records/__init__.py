@@ -108,6 +108,8 @@ from schemas.records.constants import (
     TARGET_WEIGHT,
     TRADE,
     TRAILING_STOP,
+    UNIVERSE_ADDED,
+    UNIVERSE_REMOVED,
     UNKNOWN,
     WITHDRAWAL,
     BreakerScope,
@@ -142,6 +144,7 @@ from schemas.records.external import (
     Fundamentals,
     LlmAnswer,
     NewsItem,
+    TradingSession,
 )
 from schemas.records.ledger import Attribution, CashFlow, CashTransfer, Lot, LotMatch, Position, Valuation
 from schemas.records.market import Bar, Clock, Quote, Trade
@@ -249,6 +252,8 @@ __all__ = [
     "TRADE",
     "TRAILING_STOP",
     "UNCLOCKED_RECORDS",
+    "UNIVERSE_ADDED",
+    "UNIVERSE_REMOVED",
     "UNKNOWN",
     "WITHDRAWAL",
     "Attribution",
@@ -318,6 +323,7 @@ __all__ = [
     "SymbolRecord",
     "TimeInForce",
     "Trade",
+    "TradingSession",
     "TradingState",
     "UnclockedRecord",
     "Valuation",
@@ -373,6 +379,7 @@ ExternalRecord = (
     | Fundamentals
     | CorporateAction
     | ExchangeRate
+    | TradingSession
     | BrokerUpdate
     | BrokerAccount
     | BrokerActivity
@@ -398,6 +405,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     Fundamentals: "fundamentals",
     CorporateAction: "reference-data",
     ExchangeRate: "reference-data",
+    TradingSession: "reference-data",
     FeatureRow: "features",
     LlmRequest: "llm-requests",
     SentimentScore: "sentiment",

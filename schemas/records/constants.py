@@ -73,6 +73,8 @@ StrategyActionKind = Literal[
     "TARGET_WEIGHT",
     "TARGET_VIEW",
     "NOTE",
+    "UNIVERSE_ADDED",
+    "UNIVERSE_REMOVED",
     SuspensionState,
 ]
 SUBMIT_ORDER: Final = "SUBMIT_ORDER"
@@ -82,6 +84,8 @@ TARGET_QUANTITY: Final = "TARGET_QUANTITY"  # signed units
 TARGET_WEIGHT: Final = "TARGET_WEIGHT"  # signed share of the strategy's equity
 TARGET_VIEW: Final = "TARGET_VIEW"  # direction and strength, sized by the portfolio
 NOTE: Final = "NOTE"
+UNIVERSE_ADDED: Final = "UNIVERSE_ADDED"  # the strategy's rule has selected the symbol
+UNIVERSE_REMOVED: Final = "UNIVERSE_REMOVED"  # it no longer does
 
 CommandKind = Literal[
     "SUBMIT_ORDER",

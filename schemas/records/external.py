@@ -95,6 +95,23 @@ class ExchangeRate(NamedTuple):
 
 
 @final
+class TradingSession(NamedTuple):
+    """The regular trading hours of an exchange on one day, published at the open of the session before.
+
+    A record with the same day replaces the earlier one, as after an unscheduled early close.
+    """
+
+    session_id: str  # "session-<calendar>-<day>"
+    ts_ns: int
+    calendar: str  # "XNYS", "24/7"
+    day: int  # yyyymmdd
+    open_ns: int
+    close_ns: int
+    utc_offset_s: int  # of the exchange's local time
+    early_close: bool
+
+
+@final
 class BrokerUpdate(NamedTuple):
     """One report of the broker as the broker client received it. Duplicates have the same `update_id`."""
 

@@ -49,6 +49,8 @@ class StrategyAction(NamedTuple):
     * TARGET_WEIGHT: `weight`, signed share of the strategy's equity
     * TARGET_VIEW: `direction` (-1, 0 or 1) and `strength` in [0, 1]
     * NOTE: `text`
+    * UNIVERSE_ADDED, UNIVERSE_REMOVED (the strategy's rule): `rank` and `dollar_volume`, or the `filter` that
+      the symbol does not pass
     * SUSPENDED, RESUMED (the strategy itself): `error_type`, `message`, `file`, `line` and `on_error`, as in a
       `StrategySuspension`
     """

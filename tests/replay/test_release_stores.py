@@ -53,7 +53,18 @@ NOT_IN_STORES = {
     "operators.sentiment.llm_prompt": "version of a prompt",
     "operators.trading_loop": "state of the fused backtest",
     **dict.fromkeys(
-        [f"operators.trading.{name}" for name in ("accounts", "market", "running_strategy", "sessions", "stage")],
+        [
+            f"operators.trading.{name}"
+            for name in (
+                "accounts",
+                "exchange_sessions",
+                "market",
+                "running_strategy",
+                "sessions",
+                "stage",
+                "universe",
+            )
+        ],
         "state of trading strategies, which run in no store of a release (tests/unit/test_trading_snapshots.py)",
     ),
 }

@@ -14,6 +14,8 @@ from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
 from dataflows.replay.comparison import Pipeline
 from dataflows.replay.recording import DERIVED_TOPICS
+from dataflows.sources.session_announcements import SessionAnnouncements
+from dataflows.sources.trading_calendar import session_table
 from operators.manual_orders import trading_strategy_of
 from operators.stage import TimeSlice
 from schemas.records import (
@@ -60,10 +62,11 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
-    """An hour of the regular session, with a use and a release of the kill switch."""
+    """An hour of the regular session, with a use and a release of the kill switch, and announced trading hours."""
     folder = tmp_path_factory.mktemp("market")
     files = write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9, 30), minutes=60)
-    return with_commands(read_time_slices(files))
+    time_slices = with_commands(read_time_slices(files))
+    return SessionAnnouncements("XNYS", session_table("XNYS")).add(time_slices, -1)
 
 
 @pytest.fixture(scope="module")

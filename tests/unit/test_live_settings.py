@@ -128,3 +128,17 @@ def test_request_providers_are_polled_at_the_update_frequency() -> None:
             if thread.name == "test-bars":
                 thread.join()
     assert request_times == [0.0, 2.0, 4.0, 6.0]
+
+
+def test_the_live_feed_has_the_symbols_that_trading_strategies_declare() -> None:
+    """A strategy with a rule for its universe declares the candidates."""
+    settings = load_settings(
+        environment={
+            "MARKET_DATA__FEED": "live",
+            "MARKET_DATA__PROVIDERS": "[simulator]",
+            "MARKET_DATA__LIVE__SYMBOLS": "[SPY]",
+            "SIGNALS__STRATEGIES": '[{"name": "macd_trend", "parameters": {"symbols": ["SPY", "QQQ", "DIA"]}}]',
+        }
+    )
+    feed = live_feed_opener(settings)()
+    assert feed._settings.symbols == ("SPY", "DIA", "QQQ")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from configs.command_signing import command_signer
 from configs.settings import Settings
+from configs.strategies import configured_strategies
 from dataflows.sources.market.clock_recovery import feed_topic_reader
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import Provider
@@ -14,7 +16,11 @@ from sinks.signing_keys import FEED
 
 
 def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
-    """Return a function that opens the feed with its providers. Raises BadInput for inconsistent settings."""
+    """Return a function that opens the feed with its providers, for the symbols of the strategies too.
+
+    Raises BadInput for inconsistent settings.
+    """
+    settings = _with_symbols_of_strategies(settings)
     live = settings.market_data.live
     provider_makers = [_provider_maker(settings, name) for name in settings.market_data.live_providers()]
 
@@ -27,6 +33,18 @@ def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
         )
 
     return open_feed
+
+
+def _with_symbols_of_strategies(settings: Settings) -> Settings:
+    """Return the settings with the symbols that the trading strategies declare, after those of the feed."""
+    market, live = settings.market_data, settings.market_data.live
+    declared = {symbol for one in configured_strategies(settings).trading for symbol in one.symbols or ()}
+    if declared <= set(live.symbols):
+        return settings
+    symbols = (*live.symbols, *sorted(declared.difference(live.symbols)))
+    return settings.model_copy(
+        update={"market_data": market.model_copy(update={"live": replace(live, symbols=symbols)})}
+    )
 
 
 def _provider_maker(settings: Settings, name: str) -> Callable[[], Provider]:
