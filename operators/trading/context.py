@@ -284,11 +284,11 @@ class TradingContext(MarketContext):
         if not declared.warm_up:
             return False
         one = self._market.symbols.get(symbol)
-        bars = 0 if one is None else one.closed_bars(declared.warm_up_interval_ns)
+        bars = 0 if one is None else one.closed_bars(declared.warm_up_interval)
         if bars >= declared.warm_up:
             return False
         self._actions.pop()
-        limit = f"{declared.warm_up} bars of {interval_text(declared.warm_up_interval_ns)}"
+        limit = f"{declared.warm_up} bars of {interval_text(declared.warm_up_interval)}"
         reason = f"{WARM_UP}: {symbol} has {bars} of {limit}"
         self._refused.append(
             self._refusal(order_id, symbol, request, WARM_UP, str(declared.warm_up), str(bars), reason, action.reason)

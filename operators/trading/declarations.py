@@ -8,8 +8,10 @@ from typing import Any
 
 from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
 from operators.strategies.universe_rules import TopDollarVolume
+from operators.trading.intervals import Interval
 from operators.trading.market import MarketNeeds
 from operators.trading.market_context import Declarations
+from operators.trading.pair_statistics import parse_pair_spec
 from operators.trading.settings import TradingSettings
 from schemas.errors import BadInput
 
@@ -33,14 +35,15 @@ def features_by_interval(strategy: TradingStrategy, bar_interval: str) -> dict[s
 
 
 def row_features(strategy: TradingStrategy, bar_interval: str = "1m") -> tuple[str, ...]:
-    """Return the indicator specs of the feed's bars, which the features service computes."""
+    """Return the indicator specs of the feed's bars that the features service computes: those of one symbol."""
     needs = MarketNeeds(bar_interval)
     return tuple(
         dict.fromkeys(
             spec
             for interval, specs in features_by_interval(strategy, bar_interval).items()
-            if needs.length_of(interval) == needs.bar_interval_ns
+            if needs.interval_of(interval) == needs.bar_interval_ns
             for spec in specs
+            if parse_pair_spec(spec) is None
         )
     )
 
@@ -64,18 +67,18 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         isinstance(symbols, str) or not symbols or not all(isinstance(one, str) and one for one in symbols)
     ):
         raise BadInput(f"`symbols` must be a tuple of symbols, or None for the universe, found {symbols!r:.64}")
-    feature_names: dict[int, frozenset[str]] = {}
-    for interval, specs in features_by_interval(strategy, settings.bar_interval).items():
-        length = needs.length_of(interval)
-        needs.add_interval(interval)
-        feature_names[length] = feature_names.get(length, frozenset()) | needs.add_features(interval, specs)
+    feature_names: dict[Interval, frozenset[str]] = {}
+    for text, specs in features_by_interval(strategy, settings.bar_interval).items():
+        interval = needs.interval_of(text)
+        needs.add_interval(text)
+        feature_names[interval] = feature_names.get(interval, frozenset()) | needs.add_features(text, specs)
     history: Any = strategy.history
     if not isinstance(history, Mapping):
         raise BadInput(f"`history` must be a mapping of intervals to numbers of bars, found {history!r:.64}")
-    history_sizes: dict[int, int] = {}
-    for interval, size in history.items():
-        needs.add_history(interval, size)
-        history_sizes[needs.length_of(interval)] = size
+    history_sizes: dict[Interval, int] = {}
+    for text, size in history.items():
+        needs.add_history(text, size)
+        history_sizes[needs.interval_of(text)] = size
     rule: Any = strategy.universe
     if rule is not None:
         if not isinstance(rule, TopDollarVolume):
@@ -91,8 +94,15 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         history_sizes=history_sizes,
         feature_names=feature_names,
         warm_up=warm_up,
-        warm_up_interval_ns=min([*history_sizes, *feature_names], default=needs.bar_interval_ns),
+        warm_up_interval=_warm_up_interval([*history_sizes, *feature_names], needs.bar_interval_ns),
     )
+
+
+def _warm_up_interval(declared: Sequence[Interval], bar_interval_ns: int) -> Interval:
+    """Return the shortest interval of time; without one, the first other interval by its text."""
+    of_time = [one for one in declared if isinstance(one, int)]
+    others = [one for one in declared if isinstance(one, str)]
+    return min(of_time) if of_time else min(others, default=bar_interval_ns)
 
 
 def _check_schedules(strategy: TradingStrategy, settings: TradingSettings) -> None:

@@ -10,9 +10,18 @@ from operators.indicators import Indicator, build, outputs
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE, multiply
+from operators.trading.event_bars import bar_builder
 from operators.trading.history import BarHistory
-from operators.trading.intervals import interval_ns, interval_text
-from operators.trading.resampling import BarResampler, scale_bar
+from operators.trading.intervals import (
+    Interval,
+    interval_ns,
+    interval_text,
+    is_of_trades,
+    parse_interval,
+    time_interval_ns,
+)
+from operators.trading.pair_statistics import PairSpec, PairStatistic, parse_pair_spec
+from operators.trading.resampling import scale_bar
 from operators.trading.sessions import Session, SessionBounds, SessionClock, SessionTimes
 from schemas.errors import BadInput
 from schemas.records import (
@@ -30,61 +39,77 @@ from schemas.records import (
     SentimentScore,
 )
 
-VERSION = 1
+VERSION = 2
 FILING_IDS_MAX = 1_000
 """Number of recent filing ids remembered to discard duplicates."""
 
 
 class MarketNeeds:
-    """What the strategies need of the market: histories and indicators by interval, in nanoseconds."""
+    """What the strategies need of the market: histories and indicators by interval."""
 
     def __init__(self, bar_interval: str) -> None:
         self.bar_interval_ns = interval_ns(bar_interval)
-        self.history_sizes: dict[int, int] = {}
-        self.specs: dict[int, tuple[str, ...]] = {}  # of the longer intervals
+        self.history_sizes: dict[Interval, int] = {}
+        self.specs: dict[Interval, tuple[str, ...]] = {}  # of the intervals that the stage builds
+        self.pairs: dict[tuple[Interval, str], PairSpec] = {}  # by interval and name
 
-    def length_of(self, interval: str) -> int:
-        """Return the length of an interval. Raises BadInput if the bars of the feed cannot be combined to it."""
-        length = interval_ns(interval)
-        if length < self.bar_interval_ns or length % self.bar_interval_ns:
+    def interval_of(self, text: str) -> Interval:
+        """Return the interval of a text. Raises BadInput if its bars cannot be built from those of the feed."""
+        interval = parse_interval(text)
+        if is_of_trades(interval):
+            raise BadInput(
+                f"interval {text} counts trades, but strategies receive bars, which do not contain their number; "
+                "use bars of volume (10000v) or of currency traded (1e6d)"
+            )
+        length = time_interval_ns(interval)
+        if length is not None and (length < self.bar_interval_ns or length % self.bar_interval_ns):
             expected = f"a multiple of the bars of the feed, {interval_text(self.bar_interval_ns)}"
-            raise BadInput(f"interval {interval} must be {expected}")
-        return length
+            raise BadInput(f"interval {text} must be {expected}")
+        return interval
 
     def add_history(self, interval: str, size: int) -> None:
         """Keep at least `size` bars. Raises BadInput for an invalid interval or a size below 1."""
-        length = self.length_of(interval)
+        key = self.interval_of(interval)
         if type(size) is not int or not 1 <= size <= 1_000_000:
             raise BadInput(f"history of {interval} must be a number of bars from 1 to 1000000, found {size!r}")
-        self.history_sizes[length] = max(size, self.history_sizes.get(length, 0))
+        self.history_sizes[key] = max(size, self.history_sizes.get(key, 0))
 
     def add_features(self, interval: str, specs: Sequence[str]) -> frozenset[str]:
         """Compute indicators. Return the names of their values. Raises BadInput for an invalid interval or spec."""
-        length = self.length_of(interval)
-        names = frozenset(name for spec in specs for name in outputs(spec))
-        if length != self.bar_interval_ns:
-            self.specs[length] = tuple(dict.fromkeys((*self.specs.get(length, ()), *specs)))
-        return names
+        key = self.interval_of(interval)
+        pairs = [pair for spec in specs if (pair := parse_pair_spec(spec)) is not None]
+        self.pairs |= {(key, pair.name): pair for pair in pairs}
+        pair_names = frozenset(pair.name for pair in pairs)
+        of_one_symbol = [spec for spec in specs if spec not in pair_names]
+        names = frozenset(name for spec in of_one_symbol for name in outputs(spec))
+        if key != self.bar_interval_ns:
+            self.specs[key] = tuple(dict.fromkeys((*self.specs.get(key, ()), *of_one_symbol)))
+        return names | pair_names
+
+    @property
+    def benchmarks(self) -> frozenset[str]:
+        """The symbols that others are compared with."""
+        return frozenset(pair.benchmark for pair in self.pairs.values())
 
     def add_interval(self, interval: str) -> None:
         """Combine the feed's bars to this interval, also without a history or an indicator."""
-        length = self.length_of(interval)
-        if length != self.bar_interval_ns:
-            self.specs.setdefault(length, ())
+        key = self.interval_of(interval)
+        if key != self.bar_interval_ns:
+            self.specs.setdefault(key, ())
 
-    def longer_intervals(self) -> list[int]:
-        """The intervals that the stage combines, shortest first."""
-        lengths = {*self.specs, *self.history_sizes} - {self.bar_interval_ns}
-        return sorted(lengths)
+    def built_intervals(self) -> list[Interval]:
+        """The intervals that the stage builds: those of time, shortest first, then the others by their text."""
+        built = {*self.specs, *self.history_sizes} - {self.bar_interval_ns}
+        return sorted(built, key=lambda one: (isinstance(one, str), one))
 
 
 class IntervalMarket:
-    """One symbol's bars of one longer interval: the last closed bar, and the indicators computed from them."""
+    """One symbol's bars of one interval: the last closed bar, and the indicators computed from them."""
 
-    __slots__ = ("bar", "indicators", "resampler", "values")
+    __slots__ = ("bar", "builder", "indicators", "values")
 
-    def __init__(self, length_ns: int, specs: Sequence[str]) -> None:
-        self.resampler = BarResampler(length_ns)
+    def __init__(self, interval: Interval, specs: Sequence[str]) -> None:
+        self.builder = bar_builder(interval)
         self.bar: Bar | None = None
         self.indicators: dict[str, Indicator | None] = {spec: build(spec) for spec in specs}  # None: it has failed
         self.values: dict[str, float] = {}
@@ -106,7 +131,7 @@ class IntervalMarket:
 
     def rescale(self, factor: float) -> None:
         """Convert to the shares after a split. An indicator that cannot be converted warms up again."""
-        self.resampler.rescale(factor)
+        self.builder.rescale(factor)
         if self.bar is not None:
             self.bar = scale_bar(self.bar, factor)
         for spec, indicator in self.indicators.items():
@@ -122,28 +147,36 @@ class IntervalMarket:
 class SymbolMarket:
     """All that is known of one symbol. `bars` counts the feed's bars."""
 
-    __slots__ = ("bar", "bars", "fundamentals", "histories", "intervals", "predictions", "row", "sentiment")
+    __slots__ = ("bar", "bars", "fundamentals", "histories", "intervals", "pairs", "predictions", "row", "sentiment")
 
     def __init__(self, needs: MarketNeeds) -> None:
         self.bar: Bar | None = None
         self.bars = 0
         self.row: FeatureRow | None = None
         self.intervals = {
-            length: IntervalMarket(length, needs.specs.get(length, ())) for length in needs.longer_intervals()
+            interval: IntervalMarket(interval, needs.specs.get(interval, ())) for interval in needs.built_intervals()
         }
-        self.histories = {length: BarHistory(size) for length, size in needs.history_sizes.items()}
+        self.histories = {interval: BarHistory(size) for interval, size in needs.history_sizes.items()}
+        self.pairs = {key: PairStatistic(pair) for key, pair in needs.pairs.items()}
         self.predictions: dict[str, Prediction] = {}
         self.sentiment: SentimentScore | None = None
         self.fundamentals: Fundamentals | None = None
 
-    def closed_bars(self, length_ns: int) -> int:
+    def closed_bars(self, interval: Interval) -> int:
         """Return the number of closed bars of an interval."""
-        one = self.intervals.get(length_ns)
-        return self.bars if one is None else one.resampler.seq
+        one = self.intervals.get(interval)
+        return self.bars if one is None else one.builder.seq
+
+    def last_bar(self, interval: Interval) -> Bar | None:
+        """Return the last closed bar of an interval."""
+        one = self.intervals.get(interval)
+        return self.bar if one is None else one.bar
 
     def rescale(self, factor: float) -> None:
         for history in self.histories.values():
             history.rescale(factor)
+        for pair in self.pairs.values():
+            pair.rescale(factor)
         for one in self.intervals.values():
             one.rescale(factor)
         if self.bar is not None:
@@ -162,7 +195,7 @@ class Market:
         self.needs = needs
         self._universe: set[str] | None = None if symbols is None else set(symbols)
         self._clock = SessionClock(days or {})
-        self._lengths = needs.longer_intervals()
+        self._intervals = needs.built_intervals()
         self._symbols: dict[str, SymbolMarket] = {}
         self.prices: dict[str, float] = {}  # last closes, adjusted for corporate actions
         self._adjusted = AdjustedPrices()
@@ -170,7 +203,7 @@ class Market:
         self._filing_ids: dict[str, None] = {}
         self.newest_bar: Bar | None = None
         # Of the current time slice: the symbols whose bar closed, by interval.
-        self.closed: dict[int, dict[str, None]] = {}
+        self.closed: dict[Interval, dict[str, None]] = {}
 
     @property
     def symbols(self) -> Mapping[str, SymbolMarket]:
@@ -221,6 +254,21 @@ class Market:
                     symbol_market.sentiment = record
             elif type(record) is Fundamentals:
                 self._add_filing(ts_ns, record)
+        if self.needs.pairs:
+            self._update_pairs()
+
+    def _update_pairs(self) -> None:
+        """Add the closes of the symbols whose bar closed in this time slice together with that of their benchmark."""
+        for (interval, name), pair in self.needs.pairs.items():
+            closed = self.closed.get(interval, {})
+            if pair.benchmark not in closed:
+                continue
+            benchmark_bar = self._symbols[pair.benchmark].last_bar(interval)
+            assert benchmark_bar is not None, "its bar closed"
+            for symbol in closed:
+                bar = self._symbols[symbol].last_bar(interval)
+                assert bar is not None, "its bar closed"
+                self._symbols[symbol].pairs[interval, name].update(bar.close, benchmark_bar.close)
 
     def _symbol(self, symbol: str) -> SymbolMarket | None:
         found = self._symbols.get(symbol)
@@ -242,6 +290,8 @@ class Market:
         self._adjusted.prices.pop(symbol, None)
         if symbol in self._symbols:
             self._symbols[symbol] = SymbolMarket(self.needs)
+            for one in self._symbols.values():
+                one.pairs |= {key: PairStatistic(p) for key, p in self.needs.pairs.items() if p.benchmark == symbol}
         return False
 
     def _add_bar(
@@ -253,20 +303,20 @@ class Market:
         history = symbol_market.histories.get(self.needs.bar_interval_ns)
         if history is not None:
             history.append(bar)
-        if not self._lengths:
+        if not self._intervals:
             return
         key = (bar.trading_day, bar.session)
         found = bounds.get(key)
         if found is None:
             found = bounds[key] = (self._clock.bounds(bar), self._clock.ends_week(bar))
         session_bounds, ends_week = found
-        for length in self._lengths:
-            one = symbol_market.intervals[length]
-            for longer_bar in one.resampler.update(bar, session_bounds, ends_week=ends_week):
-                one.close(longer_bar)
-                if (history := symbol_market.histories.get(length)) is not None:
-                    history.append(longer_bar)
-                self.closed.setdefault(length, {})[bar.symbol] = None
+        for interval in self._intervals:
+            one = symbol_market.intervals[interval]
+            for built_bar in one.builder.update(bar, session_bounds, ends_week=ends_week):
+                one.close(built_bar)
+                if (history := symbol_market.histories.get(interval)) is not None:
+                    history.append(built_bar)
+                self.closed.setdefault(interval, {})[bar.symbol] = None
 
     def _add_filing(self, ts_ns: int, filing: Fundamentals) -> None:
         symbol_market = self._symbol(filing.symbol)
@@ -297,7 +347,12 @@ class Market:
         elif action.kind in (SPIN_OFF, RIGHTS):
             price, _ = distribution_prices(action, price)
         elif ratio != ONE:
-            symbol_market.rescale(1.0 / float(exact_ratio(ratio)))
+            factor = 1.0 / float(exact_ratio(ratio))
+            symbol_market.rescale(factor)
+            for key, pair in self.needs.pairs.items():
+                if pair.benchmark == symbol:
+                    for one in self._symbols.values():
+                        one.pairs[key].rescale_benchmark(factor)
             price = split_price(price, ratio)
         self.prices[symbol] = self._adjusted.prices[symbol] = price
 
@@ -309,10 +364,10 @@ class Market:
                 None if one.bar is None else tuple(one.bar),
                 one.bars,
                 None if one.row is None else tuple(one.row),
-                {length: history.snapshot() for length, history in one.histories.items()},
+                {interval: history.snapshot() for interval, history in one.histories.items()},
                 {
-                    length: (
-                        part.resampler.snapshot(),
+                    interval: (
+                        part.builder.snapshot(),
                         None if part.bar is None else tuple(part.bar),
                         {
                             spec: None if indicator is None else indicator.snapshot()
@@ -320,11 +375,12 @@ class Market:
                         },
                         dict(part.values),
                     )
-                    for length, part in one.intervals.items()
+                    for interval, part in one.intervals.items()
                 },
                 [tuple(prediction) for prediction in one.predictions.values()],
                 None if one.sentiment is None else tuple(one.sentiment),
                 None if one.fundamentals is None else tuple(one.fundamentals),
+                {key: pair.snapshot() for key, pair in one.pairs.items()},
             )
             for symbol, one in self._symbols.items()
         }
@@ -335,9 +391,12 @@ class Market:
         return (VERSION, universe, symbols, prices, newest, clock, list(self._filing_ids))
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. Intervals, indicators and histories that it lacks start warming up."""
+        """Restore a snapshot. Intervals, indicators and histories that it lacks start warming up.
+
+        Version 1 has no statistics of pairs.
+        """
         version, universe, symbols, (prices, adjusted, retired), newest, clock, filing_ids = snapshot
-        assert version == VERSION, f"market snapshot: version {version}, expected {VERSION}"
+        assert version in (1, VERSION), f"market snapshot: version {version}, expected 1 to {VERSION}"
         if self._universe is not None:
             self._universe |= set(universe or ())
         self.prices = dict(prices)
@@ -351,19 +410,19 @@ class Market:
         self._symbols.update((symbol, self._restored_symbol(values)) for symbol, values in symbols.items())
 
     def _restored_symbol(self, values: Any) -> SymbolMarket:
-        bar, bars, row, histories, intervals, predictions, sentiment, fundamentals = values
+        bar, bars, row, histories, intervals, predictions, sentiment, fundamentals, *later = values
         one = SymbolMarket(self.needs)
         one.bar, one.bars = None if bar is None else Bar(*bar), bars
         one.row = None if row is None else FeatureRow(*row)
-        for length, history in one.histories.items():
-            if length in histories:
-                history.restore(histories[length])
-        for length, part in one.intervals.items():
-            if length not in intervals:
+        for interval, history in one.histories.items():
+            if interval in histories:
+                history.restore(histories[interval])
+        for interval, part in one.intervals.items():
+            if interval not in intervals:
                 continue
-            resampler, last, indicators, part.values = intervals[length]
+            builder, last, indicators, part.values = intervals[interval]
             part.values = dict(part.values)
-            part.resampler.restore(resampler)
+            part.builder.restore(builder)
             part.bar = None if last is None else Bar(*last)
             for spec, indicator in part.indicators.items():
                 if spec not in indicators or indicator is None:
@@ -372,6 +431,10 @@ class Market:
                     part.indicators[spec] = None
                 else:
                     indicator.restore(indicators[spec])
+        pairs = later[0] if later else {}
+        for key, pair in one.pairs.items():
+            if key in pairs:
+                pair.restore(pairs[key])
         one.predictions = {fields[3]: Prediction(*fields) for fields in predictions}
         one.sentiment = None if sentiment is None else SentimentScore(*sentiment)
         one.fundamentals = None if fundamentals is None else Fundamentals(*fundamentals)

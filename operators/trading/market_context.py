@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from operators.trading.intervals import interval_ns, interval_text
+from operators.trading.cross_section import ranks, z_scores
+from operators.trading.intervals import Interval, interval_text, parse_interval
 from operators.trading.market import Market, SymbolMarket
 from operators.trading.sessions import Session
 from operators.trading.universe import Universe
@@ -17,14 +18,14 @@ from schemas.suggestions import did_you_mean
 
 
 class Declarations(NamedTuple):
-    """What a strategy has declared, checked. Intervals in nanoseconds."""
+    """What a strategy has declared, checked."""
 
     name: str
     bar_interval_ns: int
-    history_sizes: Mapping[int, int]
-    feature_names: Mapping[int, frozenset[str]]
+    history_sizes: Mapping[Interval, int]
+    feature_names: Mapping[Interval, frozenset[str]]
     warm_up: int
-    warm_up_interval_ns: int
+    warm_up_interval: Interval
 
 
 class MarketContext:
@@ -58,21 +59,19 @@ class MarketContext:
 
     def closed(self, interval: str | None = None) -> tuple[str, ...]:
         """Return the symbols whose bar of `interval` closed in this time slice, sorted. Default: the feed's bars."""
-        length = self._length(interval)
-        if length != self._declared.bar_interval_ns:
-            self._check_interval(length)
-        return tuple(
-            sorted(symbol for symbol in self._market.closed.get(length, ()) if self._universe.is_active(symbol))
-        )
+        key = self._interval(interval)
+        if key != self._declared.bar_interval_ns:
+            self._check_interval(key)
+        return tuple(sorted(symbol for symbol in self._market.closed.get(key, ()) if self._universe.is_active(symbol)))
 
     def bar(self, symbol: str, interval: str | None = None) -> Bar | None:
         """Return the last closed bar; None before the first one, and if the symbol did not trade in it."""
-        one, length = self._symbol(symbol), self._length(interval)
-        if length != self._declared.bar_interval_ns:
-            self._check_interval(length)
+        one, key = self._symbol(symbol), self._interval(interval)
+        if key != self._declared.bar_interval_ns:
+            self._check_interval(key)
         if one is None:
             return None
-        found = one.bar if length == self._declared.bar_interval_ns else one.intervals[length].bar
+        found = one.bar if key == self._declared.bar_interval_ns else one.intervals[key].bar
         return found if found is not None and found.traded else None
 
     def price(self, symbol: str) -> float | None:
@@ -82,19 +81,39 @@ class MarketContext:
 
     def feature(self, symbol: str, name: str, interval: str | None = None) -> float | None:
         """Return the value of a declared indicator at the last closed bar; None until it has warmed up."""
-        one, length = self._symbol(symbol), self._length(interval)
-        names = self._declared.feature_names.get(length, frozenset())
+        one, key = self._symbol(symbol), self._interval(interval)
+        names = self._declared.feature_names.get(key, frozenset())
         if name not in names:
-            text = interval_text(length)
+            text = interval_text(key)
             known = ", ".join(sorted(names)) or "none"
             raise BadInput(
                 f"feature {name!r} of {text} is not declared{did_you_mean(name, names) or '.'} Declared: {known}"
             )
         if one is None:
             return None
-        if length == self._declared.bar_interval_ns:
+        if one.pairs and (pair := one.pairs.get((key, name))) is not None:
+            return pair.value
+        if key == self._declared.bar_interval_ns:
             return None if one.row is None else one.row.values.get(name)
-        return one.intervals[length].values.get(name)
+        return one.intervals[key].values.get(name)
+
+    def rank(self, name: str, interval: str | None = None) -> dict[str, float | None]:
+        """Return the rank of each symbol of the universe by a declared indicator: 1 for the smallest value.
+
+        Equal values share the mean of their ranks. None for a symbol whose indicator has not warmed up.
+        """
+        return ranks(self._features(name, interval))
+
+    def z_score(self, name: str, interval: str | None = None) -> dict[str, float | None]:
+        """Return the distance of each symbol's value of a declared indicator from the mean over the universe.
+
+        The unit is the population standard deviation over the universe. None for a symbol whose indicator has not
+        warmed up, and for all symbols if their values are equal.
+        """
+        return z_scores(self._features(name, interval))
+
+    def _features(self, name: str, interval: str | None) -> dict[str, float | None]:
+        return {symbol: self.feature(symbol, name, interval) for symbol in self._universe.symbols}
 
     def history(self, symbol: str, interval: str | None = None) -> Mapping[str, npt.NDArray[Any]]:
         """Return the last closed bars as read-only arrays `time open high low close volume`, newest last.
@@ -102,14 +121,14 @@ class MarketContext:
         There are at most as many as `history` declares, and fewer before. `time` is the end of each bar. A bar without
         a trade has the last close as its prices and the volume 0. Copy an array to use it in a later evaluation.
         """
-        one, length = self._symbol(symbol), self._length(interval)
-        size = self._declared.history_sizes.get(length)
+        one, key = self._symbol(symbol), self._interval(interval)
+        size = self._declared.history_sizes.get(key)
         if size is None:
-            declared = ", ".join(interval_text(one) for one in sorted(self._declared.history_sizes)) or "none"
-            raise BadInput(f"history of {interval_text(length)} is not declared. Declared: {declared}")
+            declared = _texts(self._declared.history_sizes) or "none"
+            raise BadInput(f"history of {interval_text(key)} is not declared. Declared: {declared}")
         if one is None:
             one = SymbolMarket(self._market.needs)
-        return one.histories[length].arrays(size)
+        return one.histories[key].arrays(size)
 
     def prediction(self, symbol: str, model: str | None = None) -> Prediction | None:
         """Return the last forecast of a model; without a name, the newest one. None if there is none."""
@@ -145,13 +164,18 @@ class MarketContext:
             self._check_symbol(symbol)
         return self._symbols.get(symbol)
 
-    def _length(self, interval: str | None) -> int:
-        return self._declared.bar_interval_ns if interval is None else interval_ns(interval)
+    def _interval(self, text: str | None) -> Interval:
+        return self._declared.bar_interval_ns if text is None else parse_interval(text)
 
-    def _check_interval(self, length: int) -> None:
-        if length not in self._declared.history_sizes and length not in self._declared.feature_names:
+    def _check_interval(self, interval: Interval) -> None:
+        if interval not in self._declared.history_sizes and interval not in self._declared.feature_names:
             declared = {self._declared.bar_interval_ns, *self._declared.history_sizes, *self._declared.feature_names}
-            known = ", ".join(interval_text(one) for one in sorted(declared))
+            known = _texts(declared)
             raise BadInput(
-                f"interval {interval_text(length)} is not declared in `features` or `history`. Declared: {known}"
+                f"interval {interval_text(interval)} is not declared in `features` or `history`. Declared: {known}"
             )
+
+
+def _texts(intervals: Iterable[Interval]) -> str:
+    """Return the intervals as text, those of time first, the shortest ahead."""
+    return ", ".join(interval_text(one) for one in sorted(intervals, key=lambda one: (isinstance(one, str), one)))

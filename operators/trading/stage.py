@@ -95,7 +95,9 @@ class TradingStrategyStage:
             if self.names.count(name) > 1:
                 raise BadInput(f"two strategies have the name {name}; set another name in the parameters of one")
         universes = [settings.universe if one.symbols is None else tuple(one.symbols) for one, _ in declared]
-        symbols = None if None in universes else {symbol for one in universes for symbol in one or ()}
+        symbols = (
+            None if None in universes else {symbol for one in universes for symbol in one or ()} | needs.benchmarks
+        )
         self._market = Market(needs, symbols, settings.sessions.get(settings.calendar))
         self._sessions = ExchangeSessions(settings.sessions)
         self._accounts = StrategyAccounts(self.names, settings, instruments)

@@ -168,7 +168,7 @@ def test_without_a_universe_the_symbols_with_bars_are_it() -> None:
         (lambda ctx: ctx.feature("KO", "sma_33"), "feature 'sma_33' of 1m is not declared; did you mean sma_3?"),
         (lambda ctx: ctx.history("KO", "5m"), "history of 5m is not declared. Declared: 1m"),
         (lambda ctx: ctx.bar("KO", "15m"), "interval 15m is not declared"),
-        (lambda ctx: ctx.bar("KO", "x"), "interval must be a number followed by s, m, h, d or w"),
+        (lambda ctx: ctx.bar("KO", "x"), "interval must be a text such as 15m, 1d, 10000v"),
     ],
 )
 def test_reading_what_was_not_declared_suspends_the_strategy_with_one_sentence(read: Any, message: str) -> None:
