@@ -13,7 +13,9 @@ from pathlib import Path
 from configs.settings import Settings
 from dataflows.runtime import stages, topology
 from dataflows.sources.file_feed import FileFeed
+from dataflows.sources.session_announcements import SessionAnnouncements
 from dataflows.sources.tape import Tape, TapeFiles
+from dataflows.sources.trading_calendar import session_table
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
@@ -26,10 +28,12 @@ Logs = dict[Log, list[str]]
 
 
 def tape_slices(settings: Settings, files: Sequence[Path]) -> list[TimeSlice]:
-    """Return the time slices of the feed: the bars of the files and the other inputs in the settings."""
+    """Return the time slices of the feed: the bars of the files, the other inputs in the settings, and the sessions."""
     feed = settings.market_data.files
     tape_files = TapeFiles(feed.quotes, feed.reference_data, feed.news, feed.fundamentals)
-    return list(FileFeed(files, feed, Tape(tape_files, feed) if any(tape_files) else None))
+    time_slices = list(FileFeed(files, feed, Tape(tape_files, feed) if any(tape_files) else None))
+    calendar = settings.trading_calendar()
+    return SessionAnnouncements(calendar, session_table(calendar)).add(time_slices, -1)
 
 
 def run_stages(settings: Settings, time_slices: Iterable[TimeSlice]) -> list[TimeSlice]:
