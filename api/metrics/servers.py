@@ -9,13 +9,14 @@ from pathlib import Path
 
 import psutil
 import redis
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # OffsetSpec is exported at run time only
 from prometheus_client.core import Metric
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.metrics.collector import Labels, Value, counter, gauge, single
+from api.metrics.committed_offsets import CommittedOffsets, Log
 from configs.settings import KafkaSection
 
 KAFKA_TIMEOUT_S = 2.0
@@ -103,7 +104,7 @@ class KafkaMetrics:
     """The end offsets of the topics and the lag of each dataflow, by the offsets that it commits for monitoring."""
 
     def __init__(self, kafka: KafkaSection, client: Callable[[], AdminClient]) -> None:
-        self._kafka, self._client = kafka, client
+        self._kafka, self._client, self._committed = kafka, client, CommittedOffsets(kafka)
         self._partitions = {
             topic: kafka.symbol_partitions if entry.partitions == "symbols" else entry.partitions
             for topic, entry in kafka.topics.items()
@@ -140,7 +141,7 @@ class KafkaMetrics:
             ),
         ]
 
-    def _ends(self) -> dict[tuple[str, int], int]:
+    def _ends(self) -> dict[Log, int]:
         """Return end offsets by (topic, partition), without topics that do not exist yet.
 
         Raises KafkaException or TimeoutError if no broker responds.
@@ -165,28 +166,17 @@ class KafkaMetrics:
                     raise
         return end_offsets
 
-    def _lags(self, end_offsets: dict[tuple[str, int], int]) -> list[tuple[tuple[str, str], int]]:
+    def _lags(self, end_offsets: dict[Log, int]) -> list[tuple[tuple[str, str], int]]:
         """Return lags by (reader, topic). Omits groups that never committed or whose coordinator does not respond."""
-        prefix, client = self._kafka.topic_prefix, self._client()
-        readers = sorted({reader for entry in self._kafka.topics.values() for reader in entry.readers})
-        requested = {
-            reader: client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(f"{prefix}platform-{reader}")], request_timeout=KAFKA_TIMEOUT_S
-            )
-            for reader in readers
+        logs: dict[str, list[Log]] = {
+            reader: [log for log in end_offsets if reader in self._kafka.topics[log[0]].readers]
+            for reader in sorted({reader for entry in self._kafka.topics.values() for reader in entry.readers})
         }
         lags: dict[tuple[str, str], int] = {}
-        for reader, futures in requested.items():
-            [future] = futures.values()
-            try:
-                committed = future.result(KAFKA_TIMEOUT_S + 1).topic_partitions or []
-            except (KafkaException, TimeoutError):
-                continue
-            for topic_partition in committed:
-                topic = topic_partition.topic.removeprefix(prefix)
-                if topic_partition.offset >= 0 and (topic, topic_partition.partition) in end_offsets:
-                    lag = max(0, end_offsets[topic, topic_partition.partition] - topic_partition.offset)
-                    lags[reader, topic] = lags.get((reader, topic), 0) + lag
+        for reader, offsets in self._committed.read(logs, timeout_s=KAFKA_TIMEOUT_S).items():
+            for (topic, partition), offset in offsets.items():
+                lag = max(0, end_offsets[topic, partition] - offset)
+                lags[reader, topic] = lags.get((reader, topic), 0) + lag
         return list(lags.items())
 
 

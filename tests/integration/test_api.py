@@ -42,6 +42,8 @@ from tests.integration.api_users import log_in, metrics_of
 D = Decimal
 MINUTE = 60_000_000_000
 T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
+REPORT_AHEAD_S = 3600.0
+"""Reports carry a later time than now, so that they do not become stale while a slow test runs."""
 
 
 def _order(seq: int) -> Order:
@@ -295,7 +297,7 @@ def test_health_names_unreachable_services_and_metrics_show_the_dataflows(settin
     stats.mkdir(parents=True)
     base_fields = {"pid": 1, "started_at": time.time(), "last_tick_ns": T0, "records_in": 7, "records_out": 3}
     counts = {"dead_letters": 2, "late_records": 0, "duplicates": 1, "seq_gaps": 0, "feed_finished": False}
-    for service, age in (("features", 0), ("signals", 60)):
+    for service, age in (("features", -REPORT_AHEAD_S), ("signals", 3600)):
         text = json.dumps({"service": service, "updated_at": time.time() - age, **base_fields, **counts})
         (stats / f"{service}.json").write_text(text)
     (tmp_path / "run" / "state.json").write_text(json.dumps({"degraded": ["Kafka is replaced by Tansu"]}))
@@ -306,7 +308,7 @@ def test_health_names_unreachable_services_and_metrics_show_the_dataflows(settin
         assert health["parts"]["postgres"]["status"] == "ok" and health["parts"]["redis"]["status"] == "ok"
         assert health["parts"]["kafka"]["status"] != "ok"
         assert health["dataflows"]["features"]["status"] == "ok"
-        assert "stale: last report 6" in health["dataflows"]["signals"]["status"]
+        assert "stale: last report 3" in health["dataflows"]["signals"]["status"]
         assert "not running" in health["dataflows"]["risk"]["status"]
         log_in(client).get("/api/v1/orders/none")
         metrics = metrics_of(client)
@@ -324,7 +326,9 @@ def test_health_is_ok_when_every_service_responds(settings: Settings, kafka: str
     stats = tmp_path / "run" / "stats"
     stats.mkdir(parents=True)
     for service in {topic.owner for topic in settings.kafka.topics.values() if topic.owner}:
-        (stats / f"{service}.json").write_text(json.dumps({"service": service, "updated_at": time.time()}))
+        (stats / f"{service}.json").write_text(
+            json.dumps({"service": service, "updated_at": time.time() + REPORT_AHEAD_S})
+        )
     reachable = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"bootstrap_servers": kafka})})
     with TestClient(create_app(reachable, home=tmp_path)) as client:
         health = _get(client, "/health")

@@ -20,6 +20,9 @@ from tests.builders import order, report
 from tests.integration.api_users import log_in
 
 T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
+REPORT_AHEAD_S, STATE_AHEAD_S = 3600.0, 10.0
+"""Reports carry a later time than now, so that they do not become stale while a slow test runs. A state of the
+supervisor that is more than 15 s ahead counts as invalid."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def _healthy(home: Path) -> None:
         path.unlink()
 
 
-def write_report(home: Path, service: str, age_s: float = 0.0, **values: Any) -> None:
+def write_report(home: Path, service: str, age_s: float = -REPORT_AHEAD_S, **values: Any) -> None:
     now = time.time()
     row = {"service": service, "updated_at": now - age_s, "moved_at": now, "last_tick_ns": T0 + 1, **values}
     (home / "run" / "stats" / f"{service}.json").write_text(json.dumps(row))
@@ -85,7 +88,9 @@ def test_a_crash_loop_names_its_service_and_the_reason(client: TestClient, home:
         {"name": "api", "status": "healthy", "restarts": 0, "reason": None},
         {"name": "news", "status": "backing off", "restarts": 1, "reason": "exited with status 1"},
     ]
-    (home / "run" / "state.json").write_text(json.dumps({"updated_at": time.time(), "children": children}))
+    (home / "run" / "state.json").write_text(
+        json.dumps({"updated_at": time.time() + STATE_AHEAD_S, "children": children})
+    )
     processes = system(client)["processes"]
     assert [(row["name"], row["crash_loop"], row["restarts"]) for row in processes] == [
         ("api", False, 0),
@@ -114,7 +119,7 @@ def test_each_check_has_its_last_run_result_findings_and_delay(client: TestClien
     write("replay_check", ok=False, counts={}, message="no connection")
     now = time.time()
     checks = {"name": "checks", "status": "healthy", "restarts": 0, "process_started_at": now - 7200}
-    (home / "run" / "state.json").write_text(json.dumps({"updated_at": now, "children": [checks]}))
+    (home / "run" / "state.json").write_text(json.dumps({"updated_at": now + STATE_AHEAD_S, "children": [checks]}))
     replay_check, verify = system(client)["checks"]
     assert (
         verify.items()

@@ -117,3 +117,8 @@ def _users_of(names: set[str], rooms: tuple[str, ...]) -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if (node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)) in names
     }
+
+
+def test_no_module_requests_group_offsets_from_the_admin_client() -> None:
+    """librdkafka ends the process with SIGSEGV if the group has no coordinator yet: see `CommittedOffsets`."""
+    assert _users_of({"list_consumer_group_offsets"}, (*ROOMS, "tests")) == set()

@@ -1,0 +1,56 @@
+"""The offsets that the dataflows commit for monitoring."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from configs.settings import KafkaSection
+from sinks.cluster import client_config
+
+Log = tuple[str, int]
+"""Topic without prefix, and partition."""
+
+
+class CommittedOffsets:
+    """Read the committed offsets of each reader's group, with one consumer a group that never joins it.
+
+    `AdminClient.list_consumer_group_offsets` would need one client only, but librdkafka ends the process with SIGSEGV
+    when it asks a broker that does not coordinate the group yet (librdkafka issue 5040).
+    """
+
+    def __init__(self, kafka: KafkaSection) -> None:
+        self._kafka = kafka
+        self._consumers: dict[str, Consumer] = {}
+
+    def read(self, logs: Mapping[str, Iterable[Log]], *, timeout_s: float) -> dict[str, dict[Log, int]]:
+        """Return the committed offset of each log by reader, without logs for which a reader never committed.
+
+        `logs` has the logs of each reader. Omits readers whose group has no coordinator within `timeout_s` seconds, for
+        all of them together.
+        """
+        deadline, prefix = time.monotonic() + timeout_s, self._kafka.topic_prefix
+        committed: dict[str, dict[Log, int]] = {}
+        for reader, logs_of_reader in logs.items():
+            requested = [TopicPartition(prefix + topic, partition) for topic, partition in logs_of_reader]
+            remaining_s = deadline - time.monotonic()
+            if not requested or remaining_s <= 0:
+                continue
+            try:
+                positions = self._consumer(reader).committed(requested, timeout=remaining_s)
+            except KafkaException:
+                continue
+            committed[reader] = {
+                (position.topic.removeprefix(prefix), position.partition): position.offset
+                for position in positions
+                if position.error is None and position.offset >= 0
+            }
+        return committed
+
+    def _consumer(self, reader: str) -> Consumer:
+        if reader not in self._consumers:
+            group = {"group.id": f"{self._kafka.topic_prefix}platform-{reader}", "enable.auto.commit": False}
+            self._consumers[reader] = Consumer(client_config(self._kafka.cluster, {**group, "log_level": 0}))
+        return self._consumers[reader]
