@@ -49,7 +49,9 @@ from schemas.records import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StrategyAccount,
     StrategyAction,
+    StrategyPosition,
     StrategySuspension,
     StrategyWeights,
     Trade,
@@ -107,6 +109,8 @@ RECORD_TABLES: dict[type, RecordTable] = {
     CashFlow: RecordTable("cash_flows", ("cash_flow_id",)),
     CashTransfer: RecordTable("cash_transfers", ("transfer_id",)),
     StrategyAction: RecordTable("strategy_actions", ("action_id",)),
+    StrategyPosition: RecordTable("strategy_positions", ("strategy", "symbol")),
+    StrategyAccount: RecordTable("strategy_accounts", ("seq",)),
     StrategySuspension: RecordTable("strategy_suspensions", ("symbol", "seq")),
     StrategyWeights: RecordTable("weights", ("seq",)),
     SignalOutcome: RecordTable("signal_outcomes", ("seq",)),
@@ -116,7 +120,7 @@ RECORD_TABLES: dict[type, RecordTable] = {
     DeadLetter: RecordTable("dead_letters", ("stage", "topic", "partition", "offset")),
 }
 
-LATEST: frozenset[type] = frozenset({Position, Lot, RiskUsage})
+LATEST: frozenset[type] = frozenset({Position, Lot, RiskUsage, StrategyPosition})
 """Record types whose table holds the newest row per key, fenced by `seq`. Closed lots remain, with quantity 0."""
 
 

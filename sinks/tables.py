@@ -67,7 +67,9 @@ from schemas.records import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StrategyAccount,
     StrategyAction,
+    StrategyPosition,
     StrategySuspension,
     StrategyWeights,
     Trade,
@@ -142,6 +144,8 @@ broker_activities = _table(BrokerActivity, Index(None, "ts_ns"))
 cash_transfers = _table(CashTransfer, Index(None, "seq"), Index(None, "ts_ns"))
 cash_flows = _table(CashFlow, Index(None, "seq"), Index(None, "symbol"))
 strategy_actions = _table(StrategyAction, Index(None, "seq"), Index(None, "strategy", "seq"))
+strategy_positions = _table(StrategyPosition)
+strategy_accounts = _table(StrategyAccount, Index(None, "strategy", "seq"), Index(None, "strategy", "ts_ns"))
 strategy_suspensions = _table(StrategySuspension, Index(None, "strategy", "ts_ns"))
 weights = _table(StrategyWeights)
 signal_outcomes = _table(SignalOutcome, Index(None, "signal_id"), Index(None, "strategy"))

@@ -89,6 +89,11 @@ class Ledger:
         self._seq = 0
         self._execution_seq = 0
 
+    @property
+    def seq(self) -> int:
+        """The `seq` of the last record that was returned. Every change of a position raises it."""
+        return self._seq
+
     def position(self, symbol: str) -> LedgerPosition | None:
         """The position of a symbol; None if it was never traded."""
         return self._positions.get(symbol)

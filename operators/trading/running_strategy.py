@@ -7,6 +7,7 @@ from typing import Any
 
 from operators.raised_error import RaisedError, describe_error
 from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
+from operators.trading.account_records import AccountRecords
 from operators.trading.context import NewAction, TradingContext
 from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.market_context import Declarations
@@ -36,6 +37,7 @@ class RunningStrategy:
         self.strategy, self.name = strategy, declarations.name
         self.context, self.orders, self.universe = context, orders, universe
         self.updates: list[OrderUpdate] = []  # of actions that were rejected here, for the next time slice
+        self.account_records = AccountRecords(self.name)
         self.targets: dict[str, None] = {}  # symbols with a target
         self._attributes = attributes_of(strategy)
         base = TradingStrategy
@@ -125,17 +127,19 @@ class RunningStrategy:
             [tuple(update) for update in self.updates],
             list(self.targets),
             [(handler, timer.snapshot()) for handler, timer in self._timers],
+            self.account_records.snapshot(),
         )
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. A scheduled handler that it lacks starts with the next time slice."""
-        version, count, state, orders, universe, updates, targets, timers = snapshot
+        version, count, state, orders, universe, updates, targets, timers, account_records = snapshot
         assert version == VERSION, f"trading strategy snapshot: version {version}, expected {VERSION}"
         self.context.action_count, self.context.state = count, plain_state(state)
         self.orders.restore(orders)
         self.universe.restore(universe)
         self.updates = [OrderUpdate(*values) for values in updates]
         self.targets = dict.fromkeys(targets)
+        self.account_records.restore(account_records)
         states = dict(timers)
         for handler, timer in self._timers:
             if handler in states:

@@ -33,11 +33,13 @@ from schemas.records import (
     REGULAR,
     RESUME_STRATEGY,
     RESUMED,
+    RUNNING,
     SUSPENDED,
     SYMBOL_CHANGE,
     TARGET_QUANTITY,
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
+    WARMING_UP,
     Bar,
     CashTransfer,
     Command,
@@ -51,6 +53,7 @@ from schemas.records import (
     Signal,
     StrategyAction,
     StrategyActionKind,
+    StrategyState,
     bar_id,
     strategy_action_id,
 )
@@ -69,7 +72,7 @@ class TradingStrategyStage:
     Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, and OrderProposal (each of the
     previous time slice), CorporateAction, ExchangeRate and TradingSession, Execution and CashTransfer, Command, Bar,
     FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction for each action, in the order
-    of the strategies' names.
+    of the strategies' names, then the StrategyPositions and StrategyAccounts that have changed.
 
     A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
     RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error` they are closed and cancelled. After
@@ -136,6 +139,7 @@ class TradingStrategyStage:
         self._deliver(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
         self._run(ts_ns, out)
+        self._publish_accounts(ts_ns, out)
         return out
 
     def accounts(self) -> list[AccountRow]:
@@ -407,6 +411,20 @@ class TradingStrategyStage:
         one.reset()
         reason = command.reason.replace("\0", "")
         out.append(self._own_action(ts_ns, one, RESUMED, "", {}, [command.command_id], reason))
+
+    def _publish_accounts(self, ts_ns: int, out: list[Record]) -> None:
+        """Publish the sub-accounts and positions that have changed, by strategy."""
+        for name, one in self._running.items():
+            state: StrategyState = RUNNING
+            if name in self._suspended:
+                state = SUSPENDED
+            elif one.context.is_warming_up:
+                state = WARMING_UP
+            changes = one.account_records.changes(
+                self._seq, ts_ns, state, self._accounts.accounts[name], one.universe.symbols, self._market.prices
+            )
+            self._seq += len(changes)
+            out.extend(changes)
 
     # -- state
 

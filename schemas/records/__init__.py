@@ -85,6 +85,7 @@ from schemas.records.constants import (
     RESUME_STRATEGY,
     RESUMED,
     RIGHTS,
+    RUNNING,
     SELL,
     SHORT,
     SHORT_DIVIDEND,
@@ -111,6 +112,7 @@ from schemas.records.constants import (
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
     UNKNOWN,
+    WARMING_UP,
     WITHDRAWAL,
     BreakerScope,
     BrokerEvent,
@@ -129,6 +131,7 @@ from schemas.records.constants import (
     SessionPhase,
     Side,
     StrategyActionKind,
+    StrategyState,
     SuspensionState,
     TimeInForce,
     TradingState,
@@ -161,7 +164,9 @@ from schemas.records.trading import (
     RiskEvent,
     RiskFence,
     RiskUsage,
+    StrategyAccount,
     StrategyAction,
+    StrategyPosition,
 )
 
 __all__ = [
@@ -227,6 +232,7 @@ __all__ = [
     "RESUMED",
     "RESUME_STRATEGY",
     "RIGHTS",
+    "RUNNING",
     "SELL",
     "SHORT",
     "SHORT_DIVIDEND",
@@ -255,6 +261,7 @@ __all__ = [
     "UNIVERSE_ADDED",
     "UNIVERSE_REMOVED",
     "UNKNOWN",
+    "WARMING_UP",
     "WITHDRAWAL",
     "Attribution",
     "AuditHead",
@@ -315,8 +322,11 @@ __all__ = [
     "Side",
     "Signal",
     "SignalOutcome",
+    "StrategyAccount",
     "StrategyAction",
     "StrategyActionKind",
+    "StrategyPosition",
+    "StrategyState",
     "StrategySuspension",
     "StrategyWeights",
     "SuspensionState",
@@ -350,6 +360,8 @@ SequencedRecord = (
     | LlmRequest
     | SentimentScore
     | StrategyAction
+    | StrategyPosition
+    | StrategyAccount
     | OrderProposal
     | Order
     | OrderCancel
@@ -413,6 +425,8 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     Signal: "signals",
     StrategySuspension: "strategy-suspensions",
     StrategyAction: "strategy-actions",
+    StrategyPosition: "strategy-actions",
+    StrategyAccount: "strategy-actions",
     OrderProposal: "order-proposals",
     Order: "orders",
     OrderCancel: "orders",

@@ -65,6 +65,10 @@ SuspensionState = Literal["SUSPENDED", "RESUMED"]
 SUSPENDED: Final = "SUSPENDED"
 RESUMED: Final = "RESUMED"
 
+StrategyState = Literal["WARMING_UP", "RUNNING", "SUSPENDED"]
+WARMING_UP: Final = "WARMING_UP"
+RUNNING: Final = "RUNNING"
+
 StrategyActionKind = Literal[
     "SUBMIT_ORDER",
     "AMEND_ORDER",

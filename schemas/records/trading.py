@@ -13,6 +13,7 @@ from schemas.records.constants import (
     OrderType,
     Side,
     StrategyActionKind,
+    StrategyState,
     TimeInForce,
     TradingState,
 )
@@ -64,6 +65,43 @@ class StrategyAction(NamedTuple):
     arguments: dict[str, str]
     reason: str  # the strategy's tag, or the reason of a resume; "" for none
     cause_ids: list[str]  # ids of the records behind it: executions, feature rows, bars, commands
+
+
+class StrategyAccount(NamedTuple):
+    """The sub-account of a trading strategy at the last closes, after a time slice that changed it.
+
+    Money in account currency:
+
+    equity = cash + accrued dividends + value of the positions
+           = capital + realized_pnl + unrealized_pnl - fees.
+    """
+
+    seq: int  # counts on with the actions
+    ts_ns: int
+    strategy: str
+    state: StrategyState  # WARMING_UP: no symbol of the universe has the declared bars yet
+    capital: Decimal  # share of the initial capital, and of deposits minus withdrawals
+    equity: Decimal
+    cash: Decimal
+    realized_pnl: Decimal  # gross of fees, with dividends and other income, since inception
+    unrealized_pnl: Decimal
+    fees: Decimal  # since inception
+    open_positions: int
+
+
+class StrategyPosition(NamedTuple):
+    """One symbol of a trading strategy, after a time slice that changed it: in its universe, or traded by it before."""
+
+    seq: int  # counts on with the actions
+    ts_ns: int
+    strategy: str
+    symbol: str
+    in_universe: bool
+    quantity: Decimal  # signed units
+    avg_price: Decimal  # 0 without a position
+    cost_basis: Decimal  # in account currency, negative for a short position
+    realized_pnl: Decimal  # gross of fees, since inception
+    fees: Decimal  # since inception
 
 
 class OrderProposal(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 from operators.strategies import TradingStrategy
 from operators.trading.stage import TradingStrategyStage
-from schemas.records import Record
+from schemas.records import Record, StrategyAction
 from tests.builders import bar, feature_row
 from tests.performance.conftest import RecordFigure
 from tests.performance.reference_speed import decimal_us
@@ -62,8 +62,9 @@ def slice_us(stage: TradingStrategyStage, slices: list[list[Record]]) -> tuple[f
     durations, actions = [], 0
     for number, records in enumerate(slices, start=1):
         started = time.process_time_ns()
-        actions += len(stage.on_slice(number * MINUTE_NS, records))
+        published = stage.on_slice(number * MINUTE_NS, records)
         durations.append((time.process_time_ns() - started) / 1000)
+        actions += sum(type(record) is StrategyAction for record in published)
     return sorted(durations)[len(durations) // 2], actions
 
 

@@ -33,7 +33,8 @@ def run(strategy: TradingStrategy, slices: list[list[Any]], **settings: Any) -> 
     stage = TradingStrategyStage([strategy], TradingSettings(**settings))
     actions: list[StrategyAction] = []
     for number, records in enumerate(slices, start=1):
-        actions += stage.on_slice(number * MINUTE_NS, records)  # type: ignore[arg-type]  # its only output
+        published = stage.on_slice(number * MINUTE_NS, records)
+        actions += [record for record in published if type(record) is StrategyAction]
     return actions
 
 

