@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from operators.adjusted_prices import AdjustedPrices, split_price
-from operators.indicators import Indicator, build
+from operators.indicators import Indicator, NoConversion, build
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE
@@ -70,7 +70,7 @@ class SymbolFeatures:
                     self.indicators[index] = build(spec)
                 else:
                     indicator.rescale(factor)
-            except NotImplementedError:  # the indicator has no conversion
+            except NoConversion:
                 self.indicators[index] = build(spec)
             except Exception as error:  # noqa: BLE001  (may be code of the user)
                 errors.append((spec, describe_error(error, *map(source_file, indicator.components))))

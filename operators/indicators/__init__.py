@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
 
-from operators.indicators.indicator import Indicator, ValueUnit
+from operators.indicators.indicator import Indicator, NoConversion, ValueUnit
 from operators.indicators.specs import parse, parse_value, template
 from schemas.errors import BadInput
 
 __all__ = [
     "INDICATORS",
     "Indicator",
+    "NoConversion",
     "ValueUnit",
     "build",
     "indicator_classes",

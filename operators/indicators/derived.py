@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from operators.indicators.indicator import Indicator, ValueUnit
+from operators.indicators.indicator import Indicator, NoConversion, ValueUnit
 from schemas.records import Bar, Quote
 
 
@@ -73,7 +73,7 @@ class _Derived(Indicator):
     def _rescale_outer(self, factor: float) -> None:
         unit = self.input_unit()
         if unit is None:
-            raise NotImplementedError("the unit of the input is unknown, so its numbers cannot be converted")
+            raise NoConversion("the unit of the input is unknown, so its numbers cannot be converted")
         if unit.price_power:
             self.outer.rescale(factor**unit.price_power)
 

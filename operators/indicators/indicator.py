@@ -46,6 +46,10 @@ _PRICE_POWERS = {
 }
 
 
+class NoConversion(Exception):
+    """The state of an indicator cannot be converted after a split, so that it warms up again."""
+
+
 class Indicator:
     """A running statistic of one symbol's bars. The size of its state depends only on its parameters.
 
@@ -98,9 +102,9 @@ class Indicator:
         """Convert the state after a split: multiply its prices by `factor`, divide its volumes by it.
 
         The values continue as if all earlier bars had been in new shares. An indicator without this method warms up
-        again after a split.
+        again after a split. So does one that raises `NoConversion`, if its state cannot be converted.
         """
-        raise NotImplementedError
+        raise NoConversion
 
     def snapshot(self) -> tuple[Any, ...]:
         """Return the state, without parameters, as a tuple of plain values that later updates do not change."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from operators.features import FeatureStage
+from operators.indicators import Indicator
 from operators.indicators.sma import Sma
 from operators.predictions import PredictionStage
 from operators.predictions.drift import DriftReference
@@ -69,11 +70,12 @@ def test_a_snapshot_keeps_the_suspension_and_a_split_ends_it() -> None:
     assert rows["B", 7] == {"ema_2", "sma_2"}
 
 
+@pytest.mark.parametrize("error", [OverflowError, NotImplementedError])
 def test_an_indicator_that_raises_at_a_split_warms_up_again_and_a_dead_letter_names_it(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def failing_rescale(self: Sma, factor: float) -> None:
-        raise OverflowError(f"factor {factor}")
+        raise error(f"factor {factor}")
 
     monkeypatch.setattr(Sma, "rescale", failing_rescale)
     stage = FeatureStage(["ema_2", "sma_2"])
@@ -85,18 +87,24 @@ def test_an_indicator_that_raises_at_a_split_warms_up_again_and_a_dead_letter_na
     assert (letter.stage, letter.topic, letter.offset) == ("features", "indicator:sma_2/B", 3)
     assert letter.ts_ns == 4 * MINUTE_NS
     assert letter.reason.startswith(
-        "indicator sma_2 warms up again for B after SPLIT s1: its rescale raised OverflowError: factor 0.5 at "
+        f"indicator sma_2 warms up again for B after SPLIT s1: its rescale raised {error.__name__}: factor 0.5 at "
     )
     assert decode(letter.raw) == split
     rows, letters = run(stage, 5, 6)
     assert rows["A", 5] == rows["B", 5] == {"ema_2", "sma_2"} and letters == []
 
 
-def test_an_indicator_without_a_conversion_warms_up_again_without_a_dead_letter() -> None:
-    stage = FeatureStage(["obv"])
+def test_an_indicator_without_a_conversion_warms_up_again_without_a_dead_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Sma, "rescale", Indicator.rescale)
+    stage = FeatureStage(["sma_2"])
     run(stage, 1, 3)
-    split = corporate_action("s1", SPLIT, "B", ratio=2)
-    assert not [one for one in stage.on_slice(4 * MINUTE_NS, [split, *minute(4)]) if type(one) is DeadLetter]
+    split = corporate_action("s1", SPLIT, "B", ex_date=minute(4)[0].trading_day, ratio=2)  # type: ignore[union-attr]
+    out = stage.on_slice(4 * MINUTE_NS, [split, *minute(4)])
+    assert not [one for one in out if type(one) is DeadLetter]
+    [row] = [one for one in out if type(one) is FeatureRow and one.symbol == "B"]
+    assert "sma_2" not in row.values
 
 
 class FailingModel:
