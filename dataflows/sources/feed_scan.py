@@ -349,7 +349,16 @@ class _Scanner:
         days = (scan.last_ns - scan.first_ns) / DAY_NS
         is_daily = distances.isolated_midnights >= DAILY_SHARE_MIN * distances.isolated
         is_frequent = distances.isolated_midnights >= max(2, days / 3)
-        scan.has_daily_rows = is_daily and (is_frequent or distances.successive_midnights > 0)
+        is_repeated = is_frequent or distances.successive_midnights > 0
+        scan.has_daily_rows = is_daily and (is_repeated or self._is_single_daily_row())
+
+    def _is_single_daily_row(self) -> bool:
+        """Whether the only isolated row is at midnight, and outside all sessions or alone outside regular ones."""
+        distances, phases = self.distances, self.scan.phases
+        if distances.isolated != 1 or distances.isolated_midnights != 1:
+            return False
+        [phase] = self._calendar.phases(np.array([distances.midnight_ns - self._is_close]))
+        return phase is None or (phase != REGULAR and phases.total() - phases[REGULAR] == 1)
 
     def _is_midnight(self, times: Ints) -> Mask:
         """Return which times are midnight of UTC, of the zone of the times, or of New York."""

@@ -32,13 +32,15 @@ class RowDistances:
 
     `seconds` counts distances, `runs` those within at least `RUN_MIN` equal ones. `isolated` counts rows that are
     `ISOLATION_S` or more from both neighbors of their symbol, `isolated_midnights` those of them at midnight, and
-    `successive_midnights` those of them that follow another one. Call `finish()` after the last row.
+    `successive_midnights` those of them that follow another one. `midnight_ns` is the time of the last one counted.
+    Call `finish()` after the last row.
     """
 
     def __init__(self, is_midnight: Callable[[Ints], Mask]) -> None:
         self.seconds: Counter[float] = Counter()
         self.runs: Counter[float] = Counter()
         self.duplicates = self.isolated = self.isolated_midnights = self.successive_midnights = 0
+        self.midnight_ns = 0
         self.is_ascending = self.is_descending = False
         self._is_midnight = is_midnight
         self._last_rows: dict[int, _LastRow] = {}
@@ -105,5 +107,7 @@ class RowDistances:
         is_day[is_isolated] = self._is_midnight(rows[is_isolated])
         self.isolated += int(is_isolated.sum())
         self.isolated_midnights += int(is_day.sum())
+        if is_day.any():
+            self.midnight_ns = int(rows[is_day][-1])
         self.successive_midnights += int((is_day & np.concatenate(([last.follows_day], is_day[:-1]))).sum())
         return bool(is_day[-1])

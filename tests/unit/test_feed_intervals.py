@@ -316,6 +316,9 @@ def minutes_of(day: date, count: int, step: int = 1) -> list[str]:
     [
         (["2024-07-01", "2024-07-02", *minutes_of(DAYS[2], 200)], ("1m", "1d")),
         (["2024-07-01", "2024-07-02", *minutes_of(DAYS[1], 20)], ("1m", "1d")),
+        (["2024-07-01", *minutes_of(DAYS[0], 200)], ("1m", "1d")),
+        ([*minutes_of(DAYS[0], 20, 5), "2024-07-03"], ("5m", "1d")),
+        (["2024-01-09", *minutes_of(date(2024, 1, 9), 200)], ("1m", "1d")),  # 19:00 in New York: post-market
         ([*minutes_of(DAYS[0], 200, 5), "2024-07-03", "2024-07-05"], ("5m", "1d")),
         (["2024-07-01 00:00:00-04:00", "2024-07-02 00:00:00-04:00", *minutes_of(DAYS[2], 3)], ("1m", "1d")),
         ([*session_times(DAYS[:2], timedelta(hours=1)), "2024-07-05", "2024-07-08"], ("1h", "1d")),
@@ -337,6 +340,12 @@ def test_rows_at_midnight_of_a_market_around_the_clock_are_minutes(tmp_path: Pat
         count = {5: 0, 6: 1}.get(day.weekday(), 300)  # on Sundays a single row without a trade
         times += [(day + timedelta(minutes=n)).isoformat() for n in range(count)]
     assert FileFeed([write(tmp_path / "A.csv", times)], FeedSettings(calendar="24/7")).settings.bar_interval == "1m"
+
+
+def test_a_single_minute_of_the_post_market_at_midnight_utc_is_a_minute(tmp_path: Path) -> None:
+    day = date(2024, 1, 9)
+    minutes = ["2024-01-09T00:00:00Z", *minutes_of(day, 200), "2024-01-09T22:00:00Z"]
+    assert FileFeed([write(tmp_path / "A.csv", minutes)]).settings.bar_interval == "1m"
 
 
 def test_a_last_daily_row_dated_by_the_present_is_a_daily_row(tmp_path: Path) -> None:
