@@ -281,12 +281,12 @@ class TradingContext(MarketContext):
     @property
     def is_warming_up(self) -> bool:
         """Whether no symbol of the universe has the bars that the strategy declares for its warm-up."""
-        bars_min, interval_ns = self._declared.warm_up, self._declared.warm_up_interval_ns
+        bars_min, interval = self._declared.warm_up, self._declared.warm_up_interval
         if not bars_min:
             return False
         known = self._market.symbols
         return not any(
-            symbol in known and known[symbol].closed_bars(interval_ns) >= bars_min for symbol in self._universe.symbols
+            symbol in known and known[symbol].closed_bars(interval) >= bars_min for symbol in self._universe.symbols
         )
 
     def _refuse_in_warm_up(self, action: NewAction, request: Literal["submit", "target"], order_id: str) -> bool:
