@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,13 +22,21 @@ Reason = Annotated[str, typer.Option(help="Reason. It is stored with the command
 Source = Annotated[str, typer.Argument(help="path/to/file.py:ClassName, or a strategy of the platform.")]
 Parameters = Annotated[str, typer.Option(help="Parameters of the strategy, as a JSON object.")]
 Minutes = Annotated[int, typer.Option(min=2, max=10_000, help="Length of the dry run, in minute bars.")]
+NewName = Annotated[str, typer.Argument(help="Name of the strategy and its file, such as my_strategy.")]
+Folder = Annotated[Path, typer.Option(help="Folder for the files. It is created if it does not exist.")]
+View = Annotated[bool, typer.Option("--view", help="Write a view strategy: one symbol at a time, without orders.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="List and check strategies; list suspended ones, and resume one.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Write, list and check strategies; list suspended ones, and resume one.", no_args_is_help=True
+    )
     group.command("list", help="List the strategies of the platform and those of the settings.")(list_strategies)
-    group.command("check", help="Check the declarations, purity, snapshots and look-ahead of a strategy.")(check)
+    group.command("new", help="Write a strategy that trades, and its test, into a folder.")(new)
+    group.command(
+        "check", help="Check the declarations, purity, orders, snapshots, look-ahead and warm-up of a strategy."
+    )(check)
     group.command("suspended", help="List the strategies that are suspended, with file, line and exception.")(suspended)
     group.command("resume", help="Resume a suspended strategy from the next time slice on, without its old state.")(
         resume
@@ -49,6 +58,20 @@ def list_strategies(as_json: AsJson = False) -> None:
         print(f"{row.name:{width}}  {row.form:7}  {runs}  {row.summary}")
 
 
+def new(name: NewName, folder: Folder = Path("my_strategies"), view: View = False, as_json: AsJson = False) -> None:
+    from deploy.strategy_template import write_strategy
+
+    file, test, class_name = write_strategy(name, folder, view=view)
+    source = f"{file}:{class_name}"
+    if as_json:
+        print(json.dumps({"source": source, "file": str(file), "test": str(test)}, indent=2))
+        return
+    print(f"new  {file}\nnew  {test}\nNext steps:")
+    print(f"  check it: python cli.py strategies check {source}")
+    print(f"  run its test: python cli.py test {test}")
+    print(f"  backtest it: python cli.py backtest --bars bars/ --strategy {source}")
+
+
 def check(source: Source, parameters: Parameters = "{}", minutes: Minutes = 780, as_json: AsJson = False) -> None:
     from dataflows.research.strategy_check import check_strategy
 
@@ -61,8 +84,10 @@ def check(source: Source, parameters: Parameters = "{}", minutes: Minutes = 780,
         for name, text in report.declarations.items():
             print(f"  {name}: {text}")
         print(f"dry run: {report.slices} minutes, {report.decisions} decisions, {report.slice_ms:.2f} ms a minute")
+        if report.bars_needed is not None:
+            print(f"warm-up: two start dates agree from bar {report.bars_needed} on")
         for finding in report.findings:
-            print(f"{finding.file}:{finding.line}: {finding.check}: {finding.message}")
+            print(finding.text())
         print("no findings" if not report.findings else f"{len(report.findings)} findings")
     if report.findings:
         raise typer.Exit(1)

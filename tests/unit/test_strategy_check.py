@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from dataflows.research.strategy_check import check_strategy
+from dataflows.research.strategy_dry_run import make_tape
+from dataflows.research.strategy_warm_up import measure_warm_up
 from deploy.commands import strategies
+from operators.strategies import TradingStrategy
 from schemas.errors import BadInput
 
 app = typer.Typer()
@@ -98,10 +102,108 @@ def test_a_look_into_the_future_is_found(tmp_path: Path) -> None:
     assert "look-ahead" in checks
 
 
-def test_a_failure_names_the_line_that_raised(tmp_path: Path) -> None:
-    assert findings(write(tmp_path, "ctx.note('x')\nctx.target_weight('KO', float('nan'))")) == [
-        ("dry run", "BadInput: weight must be a finite number, found nan", 6)
+@pytest.mark.parametrize(
+    ("body", "check", "message", "line"),
+    [
+        ("ctx.note('x')\n1 / 0", "dry run", "ZeroDivisionError: division by zero", 6),
+        ("ctx.target_weight('KO', float('nan'))", "dry run", "BadInput: weight must be a finite number, found nan", 5),
+        (
+            "ctx.note('x')\nctx.submit('KO', 'BUY', 1e9)",
+            "orders",
+            "SUBMIT_ORDER of 1000000000 KO is 1,002,576 times the capital; is it meant?",
+            6,
+        ),
+        (
+            "ctx.target_weight('KO', 100)\nctx.target_quantity('KO', 1e12)",
+            "orders",
+            "TARGET_QUANTITY of 1000000000000",
+            6,
+        ),
+        (
+            "ctx.price('KOO')",
+            "dry run",
+            "BadInput: 'KOO' is not in the universe of strategy own; did you mean KO? The universe has 1 symbols",
+            5,
+        ),
+        ("self.count = 1", "purity", "on_slice changes self.count; use the state", 5),
+        ("ctx.state['x'] = object()", "dry run", "BadInput: ctx.state['x'] must be a plain value", 4),
+        ("return 5", "dry run", "BadInput: on_slice returned int, expected nothing", 4),
+        ("ctx.feature('KO', 'sma_5')", "dry run", "BadInput: feature 'sma_5' of 1m is not declared.", 5),
+        ("ctx.cancel('ord-1')", "dry run", "BadInput: order id must be that of an order of the strategy", 5),
+    ],
+)
+def test_bad_input_is_one_sentence_with_file_and_line(
+    tmp_path: Path, body: str, check: str, message: str, line: int
+) -> None:
+    found = findings(write(tmp_path, body))[0]
+    assert (found[0], found[2]) == (check, line)
+    assert found[1].startswith(message)
+    assert "\n" not in found[1]
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        ("features = ('smaa_20',)", "unknown indicator 'smaa_20'; did you mean sma_20?"),
+        ("features = {'7x': ('sma_20',)}", "interval must be a text such as 15m"),
+        ("history = {'1m': -1}", "history of 1m must be a number of bars from 1 to 1000000, found -1"),
+        ("history = {'x': 9}", "interval must be a text such as 15m"),
+        ("warm_up = 'long'", "`warm_up` must be a number of bars of at least 0, found 'long'"),
+        ("symbols = 'KO'", "`symbols` must be a tuple of symbols"),
+    ],
+)
+def test_an_invalid_declaration_is_a_finding_at_its_line(tmp_path: Path, declaration: str, message: str) -> None:
+    source = write(tmp_path, "pass")
+    file = tmp_path / "own.py"
+    file.write_text(file.read_text().replace("    def on_slice", f"    {declaration}\n    def on_slice"))
+    (check, text, line), *others = findings(source)
+    assert (check, line, others) == ("declarations", 4, [])
+    assert text.startswith(message), text
+
+
+def test_a_warm_up_that_is_too_short_is_found(tmp_path: Path) -> None:
+    source = write(tmp_path, "pass")
+    file = tmp_path / "own.py"
+    declared = "    features = ('sma_20',)\n    warm_up = 19\n    def on_slice"
+    file.write_text(file.read_text().replace("    def on_slice", declared))
+    report = check_strategy(source, minutes=415)
+    assert [(one.check, one.message, one.line) for one in report.findings] == [
+        ("warm-up", "warm_up is 19 bars, but two start dates agree from bar 20 on", 5)
     ]
+
+
+@pytest.mark.parametrize(
+    ("features", "history", "minutes", "needed"),
+    [
+        (("sma_20",), {}, 60, 20),
+        (("sma_20",), {"1m": 25}, 60, 25),
+        ({"5m": ("sma_3",)}, {}, 60, 3),
+        (("sma_40",), {}, 60, None),
+        ((), {}, 60, 0),
+    ],
+)
+def test_two_start_dates_agree_after_the_bars_that_the_declarations_need(
+    features: Any, history: dict[str, int], minutes: int, needed: int | None
+) -> None:
+    """The later start is in the middle: 30 bars."""
+
+    class Declared(TradingStrategy):
+        pass
+
+    strategy = Declared()
+    strategy.features, strategy.history = features, history
+    assert measure_warm_up(strategy, make_tape(strategy, minutes), minutes // 2).needed == needed
+
+
+def test_an_exponential_average_needs_more_bars_than_its_period() -> None:
+    """The weight of the bars before the start is (1 - 2 / 6) ** n of the average of five bars after n bars."""
+
+    class Declared(TradingStrategy):
+        features = ("ema_5", "rsi_5")
+
+    tape = make_tape(Declared(), 200)
+    needed = measure_warm_up(Declared(), tape, 100).needed
+    assert needed is not None and 6 < needed < 60
 
 
 def test_a_strategy_that_cannot_be_loaded_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,194 @@
+"""Run a strategy on simulated bars, or on closes of your own, with the stages that carry out its decisions."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from decimal import Decimal
+from typing import Any
+
+from configs.strategies import load_strategies
+from dataflows.research.strategy_source import Finding
+from operators.features import FeatureStage
+from operators.portfolio import PortfolioSettings, PortfolioStage
+from operators.risk import RiskSettings, RiskStage
+from operators.signals.stage import SignalStage
+from operators.strategies import Strategy, TradingStrategy
+from operators.strategies.trading_strategy import schedules_of
+from operators.trading.context import NewAction, TradingContext
+from operators.trading.declarations import row_features
+from operators.trading.intervals import DAY_NS, MINUTE_NS
+from operators.trading.sessions import SessionTimes
+from operators.trading.settings import TradingSettings
+from operators.trading.stage import TradingStrategyStage
+from operators.trading_loop import TradingLoop
+from operators.venue import VenueSettings, VenueStage
+from schemas.errors import BadInput
+from schemas.records import REGULAR, SUSPENDED, Bar, Record, Signal, StrategyAction, StrategySuspension
+
+SESSION_MINUTES = 390
+SAMPLE_SYMBOLS = ("AAA", "BBB", "CCC")
+_FIRST_OPEN_NS = 1_704_205_800 * 1_000_000_000  # 2 January 2024, 9:30 in New York
+_FIRST_DAY = 20240102
+_SESSIONS_MAX = 28  # in the month of the first day
+_NEW_YORK_OFFSET_S = -5 * 3600
+
+
+def decisions_of(
+    source: str, closes: Mapping[str, Sequence[float]], parameters: Mapping[str, Any] | None = None
+) -> list[Any]:
+    """Run a strategy over minute bars with these closes by symbol, and return its actions or signals.
+
+    `source` is path/to/file.py:ClassName, or a strategy of the platform. Each bar opens at the close of the one before.
+    A decision is a StrategyAction (`kind`, `symbol`, `arguments`, `reason`: the tag) of a trading strategy, or a Signal
+    of a view strategy. Raises BadInput for a strategy that cannot be loaded, declares something invalid or fails.
+    """
+    (strategy,) = load_strategies([{"name": source, "parameters": dict(parameters or {})}])
+    tape = [
+        [_bar(symbol, number, before, close) for symbol, (before, close) in zip(closes, pairs, strict=True)]
+        for number, pairs in enumerate(
+            zip(*(zip([one[0], *one], one, strict=False) for one in closes.values()), strict=True)
+        )
+    ]
+    decisions, failures = run_over(strategy, tape)
+    if failures:
+        raise BadInput(failures[0].text())
+    return [one for in_slice in decisions for one in in_slice]
+
+
+def make_tape(
+    strategy: Strategy | TradingStrategy, minutes: int, seed: int = 1, *, other_from: int | None = None
+) -> list[list[Record]]:
+    """Return minute bars of consecutive sessions: a random walk for each symbol.
+
+    From the time slice `other_from` on, the prices follow another path.
+    """
+    symbols = (strategy.symbols if isinstance(strategy, TradingStrategy) else None) or SAMPLE_SYMBOLS
+    generator = random.Random(seed)  # noqa: S311  (simulated prices)
+    prices = dict.fromkeys(symbols, 100.0)
+    tape: list[list[Record]] = []
+    for number in range(minutes):
+        if number == other_from:
+            generator = random.Random(seed + 1)  # noqa: S311  (simulated prices)
+        bars: list[Record] = []
+        for symbol in symbols:
+            start, close = prices[symbol], prices[symbol] * (1 + generator.gauss(0, 0.002))
+            prices[symbol] = close
+            bars.append(
+                _bar(symbol, number, start, close, spread=0.0005, volume=float(generator.randint(1_000, 100_000)))
+            )
+        tape.append(bars)
+    return tape
+
+
+def _bar(symbol: str, number: int, start: float, close: float, *, spread: float = 0.0, volume: float = 1e6) -> Bar:
+    """Return the bar of a minute, counted from 0. High and low are `spread` (a share) outside of open and close."""
+    session, minute = divmod(number, SESSION_MINUTES)
+    open_ns = _FIRST_OPEN_NS + session * DAY_NS + minute * MINUTE_NS
+    return Bar(
+        symbol=symbol,
+        seq=number + 1,
+        ts_ns=open_ns + MINUTE_NS,
+        open_ns=open_ns,
+        open=start,
+        high=max(start, close) * (1 + spread),
+        low=min(start, close) * (1 - spread),
+        close=close,
+        volume=volume,
+        session=REGULAR,
+        trading_day=_FIRST_DAY + session,
+        traded=True,
+    )
+
+
+class DryRun:
+    """A fresh strategy with the stages around it. `on_slice` returns its signals or actions.
+
+    Raises BadInput for an invalid declaration.
+    """
+
+    def __init__(self, strategy: Strategy | TradingStrategy, symbols: Sequence[str]) -> None:
+        fresh = deepcopy(strategy)
+        specs = row_features(fresh) if isinstance(fresh, TradingStrategy) else fresh.features
+        self._features = FeatureStage(specs)
+        self._stage: Any = _trading_loop(fresh, symbols) if isinstance(fresh, TradingStrategy) else SignalStage([fresh])
+
+    def on_slice(self, records: Sequence[Record]) -> list[Record]:
+        ts_ns = max(record.ts_ns for record in records if type(record) is Bar)
+        rows = self._features.on_slice(ts_ns, records)
+        out: list[Record] = self._stage.on_slice(ts_ns, [*records, *rows])
+        return [one for one in out if type(one) in (Signal, StrategyAction, StrategySuspension)]
+
+    def snapshot(self) -> Any:
+        return self._features.snapshot(), self._stage.snapshot()
+
+    def restore(self, snapshot: Any) -> None:
+        features, stage = snapshot
+        self._features.restore(features)
+        self._stage.restore(stage)
+
+
+def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str]) -> TradingLoop:
+    """Return the strategy with a venue, a portfolio, and risk without limits."""
+    days = {
+        _FIRST_DAY + number: SessionTimes(
+            _FIRST_DAY + number,
+            _FIRST_OPEN_NS + number * DAY_NS,
+            _FIRST_OPEN_NS + number * DAY_NS + SESSION_MINUTES * MINUTE_NS,
+            _NEW_YORK_OFFSET_S,
+        )
+        for number in range(_SESSIONS_MAX)
+    }
+    calendars = {"XNYS", *(schedule.calendar for _, schedule in schedules_of(strategy) if schedule.calendar)}
+    settings = TradingSettings(universe=tuple(symbols), sessions=dict.fromkeys(calendars, days))
+    portfolio = PortfolioSettings(
+        allow_short=True, max_position_percentage=Decimal(1), trading_strategies=(strategy.name,)
+    )
+    stage = TradingStrategyStage([strategy], settings)
+    return TradingLoop(
+        VenueStage(VenueSettings()), PortfolioStage(portfolio), RiskStage(RiskSettings.unlimited()), stage
+    )
+
+
+def run_over(
+    strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Record]]
+) -> tuple[list[list[Record]], list[Finding]]:
+    """Return the decisions of each time slice, and how the strategy failed, if it did."""
+    dry_run, out = DryRun(strategy, symbols_of(tape)), list[list[Record]]()
+    for records in tape:
+        decisions = dry_run.on_slice(records)
+        out.append(decisions)
+        for one in decisions:
+            if type(one) is StrategyAction and one.kind == SUSPENDED:
+                text = f"{one.arguments['error_type']}: {one.arguments['message']}"
+                return out, [Finding("dry run", text, one.arguments["file"], int(one.arguments["line"]))]
+            if type(one) is StrategySuspension:
+                return out, [Finding("dry run", f"{one.error_type}: {one.message}", one.file, one.line)]
+    return out, []
+
+
+def symbols_of(tape: Sequence[Sequence[Record]]) -> list[str]:
+    return [record.symbol for record in tape[0] if type(record) is Bar]
+
+
+def line_of_action(strategy: TradingStrategy, tape: Sequence[Sequence[Record]], action_id: str, file: str) -> int:
+    """Run the strategy again, and return the line of its file that caused an action; 0 if there is none."""
+    lines: dict[str, int] = {}
+    original = TradingContext._add
+
+    def add(context: TradingContext, *arguments: Any) -> NewAction:
+        action = original(context, *arguments)
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename != file:
+            frame = frame.f_back
+        lines[action.action_id] = frame.f_lineno
+        return action
+
+    TradingContext._add = add  # type: ignore[assignment,method-assign]  # for this run only
+    try:
+        run_over(strategy, tape)
+    finally:
+        TradingContext._add = original  # type: ignore[method-assign]
+    return lines.get(action_id, 0)
