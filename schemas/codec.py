@@ -34,6 +34,7 @@ from schemas.records import (
     Clock,
     Command,
     CorporateAction,
+    DataRow,
     DeadLetter,
     ExchangeRate,
     Execution,
@@ -123,6 +124,7 @@ SCHEMA_IDS: dict[type, int] = {
     BrokerActivity: 45,
     StrategyAction: 56,
     TradingSession: 62,
+    DataRow: 63,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.

@@ -14,7 +14,7 @@ from configs.settings.sections import Duration, Section
 from operators.bar_completion import DAY_S, BarSettings, Calendar, FeedSettings, FileSessions
 from schemas.errors import BadInput
 
-EXTRA_FILE_KINDS = ("quotes", "reference_data", "news", "fundamentals")
+EXTRA_FILE_KINDS = ("quotes", "reference_data", "data", "news", "fundamentals")
 """Kinds of files that a tape may contain in addition to bars."""
 
 
@@ -27,6 +27,7 @@ class FileFeedSection(FeedSettings):
     paths: tuple[Path, ...] = ()
     quotes: tuple[Path, ...] = ()
     reference_data: tuple[Path, ...] = ()
+    data: tuple[Path, ...] = ()
     news: tuple[Path, ...] = ()
     fundamentals: tuple[Path, ...] = ()
     speed: Literal["max"] | Annotated[float, Field(gt=0)] = "max"

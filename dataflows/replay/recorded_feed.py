@@ -24,6 +24,7 @@ from schemas.records import (
     Bar,
     Command,
     CorporateAction,
+    DataRow,
     ExchangeRate,
     Fundamentals,
     LlmAnswer,
@@ -36,7 +37,7 @@ from schemas.suggestions import did_you_mean
 
 STATE_VERSION = 1
 _GIVEN_TOPICS = ("reference-data", "news", "fundamentals", "llm-answers", "market-quotes", "market-bars")
-_CARRIED_TYPES = (CorporateAction, ExchangeRate, TradingSession, Fundamentals)
+_CARRIED_TYPES = (CorporateAction, ExchangeRate, TradingSession, DataRow, Fundamentals)
 """Given records that count whatever their age at the start."""
 
 
@@ -132,7 +133,7 @@ class RecordedFeed:
             return self._is_selected(record.symbol)
         if type(record) is Command:
             return self._period.with_commands
-        return type(record) in (ExchangeRate, TradingSession, NewsItem, LlmAnswer)
+        return type(record) in (ExchangeRate, TradingSession, DataRow, NewsItem, LlmAnswer)
 
     def _is_selected(self, symbol: str) -> bool:
         return self._selected is None or symbol in self._selected

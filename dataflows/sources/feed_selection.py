@@ -146,7 +146,7 @@ def _file_feed_opener(
     require_interval_s: int | None = None,
 ) -> Callable[[], FileFeed]:
     _require_paths(paths)
-    tape_files = TapeFiles(files.quotes, files.reference_data, files.news, files.fundamentals)
+    tape_files = TapeFiles(files.quotes, files.reference_data, files.data, files.news, files.fundamentals)
 
     def open_files(scan: FeedScan | None) -> FileFeed:
         return FileFeed(paths, files, Tape(tape_files, files, tag) if any(tape_files) else None, scan)

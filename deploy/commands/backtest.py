@@ -55,6 +55,9 @@ Fundamentals = Annotated[list[Path] | None, typer.Option("--fundamentals", help=
 Reference = Annotated[
     list[Path] | None, typer.Option("--reference-data", help=_FILES_HELP.format("corporate actions and exchange rates"))
 ]
+Data = Annotated[
+    list[Path] | None, typer.Option("--data", help=_FILES_HELP.format("your own data, with a column available_at"))
+]
 Quotes = Annotated[list[Path] | None, typer.Option("--quotes", help=_FILES_HELP.format("quotes (bid and ask)"))]
 Orders = Annotated[
     Path | None,
@@ -92,6 +95,7 @@ def backtest(
     more_bars: MoreBars = None,
     news: News = None,
     fundamentals: Fundamentals = None,
+    data: Data = None,
     reference_data: Reference = None,
     quotes: Quotes = None,
     settings: SettingsFile = None,
@@ -136,7 +140,8 @@ def backtest(
     feed_options = {"start": start, "end": end, "calendar": calendar, "session": session, "timezone": timezone}
     feed_options |= {"symbol": symbol, "date_order": date_order, "decimal": decimal}
     feed_options |= {"volume": volume, "time_is": time_is}
-    input_files = {"quotes": quotes, "reference_data": reference_data, "news": news, "fundamentals": fundamentals}
+    input_files = {"quotes": quotes, "reference_data": reference_data, "data": data}
+    input_files |= {"news": news, "fundamentals": fundamentals}
     if symbols is not None and any(input_files.values()):
         raise BadInput("--bars topics: reads quotes, news and other records from the topics; pass no files of them")
     compared = None if benchmark is None else Benchmark(benchmark)

@@ -1,4 +1,4 @@
-"""`reference`: check and load splits, dividends, symbol changes, delistings and exchange rates."""
+"""`reference`: check and load corporate actions and exchange rates, and load the user's own data."""
 
 import json
 from collections.abc import Sequence
@@ -10,16 +10,20 @@ import typer
 from deploy.home import home_from_environment
 
 if TYPE_CHECKING:
-    from schemas.records import CorporateAction, ExchangeRate
+    from dataflows.sources.tape.rules import TapeFileKind
+    from schemas.records import CorporateAction, ExchangeRate, Record
 
 File = Annotated[Path, typer.Argument(help="CSV or JSON lines file, as described in docs/howto/feed.md.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Check and load corporate actions and exchange rates.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Check and load corporate actions, exchange rates and your own data.", no_args_is_help=True
+    )
     group.command("check")(check)
     group.command("load")(load)
+    group.command("load-data")(load_data)
     app.add_typer(group, name="reference")
 
 
@@ -33,42 +37,76 @@ def load(file: File, as_json: Json = False) -> None:
 
     A row that was loaded before has the same id and has no effect.
     """
+    records = _records(file)
+    _publish(records)
+    _show(records, as_json)
+
+
+def load_data(file: File, as_json: Json = False) -> None:
+    """Publish the rows of a file of your own data for trading strategies: all of them, or none if one is invalid.
+
+    The file needs a column `available_at`; its name without the ending is the name of the data. Strategies see a row
+    from `available_at` on. A row that was loaded before has the same id and has no effect.
+    """
+    from dataflows.sources.tape.rules import DATA
+    from schemas.records import DataRow
+
+    rows = [record for _, record in _numbered_rows(file, DATA) if isinstance(record, DataRow)]
+    _publish(rows)
+    if as_json:
+        print(json.dumps([{"type": "DataRow", **row._asdict()} for row in rows]))
+        return
+    for row in rows:
+        values = ", ".join(f"{name} {value:g}" for name, value in row.values.items())
+        print(f"{row.row_id}  {row.name} {row.symbol}".rstrip() + f"  {values}")
+    print(f"{len(rows)} records")
+
+
+def _publish(records: Sequence["Record"]) -> None:
     from configs.settings import load_settings
     from deploy.supervisor.service_addresses import use_running_services
     from sinks.commands import CommandLog
 
-    records = _records(file)
     use_running_services(home_from_environment())
     kafka = load_settings().kafka
     log = CommandLog(kafka.cluster, prefix=kafka.topic_prefix)
     for record in records:
         log.send(record)
-    _show(records, as_json)
 
 
 def _records(file: Path) -> list["CorporateAction | ExchangeRate"]:
     """Read all rows. Raises BadInput with file, line, field, value and expectation for the first malformed row."""
-    from configs.settings import load_settings
-    from dataflows.sources.rows import RowRules
     from dataflows.sources.tape.rules import REFERENCE_DATA
-    from dataflows.sources.tape.tape_file import TapeFile
     from operators.reference_data import validate_corporate_action
     from schemas.errors import BadInput, InvalidField
     from schemas.records import CorporateAction, ExchangeRate
 
-    rules = RowRules(load_settings().market_data.files)
     records: list[CorporateAction | ExchangeRate] = []
-    for row in TapeFile(file, REFERENCE_DATA, rules, lambda text: []).rows():
+    for line, record in _numbered_rows(file, REFERENCE_DATA):
+        if isinstance(record, CorporateAction):
+            try:
+                validate_corporate_action(record)
+            except InvalidField as error:
+                raise BadInput(f"file {file}, line {line}: {error}") from error
+        assert isinstance(record, CorporateAction | ExchangeRate), "rows of REFERENCE_DATA"
+        records.append(record)
+    return records
+
+
+def _numbered_rows(file: Path, kind: "TapeFileKind") -> list[tuple[int, "Record"]]:
+    """Return the line and the record of each row. Raises BadInput for the first malformed row."""
+    from configs.settings import load_settings
+    from dataflows.sources.rows import RowRules
+    from dataflows.sources.tape.tape_file import TapeFile
+    from schemas.errors import BadInput
+
+    rules = RowRules(load_settings().market_data.files)
+    rows: list[tuple[int, Record]] = []
+    for row in TapeFile(file, kind, rules, lambda text: []).rows():
         if row.record is None:
             raise BadInput(f"file {file}, line {row.line}: {row.reason}")
-        if isinstance(row.record, CorporateAction):
-            try:
-                validate_corporate_action(row.record)
-            except InvalidField as error:
-                raise BadInput(f"file {file}, line {row.line}: {error}") from error
-        assert isinstance(row.record, CorporateAction | ExchangeRate), "rows of REFERENCE_DATA"
-        records.append(row.record)
-    return records
+        rows.append((row.line, row.record))
+    return rows
 
 
 def _show(records: Sequence["CorporateAction | ExchangeRate"], as_json: bool) -> None:

@@ -17,6 +17,8 @@ from operators.money import plain
 from operators.risk.margin_call import MARGIN_CAUSE_PREFIX
 from schemas.records import (
     TRADE,
+    UNIVERSE_ADDED,
+    UNIVERSE_REMOVED,
     Bar,
     BrokerActivity,
     CashTransfer,
@@ -182,6 +184,11 @@ def _explain_command(lookup: RecordLookup, command: Command) -> Explanation:
 
 
 def _explain_action(lookup: RecordLookup, action: StrategyAction) -> Explanation:
+    if action.kind in (UNIVERSE_ADDED, UNIVERSE_REMOVED):
+        change = "added to" if action.kind == UNIVERSE_ADDED else "removed from"
+        figures = ", ".join(f"{name} {value}" for name, value in action.arguments.items())
+        text = f"{action.symbol} was {change} the universe of {action.strategy} ({figures})"
+        return Explanation(text, _trace_action(lookup, action))
     consequences = tuple(_node(record) for record in _results_of_request(lookup, action.action_id))
     names = ", ".join(node.record_id for node in consequences) or "no orders or rejections"
     arguments = ", ".join(f"{name} {value}" for name, value in action.arguments.items() if name != "symbol")

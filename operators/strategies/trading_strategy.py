@@ -23,9 +23,9 @@ from schemas.errors import BadInput
 if TYPE_CHECKING:
     from operators.trading.context import TradingContext
     from operators.trading.orders import Fill, OrderUpdate
-    from schemas.records import CorporateAction, StrategyAction
+    from schemas.records import CorporateAction, DataRow, StrategyAction
 
-    StrategyEvent = CorporateAction | StrategyAction
+    StrategyEvent = CorporateAction | StrategyAction | DataRow
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _SCHEDULES: Final = "_trading_schedules"
@@ -72,6 +72,8 @@ class TradingStrategy:
     """Indicator specs by bar interval: `{"1m": ("sma_60",), "15m": ("ema_20",)}`. A tuple: of the feed's bars."""
     history: Mapping[str, int] = {}
     """Number of closed bars by interval that `ctx.history` returns for each symbol."""
+    data: Sequence[str] = ()
+    """Names of your own data that `ctx.data` returns, such as `("vix",)`. Its rows reach `on_event`."""
     warm_up: int = 0
     """Closed bars of the shortest interval that a symbol needs before orders and targets of it are accepted."""
 
@@ -90,10 +92,10 @@ class TradingStrategy:
         """Called when an order or action is accepted, amended, rejected, cancelled or has expired."""
 
     def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
-        """Called when a corporate action of a symbol takes effect, and for each symbol that `universe` adds or removes.
+        """Called for each corporate action that takes effect, change of the universe, and new row of `data`.
 
-        The kind of a change of the universe is UNIVERSE_ADDED or UNIVERSE_REMOVED. Positions include the effect of a
-        corporate action.
+        The kind of a change is UNIVERSE_ADDED or UNIVERSE_REMOVED, that of a row DATA. Positions include the effect of
+        a corporate action.
         """
 
 

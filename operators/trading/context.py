@@ -20,6 +20,7 @@ from operators.trading.numbers import (
 from operators.trading.order_arguments import OrderRequest, exit_terms, order_arguments, order_terms
 from operators.trading.orders import OrderUpdate, StrategyOrders, WorkingOrder
 from operators.trading.universe import Universe
+from operators.trading.user_data import UserData
 from schemas.errors import BadInput
 from schemas.records import (
     AMEND_ORDER,
@@ -68,8 +69,9 @@ class TradingContext(MarketContext):
         account: SubAccount,
         orders: StrategyOrders,
         universe: Universe,
+        user_data: UserData,
     ) -> None:
-        super().__init__(declarations, market, universe)
+        super().__init__(declarations, market, universe, user_data)
         self._account, self._orders = account, orders
         self._causes: list[str] = []
         self._actions: list[NewAction] = []

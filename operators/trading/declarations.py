@@ -84,6 +84,9 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         if not isinstance(rule, TopDollarVolume):
             raise BadInput(f"`universe` must be a rule such as TopDollarVolume(count=20), or None, found {rule!r:.64}")
         needs.add_history("1d", rule.days)
+    data: Any = strategy.data
+    if isinstance(data, str) or not isinstance(data, Sequence) or not all(isinstance(one, str) and one for one in data):
+        raise BadInput(f'`data` must be a tuple of names of your data, such as ("vix",), found {data!r:.64}')
     warm_up: Any = strategy.warm_up
     if type(warm_up) is not int or warm_up < 0:
         raise BadInput(f"`warm_up` must be a number of bars of at least 0, found {warm_up!r:.64}")
@@ -93,6 +96,7 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         bar_interval_ns=needs.bar_interval_ns,
         history_sizes=history_sizes,
         feature_names=feature_names,
+        data=frozenset(data),
         warm_up=warm_up,
         warm_up_interval=_warm_up_interval([*history_sizes, *feature_names], needs.bar_interval_ns),
     )

@@ -12,8 +12,9 @@ from operators.trading.intervals import Interval, interval_text, parse_interval
 from operators.trading.market import Market, SymbolMarket
 from operators.trading.sessions import Session
 from operators.trading.universe import Universe
+from operators.trading.user_data import UserData
 from schemas.errors import BadInput
-from schemas.records import Bar, Fundamentals, Prediction, SentimentScore
+from schemas.records import Bar, DataRow, Fundamentals, Prediction, SentimentScore
 from schemas.suggestions import did_you_mean
 
 
@@ -24,6 +25,7 @@ class Declarations(NamedTuple):
     bar_interval_ns: int
     history_sizes: Mapping[Interval, int]
     feature_names: Mapping[Interval, frozenset[str]]
+    data: frozenset[str]
     warm_up: int
     warm_up_interval: Interval
 
@@ -35,8 +37,9 @@ class MarketContext:
     default of `interval`. Members raise BadInput for an unknown symbol, interval or indicator.
     """
 
-    def __init__(self, declarations: Declarations, market: Market, universe: Universe) -> None:
+    def __init__(self, declarations: Declarations, market: Market, universe: Universe, user_data: UserData) -> None:
         self._declared, self._market, self._universe = declarations, market, universe
+        self._user_data = user_data
         self._symbols = market.symbols
         self._time = 0
 
@@ -148,6 +151,14 @@ class MarketContext:
         """Return the figures of the last filing; None if there is none."""
         one = self._symbol(symbol)
         return None if one is None else one.fundamentals
+
+    def data(self, name: str, symbol: str = "") -> DataRow | None:
+        """Return the newest available row of your own data, of a symbol or of none; None before the first one."""
+        if name not in self._declared.data:
+            known = ", ".join(sorted(self._declared.data)) or "none"
+            suggestion = did_you_mean(str(name), self._declared.data)
+            raise BadInput(f"data {name!r:.64} is not declared{suggestion or '.'} Declared: {known}")
+        return self._user_data.newest(name, symbol)
 
     # -- checks
 

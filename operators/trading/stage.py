@@ -26,6 +26,7 @@ from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from operators.trading.target_orders import TargetOrders
 from operators.trading.universe import SelectedUniverse, Universe
+from operators.trading.user_data import UserData
 from schemas.errors import BadInput
 from schemas.records import (
     CANCEL_ORDER,
@@ -44,6 +45,7 @@ from schemas.records import (
     CashTransfer,
     Command,
     CorporateAction,
+    DataRow,
     Execution,
     Order,
     OrderCancel,
@@ -70,9 +72,9 @@ class TradingStrategyStage:
     """The logic of the strategies service: one instance for all symbols.
 
     Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, and OrderProposal (each of the
-    previous time slice), CorporateAction, ExchangeRate and TradingSession, Execution and CashTransfer, Command, Bar,
-    FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction for each action, in the order
-    of the strategies' names, then the StrategyPositions and StrategyAccounts that have changed.
+    previous time slice), CorporateAction, ExchangeRate, TradingSession and DataRow, Execution and CashTransfer,
+    Command, Bar, FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction for each action,
+    in the order of the strategies' names, then the StrategyPositions and StrategyAccounts that have changed.
 
     A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
     RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error` they are closed and cancelled. After
@@ -103,6 +105,7 @@ class TradingStrategyStage:
         )
         self._market = Market(needs, symbols, settings.sessions.get(settings.calendar))
         self._sessions = ExchangeSessions(settings.sessions)
+        self._user_data = UserData(name for _, declarations in declared for name in declarations.data)
         self._accounts = StrategyAccounts(self.names, settings, instruments)
         self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
@@ -111,7 +114,7 @@ class TradingStrategyStage:
             name = declarations.name
             orders, account = StrategyOrders(name), self._accounts.accounts[name]
             universe = _universe(symbols_of_one, self._market, strategy.universe, account)
-            context = TradingContext(declarations, self._market, account, orders, universe)
+            context = TradingContext(declarations, self._market, account, orders, universe, self._user_data)
             self._running[name] = RunningStrategy(strategy, declarations, context, orders, universe, settings)
         self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it
         self._command_ids: dict[str, None] = {}
@@ -135,7 +138,9 @@ class TradingStrategyStage:
         self._market.update(ts_ns, records)
         for one in self._running.values():
             one.universe.update()
+        rows = self._user_data.take_due(ts_ns, records)
         self._select_universes(ts_ns, out)
+        self._deliver_rows(ts_ns, rows, out)
         self._deliver(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
         self._run(ts_ns, out)
@@ -236,6 +241,13 @@ class TradingStrategyStage:
                         self._evaluate(ts_ns, one, one.strategy.on_event, [event.action_id], out, event)
             for update in updates[name]:
                 self._deliver_update(ts_ns, one, update, out)
+
+    def _deliver_rows(self, ts_ns: int, rows: Sequence[DataRow], out: list[Record]) -> None:
+        """Pass new rows of the user's data to the strategies that declare it."""
+        for one in self._running.values():
+            for row in rows:
+                if one.has_on_event and row.name in one.data:
+                    self._evaluate(ts_ns, one, one.strategy.on_event, [row.row_id], out, row)
 
     def _deliver_update(self, ts_ns: int, one: RunningStrategy, update: OrderUpdate, out: list[Record]) -> None:
         if one.has_on_order:
@@ -439,7 +451,7 @@ class TradingStrategyStage:
             dict(self._suspended),
             list(self._command_ids),
             self._action_counts | {name: one.context.action_count for name, one in self._running.items()},
-            self._sessions.snapshot(),
+            (self._sessions.snapshot(), self._user_data.snapshot()),
         )
 
     def restore(self, snapshot: Any) -> None:
@@ -453,9 +465,10 @@ class TradingStrategyStage:
             snapshot
         )
         assert version in (1, VERSION), f"trading strategies snapshot: version {version}, expected 1 or {VERSION}"
-        for sessions in later:  # version 1 has none
+        for sessions, user_data in later:  # version 1 has none
             self._sessions.restore(sessions)
             self._set_sessions()
+            self._user_data.restore(user_data)
         self._seq, self._refusal_seq, self._execution_seq = counters
         self._market.restore(market)
         own_accounts, target_orders = accounts

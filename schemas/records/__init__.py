@@ -143,6 +143,7 @@ from schemas.records.external import (
     BrokerUpdate,
     Command,
     CorporateAction,
+    DataRow,
     ExchangeRate,
     Fundamentals,
     LlmAnswer,
@@ -283,6 +284,7 @@ __all__ = [
     "CommandKind",
     "CorporateAction",
     "CorporateActionKind",
+    "DataRow",
     "DeadLetter",
     "ExchangeRate",
     "ExecType",
@@ -392,6 +394,7 @@ ExternalRecord = (
     | CorporateAction
     | ExchangeRate
     | TradingSession
+    | DataRow
     | BrokerUpdate
     | BrokerAccount
     | BrokerActivity
@@ -418,6 +421,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     CorporateAction: "reference-data",
     ExchangeRate: "reference-data",
     TradingSession: "reference-data",
+    DataRow: "reference-data",
     FeatureRow: "features",
     LlmRequest: "llm-requests",
     SentimentScore: "sentiment",

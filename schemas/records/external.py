@@ -112,6 +112,23 @@ class TradingSession(NamedTuple):
 
 
 @final
+class DataRow(NamedTuple):
+    """A row of the user's own data. Trading strategies that declare its `name` see it from `ts_ns` on."""
+
+    row_id: str
+    ts_ns: int  # from when it is available
+    name: str  # of the data, such as "vix"
+    symbol: str  # "" for none
+    values: dict[str, float]  # by column
+    source: str
+
+    @property
+    def kind(self) -> str:
+        """DATA: what distinguishes it from the other events of `on_event`."""
+        return "DATA"
+
+
+@final
 class BrokerUpdate(NamedTuple):
     """One report of the broker as the broker client received it. Duplicates have the same `update_id`."""
 

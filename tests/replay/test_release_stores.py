@@ -63,6 +63,7 @@ NOT_IN_STORES = {
                 "sessions",
                 "stage",
                 "universe",
+                "user_data",
             )
         ],
         "state of trading strategies, which run in no store of a release (tests/unit/test_trading_snapshots.py)",

@@ -56,7 +56,7 @@ def test_the_snapshot_of_the_previous_release_can_be_restored() -> None:
     _, *parts, _ = stage.snapshot()
     restored = stage_of(BeforeClose(), sessions={"XNYS": {DAY: session()}})
     restored.restore((1, *parts))
-    assert restored.snapshot() == stage.snapshot()
+    assert restored.snapshot()[:-1] == stage.snapshot()[:-1]
 
 
 def test_a_record_equal_to_the_table_or_without_hours_changes_nothing() -> None:

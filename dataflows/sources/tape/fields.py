@@ -32,6 +32,10 @@ class RowFields:
     def __init__(self, values: Mapping[str, Any], rules: RowRules) -> None:
         self._values, self._rules = values, rules
 
+    def names(self) -> list[str]:
+        """Return the names of the fields that are not empty, in their order."""
+        return [name for name in self._values if self.has(name)]
+
     def has(self, name: str) -> bool:
         return self._values.get(name) not in (None, "")
 

@@ -25,6 +25,7 @@ from schemas.records import (
     STOCK_MERGER,
     CorporateAction,
     CorporateActionKind,
+    DataRow,
     ExchangeRate,
     Fundamentals,
     NewsItem,
@@ -38,6 +39,9 @@ DEFAULT_CURRENCY = "USD"
 DAY_NS = 86_400 * 1_000_000_000
 TIME_COLUMNS = tuple(name for name in TIME_NAMES if name)
 NEWS_TIME_COLUMNS = ("known_at", *TIME_COLUMNS, "published", "published_at", "created_at")
+
+DATA_TIME_COLUMNS = ("available_at",)
+_DATA_LABELS = frozenset({*DATA_TIME_COLUMNS, *TIME_COLUMNS, "name", "symbol", "ticker", "source"})
 
 TimedRecord = tuple[int, Record]
 Tagger = Callable[[str], list[str]]
@@ -124,6 +128,22 @@ def fundamentals_record(fields: RowFields, context: RowContext) -> TimedRecord:
     )
 
 
+def data_record(fields: RowFields, context: RowContext) -> TimedRecord:
+    """Build a row of the user's data: its columns with numbers, known from `available_at` on.
+
+    Without a column `name`, the name is that of the file without its endings.
+    """
+    time_ns = _required_time_ns(fields, DATA_TIME_COLUMNS)
+    file_name = context.source.removeprefix("file:").removesuffix(".gz").rpartition(".")[0]
+    name, symbol = fields.symbol("name", file_name), fields.symbol("symbol", "")
+    values = {column: fields.number(column) for column in fields.names() if column not in _DATA_LABELS}
+    if not values:
+        raise InvalidField("row must have a number besides available_at, symbol and name, found none")
+    row_id = content_id("data", name, symbol, time_ns, *sorted(values.items()))
+    source = fields.text("source", context.source)
+    return time_ns, DataRow(row_id=row_id, ts_ns=time_ns, name=name, symbol=symbol, values=values, source=source)
+
+
 def reference_record(fields: RowFields, context: RowContext) -> TimedRecord:
     """Build a corporate action or an exchange rate."""
     kind = fields.one_of("kind", REFERENCE_KINDS)
@@ -185,7 +205,8 @@ def _exchange_rate(fields: RowFields, context: RowContext) -> TimedRecord:
 def _required_time_ns(fields: RowFields, names: tuple[str, ...]) -> int:
     time_ns = fields.time_ns(names)
     if time_ns is None:
-        raise InvalidField("field time must be an ISO time or an epoch number, found nothing")
+        name = names[0] if len(names) == 1 else "time"
+        raise InvalidField(f"field {name} must be an ISO time or an epoch number, found nothing")
     return time_ns
 
 
@@ -193,6 +214,7 @@ QUOTES = TapeFileKind(
     "quotes", (TIME_COLUMNS, ("symbol",), ("bid",), ("ask",)), quote_record, sort_by_time=False, lookback_ns=0
 )
 REFERENCE_DATA = TapeFileKind("reference_data", (("kind",),), reference_record, sort_by_time=True, lookback_ns=None)
+DATA = TapeFileKind("data", (DATA_TIME_COLUMNS,), data_record, sort_by_time=True, lookback_ns=None)
 NEWS = TapeFileKind("news", (NEWS_TIME_COLUMNS, ("headline",)), news_record, sort_by_time=True, lookback_ns=DAY_NS)
 FUNDAMENTALS = TapeFileKind("fundamentals", (("symbol",), ("filed",), ("period_end",)), fundamentals_record, True, None)
 

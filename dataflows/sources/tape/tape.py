@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape.companyfacts import COMPANY_FACTS_ENDING as COMPANY_FACTS
 from dataflows.sources.tape.companyfacts import open_fundamentals
-from dataflows.sources.tape.rules import FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, Tagger, TapeFileKind
+from dataflows.sources.tape.rules import DATA, FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, Tagger, TapeFileKind
 from dataflows.sources.tape.tape_file import CSV_ENDINGS, JSON_ENDINGS, TapeFile, TapeRow
 from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
@@ -22,7 +22,7 @@ from schemas.records import DeadLetter, Quote, Record
 
 STATE_VERSION = 1
 STAGE = "market_data"
-FILE_KINDS = (QUOTES, REFERENCE_DATA, NEWS, FUNDAMENTALS)
+FILE_KINDS = (QUOTES, REFERENCE_DATA, DATA, NEWS, FUNDAMENTALS)
 """In the order of their records within a time slice."""
 
 
@@ -31,6 +31,7 @@ class TapeFiles(NamedTuple):
 
     quotes: Sequence[str | Path] = ()
     reference_data: Sequence[str | Path] = ()
+    data: Sequence[str | Path] = ()
     news: Sequence[str | Path] = ()
     fundamentals: Sequence[str | Path] = ()
 
@@ -106,7 +107,7 @@ class Tape:
         assert self._first_ns is not None, "take_until() sets the first time slice"
         if kind.lookback_ns is not None and row.time_ns < self._first_ns - kind.lookback_ns:
             return False
-        symbol = getattr(row.record, "symbol", None)
+        symbol = None if kind is DATA else getattr(row.record, "symbol", None)
         return self._symbols is None or symbol is None or symbol in self._symbols
 
     def _number_quotes(self, quotes: list[Quote]) -> list[Quote]:

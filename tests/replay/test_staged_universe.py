@@ -1,0 +1,99 @@
+"""A universe that changes and the user's data give the same decisions in services, backtest and replay."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from datetime import date, time
+from typing import Any
+
+import pytest
+
+from configs.settings import Settings
+from configs.settings.analysis import StrategyEntry
+from dataflows.replay.comparison import Pipeline
+from dataflows.replay.recording import DERIVED_TOPICS
+from dataflows.sources.session_announcements import SessionAnnouncements
+from dataflows.sources.trading_calendar import session_table
+from operators.stage import TimeSlice
+from schemas.records import TRADE, Bar, DataRow, Execution, Record, StrategyAction
+from tests import rotating_strategy
+from tests.replay.in_memory_platform import InMemoryPlatform
+from tests.replay.market import FRIDAY, MONDAY, write_market
+from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, staged_hash
+from tests.replay.test_suspended_strategy import by_topic, in_order
+
+DAYS = (FRIDAY, MONDAY, date.fromordinal(MONDAY.toordinal() + 1), date.fromordinal(MONDAY.toordinal() + 2))
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    settings = pinned_settings().for_backtest()
+    strategies = (StrategyEntry(name=f"{rotating_strategy.__file__}:Rotating"),)
+    return settings.model_copy(update={"signals": settings.signals.model_copy(update={"strategies": strategies})})
+
+
+@pytest.fixture(scope="module")
+def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
+    """Four days of twelve minutes at the open, with trading hours and rows of data."""
+    folder = tmp_path_factory.mktemp("market")
+    files = write_market(folder, symbols=("A", "B", "C", "D", "E"), days=DAYS, open_time=time(9, 30), minutes=12)
+    time_slices = [
+        one for one in read_time_slices(files) if any(type(record) is Bar and record.traded for record in one.records)
+    ]
+    for number, close in ((3, 15.0), (20, 25.0), (31, 18.0)):
+        ts_ns, records = time_slices[number]
+        row = DataRow(f"data-vix-{number}", ts_ns, "vix", "", {"close": close}, "test")
+        # Published one time slice ahead.
+        time_slices[number - 1] = TimeSlice(time_slices[number - 1].ts_ns, [row, *time_slices[number - 1].records])
+        assert records
+    return SessionAnnouncements("XNYS", session_table("XNYS")).add(time_slices, -1)
+
+
+@pytest.fixture(scope="module")
+def replayed(settings: Settings, time_slices: list[TimeSlice]) -> list[list[Record]]:
+    """The records of each time slice."""
+    pipeline = Pipeline(settings)
+    return [pipeline.on_slice(t.ts_ns, t.records) for t in time_slices]
+
+
+def test_the_universe_changes_and_the_strategy_trades(replayed: list[list[Record]]) -> None:
+    """Otherwise the equalities below would prove little."""
+    records = [record for out in replayed for record in out]
+    kinds = Counter(record.kind for record in records if type(record) is StrategyAction)
+    assert min(kinds["UNIVERSE_ADDED"], kinds["UNIVERSE_REMOVED"]) >= 2, kinds
+    assert "SUSPENDED" not in kinds, kinds
+    assert any(
+        record.cause_ids == ["data-vix-20"] and record.arguments == {"weight": "0.01"}
+        for record in records
+        if type(record) is StrategyAction
+    )
+    assert any(type(record) is Execution and record.exec_type == TRADE for record in records)
+
+
+@pytest.mark.parametrize(("partitions", "crash_rate"), [(1, 0.0), (3, 0.02)])
+def test_staged_services_write_the_records_of_the_replay(
+    settings: Settings,
+    time_slices: list[TimeSlice],
+    replayed: list[list[Record]],
+    partitions: int,
+    crash_rate: float,
+) -> None:
+    platform = InMemoryPlatform(settings, time_slices, partitions=partitions, seed=partitions, crash_rate=crash_rate)
+    logs = platform.run()
+    expected = by_topic([record for out in replayed for record in out])
+    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
+    assert staged_hash(logs) == fused_hash(time_slices, settings=settings)
+    assert bool(platform.crash_count) == bool(crash_rate)
+
+
+def test_a_run_restored_after_any_slice_writes_the_same_records(
+    settings: Settings, time_slices: list[TimeSlice], replayed: list[list[Record]]
+) -> None:
+    snapshot: Any = None
+    for time_slice, expected in zip(time_slices, replayed, strict=True):
+        pipeline = Pipeline(settings)
+        if snapshot is not None:
+            pipeline.restore(pickle.loads(snapshot))  # noqa: S301  (written below)
+        assert pipeline.on_slice(time_slice.ts_ns, time_slice.records) == expected
+        snapshot = pickle.dumps(pipeline.snapshot())
