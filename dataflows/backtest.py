@@ -21,6 +21,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import cluster_main, run_main
 
+from configs.history_needs import history_bars_needed
 from configs.settings import Settings, load_settings
 from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod, recorded_feed_opener
 from dataflows.research.guarded_feed import GuardedFeed
@@ -41,12 +42,15 @@ from operators.partitions import partition_of
 from operators.performance import Performance
 from operators.stage import Stage, TimeSlice
 from schemas.errors import PlatformError
-from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow, Record, has_symbol
+from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow, HistoryRow, Record, has_symbol
 
 VERSION = 1
 AnalysedShard = tuple[str, list[TimeSlice]]
 _BROADCAST = frozenset({CorporateAction, ExchangeRate})
 """Record types without a symbol that every feature shard reads (`dataflows/runtime/topology.py`)."""
+
+
+_ROW_TYPES = (FeatureRow, HistoryRow)
 
 
 class ShardMerge(StatefulBatchLogic[AnalysedShard, list[TimeSlice], Any]):
@@ -95,7 +99,7 @@ class ShardMerge(StatefulBatchLogic[AnalysedShard, list[TimeSlice], Any]):
     def _run_trading_loop(self, ts_ns: int, records: Iterable[Record]) -> TimeSlice:
         inputs = list(records)
         outputs = self._loop.on_slice(ts_ns, inputs)
-        return TimeSlice(ts_ns, [record for record in inputs if type(record) is not FeatureRow] + outputs)
+        return TimeSlice(ts_ns, [record for record in inputs if type(record) not in _ROW_TYPES] + outputs)
 
     def on_eof(self) -> tuple[list[list[TimeSlice]], bool]:
         return [], StatefulBatchLogic.RETAIN
@@ -247,7 +251,8 @@ def _feed_opener(
     """Return a function that opens the feed of files or topics. `on_open` receives the feed; `scan` is of the files."""
     if not isinstance(bars, RecordedPeriod):
         files, tag = settings.market_data.files, symbol_tagger(settings)
-        return files_source(files, bars, on_open=on_open, tag=tag, scan=scan).open_feed
+        count = history_bars_needed(settings) if files.start is not None else 0
+        return files_source(files, bars, on_open=on_open, tag=tag, scan=scan, history_bars=count).open_feed
     open_recorded = recorded_feed_opener(settings, bars)
 
     def open_feed() -> MarketFeed:

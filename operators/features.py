@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from operators.adjusted_prices import AdjustedPrices, split_price
 from operators.indicators import Indicator, NoConversion, build
@@ -22,11 +22,21 @@ from schemas.records import (
     CorporateAction,
     DeadLetter,
     FeatureRow,
+    HistoryBar,
+    HistoryRow,
     Quote,
     Record,
 )
 
-VERSION = 5
+VERSION = 6
+
+
+class SymbolHistory(NamedTuple):
+    """The `HistoryBar`s of a symbol: number of its last row, end of the last bar, day of the shares of the bars."""
+
+    row_seq: int
+    end_ns: int
+    adjusted_day: int
 
 
 class SymbolFeatures:
@@ -92,6 +102,9 @@ class FeatureStage:
     that of another company, its indicators begin afresh, and `first_seq` of its rows is the number of that row. The
     indicators of the new symbol warm up, because another shard may own it.
 
+    `HistoryBar`s warm up the indicators of a symbol before its first bar. Each yields a `HistoryRow`. Those that repeat
+    a bar, or arrive after the first bar, are ignored. Splits that the history already includes are not applied again.
+
     An indicator that raises is suspended for that symbol: from this bar on its values are absent, as in warm-up. A dead
     letter records it. It runs again after a split or stock dividend, or if a start without its spec dropped its state.
     One that raises while it converts its state after a split warms up again; a dead letter records that too.
@@ -105,6 +118,7 @@ class FeatureStage:
         self._symbols: dict[str, SymbolFeatures] = {}
         self._reference = ReferenceData(by_symbol=True)
         self._adjusted_prices = AdjustedPrices()
+        self._history: dict[str, SymbolHistory] = {}
         self._retired: dict[str, None] = {}  # symbols that were renamed or delisted, and have not traded since
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
@@ -124,23 +138,61 @@ class FeatureStage:
             if type(bar) is not Bar:
                 if self._reads_quotes and type(bar) is Quote and bar.symbol in symbols:
                     letters += self._update_quote(bar, symbols[bar.symbol])
+                elif type(bar) is HistoryBar:
+                    self._add_history(bar, rows, letters)
                 continue
             symbol = bar.symbol
             state = symbols.get(symbol)
             if state is None:
                 state = symbols[symbol] = SymbolFeatures([build(spec) for spec in self.specs], 0)
-            values: dict[str, float] = {}
-            for update in state.updates:
-                try:
-                    update(bar, values)
-                except Exception as error:  # noqa: BLE001  (may be code of the user)
-                    index = next(i for i, one in enumerate(state.indicators) if one.update == update)
-                    letters.append(self._suspend(bar, state, index, values, error))
+            values = self._update(bar, state, letters)
             state.seq = seq = state.seq + 1
             state.close = bar.close
             row_values = (symbol, seq, bar.ts_ns, bar.seq, bar.close, values, state.first_seq)
             rows.append(construct(FeatureRow, row_values))
         return [*rows, *letters] if letters else rows
+
+    def _update(self, bar: Bar, state: SymbolFeatures, letters: list[Record]) -> dict[str, float]:
+        """Update the indicators of a symbol. Return their values."""
+        values: dict[str, float] = {}
+        for update in state.updates:
+            try:
+                update(bar, values)
+            except Exception as error:  # noqa: BLE001  (may be code of the user)
+                index = next(i for i, one in enumerate(state.indicators) if one.update == update)
+                letters.append(self._suspend(bar, state, index, values, error))
+        return values
+
+    def _add_history(self, record: HistoryBar, rows: list[Record], letters: list[Record]) -> None:
+        """Process a bar from before the first one of its symbol, unless it repeats one or the first one has arrived."""
+        symbol = record.symbol
+        if symbol in self._retired:
+            self._begin_company(symbol)
+            self._history.pop(symbol, None)
+        state, history = self._symbols.get(symbol), self._history.get(symbol)
+        if state is None:
+            state = self._symbols[symbol] = SymbolFeatures([build(spec) for spec in self.specs], 0)
+        elif history is None:
+            if state.seq >= state.first_seq:
+                return
+        elif state.seq != history.row_seq or record.end_ns <= history.end_ns:
+            return
+        values = self._update(record.to_bar(), state, letters)
+        state.seq += 1
+        state.close = record.close
+        self._history[symbol] = SymbolHistory(state.seq, record.end_ns, record.adjusted_day)
+        rows.append(
+            HistoryRow(
+                symbol=symbol,
+                seq=state.seq,
+                ts_ns=record.ts_ns,
+                end_ns=record.end_ns,
+                bar_seq=record.seq,
+                close=record.close,
+                values=values,
+                first_seq=state.first_seq,
+            )
+        )
 
     def _update_quote(self, quote: Quote, state: SymbolFeatures) -> list[DeadLetter]:
         letters: list[DeadLetter] = []
@@ -155,6 +207,9 @@ class FeatureStage:
         """Apply an action to its symbol. Return the dead letters of the indicators that raised."""
         letters: list[Record] = []
         symbol, ratio, state = action.symbol, share_ratio(action), self._symbols[action.symbol]
+        history = self._history.get(symbol)
+        if history is not None and 0 < action.ex_date <= history.adjusted_day:
+            return letters
         if action.kind in (SYMBOL_CHANGE, DELISTING):
             self._retired[symbol] = None
             self._adjusted_prices.prices.pop(symbol, None)
@@ -179,13 +234,17 @@ class FeatureStage:
             if type(record) is Bar and record.symbol in self._retired:
                 if not record.traded:
                     continue
-                del self._retired[record.symbol]
-                self._adjusted_prices.prices.pop(record.symbol, None)
-                seq = self._symbols[record.symbol].seq
-                indicators = [build(spec) for spec in self.specs]
-                self._symbols[record.symbol] = SymbolFeatures(indicators, seq, first_seq=seq + 1)
+                self._begin_company(record.symbol)
             remaining.append(record)
         return remaining
+
+    def _begin_company(self, symbol: str) -> None:
+        """Begin a retired symbol afresh, with the next row number."""
+        del self._retired[symbol]
+        self._adjusted_prices.prices.pop(symbol, None)
+        seq = self._symbols[symbol].seq
+        indicators = [build(spec) for spec in self.specs]
+        self._symbols[symbol] = SymbolFeatures(indicators, seq, first_seq=seq + 1)
 
     def _suspend(
         self, record: Bar | Quote, state: SymbolFeatures, index: int, values: dict[str, float], error: Exception
@@ -200,7 +259,7 @@ class FeatureStage:
 
     def snapshot(self) -> Any:
         """Return the state: version, specs, {symbol: (number of rows, indicator states, last close, first row of
-        the company)}, reference data, adjusted prices and retired symbols.
+        the company)}, reference data, adjusted prices, retired symbols and histories.
 
         The state of a suspended indicator is None.
         """
@@ -224,21 +283,25 @@ class FeatureStage:
             self._reference.snapshot(),
             self._adjusted_prices.snapshot(),
             list(self._retired),
+            {symbol: tuple(history) for symbol, history in self._history.items()},
         )
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. A spec that it lacks starts warming up; one that is no longer configured is dropped.
 
-        Versions 1 to 4 contain no first rows, versions 1 to 3 no closes, adjusted prices and retired symbols, version 1
-        no reference data.
+        Versions 1 to 5 contain no histories, versions 1 to 4 no first rows, versions 1 to 3 no closes, adjusted prices
+        and retired symbols, version 1 no reference data.
         """
         version, specs, symbols, *later = snapshot
-        assert version in (1, 2, 3, 4, VERSION), f"features snapshot: version {version}, expected 1 to {VERSION}"
+        assert version in (1, 2, 3, 4, 5, VERSION), f"features snapshot: version {version}, expected 1 to {VERSION}"
         if later:
             self._reference.restore(later[0])
-        if version in (4, VERSION):
+        if version >= 4:
             self._adjusted_prices.restore(later[1])
             self._retired = dict.fromkeys(later[2])
+        self._history = {}
+        if version == VERSION:
+            self._history = {symbol: SymbolHistory(*values) for symbol, values in later[3].items()}
         self._symbols = {}
         for symbol, (seq, states, *later_fields) in symbols.items():
             state_of_spec = dict(zip(specs, states, strict=True))

@@ -107,7 +107,8 @@ class TradingLoop:
         actions = _NO_RECORDS
         if self._strategies is not None:
             fed_back = self._refusals + self._orders + self._proposals
-            current = reference + reports + commands + bars + by_topic.records_in_order(_ANALYSIS) + scores
+            history = by_topic.records_of("history-bars")
+            current = reference + reports + commands + history + bars + by_topic.records_in_order(_ANALYSIS) + scores
             actions = self._strategies.on_slice(ts_ns, fed_back + current)
         booked = self._portfolio.on_slice(
             ts_ns, self._refusals + reference + reports + commands + bars + signals + actions

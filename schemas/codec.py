@@ -41,6 +41,8 @@ from schemas.records import (
     FeatureRow,
     Fundamentals,
     GatewayStatus,
+    HistoryBar,
+    HistoryRow,
     LateRecord,
     LlmAnswer,
     LlmRequest,
@@ -125,6 +127,8 @@ SCHEMA_IDS: dict[type, int] = {
     StrategyAction: 56,
     TradingSession: 62,
     DataRow: 63,
+    HistoryBar: 70,
+    HistoryRow: 71,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.

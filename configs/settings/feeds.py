@@ -115,11 +115,13 @@ class MarketDataSection(Section):
     """`providers` of a live feed, the preferred one first: a stream of Polygon or Alpaca, their REST API, or simulated
     prices. `update_frequency` is the polling interval of a REST provider while bars of a minute are missing.
     `heartbeat_s` is the interval at which a live feed writes the wall clock to the log for the breaker `lag`; 0
-    disables it.
+    disables it. `history_bars` is the number of bars of each symbol before the start that warm up indicators and
+    strategies; without it, as many as they declare.
     """
 
     feed: Literal["simulator", "files", "live", "alpaca", "polygon"] = "simulator"
     heartbeat_s: Annotated[float, Field(ge=0)] = 0.0
+    history_bars: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     files: FileFeedSection = FileFeedSection()
     simulator: SimulatorFeedSection = SimulatorFeedSection()
     live: LiveFeedSection = LiveFeedSection()

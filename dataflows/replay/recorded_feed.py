@@ -11,13 +11,16 @@ decisions of its files.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
+from configs.history_needs import history_bars_needed
 from configs.settings import Settings
 from dataflows.replay.recording import read_topics
 from dataflows.runtime import topology
 from dataflows.sources.tape.rules import DAY_NS
+from operators.history_bars import history_bars
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import (
@@ -27,6 +30,7 @@ from schemas.records import (
     DataRow,
     ExchangeRate,
     Fundamentals,
+    HistoryBar,
     LlmAnswer,
     NewsItem,
     Quote,
@@ -36,7 +40,15 @@ from schemas.records import (
 from schemas.suggestions import did_you_mean
 
 STATE_VERSION = 1
-_GIVEN_TOPICS = ("reference-data", "news", "fundamentals", "llm-answers", "market-quotes", "market-bars")
+_GIVEN_TOPICS = (
+    "reference-data",
+    "news",
+    "fundamentals",
+    "llm-answers",
+    "market-quotes",
+    "history-bars",
+    "market-bars",
+)
 _CARRIED_TYPES = (CorporateAction, ExchangeRate, TradingSession, DataRow, Fundamentals)
 """Given records that count whatever their age at the start."""
 
@@ -62,11 +74,15 @@ def recorded_feed_opener(settings: Settings, period: RecordedPeriod) -> Callable
     def open_slices() -> Generator[TimeSlice]:
         return read_topics(settings.kafka, "backtest", period.topics)
 
-    return lambda: RecordedFeed(open_slices, period, (settings.market_data.files.interval_s or 60) * 1_000_000_000)
+    interval_ns = (settings.market_data.files.interval_s or 60) * 1_000_000_000
+    count = 0 if period.start_ns is None else history_bars_needed(settings)
+    return lambda: RecordedFeed(open_slices, period, interval_ns, count)
 
 
 class RecordedFeed:
     """A market feed (`dataflows/sources/feed_source.py`) of recorded time slices.
+
+    The last `history_bars` bars of each symbol before the start of the period are in the first time slice.
 
     Iteration raises BadInput if no bar matches, or if a symbol of the period has none.
     """
@@ -74,13 +90,19 @@ class RecordedFeed:
     share_read = 0.0  # the end of the topics is not known in advance
 
     def __init__(
-        self, open_slices: Callable[[], Generator[TimeSlice]], period: RecordedPeriod, interval_ns: int
+        self,
+        open_slices: Callable[[], Generator[TimeSlice]],
+        period: RecordedPeriod,
+        interval_ns: int,
+        history_bars: int = 0,
     ) -> None:
         self.interval_ns, self._period = interval_ns, period
         self._open_slices = open_slices
         self._slices: Generator[TimeSlice] | None = None
         self._selected = None if period.symbols is None else frozenset(period.symbols)
         self._carried: list[Record] = []  # from before the start
+        self._history_bars = history_bars
+        self._earlier_bars: dict[str, deque[Bar]] = {}  # before the start
         self._symbols_seen: set[str] = set()
         self._seq_offsets: dict[tuple[type, str], int] = {}
         self.finished = False
@@ -116,16 +138,34 @@ class RecordedFeed:
                 return []
             recent_ns = start_ns - DAY_NS
             earlier = [record for record in self._carried if type(record) is not NewsItem or record.ts_ns >= recent_ns]
-            records, self._carried = [*earlier, *records], []
+            records, self._carried = [*earlier, *self._history(time_slice.ts_ns, [*earlier, *records]), *records], []
         return [self._renumbered(record) for record in records]
+
+    def _history(self, ts_ns: int, records: list[Record]) -> list[HistoryBar]:
+        """Return the bars before the first time slice, which is at `ts_ns`."""
+        bars = [bar for symbol_bars in self._earlier_bars.values() for bar in symbol_bars]
+        self._earlier_bars = {}
+        day = next(record.trading_day for record in records if type(record) is Bar)
+        return history_bars(bars, records, ts_ns, day, self._history_bars) if bars else []
+
+    def _add_earlier(self, bar: Bar) -> None:
+        """Store a bar before the start. As in a file, a symbol starts with its first trade."""
+        if self._history_bars and self._is_selected(bar.symbol) and (bar.traded or bar.symbol in self._earlier_bars):
+            self._earlier_bars.setdefault(bar.symbol, deque(maxlen=self._history_bars)).append(bar)
 
     def _is_given(self, record: Record) -> bool:
         if type(record) is Bar:
             self._symbols_seen.add(record.symbol)
             if self._period.start_ns is not None and record.open_ns < self._period.start_ns:
+                self._add_earlier(record)
                 return False
             # As in a file, a symbol starts with its first trade.
             return self._is_selected(record.symbol) and (record.traded or (Bar, record.symbol) in self._seq_offsets)
+        if type(record) is HistoryBar:
+            if self._period.start_ns is not None and not self._seq_offsets:
+                self._add_earlier(record.to_bar())
+                return False
+            return self._is_selected(record.symbol)
         if type(record) is Quote:
             is_early = self._period.start_ns is not None and record.ts_ns < self._period.start_ns
             return self._is_selected(record.symbol) and not is_early

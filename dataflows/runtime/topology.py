@@ -78,6 +78,7 @@ SERVICES: dict[str, ServiceSpec] = {
         outputs=(
             "market-quotes",
             "market-bars",
+            "history-bars",
             "reference-data",
             "news",
             "fundamentals",
@@ -90,7 +91,12 @@ SERVICES: dict[str, ServiceSpec] = {
     "news": ServiceSpec(inputs=(), outputs=(), unclocked=("news",)),
     "fundamentals": ServiceSpec(inputs=(), outputs=(), unclocked=("fundamentals",)),
     "features": ServiceSpec(
-        inputs=(ServiceInput("market-quotes"), ServiceInput("reference-data"), ServiceInput("market-bars")),
+        inputs=(
+            ServiceInput("market-quotes"),
+            ServiceInput("reference-data"),
+            ServiceInput("history-bars"),
+            ServiceInput("market-bars"),
+        ),
         outputs=("features",),
         by_shard=True,
     ),
@@ -134,6 +140,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("reference-data"),
             ServiceInput("executions"),
             ServiceInput("commands"),
+            ServiceInput("history-bars"),
             ServiceInput("market-bars"),
             ServiceInput("features"),
             ServiceInput("predictions"),
@@ -214,7 +221,7 @@ def own_topics(service: str) -> tuple[str, ...]:
     >>> own_topics("predictions")
     ('predictions',)
     """
-    return ("market-bars", "market-quotes") if service == "market_data" else SERVICES[service].outputs
+    return ("market-bars", "market-quotes", "history-bars") if service == "market_data" else SERVICES[service].outputs
 
 
 def partitions_of(topic: str, partitions: int) -> range:

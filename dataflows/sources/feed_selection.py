@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from configs.command_signing import command_signer
+from configs.history_needs import history_bars_needed
 from configs.settings import FileFeedSection, MarketDataSection, Settings
 from dataflows.runtime.stats import Stats
 from dataflows.sources.feed_scan import FeedScan
 from dataflows.sources.feed_source import FeedSource
 from dataflows.sources.file_feed import FileFeed
+from dataflows.sources.file_history import file_history
 from dataflows.sources.heartbeat import Heartbeat
 from dataflows.sources.session_announcements import SessionAnnouncements
 from dataflows.sources.simulator import WAVES, Simulator
 from dataflows.sources.tape import Tape, TapeFiles
 from dataflows.sources.trading_calendar import session_table
+from operators.bar_completion import FeedSettings
 from operators.news import SymbolTagger
 from schemas.errors import BadInput
 from sinks.signing_keys import FEED
@@ -51,6 +54,7 @@ def platform_feed(
             stop_requested=stop_requested,
             stats=stats,
             sessions=sessions,
+            history_bars=history_bars_needed(settings),
         )
     # Imported here because it is slow to import and other feeds do not use it.
     from dataflows.sources.market.live_feed_setup import live_feed_opener
@@ -73,6 +77,7 @@ def feed_source(
     stop_requested: StopRequested = never_stop,
     stats: Stats | None = None,
     sessions: SessionAnnouncements | None = None,
+    history_bars: int = 0,
 ) -> FeedSource:
     """Return a feed without live providers. It idles when a file ends, so that downstream services keep running."""
     if market_data.feed == "simulator":
@@ -90,7 +95,9 @@ def feed_source(
     files = market_data.files
     speed = None if files.speed == "max" else files.speed
     return FeedSource(
-        _file_feed_opener(files, files.paths, tag, require_interval_s=files.interval_s or 60),
+        _file_feed_opener(
+            files, files.paths, tag, require_interval_s=files.interval_s or 60, history_bars=history_bars
+        ),
         speed=speed,
         at_end="idle",
         stop_requested=stop_requested,
@@ -114,13 +121,15 @@ def files_source(
     on_open: Callable[[FileFeed], None] = lambda _: None,
     tag: Tagger = no_symbols,
     scan: FeedScan | None = None,
+    history_bars: int = 0,
 ) -> FeedSource:
     """Return the feed of a backtest: as fast as it is consumed, ending with the files. `paths` override the settings.
 
     `on_open` receives the feed when it starts, to track progress. `tag` finds the symbols of a headline without any.
-    `scan` is the scan of the files, if they were scanned before.
+    `scan` is the scan of the files, if they were scanned before. `history_bars` is the number of bars of each symbol
+    before the start that warm up indicators and strategies.
     """
-    open_feed = _file_feed_opener(files, paths or files.paths, tag, on_open, scan=scan)
+    open_feed = _file_feed_opener(files, paths or files.paths, tag, on_open, scan=scan, history_bars=history_bars)
     return FeedSource(open_feed, batch_slices=batch_slices, at_end="stop", stop_requested=stop_requested)
 
 
@@ -144,12 +153,20 @@ def _file_feed_opener(
     *,
     scan: FeedScan | None = None,
     require_interval_s: int | None = None,
+    history_bars: int = 0,
 ) -> Callable[[], FileFeed]:
     _require_paths(paths)
     tape_files = TapeFiles(files.quotes, files.reference_data, files.data, files.news, files.fundamentals)
 
     def open_files(scan: FeedScan | None) -> FileFeed:
-        return FileFeed(paths, files, Tape(tape_files, files, tag) if any(tape_files) else None, scan)
+        tape = Tape(tape_files, files, tag) if any(tape_files) else None
+        return FileFeed(paths, files, tape, scan, history)
+
+    def open_earlier(settings: FeedSettings) -> FileFeed:
+        actions = TapeFiles(reference_data=files.reference_data)
+        return FileFeed(paths, settings, Tape(actions, settings) if any(actions) else None, first_feed.scan)
+
+    history = file_history(open_earlier, history_bars) if history_bars else None
 
     # Open once now, so that a wrong path or column is reported before anything runs.
     first_feed = open_files(scan)

@@ -7,7 +7,7 @@ depend on the order of the file names, on block sizes, or on how often the feed 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from operators.bar_completion import DAY_S, FeedSettings, FileSessions, Minute, 
 from operators.stage import TimeSlice
 from schemas.counted import counted
 from schemas.errors import BadInput
-from schemas.records import DeadLetter, Record
+from schemas.records import DeadLetter, HistoryBar, Record
 
 __all__ = ["FeedCounts", "FeedSettings", "FileFeed"]
 
@@ -38,6 +38,8 @@ BUFFER_BYTES = 4 * 1024 * 1024  # of text read ahead, over all files
 CHUNK_BYTES_MIN, CHUNK_BYTES_MAX = 16 * 1024, 1024 * 1024
 REJECTED_SHARE_MAX = 0.01  # of the rows, without a warning
 CONVERTED_ROWS_MAX = 4096  # rows turned into Python objects at a time
+FileHistory = Callable[[Minute, Sequence[Record], FeedSettings], list[HistoryBar]]
+"""Returns the bars before the first minute, given its tape records and the settings of the feed."""
 BarFields = tuple[str, float, float, float, float, float]
 VOLUME = 5  # position in BarFields
 
@@ -82,7 +84,8 @@ class FileFeed:
 
     `paths` are files, or folders whose CSV and Parquet files are read. A time slice at `ts_ns` holds the records of
     `tape` up to `ts_ns`, then the bars that opened at `ts_ns` - interval in order of symbol, then their dead letters.
-    The first and last time slices are those of the first and last row in a session. Raises BadInput if a file is
+    The first and last time slices are those of the first and last row in a session. With `history` and a start, the
+    first one also holds the bars before the start. Raises BadInput if a file is
     missing or has unknown columns and, at the first time slice, if no row is usable.
     """
 
@@ -92,8 +95,9 @@ class FileFeed:
         settings: FeedSettings | None = None,
         tape: Tape | None = None,
         scan: FeedScan | None = None,
+        history: FileHistory | None = None,
     ) -> None:
-        self._unresolved, self._tape = settings or FeedSettings(), tape
+        self._unresolved, self._tape, self._history = settings or FeedSettings(), tape, history
         self._paths = list_files(paths)
         self.scan = scan or scan_files(self._open_tables(scan_settings(self._unresolved)), self._unresolved)
         self._use(self.scan.resolve(self._unresolved))
@@ -135,6 +139,8 @@ class FileFeed:
             raise StopIteration
         minute = next(self._minutes)
         tape_records, tape_dead_letters = self._take_tape_records(minute)
+        if self._history is not None and not self._last_ns and self.settings.start is not None:
+            tape_records = [*tape_records, *self._history(minute, tape_records, self.settings)]
         if minute.open_ns < group.open_ns:
             records: list[Record] = list(self._completion.complete(minute, ()))
             self._count(len(records), 0)

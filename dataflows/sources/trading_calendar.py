@@ -8,9 +8,11 @@ on a full day, until 17:00 after a close at 13:00. 24/7 has one CONTINUOUS sessi
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
+from itertools import takewhile
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -85,6 +87,12 @@ class TradingCalendar:
             from_ns = intervals[-1].end_ns
             self._load_years(from_ns, from_ns + 30 * DAY_NS)
             start = int(np.searchsorted(self._ends, from_ns, side="right"))
+
+    def minutes_before(self, end_ns: int, interval_ns: int, count: int) -> list[Minute]:
+        """Return the last `count` open intervals that end at or before `end_ns`, oldest first."""
+        span_ns = 6 * count * interval_ns + 7 * DAY_NS  # the market is open for at least a sixth of the time
+        minutes = takewhile(lambda minute: minute.ts_ns <= end_ns, self.minutes(max(0, end_ns - span_ns), interval_ns))
+        return list(deque(minutes, maxlen=count))
 
     def phases(self, opens_ns: Times) -> dict[SessionPhase | None, int]:
         """Count times by the phase of their session; None: outside all sessions."""

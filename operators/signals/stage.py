@@ -15,6 +15,7 @@ from schemas.records import (
     Command,
     FeatureRow,
     Fundamentals,
+    HistoryRow,
     Prediction,
     Record,
     Signal,
@@ -76,6 +77,8 @@ class SignalStage:
     If another company begins to trade under a symbol (`FeatureRow.first_seq`), all strategies start without state and
     view of the symbol, and records stored for the old company are dropped. `seq` continues.
 
+    `HistoryRow`s precede the first feature row of a symbol: the strategies process them and their views are ignored.
+
     A duplicate filing (same `fundamentals_id`) is discarded, because it would restore old figures.
 
     With the ensemble enabled, a time slice that changes a view or the weights ends with the ensemble's signals, for the
@@ -125,6 +128,9 @@ class SignalStage:
                 if type(record) is StrategySuspension:
                     received = self._apply_suspension(ts_ns, record, signals) or received
                     row_deciders = self._row_deciders
+                    continue
+                if type(record) is HistoryRow:
+                    self._warm_up(ts_ns, record)
                     continue
                 if type(record) is Command:
                     self._apply_command(ts_ns, record)
@@ -209,6 +215,21 @@ class SignalStage:
                 symbol_state.states[index] = None
 
     # -- records
+
+    def _warm_up(self, ts_ns: int, record: HistoryRow) -> None:
+        """Pass the row of a bar from before the first one to the strategies. Their views are ignored."""
+        row = record.to_feature_row()
+        symbol_state = self._symbols.get(row.symbol)
+        if symbol_state is None:
+            symbol_state = self._symbols[row.symbol] = SymbolSignals(len(self.names))
+        if row.first_seq != symbol_state.first_seq:
+            self._begin_company(row.symbol, symbol_state, row.first_seq)
+            symbol_state.row_seq = 0
+        for index, decide in self._row_deciders:
+            try:
+                symbol_state.states[index], _ = decide(row, symbol_state.states[index])
+            except Exception as error:  # noqa: BLE001  (code of the user)
+                self._record_failure(ts_ns, index, row, error)
 
     def _begin_company(self, symbol: str, symbol_state: SymbolSignals, first_seq: int) -> None:
         """Drop the states, views and stored records of the company that traded under the symbol before."""

@@ -34,12 +34,14 @@ from schemas.records import (
     CorporateAction,
     FeatureRow,
     Fundamentals,
+    HistoryBar,
+    HistoryRow,
     Prediction,
     Record,
     SentimentScore,
 )
 
-VERSION = 2
+VERSION = 3
 FILING_IDS_MAX = 1_000
 """Number of recent filing ids remembered to discard duplicates."""
 
@@ -200,6 +202,7 @@ class Market:
         self.prices: dict[str, float] = {}  # last closes, adjusted for corporate actions
         self._adjusted = AdjustedPrices()
         self._retired: dict[str, None] = {}  # symbols that were renamed or delisted, and have not traded since
+        self._history_days: dict[str, int] = {}  # symbol -> day of the shares of its history
         self._filing_ids: dict[str, None] = {}
         self.newest_bar: Bar | None = None
         # Of the current time slice: the symbols whose bar closed, by interval.
@@ -242,10 +245,14 @@ class Market:
                 if symbol_market is None:
                     continue
                 closed[record.symbol] = None
-                self._add_bar(record, symbol_market, bounds)
-            elif type(record) is FeatureRow:
+                self.newest_bar = record
+                for interval in self._append(record, symbol_market, bounds):
+                    self.closed.setdefault(interval, {})[record.symbol] = None
+            elif type(record) is FeatureRow or type(record) is HistoryRow:
                 if (symbol_market := self._symbol(record.symbol)) is not None:
-                    symbol_market.row = record
+                    symbol_market.row = record if type(record) is FeatureRow else record.to_feature_row()
+            elif type(record) is HistoryBar:
+                self._add_history(record, bounds)
             elif type(record) is Prediction:
                 if (symbol_market := self._symbol(record.symbol)) is not None:
                     symbol_market.predictions[record.model] = record
@@ -276,6 +283,20 @@ class Market:
             found = self._symbols[symbol] = SymbolMarket(self.needs)
         return found
 
+    def _add_history(self, record: HistoryBar, bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]) -> None:
+        """Add a bar from before the first one of its symbol, unless the symbol has this bar or a later one.
+
+        It counts for histories, longer bars and warm-up, but it closes no bar of this time slice.
+        """
+        symbol = record.symbol
+        if symbol in self._retired:
+            self._begin_company(symbol)
+        symbol_market = self._symbol(symbol)
+        if symbol_market is None or (symbol_market.bar is not None and symbol_market.bar.ts_ns >= record.end_ns):
+            return
+        self._history_days[symbol] = record.adjusted_day
+        self._append(record.to_bar(), symbol_market, bounds)
+
     def _is_retired(self, bar: Bar) -> bool:
         """Whether a bar belongs to a symbol that no longer exists. A trade begins the symbol afresh: another company.
 
@@ -286,25 +307,33 @@ class Market:
             return False
         if not bar.traded:
             return True
+        self._begin_company(symbol)
+        return False
+
+    def _begin_company(self, symbol: str) -> None:
+        """Begin a retired symbol afresh."""
         del self._retired[symbol]
         self._adjusted.prices.pop(symbol, None)
         if symbol in self._symbols:
             self._symbols[symbol] = SymbolMarket(self.needs)
             for one in self._symbols.values():
                 one.pairs |= {key: PairStatistic(p) for key, p in self.needs.pairs.items() if p.benchmark == symbol}
-        return False
 
-    def _add_bar(
+    def _append(
         self, bar: Bar, symbol_market: SymbolMarket, bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]
-    ) -> None:
-        symbol_market.bar = self.newest_bar = bar
+    ) -> list[Interval]:
+        """Add a bar to the histories and longer bars of its symbol. Return the intervals of the longer bars that it
+        closes.
+        """
+        symbol_market.bar = bar
         symbol_market.bars += 1
         self.prices[bar.symbol] = bar.close
         history = symbol_market.histories.get(self.needs.bar_interval_ns)
         if history is not None:
             history.append(bar)
+        closed: list[Interval] = []
         if not self._intervals:
-            return
+            return closed
         key = (bar.trading_day, bar.session)
         found = bounds.get(key)
         if found is None:
@@ -316,7 +345,8 @@ class Market:
                 one.close(built_bar)
                 if (history := symbol_market.histories.get(interval)) is not None:
                     history.append(built_bar)
-                self.closed.setdefault(interval, {})[bar.symbol] = None
+                closed.append(interval)
+        return closed
 
     def _add_filing(self, ts_ns: int, filing: Fundamentals) -> None:
         symbol_market = self._symbol(filing.symbol)
@@ -347,6 +377,8 @@ class Market:
         elif action.kind in (SPIN_OFF, RIGHTS):
             price, _ = distribution_prices(action, price)
         elif ratio != ONE:
+            if 0 < action.ex_date <= self._history_days.get(symbol, 0):
+                return  # the history includes it
             factor = 1.0 / float(exact_ratio(ratio))
             symbol_market.rescale(factor)
             for key, pair in self.needs.pairs.items():
@@ -388,15 +420,17 @@ class Market:
         universe = None if self._universe is None else sorted(self._universe)
         adjusted, clock = self._adjusted.snapshot(), self._clock.snapshot()
         prices = (dict(self.prices), adjusted, list(self._retired))
-        return (VERSION, universe, symbols, prices, newest, clock, list(self._filing_ids))
+        filings, history_days = list(self._filing_ids), dict(self._history_days)
+        return (VERSION, universe, symbols, prices, newest, clock, filings, history_days)
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. Intervals, indicators and histories that it lacks start warming up.
 
-        Version 1 has no statistics of pairs.
+        Version 1 has no statistics of pairs, versions 1 and 2 no days of histories.
         """
-        version, universe, symbols, (prices, adjusted, retired), newest, clock, filing_ids = snapshot
-        assert version in (1, VERSION), f"market snapshot: version {version}, expected 1 to {VERSION}"
+        version, universe, symbols, (prices, adjusted, retired), newest, clock, filing_ids, *later = snapshot
+        assert version in (1, 2, VERSION), f"market snapshot: version {version}, expected 1 to {VERSION}"
+        self._history_days = dict(later[0]) if later else {}
         if self._universe is not None:
             self._universe |= set(universe or ())
         self.prices = dict(prices)

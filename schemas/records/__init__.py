@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeGuard, get_args
 
 from schemas.records.analysis import (
     FeatureRow,
+    HistoryRow,
     LlmRequest,
     ModelScore,
     Prediction,
@@ -151,7 +152,7 @@ from schemas.records.external import (
     TradingSession,
 )
 from schemas.records.ledger import Attribution, CashFlow, CashTransfer, Lot, LotMatch, Position, Valuation
-from schemas.records.market import Bar, Clock, Quote, Trade
+from schemas.records.market import Bar, Clock, HistoryBar, Quote, Trade
 from schemas.records.trading import (
     CheckResult,
     Execution,
@@ -294,6 +295,8 @@ __all__ = [
     "Fundamentals",
     "GatewayState",
     "GatewayStatus",
+    "HistoryBar",
+    "HistoryRow",
     "IntentKind",
     "LateRecord",
     "LlmAnswer",
@@ -355,7 +358,7 @@ __all__ = [
     "weights_id",
 ]
 
-SymbolRecord = Bar | Quote | Trade | FeatureRow | Prediction | Signal | StrategySuspension
+SymbolRecord = Bar | HistoryBar | Quote | Trade | FeatureRow | HistoryRow | Prediction | Signal | StrategySuspension
 """Records in a topic that is partitioned by symbol; all others are in partition 0 of their topic."""
 SequencedRecord = (
     SymbolRecord
@@ -413,6 +416,7 @@ _UNSEQUENCED_RECORDS = EXTERNAL_RECORDS | UNCLOCKED_RECORDS | {Clock}
 
 TOPIC_OF: dict[type[NamedTuple], str] = {
     Bar: "market-bars",
+    HistoryBar: "history-bars",
     Quote: "market-quotes",
     Trade: "market-trades",
     NewsItem: "news",
@@ -423,6 +427,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     TradingSession: "reference-data",
     DataRow: "reference-data",
     FeatureRow: "features",
+    HistoryRow: "features",
     LlmRequest: "llm-requests",
     SentimentScore: "sentiment",
     Prediction: "predictions",

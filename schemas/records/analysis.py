@@ -21,6 +21,35 @@ class FeatureRow(NamedTuple):
 
 
 @final
+class HistoryRow(NamedTuple):
+    """Indicator values as of one `HistoryBar`. It warms up the states of view strategies and causes no signal.
+
+    `ts_ns` is the time slice, `end_ns` the end of the bar; the other fields are those of `FeatureRow`.
+    """
+
+    symbol: str
+    seq: int
+    ts_ns: int
+    end_ns: int
+    bar_seq: int
+    close: float
+    values: dict[str, float]
+    first_seq: int
+
+    def to_feature_row(self) -> FeatureRow:
+        """Return the row with the time of its bar."""
+        return FeatureRow(
+            symbol=self.symbol,
+            seq=self.seq,
+            ts_ns=self.end_ns,
+            bar_seq=self.bar_seq,
+            close=self.close,
+            values=self.values,
+            first_seq=self.first_seq,
+        )
+
+
+@final
 class LlmRequest(NamedTuple):
     """A request of the sentiment stage to a language model. The LLM requester sends each `request_id` once."""
 

@@ -38,6 +38,47 @@ class Bar(NamedTuple):
 
 
 @final
+class HistoryBar(NamedTuple):
+    """A bar before the first one of its symbol, for the warm-up of indicators and strategies. Nothing trades on it.
+
+    `ts_ns` is the time slice in which it was given, `end_ns` the end of the bar; the other fields are those of `Bar`.
+    Prices and volume are in the shares of the day `adjusted_day` (yyyymmdd): splits up to that day are included.
+    """
+
+    symbol: str
+    seq: int
+    ts_ns: int
+    open_ns: int
+    end_ns: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    session: SessionPhase
+    trading_day: int
+    traded: bool
+    adjusted_day: int
+
+    def to_bar(self) -> Bar:
+        """Return the bar with its own time."""
+        return Bar(
+            symbol=self.symbol,
+            seq=self.seq,
+            ts_ns=self.end_ns,
+            open_ns=self.open_ns,
+            open=self.open,
+            high=self.high,
+            low=self.low,
+            close=self.close,
+            volume=self.volume,
+            session=self.session,
+            trading_day=self.trading_day,
+            traded=self.traded,
+        )
+
+
+@final
 class Quote(NamedTuple):
     """Best bid and offer of one symbol from `ts_ns` on. Prices in the instrument's currency, sizes in units."""
 

@@ -76,6 +76,7 @@ NEW_SERVICES = {"strategies"}
 INPUTS_ADDED = {
     "execution": ("valuations", "commands"),
     "execution with a broker": ("valuations", "commands"),
+    "features": ("history-bars",),
     "signals": ("strategy-suspensions", "commands"),
     "portfolio": ("strategy-actions",),
     "risk": ("strategy-actions",),

@@ -130,7 +130,7 @@ def test_a_snapshot_is_plain_data_with_its_version_first() -> None:
     stage = FeatureStage(SPECS)
     rows_of(stage, bars_by_minute(10))
     snapshot = stage.snapshot()
-    assert snapshot[0] == 5
+    assert snapshot[0] == 6
 
     def plain(value: Any) -> bool:
         if type(value) is dict:

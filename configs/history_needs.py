@@ -1,0 +1,93 @@
+"""How many bars before the start the configured indicators and strategies need to be warm."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import ceil, sin
+
+from configs.settings import Settings
+from configs.strategies import configured_features, configured_strategies
+from operators.indicators import build
+from operators.trading.intervals import DAY_NS, MINUTE_NS, SECOND_NS, WEEK_NS, interval_ns, interval_text
+from schemas.records import CONTINUOUS, REGULAR, Bar
+
+HISTORY_BARS_MAX = 10_000
+"""Most bars of a symbol that are loaded, whatever is declared."""
+INDICATOR_BARS_MAX = 2_000
+WARM_UP_FACTOR = 4
+"""Bars loaded for an indicator, per bar until its first value. A recursive average then hardly depends on its start."""
+_REGULAR_NS, _EXTENDED_NS = 390 * MINUTE_NS, 960 * MINUTE_NS
+
+
+def history_bars_needed(settings: Settings) -> int:
+    """Return the bars of the feed to load for each symbol: the setting, or the largest need that is declared.
+
+    The need of an indicator is `WARM_UP_FACTOR` times the bars until its first value, that of a trading strategy also
+    its `history` and `warm_up`. It is at most `HISTORY_BARS_MAX`.
+    """
+    market_data = settings.market_data
+    if market_data.history_bars is not None:
+        return market_data.history_bars
+    base_ns = market_data.bar_interval_s() * SECOND_NS
+    is_continuous = settings.is_continuous_market()
+    day_ns = DAY_NS if is_continuous else _EXTENDED_NS if settings.feed_session() != "regular" else _REGULAR_NS
+    bars_per_day = max(1, ceil(day_ns / base_ns))
+
+    def in_feed_bars(bars: int, interval: str) -> int:
+        length = interval_ns(interval)
+        if length >= WEEK_NS and not length % WEEK_NS:
+            return bars * (length // WEEK_NS) * (7 if is_continuous else 5) * bars_per_day
+        return bars * (length // DAY_NS * bars_per_day if length >= DAY_NS else ceil(length / base_ns))
+
+    feed_interval = interval_text(base_ns)
+    needs = [_indicator_bars(spec, bars_per_day) for spec in configured_features(settings)]
+    for strategy in configured_strategies(settings).trading:
+        # Imported here because it imports NumPy, which a platform without trading strategies does not need.
+        from operators.trading.declarations import features_by_interval
+
+        features = features_by_interval(strategy, feed_interval)
+        intervals = [*features, *strategy.history]
+        shortest = min(intervals, key=interval_ns, default=feed_interval)
+        needs.append(in_feed_bars(strategy.warm_up, shortest))
+        needs += [in_feed_bars(size, interval) for interval, size in strategy.history.items()]
+        for interval, specs in features.items():
+            per_day = bars_per_day * base_ns // interval_ns(interval)
+            needs += [in_feed_bars(_indicator_bars(spec, max(1, per_day)), interval) for spec in specs]
+    return min(max(needs, default=0), HISTORY_BARS_MAX)
+
+
+@cache
+def _indicator_bars(spec: str, bars_per_day: int) -> int:
+    """Return the bars that an indicator needs, found by computing it on made-up bars; 0 if it has no value on them."""
+    indicator = build(spec)
+    names = {f"{spec}{suffix}" for suffix in indicator.value_suffixes}
+    for number in range(INDICATOR_BARS_MAX):
+        close = 100.0 + 5.0 * sin(number) + 3.0 * sin(0.37 * number)
+        values: dict[str, float] = {}
+        try:
+            indicator.update(_made_up_bar(number, close, bars_per_day), values)
+        except Exception:  # noqa: BLE001  (may be code of the user; the features service reports it)
+            return 0
+        names -= values.keys()
+        if not names:
+            return min(WARM_UP_FACTOR * (number + 1), HISTORY_BARS_MAX)
+    return 0
+
+
+def _made_up_bar(number: int, close: float, bars_per_day: int) -> Bar:
+    day = number // bars_per_day
+    open_ns = day * DAY_NS + number % bars_per_day * MINUTE_NS
+    return Bar(
+        symbol="TEST",
+        seq=number + 1,
+        ts_ns=open_ns + MINUTE_NS,
+        open_ns=open_ns,
+        open=close - 0.5,
+        high=close + 1.0 + 0.3 * sin(number),
+        low=close - 1.0,
+        close=close,
+        volume=1000.0 + 100.0 * sin(0.7 * number),
+        session=CONTINUOUS if bars_per_day * MINUTE_NS >= DAY_NS else REGULAR,
+        trading_day=(2000 + day // 336) * 10_000 + (day // 28 % 12 + 1) * 100 + day % 28 + 1,
+        traded=True,
+    )

@@ -1,0 +1,94 @@
+"""Bars from before a start as `HistoryBar`s, in the shares and under the symbols of the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from operators.adjusted_prices import split_price
+from operators.ledger.events import share_ratio
+from operators.ledger.split_ratio import exact_ratio
+from operators.money import ONE
+from operators.reference_data import is_valid_action, split_merger
+from schemas.records import DELISTING, SYMBOL_CHANGE, Bar, CorporateAction, HistoryBar, Record
+
+
+def history_bars(
+    bars: Iterable[Bar], records: Sequence[Record], ts_ns: int, adjusted_day: int, count: int
+) -> list[HistoryBar]:
+    """Return the last `count` bars of each symbol, sorted by symbol and time, for the time slice at `ts_ns`.
+
+    `bars` are those before the time slice, oldest first. Of `records`, the corporate actions with effect up to
+    `adjusted_day` (yyyymmdd) count: a split converts the bars before it. A renamed symbol gives its bars to the new
+    symbol, unless that one traded before. Bars of a company that no longer trades under the symbol are left out.
+    """
+    by_symbol: dict[str, list[Bar]] = {}
+    for bar in bars:
+        by_symbol.setdefault(bar.symbol, []).append(bar)
+    for action in _effective_actions(records, adjusted_day):
+        _apply(action, by_symbol)
+    return [
+        _history_bar(bar, symbol, seq, ts_ns, adjusted_day)
+        for symbol, symbol_bars in sorted(by_symbol.items())
+        for seq, bar in enumerate(symbol_bars[-count:], start=1)
+    ]
+
+
+def _effective_actions(records: Sequence[Record], day: int) -> list[CorporateAction]:
+    """Return the valid actions with effect up to a day, oldest first; those without a date last."""
+    actions = [
+        part
+        for record in records
+        if isinstance(record, CorporateAction) and is_valid_action(record)
+        for part in split_merger(record)
+        if isinstance(part, CorporateAction) and part.ex_date <= day
+    ]
+    return sorted(actions, key=lambda action: action.ex_date or day)
+
+
+def _apply(action: CorporateAction, by_symbol: dict[str, list[Bar]]) -> None:
+    bars = by_symbol.get(action.symbol, [])
+    before = [bar for bar in bars if _is_before(bar, action)]
+    after = bars[len(before) :]
+    if not before:
+        return
+    ratio = share_ratio(action)
+    if action.kind in (SYMBOL_CHANGE, DELISTING):
+        by_symbol[action.symbol] = after
+        new_bars = by_symbol.get(action.new_symbol, [])
+        if action.kind == SYMBOL_CHANGE and not any(_is_before(bar, action) for bar in new_bars):
+            by_symbol[action.new_symbol] = [*before, *new_bars]
+    elif ratio != ONE:
+        volume_factor = float(exact_ratio(ratio))
+        by_symbol[action.symbol] = [
+            bar._replace(
+                open=split_price(bar.open, ratio),
+                high=split_price(bar.high, ratio),
+                low=split_price(bar.low, ratio),
+                close=split_price(bar.close, ratio),
+                volume=bar.volume * volume_factor,
+            )
+            for bar in before
+        ] + after
+
+
+def _is_before(bar: Bar, action: CorporateAction) -> bool:
+    return bar.trading_day < action.ex_date if action.ex_date else bar.ts_ns <= action.ts_ns
+
+
+def _history_bar(bar: Bar, symbol: str, seq: int, ts_ns: int, adjusted_day: int) -> HistoryBar:
+    return HistoryBar(
+        symbol=symbol,
+        seq=seq,
+        ts_ns=ts_ns,
+        open_ns=bar.open_ns,
+        end_ns=bar.ts_ns,
+        open=bar.open,
+        high=bar.high,
+        low=bar.low,
+        close=bar.close,
+        volume=bar.volume,
+        session=bar.session,
+        trading_day=bar.trading_day,
+        traded=bar.traded,
+        adjusted_day=adjusted_day,
+    )

@@ -1,0 +1,143 @@
+"""Bars before the start warm up indicators and strategies, alike in the services, the fused backtest and a replay."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.settings import Settings
+from configs.settings.analysis import StrategyEntry
+from dataflows.replay.comparison import Pipeline
+from dataflows.replay.recording import DERIVED_TOPICS
+from dataflows.sources.feed_selection import files_source
+from operators.stage import TimeSlice
+from schemas.records import Bar, FeatureRow, HistoryBar, HistoryRow, Record, Signal, StrategyAction
+from tests import history_strategies
+from tests.replay.in_memory_platform import InMemoryPlatform
+from tests.replay.market import MONDAY, write_market
+from tests.replay.runs import fused_hash, pinned_settings, staged_hash
+from tests.replay.test_suspended_strategy import by_topic, in_order
+
+BARS_BEFORE = 50
+OPEN, START = "2024-03-11T13:30:00Z", "2024-03-11T14:30:00Z"
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    """The pinned settings, with a trading strategy that acts on the first bar."""
+    settings = pinned_settings().for_backtest()
+    entry = StrategyEntry(name=f"{history_strategies.__file__}:BuyOnFirstBar")
+    strategies = (*settings.signals.strategies, entry)
+    return settings.model_copy(update={"signals": settings.signals.model_copy(update={"strategies": strategies})})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The first two hours of the regular session of a day."""
+    return write_market(tmp_path_factory.mktemp("market"), days=[MONDAY], open_time=time(9, 30), minutes=120)
+
+
+def read_slices(files: Sequence[Path], start: str | None, history_bars: int = BARS_BEFORE) -> list[TimeSlice]:
+    feed_settings = replace(pinned_settings().market_data.files, start=start, session="regular")
+    feed = files_source(feed_settings, files, history_bars=history_bars).open_feed()
+    out: list[TimeSlice] = []
+    while not feed.finished:
+        out += feed.take(64)
+    return out
+
+
+@pytest.fixture(scope="module")
+def time_slices(files: list[Path]) -> list[TimeSlice]:
+    """Those of the second hour, with bars of the first one as history."""
+    return read_slices(files, START)
+
+
+@pytest.fixture(scope="module")
+def replayed(settings: Settings, time_slices: list[TimeSlice]) -> list[list[Record]]:
+    pipeline = Pipeline(settings)
+    return [pipeline.on_slice(t.ts_ns, t.records) for t in time_slices]
+
+
+def of_type(kind: type, outputs: Sequence[Sequence[Record]]) -> list[Any]:
+    return [record for out in outputs for record in out if type(record) is kind]
+
+
+def test_the_first_time_slice_holds_the_last_bars_before_the_start(
+    files: list[Path], time_slices: list[TimeSlice]
+) -> None:
+    first = time_slices[0]
+    earlier = [bar for t in read_slices(files, None) for bar in t.records if type(bar) is Bar and t.ts_ns < first.ts_ns]
+    history = [record for record in first.records if type(record) is HistoryBar]
+    assert not any(type(record) is HistoryBar for t in time_slices[1:] for record in t.records)
+    for symbol in ("AAA", "BBB", "CCC", "DDD"):
+        expected = [bar for bar in earlier if bar.symbol == symbol][-BARS_BEFORE:]
+        found = [record for record in history if record.symbol == symbol]
+        assert [record.to_bar()._replace(seq=0) for record in found] == [bar._replace(seq=0) for bar in expected]
+        assert [record.seq for record in found] == list(range(1, len(found) + 1))
+        assert {record.ts_ns for record in found} == {first.ts_ns}
+
+
+def test_indicators_are_warm_at_the_first_bar(settings: Settings, replayed: list[list[Record]]) -> None:
+    rows = [row for row in replayed[0] if type(row) is FeatureRow]
+    assert rows and all("ema_3" in row.values for row in rows)
+    history = [row for row in replayed[0] if type(row) is HistoryRow]
+    assert {row.symbol for row in history} == {"AAA", "BBB", "CCC", "DDD"}
+
+
+def test_nothing_trades_on_history(replayed: list[list[Record]], time_slices: list[TimeSlice]) -> None:
+    first_bars = {bar.symbol: bar.ts_ns for t in reversed(time_slices) for bar in t.records if type(bar) is Bar}
+    signals, actions = of_type(Signal, replayed), of_type(StrategyAction, replayed)
+    assert signals and actions
+    assert all(signal.ts_ns >= first_bars[signal.symbol] for signal in signals)
+    assert all(action.ts_ns >= time_slices[0].ts_ns for action in actions)
+
+
+def test_a_strategy_has_its_history_at_the_first_bar(replayed: list[list[Record]]) -> None:
+    actions = [action for action in replayed[0] if type(action) is StrategyAction]
+    assert [action.kind for action in actions] == ["TARGET_WEIGHT"]
+
+
+@pytest.mark.parametrize(("partitions", "crash_rate"), [(1, 0.0), (3, 0.02)])
+def test_staged_services_write_the_records_of_the_replay(
+    settings: Settings,
+    time_slices: list[TimeSlice],
+    replayed: list[list[Record]],
+    partitions: int,
+    crash_rate: float,
+) -> None:
+    platform = InMemoryPlatform(settings, time_slices, partitions=partitions, seed=partitions, crash_rate=crash_rate)
+    logs = platform.run()
+    expected = by_topic([record for out in replayed for record in out])
+    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
+    assert staged_hash(logs) == fused_hash(time_slices, settings=settings)
+    assert bool(platform.crash_count) == bool(crash_rate)
+
+
+def test_the_number_of_shards_changes_nothing(settings: Settings, time_slices: list[TimeSlice]) -> None:
+    assert fused_hash(time_slices, settings=settings, shards=3) == fused_hash(time_slices, settings=settings)
+
+
+def test_a_run_restored_after_any_slice_writes_the_same_records(
+    settings: Settings, time_slices: list[TimeSlice], replayed: list[list[Record]]
+) -> None:
+    snapshot: Any = None
+    for time_slice, expected in zip(time_slices, replayed, strict=True):
+        pipeline = Pipeline(settings)
+        if snapshot is not None:
+            pipeline.restore(pickle.loads(snapshot))  # noqa: S301  (written below)
+        assert pipeline.on_slice(time_slice.ts_ns, time_slice.records) == expected
+        snapshot = pickle.dumps(pipeline.snapshot())
+
+
+def test_without_bars_before_the_start_nothing_changes(files: list[Path]) -> None:
+    assert read_slices(files, OPEN) == read_slices(files, None, 0)
+
+
+def test_without_a_start_there_is_no_history(files: list[Path]) -> None:
+    assert read_slices(files, None) == read_slices(files, None, 0)
