@@ -88,6 +88,11 @@ class TradingCalendar:
             self._load_years(from_ns, from_ns + 30 * DAY_NS)
             start = int(np.searchsorted(self._ends, from_ns, side="right"))
 
+    def date_of(self, time_ns: int) -> int:
+        """Return the date of a time at the exchange, as yyyymmdd."""
+        zone = UTC if self._name == "24/7" else ZoneInfo(NEW_YORK)
+        return _yyyymmdd(datetime.fromtimestamp(time_ns // 1_000_000_000, zone).date())
+
     def minutes_before(self, end_ns: int, interval_ns: int, count: int) -> list[Minute]:
         """Return the last `count` open intervals that end at or before `end_ns`, oldest first."""
         span_ns = 6 * count * interval_ns + 7 * DAY_NS  # the market is open for at least a sixth of the time

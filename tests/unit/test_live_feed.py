@@ -57,7 +57,7 @@ class FakeProvider:
         rejected, self.rejected = self.rejected, []
         return rejected
 
-    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+    def history(self, first_open_ns: int, end_ns: int, *, adjusted: bool = False) -> dict[int, RowsBySymbol]:
         return {
             minute_open_ns: rows
             for minute_open_ns, rows in self.history_by_minute.items()

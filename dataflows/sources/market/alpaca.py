@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from alpaca.common.exceptions import APIError
-from alpaca.data.enums import DataFeed
+from alpaca.data.enums import Adjustment, DataFeed
 from alpaca.data.historical.crypto import CryptoHistoricalDataClient
 from alpaca.data.historical.stock import StockHistoricalDataClient
 from alpaca.data.live.crypto import CryptoDataStream
@@ -62,7 +62,13 @@ class AlpacaHistory:
         self._client._session = BoundedSession(REQUEST_TIMEOUT_S)
         self._client._retry = 0
 
-    def bars(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+    def adjusted_bars(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+        """Fetch bars adjusted for splits, as a `FetchHistory`. Raises Unavailable."""
+        return self.bars(first_open_ns, end_ns, adjustment=Adjustment.SPLIT)
+
+    def bars(
+        self, first_open_ns: int, end_ns: int, *, adjustment: Adjustment = Adjustment.RAW
+    ) -> dict[int, RowsBySymbol]:
         """Fetch bars, as a `FetchHistory`. Raises Unavailable."""
         request = {
             "symbol_or_symbols": list(self._options.live.symbols),
@@ -74,7 +80,8 @@ class AlpacaHistory:
             if self._options.crypto:
                 response = self._client.get_crypto_bars(CryptoBarsRequest(**request))
             else:
-                response = self._client.get_stock_bars(StockBarsRequest(**request, feed=DataFeed(self._options.feed)))
+                feed = DataFeed(self._options.feed)
+                response = self._client.get_stock_bars(StockBarsRequest(**request, feed=feed, adjustment=adjustment))
         except (APIError, RequestException, *_MALFORMED_RESPONSE) as error:
             raise Unavailable(f"Alpaca request failed: {type(error).__name__}") from error
         if not isinstance(response or {}, Mapping):
@@ -96,7 +103,8 @@ class AlpacaSocketProvider(SocketProvider):
     """Provider `alpaca`: bars from the socket."""
 
     def __init__(self, options: AlpacaOptions, *, now_ns: Callable[[], int] = time.time_ns) -> None:
-        super().__init__("alpaca", options.live, AlpacaHistory(options).bars, now_ns=now_ns)
+        history = AlpacaHistory(options)
+        super().__init__("alpaca", options.live, history.bars, now_ns=now_ns, fetch_adjusted=history.adjusted_bars)
         self._options = options
         self._stream: Any = None
         self._thread: BackgroundThread | None = None
@@ -154,7 +162,8 @@ class AlpacaRestProvider(RestBarsProvider):
     """Provider `alpaca_rest`: requests each minute's bars after it ends, as a fallback for the socket."""
 
     def __init__(self, options: AlpacaOptions, retry_interval_s: float = 1.0) -> None:
-        super().__init__("alpaca_rest", AlpacaHistory(options).bars, retry_interval_s)
+        history = AlpacaHistory(options)
+        super().__init__("alpaca_rest", history.bars, retry_interval_s, fetch_adjusted=history.adjusted_bars)
 
 
 def _build_stream(alpaca_options: AlpacaOptions, on_state: Callable[[bool], None]) -> Any:

@@ -13,11 +13,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from configs.settings import KafkaSection
 from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
-from schemas.records import Bar, Clock, Quote, Trade
+from schemas.records import Bar, Clock, HistoryBar, Quote, Trade
 from sinks.cluster import client_config
 from sinks.log_offsets import log_range, offsets_at_times
 
-FEED_TOPICS = ("market-bars", "market-quotes", "market-trades")
+FEED_TOPICS = ("market-bars", "market-quotes", "market-trades", "history-bars")
 READ_TIMEOUT_S = 60.0
 TIMESTAMP_MARGIN_NS = 30_000_000_000
 """Message timestamps come from the producer's clock; reading starts this much before the snapshot."""
@@ -25,12 +25,15 @@ TIMESTAMP_MARGIN_NS = 30_000_000_000
 
 @dataclass
 class FeedTopicState:
-    """`clocks` by partition of market-bars; the last bar, and the `seq` of quotes and trades, by symbol."""
+    """`clocks` by partition of market-bars; the last bar, and the `seq` of quotes, trades and history bars,
+    by symbol.
+    """
 
     clocks: dict[int, int] = field(default_factory=dict)
     bars: dict[str, Bar] = field(default_factory=dict)
     quotes: dict[str, int] = field(default_factory=dict)
     trades: dict[str, int] = field(default_factory=dict)
+    history: dict[str, int] = field(default_factory=dict)
 
     @property
     def clock_ns(self) -> int:
@@ -54,6 +57,8 @@ class FeedTopicState:
             self.quotes[record.symbol] = max(record.seq, self.quotes.get(record.symbol, 0))
         elif type(record) is Trade:
             self.trades[record.symbol] = max(record.seq, self.trades.get(record.symbol, 0))
+        elif type(record) is HistoryBar:
+            self.history[record.symbol] = max(record.seq, self.history.get(record.symbol, 0))
 
 
 def feed_topic_reader(kafka: KafkaSection) -> Callable[[int | None], FeedTopicState]:

@@ -16,11 +16,13 @@ import structlog
 
 from configs.settings import LiveFeedSection
 from dataflows.sources.market.clock_recovery import FeedTopicState
+from dataflows.sources.market.live_history import load_history
 from dataflows.sources.market.provider import Provider, QuoteUpdate, RowsBySymbol
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import Minute, MinuteCompletion
+from operators.history_bars import history_bars
 from operators.stage import TimeSlice
-from schemas.records import CONTINUOUS, REGULAR, Command, DeadLetter, Quote, Record, Trade
+from schemas.records import CONTINUOUS, REGULAR, Command, DeadLetter, HistoryBar, Quote, Record, Trade
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +38,8 @@ class LiveFeed:
     """A `MarketFeed` (`dataflows/sources/feed_source.py`) that reads from `providers`, in order of preference.
 
     `read_topic_state` reads the feed's own topics, from a wall-clock time or from their beginning. After a crash, they
-    may contain part of a time slice that is not in any snapshot.
+    may contain part of a time slice that is not in any snapshot. `history_bars` is the number of bars that a symbol
+    without a bar gets from a provider at a start.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class LiveFeed:
         *,
         now_ns: Callable[[], int] = time.time_ns,
         sign: Callable[[Command], Command] = lambda command: command,
+        history_bars: int = 0,
     ) -> None:
         self._settings, self._providers = settings, list(providers)
         self._read_topic_state, self._now_ns, self._sign = read_topic_state, now_ns, sign
@@ -63,6 +67,9 @@ class LiveFeed:
         self._pending_records: list[Record] = []  # trades, commands and dead letters for the next time slice
         self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was down
         self._last_bar_in_log_ns: dict[str, int] = {}  # symbol -> end of the last bar that an earlier process wrote
+        self._history_count = history_bars
+        self._history_seq: dict[str, int] = {}
+        self._history: list[HistoryBar] = []  # for the next time slice
         self._minutes: Iterator[Minute] = iter(())
         self._minute = Minute(0, 0, REGULAR, 0)
         self._checked_ns = 0
@@ -120,9 +127,10 @@ class LiveFeed:
                     ask_size=quote.ask_size,
                 )
             )
+        records += [bar._replace(ts_ns=ts_ns) for bar in self._history]
         records += bars
         records += self._pending_records
-        self._quotes, self._pending_records, self._clock_ns = {}, [], ts_ns
+        self._quotes, self._pending_records, self._history, self._clock_ns = {}, [], [], ts_ns
         return TimeSlice(ts_ns, records)
 
     def _collect_updates(self) -> None:
@@ -233,6 +241,8 @@ class LiveFeed:
             self._quote_seq[symbol] = max(seq, self._quote_seq.get(symbol, 0))
         for symbol, seq in topic_state.trades.items():
             self._trade_seq[symbol] = max(seq, self._trade_seq.get(symbol, 0))
+        for symbol, seq in topic_state.history.items():
+            self._history_seq[symbol] = max(seq, self._history_seq.get(symbol, 0))
         # At the first start, begin with the current minute: the provider's bar covers all of it.
         oldest_ns = now_ns - self._settings.backfill_minutes_max * 60 * SECOND_NS
         first_ns = now_ns // self.interval_ns * self.interval_ns
@@ -245,6 +255,25 @@ class LiveFeed:
             provider.start()
         if self._clock_ns >= 0 and self._minute.ts_ns <= now_ns:
             self._backfill(now_ns)
+        self._load_history(now_ns)
+
+    def _load_history(self, now_ns: int) -> None:
+        """Load the bars before the next minute of the symbols without a bar, from the first provider that has any.
+
+        If the start repeats after a crash, they are loaded again. Their readers discard bars that they have.
+        """
+        symbols = self._expected_symbols - self._completion.snapshot()["symbols"].keys()
+        if not symbols or not self._history_count:
+            return
+        history = load_history(
+            self._providers, self._calendar, self._minute.open_ns, self.interval_ns, self._history_count, symbols
+        )
+        day = self._calendar.date_of(now_ns)
+        records = history_bars(history.bars, (), 0, day, self._history_count)
+        self._history = [one._replace(seq=one.seq + self._history_seq.get(one.symbol, 0)) for one in records]
+        for one in self._history:
+            self._history_seq[one.symbol] = one.seq
+        log.info("bars before the start loaded", provider=history.provider or "none", bars=len(records))
 
     def _backfill(self, now_ns: int) -> None:
         """Load bars of the minutes missed while the feed was down, from the first provider that has any."""
@@ -269,6 +298,7 @@ class LiveFeed:
             "minutes": self._completion.snapshot(),
             "quotes": dict(self._quote_seq),
             "trades": dict(self._trade_seq),
+            "history": dict(self._history_seq),
             "active": self._active_provider,
         }
 
@@ -280,6 +310,7 @@ class LiveFeed:
         self._clock_ns = state["clock_ns"]
         self._completion.restore(state["minutes"])
         self._quote_seq, self._trade_seq = dict(state["quotes"]), dict(state["trades"])
+        self._history_seq = dict(state.get("history", {}))  # states of earlier releases have no entry
         self._active_provider = min(state["active"], len(self._providers) - 1)
         self._open(self._read_topic_state(state["at_ns"]))
         return self

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from configs.command_signing import command_signer
+from configs.history_needs import history_bars_needed
 from configs.settings import Settings
 from configs.strategies import configured_strategies
 from dataflows.sources.market.clock_recovery import feed_topic_reader
@@ -24,12 +25,15 @@ def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
     live = settings.market_data.live
     provider_makers = [_provider_maker(settings, name) for name in settings.market_data.live_providers()]
 
+    history_bars = history_bars_needed(settings)
+
     def open_feed() -> LiveFeed:
         return LiveFeed(
             live,
             [make() for make in provider_makers],
             feed_topic_reader(settings.kafka),
             sign=command_signer(FEED).sign_if_possible,
+            history_bars=history_bars,
         )
 
     return open_feed

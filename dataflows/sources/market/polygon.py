@@ -65,7 +65,7 @@ class PolygonOptions:
 
 
 class PolygonHistory:
-    """Historical bars, one request per symbol, several at a time. Prices are not adjusted for splits."""
+    """Historical bars, one request per symbol, several at a time."""
 
     def __init__(self, options: PolygonOptions) -> None:
         self._options = options
@@ -73,23 +73,30 @@ class PolygonHistory:
         headers = {"Authorization": f"Bearer {options.key}"}
         self._client = httpx.Client(base_url=options.rest_url, headers=headers, timeout=REQUEST_TIMEOUT_S)
 
-    def bars(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+    def adjusted_bars(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+        """Fetch bars adjusted for splits, as a `FetchHistory`. Raises Unavailable if any symbol's request fails."""
+        return self.bars(first_open_ns, end_ns, adjusted=True)
+
+    def bars(self, first_open_ns: int, end_ns: int, *, adjusted: bool = False) -> dict[int, RowsBySymbol]:
         """Fetch bars, as a `FetchHistory`. Raises Unavailable if any symbol's request fails."""
         rows_by_open: dict[int, RowsBySymbol] = {}
         with ThreadPoolExecutor(min(CONCURRENT_REQUESTS_MAX, len(self._options.live.symbols))) as pool:
             results = pool.map(
-                lambda symbol: self._fetch_symbol(symbol, first_open_ns, end_ns), self._options.live.symbols
+                lambda symbol: self._fetch_symbol(symbol, first_open_ns, end_ns, adjusted=adjusted),
+                self._options.live.symbols,
             )
             for rows in results:
                 for open_ns, row in rows:
                     rows_by_open.setdefault(open_ns, {})[row.symbol] = row
         return rows_by_open
 
-    def _fetch_symbol(self, symbol: str, first_open_ns: int, end_ns: int) -> list[tuple[int, MinuteRow]]:
+    def _fetch_symbol(
+        self, symbol: str, first_open_ns: int, end_ns: int, *, adjusted: bool
+    ) -> list[tuple[int, MinuteRow]]:
         timespan = AGGREGATES[self._options.live.bar_interval_s][1]
         first_ms, last_ms = first_open_ns // MILLI_NS, end_ns // MILLI_NS - 1
         path = f"/v2/aggs/ticker/{quote(symbol, safe='')}/range/1/{timespan}/{first_ms}/{last_ms}"
-        query: Mapping[str, Any] | None = {"adjusted": "false", "sort": "asc", "limit": ROWS_PER_PAGE}
+        query: Mapping[str, Any] | None = {"adjusted": str(adjusted).lower(), "sort": "asc", "limit": ROWS_PER_PAGE}
         rows: list[tuple[int, MinuteRow]] = []
         for _ in range(PAGES_MAX):
             page = self._fetch_page(path, query)
@@ -131,7 +138,8 @@ class PolygonSocketProvider(SocketProvider):
     """Provider `polygon`: bars from the socket. It reconnects automatically, with backoff."""
 
     def __init__(self, options: PolygonOptions, *, now_ns: Callable[[], int] = time.time_ns) -> None:
-        super().__init__("polygon", options.live, PolygonHistory(options).bars, now_ns=now_ns)
+        history = PolygonHistory(options)
+        super().__init__("polygon", options.live, history.bars, now_ns=now_ns, fetch_adjusted=history.adjusted_bars)
         self._options = options
         self._channel = AGGREGATES[options.live.bar_interval_s][0]
         self._connection: ClientConnection | None = None
@@ -283,7 +291,8 @@ class PolygonRestProvider(RestBarsProvider):
     """Provider `polygon_rest`: requests each minute's bars after it ends."""
 
     def __init__(self, options: PolygonOptions, retry_interval_s: float = 1.0) -> None:
-        super().__init__("polygon_rest", PolygonHistory(options).bars, retry_interval_s)
+        history = PolygonHistory(options)
+        super().__init__("polygon_rest", history.bars, retry_interval_s, fetch_adjusted=history.adjusted_bars)
 
 
 _SUCCESS_STATUSES = ("connected", "auth_success", "success")

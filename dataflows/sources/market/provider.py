@@ -72,8 +72,11 @@ class Provider(Protocol):
         """Return messages rejected since the last call, up to a limit."""
         ...
 
-    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
-        """Return bars by their open in [first_open_ns, end_ns); empty if there is none or no response."""
+    def history(self, first_open_ns: int, end_ns: int, *, adjusted: bool = False) -> dict[int, RowsBySymbol]:
+        """Return bars by their open in [first_open_ns, end_ns); empty if there is none or no response.
+
+        With `adjusted`, they are in the shares of today: splits up to today are included.
+        """
         ...
 
 

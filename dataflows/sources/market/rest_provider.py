@@ -37,8 +37,10 @@ class RestBarsProvider:
         fetch_history: FetchHistory,
         retry_interval_s: float = 1.0,
         monotonic_s: Callable[[], float] = time.monotonic,
+        fetch_adjusted: FetchHistory | None = None,
     ) -> None:
         self.name, self._fetch_history, self._retry_interval_s = name, fetch_history, retry_interval_s
+        self._fetch_adjusted = fetch_adjusted or fetch_history
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._rows: dict[int, RowsBySymbol] = {}
@@ -71,8 +73,9 @@ class RestBarsProvider:
     def drain_rejected(self) -> list[RejectedMessage]:
         return []
 
-    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
-        return history_or_empty(self.name, self._fetch_history, first_open_ns, end_ns)
+    def history(self, first_open_ns: int, end_ns: int, *, adjusted: bool = False) -> dict[int, RowsBySymbol]:
+        fetch = self._fetch_adjusted if adjusted else self._fetch_history
+        return history_or_empty(self.name, fetch, first_open_ns, end_ns)
 
     def _request(self, minute: Minute) -> None:
         rows: RowsBySymbol | None = None

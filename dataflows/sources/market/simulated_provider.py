@@ -36,7 +36,7 @@ class SimulatedProvider:
     def drain_rejected(self) -> list[RejectedMessage]:
         return []
 
-    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+    def history(self, first_open_ns: int, end_ns: int, *, adjusted: bool = False) -> dict[int, RowsBySymbol]:
         return {open_ns: self._rows_at(open_ns) for open_ns in range(first_open_ns, end_ns, self._interval_ns)}
 
     def _rows_at(self, open_ns: int) -> RowsBySymbol:

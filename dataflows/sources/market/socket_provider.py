@@ -52,8 +52,10 @@ class SocketProvider:
         fetch_history: FetchHistory,
         *,
         now_ns: Callable[[], int] = time.time_ns,
+        fetch_adjusted: FetchHistory | None = None,
     ) -> None:
         self.name, self._fetch_history = name, fetch_history
+        self._fetch_adjusted = fetch_adjusted or fetch_history
         self._interval_ns, self._stale_s = live.interval_ns, live.stale_s
         self._symbols = frozenset(live.symbols)
         self._now_ns = now_ns
@@ -107,8 +109,9 @@ class SocketProvider:
             rejected, self._rejected = self._rejected, []
         return rejected
 
-    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
-        return history_or_empty(self.name, self._fetch_history, first_open_ns, end_ns)
+    def history(self, first_open_ns: int, end_ns: int, *, adjusted: bool = False) -> dict[int, RowsBySymbol]:
+        fetch = self._fetch_adjusted if adjusted else self._fetch_history
+        return history_or_empty(self.name, fetch, first_open_ns, end_ns)
 
     # -- for the socket's thread
 
