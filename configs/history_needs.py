@@ -8,7 +8,16 @@ from math import ceil, sin
 from configs.settings import Settings
 from configs.strategies import configured_features, configured_strategies
 from operators.indicators import build
-from operators.trading.intervals import DAY_NS, MINUTE_NS, SECOND_NS, WEEK_NS, interval_ns, interval_text
+from operators.trading.intervals import (
+    DAY_NS,
+    MINUTE_NS,
+    SECOND_NS,
+    WEEK_NS,
+    interval_text,
+    parse_interval,
+    time_interval_ns,
+)
+from schemas.errors import BadInput
 from schemas.records import CONTINUOUS, REGULAR, Bar
 
 HISTORY_BARS_MAX = 10_000
@@ -34,10 +43,10 @@ def history_bars_needed(settings: Settings) -> int:
     bars_per_day = max(1, ceil(day_ns / base_ns))
 
     def in_feed_bars(bars: int, interval: str) -> int:
-        length = interval_ns(interval)
-        if length >= WEEK_NS and not length % WEEK_NS:
-            return bars * (length // WEEK_NS) * (7 if is_continuous else 5) * bars_per_day
-        return bars * (length // DAY_NS * bars_per_day if length >= DAY_NS else ceil(length / base_ns))
+        length = _length_ns(interval, base_ns)
+        if length == WEEK_NS:
+            return bars * (7 if is_continuous else 5) * bars_per_day
+        return bars * (bars_per_day if length == DAY_NS else ceil(length / base_ns))
 
     feed_interval = interval_text(base_ns)
     needs = [_indicator_bars(spec, bars_per_day) for spec in configured_features(settings)]
@@ -46,20 +55,38 @@ def history_bars_needed(settings: Settings) -> int:
         from operators.trading.declarations import features_by_interval
 
         features = features_by_interval(strategy, feed_interval)
-        intervals = [*features, *strategy.history]
-        shortest = min(intervals, key=interval_ns, default=feed_interval)
-        needs.append(in_feed_bars(strategy.warm_up, shortest))
-        needs += [in_feed_bars(size, interval) for interval, size in strategy.history.items()]
+        shortest = min(
+            [*features, *strategy.history], key=lambda text: _length_ns(text, base_ns), default=feed_interval
+        )
+        declared = [(strategy.warm_up, shortest), *((size, interval) for interval, size in strategy.history.items())]
         for interval, specs in features.items():
-            per_day = bars_per_day * base_ns // interval_ns(interval)
-            needs += [in_feed_bars(_indicator_bars(spec, max(1, per_day)), interval) for spec in specs]
+            per_day = max(1, bars_per_day * base_ns // _length_ns(interval, base_ns))
+            declared += [(_indicator_bars(spec, per_day), interval) for spec in specs]
+        # The stage reports what is not a number.
+        needs += [in_feed_bars(bars, interval) for bars, interval in declared if type(bars) is int]
     return min(max(needs, default=0), HISTORY_BARS_MAX)
+
+
+def _length_ns(interval: str, base_ns: int) -> int:
+    """Return the length of an interval of time. Another one counts as a bar of the feed, also an invalid one, which the
+    stage reports.
+    """
+    try:
+        return time_interval_ns(parse_interval(interval)) or base_ns
+    except BadInput:
+        return base_ns
 
 
 @cache
 def _indicator_bars(spec: str, bars_per_day: int) -> int:
-    """Return the bars that an indicator needs, found by computing it on made-up bars; 0 if it has no value on them."""
-    indicator = build(spec)
+    """Return the bars that an indicator needs, found by computing it on made-up bars; 0 if it has no value on them.
+
+    The statistics of pairs of symbols warm up from the first bar.
+    """
+    try:
+        indicator = build(spec)
+    except BadInput:
+        return 0
     names = {f"{spec}{suffix}" for suffix in indicator.value_suffixes}
     for number in range(INDICATOR_BARS_MAX):
         close = 100.0 + 5.0 * sin(number) + 3.0 * sin(0.37 * number)

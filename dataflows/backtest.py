@@ -251,7 +251,7 @@ def _feed_opener(
     """Return a function that opens the feed of files or topics. `on_open` receives the feed; `scan` is of the files."""
     if not isinstance(bars, RecordedPeriod):
         files, tag = settings.market_data.files, symbol_tagger(settings)
-        count = history_bars_needed(settings) if files.start is not None else 0
+        count = history_bars_needed(settings)
         return files_source(files, bars, on_open=on_open, tag=tag, scan=scan, history_bars=count).open_feed
     open_recorded = recorded_feed_opener(settings, bars)
 

@@ -27,7 +27,7 @@ from operators.bar_completion import DAY_S, FeedSettings, FileSessions, Minute, 
 from operators.stage import TimeSlice
 from schemas.counted import counted
 from schemas.errors import BadInput
-from schemas.records import DeadLetter, HistoryBar, Record
+from schemas.records import Bar, CorporateAction, DeadLetter, HistoryBar, Record
 
 __all__ = ["FeedCounts", "FeedSettings", "FileFeed"]
 
@@ -85,7 +85,8 @@ class FileFeed:
     `paths` are files, or folders whose CSV and Parquet files are read. A time slice at `ts_ns` holds the records of
     `tape` up to `ts_ns`, then the bars that opened at `ts_ns` - interval in order of symbol, then their dead letters.
     The first and last time slices are those of the first and last row in a session. With `history` and a start, the
-    first one also holds the bars before the start. Raises BadInput if a file is
+    first one also holds the bars before the start, and that with the first bar of a renamed symbol the bars of its old
+    symbol. Raises BadInput if a file is
     missing or has unknown columns and, at the first time slice, if no row is usable.
     """
 
@@ -103,6 +104,7 @@ class FileFeed:
         self._use(self.scan.resolve(self._unresolved))
         self._completion = MinuteCompletion()
         self._last_ns = 0
+        self._new_names: set[str] = set()  # of corporate actions
         self._groups: Iterator[_MinuteGroup] | None = None
         self._group: _MinuteGroup | None = None
         self.counts = FeedCounts()
@@ -139,19 +141,23 @@ class FileFeed:
             raise StopIteration
         minute = next(self._minutes)
         tape_records, tape_dead_letters = self._take_tape_records(minute)
-        if self._history is not None and not self._last_ns and self.settings.start is not None:
-            tape_records = [*tape_records, *self._history(minute, tape_records, self.settings)]
+        is_start = not self._last_ns and self.settings.start is not None
+        earlier = [] if self._history is None or not is_start else self._history(minute, tape_records, self.settings)
         if minute.open_ns < group.open_ns:
-            records: list[Record] = list(self._completion.complete(minute, ()))
-            self._count(len(records), 0)
+            bars = self._completion.complete(minute, ())
+            records: list[Record] = [*earlier, *bars]
+            self._count(len(bars), 0)
         else:
             assert minute.open_ns == group.open_ns, f"rows at {group.open_ns} are outside every minute of the calendar"
             rows = group.rows
             if group.has_no_volume:
                 rows = [row for row in rows if row[VOLUME]]
                 self.counts.no_volume += len(group.rows) - len(rows)
-            records = list(self._completion.complete(minute, rows))
-            self._count(len(records), len(rows), group)
+            bars = self._completion.complete(minute, rows)
+            if self._new_names and not is_start:
+                earlier = self._history_of_new_names(minute, tape_records, bars)
+            records = [*earlier, *bars]
+            self._count(len(bars), len(rows), group)
             if group.bad_rows:
                 records += [
                     self._dead_letter(bad_row)
@@ -164,6 +170,15 @@ class FileFeed:
         self._last_ns = minute.ts_ns
         return TimeSlice(minute.ts_ns, records)
 
+    def _history_of_new_names(
+        self, minute: Minute, tape_records: Sequence[Record], bars: Sequence[Bar]
+    ) -> list[HistoryBar]:
+        """Return the bars of the old symbols, if these bars contain the first one of a renamed symbol."""
+        begun = {bar.symbol for bar in bars if bar.seq == 1 and bar.symbol in self._new_names}
+        if not begun or self._history is None:
+            return []
+        return [one for one in self._history(minute, tape_records, self.settings) if one.symbol in begun]
+
     def _take_tape_records(self, minute: Minute) -> tuple[list[Record], list[DeadLetter]]:
         """Return the tape's records of the minute, and apply its corporate actions to the bars without a trade."""
         if self._tape is None:
@@ -172,6 +187,8 @@ class FileFeed:
         self.counts.others += len(tape_records)
         self.counts.dead += len(dead_letters)
         self._completion.apply_actions(tape_records, minute.trading_day)
+        if self._history is not None:
+            self._new_names |= {record.new_symbol for record in tape_records if type(record) is CorporateAction} - {""}
         return tape_records, dead_letters
 
     def take(self, count: int) -> list[TimeSlice]:
@@ -220,6 +237,8 @@ class FileFeed:
             "counts": self._counts_state(),
             "tape": None if self._tape is None else self._tape.state(),
         }
+        if self._new_names:
+            state["new_names"] = sorted(self._new_names)
         bars = (self.settings.interval_s, self.settings.session)
         # States of earlier releases have no entry: they recognized neither the interval nor the session.
         return state if bars == EARLIER_BARS else state | {"bars": bars}
@@ -249,6 +268,7 @@ class FileFeed:
             self._tape.resume(tape, state["last_ns"])
         self._last_ns, self._group_ns = state["last_ns"], state["group_ns"]
         self._completion.restore(state["minutes"])
+        self._new_names = set(state.get("new_names", ()))
         self.counts = FeedCounts(**state["counts"])
         return self
 

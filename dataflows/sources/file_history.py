@@ -13,7 +13,7 @@ from dataflows.sources.trading_calendar import DAY_NS, TradingCalendar
 from operators.bar_completion import FeedSettings, Minute
 from operators.history_bars import history_bars
 from operators.time_text import iso
-from schemas.records import Bar, HistoryBar, Record
+from schemas.records import Bar, CorporateAction, HistoryBar, Record
 
 log = structlog.get_logger(__name__)
 
@@ -22,10 +22,10 @@ QUIET_NS = 10 * DAY_NS
 
 
 def file_history(open_feed: Callable[[FeedSettings], FileFeed], count: int) -> FileHistory:
-    """Return a function that reads the last `count` bars of each symbol before the first time slice of a feed.
+    """Return a function that reads the last `count` bars of each symbol before a time slice of a feed.
 
-    They are those that the feed has there without a start. `open_feed` opens the same files, with their reference data,
-    with other settings.
+    They are those that the feed has there without a start, in the shares and under the symbols of the time slice.
+    `open_feed` opens the same files, with their reference data, with other settings.
     """
 
     def read(first: Minute, records: Sequence[Record], settings: FeedSettings) -> list[HistoryBar]:
@@ -34,8 +34,14 @@ def file_history(open_feed: Callable[[FeedSettings], FileFeed], count: int) -> F
         window = calendar.minutes_before(first.open_ns, settings.interval_s * 1_000_000_000, count)
         from_ns = window[0].open_ns - QUIET_NS
         earlier = takewhile(lambda t: t.ts_ns < first.ts_ns, open_feed(replace(settings, start=iso(from_ns))))
-        bars = [bar for time_slice in earlier for bar in time_slice.records if type(bar) is Bar]
-        history = history_bars(bars, records, first.ts_ns, first.trading_day, count)
+        bars: list[Bar] = []
+        actions: list[Record] = []
+        for time_slice in earlier:
+            bars += [record for record in time_slice.records if type(record) is Bar]
+            actions += [record for record in time_slice.records if type(record) is CorporateAction]
+        action_ids = {action.action_id for action in actions if type(action) is CorporateAction}
+        actions += [r for r in records if type(r) is CorporateAction and r.action_id not in action_ids]
+        history = history_bars(bars, actions, first.ts_ns, first.trading_day, count)
         if not history:
             log.info("no bars before the start: indicators and strategies warm up from the first bar")
         return history

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import yaml
 from bytewax.testing import TestingSink, run_main
 
-from configs.settings import load_settings
+from configs.settings import Settings, load_settings
 from dataflows import backtest
 from dataflows.sources.feed_selection import files_source
+from dataflows.sources.feed_source import MarketFeed
 from operators.performance import Performance
 from operators.stage import TimeSlice
 from schemas.records import TRADE, Execution, Valuation
@@ -66,15 +67,8 @@ def run_actions(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> ActionBacktest:
     """Run the strategy over the bars, without costs and limits. `actions` are the rows of the reference data file."""
-    rows = [f"{one.opened:%Y-%m-%dT%H:%M:%SZ},{one.symbol}," + f"{one.price}," * 4 + "1000000" for one in sorted(bars)]
-    bar_file, action_file, settings_file = folder / "bars.csv", folder / "actions.csv", folder / "settings.yaml"
-    bar_file.write_text("\n".join([BAR_HEADER, *rows]) + "\n")
-    columns = ["kind", *dict.fromkeys(name for action in actions for name in action if name != "kind")]
-    lines = [",".join(str(action.get(name, "")) for name in columns) for action in actions]
-    action_file.write_text("\n".join([",".join(columns), *lines]) + "\n")
-    settings_file.write_text(yaml.safe_dump(_settings(strategy or {}, quantity, bar_interval_s, settings or {})))
-    loaded = load_settings(settings_file, environment={})
-    loaded = loaded.with_files({"reference_data": [action_file] if actions else []}).for_backtest()
+    content = _settings(strategy or {}, quantity, bar_interval_s, settings or {})
+    loaded, bar_file = _write_files(folder, bars, actions, content)
     out: list[Any] = []
     sink: Any = TestingSink(out)
     run_main(backtest.build(loaded, files_source(loaded.market_data.files, [bar_file]), sink))
@@ -83,6 +77,29 @@ def run_actions(
     for time_slice in time_slices:
         performance.on_slice(time_slice)
     return ActionBacktest(time_slices, performance)
+
+
+def open_actions_feed(
+    folder: Path, bars: Sequence[BarRow], actions: Sequence[Mapping[str, Any]], *, history_bars: int
+) -> MarketFeed:
+    """Return the feed of hourly bars with `actions`, before its first time slice."""
+    loaded, bar_file = _write_files(folder, bars, actions, _settings({}, 1, 3600, {}))
+    return files_source(loaded.market_data.files, [bar_file], history_bars=history_bars).open_feed()
+
+
+def _write_files(
+    folder: Path, bars: Sequence[BarRow], actions: Sequence[Mapping[str, Any]], content: Mapping[str, Any]
+) -> tuple[Settings, Path]:
+    """Write the files of a run. Return its settings and the file of bars."""
+    rows = [f"{one.opened:%Y-%m-%dT%H:%M:%SZ},{one.symbol}," + f"{one.price}," * 4 + "1000000" for one in sorted(bars)]
+    bar_file, action_file, settings_file = folder / "bars.csv", folder / "actions.csv", folder / "settings.yaml"
+    bar_file.write_text("\n".join([BAR_HEADER, *rows]) + "\n")
+    columns = ["kind", *dict.fromkeys(name for action in actions for name in action if name != "kind")]
+    lines = [",".join(str(action.get(name, "")) for name in columns) for action in actions]
+    action_file.write_text("\n".join([",".join(columns), *lines]) + "\n")
+    settings_file.write_text(yaml.safe_dump(content))
+    loaded = load_settings(settings_file, environment={})
+    return loaded.with_files({"reference_data": [action_file] if actions else []}).for_backtest(), bar_file
 
 
 def _settings(

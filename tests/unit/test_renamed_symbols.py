@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from operators.features import FeatureStage
-from schemas.records import Attribution, Bar, CorporateAction, FeatureRow, Lot, Position
-from tests.unit.action_backtest import CAPITAL, ActionBacktest, hourly, run_actions
+from schemas.records import Attribution, Bar, CorporateAction, FeatureRow, HistoryBar, Lot, Position
+from tests.unit.action_backtest import CAPITAL, ActionBacktest, hourly, open_actions_feed, run_actions
 
 CHANGE = {"kind": "SYMBOL_CHANGE", "symbol": "FB", "new_symbol": "META", "ex_date": "2024-06-04"}
 
@@ -63,3 +63,23 @@ def test_indicators_of_a_reused_name_begin_afresh(tmp_path: Path) -> None:
     means = [row.values.get("sma_20") for row in rows if row.symbol == "FB"]
     assert means == [None] * 19 + [300.0] * 5 + [None] * 19 + [10.0] * 5
     assert [row.seq for row in rows if row.symbol == "FB"] == list(range(1, 49))
+
+
+def test_a_renamed_symbol_has_the_history_of_its_old_name(tmp_path: Path) -> None:
+    """The indicators of META are warm at its first bar, also after a restart of the feed. Nothing is given twice."""
+    bars = [*hourly("FB", [300.0 + hour % 7 for hour in range(24)]), *hourly("META", [310.0] * 24, first_hour=24)]
+    feed = open_actions_feed(tmp_path, bars, [CHANGE], history_bars=20)
+    time_slices = feed.take(1000)
+    history = [record for t in time_slices for record in t.records if type(record) is HistoryBar]
+    assert [(one.symbol, one.close) for one in history] == [("META", 300.0 + hour % 7) for hour in range(4, 24)]
+    stage = FeatureStage(["sma_20"])
+    rows = [row for t in time_slices for row in stage.on_slice(t.ts_ns, t.records) if type(row) is FeatureRow]
+    first = next(row for row in rows if row.symbol == "META")
+    last_of_old = [row for row in rows if row.symbol == "FB"][-1]
+    expected = last_of_old.values["sma_20"] + (310.0 - (300.0 + 4 % 7)) / 20
+    assert abs(first.values["sma_20"] - expected) < 1e-9
+    for stop in range(20, 30):
+        stopped = open_actions_feed(tmp_path, bars, [CHANGE], history_bars=20)
+        resumed = open_actions_feed(tmp_path, bars, [CHANGE], history_bars=20)
+        stopped.take(stop)
+        assert resumed.resume(stopped.state()).take(1000) == time_slices[stop:]
