@@ -42,6 +42,7 @@ from api.routers import (
     risk,
     schema_registry,
     signals,
+    strategies,
     streams,
     suspensions,
     system,
@@ -60,7 +61,7 @@ DESCRIPTION = (
 READ_ROUTERS = (portfolio, orders, executions, lineage, market, models, news, signals, suspensions)
 """Every endpoint requires the permission READ, which all roles have."""
 OTHER_ROUTERS = (
-    *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases),
+    *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases, strategies),
     *(audit, auth, users, streams, health, system),
 )
 """Each endpoint declares its own permission. /health is open."""

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import Connection, Numeric, RowMapping, case, cast, desc, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Numeric,
+    RowMapping,
+    case,
+    cast,
+    desc,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from api.json_types import Amount, ApiModel, utc
 from operators.manual_orders import ACTION_STRATEGY_PATTERN, MANUAL
 from schemas.records import TRADE
-from sinks.tables import attribution, executions, lot_matches, order_proposals, signal_outcomes, weights
+from sinks.tables import attribution, executions, lot_matches, order_proposals, orders, signal_outcomes, weights
 
 
 class StrategyShare(ApiModel):
@@ -93,6 +107,25 @@ def strategy_results(db: Connection) -> list[StrategyResult]:
         )
         for name in sorted({*fills, *closed_lots, *outcomes, *shares, *weight_by_strategy})
     ]
+
+
+def is_order_of(strategy: str) -> ColumnElement[bool]:
+    """Return the condition on `orders` that a strategy is behind an order, by its action or by its view or target."""
+    own = func.substring(orders.c.cause_id, ACTION_STRATEGY_PATTERN) == strategy
+    proposed = order_proposals.c.proposal_id == orders.c.cause_id
+    return or_(own, exists().where(proposed, order_proposals.c.strategy == strategy))
+
+
+def strategies_of(db: Connection, cause_ids: Collection[str]) -> dict[str, str]:
+    """Return the strategy behind each order of a strategy, by the cause of the order: "a+b" for several."""
+    query = select(order_proposals.c.proposal_id, order_proposals.c.strategy).where(
+        order_proposals.c.proposal_id.in_(cause_ids)
+    )
+    found: dict[str, str] = {row.proposal_id: row.strategy for row in db.execute(query)}
+    for cause_id in cause_ids:
+        if (own := re.match(ACTION_STRATEGY_PATTERN, cause_id)) is not None:
+            found[cause_id] = own[1]
+    return found
 
 
 def _share(row: RowMapping) -> DatedStrategyShare:

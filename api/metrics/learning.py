@@ -10,6 +10,7 @@ from sqlalchemy import Engine, RowMapping, desc, func, select
 
 from api.metrics.collector import Labels, Value, gauge, single
 from api.strategies import latest_shares
+from api.strategy_accounts import last_accounts
 from configs.model_registry import ModelRegistry
 from configs.settings import Settings
 from sinks.suspensions import suspended_strategies
@@ -22,7 +23,7 @@ HASH_DIGITS_SHOWN = 12
 
 
 class StrategyMetrics:
-    """The last attribution, the last weights and the suspended strategies."""
+    """The last attribution, weights and sub-accounts, and the suspended strategies."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -32,6 +33,7 @@ class StrategyMetrics:
             shares = latest_shares(db)
             at_ns = db.execute(select(func.max(attribution.c.ts_ns))).scalar()
             suspensions = suspended_strategies(db)
+            accounts = last_accounts(db)
             newest_ns = db.execute(select(func.max(valuations.c.ts_ns))).scalar() or 0
             analysis = db.execute(
                 select(dead_letters.c.topic).where(
@@ -60,6 +62,7 @@ class StrategyMetrics:
                 ("strategy",),
                 total,
             ),
+            *_account_metrics(accounts),
             gauge(
                 "platform_strategy_suspended",
                 "1 for a strategy that raised an exception, with its symbol and the position in its source file",
@@ -84,6 +87,24 @@ class StrategyMetrics:
                 weight_values,
             ),
         ]
+
+
+def _account_metrics(accounts: Sequence[RowMapping]) -> list[Metric]:
+    """Return the figures of the trading strategies' sub-accounts."""
+    figures = {
+        "equity": "value of a trading strategy's sub-account",
+        "capital": "share of the initial capital of a trading strategy, and of deposits minus withdrawals",
+        "open_positions": "open positions of a trading strategy",
+    }
+    return [
+        gauge(
+            f"platform_strategy_{figure}",
+            meaning,
+            ("strategy",),
+            {(account["strategy"],): float(account[figure]) for account in accounts},
+        )
+        for figure, meaning in figures.items()
+    ]
 
 
 class ModelMetrics:

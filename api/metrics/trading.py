@@ -60,6 +60,15 @@ _COUNT_QUERIES: dict[str, tuple[str, str]] = {
         " WHEN o.gained - o.direction * o.market_return - o.cost < 0 THEN 'lost' ELSE 'flat' END b,"
         " count(*) n FROM signal_outcomes o {range} GROUP BY 1, 2",
     ),
+    "actions": (
+        "strategy_actions",
+        "SELECT o.strategy a, o.kind b, count(*) n FROM strategy_actions o {range} GROUP BY 1, 2",
+    ),
+    "strategy_refusals": (
+        "order_refusals",
+        "SELECT coalesce(p.strategy, substring(o.cause_id from '{acted}'), 'manual') a, count(*) n"
+        " FROM order_refusals o LEFT JOIN order_proposals p ON p.proposal_id = o.cause_id {range} GROUP BY 1",
+    ),
     "breakers": (
         "risk_events",
         "SELECT o.breaker a, '' b, count(*) n FROM risk_events o {range} AND o.state <> 'ACTIVE' GROUP BY 1",
@@ -185,6 +194,18 @@ class TradingMetrics:
                 "platform_strategy_notional", "quantity times price of fills", ("strategy",), self._values("traded", 1)
             ),
             gauge("platform_strategy_fees", "fees of fills", ("strategy",), self._values("traded", 2)),
+            counter(
+                "platform_strategy_actions",
+                "actions of trading strategies",
+                ("strategy", "kind"),
+                self._values("actions"),
+            ),
+            counter(
+                "platform_strategy_refusals",
+                "orders that risk rejected, by the strategy behind them",
+                ("strategy",),
+                self._values("strategy_refusals"),
+            ),
             counter("platform_closed_lots", "closed lots", ("strategy", "result"), self._values("closed")),
             gauge(
                 "platform_strategy_realized_pnl",

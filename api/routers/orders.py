@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
-from pydantic import ConfigDict
+from fastapi import APIRouter, Query
+from pydantic import ConfigDict, Field
 from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
 from api.emulated_stops import emulated_stops
-from api.json_types import Amount, ApiModel, utc
+from api.json_types import Amount, ApiModel, TextLine, utc
 from api.order_progress import WaitingFor, read_progress, sent_to_broker, waiting_for_risk, waiting_for_venue
 from api.pagination import Before, Limit, newest_page
 from api.problems import NotFound, problem_responses
 from api.resources import Db, PrimaryDb, Resources, ResourcesDep
 from api.routers import PREFIX
+from api.strategies import is_order_of, strategies_of
 from api.submissions import find_command
 from operators.manual_orders import InvalidTerms, command_id_of, is_manual, order_id_of, parse_proposal
 from operators.order_lifecycle import FINAL_STATES, OrderState, state_of
@@ -86,6 +87,7 @@ class OrderStatus(ApiModel):
                 "reason": None,
                 "waiting_for": None,
                 "emulated_stop": False,
+                "strategy": "pairs",
             }
         }
     )
@@ -115,6 +117,7 @@ class OrderStatus(ApiModel):
     reason: str | None
     waiting_for: WaitingFor | None = None
     emulated_stop: bool = False
+    strategy: str | None = Field(default=None, description="strategy behind the order; null for a manual order")
 
 
 class ExecutionReport(ApiModel):
@@ -183,6 +186,7 @@ def get_orders(
     symbol: str | None = None,
     side: Side | None = None,
     status: Status | None = None,
+    strategy: Annotated[TextLine | None, Query(description="strategy behind the order")] = None,
     before: Before = None,
     limit: Limit = 100,
 ) -> OrderPage:
@@ -190,16 +194,20 @@ def get_orders(
     query = select(orders)
     if status is not None:
         query = query.select_from(orders.outerjoin(_last_report, true())).where(STATUS_CONDITIONS[status])
+    if strategy is not None:
+        query = query.where(is_order_of(strategy))
     rows, next_before = newest_page(db, query, orders, before=before, limit=limit, symbol=symbol, side=side)
     page = [record_of(Order, row) for row in rows]
     reports = _reports(db, [order.order_id for order in page])
     requested_ns, emulated = _requested_at(db, page), emulated_stops(db)
     waiting = _waiting_for(db, resources, page, reports)
+    strategies = strategies_of(db, [order.cause_id for order in page])
     return OrderPage(
         orders=[
             OrderStatus(
                 **_fields(order, reports[order.order_id], requested_ns, emulated),
                 waiting_for=waiting.get(order.order_id),
+                strategy=strategies.get(order.cause_id),
             )
             for order in page
         ],
@@ -221,6 +229,7 @@ def get_order(order_id: str, db: PrimaryDb, resources: ResourcesDep) -> OrderDet
     return OrderDetail(
         **_fields(order, reports, _requested_at(db, [order]), emulated_stops(db)),
         waiting_for=_waiting_for(db, resources, [order], reports_by_order).get(order.order_id),
+        strategy=strategies_of(db, [order.cause_id]).get(order.cause_id),
         checks=[OrderCheck(**check._asdict()) for check in order.checks],
         executions=[ExecutionReport(**report_fields(report)) for report in reports],
         cancel_asked_at=None if cancelled_ns is None else utc(cancelled_ns),

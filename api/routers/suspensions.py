@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from api.json_types import ApiModel, utc
 from api.resources import Db
 from api.routers import PREFIX
+from schemas.records import StrategySuspension
 from sinks.suspensions import suspended_strategies
 
 router = APIRouter(prefix=PREFIX, tags=["strategies and models"])
@@ -30,17 +31,18 @@ class SuspendedStrategy(ApiModel):
 
 @router.get("/strategies/suspended")
 def get_suspended_strategies(db: Db) -> list[SuspendedStrategy]:
-    """The suspended strategies, by name. `python cli.py strategies resume NAME` resumes one."""
-    return [
-        SuspendedStrategy(
-            strategy=record.strategy,
-            since=utc(record.ts_ns),
-            symbol=record.symbol,
-            cause_id=record.cause_id,
-            error=record.error_type,
-            message=record.message,
-            file=record.file,
-            line=record.line,
-        )
-        for record in suspended_strategies(db)
-    ]
+    """The suspended strategies, by name. `POST /strategies/{strategy}/resume` resumes one."""
+    return [suspension_out(record) for record in suspended_strategies(db)]
+
+
+def suspension_out(record: StrategySuspension) -> SuspendedStrategy:
+    return SuspendedStrategy(
+        strategy=record.strategy,
+        since=utc(record.ts_ns),
+        symbol=record.symbol,
+        cause_id=record.cause_id,
+        error=record.error_type,
+        message=record.message,
+        file=record.file,
+        line=record.line,
+    )

@@ -49,13 +49,29 @@ def list_strategies(as_json: AsJson = False) -> None:
     from dataflows.research.strategy_check import configured_summaries, platform_summaries
 
     rows = [*platform_summaries(), *configured_summaries(load_settings())]
+    states = _states()
+    shown = [(row, states.get(row.name) if row.runs else None) for row in rows]
     if as_json:
-        print(json.dumps([row._asdict() for row in rows], indent=2))
+        print(json.dumps([{**row._asdict(), "state": state} for row, state in shown], indent=2))
         return
     width = max(len(row.name) for row in rows)
-    for row in rows:
-        runs = "runs" if row.runs else "    "
-        print(f"{row.name:{width}}  {row.form:7}  {runs}  {row.summary}")
+    for row, state in shown:
+        runs = (state or "runs").lower().replace("_", " ") if row.runs else ""
+        print(f"{row.name:{width}}  {row.form:7}  {runs:10}  {row.summary}")
+
+
+def _states() -> dict[str, str]:
+    """Return the state of each strategy that has run; nothing if no platform runs."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from api.strategy_accounts import strategy_overviews
+    from sinks.database import open_engine
+
+    try:
+        with open_engine(_settings().database.postgres.url).connect() as db:
+            return {one.strategy: one.state for one in strategy_overviews(db)}
+    except (DeployError, SQLAlchemyError):
+        return {}
 
 
 def new(name: NewName, folder: Folder = Path("my_strategies"), view: View = False, as_json: AsJson = False) -> None:

@@ -141,6 +141,53 @@ BOARD = DashboardSpec(
             ],
         ),
         PanelRow(
+            "Trading strategies",
+            [
+                Panel(
+                    "Equity",
+                    [Query("platform_strategy_equity", "{{strategy}}")],
+                    "currencyUSD",
+                    description="Of the strategy's sub-account.",
+                ),
+                Panel(
+                    "P&L",
+                    [Query("platform_strategy_equity - platform_strategy_capital", "{{strategy}}")],
+                    "currencyUSD",
+                    description="Equity less capital: realized and unrealized P&L, net of fees.",
+                ),
+                Panel("Open positions", [Query("platform_strategy_open_positions", "{{strategy}}")], "short"),
+                Panel(
+                    "Actions by kind",
+                    [Query("sum by (strategy, kind) (platform_strategy_actions_total)", "{{strategy}} {{kind}}")],
+                    "short",
+                    BARS,
+                    description="Orders, amendments, cancels, targets, notes, suspensions and resumes.",
+                ),
+                Panel(
+                    "Orders rejected by risk",
+                    [Query("platform_strategy_refusals_total", "{{strategy}}")],
+                    "short",
+                    BARS,
+                ),
+                Panel(
+                    "Suspended strategies",
+                    [Query("count(platform_strategy_suspended) or vector(0)", "suspended")],
+                    "short",
+                ),
+                Panel(
+                    "Processor time of a time slice",
+                    [
+                        Query(
+                            'rate(platform_process_cpu_seconds_total{service="strategies"}[5m])'
+                            ' / rate(platform_dataflow_ticks_total{service="strategies"}[5m])',
+                            "all trading strategies",
+                        )
+                    ],
+                    "s",
+                ),
+            ],
+        ),
+        PanelRow(
             "Orders and closed lots by strategy",
             [
                 Panel(

@@ -14,7 +14,15 @@ from tests.builders.external import (
     llm_answer,
     news_item,
 )
-from tests.builders.ledger import attribution, cash_flow, cash_transfer, lot_match, position, valuation
+from tests.builders.ledger import (
+    attribution,
+    cash_flow,
+    cash_transfer,
+    lot_match,
+    position,
+    strategy_account,
+    valuation,
+)
 from tests.builders.market import bar, quote
 from tests.builders.trading import (
     approved,
@@ -59,6 +67,7 @@ __all__ = [
     "sentiment_score",
     "signal",
     "signal_outcome",
+    "strategy_account",
     "strategy_action",
     "valuation",
 ]

@@ -13,9 +13,11 @@ from schemas.records import (
     CashTransferKind,
     LotMatch,
     Position,
+    StrategyAccount,
+    StrategyState,
     Valuation,
 )
-from tests.builders.amounts import Amount, to_decimal
+from tests.builders.amounts import ZERO, Amount, to_decimal
 
 
 def position(
@@ -137,6 +139,33 @@ def valuation(
         fees=to_decimal(fees),
         open_positions=open_positions,
         net_flows=to_decimal(net_flows),
+    )
+
+
+def strategy_account(
+    seq: int,
+    ts_ns: int,
+    strategy: str,
+    *,
+    state: StrategyState = "RUNNING",
+    capital: Amount = 1_000_000,
+    equity: Amount | None = None,
+    open_positions: int = 0,
+) -> StrategyAccount:
+    """Build the sub-account of a trading strategy whose profit is unrealized. Equity defaults to the capital."""
+    value = to_decimal(capital if equity is None else equity)
+    return StrategyAccount(
+        seq=seq,
+        ts_ns=ts_ns,
+        strategy=strategy,
+        state=state,
+        capital=to_decimal(capital),
+        equity=value,
+        cash=to_decimal(capital),
+        realized_pnl=ZERO,
+        unrealized_pnl=value - to_decimal(capital),
+        fees=ZERO,
+        open_positions=open_positions,
     )
 
 

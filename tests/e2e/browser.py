@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, 
 
 PASSWORD = "correct horse battery"
 APT = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
-VIEWS = ("Portfolio", "Performance", "Risk", "Trades", "System")
+VIEWS = ("Portfolio", "Performance", "Risk", "Trades", "System", "Strategies")
 _LAYOUT_FAULTS = """() => {
     const root = document.documentElement, faults = [];
     if (root.scrollWidth > root.clientWidth) {

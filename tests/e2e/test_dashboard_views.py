@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from tests.e2e.browser import PASSWORD, VIEWS
@@ -26,6 +27,7 @@ def test_every_view_shows_data_and_fits_the_width(dashboard: Dashboard) -> None:
         "Risk": "Limit usage",
         "Trades": "New order",
         "System": "market_data",
+        "Strategies": "Total P&L",
     }
     assert set(shown) == set(VIEWS)
     for view, text in shown.items():
@@ -119,6 +121,116 @@ def test_the_banner_shows_the_worst_alert_the_end_of_the_feed_and_a_crash_loop(d
         page.unroute("**/api/v1/alerts?*")
         page.unroute("**/api/v1/system")
     expect(page.locator("#feed-finished")).to_have_count(0)
+
+
+def answer_with(body: object) -> Callable[[Route], None]:
+    """Return a handler that answers a request with this JSON."""
+
+    def answer(route: Route) -> None:
+        route.fulfill(json=body)
+
+    return answer
+
+
+def test_a_trading_strategy_is_shown_with_its_books_and_resumed_with_a_reason(dashboard: Dashboard) -> None:
+    """The API's responses are replaced, because the platform that the other tests use runs view strategies only."""
+    admin = dashboard.admin
+    page = admin.page
+    strategy = {
+        "strategy": "pairs",
+        "form": "trading",
+        "state": "SUSPENDED",
+        "symbols": ["KO", "PEP"],
+        "capital": 500_000,
+        "equity": 500_300,
+        "cash": 480_000,
+        "realized_pnl": 100,
+        "unrealized_pnl": 210,
+        "fees": 10,
+        "total_pnl": 300,
+        "open_positions": 1,
+        "last_updated": "2024-01-15T10:31:00Z",
+        "suspension": {
+            "strategy": "pairs",
+            "since": "2024-01-15T10:31:00Z",
+            "symbol": "",
+            "cause_id": "",
+            "error": "ZeroDivisionError",
+            "message": "division by zero",
+            "file": "pairs.py",
+            "line": 17,
+        },
+        "last_action": {
+            "action_id": "act-pairs-2",
+            "timestamp": "2024-01-15T10:31:00Z",
+            "kind": "SUSPENDED",
+            "symbol": "",
+        },
+    }
+    position = {
+        "symbol": "KO",
+        "in_universe": True,
+        "quantity": 500,
+        "avg_price": 40,
+        "cost_basis": 20_000,
+        "market_value": 20_210,
+        "unrealized_pnl": 210,
+        "realized_pnl": 100,
+        "fees": 10,
+        "last_updated": "2024-01-15T10:30:00Z",
+    }
+    points = [
+        {"timestamp": f"2024-01-15T10:{minute}:00Z", "equity": equity, "cash": 480_000, "capital": 500_000}
+        for minute, equity in ((29, 500_000), (30, 499_990), (31, 500_300))
+    ]
+    action = {
+        "seq": 1,
+        "timestamp": "2024-01-15T10:29:00Z",
+        "action_id": "act-pairs-1",
+        "strategy": "pairs",
+        "kind": "SUBMIT_ORDER",
+        "symbol": "KO",
+        "reason": "entry",
+        "cause_ids": ["feat-KO-1"],
+        "arguments": {"symbol": "KO", "side": "BUY", "quantity": "500"},
+    }
+    resumes: list[str | None] = []
+
+    def resume(route: Route) -> None:
+        resumes.append(route.request.post_data)
+        route.fulfill(json={"command_id": "cmd-1", "strategy": "pairs", "status": "PENDING"})
+
+    responses: dict[str, object] = {
+        "**/api/v1/strategies": [strategy],
+        "**/api/v1/strategies/pairs": {**strategy, "positions": [position]},
+        "**/api/v1/strategies/pairs/equity?*": points,
+        "**/api/v1/strategy-actions?*": {"actions": [action], "next": None},
+    }
+    for pattern, body in responses.items():
+        page.route(pattern, answer_with(body))
+    page.route("**/api/v1/strategies/pairs/resume", resume)
+    try:
+        admin.open_view("Strategies")
+        expect(admin.row("pairs")).to_contain_text("SUSPENDED")
+        expect(admin.row("pairs")).to_contain_text("500,300.00")
+        expect(page.locator(".strategies-view")).to_contain_text("ZeroDivisionError: division by zero pairs.py:17")
+        expect(page.get_by_label("Equity of pairs over time")).to_be_visible()
+        expect(page.get_by_role("region", name="Positions of the strategy", exact=True)).to_contain_text("20,210.00")
+        expect(admin.row("act-pairs-1")).to_contain_text("Submit order")
+        for width in (1440, 1024, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            assert admin.layout_faults() == [], f"Strategies at {width} px"
+        page.set_viewport_size({"width": 1440, "height": 900})
+        page.get_by_role("button", name="Resume pairs", exact=True).click()
+        page.get_by_label("Reason").fill("fixed the division")
+        page.get_by_role("button", name="Resume strategy", exact=True).click()
+        expect(page.get_by_text("Resume request sent for pairs.")).to_be_visible()
+        assert resumes == ['{"reason":"fixed the division"}']
+    finally:
+        page.set_viewport_size({"width": 1440, "height": 900})
+        for pattern in (*responses, "**/api/v1/strategies/pairs/resume"):
+            page.unroute(pattern)
 
 
 def test_strategy_results_add_up_to_the_ledgers_pnl(dashboard: Dashboard) -> None:

@@ -50,6 +50,7 @@ BODY_ENDPOINTS = (
     ("POST", f"{API}/exits/plan"),
     ("POST", f"{API}/risk/validate"),
     ("POST", f"{API}/risk/circuit-breaker"),
+    ("POST", f"{API}/strategies/pairs/resume"),
     ("POST", f"{API}/users"),
     ("PATCH", f"{API}/users/nobody"),
     ("POST", f"{API}/auth/login"),

@@ -24,13 +24,23 @@ from dataflows.runtime.topology import SERVICES
 from deploy.grafana.write import BOARDS
 from deploy.local.ports import free_ports
 from schemas.records import (
+    NOTE,
     SELL,
     Record,
     RiskUsage,
     StrategyWeights,
 )
 from tests.app_server import AppServer
-from tests.builders import attribution, bar, lot_match, model_score, prediction, signal_outcome
+from tests.builders import (
+    attribution,
+    bar,
+    lot_match,
+    model_score,
+    prediction,
+    signal_outcome,
+    strategy_account,
+    strategy_action,
+)
 from tests.debian import find_program
 from tests.integration.recorded_platform import kafka_settings, make_topics
 from tests.integration.test_api_metrics import (
@@ -170,6 +180,8 @@ def more_records() -> list[Record]:
         closed_lot,
         usage,
         bar("AAPL", 2, ts_ns, 130.0),
+        strategy_action(NOTE, "", seq=1, ts_ns=ts_ns, strategy="pairs", text="start"),
+        strategy_account(2, ts_ns, "pairs", capital=500_000, equity=500_300, open_positions=1),
         *feedback_records(ts_ns),
     ]
 

@@ -1,4 +1,4 @@
-/** The application frame: login, navigation, connection status and warnings around the five views. */
+/** The application frame: login, navigation, connection status and warnings around the six views. */
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
@@ -18,6 +18,7 @@ import { Login, PasswordChange } from "./views/login.tsx";
 import { PerformanceView } from "./views/performance.tsx";
 import { PortfolioView } from "./views/portfolio.tsx";
 import { RiskView } from "./views/risk.tsx";
+import { StrategiesView } from "./views/strategies.tsx";
 import { SystemView } from "./views/system.tsx";
 import { TradesView } from "./views/trades.tsx";
 
@@ -27,6 +28,7 @@ const VIEWS = [
   { path: "risk", title: "Risk", view: RiskView },
   { path: "trades", title: "Trades", view: TradesView },
   { path: "system", title: "System", view: SystemView },
+  { path: "strategies", title: "Strategies", view: StrategiesView },
 ] as const;
 const USER_RETRY_MS = 2000;
 
@@ -37,7 +39,7 @@ function pathFromHash(): string {
   return location.hash.replace(/^#\//, "");
 }
 
-/** Keys 1 to 5 switch views, except while the user types in a field or dialog. */
+/** Keys 1 to 6 switch views, except while the user types in a field or dialog. */
 window.addEventListener("keydown", (event) => {
   const target = event.target as HTMLElement;
   if (event.ctrlKey || event.altKey || event.metaKey || target.closest("input, select, textarea, dialog")) return;
@@ -115,7 +117,7 @@ function Dashboard(): JSX.Element {
         {currentUser === null ? <p class="empty-state">Loading…</p> : <current.view key={`${current.path} ${timeZone.value}`} />}
       </main>
       <footer>
-        <span>All times are in the zone {timeZoneLabel()}. Press 1 to 5 to switch views.</span>
+        <span>All times are in the zone {timeZoneLabel()}. Press 1 to 6 to switch views.</span>
         <span>
           Charts:{" "}
           <a href="https://www.tradingview.com/" target="_blank" rel="noreferrer">

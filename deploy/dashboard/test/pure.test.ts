@@ -25,6 +25,7 @@ import { conditions, orderText, priceTerms } from "../src/pure/orders.ts";
 import { checkLabel, checkText, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../src/pure/risk.ts";
 import { directionText, signalInputs } from "../src/pure/signals.ts";
 import { matchesLedger, strategyLabel, strategyRows, totalRow } from "../src/pure/strategies.ts";
+import { actionText, explainedId, stateLabel, universeText } from "../src/pure/trading-strategies.ts";
 
 const bar = (time: number, close: number, volume = 1): Candle => ({
   time,
@@ -336,4 +337,18 @@ test("a rejection message starts with the label of its check", () => {
   assert.equal(rejectionText("cancelled by the user", "AAPL"), "cancelled by the user");
   assert.equal(outcomeText("rejected cash: AAPL order needs 5.00, limit 1.00", "AAPL"), "rejected: Cash: AAPL order needs 5.00, limit 1.00");
   assert.equal(outcomeText("HALTED", ""), "HALTED");
+});
+
+test("an action of a strategy is shown with its terms, and explained by its order", () => {
+  assert.equal(actionText({ arguments: { symbol: "KO", side: "BUY", quantity: "10", limit_price: "37.5" } }), "side BUY, quantity 10, limit price 37.5");
+  assert.equal(actionText({ arguments: { text: "waiting for the open" } }), "waiting for the open");
+  assert.equal(explainedId({ kind: "SUBMIT_ORDER", action_id: "act-pairs-7" }), "ord-act-pairs-7");
+  assert.equal(explainedId({ kind: "TARGET_WEIGHT", action_id: "act-pairs-8" }), "act-pairs-8");
+});
+
+test("a strategy is shown with its state and the first symbols of its universe", () => {
+  assert.deepEqual(stateLabel("WARMING_UP"), ["WARMING UP", "warn"]);
+  assert.deepEqual(stateLabel("SUSPENDED"), ["SUSPENDED", "bad"]);
+  assert.equal(universeText(["A", "B", "C", "D", "E", "F"]), "A, B, C, D and 2 more");
+  assert.equal(universeText(["KO", "PEP"]), "KO, PEP");
 });

@@ -271,6 +271,8 @@ export interface Order {
   reason: string | null;
   waiting_for: WaitingFor | null;
   emulated_stop?: boolean;
+  /** Null for a manual order. */
+  strategy?: string | null;
 }
 
 export interface OrderDetail extends Order {
@@ -400,6 +402,64 @@ export interface SuspendedStrategy {
   message: string;
   file: string;
   line: number;
+}
+
+/** A strategy, with its sub-account if it is a trading strategy. */
+export interface StrategyOverview {
+  strategy: string;
+  form: "trading" | "view";
+  state: "WARMING_UP" | "RUNNING" | "SUSPENDED";
+  suspension: SuspendedStrategy | null;
+  symbols: string[];
+  capital: number | null;
+  equity: number | null;
+  cash: number | null;
+  realized_pnl: number | null;
+  unrealized_pnl: number | null;
+  fees: number | null;
+  total_pnl: number | null;
+  open_positions: number | null;
+  last_action: { action_id: string; timestamp: string; kind: string; symbol: string } | null;
+  last_updated: string | null;
+}
+
+export interface StrategyPosition {
+  symbol: string;
+  in_universe: boolean;
+  quantity: number;
+  avg_price: number;
+  market_value: number;
+  unrealized_pnl: number;
+  realized_pnl: number;
+  fees: number;
+}
+
+export interface StrategyDetail extends StrategyOverview {
+  positions: StrategyPosition[];
+}
+
+export interface StrategyEquityPoint {
+  timestamp: string;
+  equity: number;
+  cash: number;
+  capital: number;
+}
+
+export interface StrategyAction {
+  seq: number;
+  timestamp: string;
+  action_id: string;
+  strategy: string;
+  kind: string;
+  symbol: string;
+  arguments: Record<string, string>;
+  reason: string;
+  cause_ids: string[];
+}
+
+export interface StrategyActionPage {
+  actions: StrategyAction[];
+  next: number | null;
 }
 
 export interface Health {

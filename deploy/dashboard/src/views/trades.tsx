@@ -11,6 +11,7 @@ import { ExplainButton } from "../parts/lineage.tsx";
 import { CancelButton, ChangeButton, OPEN_STATUSES, OrderStatus, statusLabel } from "../parts/order-actions.tsx";
 import { Panel } from "../parts/panel.tsx";
 import { trackOrder } from "../parts/recent-orders.tsx";
+import { StrategyLink } from "../parts/strategy-link.tsx";
 import { Table, type Column } from "../parts/table.tsx";
 import { money, NO_VALUE, price, quantity, shortTime } from "../pure/format.ts";
 import { conditions, executionLabel, orderTypeLabel, priceTerms } from "../pure/orders.ts";
@@ -168,6 +169,7 @@ const ORDER_COLUMNS: readonly Column<Order>[] = [
   { title: "Price", numeric: true, cell: (row) => priceTerms(row), class: "price-terms", drop: 2 },
   { title: "Filled", numeric: true, cell: (row) => quantity(row.filled_quantity), drop: 6 },
   { title: "Avg fill", numeric: true, cell: (row) => price(row.avg_fill_price), drop: 5 },
+  { title: "Strategy", cell: (row) => (row.strategy == null ? "" : <StrategyLink name={row.strategy} />), drop: 7 },
   { title: "Fees", numeric: true, cell: (row) => money(row.fees), drop: 8 },
   { title: "Order ID", cell: (row) => <code title={row.order_id}>{row.order_id}</code>, class: "id", drop: 9 },
   {
