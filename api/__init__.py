@@ -1,0 +1,3 @@
+"""The HTTP API. Importing it is cheaper after `configs`, which is therefore imported first."""
+
+import configs as configs

@@ -3,6 +3,7 @@
 A test that requests a missing service fails, because a skip would hide that nothing was tested.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -61,6 +62,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the modules and the thousands of collected tests from garbage collections during the tests."""
+    gc.freeze()
 
 
 def _address(variable: str) -> str:

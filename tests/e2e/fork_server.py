@@ -8,6 +8,7 @@ and exit code. `python cli.py start` and the tests that use it start processes t
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -130,6 +131,7 @@ def run(program: Program) -> None:
 if __name__ == "__main__":
     for name in sys.argv[2:]:
         importlib.import_module(name)
+    gc.freeze()  # a collection in a fork would otherwise write to, and so copy, all memory of the imports
     requested = serve(socket.socket(fileno=int(sys.argv[1])))
     if requested is not None:
         run(requested)

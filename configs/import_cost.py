@@ -1,0 +1,34 @@
+"""Make the imports of a process cheaper. The packages `configs`, `dataflows` and `api` do this before anything else.
+
+A start of the platform runs fifteen Python processes, and imports are most of their processor time. Importing a
+dataflow took 1.05 s of processor time with the defaults of Python and structlog, and takes 0.75 s with both changes.
+"""
+
+import gc
+import sys
+
+COLLECT_AFTER = 20_000
+"""So many new objects start a garbage collection; Python's default is 700. Imports create objects that are never freed,
+so that collecting them is wasted: a quarter of the time of the imports. Reference counting, which frees all other
+objects, does not change. Cyclic garbage waits longer, at most some megabytes."""
+
+
+def reduce_import_cost() -> None:
+    """Collect garbage less often, and load structlog without rich."""
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
+    _import_structlog_without_rich()
+
+
+def _import_structlog_without_rich() -> None:
+    """Import structlog while rich appears to be missing.
+
+    structlog imports rich, with pygments and attrs, for tracebacks that `configs/logs.py` never prints. Programs that
+    use rich themselves import it afterwards.
+    """
+    if "structlog" in sys.modules or "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # None makes `import rich` fail
+    try:
+        import structlog  # noqa: F401
+    finally:
+        del sys.modules["rich"]
