@@ -13,9 +13,10 @@ from configs.indicator_files import register_indicator_files
 from configs.settings import Settings
 from configs.source_files import load_module, on_one_line
 from operators.indicators import build
+from operators.indicators.of_interval import interval_of
 from operators.portfolio import PortfolioSettings
 from operators.strategies import READABLE, STRATEGIES, Strategy, TradingStrategy, reads_of
-from operators.trading.intervals import SECOND_NS, interval_text
+from operators.trading.intervals import SECOND_NS, interval_text, parse_interval, time_interval_ns
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
 
@@ -57,6 +58,7 @@ def configured_features(settings: Settings) -> tuple[str, ...]:
     """
     strategies = configured_strategies(settings)
     specs = feature_specs(strategies.views, settings.features.indicators)
+    check_intervals(specs, settings.market_data.bar_interval_s() * SECOND_NS)
     if not strategies.trading:
         return specs
     # Imported here because it imports NumPy, which a platform without trading strategies does not need.
@@ -104,6 +106,18 @@ def feature_specs(strategies: Iterable[Strategy], configured: Iterable[str] = ()
     for spec in specs:
         build(spec)
     return specs
+
+
+def check_intervals(specs: Iterable[str], bar_interval_ns: int) -> None:
+    """Raise BadInput for a spec such as `ema_20@15m` whose interval cannot be built from the bars of the feed."""
+    for spec in specs:
+        interval = interval_of(build(spec))
+        length = None if interval is None else time_interval_ns(parse_interval(interval))
+        if length is not None and length % bar_interval_ns:
+            raise BadInput(
+                f"indicator {spec!r}: the interval {interval} must be a multiple of the bars of the feed, "
+                f"{interval_text(bar_interval_ns)}"
+            )
 
 
 def _load(entry: Mapping[str, Any], folder: Path) -> Strategy | TradingStrategy:

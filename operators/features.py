@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from operators.adjusted_prices import AdjustedPrices, split_price
@@ -13,6 +13,7 @@ from operators.money import ONE
 from operators.raised_error import RaisedError, describe_error, source_file
 from operators.reference_data import ReferenceData
 from operators.suspended_analysis import rescale_letter, suspension_letter
+from operators.trading.sessions import SessionTimes
 from schemas.records import (
     DELISTING,
     RIGHTS,
@@ -68,7 +69,9 @@ class SymbolFeatures:
             if index not in self.suspended and any(one.reads_quotes for one in indicator.components)
         ]
 
-    def rescale(self, specs: Sequence[str], factor: float) -> list[tuple[str, RaisedError]]:
+    def rescale(
+        self, specs: Sequence[str], factor: float, create: Callable[[str], Indicator]
+    ) -> list[tuple[str, RaisedError]]:
         """Convert the indicators after a split. One that is suspended or cannot be converted warms up again.
 
         Returns the spec and the exception of each indicator that raised.
@@ -77,14 +80,14 @@ class SymbolFeatures:
         for index, (spec, indicator) in enumerate(zip(specs, self.indicators, strict=True)):
             try:
                 if index in self.suspended:
-                    self.indicators[index] = build(spec)
+                    self.indicators[index] = create(spec)
                 else:
                     indicator.rescale(factor)
             except NoConversion:
-                self.indicators[index] = build(spec)
+                self.indicators[index] = create(spec)
             except Exception as error:  # noqa: BLE001  (may be code of the user)
                 errors.append((spec, describe_error(error, *map(source_file, indicator.components))))
-                self.indicators[index] = build(spec)
+                self.indicators[index] = create(spec)
         self.suspended.clear()
         self.updates = [indicator.update for indicator in self.indicators]
         return errors
@@ -95,6 +98,7 @@ class FeatureStage:
 
     A bar without a trade counts like any other and repeats the last close, so a moving average over 20 one-minute bars
     covers 20 minutes. `specs` define the indicators (`operators.indicators.build`). Raises BadInput for an invalid one.
+    `sessions` are the trading hours by day, for the specs that read them (`reads_sessions`).
 
     After a split or stock dividend, the indicators continue as if all earlier bars had been in new shares
     (`Indicator.rescale`), and until the first trade, the bars have the adjusted close. After a symbol change or
@@ -110,8 +114,9 @@ class FeatureStage:
     One that raises while it converts its state after a split warms up again; a dead letter records that too.
     """
 
-    def __init__(self, specs: Sequence[str]) -> None:
+    def __init__(self, specs: Sequence[str], sessions: Mapping[int, SessionTimes] | None = None) -> None:
         self.specs = tuple(dict.fromkeys(specs))
+        self._sessions = sessions or {}
         # Reject an invalid spec at the start instead of at the first bar.
         components = [component for spec in self.specs for component in build(spec).components]
         self._reads_quotes = any(component.reads_quotes for component in components)
@@ -144,7 +149,7 @@ class FeatureStage:
             symbol = bar.symbol
             state = symbols.get(symbol)
             if state is None:
-                state = symbols[symbol] = SymbolFeatures([build(spec) for spec in self.specs], 0)
+                state = symbols[symbol] = SymbolFeatures([self._create(spec) for spec in self.specs], 0)
             values = self._update(bar, state, letters)
             state.seq = seq = state.seq + 1
             state.close = bar.close
@@ -171,7 +176,7 @@ class FeatureStage:
             self._history.pop(symbol, None)
         state, history = self._symbols.get(symbol), self._history.get(symbol)
         if state is None:
-            state = self._symbols[symbol] = SymbolFeatures([build(spec) for spec in self.specs], 0)
+            state = self._symbols[symbol] = SymbolFeatures([self._create(spec) for spec in self.specs], 0)
         elif history is None:
             if state.seq >= state.first_seq:
                 return
@@ -193,6 +198,12 @@ class FeatureStage:
                 first_seq=state.first_seq,
             )
         )
+
+    def _create(self, spec: str) -> Indicator:
+        indicator = build(spec)
+        if self._sessions:
+            indicator.use_sessions(self._sessions)
+        return indicator
 
     def _update_quote(self, quote: Quote, state: SymbolFeatures) -> list[DeadLetter]:
         letters: list[DeadLetter] = []
@@ -218,7 +229,7 @@ class FeatureStage:
                 state.close, _ = distribution_prices(action, state.close)
                 self._adjusted_prices.prices[symbol] = state.close
         elif ratio != ONE:
-            for spec, error in state.rescale(self.specs, 1.0 / float(exact_ratio(ratio))):
+            for spec, error in state.rescale(self.specs, 1.0 / float(exact_ratio(ratio)), self._create):
                 letters.append(rescale_letter(spec, action, ts_ns, state.seq, error))
             if state.close:
                 state.close = self._adjusted_prices.prices[symbol] = split_price(state.close, ratio)
@@ -243,7 +254,7 @@ class FeatureStage:
         del self._retired[symbol]
         self._adjusted_prices.prices.pop(symbol, None)
         seq = self._symbols[symbol].seq
-        indicators = [build(spec) for spec in self.specs]
+        indicators = [self._create(spec) for spec in self.specs]
         self._symbols[symbol] = SymbolFeatures(indicators, seq, first_seq=seq + 1)
 
     def _suspend(
@@ -305,7 +316,7 @@ class FeatureStage:
         self._symbols = {}
         for symbol, (seq, states, *later_fields) in symbols.items():
             state_of_spec = dict(zip(specs, states, strict=True))
-            indicators = [build(spec) for spec in self.specs]
+            indicators = [self._create(spec) for spec in self.specs]
             features = self._symbols[symbol] = SymbolFeatures(indicators, seq, *later_fields)
             for index, (spec, indicator) in enumerate(zip(self.specs, indicators, strict=True)):
                 if spec in state_of_spec and state_of_spec[spec] is None:

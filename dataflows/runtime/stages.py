@@ -13,6 +13,7 @@ from configs.strategies import configured_features, configured_strategies, portf
 from operators.features import FeatureStage
 from operators.feedback import FeedbackStage
 from operators.gateway import GatewayStage
+from operators.indicators import build
 from operators.portfolio import PortfolioStage
 from operators.predictions import PredictionStage
 from operators.risk import RiskStage
@@ -34,7 +35,13 @@ def features(settings: Settings) -> Callable[[], Stage]:
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     model_features = () if serving is None else serving[1].features
     specs = tuple(dict.fromkeys([*configured_features(settings), *model_features]))
-    return lambda: FeatureStage(specs)
+    if not any(component.reads_sessions for spec in specs for component in build(spec).components):
+        return lambda: FeatureStage(specs)
+    # Imported here because it imports NumPy, which features without sessions do not need.
+    from dataflows.sources.trading_calendar import session_table
+
+    sessions = session_table("24/7" if settings.is_continuous_market() else "XNYS")
+    return lambda: FeatureStage(specs, sessions)
 
 
 def signals(settings: Settings) -> Callable[[], Stage]:

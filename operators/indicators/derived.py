@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from operators.indicators.indicator import Indicator, NoConversion, ValueUnit
 from schemas.records import Bar, Quote
+
+if TYPE_CHECKING:
+    from operators.trading.sessions import SessionTimes
 
 
 class BarInput(NamedTuple):
@@ -58,6 +61,10 @@ class _Derived(Indicator):
     @property
     def components(self) -> tuple[Indicator, ...]:
         return self.outer.components
+
+    def use_sessions(self, days: Mapping[int, SessionTimes]) -> None:
+        for component in self.components:
+            component.use_sessions(days)
 
     def unit_of(self, suffix: str) -> ValueUnit | None:
         unit_of_prices = self.outer.unit_of(suffix)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from schemas.errors import BadInput
 from schemas.records import Bar, Quote
+
+if TYPE_CHECKING:
+    from operators.trading.sessions import SessionTimes
 
 PRICE_DECIMALS: Final = 9
 """Decimals of a price in the records of the platform."""
@@ -72,6 +76,9 @@ class Indicator:
     reads_quotes: ClassVar[bool] = False
     """Whether the indicator has `update_quote`."""
 
+    reads_sessions: ClassVar[bool] = False
+    """Whether the indicator has `use_sessions`."""
+
     @property
     def value_suffixes(self) -> tuple[str, ...]:
         """Suffixes of the values of this instance. An indicator of an indicator has those of the outer one."""
@@ -97,6 +104,9 @@ class Indicator:
 
     def update_quote(self, quote: Quote) -> None:
         """Process a quote. The quotes of a time slice come before its bars; those before the first bar are skipped."""
+
+    def use_sessions(self, days: Mapping[int, SessionTimes]) -> None:
+        """Use the regular trading hours of these days, before the first bar and before `restore`."""
 
     def rescale(self, factor: float) -> None:
         """Convert the state after a split: multiply its prices by `factor`, divide its volumes by it.

@@ -1,6 +1,7 @@
 """Read a spec: `ema_12`, `sma_20@volume`, `ema_20(rsi_14)`, `sma_5(bollinger_20_2@hl2_upper)`.
 
-spec  = kind {"_" parameter} [ "@" input | "(" value ")" ]
+spec  = one [ "@" interval ]
+one   = kind {"_" parameter} [ "@" input | "(" value ")" ]
 value = spec + suffix of one of its values
 """
 
@@ -11,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from operators.indicators.derived import INPUTS, IndicatorOfIndicator, IndicatorOfInput
 from operators.indicators.indicator import Indicator
+from operators.indicators.of_interval import IndicatorOfInterval
+from operators.trading.intervals import HEIKIN_ASHI, is_of_trades, parse_interval
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
 
@@ -19,6 +22,8 @@ DEPTH_MAX = 8
 
 Kinds = Mapping[str, type[Indicator]]
 
+_INTERVAL = re.compile(rf"(?:[0-9]|renko_|{HEIKIN_ASHI})[^()@]*")
+"""What is read as an interval. No input starts like this."""
 _FORM = re.compile(r"(?P<head>[^()@]*)(?:@(?P<input>[^()@]*)|\((?P<inner>.*)\))?")
 
 
@@ -31,6 +36,9 @@ def parse(spec: str, kinds: Kinds, depth: int = 1) -> Indicator:
     """Create an indicator from a spec. Raises BadInput if any part of it is wrong."""
     if depth > DEPTH_MAX:
         raise BadInput(f"indicator {spec!r} is nested too deeply; at most {DEPTH_MAX} indicators are allowed")
+    inner_spec, separator, interval = spec.rpartition("@")
+    if separator and _INTERVAL.fullmatch(interval):
+        return _of_interval(spec, inner_spec, interval, kinds, depth)
     form = _FORM.fullmatch(spec)
     if form is None:
         raise BadInput(_form_error(spec))
@@ -101,6 +109,19 @@ def _of_input(spec: str, head: str, name: str, indicator: Indicator) -> Indicato
             f"For the values of an indicator, write {head}(rsi_14)"
         )
     return IndicatorOfInput(indicator, INPUTS[name])
+
+
+def _of_interval(spec: str, inner_spec: str, interval: str, kinds: Kinds, depth: int) -> Indicator:
+    if depth > 1 or _INTERVAL.fullmatch(inner_spec.rpartition("@")[2]):
+        raise BadInput(f"indicator {spec!r}: an interval is written once, at the end, such as ema_20(rsi_14)@15m")
+    inner = parse(inner_spec, kinds)
+    try:
+        parsed = parse_interval(interval)
+    except BadInput as error:
+        raise BadInput(f"indicator {spec!r}: {error}") from error
+    if is_of_trades(parsed):
+        raise BadInput(f"indicator {spec!r}: the bars of the feed do not contain the number of trades")
+    return IndicatorOfInterval(spec, inner, inner_spec, parsed)
 
 
 def _unknown_kind(spec: str, head: str, kinds: Kinds) -> str:

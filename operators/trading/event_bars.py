@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from operators.indicators.indicator import PRICE_DECIMALS
 from operators.trading.intervals import HEIKIN_ASHI, Interval, parse_interval
 from operators.trading.resampling import BarResampler, scale_bar
 from operators.trading.sessions import SessionBounds
 from schemas.records import Bar, SessionPhase, Trade
 
+PRICE_DECIMALS: Final = 9
+"""Decimals of a price in the records of the platform."""
 BRICKS_MAX: Final = 10_000
 """Maximum number of Renko bricks that one bar closes."""
 
