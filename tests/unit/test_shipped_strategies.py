@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import sin
+from pathlib import Path
 from random import Random
+from runpy import run_path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -334,3 +337,13 @@ def test_invalid_parameters_are_rejected_with_the_value_found(
 ) -> None:
     with pytest.raises(BadInput, match=f"strategy {name}: {message}"):
         STRATEGIES[name](**parameters)
+
+
+def test_the_results_in_the_how_to_include_every_trading_strategy() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    parameters = run_path(str(docs / "tutorials" / "run_strategies.py"))["PARAMETERS"]
+    loaded = load_strategies([{"name": name, "parameters": values} for name, values in parameters.items()])
+    assert sorted(one.name for one in loaded) == SHIPPED
+    page = (docs / "howto" / "trading-strategy.md").read_text()
+    table = page.partition("### Results on the sample data")[2].partition("###")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == SHIPPED
