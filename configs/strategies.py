@@ -16,6 +16,7 @@ from operators.indicators import build
 from operators.indicators.of_interval import interval_of
 from operators.portfolio import PortfolioSettings
 from operators.strategies import READABLE, STRATEGIES, Strategy, TradingStrategy, reads_of
+from operators.strategy_limits import NO_LIMITS, StrategyLimits
 from operators.trading.intervals import SECOND_NS, interval_text, parse_interval, time_interval_ns
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
@@ -25,29 +26,34 @@ class ConfiguredStrategies(NamedTuple):
     """The strategies of the settings, in order, by form.
 
     `capital` is the share of equity by strategy, without shares of 1. `flatten_on_error` are the strategies whose views
-    and positions end when they raise.
+    and positions end when they are suspended. `limits` are those of the trading strategies that have some.
     """
 
     views: list[Strategy]
     trading: list[TradingStrategy]
     capital: dict[str, Decimal]
     flatten_on_error: frozenset[str]
+    limits: dict[str, StrategyLimits]
 
 
 def configured_strategies(settings: Settings) -> ConfiguredStrategies:
     """Return the strategies of the settings, after registering the user's own indicators.
 
-    Raises BadInput like `load_strategies` and `register_indicator_files`.
+    Raises BadInput like `load_strategies` and `register_indicator_files`, and for limits of a view strategy.
     """
     register_indicator_files(settings.features.indicator_files)
     entries = settings.signals.strategies
     strategies = load_strategies([entry.model_dump(include={"name", "parameters"}) for entry in entries])
     by_entry = list(zip(strategies, entries, strict=True))
+    for one, entry in by_entry:
+        if entry.limits != NO_LIMITS and not isinstance(one, TradingStrategy):
+            raise BadInput(f"strategy {entry.name!r}: limits are for trading strategies, found a view strategy")
     return ConfiguredStrategies(
         views=[one for one in strategies if not isinstance(one, TradingStrategy)],
         trading=[one for one in strategies if isinstance(one, TradingStrategy)],
         capital={one.name: entry.capital for one, entry in by_entry if entry.capital != 1},
         flatten_on_error=frozenset(one.name for one, entry in by_entry if entry.on_error == "flatten"),
+        limits={one.name: entry.limits for one, entry in by_entry if entry.limits != NO_LIMITS},
     )
 
 

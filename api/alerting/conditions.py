@@ -10,6 +10,7 @@ from typing import NamedTuple
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.alerts import AlertsSection
+from operators.strategy_limits import LOSS_STOP
 
 WINDOW_S = 300.0
 ORDERS_MIN = 20
@@ -287,10 +288,11 @@ class Conditions:
 
 def _suspension_summary(labels: dict[str, str]) -> str:
     strategy, position = labels["strategy"], labels["position"]
-    return (
-        f"strategy {strategy} is suspended: {labels['error']} at {position} on {labels['symbol']}; "
-        f"`strategies resume {strategy}` resumes it"
-    )
+    if labels["error"] == LOSS_STOP:
+        cause = "it has lost more than its limits allow"
+    else:
+        cause = f"{labels['error']} at {position} on {labels['symbol']}"
+    return f"strategy {strategy} is suspended: {cause}; `strategies resume {strategy}` resumes it"
 
 
 def _active(

@@ -22,6 +22,7 @@ from api.dataflow_stats import (
 )
 from api.json_types import ApiModel, utc
 from api.resources import Resources, ResourcesDep
+from operators.strategy_limits import LOSS_STOP
 from sinks.suspensions import suspended_strategies
 
 STALE_AFTER_S = 15.0
@@ -96,7 +97,8 @@ def _suspension_reasons(resources: Resources) -> list[str]:
     try:
         with resources.engine.connect() as db:
             return [
-                f"strategy {suspension.strategy} is suspended since {utc(suspension.ts_ns)}: it raised an exception"
+                f"strategy {suspension.strategy} is suspended since {utc(suspension.ts_ns)}: "
+                + ("its loss stop was reached" if suspension.error_type == LOSS_STOP else "it raised an exception")
                 for suspension in suspended_strategies(db)
             ]
     except SQLAlchemyError:

@@ -1,4 +1,4 @@
-"""The strategies that are suspended because they raised an exception."""
+"""The strategies that are suspended because they raised an exception, or by their loss stop."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ router = APIRouter(prefix=PREFIX, tags=["strategies and models"])
 
 class SuspendedStrategy(ApiModel):
     """A strategy that raised `error` on `symbol` at event time `since`, in `line` of `file`.
+
+    The error of a loss stop is `LossStop`, without a file.
 
     `cause_id` is the id of the record that it was evaluating.
     """

@@ -11,6 +11,7 @@ from pydantic import Field
 from configs.settings.sections import Section
 from operators.signals.ensemble import EnsembleSettings
 from operators.signals.suspensions import OnError
+from operators.strategy_limits import NO_LIMITS, StrategyLimits
 
 
 class FeaturesSection(Section):
@@ -36,14 +37,16 @@ class StrategyEntry(Section):
 
     name        of a strategy of the platform, or path/to/file.py:Class
     parameters  arguments of the class
-    on_error    what happens to a strategy that raises: its views and positions stay (`hold`), or they end (`flatten`)
+    on_error    what happens to a suspended strategy: its views and positions stay (`hold`), or they end (`flatten`)
     capital     share of the account's equity with which the strategy sizes
+    limits      limits of a trading strategy's orders and losses, in addition to those of the account
     """
 
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     on_error: OnError = "hold"
     capital: Annotated[Decimal, Field(gt=0, le=10)] = Decimal(1)
+    limits: StrategyLimits = NO_LIMITS
 
 
 class SignalsSection(Section):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from configs.indicator_files import register_indicator_files
 from configs.model_registry import serving_model
 from configs.settings import Settings
-from configs.strategies import configured_features, configured_strategies, portfolio_settings
+from configs.strategies import ConfiguredStrategies, configured_features, configured_strategies, portfolio_settings
 from operators.features import FeatureStage
 from operators.feedback import FeedbackStage
 from operators.gateway import GatewayStage
@@ -21,8 +22,10 @@ from operators.risk.book import OpenTime
 from operators.sentiment import SentimentStage
 from operators.signals import SignalStage
 from operators.stage import Stage
+from operators.trading.accounts import StrategyAccounts
 from operators.trading.idle import IdleStrategies
 from operators.trading.intervals import SECOND_NS, interval_text
+from operators.trading.settings import TradingSettings
 from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from operators.venue import VenueStage
 
@@ -65,21 +68,30 @@ def trading_strategies(settings: Settings) -> Callable[[], Stage] | None:
         return None
     # Imported here because both import NumPy, which a platform without trading strategies does not need.
     from dataflows.sources.trading_calendar import session_table
-    from operators.trading.stage import TradingSettings, TradingStrategyStage
+    from operators.trading.stage import TradingStrategyStage
 
-    market, portfolio = settings.market_data, settings.portfolio()
-    trading = TradingSettings(
-        initial_capital=portfolio.initial_capital,
-        currency=portfolio.currency,
+    market = settings.market_data
+    trading = replace(
+        _account_settings(settings, configured),
         bar_interval=interval_text(market.bar_interval_s() * SECOND_NS),
         calendar=settings.trading_calendar(),
         sessions={name: session_table(name) for name in ("XNYS", "24/7")},
-        capital=configured.capital,
-        flatten_on_error=configured.flatten_on_error,
-        accruals=portfolio.accruals,
     )
     instruments = settings.traded_instruments()
     return lambda: TradingStrategyStage(configured.trading, trading, instruments)
+
+
+def _account_settings(settings: Settings, configured: ConfiguredStrategies) -> TradingSettings:
+    """Return what the sub-accounts of the trading strategies need. Risk books them too."""
+    portfolio = settings.portfolio()
+    return TradingSettings(
+        initial_capital=portfolio.initial_capital,
+        currency=portfolio.currency,
+        capital=configured.capital,
+        limits=configured.limits,
+        flatten_on_error=configured.flatten_on_error,
+        accruals=portfolio.accruals,
+    )
 
 
 def portfolio(settings: Settings) -> Callable[[], Stage]:
@@ -88,8 +100,14 @@ def portfolio(settings: Settings) -> Callable[[], Stage]:
 
 
 def risk(settings: Settings) -> Callable[[], Stage]:
-    open_time = _open_time(settings.feed_session())
-    return lambda: RiskStage(settings.risk(), open_time)
+    open_time, configured = _open_time(settings.feed_session()), configured_strategies(settings)
+    if not configured.trading:
+        return lambda: RiskStage(settings.risk(), open_time)
+    names = [strategy.name for strategy in configured.trading]
+    accounts, instruments = _account_settings(settings, configured), settings.traded_instruments()
+    return lambda: RiskStage(
+        settings.risk(), open_time, StrategyAccounts(names, accounts, instruments), configured.limits
+    )
 
 
 def _open_time(session: str) -> OpenTime:

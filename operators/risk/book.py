@@ -13,7 +13,8 @@ from operators.instruments import Instruments
 from operators.ledger.corporate_actions import SpinOff, fractional_units
 from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_quantity
 from operators.living_orders import LivingOrder, LivingOrders
-from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
+from operators.money import ONE, ZERO, multiply, quantize, to_decimal
+from operators.rebase import rebase
 from operators.risk.position import OpenOrder, RiskPosition
 from schemas.records import (
     ACTIVE,
@@ -434,17 +435,3 @@ class RiskBook:
 def _own_copy(proposal: OrderProposal) -> OrderProposal:
     """Return the proposal with a list of its own, which no snapshot shares."""
     return proposal._replace(signal_ids=list(proposal.signal_ids))
-
-
-def rebase(base: Decimal, before: Decimal, after: Decimal) -> Decimal:
-    """Scale a base of losses (peak or day-start equity) by a flow that changes equity from `before` to `after`.
-
-    The loss from the base, as a fraction, is the same before and after the flow. Without capital before or after the
-    flow, the base restarts at the new equity.
-
-    >>> rebase(Decimal(100), Decimal(90), Decimal(180))
-    Decimal('200.000000000')
-    """
-    if before <= 0 or after <= 0:
-        return max(after, ZERO)
-    return divide(multiply(base, after), before)

@@ -13,8 +13,10 @@ from operators.risk.order_checks import OrderChecks
 from operators.risk.order_context import OrderContext
 from operators.risk.position import OpenOrder
 from operators.risk.settings import RiskSettings
+from operators.risk.strategy_orders import StrategyOrders
 from operators.risk.verdict import Refusal
 from schemas.records import (
+    CheckResult,
     Order,
     OrderCancel,
     OrderProposal,
@@ -33,12 +35,21 @@ class OrderDecisions:
     refusal_seq  `seq` of the last refusal
     """
 
-    def __init__(self, settings: RiskSettings, book: RiskBook, history: RiskHistory, breakers: Breakers) -> None:
+    def __init__(
+        self,
+        settings: RiskSettings,
+        book: RiskBook,
+        history: RiskHistory,
+        breakers: Breakers,
+        strategy_orders: StrategyOrders | None = None,
+    ) -> None:
+        """`strategy_orders` are the limits of single strategies; None if no strategy has limits."""
         self._settings = settings
         self._book = book
         self._history = history
         self._breakers = breakers
         self._checks = OrderChecks(settings)
+        self._strategy_orders = strategy_orders
         self.order_seq = 0
         self.refusal_seq = 0
 
@@ -51,7 +62,7 @@ class OrderDecisions:
             remaining = proposal._replace(terms=terms._replace(quantity=terms.quantity - filled))
         old_terms = self._book.proposals[replaces].terms if replaces else None
         context = self._context(ts_ns, remaining, old_terms=old_terms)
-        checks, refusal = self._checks.run(remaining.terms, context)
+        checks, refusal = self._run_checks(remaining.terms, context)
         if refusal is not None:
             return self.refuse(ts_ns, proposal.proposal_id, terms, refusal)
         self.order_seq += 1
@@ -65,6 +76,8 @@ class OrderDecisions:
         )
         self._book.add_order(new_id, proposal, open_order, replaces)
         self._history.record_approval(remaining.terms, ts_ns)
+        if self._strategy_orders is not None and not replaces:
+            self._strategy_orders.record_approval(proposal.strategy)
         return Order(
             seq=self.order_seq,
             ts_ns=ts_ns,
@@ -78,7 +91,15 @@ class OrderDecisions:
 
     def first_refusal(self, ts_ns: int, proposal: OrderProposal, entry: OrderTerms | None = None) -> Refusal | None:
         """Run all checks on a new order, which may be an exit of `entry`, without a decision."""
-        return self._checks.run(proposal.terms, self._context(ts_ns, proposal, entry=entry))[1]
+        return self._run_checks(proposal.terms, self._context(ts_ns, proposal, entry=entry))[1]
+
+    def _run_checks(self, terms: OrderTerms, context: OrderContext) -> tuple[list[CheckResult], Refusal | None]:
+        """Run the checks of the account, then those of the order's strategies."""
+        checks, refusal = self._checks.run(terms, context)
+        if refusal is None and self._strategy_orders is not None:
+            results, refusal = self._strategy_orders.run(terms, context)
+            checks += results
+        return checks, refusal
 
     def _context(
         self,

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from operators.adjustments import is_adjustment
 from operators.ledger.split_ratio import exact_ratio, split_price, split_quantity
 from operators.money import ZERO, to_decimal
-from operators.risk.book import RiskBook, rebase
+from operators.rebase import rebase
+from operators.risk.book import RiskBook
 from operators.risk.settings import RiskSettings
 from schemas.records import BUY, TRADE, Bar, Execution, OrderTerms, Record, Side
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from operators.manual_orders import order_id_of, without_nul
@@ -19,7 +20,10 @@ from operators.risk.margin import MarginSettings
 from operators.risk.margin_call import MARGIN_CALL, has_open_reduction, margin_cause, margin_status, reducing_proposals
 from operators.risk.requested_orders import RequestedOrders
 from operators.risk.settings import RiskSettings
+from operators.risk.strategy_orders import StrategyOrders
 from operators.risk.usage import LimitUtilization, UsageReport
+from operators.strategy_limits import StrategyLimits
+from operators.trading.accounts import StrategyAccounts
 from schemas.errors import BadInput
 from schemas.records import (
     ACTIVE,
@@ -66,13 +70,28 @@ class RiskStage:
     contains the epoch. The venue and the gateway reject orders with an older epoch.
     """
 
-    def __init__(self, settings: RiskSettings, open_time: OpenTime | None = None) -> None:
-        """`open_time` returns how long the market is open between two times. Without it, prices age at night too."""
+    def __init__(
+        self,
+        settings: RiskSettings,
+        open_time: OpenTime | None = None,
+        strategy_accounts: StrategyAccounts | None = None,
+        strategy_limits: Mapping[str, StrategyLimits] = MappingProxyType({}),
+    ) -> None:
+        """`open_time` returns how long the market is open between two times. Without it, prices age at night too.
+
+        `strategy_accounts` are the sub-accounts of the trading strategies; None if there are none. They are booked
+        without limits too, so that a limit that is added later finds the positions.
+        """
         self.settings = settings
         self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency, open_time)
         self._history = RiskHistory(settings, settings.initial_capital)
         self._breakers = Breakers(settings.all_breakers())
-        self._decisions = OrderDecisions(settings, self._book, self._history, self._breakers)
+        self._strategy_orders: StrategyOrders | None = None
+        self._idle_strategies: list[Any] = []  # the state of strategies that no longer run
+        if strategy_accounts is not None:
+            currency = settings.account_currency
+            self._strategy_orders = StrategyOrders(strategy_limits, strategy_accounts, self._book, currency)
+        self._decisions = OrderDecisions(settings, self._book, self._history, self._breakers, self._strategy_orders)
         self._meters = BreakerMeters(settings.all_breakers(), settings.initial_capital)
         self._corporate_actions = self._build_corporate_actions()
         self._fence_state: TradingState = ACTIVE  # the state of the last fence
@@ -93,6 +112,8 @@ class RiskStage:
         manual_commands: list[Command] = []
         book, last_bars = self._book, self._book.last_bars
         adjusted = self._corporate_actions.adjusted_prices
+        if self._strategy_orders is not None:
+            self._strategy_orders.fold(ts_ns, records)
         self._open_day(records)
         self._corporate_actions.apply_due(ts_ns, records, book.trading_day)
         if adjusted.prices:
@@ -297,13 +318,15 @@ class RiskStage:
         components = (self._book, self._history, self._breakers, self._meters, self._corporate_actions)
         requested = self._requested_orders
         tail = (requested.command_ids, [tuple(row) for row in self._usage.rows], requested.ended.snapshot())
-        return (SNAPSHOT_VERSION, counts, *(component.snapshot() for component in components), *tail)
+        strategies = self._idle_strategies if self._strategy_orders is None else [self._strategy_orders.snapshot()]
+        return (SNAPSHOT_VERSION, counts, *(component.snapshot() for component in components), *tail, *strategies)
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot.
 
         Version 4 contains no corporate actions, no lag and no amendment rate, version 5 no cash transfers, version 6
-        no ended orders, version 7 no present terms of the open orders.
+        no ended orders, version 7 no present terms of the open orders. If there have been trading
+        strategies, their positions are at the end.
         """
         version, *state = snapshot
         assert version in (4, 5, 6, 7, SNAPSHOT_VERSION), (
@@ -329,7 +352,12 @@ class RiskStage:
         if version < SNAPSHOT_VERSION:
             counts, book, *rest = state
             state = [counts, (*book, None), *rest]
-        counts, book, history, breakers, meters, corporate_actions, manual_commands, usage_rows, ended = state
+        counts, book, history, breakers, meters, corporate_actions, manual_commands, usage_rows, ended, *strategies = (
+            state
+        )
+        self._idle_strategies = strategies
+        if self._strategy_orders is not None and strategies:
+            self._strategy_orders.restore(strategies[0])
         (
             self._decisions.order_seq,
             self._decisions.refusal_seq,

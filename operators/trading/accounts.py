@@ -176,10 +176,13 @@ class StrategyAccounts:
                 amount = multiply(transfer.amount, self._shares[name])
                 account.ledger.book_transfer(ts_ns, transfer._replace(amount=amount))
 
-    def open_day(self, ts_ns: int, day: int, prices: Mapping[str, float]) -> None:
-        """Start a trading day (yyyymmdd): pay due dividends, and interest and borrow fees of the account."""
+    def open_day(self, ts_ns: int, day: int, prices: Mapping[str, float]) -> bool:
+        """Start a trading day (yyyymmdd): pay due dividends, and interest and borrow fees of the account.
+
+        Return False if the day has already started.
+        """
         if day <= self._trading_day:
-            return
+            return False
         previous, self._trading_day = self._trading_day, day
         for one in self._all():
             shorts = {
@@ -189,6 +192,7 @@ class StrategyAccounts:
             }
             for charge in one.income.open_day(previous, day, one.ledger.cash, shorts):
                 one.ledger.book_charge(ts_ns, charge)
+        return True
 
     def apply_rate(self, rate: ExchangeRate) -> None:
         for one in self._all():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from operators.ledger.cash import AccrualSettings
+from operators.strategy_limits import StrategyLimits
 from operators.trading.intervals import interval_ns
 from operators.trading.sessions import SessionTable
 from schemas.errors import BadInput
@@ -22,6 +23,7 @@ class TradingSettings:
     * `calendar`: name of the trading calendar of the universe, and of `@at` without a calendar.
     * `sessions`: trading hours by calendar and day. `@at` requires those of its calendar.
     * `capital`: share of the account's capital by strategy, above 0; 1 for a strategy that is not named.
+    * `limits`: limits by strategy. Those of its losses suspend it; risk checks the others.
     * `flatten_on_error`: strategies whose positions are closed when they are suspended; those of others are held.
     * `accruals`: interest and borrow fees of the account.
 
@@ -35,6 +37,7 @@ class TradingSettings:
     calendar: str = "XNYS"
     sessions: SessionTable = field(default_factory=dict)
     capital: Mapping[str, Decimal] = field(default_factory=dict)
+    limits: Mapping[str, StrategyLimits] = field(default_factory=dict)
     flatten_on_error: frozenset[str] = frozenset()
     accruals: AccrualSettings = field(default_factory=AccrualSettings)
 

@@ -15,11 +15,13 @@ from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
 from operators.strategies.universe_rules import TopDollarVolume
+from operators.strategy_limits import LOSS_STOP
 from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill, SubAccount
 from operators.trading.context import NewAction, TradingContext
 from operators.trading.declarations import check_declarations
 from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.idle import NO_STATE
+from operators.trading.loss_stop import LossStops
 from operators.trading.market import Market, MarketNeeds
 from operators.trading.orders import OrderUpdate, StrategyOrders, fill_of
 from operators.trading.running_strategy import RunningStrategy
@@ -78,7 +80,8 @@ class TradingStrategyStage:
 
     A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
     RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error` they are closed and cancelled. After
-    a resume it starts without state. Other strategies are not affected.
+    a resume it starts without state. Other strategies are not affected. A strategy is suspended too when its losses
+    exceed its limits.
 
     Without strategies, the stage publishes nothing and reads nothing. Raises BadInput for an invalid declaration and
     for two strategies with the same name.
@@ -107,6 +110,7 @@ class TradingStrategyStage:
         self._sessions = ExchangeSessions(settings.sessions)
         self._user_data = UserData(name for _, declarations in declared for name in declarations.data)
         self._accounts = StrategyAccounts(self.names, settings, instruments)
+        self._loss_stops = LossStops(self._accounts, settings)
         self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
         self._running: dict[str, RunningStrategy] = {}
@@ -143,6 +147,7 @@ class TradingStrategyStage:
         self._deliver_rows(ts_ns, rows, out)
         self._deliver(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
+        self._apply_loss_stops(ts_ns, out)
         self._run(ts_ns, out)
         self._publish_accounts(ts_ns, out)
         return out
@@ -204,8 +209,8 @@ class TradingStrategyStage:
         """Apply exchange rates and corporate actions. Return the actions, for `on_event`."""
         events: list[CorporateAction] = []
         first_bar = next((record for record in records if type(record) is Bar), None)
-        if first_bar is not None:
-            self._accounts.open_day(ts_ns, first_bar.trading_day, self._market.prices)
+        if first_bar is not None and self._accounts.open_day(ts_ns, first_bar.trading_day, self._market.prices):
+            self._loss_stops.start_day(self._market.prices)
         for due in self._reference.take_due(records):
             if not isinstance(due, CorporateAction):
                 self._accounts.apply_rate(due)
@@ -260,7 +265,7 @@ class TradingStrategyStage:
             if type(record) is CashTransfer:
                 if record.seq > self._execution_seq:
                     self._execution_seq = record.seq
-                    self._accounts.book_transfer(ts_ns, record)
+                    self._loss_stops.book_transfer(ts_ns, record, self._market.prices)
             elif type(record) is Execution and record.seq > self._execution_seq:
                 self._execution_seq = record.seq
                 self._book_report(ts_ns, record, out)
@@ -342,7 +347,7 @@ class TradingStrategyStage:
             return
         result = one.evaluate(ts_ns, handler, causes, *arguments)
         if isinstance(result, RaisedError):
-            self._suspend(ts_ns, one, result, causes, out)
+            self._suspend(ts_ns, one, result._asdict() | {"line": str(result.line)}, causes, out)
             return
         out.extend(self._record(ts_ns, one.name, action) for action in result)
 
@@ -362,17 +367,18 @@ class TradingStrategyStage:
         self._accounts.record_action(record)
         return record
 
+    def _apply_loss_stops(self, ts_ns: int, out: list[Record]) -> None:
+        """Suspend each strategy that has lost more than its limits allow."""
+        for name, breach in self._loss_stops.find_breaches(self._market.prices):
+            if name not in self._suspended:
+                arguments = {"error_type": LOSS_STOP, "file": "", "line": "0", **breach._asdict()}
+                self._suspend(ts_ns, self._running[name], arguments, [], out)
+
     def _suspend(
-        self, ts_ns: int, one: RunningStrategy, error: RaisedError, causes: Sequence[str], out: list[Record]
+        self, ts_ns: int, one: RunningStrategy, reason: dict[str, str], causes: Sequence[str], out: list[Record]
     ) -> None:
         on_error = "flatten" if one.name in self.settings.flatten_on_error else "hold"
-        arguments = {
-            "error_type": error.error_type,
-            "message": error.message,
-            "file": error.file,
-            "line": str(error.line),
-            "on_error": on_error,
-        }
+        arguments = {**reason, "on_error": on_error}
         suspension = self._own_action(ts_ns, one, SUSPENDED, "", arguments, list(causes))
         self._suspended[one.name] = suspension.action_id
         one.reset()
@@ -421,6 +427,7 @@ class TradingStrategyStage:
             return
         one = self._running[name]
         one.reset()
+        self._loss_stops.restart(name, self._market.prices)
         reason = command.reason.replace("\0", "")
         out.append(self._own_action(ts_ns, one, RESUMED, "", {}, [command.command_id], reason))
 
@@ -445,7 +452,7 @@ class TradingStrategyStage:
             VERSION,
             (self._seq, self._refusal_seq, self._execution_seq),
             self._market.snapshot(),
-            (self._accounts.snapshot(), self._target_orders.snapshot()),
+            (self._accounts.snapshot(), self._target_orders.snapshot(), self._loss_stops.snapshot()),
             self._reference.snapshot(),
             {name: one.snapshot() for name, one in self._running.items()},
             dict(self._suspended),
@@ -471,9 +478,10 @@ class TradingStrategyStage:
             self._user_data.restore(user_data)
         self._seq, self._refusal_seq, self._execution_seq = counters
         self._market.restore(market)
-        own_accounts, target_orders = accounts
+        own_accounts, target_orders, *loss_stops = accounts
         self._accounts.restore(own_accounts)
         self._target_orders.restore(target_orders)
+        self._loss_stops.restore(loss_stops[0] if loss_stops else {}, self._market.prices)
         self._reference.restore(reference)
         for name, one in self._running.items():
             if name in strategies:

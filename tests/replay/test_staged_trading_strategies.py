@@ -18,11 +18,13 @@ from dataflows.sources.session_announcements import SessionAnnouncements
 from dataflows.sources.trading_calendar import session_table
 from operators.manual_orders import trading_strategy_of
 from operators.stage import TimeSlice
+from operators.strategy_limits import StrategyLimits
 from schemas.records import (
     AMEND_ORDER,
     CANCEL_ORDER,
     NOTE,
     SUBMIT_ORDER,
+    SUSPENDED,
     TARGET_QUANTITY,
     TARGET_VIEW,
     TARGET_WEIGHT,
@@ -44,12 +46,17 @@ NAMES = ("every_action", "second")
 
 
 def settings_with_strategies() -> Settings:
-    """Two trading strategies beside the view strategy of the pinned settings, on bars of a minute."""
+    """Three trading strategies beside the view strategy of the pinned settings, on bars of a minute.
+
+    The last one exceeds its limits: risk rejects orders, and its loss stop suspends it.
+    """
     settings = pinned_settings().for_backtest()
     file = f"{every_action.__file__}:EveryAction"
+    limits = StrategyLimits(max_orders_per_day=Decimal(2), max_daily_loss=Decimal(30))
     entries = (
         StrategyEntry(name=file),
         StrategyEntry(name=file, parameters={"name": "second", "offset": 4}, capital=Decimal("0.5")),
+        StrategyEntry(name=file, parameters={"name": "limited", "offset": 4}, limits=limits),
     )
     strategies = (*settings.signals.strategies, *entries)
     return settings.model_copy(update={"signals": settings.signals.model_copy(update={"strategies": strategies})})
@@ -80,16 +87,17 @@ def test_the_strategies_use_every_kind_of_action_and_trade(replayed: list[list[R
     """Otherwise the equalities below would prove little."""
     records = [record for out in replayed for record in out]
     kinds = Counter(record.kind for record in records if type(record) is StrategyAction)
-    expected = {SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER, TARGET_QUANTITY, TARGET_WEIGHT, TARGET_VIEW, NOTE}
+    expected = {SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER, TARGET_QUANTITY, TARGET_WEIGHT, TARGET_VIEW, NOTE, SUSPENDED}
     assert set(kinds) == expected, kinds
     owners = Counter(
         trading_strategy_of(record.order_id)
         for record in records
         if type(record) is Execution and record.exec_type == TRADE
     )
-    assert set(owners) == {*NAMES, None}, "orders of both strategies and of the portfolio are filled"
+    assert set(owners) >= {*NAMES, None}, "orders of both strategies and of the portfolio are filled"
     refused = [record.cause_id for record in records if type(record) is OrderRefusal]
     assert any(cause.startswith("act-") for cause in refused)
+    assert "strategy_max_orders_per_day" in {record.check for record in records if type(record) is OrderRefusal}
 
 
 @pytest.mark.parametrize(("partitions", "crash_rate"), [(1, 0.0), (3, 0.01)])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.rebase import rebase
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.book import rebase
 from operators.risk.breakers import Breaker
 from schemas.records import BUY, DEPOSIT, FEE, WITHDRAWAL, CashTransferKind, Order, OrderRefusal, Record, RiskEvent
 from tests.builders import bar, cash_transfer, execution, proposal

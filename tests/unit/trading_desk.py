@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from operators.features import FeatureStage
+from operators.instruments import NO_INSTRUMENTS
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
 from operators.sizing import SizingSettings
 from operators.strategies import TradingStrategy
+from operators.strategy_limits import StrategyLimits
+from operators.trading.accounts import StrategyAccounts
 from operators.trading.declarations import row_features
 from operators.trading.sessions import SessionTimes
 from operators.trading.settings import TradingSettings
@@ -29,18 +32,18 @@ Price = float | tuple[float, float, float, float]
 """The price of a bar without a range, or its open, high, low and close."""
 
 
-def price_bar(symbol: str, seq: int, ts_ns: int, price: Price) -> Bar:
+def price_bar(symbol: str, seq: int, ts_ns: int, price: Price, day: int = DAY) -> Bar:
     """Build the bar of the minute that ends at `ts_ns`."""
     if isinstance(price, tuple):
         first, high, low, close = price
-        return bar(symbol, seq, ts_ns, close, open=first, high=high, low=low)
-    return bar(symbol, seq, ts_ns, price)
+        return bar(symbol, seq, ts_ns, close, open=first, high=high, low=low, day=day)
+    return bar(symbol, seq, ts_ns, price, day=day)
 
 
 class TradingDesk:
     """Run strategies over minute bars of one session, or of `days`. Orders reach the venue in the next minute.
 
-    By default, the simulated venue has no fees and no slippage, and risk no limits.
+    By default, the simulated venue has no fees and no slippage, and risk no limits but those of the strategies.
     """
 
     def __init__(
@@ -51,37 +54,57 @@ class TradingDesk:
         days: Mapping[int, SessionTimes] | None = None,
         venue: VenueSettings | None = None,
         risk: RiskSettings | None = None,
+        limits: Mapping[str, StrategyLimits] | None = None,
+        flatten_on_error: Collection[str] = (),
+        max_position: Decimal = Decimal(1),
     ) -> None:
         days = days or {DAY: session(minutes=minutes, early_close=early_close)}
-        settings = TradingSettings(initial_capital=CAPITAL, sessions={"XNYS": days})
+        settings = TradingSettings(
+            initial_capital=CAPITAL,
+            sessions={"XNYS": days},
+            limits=limits or {},
+            flatten_on_error=frozenset(flatten_on_error),
+        )
         self.strategies = TradingStrategyStage(strategies, settings)
         self._features = FeatureStage([spec for one in strategies for spec in row_features(one)])
         portfolio = PortfolioSettings(
             initial_capital=CAPITAL,
             sizing=SizingSettings(method="fixed_quantity", quantity=Decimal(100)),
-            max_position_percentage=Decimal(1),
+            max_position_percentage=max_position,
             cash_buffer=Decimal(0),
             allow_short=True,
             trading_strategies=tuple(one.name for one in strategies),
         )
         self.portfolio = PortfolioStage(portfolio)
         ends = sorted(one.close_ns for one in days.values())
+        accounts = StrategyAccounts([one.name for one in strategies], settings, NO_INSTRUMENTS)
+        account_limits = risk or RiskSettings.unlimited(initial_capital=CAPITAL)
         self._loop = TradingLoop(
             VenueStage(venue or FREE, session_end=lambda ts_ns: next((end for end in ends if end > ts_ns), None)),
             self.portfolio,
-            RiskStage(risk or RiskSettings.unlimited(initial_capital=CAPITAL)),
+            RiskStage(account_limits, None, accounts, limits or {}),
             self.strategies,
         )
-        self._minute = 0
+        self.minute = 0
+        self._day = DAY
         self.records: list[Any] = []
 
     def step(self, count: int = 1, *records: Record, **prices: Price) -> None:
         """Trade each symbol at its price for `count` minutes. `records` arrive in the first of them."""
         for index in range(count):
-            self._minute += 1
-            ts_ns = minute(self._minute)
-            bars = [price_bar(symbol, self._minute, ts_ns, price) for symbol, price in sorted(prices.items())]
+            self.minute += 1
+            ts_ns = minute(self.minute)
+            bars = [price_bar(one, self.minute, ts_ns, price, self._day) for one, price in sorted(prices.items())]
             self.on_slice(ts_ns, bars, records if index == 0 else ())
+
+    def next_day(self) -> None:
+        """Continue with the same minute of the next day."""
+        self.minute += 24 * 60
+        self._day += 1
+
+    def position(self, symbol: str) -> Decimal:
+        """Return the account's position."""
+        return self.portfolio.ledger.quantity(symbol)
 
     def on_slice(self, ts_ns: int, bars: Sequence[Record], records: Sequence[Record] = ()) -> None:
         """Process one time slice with its bars and other records."""
