@@ -28,6 +28,7 @@ from schemas.records import (
     Signal,
     StrategySuspension,
     StrategyWeights,
+    TargetReduction,
     Valuation,
 )
 from schemas.records.flat import from_flat, to_flat
@@ -39,7 +40,8 @@ LEARNING_VERSION = 2
 _NO_RECORDS: list[Record] = []
 _EXECUTION_TYPES = frozenset({Execution, GatewayStatus, CashTransfer, OrderIntent})
 _ORDER_TYPES = (Order, OrderCancel, RiskFence)
-_OTHER_FEEDBACK_TYPES = (OrderRefusal, Valuation, OrderProposal)
+_PROPOSAL_TYPES = (OrderProposal, TargetReduction)
+_OTHER_FEEDBACK_TYPES = (OrderRefusal, Valuation, *_PROPOSAL_TYPES)
 _ANALYSIS = ("features", "predictions", "fundamentals")
 _FEEDBACK_TOPICS = ("strategy-actions", "executions", "positions", "valuations", "order-proposals")
 """Outputs of the trading loop that the feedback stage reads, in the order of its inputs."""
@@ -72,10 +74,11 @@ class RecordsByTopic:
 class TradingLoop:
     """The execution, trading strategies, portfolio and risk stages in one loop.
 
-    Orders, refusals, valuations and (for the strategies) proposals reach their readers one time slice later. Inputs:
-    quotes, reference data, broker updates, bars, commands and signals of a time slice; with trading strategies also
-    feature rows, predictions, fundamentals and sentiment scores. Outputs: the records of the stages, in the order
-    execution, strategies, portfolio, risk. `strategies` is None if there are no trading strategies.
+    Orders, refusals, valuations and (for the strategies) proposals and reduced targets reach their readers one time
+    slice later. Inputs: quotes, reference data, broker updates, bars, commands and signals of a time slice; with
+    trading strategies also feature rows, predictions, fundamentals and sentiment scores. Outputs: the records of the
+    stages, in the order execution, strategies, portfolio, risk. `strategies` is None if there are no trading
+    strategies.
     """
 
     def __init__(self, execution: Stage, portfolio: Stage, risk: Stage, strategies: Stage | None = None) -> None:
@@ -113,7 +116,7 @@ class TradingLoop:
         booked = self._portfolio.on_slice(
             ts_ns, self._refusals + reference + reports + commands + bars + signals + actions
         )
-        proposals: list[Record] = [record for record in booked if type(record) is OrderProposal]
+        proposals = [record for record in booked if type(record) in _PROPOSAL_TYPES]
         decisions = self._risk.on_slice(ts_ns, reference + reports + commands + bars + proposals + actions)
         if self._strategies is not None:
             self._proposals = proposals
@@ -143,7 +146,7 @@ class TradingLoop:
         self._refusals = [record for record in records if type(record) is OrderRefusal]
         self._proposals = []
         if self._strategies is not None:
-            self._proposals = [record for record in records if type(record) is OrderProposal]
+            self._proposals = [record for record in records if type(record) in _PROPOSAL_TYPES]
             for state in strategies:
                 self._strategies.restore(state)
         self._execution.restore(execution)

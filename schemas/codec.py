@@ -70,6 +70,7 @@ from schemas.records import (
     StrategyPosition,
     StrategySuspension,
     StrategyWeights,
+    TargetReduction,
     Trade,
     TradingSession,
     Valuation,
@@ -127,6 +128,7 @@ SCHEMA_IDS: dict[type, int] = {
     StrategyAction: 56,
     TradingSession: 62,
     DataRow: 63,
+    TargetReduction: 64,
     HistoryBar: 70,
     HistoryRow: 71,
 }

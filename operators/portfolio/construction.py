@@ -13,7 +13,7 @@ from typing import NamedTuple
 from operators.instruments import Instrument, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
-from operators.money import ONE, ZERO, floor_to, multiply, plain, round_to, to_decimal, units_for
+from operators.money import ONE, ZERO, divide, floor_to, multiply, plain, round_to, to_decimal, units_for
 from operators.portfolio.requested_targets import RequestedTarget
 from operators.portfolio.settings import PortfolioSettings
 from operators.portfolio.targets import Target, Targets, net_target, reduce_targets
@@ -32,13 +32,40 @@ from operators.valuation import Marks
 from schemas.records import TARGET_WEIGHT
 
 
+class Reduction(NamedTuple):
+    """A limit that has reduced a strategy's target from `requested` to `quantity`, in signed units."""
+
+    strategy: str
+    requested: Decimal
+    quantity: Decimal
+    check: str
+    found: str
+    limit: str
+
+
+class Step(NamedTuple):
+    """What one step of the construction has changed: a text, and the limit behind it. "" for no change."""
+
+    text: str = ""
+    check: str = ""
+    found: str = ""
+    limit: str = ""
+
+
+NO_STEP = Step()
+
+
 class PlannedTrade(NamedTuple):
-    """The trade for a symbol. `delta` is the signed quantity, 0 for no trade. `price` and `unit_cost` are per unit."""
+    """The trade for a symbol. `delta` is the signed quantity, 0 for no trade. `price` and `unit_cost` are per unit.
+
+    `reductions` are the targets that a limit has reduced, also of strategies that were not due.
+    """
 
     delta: Decimal
     price: Decimal
     unit_cost: Decimal  # cash to reserve per unit bought
     text: str
+    reductions: list[Reduction]
 
 
 class Construction:
@@ -84,17 +111,24 @@ class Construction:
         for strategy, target_size in zip(due, sizes, strict=True):
             targets[strategy].quantity = target_size.quantity
         texts = [target_size.text for target_size in sizes]
-        texts += self._apply_cap(targets, due, position, unit_price, equity, lot_size)
+        reductions = self._refused_shorts(targets, due, unit_price, equity, lot_size)
+        before = {name: target.quantity for name, target in targets.items()}
+        step = self._apply_cap(targets, due, position, unit_price, equity, lot_size)
+        texts += [step.text] if step.text else []
+        reductions += _reductions(step, targets, before)
         if is_adjustment:
             texts += self._limit_adjustment(targets, due, position, equity, turnover, lot_size)
         unit_cost = multiply(unit_price, ONE + self._settings.cash_buffer)
-        texts += self._apply_cash_limit(targets, due, position, unit_cost, reserved, lot_size)
+        before = {name: target.quantity for name, target in targets.items()}
+        step = self._apply_cash_limit(targets, due, position, unit_cost, reserved, lot_size)
+        texts += [step.text] if step.text else []
+        reductions += _reductions(step, targets, before)
         target = net_target(targets)
         delta = target - position
         if target and delta % lot_size:
             # A split left a fraction of a lot. Only the order that closes the position can sell it.
             delta = floor_to(delta, lot_size) if delta > 0 else -floor_to(-delta, lot_size)
-        return PlannedTrade(delta, price, unit_cost, "; ".join(texts))
+        return PlannedTrade(delta, price, unit_cost, "; ".join(texts), reductions)
 
     def adjustment_turnover(self, ready: Iterable[tuple[str, list[str]]], equity: Decimal) -> Decimal:
         """Return the value of all adjustments in this time slice; 0 if the settings do not limit the turnover.
@@ -146,9 +180,7 @@ class Construction:
     def _size(self, symbol: str, strategy: str, unit_price: Decimal, equity: Decimal, lot_size: Decimal) -> Size:
         """Return the target quantity of a strategy's view, with the calculation as text."""
         target = self._targets[symbol][strategy]
-        capital = self._settings.capital.get(strategy)
-        if capital is not None:
-            equity = multiply(equity, capital)
+        equity = self._capital(strategy, equity)
         if target.requested is not None:
             return self._requested_size(target.requested, unit_price, equity, lot_size)
         inputs = SizingInput(
@@ -163,19 +195,37 @@ class Construction:
             inputs = inputs._replace(weight=self._weights.weight_of(symbol), weights_cause=self._weights.command_id)
         return size_position(self._settings.sizing, self._estimates.add_estimates(inputs, symbol, strategy))
 
+    def _capital(self, strategy: str, equity: Decimal) -> Decimal:
+        """Return a strategy's share of the equity."""
+        share = self._settings.capital.get(strategy)
+        return equity if share is None else multiply(equity, share)
+
     def _requested_size(
         self, requested: RequestedTarget, unit_price: Decimal, equity: Decimal, lot_size: Decimal
     ) -> Size:
         """Return the quantity that a trading strategy requests, rounded to lots towards 0."""
-        amount = abs(requested.amount)
+        units = _requested_units(requested, unit_price, equity, lot_size)
         if requested.kind == TARGET_WEIGHT:
-            units = units_for(multiply(equity, amount), unit_price, lot_size)
-            text = f"weight {plain(requested.amount)} x equity {plain(equity)} / {plain(unit_price)} = {plain(units)}"
+            text = (
+                f"weight {plain(requested.amount)} x equity {plain(equity)} / {plain(unit_price)} = {plain(abs(units))}"
+            )
         else:
-            units, text = floor_to(amount, lot_size), f"quantity {plain(requested.amount)}"
-        if requested.direction >= 0:
+            text = f"quantity {plain(requested.amount)}"
+        if units >= 0:
             return Size(units, text)
-        return Size(-units, text) if self._settings.allow_short else Size(ZERO, f"{text}; no short positions")
+        return Size(units, text) if self._settings.allow_short else Size(ZERO, f"{text}; no short positions")
+
+    def _refused_shorts(
+        self, targets: dict[str, Target], due: Sequence[str], unit_price: Decimal, equity: Decimal, lot_size: Decimal
+    ) -> list[Reduction]:
+        """Return the short targets of strategies in `due`, if the settings allow no short positions."""
+        reductions = list[Reduction]()
+        for name in due:
+            requested = targets[name].requested
+            if requested is not None and requested.direction < 0 and not self._settings.allow_short:
+                units = _requested_units(requested, unit_price, self._capital(name, equity), lot_size)
+                reductions.append(Reduction(name, units, ZERO, "allow_short", plain(units), "0"))
+        return reductions
 
     @staticmethod
     def _is_adjustment_only(targets: dict[str, Target], due: Sequence[str], sizes: Sequence[Size]) -> bool:
@@ -196,15 +246,18 @@ class Construction:
         unit_price: Decimal,
         equity: Decimal,
         lot_size: Decimal,
-    ) -> list[str]:
+    ) -> Step:
         """Limit the net quantity to the symbol's share of equity. The targets of the due views are reduced first."""
         settings, target = self._settings, net_target(targets)
         limit = units_for(multiply(equity, settings.max_position_percentage), unit_price, lot_size)
         capped = cap_quantity(target, position, limit)
         if capped == target:
-            return []
+            return NO_STEP
         reduce_targets(targets, [*due, *sorted(targets.keys() - set(due))], target - capped)
-        return [f"capped at {plain(capped)} by {plain(settings.max_position_percentage)} of equity {plain(equity)}"]
+        share = plain(settings.max_position_percentage)
+        found = plain(divide(multiply(abs(target), unit_price), equity)) if equity > 0 else "no equity"
+        text = f"capped at {plain(capped)} by {share} of equity {plain(equity)}"
+        return Step(text, "max_position_percentage", found, share)
 
     def _limit_adjustment(
         self,
@@ -239,15 +292,35 @@ class Construction:
         unit_cost: Decimal,
         reserved: Decimal,
         lot_size: Decimal,
-    ) -> list[str]:
+    ) -> Step:
         """Limit the increase of a long position to the free cash. Buying back a short position is never limited."""
         added = max(net_target(targets), ZERO) - max(position, ZERO)
         if added <= 0:
-            return []
+            return NO_STEP
         cash = self._ledger.cash if self._settled_cash is None else self._settled_cash.settled
         free_cash = cash - self._marks.short_value - reserved
         affordable = units_for(free_cash, unit_cost, lot_size)
         if affordable >= added:
-            return []
+            return NO_STEP
         reduce_targets(targets, due, added - affordable)
-        return [f"increase limited to {plain(affordable)} by free cash {plain(free_cash)}"]
+        text = f"increase limited to {plain(affordable)} by free cash {plain(free_cash)}"
+        return Step(text, "free_cash", plain(multiply(added, unit_cost)), plain(free_cash))
+
+
+def _requested_units(requested: RequestedTarget, unit_price: Decimal, equity: Decimal, lot_size: Decimal) -> Decimal:
+    """Return the signed quantity of a target, rounded to lots towards 0."""
+    amount = abs(requested.amount)
+    if requested.kind == TARGET_WEIGHT:
+        units = units_for(multiply(equity, amount), unit_price, lot_size)
+    else:
+        units = floor_to(amount, lot_size)
+    return -units if requested.direction < 0 else units
+
+
+def _reductions(step: Step, targets: dict[str, Target], before: dict[str, Decimal]) -> list[Reduction]:
+    """Return the targets that a step has changed."""
+    return [
+        Reduction(name, before[name], target.quantity, step.check, step.found, step.limit)
+        for name, target in targets.items()
+        if target.quantity != before[name]
+    ]

@@ -15,8 +15,8 @@ from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
 from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
-from operators.money import ZERO, quantize
-from operators.portfolio.construction import Construction, PlannedTrade
+from operators.money import ZERO, plain, quantize
+from operators.portfolio.construction import Construction, PlannedTrade, Reduction
 from operators.portfolio.requested_targets import RequestedTarget, RequestedView, parse_target
 from operators.portfolio.settings import PortfolioSettings
 from operators.portfolio.targets import (
@@ -48,6 +48,7 @@ from schemas.records import (
     Record,
     Signal,
     StrategyAction,
+    TargetReduction,
     proposal_id,
     signal_id,
 )
@@ -63,7 +64,7 @@ class PortfolioStage:
 
     Inputs, in this order within a time slice: OrderRefusal, CorporateAction and ExchangeRate, Execution and
     CashTransfer, Command, Bar, Signal and StrategyAction. Outputs: the ledger's records, one Valuation if the time
-    slice has a Bar, an Execution or a CashTransfer, then the proposals, by symbol.
+    slice has a Bar, an Execution or a CashTransfer, then the proposals and the reduced targets, by symbol.
 
     `instruments` defines multiplier, lot size and tick size of the listed symbols. For other symbols the multiplier is
     1, and lot size and tick size come from the settings; a symbol that trades in fractions has its own lot size.
@@ -319,6 +320,8 @@ class PortfolioStage:
             while due:
                 self._remove_due(symbol, due)
                 planned = self._construction.plan_trade(symbol, due, equity, turnover, self._reserved)
+                if self.settings.trading_strategies:
+                    self._report_reductions(ts_ns, symbol, due, planned, out)
                 if planned is not None and planned.delta:
                     out.append(self._propose(ts_ns, symbol, due, planned))
                 due = [] if symbol in self._pending else self._next_due(symbol)
@@ -365,6 +368,36 @@ class PortfolioStage:
             sizing=planned.text,
             signal_ids=self._cause_ids(symbol, due),
         )
+
+    def _report_reductions(
+        self, ts_ns: int, symbol: str, due: Sequence[str], planned: PlannedTrade | None, out: list[Record]
+    ) -> None:
+        """Publish the targets of trading strategies that a limit has reduced, or that have no price to be sized by."""
+        targets = self._targets[symbol]
+        if planned is None:
+            unpriced = [(name, targets[name].quantity) for name in due]
+            reductions = [Reduction(name, held, held, "known_price", "no price", "a price") for name, held in unpriced]
+        else:
+            reductions = planned.reductions
+        for one in reductions:
+            if one.strategy not in self.settings.trading_strategies:
+                continue
+            self._proposal_seq += 1
+            change = f"target of {plain(one.requested)} reduced to {plain(one.quantity)}"
+            record = TargetReduction(
+                seq=self._proposal_seq,
+                ts_ns=ts_ns,
+                action_id=targets[one.strategy].signal_id,
+                strategy=one.strategy,
+                symbol=symbol,
+                requested=one.requested,
+                quantity=one.quantity,
+                check=one.check,
+                found=one.found,
+                limit=one.limit,
+                message=f"{one.check}: {symbol} {change}, found {one.found}, limit {one.limit}",
+            )
+            out.append(record)
 
     def _cause_ids(self, symbol: str, due: Sequence[str]) -> list[str]:
         """The ids of the signals, then of the command that set the target weights."""

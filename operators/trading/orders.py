@@ -33,7 +33,7 @@ REQUESTS_MAX = 1_000
 """Number of amendments and cancels without an answer that are remembered."""
 
 OrderStatus = Literal["pending", "approved", "accepted", "partially filled"]
-UpdateStatus = Literal["accepted", "amended", "rejected", "cancelled", "expired"]
+UpdateStatus = Literal["accepted", "amended", "rejected", "cancelled", "expired", "reduced"]
 RequestKind = Literal["submit", "amend", "cancel", "target"]
 
 ENDS: Mapping[str, UpdateStatus] = {CANCELED: "cancelled", EXPIRED: "expired", REJECTED: "rejected"}

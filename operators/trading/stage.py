@@ -58,6 +58,7 @@ from schemas.records import (
     StrategyAction,
     StrategyActionKind,
     StrategyState,
+    TargetReduction,
     bar_id,
     strategy_action_id,
 )
@@ -73,10 +74,11 @@ _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 class TradingStrategyStage:
     """The logic of the strategies service: one instance for all symbols.
 
-    Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, and OrderProposal (each of the
-    previous time slice), CorporateAction, ExchangeRate, TradingSession and DataRow, Execution and CashTransfer,
-    Command, Bar, FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction for each action,
-    in the order of the strategies' names, then the StrategyPositions and StrategyAccounts that have changed.
+    Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, OrderProposal and TargetReduction
+    (each of the previous time slice), CorporateAction, ExchangeRate, TradingSession and DataRow, Execution and
+    CashTransfer, Command, Bar, FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction
+    for each action, in the order of the strategies' names, then the StrategyPositions and StrategyAccounts that have
+    changed.
 
     A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
     RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error` they are closed and cancelled. After
@@ -181,6 +183,10 @@ class TradingStrategyStage:
             if type(record) is OrderProposal:
                 self._accounts.record_proposal(record)
                 self._target_orders.record_proposal(record)
+            elif type(record) is TargetReduction:
+                reduced = self._target_orders.apply_reduction(record, ts_ns)
+                if reduced is not None:
+                    updates[reduced[0]].append(reduced[1])
         for record in records:
             if type(record) is OrderRefusal:
                 if record.seq <= self._refusal_seq:

@@ -1,4 +1,4 @@
-"""The orders that the portfolio sends for targets of trading strategies: how they end without a fill."""
+"""What the portfolio does with the targets of trading strategies: reductions, and orders that end without a fill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from operators.trading.orders import ENDS, OrderUpdate
-from schemas.records import TRADE, Execution, OrderProposal, OrderRefusal
+from schemas.records import TRADE, Execution, OrderProposal, OrderRefusal, TargetReduction
 
 PROPOSALS_MAX = 10_000
 """Number of proposals that are remembered. Each symbol has one at a time."""
@@ -18,6 +18,7 @@ class TargetOrders:
     def __init__(self, names: Collection[str]) -> None:
         self._names = names
         self._strategies: dict[str, tuple[str, ...]] = {}  # proposal id -> strategies
+        self._reduction_seq = 0
 
     def record_proposal(self, proposal: OrderProposal) -> None:
         names = tuple(name for name in proposal.strategy.split("+") if name in self._names)
@@ -67,13 +68,36 @@ class TargetOrders:
         )
         return [(name, update) for name in self._strategies.pop(report.cause_id)]
 
+    def apply_reduction(self, reduction: TargetReduction, ts_ns: int) -> tuple[str, OrderUpdate] | None:
+        """Return the update about a target that the portfolio has reduced, for its strategy; None for a repetition."""
+        if reduction.seq <= self._reduction_seq:
+            return None
+        self._reduction_seq = reduction.seq
+        if reduction.strategy not in self._names:
+            return None
+        update = OrderUpdate(
+            order_id="",
+            symbol=reduction.symbol,
+            status="reduced",
+            request="target",
+            check=reduction.check,
+            limit=reduction.limit,
+            value=reduction.found,
+            reason=reduction.message,
+            tag="",
+            filled=0.0,
+            time=ts_ns,
+        )
+        return reduction.strategy, update
+
     def snapshot(self) -> Any:
-        return [(proposal, list(names)) for proposal, names in self._strategies.items()]
+        return (self._reduction_seq, [(proposal, list(names)) for proposal, names in self._strategies.items()])
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot, without the strategies that no longer run."""
+        """Restore a snapshot, without the strategies that no longer run. An earlier one has the proposals only."""
         self._strategies = {}
-        for proposal, names in snapshot:
+        self._reduction_seq, proposals = (0, snapshot) if isinstance(snapshot, list) else snapshot
+        for proposal, names in proposals:
             running = tuple(name for name in names if name in self._names)
             if running:
                 self._strategies[proposal] = running

@@ -169,6 +169,7 @@ from schemas.records.trading import (
     StrategyAccount,
     StrategyAction,
     StrategyPosition,
+    TargetReduction,
 )
 
 __all__ = [
@@ -336,6 +337,7 @@ __all__ = [
     "StrategyWeights",
     "SuspensionState",
     "SymbolRecord",
+    "TargetReduction",
     "TimeInForce",
     "Trade",
     "TradingSession",
@@ -368,6 +370,7 @@ SequencedRecord = (
     | StrategyPosition
     | StrategyAccount
     | OrderProposal
+    | TargetReduction
     | Order
     | OrderCancel
     | RiskFence
@@ -437,6 +440,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     StrategyPosition: "strategy-actions",
     StrategyAccount: "strategy-actions",
     OrderProposal: "order-proposals",
+    TargetReduction: "order-proposals",
     Order: "orders",
     OrderCancel: "orders",
     RiskFence: "orders",

@@ -25,6 +25,7 @@ from schemas.records.trading import (
     RiskEvent,
     RiskFence,
     StrategyAction,
+    TargetReduction,
 )
 
 PROSE_FIELDS: dict[type, tuple[str, ...]] = {
@@ -40,6 +41,7 @@ PROSE_FIELDS: dict[type, tuple[str, ...]] = {
     RiskFence: ("reason",),
     StrategySuspension: ("message", "file", "line"),
     StrategyWeights: ("reason",),
+    TargetReduction: ("message",),
 }
 """By record type. A type that is not listed has none."""
 

@@ -117,6 +117,26 @@ class OrderProposal(NamedTuple):
     signal_ids: list[str]  # then, if present, the command with the target weights
 
 
+class TargetReduction(NamedTuple):
+    """A target of a trading strategy that the portfolio trades in part or not at all.
+
+    `requested` and `quantity` are the target position before and after, in signed units. `check` is what reduced it
+    (`max_position_percentage`, `allow_short`, `free_cash` or `known_price`); `limit` and `found` are in its own unit.
+    """
+
+    seq: int  # common with the proposals
+    ts_ns: int
+    action_id: str
+    strategy: str
+    symbol: str
+    requested: Decimal
+    quantity: Decimal
+    check: str
+    found: str
+    limit: str
+    message: str
+
+
 class CheckResult(NamedTuple):
     """One risk check's result: the value found and the limit, both as text in the check's own unit."""
 

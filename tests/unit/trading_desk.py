@@ -56,7 +56,7 @@ class TradingDesk:
         risk: RiskSettings | None = None,
         limits: Mapping[str, StrategyLimits] | None = None,
         flatten_on_error: Collection[str] = (),
-        max_position: Decimal = Decimal(1),
+        portfolio: Mapping[str, Any] | None = None,
     ) -> None:
         days = days or {DAY: session(minutes=minutes, early_close=early_close)}
         settings = TradingSettings(
@@ -67,15 +67,15 @@ class TradingDesk:
         )
         self.strategies = TradingStrategyStage(strategies, settings)
         self._features = FeatureStage([spec for one in strategies for spec in row_features(one)])
-        portfolio = PortfolioSettings(
-            initial_capital=CAPITAL,
-            sizing=SizingSettings(method="fixed_quantity", quantity=Decimal(100)),
-            max_position_percentage=max_position,
-            cash_buffer=Decimal(0),
-            allow_short=True,
-            trading_strategies=tuple(one.name for one in strategies),
-        )
-        self.portfolio = PortfolioStage(portfolio)
+        account: dict[str, Any] = {
+            "initial_capital": CAPITAL,
+            "sizing": SizingSettings(method="fixed_quantity", quantity=Decimal(100)),
+            "max_position_percentage": Decimal(1),
+            "cash_buffer": Decimal(0),
+            "allow_short": True,
+            "trading_strategies": tuple(one.name for one in strategies),
+        }
+        self.portfolio = PortfolioStage(PortfolioSettings(**account | dict(portfolio or {})))
         ends = sorted(one.close_ns for one in days.values())
         accounts = StrategyAccounts([one.name for one in strategies], settings, NO_INSTRUMENTS)
         account_limits = risk or RiskSettings.unlimited(initial_capital=CAPITAL)
