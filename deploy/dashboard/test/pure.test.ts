@@ -25,7 +25,7 @@ import { conditions, orderText, priceTerms } from "../src/pure/orders.ts";
 import { checkLabel, checkText, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../src/pure/risk.ts";
 import { directionText, signalInputs } from "../src/pure/signals.ts";
 import { matchesLedger, strategyLabel, strategyRows, totalRow } from "../src/pure/strategies.ts";
-import { actionText, explainedId, stateLabel, universeText } from "../src/pure/trading-strategies.ts";
+import { actionText, explainedId, sourcePosition, stateLabel, universeText } from "../src/pure/trading-strategies.ts";
 
 const bar = (time: number, close: number, volume = 1): Candle => ({
   time,
@@ -351,4 +351,6 @@ test("a strategy is shown with its state and the first symbols of its universe",
   assert.deepEqual(stateLabel("SUSPENDED"), ["SUSPENDED", "bad"]);
   assert.equal(universeText(["A", "B", "C", "D", "E", "F"]), "A, B, C, D and 2 more");
   assert.equal(universeText(["KO", "PEP"]), "KO, PEP");
+  assert.equal(sourcePosition({ file: "pairs.py", line: 17 }), "pairs.py:17");
+  assert.equal(sourcePosition({ file: "", line: 0 }), "");
 });

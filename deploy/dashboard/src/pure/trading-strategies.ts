@@ -30,3 +30,8 @@ export function actionLabel(kind: string): string {
 export function explainedId(action: Pick<StrategyAction, "kind" | "action_id">): string {
   return action.kind === "SUBMIT_ORDER" ? `ord-${action.action_id}` : action.action_id;
 }
+
+/** File and line of the exception that suspended a strategy; "" for a loss stop, which has none. */
+export function sourcePosition(suspension: { readonly file: string; readonly line: number }): string {
+  return suspension.file === "" ? "" : `${suspension.file}:${suspension.line}`;
+}

@@ -14,6 +14,7 @@ import type {
   StrategyEquityPoint,
   StrategyOverview,
   StrategyPosition,
+  SuspendedStrategy,
 } from "../net/types.ts";
 import { COLOURS } from "../parts/colours.ts";
 import { ConfirmDialog } from "../parts/dialog.tsx";
@@ -26,7 +27,7 @@ import { Table, type Column } from "../parts/table.tsx";
 import { showToast } from "../parts/toasts.tsx";
 import { count, dateTime, gainTone, money, price, quantity, shortTime, signedMoney, withZone } from "../pure/format.ts";
 import { orderTypeLabel, priceTerms } from "../pure/orders.ts";
-import { actionLabel, actionText, explainedId, stateLabel, universeText } from "../pure/trading-strategies.ts";
+import { actionLabel, actionText, explainedId, sourcePosition, stateLabel, universeText } from "../pure/trading-strategies.ts";
 
 const EQUITY: readonly Line[] = [
   { label: "Equity", colour: COLOURS.accent, format: (value) => money(value, 0) },
@@ -53,7 +54,7 @@ export function StrategiesView(): JSX.Element {
       </Panel>
       {selected !== undefined && (
         <>
-          {selected.suspension !== null && <Suspension strategy={selected} />}
+          {selected.suspension !== null && <Suspension strategy={selected.strategy} suspension={selected.suspension} />}
           {selected.form === "trading" ? <TradingStrategy key={selected.strategy} name={selected.strategy} /> : <ViewStrategy name={selected.strategy} />}
         </>
       )}
@@ -122,14 +123,11 @@ function ResumeDialog(props: { name: string; onClose: () => void }): JSX.Element
   );
 }
 
-function Suspension(props: { strategy: StrategyOverview }): JSX.Element {
-  const { suspension } = props.strategy;
+function Suspension(props: { strategy: string; suspension: SuspendedStrategy }): JSX.Element {
+  const { strategy, suspension } = props;
   return (
     <p class="warning" role="status">
-      {props.strategy.strategy} is suspended since {withZone(dateTime(suspension?.since ?? ""))}: {suspension?.error}: {suspension?.message}{" "}
-      <code>
-        {suspension?.file}:{suspension?.line}
-      </code>
+      {strategy} is suspended since {withZone(dateTime(suspension.since))}: {suspension.error}: {suspension.message} <code>{sourcePosition(suspension)}</code>
     </p>
   );
 }

@@ -11,6 +11,7 @@ import { Panel } from "../parts/panel.tsx";
 import { Table, type Column } from "../parts/table.tsx";
 import { checkResultText, isFailed, worstFirst, type CheckState, type ProcessState, type SystemState } from "../pure/banner.ts";
 import { count, dateTime, duration, money, NO_VALUE, sentenceCase, timeOfDay, withZone } from "../pure/format.ts";
+import { sourcePosition } from "../pure/trading-strategies.ts";
 
 interface DataflowRow extends ComponentHealth {
   readonly name: string;
@@ -94,7 +95,7 @@ export function SystemView(): JSX.Element {
               { title: "Since", numeric: true, cell: (row) => dateTime(row.since), class: "time", drop: 2 },
               { title: "Symbol", cell: (row) => row.symbol, drop: 3 },
               { title: "Error", cell: (row) => `${row.error}: ${row.message}`, class: "text" },
-              { title: "File", cell: (row) => `${row.file}:${row.line}`, drop: 4 },
+              { title: "File", cell: sourcePosition, drop: 4 },
             ]}
           />
         </Panel>
