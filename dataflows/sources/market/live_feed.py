@@ -291,14 +291,15 @@ class LiveFeed:
         log.info("missed minutes backfilled", minutes=len(self._missed_minutes), with_bars=len(rows_by_open))
 
     def state(self) -> dict[str, Any]:
-        return {
+        # States of earlier releases have no history.
+        history = {"history": dict(self._history_seq)} if self._history_seq else {}
+        return history | {
             "v": STATE_VERSION,
             "clock_ns": self._clock_ns,
             "at_ns": self._now_ns(),
             "minutes": self._completion.snapshot(),
             "quotes": dict(self._quote_seq),
             "trades": dict(self._trade_seq),
-            "history": dict(self._history_seq),
             "active": self._active_provider,
         }
 
@@ -310,7 +311,7 @@ class LiveFeed:
         self._clock_ns = state["clock_ns"]
         self._completion.restore(state["minutes"])
         self._quote_seq, self._trade_seq = dict(state["quotes"]), dict(state["trades"])
-        self._history_seq = dict(state.get("history", {}))  # states of earlier releases have no entry
+        self._history_seq = dict(state.get("history", {}))
         self._active_provider = min(state["active"], len(self._providers) - 1)
         self._open(self._read_topic_state(state["at_ns"]))
         return self
