@@ -9,6 +9,7 @@ from sqlalchemy import Engine, select
 
 from configs.settings import Settings
 from dataflows.sources.file_feed import FileFeed
+from dataflows.sources.trading_calendar import session_table
 from operators.features import FeatureStage
 from schemas.records import FeatureRow
 from sinks.record_tables import record_of
@@ -17,8 +18,9 @@ from sinks.tables import features as table
 
 def features_from_files(settings: Settings, paths: Sequence[Path], specs: Sequence[str]) -> Iterator[FeatureRow]:
     """Yield feature rows of files in order of time. Raises BadInput if the files or specs are invalid."""
-    stage = FeatureStage(specs)
-    for ts_ns, records in FileFeed(paths, settings.market_data.files):
+    files = settings.market_data.files
+    stage = FeatureStage(specs, session_table(files.calendar))
+    for ts_ns, records in FileFeed(paths, files):
         for row in stage.on_slice(ts_ns, records):
             assert isinstance(row, FeatureRow), f"the feature stage returned a {type(row).__name__}"
             yield row

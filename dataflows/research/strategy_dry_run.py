@@ -34,6 +34,15 @@ _FIRST_OPEN_NS = 1_704_205_800 * 1_000_000_000  # 2 January 2024, 9:30 in New Yo
 _FIRST_DAY = 20240102
 _SESSIONS_MAX = 28  # in the month of the first day
 _NEW_YORK_OFFSET_S = -5 * 3600
+_DAYS = {
+    _FIRST_DAY + number: SessionTimes(
+        _FIRST_DAY + number,
+        _FIRST_OPEN_NS + number * DAY_NS,
+        _FIRST_OPEN_NS + number * DAY_NS + SESSION_MINUTES * MINUTE_NS,
+        _NEW_YORK_OFFSET_S,
+    )
+    for number in range(_SESSIONS_MAX)
+}
 
 
 def decisions_of(
@@ -112,7 +121,7 @@ class DryRun:
     def __init__(self, strategy: Strategy | TradingStrategy, symbols: Sequence[str]) -> None:
         fresh = deepcopy(strategy)
         specs = row_features(fresh) if isinstance(fresh, TradingStrategy) else fresh.features
-        self._features = FeatureStage(specs)
+        self._features = FeatureStage(specs, _DAYS)
         self._stage: Any = _trading_loop(fresh, symbols) if isinstance(fresh, TradingStrategy) else SignalStage([fresh])
 
     def on_slice(self, records: Sequence[Record]) -> list[Record]:
@@ -132,17 +141,8 @@ class DryRun:
 
 def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str]) -> TradingLoop:
     """Return the strategy with a venue, a portfolio, and risk without limits."""
-    days = {
-        _FIRST_DAY + number: SessionTimes(
-            _FIRST_DAY + number,
-            _FIRST_OPEN_NS + number * DAY_NS,
-            _FIRST_OPEN_NS + number * DAY_NS + SESSION_MINUTES * MINUTE_NS,
-            _NEW_YORK_OFFSET_S,
-        )
-        for number in range(_SESSIONS_MAX)
-    }
     calendars = {"XNYS", *(schedule.calendar for _, schedule in schedules_of(strategy) if schedule.calendar)}
-    settings = TradingSettings(universe=tuple(symbols), sessions=dict.fromkeys(calendars, days))
+    settings = TradingSettings(universe=tuple(symbols), sessions=dict.fromkeys(calendars, _DAYS))
     portfolio = PortfolioSettings(
         allow_short=True, max_position_percentage=Decimal(1), trading_strategies=(strategy.name,)
     )

@@ -13,6 +13,7 @@ import pytest
 
 from configs.settings import Settings, load_settings
 from configs.strategies import configured_features
+from dataflows.research.strategy_dry_run import decisions_of
 from dataflows.runtime import stages
 from operators.features import FeatureStage
 from operators.indicators import INDICATORS, build, outputs, unit_of_value
@@ -182,6 +183,22 @@ def test_the_settings_give_the_stage_trading_hours_and_check_the_interval(tmp_pa
     assert "minutes_to_close" in row.values
     with pytest.raises(BadInput, match="the interval 90s must be a multiple of the bars of the feed, 1m"):
         configured_features(settings_of("ema_2@90s"))
+
+
+def test_the_dry_run_of_a_strategy_has_the_trading_hours(tmp_path: Path) -> None:
+    source = (
+        "from operators.strategies import TargetView\n"
+        "class Late:\n"
+        "    name, features = 'late', ('minutes_to_close', 'close@5m')\n"
+        "    def decide(self, row, state):\n"
+        "        if row.values['minutes_to_close'] != 380:\n"
+        "            return state, None\n"
+        "        return state, TargetView(1, 1.0, 1.0, {'close@5m': row.values['close@5m']})\n"
+    )
+    file = tmp_path / "late.py"
+    file.write_text(source)
+    decisions = decisions_of(f"{file}:Late", {"KO": [100.0 + number for number in range(20)]})
+    assert decisions, "the view of the tenth minute"
 
 
 def test_every_field_is_registered() -> None:
