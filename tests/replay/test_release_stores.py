@@ -56,6 +56,7 @@ NOT_IN_STORES = {
         [
             f"operators.trading.{name}"
             for name in (
+                "account_records",
                 "accounts",
                 "exchange_sessions",
                 "market",
