@@ -23,6 +23,7 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Record,
+    RiskEvent,
     RiskFence,
     SentimentScore,
     Signal,
@@ -41,7 +42,7 @@ _NO_RECORDS: list[Record] = []
 _EXECUTION_TYPES = frozenset({Execution, GatewayStatus, CashTransfer, OrderIntent})
 _ORDER_TYPES = (Order, OrderCancel, RiskFence)
 _PROPOSAL_TYPES = (OrderProposal, TargetReduction)
-_OTHER_FEEDBACK_TYPES = (OrderRefusal, Valuation, *_PROPOSAL_TYPES)
+_OTHER_FEEDBACK_TYPES = (OrderRefusal, Valuation, *_PROPOSAL_TYPES, RiskEvent)
 _ANALYSIS = ("features", "predictions", "fundamentals")
 _FEEDBACK_TOPICS = ("strategy-actions", "executions", "positions", "valuations", "order-proposals")
 """Outputs of the trading loop that the feedback stage reads, in the order of its inputs."""
@@ -74,10 +75,10 @@ class RecordsByTopic:
 class TradingLoop:
     """The execution, trading strategies, portfolio and risk stages in one loop.
 
-    Orders, refusals, valuations and (for the strategies) proposals and reduced targets reach their readers one time
-    slice later. Inputs: quotes, reference data, broker updates, bars, commands and signals of a time slice; with
-    trading strategies also feature rows, predictions, fundamentals and sentiment scores. Outputs: the records of the
-    stages, in the order execution, strategies, portfolio, risk. `strategies` is None if there are no trading
+    Orders, refusals, valuations and (for the strategies) proposals, reduced targets and risk events reach their readers
+    one time slice later. Inputs: quotes, reference data, broker updates, bars, commands and signals of a time slice;
+    with trading strategies also feature rows, predictions, fundamentals and sentiment scores. Outputs: the records of
+    the stages, in the order execution, strategies, portfolio, risk. `strategies` is None if there are no trading
     strategies.
     """
 
@@ -87,6 +88,7 @@ class TradingLoop:
         self._valuations: list[Record] = []
         self._refusals: list[Record] = []
         self._proposals: list[Record] = []
+        self._risk_events: list[Record] = []
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         by_topic = RecordsByTopic(records)
@@ -109,7 +111,7 @@ class TradingLoop:
         reports = [record for record in executed if type(record) is not OrderIntent]
         actions = _NO_RECORDS
         if self._strategies is not None:
-            fed_back = self._refusals + self._orders + self._proposals
+            fed_back = self._refusals + self._orders + self._proposals + self._risk_events
             history = by_topic.records_of("history-bars")
             current = reference + reports + commands + history + bars + by_topic.records_in_order(_ANALYSIS) + scores
             actions = self._strategies.on_slice(ts_ns, fed_back + current)
@@ -120,13 +122,14 @@ class TradingLoop:
         decisions = self._risk.on_slice(ts_ns, reference + reports + commands + bars + proposals + actions)
         if self._strategies is not None:
             self._proposals = proposals
+            self._risk_events = [record for record in decisions if type(record) is RiskEvent]
         self._valuations = [record for record in booked if type(record) is Valuation]
         self._orders = [record for record in decisions if type(record) in _ORDER_TYPES]
         self._refusals = [record for record in decisions if type(record) is OrderRefusal]
         return executed + actions + booked + decisions
 
     def snapshot(self) -> Any:
-        records = self._orders + self._refusals + self._valuations + self._proposals
+        records = self._orders + self._refusals + self._valuations + self._proposals + self._risk_events
         pending = [(type(record).__name__, tuple(to_flat(record))) for record in records]
         stages = (self._execution.snapshot(), self._portfolio.snapshot(), self._risk.snapshot())
         if self._strategies is None:
@@ -144,9 +147,10 @@ class TradingLoop:
         self._orders = [record for record in records if type(record) in _ORDER_TYPES]
         self._valuations = [record for record in records if type(record) is Valuation]
         self._refusals = [record for record in records if type(record) is OrderRefusal]
-        self._proposals = []
+        self._proposals, self._risk_events = [], []
         if self._strategies is not None:
             self._proposals = [record for record in records if type(record) in _PROPOSAL_TYPES]
+            self._risk_events = [record for record in records if type(record) is RiskEvent]
             for state in strategies:
                 self._strategies.restore(state)
         self._execution.restore(execution)

@@ -25,3 +25,5 @@ class Rotating(TradingStrategy):
             weight = 0.01 if event.values["close"] > 20 else 0.03
             for symbol in ctx.universe:
                 ctx.target_weight(symbol, weight)
+        else:
+            ctx.note(f"{event.kind} {event.state}")

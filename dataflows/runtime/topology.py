@@ -137,6 +137,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("order-refusals", feedback=True),
             ServiceInput("orders", feedback=True),
             ServiceInput("order-proposals", feedback=True),
+            ServiceInput("risk-events", feedback=True),
             ServiceInput("reference-data"),
             ServiceInput("executions"),
             ServiceInput("commands"),

@@ -23,9 +23,9 @@ from schemas.errors import BadInput
 if TYPE_CHECKING:
     from operators.trading.context import TradingContext
     from operators.trading.orders import Fill, OrderUpdate
-    from schemas.records import CorporateAction, DataRow, StrategyAction
+    from schemas.records import CorporateAction, DataRow, RiskEvent, StrategyAction
 
-    StrategyEvent = CorporateAction | StrategyAction | DataRow
+    StrategyEvent = CorporateAction | StrategyAction | DataRow | RiskEvent
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _SCHEDULES: Final = "_trading_schedules"
@@ -92,10 +92,11 @@ class TradingStrategy:
         """Called when an order or action is accepted, amended, rejected, cancelled or has expired."""
 
     def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
-        """Called for each corporate action that takes effect, change of the universe, and new row of `data`.
+        """Called for corporate actions that take effect, changes of the universe, rows of `data`, and changes of risk.
 
-        The kind of a change is UNIVERSE_ADDED or UNIVERSE_REMOVED, that of a row DATA. Positions include the effect of
-        a corporate action.
+        The kind of a change of the universe is UNIVERSE_ADDED or UNIVERSE_REMOVED, that of a row DATA. Changes of risk
+        are margin calls (MARGIN_CALL), and circuit breakers of the portfolio, the strategy or a symbol of its universe,
+        with `state`. Positions include the effect of a corporate action.
         """
 
 

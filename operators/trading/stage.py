@@ -37,7 +37,9 @@ from schemas.records import (
     RESUME_STRATEGY,
     RESUMED,
     RUNNING,
+    STRATEGY,
     SUSPENDED,
+    SYMBOL,
     SYMBOL_CHANGE,
     TARGET_QUANTITY,
     UNIVERSE_ADDED,
@@ -54,6 +56,7 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Record,
+    RiskEvent,
     Signal,
     StrategyAction,
     StrategyActionKind,
@@ -74,11 +77,11 @@ _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 class TradingStrategyStage:
     """The logic of the strategies service: one instance for all symbols.
 
-    Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, OrderProposal and TargetReduction
-    (each of the previous time slice), CorporateAction, ExchangeRate, TradingSession and DataRow, Execution and
-    CashTransfer, Command, Bar, FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one StrategyAction
-    for each action, in the order of the strategies' names, then the StrategyPositions and StrategyAccounts that have
-    changed.
+    Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, OrderProposal and TargetReduction,
+    and RiskEvent (each of the previous time slice), CorporateAction, ExchangeRate, TradingSession and DataRow,
+    Execution and CashTransfer, Command, Bar, FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one
+    StrategyAction for each action, in the order of the strategies' names, then the StrategyPositions and
+    StrategyAccounts that have changed.
 
     A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
     RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error` they are closed and cancelled. After
@@ -128,6 +131,7 @@ class TradingStrategyStage:
         self._seq = 0
         self._refusal_seq = 0
         self._execution_seq = 0
+        self._risk_event_seq = 0
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         if not self._running:
@@ -146,6 +150,7 @@ class TradingStrategyStage:
             one.universe.update()
         rows = self._user_data.take_due(ts_ns, records)
         self._select_universes(ts_ns, out)
+        self._deliver_risk_events(ts_ns, records, out)
         self._deliver_rows(ts_ns, rows, out)
         self._deliver(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
@@ -259,6 +264,17 @@ class TradingStrategyStage:
             for row in rows:
                 if one.has_on_event and row.name in one.data:
                     self._evaluate(ts_ns, one, one.strategy.on_event, [row.row_id], out, row)
+
+    def _deliver_risk_events(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
+        """Pass margin calls and changes of circuit breakers, of the previous time slice, to whom they concern."""
+        for record in records:
+            if type(record) is not RiskEvent or record.seq <= self._risk_event_seq:
+                continue
+            self._risk_event_seq = record.seq
+            for one in self._running.values():
+                concerns = {STRATEGY: record.scope_key == one.name, SYMBOL: record.scope_key in one.universe}
+                if one.has_on_event and concerns.get(record.scope, True):
+                    self._evaluate(ts_ns, one, one.strategy.on_event, [record.cause_id], out, record)
 
     def _deliver_update(self, ts_ns: int, one: RunningStrategy, update: OrderUpdate, out: list[Record]) -> None:
         if one.has_on_order:
@@ -464,7 +480,7 @@ class TradingStrategyStage:
             dict(self._suspended),
             list(self._command_ids),
             self._action_counts | {name: one.context.action_count for name, one in self._running.items()},
-            (self._sessions.snapshot(), self._user_data.snapshot()),
+            (self._sessions.snapshot(), self._user_data.snapshot(), self._risk_event_seq),
         )
 
     def restore(self, snapshot: Any) -> None:
@@ -478,7 +494,7 @@ class TradingStrategyStage:
             snapshot
         )
         assert version in (1, VERSION), f"trading strategies snapshot: version {version}, expected 1 or {VERSION}"
-        for sessions, user_data in later:  # version 1 has none
+        for sessions, user_data, self._risk_event_seq in later:  # version 1 has none
             self._sessions.restore(sessions)
             self._set_sessions()
             self._user_data.restore(user_data)

@@ -210,6 +210,16 @@ class RiskEvent(NamedTuple):
     reason: str
     cause_id: str
 
+    @property
+    def kind(self) -> str:
+        """MARGIN_CALL, or the breaker in capital letters: what it is among the events of `on_event`."""
+        return self.breaker.upper()
+
+    @property
+    def symbol(self) -> str:
+        """The symbol of a breaker of one symbol, else ""."""
+        return self.scope_key if self.scope == "SYMBOL" else ""
+
 
 class RiskUsage(NamedTuple):
     """The usage of one limit. `share` = used / limit, None without a limit."""

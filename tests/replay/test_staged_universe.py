@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from dataclasses import replace
 from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,9 +17,12 @@ from dataflows.replay.comparison import Pipeline
 from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.sources.session_announcements import SessionAnnouncements
 from dataflows.sources.trading_calendar import session_table
+from operators.risk.breakers import Breaker
+from operators.risk.commands import SET_BREAKER
 from operators.stage import TimeSlice
 from schemas.records import TRADE, Bar, DataRow, Execution, Record, StrategyAction
 from tests import rotating_strategy
+from tests.builders import command
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import FRIDAY, MONDAY, write_market
 from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, staged_hash
@@ -30,7 +35,9 @@ DAYS = (FRIDAY, MONDAY, date.fromordinal(MONDAY.toordinal() + 1), date.fromordin
 def settings() -> Settings:
     settings = pinned_settings().for_backtest()
     strategies = (StrategyEntry(name=f"{rotating_strategy.__file__}:Rotating"),)
-    return settings.model_copy(update={"signals": settings.signals.model_copy(update={"strategies": strategies})})
+    risk_manager = replace(settings.risk_manager, breakers=(Breaker(measure="daily_loss", threshold=Decimal(10**9)),))
+    signals = settings.signals.model_copy(update={"strategies": strategies})
+    return settings.model_copy(update={"signals": signals, "risk_manager": risk_manager})
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +54,11 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
         # Published one time slice ahead.
         time_slices[number - 1] = TimeSlice(time_slices[number - 1].ts_ns, [row, *time_slices[number - 1].records])
         assert records
+    for number, state in ((25, "HALTED"), (28, "ACTIVE")):
+        ts_ns, records = time_slices[number]
+        arguments = {"measure": "daily_loss", "scope": "PORTFOLIO", "key": "", "state": state}
+        change = command(f"breaker-{number}", ts_ns, SET_BREAKER, arguments)
+        time_slices[number] = TimeSlice(ts_ns, [*records, change])
     return SessionAnnouncements("XNYS", session_table("XNYS")).add(time_slices, -1)
 
 
@@ -68,6 +80,8 @@ def test_the_universe_changes_and_the_strategy_trades(replayed: list[list[Record
         for record in records
         if type(record) is StrategyAction
     )
+    notes = [record.arguments["text"] for record in records if type(record) is StrategyAction and record.kind == "NOTE"]
+    assert notes == ["DAILY_LOSS HALTED", "DAILY_LOSS ACTIVE"]
     assert any(type(record) is Execution and record.exec_type == TRADE for record in records)
 
 
