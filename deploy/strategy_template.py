@@ -19,7 +19,7 @@ from operators.strategies import TradingStrategy
 class {type}(TradingStrategy):
     """Buy when the close rises above the average of `period` bars, and sell when it falls below it."""
 
-    symbols = ("SPY",)
+    symbols = None  # the universe of the settings; or a tuple such as ("SPY", "QQQ")
 
     def __init__(self, *, period: int = 20, weight: float = 0.5, name: str = "{name}") -> None:
         """`period` in bars, `weight` as a share of the equity."""
