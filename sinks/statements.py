@@ -19,7 +19,7 @@ from psycopg2.extras import Json
 
 from schemas.records import EXTERNAL_RECORDS, UNCLOCKED_RECORDS
 from schemas.records.flat import RECORDS_WITH_TERMS, field_names, to_flat
-from sinks.record_tables import LATEST, RECORD_TABLES, Field, fields_of
+from sinks.record_tables import FROM_FEEDS, LATEST, RECORD_TABLES, Field, fields_of
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" + b"\0\0\0\0"
 COPY_END = b"\xff\xff"
@@ -94,7 +94,7 @@ class WriteStatements:
         texts = [(i, f) for i, f in enumerate(fields) if f.kind not in _PACKED or f.nullable]
         stage = f'"stage_{table.name}"'
         key = [f'"{name}"' for name in table.key]
-        conflict = _conflict(table.name, key, names) if record_type in LATEST else "ON CONFLICT DO NOTHING"
+        conflict = _conflict(record_type, table.name, key, names)
         into = f'INSERT INTO "{table.name}" ({", ".join(names)})'
         column_types = [f'"{f.name}" {"bytea" if f.kind is bytes else "text"}' for _, f in texts]
         column_types += [f'"{f.name}" {_PACKED[f.kind][2]}' for _, f in packed]
@@ -108,7 +108,7 @@ class WriteStatements:
         self.values_sql = f"{into} VALUES %s {conflict}"
         flat_names = field_names(record_type)
         self._key = _getter([flat_names.index(name) for name in table.key])
-        self._seq = flat_names.index("seq") if record_type in LATEST else None
+        self._seq = flat_names.index("seq") if record_type in LATEST | FROM_FEEDS else None
         self._texts_to_bytes = _texts_to_bytes(texts)
         self._packed = _getter([i for i, _ in packed])
         self._sizes = [_PACKED[f.kind][1] for _, f in packed]
@@ -128,7 +128,7 @@ class WriteStatements:
         latest: dict[tuple[Any, ...], Any] = {}
         for row in rows:
             newest = latest.setdefault(self._key(row), row)
-            if row[seq] > newest[seq]:
+            if row[seq] >= newest[seq]:
                 latest[self._key(row)] = row
         return list(latest.values())
 
@@ -169,9 +169,16 @@ def _getter(indexes: list[int]) -> Callable[[Any], tuple[Any, ...]]:
     return itemgetter(*indexes)
 
 
-def _conflict(table: str, key: list[str], names: list[str]) -> str:
-    assignments = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
-    return f'ON CONFLICT ({", ".join(key)}) DO UPDATE SET {assignments} WHERE excluded."seq" > "{table}"."seq"'
+def _conflict(record_type: type, table: str, key: list[str], names: list[str]) -> str:
+    if record_type not in LATEST | FROM_FEEDS:
+        return "ON CONFLICT DO NOTHING"
+    others = [name for name in names if name not in key]
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in others)
+    condition = f'excluded."seq" > "{table}"."seq"'
+    if record_type in FROM_FEEDS:
+        stored, new = (", ".join(f"{row}.{name}" for name in others) for row in (f'"{table}"', "excluded"))
+        condition = f"({stored}) IS DISTINCT FROM ({new})"
+    return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assignments} WHERE {condition}"
 
 
 WRITE_STATEMENTS = {record_type: WriteStatements(record_type) for record_type in RECORD_TABLES}

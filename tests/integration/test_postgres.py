@@ -47,6 +47,7 @@ from tests.builders import (
     order_cancel,
     position,
     proposal,
+    quote,
     refusal,
     signal,
     valuation,
@@ -316,6 +317,19 @@ def test_the_ts_column_is_the_event_time(engine: Engine) -> None:
     with engine.connect() as connection:
         ts = connection.execute(text("SELECT ts FROM executions")).scalar_one()
     assert ts.isoformat() == "2023-11-14T22:13:20.123457+00:00"
+
+
+@pytest.mark.parametrize("count", [1, 50], ids=["values", "stage table"])
+def test_quotes_and_bars_that_were_lost_before_the_log_are_replaced(engine: Engine, count: int) -> None:
+    """A live feed whose process is killed cannot repeat them: the next ones have their keys."""
+    lost = [quote("A", seq, T0 + seq, 90.0, 92.0) for seq in range(1, count + 1)]
+    logged = [one._replace(bid=91.0, ts_ns=one.ts_ns + 7) for one in lost]
+    bars = [bar("A", seq, T0 + seq, 100.0) for seq in range(1, count + 1)]
+    backfilled = [one._replace(volume=77.0) for one in bars]
+    _write(engine, [[*lost, *bars], [*logged, *backfilled], [*logged, *backfilled]])
+    rows = _all(engine)
+    assert sorted(rows["Quote"]) == logged
+    assert sorted(rows["Bar"], key=lambda one: one.seq) == backfilled
 
 
 def test_latest_tables_are_positions_lots_and_risk_usage() -> None:

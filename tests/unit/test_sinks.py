@@ -11,15 +11,15 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY
 from deploy.supervisor.migrate import migrate
 from schemas.errors import BadInput
-from schemas.records import Order, Position
+from schemas.records import Order, Position, Quote
 from schemas.records.flat import field_names
 from sinks.database import libpq_url, sqlalchemy_url
 from sinks.postgres import PostgresSink
-from sinks.record_tables import LATEST, fields_of
+from sinks.record_tables import FROM_FEEDS, LATEST, fields_of
 from sinks.redis import LatestWriter, latest_value_of, record_json
 from sinks.statements import WRITE_STATEMENTS
 from sinks.tables import TABLE_OF
-from tests.builders import bar, position, valuation
+from tests.builders import bar, position, quote, valuation
 
 UNREACHABLE_URL = "redis://127.0.0.1:1"
 
@@ -46,10 +46,17 @@ def test_only_the_newest_row_of_a_key_in_a_batch_is_written_to_a_latest_table() 
     assert WRITE_STATEMENTS[Position].prepare_rows(rows) == [position(4, 4, "A"), position(2, 2, "B")]
 
 
-def test_every_latest_table_is_fenced_by_seq_and_no_other_is_ever_updated() -> None:
+def test_every_latest_table_is_fenced_by_seq_and_only_those_of_feeds_are_updated_besides() -> None:
     for record_type, write in WRITE_STATEMENTS.items():
         fenced = "DO UPDATE" in write.merge_sql and 'excluded."seq" >' in write.merge_sql
+        replaced = "DO UPDATE" in write.merge_sql and "IS DISTINCT FROM" in write.merge_sql
         assert fenced == (record_type in LATEST), write.merge_sql
+        assert replaced == (record_type in FROM_FEEDS), write.merge_sql
+
+
+def test_the_last_of_two_quotes_with_one_number_is_written() -> None:
+    rows = [quote("A", 1, 1, 99.0, 101.0), quote("A", 2, 2, 99.0, 101.0), quote("A", 2, 2, 98.0, 101.0)]
+    assert WRITE_STATEMENTS[Quote].prepare_rows(rows) == [rows[0], rows[2]]
 
 
 def test_a_shard_keeps_its_partition() -> None:
