@@ -13,7 +13,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, desc, exists, select
 
 from api.json_types import Amount, ApiModel
-from api.risk_preview import open_orders, rebuild_risk_state, run_checks
+from api.living_orders import open_orders
+from api.risk_preview import rebuild_risk_state, run_checks
 from operators.manual_orders import InvalidTerms, order_id_of, parse_proposal
 from operators.money import plain
 from operators.risk.settings import RiskSettings
@@ -84,7 +85,8 @@ class _Working(NamedTuple):
 
 def make_plan(db: Connection, limits: RiskSettings, action: ExitAction, symbol: str | None) -> ExitPlan:
     """Return what the action would do now. `symbol` restricts it to one symbol."""
-    working = [*_undecided(db), *(_Working(one.order_id, one.terms, rest) for one, rest in open_orders(db))]
+    approved = open_orders(db, limits.instruments)
+    working = [*_undecided(db), *(_Working(one.order_id, one.terms, remaining) for one, remaining in approved)]
     cancels = [one for one in working if symbol in (None, one.terms.symbol)]
     held = [] if action is ExitAction.CANCEL_ALL else _positions(db, symbol)
     planned_cancels = [_planned_cancel(db, limits, one) for one in cancels[:PLAN_MAX]]

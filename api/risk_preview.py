@@ -11,10 +11,11 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, desc, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, desc, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
 from api.flows import read_flows
+from api.living_orders import open_orders
 from operators.money import ZERO
 from operators.risk.book import LastBar, RiskBook
 from operators.risk.breakers import Breakers
@@ -28,10 +29,6 @@ from operators.risk.verdict import Verdict
 from schemas.records import (
     ACTIVE,
     BUY,
-    CANCELED,
-    EXPIRED,
-    REJECTED,
-    REPLACED,
     SELL,
     TRADE,
     Bar,
@@ -46,7 +43,6 @@ from sinks.tables import bars, commands, executions, orders, positions, risk_eve
 _NS = 1_000_000_000
 _DAY_NS = int(timedelta(days=1).total_seconds()) * _NS
 _TRADING_WEEK_NS = 8 * _DAY_NS  # five trading days are within it
-_FINAL_EXEC_TYPES = (CANCELED, EXPIRED, REJECTED, REPLACED)
 
 
 class RebuiltRiskState(NamedTuple):
@@ -73,7 +69,7 @@ def rebuild_risk_state(db: Connection, limits: RiskSettings, symbol: str) -> Reb
     book = RiskBook(limits.initial_capital, limits.instruments)
     history, breakers = RiskHistory(limits, limits.initial_capital), _breakers(db, limits)
     position_rows = db.execute(select(positions.c.symbol, positions.c.quantity).where(positions.c.quantity != 0)).all()
-    working_orders = open_orders(db)
+    working_orders = open_orders(db, limits.instruments)
     last_valuation = db.execute(select(valuations).order_by(desc(valuations.c.seq)).limit(1)).mappings().first()
     ts_ns = 0 if last_valuation is None else last_valuation["ts_ns"]
     latest_bar: Bar | None = None
@@ -158,25 +154,6 @@ def _breakers(db: Connection, limits: RiskSettings) -> Breakers:
         breaker_key = (row["breaker"], row["scope"], row["scope_key"], row["state"])
         breakers.set_manually(row["ts_ns"], *breaker_key, row["actor"], row["reason"])
     return breakers
-
-
-def open_orders(db: Connection) -> list[tuple[Order, Decimal]]:
-    """Return the approved orders without a final report, oldest first, each with its remaining quantity."""
-    same_order = executions.c.order_id == orders.c.order_id
-    is_final: ColumnElement[bool] = or_(
-        executions.c.exec_type.in_(_FINAL_EXEC_TYPES),
-        and_(executions.c.exec_type == TRADE, executions.c.leaves_quantity == 0),
-    )
-    query = select(orders).where(~exists().where(same_order, is_final)).order_by(orders.c.seq)
-    working_orders = [record_of(Order, row) for row in db.execute(query).mappings()]
-    if not working_orders:
-        return []
-    filled = select(executions.c.order_id, func.sum(executions.c.quantity).label("filled"))
-    filled = filled.where(
-        executions.c.order_id.in_([order.order_id for order in working_orders]), executions.c.exec_type == TRADE
-    )
-    filled_by_order = {row.order_id: row.filled for row in db.execute(filled.group_by(executions.c.order_id))}
-    return [(order, order.terms.quantity - filled_by_order.get(order.order_id, ZERO)) for order in working_orders]
 
 
 def _last_bar(db: Connection, symbol: str) -> Bar | None:

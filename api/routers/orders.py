@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
 from api.emulated_stops import emulated_stops
 from api.json_types import Amount, ApiModel, TextLine, utc
+from api.living_orders import living_orders
 from api.order_progress import WaitingFor, read_progress, sent_to_broker, waiting_for_risk, waiting_for_venue
 from api.pagination import Before, Limit, newest_page
 from api.problems import NotFound, problem_responses
@@ -20,6 +21,7 @@ from api.resources import Db, PrimaryDb, Resources, ResourcesDep
 from api.routers import PREFIX
 from api.strategies import is_order_of, strategies_of
 from api.submissions import find_command
+from operators.living_orders import LivingOrder
 from operators.manual_orders import InvalidTerms, command_id_of, is_manual, order_id_of, parse_proposal
 from operators.order_lifecycle import FINAL_STATES, OrderState, state_of
 from operators.risk.commands import amend_terms
@@ -67,6 +69,7 @@ class OrderStatus(ApiModel):
                 "side": "BUY",
                 "quantity": 100,
                 "filled_quantity": 100,
+                "remaining_quantity": 0,
                 "avg_fill_price": 150.25,
                 "status": "FILLED",
                 "submitted_at": "2024-01-15T10:30:00Z",
@@ -97,6 +100,7 @@ class OrderStatus(ApiModel):
     side: str
     quantity: Amount
     filled_quantity: Amount
+    remaining_quantity: Amount  # what can still trade; of an open order, quantity and prices are the present ones
     avg_fill_price: Amount | None
     status: str
     submitted_at: str
@@ -199,13 +203,13 @@ def get_orders(
     rows, next_before = newest_page(db, query, orders, before=before, limit=limit, symbol=symbol, side=side)
     page = [record_of(Order, row) for row in rows]
     reports = _reports(db, [order.order_id for order in page])
-    requested_ns, emulated = _requested_at(db, page), emulated_stops(db)
+    requested_ns, emulated, living = _requested_at(db, page), emulated_stops(db), _living(db, resources, page, reports)
     waiting = _waiting_for(db, resources, page, reports)
     strategies = strategies_of(db, [order.cause_id for order in page])
     return OrderPage(
         orders=[
             OrderStatus(
-                **_fields(order, reports[order.order_id], requested_ns, emulated),
+                **_fields(order, reports[order.order_id], requested_ns, emulated, living.get(order.order_id)),
                 waiting_for=waiting.get(order.order_id),
                 strategy=strategies.get(order.cause_id),
             )
@@ -225,9 +229,10 @@ def get_order(order_id: str, db: PrimaryDb, resources: ResourcesDep) -> OrderDet
     reports_by_order = _reports(db, [order.order_id])
     reports = reports_by_order[order.order_id]
     cancel = select(order_cancels.c.ts_ns).where(order_cancels.c.order_id == order.order_id)
+    living = _living(db, resources, [order], reports_by_order)
     cancelled_ns = db.execute(cancel.order_by(order_cancels.c.seq).limit(1)).scalar()
     return OrderDetail(
-        **_fields(order, reports, _requested_at(db, [order]), emulated_stops(db)),
+        **_fields(order, reports, _requested_at(db, [order]), emulated_stops(db), living.get(order.order_id)),
         waiting_for=_waiting_for(db, resources, [order], reports_by_order).get(order.order_id),
         strategy=strategies_of(db, [order.cause_id]).get(order.cause_id),
         checks=[OrderCheck(**check._asdict()) for check in order.checks],
@@ -274,6 +279,7 @@ def _undecided(db: Connection, resources: Resources, requested_id: str) -> Order
         side=requested.side,
         quantity=requested.quantity,
         filled_quantity=Decimal(0),
+        remaining_quantity=requested.quantity if refusal is None else Decimal(0),
         avg_fill_price=None,
         status="PENDING" if refusal is None else "REFUSED",
         submitted_at=utc(command.ts_ns),
@@ -316,6 +322,14 @@ def _requested_at(db: Connection, approved: Sequence[Order]) -> dict[str, int]:
     return {row.command_id: row.ts_ns for row in db.execute(query)}
 
 
+def _living(
+    db: Connection, resources: Resources, page: Sequence[Order], reports: Mapping[str, Sequence[Execution]]
+) -> dict[str, LivingOrder]:
+    """Return the open orders among `page` as they are now, by order id."""
+    open_orders = [order for order in page if state_of(reports[order.order_id]) not in FINAL_STATES]
+    return living_orders(db, open_orders, resources.settings.risk().instruments)
+
+
 def _waiting_for(
     db: Connection, resources: Resources, page: Sequence[Order], reports: Mapping[str, Sequence[Execution]]
 ) -> dict[str, WaitingFor | None]:
@@ -345,23 +359,29 @@ def _status(state: OrderState) -> str:
 
 
 def _fields(
-    order: Order, reports: Sequence[Execution], requested_ns: Mapping[str, int], emulated: Collection[str]
+    order: Order,
+    reports: Sequence[Execution],
+    requested_ns: Mapping[str, int],
+    emulated: Collection[str],
+    living: LivingOrder | None,
 ) -> dict[str, Any]:
+    """Return the fields of an `OrderStatus`. `living` is the order with its present terms, None if it has ended."""
     fills = [report for report in reports if report.exec_type == TRADE]
     filled = sum((fill.quantity for fill in fills), Decimal(0))
     notional = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
-    status = _status(state_of(reports))
+    status, terms = _status(state_of(reports)), order.terms if living is None else living.terms
     return {
         "order_id": order.order_id,
-        "symbol": order.terms.symbol,
-        "side": order.terms.side,
-        "quantity": order.terms.quantity,
+        "symbol": terms.symbol,
+        "side": terms.side,
+        "quantity": terms.quantity,
         "filled_quantity": filled,
+        "remaining_quantity": Decimal(0) if living is None else living.remaining,
         "avg_fill_price": notional / filled if filled else None,
         "status": status,
         "submitted_at": utc(requested_ns.get(order.cause_id, order.ts_ns)),
         "filled_at": utc(fills[-1].filled_at_ns) if fills else None,
-        **_optional_terms(order.terms),
+        **_optional_terms(terms),
         "replaces": order.replaces,
         "fees": sum((report.fee for report in reports), Decimal(0)),
         "cause_id": order.cause_id,
