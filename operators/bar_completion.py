@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from operators.adjusted_prices import split_price
@@ -29,6 +29,10 @@ VolumeColumn = Literal["reported", "none"]
 SNAPSHOT_VERSION = 2
 NO_CLOSE = 0.0
 """Last close of a symbol that no longer exists."""
+OPENING_PRICE_SEQ: Final = 0
+"""`seq` of a bar that only makes a price known before a symbol's first bar, in a backtest with orders. It is no bar of
+an interval: indicators and trading strategies skip it.
+"""
 DAY_S, HALF_HOUR_S = 86_400, 1800
 XNYS_LONG_INTERVALS_S = (3600, 7200, 14_400, DAY_S)
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": DAY_S}

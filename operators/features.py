@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from operators.adjusted_prices import AdjustedPrices, split_price
+from operators.bar_completion import OPENING_PRICE_SEQ
 from operators.indicators import Indicator, NoConversion, build
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
@@ -145,6 +146,8 @@ class FeatureStage:
                     letters += self._update_quote(bar, symbols[bar.symbol])
                 elif type(bar) is HistoryBar:
                     self._add_history(bar, rows, letters)
+                continue
+            if bar.seq == OPENING_PRICE_SEQ:
                 continue
             symbol = bar.symbol
             state = symbols.get(symbol)

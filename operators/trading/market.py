@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
+from operators.bar_completion import OPENING_PRICE_SEQ
 from operators.indicators import Indicator, build, outputs
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
@@ -239,7 +240,7 @@ class Market:
         closed = self.closed[base] = {}
         for record in records:
             if type(record) is Bar:
-                if self._retired and self._is_retired(record):
+                if record.seq == OPENING_PRICE_SEQ or (self._retired and self._is_retired(record)):
                     continue
                 symbol_market = self._symbol(record.symbol)
                 if symbol_market is None:

@@ -284,6 +284,35 @@ def test_the_default_strategy_does_not_run_beside_the_orders(tmp_path: Path) -> 
     assert table(tmp_path, "executions") == []
 
 
+WARM_UP_STRATEGY = """
+from operators.strategies import TradingStrategy
+
+class WarmUp(TradingStrategy):
+    features, history, warm_up = ("sma_2",), {"1m": 3}, 3
+
+    def on_slice(self, ctx):
+        if len(ctx.history("AAPL")["close"]) == 3 and ctx.feature("AAPL", "sma_2") is not None and not ctx.state:
+            ctx.state["sma"] = ctx.feature("AAPL", "sma_2")
+            ctx.submit("AAPL", "BUY", 1, limit_price=1, time_in_force="GTC", tag=str(ctx.state["sma"]))
+"""
+
+
+def test_an_order_before_the_first_bar_does_not_shift_the_warm_up_of_a_strategy(tmp_path: Path) -> None:
+    early, found = row("30", "submit", "early", symbol="AAPL", side="BUY", quantity=5), list[list[dict[str, str]]]()
+    runs: dict[str, list[str]] = {"without": [], "with": [early]}
+    for name, orders in runs.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "mine.py").write_text(WARM_UP_STRATEGY)
+        result = run(folder, *orders, options=("--strategy", f"{folder / 'mine.py'}:WarmUp"))
+        assert result.exit_code == 0, result.output
+        rows = table(folder, "orders-out")
+        found.append([one for one in rows if one["strategy"] == "warm_up"])
+        assert any(one["id"] == "early" and one["status"] == "FILLED" for one in rows) == bool(orders)
+    assert len(found[0]) == 1
+    assert found[0] == found[1]
+
+
 def test_rows_outside_the_period_are_reported(tmp_path: Path) -> None:
     orders = [row(time, "submit", time, symbol="AAPL", side="BUY", quantity=1) for time in ("30", "32", "59")]
     result = run(tmp_path, *orders, options=("--start", "2024-01-02T14:31", "--end", "2024-01-02T14:34"))

@@ -19,7 +19,7 @@ from dataflows.sources.feed_source import MarketFeed
 from dataflows.sources.row_times import iso
 from dataflows.sources.rows import RowRules, split_line
 from dataflows.sources.tape.fields import Choice, RowFields
-from operators.bar_completion import FeedSettings
+from operators.bar_completion import OPENING_PRICE_SEQ, FeedSettings
 from operators.manual_orders import PRICES_OF, QUANTITY_MAX, TAPE_ROW_SEPARATOR, exit_ids, order_id_of, parse_amount
 from operators.money import plain
 from operators.risk.commands import AMENDABLE_ARGUMENTS
@@ -276,7 +276,7 @@ def _opening_price(bar: Bar, interval_ns: int) -> Bar:
     It belongs to the session before, so that the regular session opens with the first bar.
     """
     return bar._replace(
-        seq=0,
+        seq=OPENING_PRICE_SEQ,
         ts_ns=bar.open_ns,
         open_ns=bar.open_ns - interval_ns,
         high=bar.open,
