@@ -39,6 +39,7 @@ from schemas.errors import BadInput
 from schemas.records import (
     ACCEPT_POSITION,
     CANCELED,
+    CASH_DIVIDEND,
     CONNECTED,
     DISCONNECTED,
     EXPIRED,
@@ -116,7 +117,7 @@ class GatewayStage:
         if records:
             before = self._book.positions.quantities
             for action in self._book.positions.apply_corporate_actions(records):
-                self._split_orders(action)
+                self._adjust_orders(action)
                 self._book.end_exits_of_closed(action.symbol, before.get(action.symbol, ZERO))
         for record in records:
             if type(record) is Quote or type(record) is Bar:
@@ -188,17 +189,20 @@ class GatewayStage:
             self._accept_position(without_nul(command))
         self._reports.write_transfer(command)
 
-    def _split_orders(self, action: CorporateAction) -> None:
+    def _adjust_orders(self, action: CorporateAction) -> None:
         """Convert the orders that only the gateway holds, such as emulated stops, to new shares at a split.
 
-        The broker converts or cancels its own orders, and reports it.
+        The broker converts or cancels its own orders, and reports it. Any other action except a cash dividend cancels
+        all orders of the symbol, as at the simulated venue (`docs/decisions/0013-orders-at-a-distribution.md`).
         """
-        ratio = share_ratio(action)
-        if ratio == ONE:
+        if action.kind == CASH_DIVIDEND:
             return
-        for order in list(self._book.orders.values()):
-            if order.terms.symbol == action.symbol and order.leg is None:
-                order.split(ratio, self.settings.instruments.lot_size_of(action.symbol))
+        ratio, symbol = share_ratio(action), action.symbol
+        for order in [one for one in self._book.orders.values() if one.terms.symbol == symbol]:
+            if ratio == ONE:
+                self._book.cancel(order.order_id, describe_action(action))
+            elif order.leg is None:
+                order.split(ratio, self.settings.instruments.lot_size_of(symbol))
                 if not order.remaining:
                     self._book.end_order(order, CANCELED, describe_action(action))
 

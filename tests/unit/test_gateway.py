@@ -11,6 +11,7 @@ from operators.instruments import CRYPTO, Instrument, Instruments
 from schemas.records import (
     BUY,
     CANCELED,
+    CASH_DIVIDEND,
     CLS,
     DAY,
     EXPIRED,
@@ -26,11 +27,14 @@ from schemas.records import (
     READY,
     REJECTED,
     REPLACED,
+    RIGHTS,
     SELL,
+    SPIN_OFF,
     SPLIT,
     STOP,
     TRADE,
     BrokerAccount,
+    CorporateActionKind,
     Execution,
     GatewayStatus,
     OrderIntent,
@@ -325,6 +329,26 @@ def test_split_adjusts_the_expected_broker_position() -> None:
     gateway.step(bar("AAPL", 2, 10 * SECOND_NS, day=20240103))
     assert gateway.step(broker_account(2, {"AAPL": "40"})) == []
     assert gateway.step(broker_account(3, {"AAPL": "40"})) == []
+
+
+@pytest.mark.parametrize("kind", [SPIN_OFF, RIGHTS])
+def test_a_distribution_cancels_the_orders_of_the_symbol_as_at_the_venue(kind: CorporateActionKind) -> None:
+    gateway = GatewayHarness()
+    gateway.connect()
+    gateway.step(
+        order(1, order_type=LIMIT, limit_price=95, time_in_force=GTC),
+        order(2, SELL, order_type=STOP, stop_price=90, time_in_force=GTC, parent_id="prop-1", reduce_only=True),
+        order(3, symbol="B", order_type=LIMIT, limit_price=95, time_in_force=GTC),
+    )
+    dividend = corporate_action("d", CASH_DIVIDEND, "AAPL", amount=1)
+    assert gateway.step(dividend) == []
+    action = corporate_action("s", kind, "AAPL", new_symbol="NEW", ratio=0.5, cost_share=0.2)
+    output = gateway.step(action)
+    assert intents(output) == [("CANCEL", "ord-1", BUY, 10, LIMIT)]
+    assert [(one.order_id, one.exec_type) for one in output if isinstance(one, Execution)] == [("ord-2", CANCELED)]
+    ended = only(gateway.step(broker_update("ord-1", CANCELED)), Execution)
+    assert (ended.order_id, ended.exec_type) == ("ord-1", CANCELED) and "AAPL" in ended.text
+    assert list(gateway.stage.open_orders) == ["ord-3"]
 
 
 def test_fill_after_the_final_report_is_booked_once() -> None:
