@@ -25,6 +25,7 @@ from schemas.records import (
     BUY,
     CheckResult,
     DeadLetter,
+    Execution,
     Lot,
     Position,
     Record,
@@ -228,8 +229,8 @@ def test_an_older_row_never_overwrites_a_newer_one(
 
 
 def test_a_stored_fact_is_not_overwritten(engine: Engine) -> None:
-    _write(engine, [[bar("A", 1, T0, 1.0)], [bar("A", 1, T0, 2.0)]])
-    assert _records(engine, type(bar("A", 1, T0))) == [bar("A", 1, T0, 1.0)]
+    _write(engine, [[execution(1, T0, "A", 1, 1.0)], [execution(1, T0, "A", 1, 2.0)]])
+    assert _records(engine, Execution) == [execution(1, T0, "A", 1, 1.0)]
 
 
 def _terminate(admin: Any, name: str) -> int:
