@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from pathlib import Path
 
 import psutil
 import pytest
 
+from deploy.home import REPOSITORY
 from tests.e2e.cli_platform import CliPlatform
 
 pytestmark = pytest.mark.timeout(900)
@@ -39,10 +41,22 @@ def is_running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
+def coverage_of_commands(file: Path) -> Path:
+    """Write the project's configuration of coverage, for the commands alone. The report of all takes half a minute."""
+    run = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["coverage"]["run"]
+    assert "deploy" in run.pop("source")
+    settings = {"source": [str(REPOSITORY / "deploy" / "commands")], **run}
+    # The values are booleans, strings and lists of strings, which TOML writes as JSON does.
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    file.write_text("\n".join(["[tool.coverage.run]", *lines, ""]))
+    return file
+
+
 def test_coverage_is_stored_and_reported_with_its_target(tmp_path: Path) -> None:
     platform = CliPlatform(tmp_path / "home")
     completed = platform.cli(
         *("test", "--coverage", "--workers", "2", "-q"),
+        f"--cov-config={coverage_of_commands(tmp_path / 'coverage.toml')}",
         "tests/unit/test_minutes.py",
         "tests/unit/test_secrets.py",
         TZ="UTC",
