@@ -6,6 +6,7 @@ dataflow took 1.05 s of processor time with the defaults of Python and structlog
 
 import gc
 import sys
+from contextlib import suppress
 
 COLLECT_AFTER = 20_000
 """So many new objects start a garbage collection; Python's default is 700. Imports create objects that are never freed,
@@ -23,12 +24,13 @@ def _import_structlog_without_rich() -> None:
     """Import structlog while rich appears to be missing.
 
     structlog imports rich, with pygments and attrs, for tracebacks that `configs/logs.py` never prints. Programs that
-    use rich themselves import it afterwards.
+    use rich themselves import it afterwards. The bootstrap of the command line runs without the platform's packages.
     """
     if "structlog" in sys.modules or "rich" in sys.modules:
         return
     sys.modules["rich"] = None  # type: ignore[assignment]  # None makes `import rich` fail
     try:
-        import structlog  # noqa: F401
+        with suppress(ImportError):
+            import structlog  # noqa: F401
     finally:
         del sys.modules["rich"]
