@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from deploy.alpaca_server.broker import LocalBroker
-from deploy.alpaca_server.broker_order import NOT_FOUND, BrokerApiError, decimal_text, invalid
+from deploy.alpaca_server.broker_order import NOT_FOUND, BrokerApiError, BrokerOrder, decimal_text, invalid
 from deploy.alpaca_server.market import BarRow
-from deploy.alpaca_server.order_book import CLOSED, EXTENDED, REGULAR
+from deploy.alpaca_server.order_book import CLOSED, EXTENDED, REGULAR, BrokerBook
 from deploy.alpaca_server.order_endpoints import json_object
 from deploy.alpaca_server.order_request import number, text_field
 
@@ -81,13 +81,21 @@ class ControlEndpoints:
         self._broker.save_account()
 
     async def state(self, _request: Request) -> Response:
-        """Return the number of acceptances of each client_order_id, all orders, positions and fills."""
+        """Return the number of acceptances of each client_order_id, all orders, positions and fills.
+
+        `attached_to` is the client_order_id of the order with which the broker has created this one, "" for others.
+        """
         book = self._broker.book
         positions = {symbol: decimal_text(quantity) for symbol, quantity in book.positions.items()}
-        orders = [order.as_json() for order in book.orders.values()]
+        orders = [{**order.as_json(), "attached_to": _attached_to(book, order)} for order in book.orders.values()]
         return JSONResponse(
             {"submits": book.submission_counts, "orders": orders, "positions": positions, "fills": book.fills}
         )
+
+
+def _attached_to(book: BrokerBook, order: BrokerOrder) -> str:
+    parent = book.orders.get(order.parent_id or "") if order.is_attached else None
+    return "" if parent is None else parent.client_order_id
 
 
 def _positive(body: dict[str, Any], name: str) -> Decimal:

@@ -292,8 +292,8 @@ def intent(number: int) -> OrderIntent:
     )
 
 
-def at_broker(name: str, filled: str = "10") -> dict[str, str]:
-    return {"client_order_id": name, "filled_qty": filled}
+def at_broker(name: str, filled: str = "10", attached_to: str = "") -> dict[str, str]:
+    return {"client_order_id": name, "filled_qty": filled, "attached_to": attached_to}
 
 
 FILL = execution(1, 5, "AAPL", 10, 100, order_id="ord-1")
@@ -313,6 +313,16 @@ FILL = execution(1, 5, "AAPL", 10, 100, order_id="ord-1")
 def test_an_order_that_the_broker_has_twice_or_not_is_reported(orders: list[Any], problem: str | None) -> None:
     found = broker_problem(orders, [intent(1)], [FILL])
     assert found is None if problem is None else str(found).startswith(problem)
+
+
+def test_the_stop_that_the_broker_creates_with_an_oco_order_is_known_by_its_take_profit() -> None:
+    oco = intent(1)._replace(stop_client_order_id="ord-2.3")
+    stop_fill = execution(2, 5, "AAPL", -10, 90, order_id="ord-2")
+    profit, stop = at_broker("p1-client-1", "0"), at_broker("b7", attached_to="p1-client-1")
+    assert broker_problem([profit, stop], [oco], [stop_fill]) is None
+    assert str(broker_problem([profit, {**stop, "filled_qty": "4"}], [oco], [stop_fill])).startswith("order ord-2: 10")
+    stranger = at_broker("b8", attached_to="p1-client-9")
+    assert str(broker_problem([profit, stranger], [oco], [])).startswith("order b8 is at the broker, but topic")
 
 
 def test_a_full_disk_is_recognised_in_the_new_part_of_the_log(tmp_path: Path) -> None:

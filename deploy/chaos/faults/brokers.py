@@ -5,6 +5,7 @@ The gateway must reconcile with it before its next order. Each order must be at 
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from schemas.records import READY, TRADE, Execution, OrderIntent, Record
 
 SERVER: Final = "alpaca_server"
 _READY_TIMEOUT_S = 120.0
+_LEG: Final = re.compile(r"\.\d+$")
+"""The number of an order's leg at the broker, from the second one on (`operators/gateway/leg_sender.py`)."""
 _STATES_QUERY = "SELECT state FROM gateway_statuses ORDER BY seq DESC LIMIT 1"
 
 
@@ -65,14 +68,20 @@ def broker_problem(
     `orders` are the broker's. Its last fills may be missing in `executions`, because the feed has stopped.
     """
     counts = Counter(str(order["client_order_id"]) for order in orders)
-    sent = {intent.client_order_id: intent.order_id for intent in intents if type(intent) is OrderIntent}
+    requests = [intent for intent in intents if type(intent) is OrderIntent]
+    sent = {intent.client_order_id: intent.order_id for intent in requests}
+    # The broker names the stop of an OCO order itself; the platform knows it by the name of the take profit.
+    stops = {
+        one.client_order_id: _LEG.sub("", one.stop_client_order_id) for one in requests if one.stop_client_order_id
+    }
     filled: dict[str, Decimal] = {}
     for order in orders:
         name = str(order["client_order_id"])
         if counts[name] != 1:
             return f"order {name} is at the broker {counts[name]} times, expected once"
         # The platform's id precedes its own id of the order.
-        order_id = sent.get(name.partition("-")[2])
+        known, key = (stops, str(order["attached_to"])) if order["attached_to"] else (sent, name)
+        order_id = known.get(key.partition("-")[2])
         if order_id is None:
             return f"order {name} is at the broker, but topic order-intents does not hold it"
         filled[order_id] = filled.get(order_id, ZERO) + Decimal(str(order["filled_qty"]))
