@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import time
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
 from dataflows.replay.comparison import Pipeline
+from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod
 from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.sources.feed_selection import files_source
 from operators.stage import TimeSlice
@@ -141,3 +142,14 @@ def test_without_bars_before_the_start_nothing_changes(files: list[Path]) -> Non
 
 def test_without_a_start_there_is_no_history(files: list[Path]) -> None:
     assert read_slices(files, None) == read_slices(files, None, 0)
+
+
+def test_a_recording_gives_the_history_of_its_files(files: list[Path], time_slices: list[TimeSlice]) -> None:
+    recorded = read_slices(files, None, 0)
+    start_ns = time_slices[0].ts_ns - 60_000_000_000
+
+    def open_slices() -> Generator[TimeSlice]:
+        yield from recorded
+
+    feed = RecordedFeed(open_slices, RecordedPeriod(start_ns=start_ns), 60_000_000_000, BARS_BEFORE)
+    assert feed.take(1000) == time_slices
