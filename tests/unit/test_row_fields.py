@@ -39,7 +39,7 @@ def field_case(name: str) -> Case:
     return Case((name,), lambda f, p: {"": f[name]}, constant=constant)
 
 
-CASES = {**{name: field_case(name) for name in BAR_FIELDS}, **dict.fromkeys(SESSION_FIELDS)}
+CASES: dict[str, Case | None] = {**{name: field_case(name) for name in BAR_FIELDS}, **dict.fromkeys(SESSION_FIELDS)}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -77,11 +77,11 @@ def test_without_trading_hours_the_close_of_the_session_is_absent() -> None:
 def test_a_row_has_the_fields_of_the_last_closed_bar_of_pandas(interval: str) -> None:
     minute_bars = random_bars(3)
     specs = tuple(f"{name}@{interval}" for name in BAR_FIELDS)
-    rows = pd.DataFrame(rows_of(FeatureStage(specs, {DAY: session()}), minute_bars))
-    expected = resampled_by_pandas(minute_bars, interval)
+    rows: Any = pd.DataFrame(rows_of(FeatureStage(specs, {DAY: session()}), minute_bars))
+    expected: Any = resampled_by_pandas(minute_bars, interval)
     step = pd.Timedelta(interval.replace("m", "min"))
     ends = (expected.index + step).map(lambda end: min(end, pd.Timestamp(OPEN_NS + 390 * MINUTE_NS)))
-    times = pd.to_datetime([one.ts_ns for one in minute_bars])
+    times: Any = pd.to_datetime([one.ts_ns for one in minute_bars])
     for name in BAR_FIELDS:
         closed = pd.Series(expected[name].to_numpy(), index=ends).reindex(times, method="ffill")
         np.testing.assert_array_equal(rows[f"{name}@{interval}"].to_numpy(), closed.to_numpy())
