@@ -21,7 +21,6 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import cluster_main, run_main
 
-from configs.history_needs import history_bars_needed
 from configs.settings import Settings, load_settings
 from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod, recorded_feed_opener
 from dataflows.research.guarded_feed import GuardedFeed
@@ -33,7 +32,7 @@ from dataflows.runtime import shutdown, stages
 from dataflows.runtime.topology import GLOBAL_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, StageLogic
 from dataflows.sources.feed_scan import FeedScan
-from dataflows.sources.feed_selection import files_source, recognize_bars, symbol_tagger
+from dataflows.sources.feed_selection import file_history_bars, files_source, recognize_bars, symbol_tagger
 from dataflows.sources.feed_source import FeedSource, MarketFeed
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.kafka import ShardSlices
@@ -251,7 +250,7 @@ def _feed_opener(
     """Return a function that opens the feed of files or topics. `on_open` receives the feed; `scan` is of the files."""
     if not isinstance(bars, RecordedPeriod):
         files, tag = settings.market_data.files, symbol_tagger(settings)
-        count = history_bars_needed(settings)
+        count = file_history_bars(settings.for_backtest())
         return files_source(files, bars, on_open=on_open, tag=tag, scan=scan, history_bars=count).open_feed
     open_recorded = recorded_feed_opener(settings, bars)
 

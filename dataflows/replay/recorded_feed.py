@@ -75,7 +75,7 @@ def recorded_feed_opener(settings: Settings, period: RecordedPeriod) -> Callable
         return read_topics(settings.kafka, "backtest", period.topics)
 
     interval_ns = (settings.market_data.files.interval_s or 60) * 1_000_000_000
-    count = 0 if period.start_ns is None else history_bars_needed(settings)
+    count = 0 if period.start_ns is None else history_bars_needed(settings.for_backtest())
     return lambda: RecordedFeed(open_slices, period, interval_ns, count)
 
 

@@ -54,7 +54,7 @@ def platform_feed(
             stop_requested=stop_requested,
             stats=stats,
             sessions=sessions,
-            history_bars=history_bars_needed(settings),
+            history_bars=file_history_bars(settings),
         )
     # Imported here because it is slow to import and other feeds do not use it.
     from dataflows.sources.market.live_feed_setup import live_feed_opener
@@ -68,6 +68,16 @@ def platform_feed(
         heartbeat=_heartbeat(heartbeat_s),
         sessions=sessions,
     )
+
+
+def file_history_bars(settings: Settings) -> int:
+    """Return the bars of files to load before a start and for renamed symbols; 0 if there can be neither.
+
+    Only then are the strategies loaded, which declare what they need.
+    """
+    market_data, files = settings.market_data, settings.market_data.files
+    has_history = market_data.feed == "files" and (files.start is not None or files.reference_data)
+    return history_bars_needed(settings) if has_history else 0
 
 
 def feed_source(
