@@ -31,6 +31,7 @@ from schemas.records import (
     Record,
     RiskEvent,
     RiskUsage,
+    StrategyPosition,
 )
 from sinks.database import alembic_config, open_engine
 from sinks.postgres import PostgresSink, PostgresWriter
@@ -334,4 +335,4 @@ def test_quotes_and_bars_that_were_lost_before_the_log_are_replaced(engine: Engi
 
 
 def test_latest_tables_are_positions_lots_and_risk_usage() -> None:
-    assert {Position, Lot, RiskUsage} == LATEST
+    assert {Position, Lot, RiskUsage, StrategyPosition} == LATEST
