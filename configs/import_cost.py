@@ -1,7 +1,8 @@
 """Make the imports of a process cheaper. The packages `configs`, `dataflows` and `api` do this before anything else.
 
-A start of the platform runs fifteen Python processes, and imports are most of their processor time. Importing a
-dataflow took 1.05 s of processor time with the defaults of Python and structlog, and takes 0.75 s with both changes.
+A start of the platform runs fifteen Python processes, and imports are most of their processor time. With the defaults
+of Python and structlog, importing the features service takes 0.71 s of processor time, and the supervisor 0.85 s. With
+both changes they take 0.60 s and 0.64 s.
 """
 
 import gc
@@ -10,7 +11,7 @@ from contextlib import suppress
 
 COLLECT_AFTER = 20_000
 """So many new objects start a garbage collection; Python's default is 700. Imports create objects that are never freed,
-so that collecting them is wasted: a quarter of the time of the imports. Reference counting, which frees all other
+so that collecting them is wasted. Reference counting, which frees all other
 objects, does not change. Cyclic garbage waits longer, at most some megabytes."""
 
 
