@@ -40,6 +40,7 @@ def test_every_view_shows_data_and_fits_the_width(dashboard: Dashboard) -> None:
             ).map(control => control.outerHTML)"""
         )
         assert unlabelled == [], f"{view}: controls without an accessible name"
+    admin.open_view("System")
     expect(page.get_by_role("region", name="Checks", exact=True)).to_contain_text("verify")
     expect(page.get_by_role("region", name="Processes", exact=True).locator("tbody tr").first).to_be_visible()
     expect(page.locator(".dataflows tbody tr")).to_have_count(len(DATAFLOW_NAMES))

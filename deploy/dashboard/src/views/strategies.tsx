@@ -160,7 +160,7 @@ function TradingStrategy(props: { name: string }): JSX.Element {
       </Panel>
       <Panel title="Positions of the strategy" resource={detail}>
         <Table
-          caption="Positions of the strategy"
+          caption="Symbols that the strategy holds or has traded"
           resource={detail}
           empty="No trades yet"
           rows={detail.data?.positions}
