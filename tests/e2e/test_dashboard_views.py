@@ -27,7 +27,7 @@ def test_every_view_shows_data_and_fits_the_width(dashboard: Dashboard) -> None:
         "Risk": "Limit usage",
         "Trades": "New order",
         "System": "market_data",
-        "Strategies": "Total P&L",
+        "Strategies": "Strategies",
     }
     assert set(shown) == set(VIEWS)
     for view, text in shown.items():
