@@ -10,7 +10,7 @@ from operators.strategies import Strategy, TradingStrategy
 from operators.trading.context import TradingContext
 from operators.trading.declarations import check_declarations, row_features
 from operators.trading.intervals import interval_text
-from operators.trading.market import MarketNeeds
+from operators.trading.market_needs import MarketNeeds
 from operators.trading.settings import TradingSettings
 from operators.trading.stage import TradingStrategyStage
 from schemas.records import Bar, Record

@@ -9,8 +9,8 @@ from typing import Any
 from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
 from operators.strategies.universe_rules import TopDollarVolume
 from operators.trading.intervals import Interval
-from operators.trading.market import MarketNeeds
 from operators.trading.market_context import Declarations
+from operators.trading.market_needs import MarketNeeds
 from operators.trading.pair_statistics import parse_pair_spec
 from operators.trading.settings import TradingSettings
 from schemas.errors import BadInput

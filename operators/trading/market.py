@@ -7,24 +7,14 @@ from typing import Any
 
 from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
 from operators.bar_completion import OPENING_PRICE_SEQ
-from operators.indicators import Indicator, build, outputs
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE, multiply
-from operators.trading.event_bars import bar_builder
-from operators.trading.history import BarHistory
-from operators.trading.intervals import (
-    Interval,
-    interval_ns,
-    interval_text,
-    is_of_trades,
-    parse_interval,
-    time_interval_ns,
-)
-from operators.trading.pair_statistics import PairSpec, PairStatistic, parse_pair_spec
-from operators.trading.resampling import scale_bar
+from operators.trading.intervals import Interval
+from operators.trading.market_needs import MarketNeeds
+from operators.trading.pair_statistics import PairStatistic
 from operators.trading.sessions import Session, SessionBounds, SessionClock, SessionTimes
-from schemas.errors import BadInput
+from operators.trading.symbol_market import SymbolMarket
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
@@ -45,145 +35,6 @@ from schemas.records import (
 VERSION = 3
 FILING_IDS_MAX = 1_000
 """Number of recent filing ids remembered to discard duplicates."""
-
-
-class MarketNeeds:
-    """What the strategies need of the market: histories and indicators by interval."""
-
-    def __init__(self, bar_interval: str) -> None:
-        self.bar_interval_ns = interval_ns(bar_interval)
-        self.history_sizes: dict[Interval, int] = {}
-        self.specs: dict[Interval, tuple[str, ...]] = {}  # of the intervals that the stage builds
-        self.pairs: dict[tuple[Interval, str], PairSpec] = {}  # by interval and name
-
-    def interval_of(self, text: str) -> Interval:
-        """Return the interval of a text. Raises BadInput if its bars cannot be built from those of the feed."""
-        interval = parse_interval(text)
-        if is_of_trades(interval):
-            raise BadInput(
-                f"interval {text} counts trades, but strategies receive bars, which do not contain their number; "
-                "use bars of volume (10000v) or of currency traded (1e6d)"
-            )
-        length = time_interval_ns(interval)
-        if length is not None and (length < self.bar_interval_ns or length % self.bar_interval_ns):
-            expected = f"a multiple of the bars of the feed, {interval_text(self.bar_interval_ns)}"
-            raise BadInput(f"interval {text} must be {expected}")
-        return interval
-
-    def add_history(self, interval: str, size: int) -> None:
-        """Keep at least `size` bars. Raises BadInput for an invalid interval or a size below 1."""
-        key = self.interval_of(interval)
-        if type(size) is not int or not 1 <= size <= 1_000_000:
-            raise BadInput(f"history of {interval} must be a number of bars from 1 to 1000000, found {size!r}")
-        self.history_sizes[key] = max(size, self.history_sizes.get(key, 0))
-
-    def add_features(self, interval: str, specs: Sequence[str]) -> frozenset[str]:
-        """Compute indicators. Return the names of their values. Raises BadInput for an invalid interval or spec."""
-        key = self.interval_of(interval)
-        pairs = [pair for spec in specs if (pair := parse_pair_spec(spec)) is not None]
-        self.pairs |= {(key, pair.name): pair for pair in pairs}
-        pair_names = frozenset(pair.name for pair in pairs)
-        of_one_symbol = [spec for spec in specs if spec not in pair_names]
-        names = frozenset(name for spec in of_one_symbol for name in outputs(spec))
-        if key != self.bar_interval_ns:
-            self.specs[key] = tuple(dict.fromkeys((*self.specs.get(key, ()), *of_one_symbol)))
-        return names | pair_names
-
-    @property
-    def benchmarks(self) -> frozenset[str]:
-        """The symbols that others are compared with."""
-        return frozenset(pair.benchmark for pair in self.pairs.values())
-
-    def add_interval(self, interval: str) -> None:
-        """Combine the feed's bars to this interval, also without a history or an indicator."""
-        key = self.interval_of(interval)
-        if key != self.bar_interval_ns:
-            self.specs.setdefault(key, ())
-
-    def built_intervals(self) -> list[Interval]:
-        """The intervals that the stage builds: those of time, shortest first, then the others by their text."""
-        built = {*self.specs, *self.history_sizes} - {self.bar_interval_ns}
-        return sorted(built, key=lambda one: (isinstance(one, str), one))
-
-
-class IntervalMarket:
-    """One symbol's bars of one interval: the last closed bar, and the indicators computed from them."""
-
-    __slots__ = ("bar", "builder", "indicators", "values")
-
-    def __init__(self, interval: Interval, specs: Sequence[str]) -> None:
-        self.builder = bar_builder(interval)
-        self.bar: Bar | None = None
-        self.indicators: dict[str, Indicator | None] = {spec: build(spec) for spec in specs}  # None: it has failed
-        self.values: dict[str, float] = {}
-
-    def close(self, bar: Bar) -> None:
-        """Process a closed bar. An indicator that raises stops for this symbol, so that its values are absent."""
-        self.bar = bar
-        self.values = {}
-        for spec, indicator in self.indicators.items():
-            if indicator is None:
-                continue
-            values: dict[str, float] = {}
-            try:
-                indicator.update(bar, values)
-            except Exception:  # noqa: BLE001  (may be code of the user)
-                self.indicators[spec] = None
-            else:
-                self.values.update(values)
-
-    def rescale(self, factor: float) -> None:
-        """Convert to the shares after a split. An indicator that cannot be converted warms up again."""
-        self.builder.rescale(factor)
-        if self.bar is not None:
-            self.bar = scale_bar(self.bar, factor)
-        for spec, indicator in self.indicators.items():
-            try:
-                if indicator is None:
-                    self.indicators[spec] = build(spec)
-                else:
-                    indicator.rescale(factor)
-            except Exception:  # noqa: BLE001  (it has no conversion, or is code of the user)
-                self.indicators[spec] = build(spec)
-
-
-class SymbolMarket:
-    """All that is known of one symbol. `bars` counts the feed's bars."""
-
-    __slots__ = ("bar", "bars", "fundamentals", "histories", "intervals", "pairs", "predictions", "row", "sentiment")
-
-    def __init__(self, needs: MarketNeeds) -> None:
-        self.bar: Bar | None = None
-        self.bars = 0
-        self.row: FeatureRow | None = None
-        self.intervals = {
-            interval: IntervalMarket(interval, needs.specs.get(interval, ())) for interval in needs.built_intervals()
-        }
-        self.histories = {interval: BarHistory(size) for interval, size in needs.history_sizes.items()}
-        self.pairs = {key: PairStatistic(pair) for key, pair in needs.pairs.items()}
-        self.predictions: dict[str, Prediction] = {}
-        self.sentiment: SentimentScore | None = None
-        self.fundamentals: Fundamentals | None = None
-
-    def closed_bars(self, interval: Interval) -> int:
-        """Return the number of closed bars of an interval."""
-        one = self.intervals.get(interval)
-        return self.bars if one is None else one.builder.seq
-
-    def last_bar(self, interval: Interval) -> Bar | None:
-        """Return the last closed bar of an interval."""
-        one = self.intervals.get(interval)
-        return self.bar if one is None else one.bar
-
-    def rescale(self, factor: float) -> None:
-        for history in self.histories.values():
-            history.rescale(factor)
-        for pair in self.pairs.values():
-            pair.rescale(factor)
-        for one in self.intervals.values():
-            one.rescale(factor)
-        if self.bar is not None:
-            self.bar = scale_bar(self.bar, factor)
 
 
 class Market:
@@ -392,31 +243,7 @@ class Market:
     # -- state
 
     def snapshot(self) -> Any:
-        symbols = {
-            symbol: (
-                None if one.bar is None else tuple(one.bar),
-                one.bars,
-                None if one.row is None else tuple(one.row),
-                {interval: history.snapshot() for interval, history in one.histories.items()},
-                {
-                    interval: (
-                        part.builder.snapshot(),
-                        None if part.bar is None else tuple(part.bar),
-                        {
-                            spec: None if indicator is None else indicator.snapshot()
-                            for spec, indicator in part.indicators.items()
-                        },
-                        dict(part.values),
-                    )
-                    for interval, part in one.intervals.items()
-                },
-                [tuple(prediction) for prediction in one.predictions.values()],
-                None if one.sentiment is None else tuple(one.sentiment),
-                None if one.fundamentals is None else tuple(one.fundamentals),
-                {key: pair.snapshot() for key, pair in one.pairs.items()},
-            )
-            for symbol, one in self._symbols.items()
-        }
+        symbols = {symbol: one.snapshot() for symbol, one in self._symbols.items()}
         newest = None if self.newest_bar is None else tuple(self.newest_bar)
         universe = None if self._universe is None else sorted(self._universe)
         adjusted, clock = self._adjusted.snapshot(), self._clock.snapshot()
@@ -442,35 +269,6 @@ class Market:
         self._filing_ids = dict.fromkeys(filing_ids)
         # The same dict, because the contexts of the strategies refer to it.
         self._symbols.clear()
-        self._symbols.update((symbol, self._restored_symbol(values)) for symbol, values in symbols.items())
-
-    def _restored_symbol(self, values: Any) -> SymbolMarket:
-        bar, bars, row, histories, intervals, predictions, sentiment, fundamentals, *later = values
-        one = SymbolMarket(self.needs)
-        one.bar, one.bars = None if bar is None else Bar(*bar), bars
-        one.row = None if row is None else FeatureRow(*row)
-        for interval, history in one.histories.items():
-            if interval in histories:
-                history.restore(histories[interval])
-        for interval, part in one.intervals.items():
-            if interval not in intervals:
-                continue
-            builder, last, indicators, part.values = intervals[interval]
-            part.values = dict(part.values)
-            part.builder.restore(builder)
-            part.bar = None if last is None else Bar(*last)
-            for spec, indicator in part.indicators.items():
-                if spec not in indicators or indicator is None:
-                    continue
-                if indicators[spec] is None:
-                    part.indicators[spec] = None
-                else:
-                    indicator.restore(indicators[spec])
-        pairs = later[0] if later else {}
-        for key, pair in one.pairs.items():
-            if key in pairs:
-                pair.restore(pairs[key])
-        one.predictions = {fields[3]: Prediction(*fields) for fields in predictions}
-        one.sentiment = None if sentiment is None else SentimentScore(*sentiment)
-        one.fundamentals = None if fundamentals is None else Fundamentals(*fundamentals)
-        return one
+        for symbol, values in symbols.items():
+            self._symbols[symbol] = SymbolMarket(self.needs)
+            self._symbols[symbol].restore(values)

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from operators.trading.cross_section import ranks, z_scores
 from operators.trading.intervals import Interval, interval_text, parse_interval
-from operators.trading.market import Market, SymbolMarket
+from operators.trading.market import Market
 from operators.trading.sessions import Session
+from operators.trading.symbol_market import SymbolMarket
 from operators.trading.universe import Universe
 from operators.trading.user_data import UserData
 from schemas.errors import BadInput

@@ -15,33 +15,31 @@ from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
 from operators.strategies.universe_rules import TopDollarVolume
-from operators.strategy_limits import LOSS_STOP
 from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill, SubAccount
-from operators.trading.context import NewAction, TradingContext
+from operators.trading.context import TradingContext
 from operators.trading.declarations import check_declarations
 from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.idle import NO_STATE
 from operators.trading.loss_stop import LossStops
-from operators.trading.market import Market, MarketNeeds
+from operators.trading.market import Market
+from operators.trading.market_needs import MarketNeeds
 from operators.trading.orders import OrderUpdate, StrategyOrders, fill_of
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
+from operators.trading.suspensions import ActionLog, Suspensions
 from operators.trading.target_orders import TargetOrders
 from operators.trading.universe import SelectedUniverse, Universe
 from operators.trading.user_data import UserData
 from schemas.errors import BadInput
 from schemas.records import (
-    CANCEL_ORDER,
     CONTINUOUS,
     REGULAR,
     RESUME_STRATEGY,
-    RESUMED,
     RUNNING,
     STRATEGY,
     SUSPENDED,
     SYMBOL,
     SYMBOL_CHANGE,
-    TARGET_QUANTITY,
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
     WARMING_UP,
@@ -58,19 +56,15 @@ from schemas.records import (
     Record,
     RiskEvent,
     Signal,
-    StrategyAction,
     StrategyActionKind,
     StrategyState,
     TargetReduction,
     bar_id,
-    strategy_action_id,
 )
 
 __all__ = ["TradingSettings", "TradingStrategyStage"]
 
 VERSION = 2
-COMMAND_IDS_MAX = 1_000
-"""Number of recent resume commands remembered to discard duplicates."""
 _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 
 
@@ -116,6 +110,8 @@ class TradingStrategyStage:
         self._user_data = UserData(name for _, declarations in declared for name in declarations.data)
         self._accounts = StrategyAccounts(self.names, settings, instruments)
         self._loss_stops = LossStops(self._accounts, settings)
+        self._actions = ActionLog(self._accounts)
+        self._suspensions = Suspensions(self._actions, self._accounts, self._loss_stops, settings)
         self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
         self._running: dict[str, RunningStrategy] = {}
@@ -125,10 +121,7 @@ class TradingStrategyStage:
             universe = _universe(symbols_of_one, self._market, strategy.universe, account)
             context = TradingContext(declarations, self._market, account, orders, universe, self._user_data)
             self._running[name] = RunningStrategy(strategy, declarations, context, orders, universe, settings)
-        self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it
-        self._command_ids: dict[str, None] = {}
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
-        self._seq = 0
         self._refusal_seq = 0
         self._execution_seq = 0
         self._risk_event_seq = 0
@@ -154,7 +147,7 @@ class TradingStrategyStage:
         self._deliver_rows(ts_ns, rows, out)
         self._deliver(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
-        self._apply_loss_stops(ts_ns, out)
+        self._suspensions.apply_loss_stops(ts_ns, self._running, self._market.prices, out)
         self._run(ts_ns, out)
         self._publish_accounts(ts_ns, out)
         return out
@@ -166,7 +159,7 @@ class TradingStrategyStage:
     @property
     def suspended(self) -> list[str]:
         """The names of the suspended strategies."""
-        return sorted(self._suspended)
+        return self._suspensions.names
 
     # -- incoming records
 
@@ -179,7 +172,7 @@ class TradingStrategyStage:
     def _apply_commands(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
         for record in records:
             if type(record) is Command and record.kind == RESUME_STRATEGY:
-                self._resume(ts_ns, record, out)
+                self._suspensions.resume(ts_ns, record, self._running, self._market.prices, out)
 
     def _apply_decisions(self, ts_ns: int, records: Sequence[Record], updates: dict[str, list[OrderUpdate]]) -> None:
         """Process what risk and the portfolio decided in the previous time slice."""
@@ -329,7 +322,7 @@ class TradingStrategyStage:
                 symbol_market = self._market.symbols.get(change.symbol)
                 last = None if symbol_market is None else symbol_market.bar
                 causes = [] if last is None else [bar_id(change.symbol, last.seq)]
-                action = self._own_action(ts_ns, one, kind, change.symbol, change.arguments, causes)
+                action = self._actions.record_own(ts_ns, one, kind, change.symbol, change.arguments, causes)
                 out.append(action)
                 if one.has_on_event:
                     self._evaluate(ts_ns, one, one.strategy.on_event, [action.action_id], out, action)
@@ -353,7 +346,7 @@ class TradingStrategyStage:
             for handler in due:
                 self._evaluate(ts_ns, one, getattr(one.strategy, handler), [], out)
 
-    # -- evaluation and suspension
+    # -- evaluation
 
     def _evaluate(
         self,
@@ -365,106 +358,25 @@ class TradingStrategyStage:
         *arguments: Any,
     ) -> None:
         """Call a handler of a strategy that is not suspended. Publish its actions, or suspend it."""
-        if one.name in self._suspended:
+        if one.name in self._suspensions:
             return
         result = one.evaluate(ts_ns, handler, causes, *arguments)
         if isinstance(result, RaisedError):
-            self._suspend(ts_ns, one, result._asdict() | {"line": str(result.line)}, causes, out)
+            self._suspensions.suspend(ts_ns, one, result._asdict() | {"line": str(result.line)}, causes, out)
             return
-        out.extend(self._record(ts_ns, one.name, action) for action in result)
-
-    def _record(self, ts_ns: int, strategy: str, action: NewAction) -> StrategyAction:
-        self._seq += 1
-        record = StrategyAction(
-            seq=self._seq,
-            ts_ns=ts_ns,
-            action_id=action.action_id,
-            strategy=strategy,
-            kind=action.kind,
-            symbol=action.symbol,
-            arguments=action.arguments,
-            reason=action.reason,
-            cause_ids=action.cause_ids,
-        )
-        self._accounts.record_action(record)
-        return record
-
-    def _apply_loss_stops(self, ts_ns: int, out: list[Record]) -> None:
-        """Suspend each strategy that has lost more than its limits allow."""
-        for name, breach in self._loss_stops.find_breaches(self._market.prices):
-            if name not in self._suspended:
-                arguments = {"error_type": LOSS_STOP, "file": "", "line": "0", **breach._asdict()}
-                self._suspend(ts_ns, self._running[name], arguments, [], out)
-
-    def _suspend(
-        self, ts_ns: int, one: RunningStrategy, reason: dict[str, str], causes: Sequence[str], out: list[Record]
-    ) -> None:
-        on_error = "flatten" if one.name in self.settings.flatten_on_error else "hold"
-        arguments = {**reason, "on_error": on_error}
-        suspension = self._own_action(ts_ns, one, SUSPENDED, "", arguments, list(causes))
-        self._suspended[one.name] = suspension.action_id
-        one.reset()
-        out.append(suspension)
-        if on_error == "flatten":
-            self._flatten(ts_ns, one, suspension.action_id, out)
-
-    def _flatten(self, ts_ns: int, one: RunningStrategy, cause_id: str, out: list[Record]) -> None:
-        """Cancel the strategy's orders, and set the target of every symbol that it has or may get to 0."""
-        for order_id in one.orders.ids():
-            symbol = one.orders.symbol_of(order_id) or ""
-            action = self._own_action(ts_ns, one, CANCEL_ORDER, symbol, {"order_id": order_id}, [cause_id])
-            one.orders.add_request(action.action_id, "cancel", order_id)
-            out.append(action)
-        ledger = self._accounts.accounts[one.name].ledger
-        positions = {position.symbol for position in ledger.positions() if position.quantity}
-        out.extend(
-            self._own_action(ts_ns, one, TARGET_QUANTITY, symbol, {"quantity": "0"}, [cause_id])
-            for symbol in sorted(positions | set(one.targets))
-        )
-
-    def _own_action(
-        self,
-        ts_ns: int,
-        one: RunningStrategy,
-        kind: StrategyActionKind,
-        symbol: str,
-        arguments: dict[str, str],
-        cause_ids: list[str],
-        reason: str = "",
-    ) -> StrategyAction:
-        """Return an action of the platform on behalf of a strategy."""
-        one.context.action_count += 1
-        number = one.context.action_count
-        action_id = strategy_action_id(one.name, number)
-        return self._record(ts_ns, one.name, NewAction(action_id, kind, symbol, arguments, reason, cause_ids))
-
-    def _resume(self, ts_ns: int, command: Command, out: list[Record]) -> None:
-        if command.command_id in self._command_ids:
-            return
-        self._command_ids[command.command_id] = None
-        if len(self._command_ids) > COMMAND_IDS_MAX:
-            del self._command_ids[next(iter(self._command_ids))]
-        name = command.arguments.get("strategy", "")
-        if self._suspended.pop(name, None) is None:
-            return
-        one = self._running[name]
-        one.reset()
-        self._loss_stops.restart(name, self._market.prices)
-        reason = command.reason.replace("\0", "")
-        out.append(self._own_action(ts_ns, one, RESUMED, "", {}, [command.command_id], reason))
+        out.extend(self._actions.record(ts_ns, one.name, action) for action in result)
 
     def _publish_accounts(self, ts_ns: int, out: list[Record]) -> None:
         """Publish the sub-accounts and positions that have changed, by strategy."""
         for name, one in self._running.items():
             state: StrategyState = RUNNING
-            if name in self._suspended:
+            if name in self._suspensions:
                 state = SUSPENDED
             elif one.context.is_warming_up:
                 state = WARMING_UP
-            changes = one.account_records.changes(
-                self._seq, ts_ns, state, self._accounts.accounts[name], one.universe.symbols, self._market.prices
-            )
-            self._seq += len(changes)
+            account, symbols, seq = self._accounts.accounts[name], one.universe.symbols, self._actions.seq
+            changes = one.account_records.changes(seq, ts_ns, state, account, symbols, self._market.prices)
+            self._actions.seq += len(changes)
             out.extend(changes)
 
     # -- state
@@ -472,13 +384,12 @@ class TradingStrategyStage:
     def snapshot(self) -> Any:
         return (
             VERSION,
-            (self._seq, self._refusal_seq, self._execution_seq),
+            (self._actions.seq, self._refusal_seq, self._execution_seq),
             self._market.snapshot(),
             (self._accounts.snapshot(), self._target_orders.snapshot(), self._loss_stops.snapshot()),
             self._reference.snapshot(),
             {name: one.snapshot() for name, one in self._running.items()},
-            dict(self._suspended),
-            list(self._command_ids),
+            *self._suspensions.snapshot(),
             self._action_counts | {name: one.context.action_count for name, one in self._running.items()},
             (self._sessions.snapshot(), self._user_data.snapshot(), self._risk_event_seq),
         )
@@ -498,7 +409,7 @@ class TradingStrategyStage:
             self._sessions.restore(sessions)
             self._set_sessions()
             self._user_data.restore(user_data)
-        self._seq, self._refusal_seq, self._execution_seq = counters
+        self._actions.seq, self._refusal_seq, self._execution_seq = counters
         self._market.restore(market)
         own_accounts, target_orders, *loss_stops = accounts
         self._accounts.restore(own_accounts)
@@ -512,8 +423,7 @@ class TradingStrategyStage:
                 one.context.action_count = action_counts.get(name, 0)
             one.universe.update()
         self._action_counts = dict(action_counts)
-        self._suspended = {name: action for name, action in suspended.items() if name in self._running}
-        self._command_ids = dict.fromkeys(command_ids)
+        self._suspensions.restore(suspended, command_ids, self._running)
 
 
 def _universe(

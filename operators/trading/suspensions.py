@@ -1,0 +1,158 @@
+"""Publish the actions of trading strategies, and suspend and resume strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from operators.strategy_limits import LOSS_STOP
+from operators.trading.accounts import StrategyAccounts
+from operators.trading.context import NewAction
+from operators.trading.loss_stop import LossStops
+from operators.trading.running_strategy import RunningStrategy
+from operators.trading.settings import TradingSettings
+from schemas.records import (
+    CANCEL_ORDER,
+    RESUMED,
+    SUSPENDED,
+    TARGET_QUANTITY,
+    Command,
+    Record,
+    StrategyAction,
+    StrategyActionKind,
+    strategy_action_id,
+)
+
+COMMAND_IDS_MAX = 1_000
+"""Number of recent resume commands remembered to discard duplicates."""
+
+
+class ActionLog:
+    """Numbers the records of the stage, and books each action in the sub-accounts."""
+
+    def __init__(self, accounts: StrategyAccounts) -> None:
+        self.seq = 0
+        self._accounts = accounts
+
+    def record(self, ts_ns: int, strategy: str, action: NewAction) -> StrategyAction:
+        """Return the record of an action of a strategy."""
+        self.seq += 1
+        record = StrategyAction(
+            seq=self.seq,
+            ts_ns=ts_ns,
+            action_id=action.action_id,
+            strategy=strategy,
+            kind=action.kind,
+            symbol=action.symbol,
+            arguments=action.arguments,
+            reason=action.reason,
+            cause_ids=action.cause_ids,
+        )
+        self._accounts.record_action(record)
+        return record
+
+    def record_own(
+        self,
+        ts_ns: int,
+        one: RunningStrategy,
+        kind: StrategyActionKind,
+        symbol: str,
+        arguments: dict[str, str],
+        cause_ids: list[str],
+        reason: str = "",
+    ) -> StrategyAction:
+        """Return the record of an action of the platform on behalf of a strategy."""
+        one.context.action_count += 1
+        action_id = strategy_action_id(one.name, one.context.action_count)
+        return self.record(ts_ns, one.name, NewAction(action_id, kind, symbol, arguments, reason, cause_ids))
+
+
+class Suspensions:
+    """The suspended strategies: those that raised, acted invalidly or lost more than their limits allow.
+
+    A suspended strategy runs no handler until a RESUME_STRATEGY command. Its positions and orders stay; with
+    `flatten_on_error` they are closed and cancelled.
+    """
+
+    def __init__(
+        self, actions: ActionLog, accounts: StrategyAccounts, loss_stops: LossStops, settings: TradingSettings
+    ) -> None:
+        self._actions, self._accounts, self._loss_stops = actions, accounts, loss_stops
+        self._flatten_on_error = settings.flatten_on_error
+        self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it
+        self._command_ids: dict[str, None] = {}
+
+    def __contains__(self, strategy: str) -> bool:
+        return strategy in self._suspended
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._suspended)
+
+    def suspend(
+        self, ts_ns: int, one: RunningStrategy, reason: dict[str, str], causes: Sequence[str], out: list[Record]
+    ) -> None:
+        """Suspend a strategy. `reason` is the error with its file and line, or the limit that was exceeded."""
+        on_error = "flatten" if one.name in self._flatten_on_error else "hold"
+        arguments = {**reason, "on_error": on_error}
+        suspension = self._actions.record_own(ts_ns, one, SUSPENDED, "", arguments, list(causes))
+        self._suspended[one.name] = suspension.action_id
+        one.reset()
+        out.append(suspension)
+        if on_error == "flatten":
+            self._flatten(ts_ns, one, suspension.action_id, out)
+
+    def apply_loss_stops(
+        self, ts_ns: int, running: dict[str, RunningStrategy], prices: dict[str, float], out: list[Record]
+    ) -> None:
+        """Suspend each strategy that has lost more than its limits allow."""
+        for name, breach in self._loss_stops.find_breaches(prices):
+            if name not in self._suspended:
+                arguments = {"error_type": LOSS_STOP, "file": "", "line": "0", **breach._asdict()}
+                self.suspend(ts_ns, running[name], arguments, [], out)
+
+    def _flatten(self, ts_ns: int, one: RunningStrategy, cause_id: str, out: list[Record]) -> None:
+        """Cancel the strategy's orders, and set the target of every symbol that it has or may get to 0."""
+        for order_id in one.orders.ids():
+            symbol = one.orders.symbol_of(order_id) or ""
+            action = self._actions.record_own(ts_ns, one, CANCEL_ORDER, symbol, {"order_id": order_id}, [cause_id])
+            one.orders.add_request(action.action_id, "cancel", order_id)
+            out.append(action)
+        ledger = self._accounts.accounts[one.name].ledger
+        positions = {position.symbol for position in ledger.positions() if position.quantity}
+        out.extend(
+            self._actions.record_own(ts_ns, one, TARGET_QUANTITY, symbol, {"quantity": "0"}, [cause_id])
+            for symbol in sorted(positions | set(one.targets))
+        )
+
+    def resume(
+        self,
+        ts_ns: int,
+        command: Command,
+        running: dict[str, RunningStrategy],
+        prices: dict[str, float],
+        out: list[Record],
+    ) -> None:
+        """Resume the strategy that a RESUME_STRATEGY command names, without state."""
+        if command.command_id in self._command_ids:
+            return
+        self._command_ids[command.command_id] = None
+        if len(self._command_ids) > COMMAND_IDS_MAX:
+            del self._command_ids[next(iter(self._command_ids))]
+        name = command.arguments.get("strategy", "")
+        if self._suspended.pop(name, None) is None:
+            return
+        one = running[name]
+        one.reset()
+        self._loss_stops.restart(name, prices)
+        reason = command.reason.replace("\0", "")
+        out.append(self._actions.record_own(ts_ns, one, RESUMED, "", {}, [command.command_id], reason))
+
+    def snapshot(self) -> tuple[dict[str, str], list[str]]:
+        """Return the suspended strategies with the ids of their suspensions, and the ids of the recent commands."""
+        return dict(self._suspended), list(self._command_ids)
+
+    def restore(self, suspended: dict[str, str], command_ids: Sequence[str], running: dict[str, Any]) -> None:
+        """Restore a snapshot, without strategies that no longer run."""
+        self._suspended = {name: action for name, action in suspended.items() if name in running}
+        self._command_ids = dict.fromkeys(command_ids)
