@@ -116,14 +116,24 @@ class ServiceShard:
 
 
 class InMemoryPlatform:
-    """The whole platform. `feed` is the output of market_data, `crash_rate` the share of steps that end in a crash."""
+    """The whole platform. `feed` is the output of market_data, `crash_rate` the share of steps that end in a crash.
+
+    `only_crashes` names a service; the others and the feed do not crash then.
+    """
 
     def __init__(
-        self, settings: Settings, feed: Sequence[TimeSlice], *, partitions: int, seed: int, crash_rate: float = 0.0
+        self,
+        settings: Settings,
+        feed: Sequence[TimeSlice],
+        *,
+        partitions: int,
+        seed: int,
+        crash_rate: float = 0.0,
+        only_crashes: str | None = None,
     ) -> None:
         self.logs = Logs(partitions)
         self._feed, self._feed_position, self._feed_snapshot, self._feed_position_max = feed, 0, 0, 0
-        self._rng, self._crash_rate = random.Random(seed), crash_rate
+        self._rng, self._crash_rate, self._only_crashes = random.Random(seed), crash_rate, only_crashes
         self.crash_count = 0
         self.shards = [
             ServiceShard(service, shard, settings, self.logs)
@@ -155,7 +165,7 @@ class InMemoryPlatform:
         moved = shard.step(rng.choice((1, 5, 1000))) or shard.next_offsets[log_name] > offset_before
         if rng.random() < 0.2:
             shard.take_snapshot()
-        if rng.random() < self._crash_rate:
+        if rng.random() < self._crash_rate and self._only_crashes in (None, shard.service):
             shard.crash()
             self.crash_count += 1
         return moved
@@ -164,7 +174,7 @@ class InMemoryPlatform:
         rng = self._rng
         if rng.random() < 0.2:
             self._feed_snapshot = self._feed_position
-        if rng.random() < self._crash_rate:
+        if rng.random() < self._crash_rate and self._only_crashes is None:
             self._feed_position = self._feed_snapshot
             self.crash_count += 1
         time_slices = self._feed[self._feed_position : self._feed_position + rng.choice((1, 5, 50))]
