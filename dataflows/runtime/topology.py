@@ -77,8 +77,8 @@ SERVICES: dict[str, ServiceSpec] = {
         inputs=(),
         outputs=(
             "market-quotes",
+            "history-bars",  # before the bars, as in the stages that read both
             "market-bars",
-            "history-bars",
             "reference-data",
             "news",
             "fundamentals",

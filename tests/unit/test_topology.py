@@ -108,6 +108,12 @@ def test_the_loop_is_closed_by_feedback(topic: str) -> None:
     assert all(topic_input.feedback for topic_input in readers)
 
 
+@pytest.mark.parametrize("service", ["features", "strategies"])
+def test_a_replay_reads_the_history_of_a_time_slice_before_its_bars_as_the_services_do(service: str) -> None:
+    for topics in (topology.SERVICES["market_data"].outputs, [one.topic for one in topology.SERVICES[service].inputs]):
+        assert topics.index("history-bars") < topics.index("market-bars")
+
+
 def test_the_platform_starts_every_service() -> None:
     assert set(DATAFLOW_NAMES) == set(topology.SERVICES)
     assert {TOPIC_OF[kind] for kind in BY_SYMBOL} == topology.SYMBOL_TOPICS
