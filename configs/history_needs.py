@@ -32,7 +32,7 @@ def history_bars_needed(settings: Settings) -> int:
     """Return the bars of the feed to load for each symbol: the setting, or the largest need that is declared.
 
     The need of an indicator is `WARM_UP_FACTOR` times the bars until its first value, that of a trading strategy also
-    its `history` and `warm_up`. It is at most `HISTORY_BARS_MAX`.
+    its `history` and `warm_up` and the days of its universe rule. It is at most `HISTORY_BARS_MAX`.
     """
     market_data = settings.market_data
     if market_data.history_bars is not None:
@@ -55,16 +55,26 @@ def history_bars_needed(settings: Settings) -> int:
         from operators.trading.declarations import features_by_interval
 
         features = features_by_interval(strategy, feed_interval)
-        shortest = min(
-            [*features, *strategy.history], key=lambda text: _length_ns(text, base_ns), default=feed_interval
-        )
+        # `warm_up` counts bars of this interval.
+        of_time = [text for text in (*features, *strategy.history) if _is_of_time(text)]
+        shortest = min(of_time, key=lambda text: _length_ns(text, base_ns), default=feed_interval)
         declared = [(strategy.warm_up, shortest), *((size, interval) for interval, size in strategy.history.items())]
+        if (rule := strategy.universe) is not None:
+            declared += [(rule.days, "1d"), (rule.min_history, "1d")]
         for interval, specs in features.items():
             per_day = max(1, bars_per_day * base_ns // _length_ns(interval, base_ns))
             declared += [(_indicator_bars(spec, per_day), interval) for spec in specs]
         # The stage reports what is not a number.
         needs += [in_feed_bars(bars, interval) for bars, interval in declared if type(bars) is int]
     return min(max(needs, default=0), HISTORY_BARS_MAX)
+
+
+def _is_of_time(interval: str) -> bool:
+    """Whether bars of an interval end at a time. Heikin-Ashi bars do too, but are an interval of their own."""
+    try:
+        return isinstance(parse_interval(interval), int)
+    except BadInput:
+        return False
 
 
 def _length_ns(interval: str, base_ns: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from configs.history_needs import HISTORY_BARS_MAX, history_bars_needed
@@ -135,3 +136,28 @@ def test_the_need_is_the_largest_one_declared_with_a_bound() -> None:
     assert minutes == HISTORY_BARS_MAX
     assert 20 <= days <= 200
     assert needed(SIGNALS__STRATEGIES=entry, MARKET_DATA__HISTORY_BARS="7") == 7
+
+
+def test_a_universe_rule_and_a_warm_up_beside_other_intervals_count(tmp_path: Path) -> None:
+    path = tmp_path / "strategies.py"
+    path.write_text(
+        """from operators.strategies import TopDollarVolume, TradingStrategy
+
+
+class Liquid(TradingStrategy):
+    universe = TopDollarVolume(count=2, days=5, min_history=12)
+    name = "liquid"
+
+
+class Volume(TradingStrategy):
+    symbols = ("AAA",)
+    history = {"1000v": 10, "heikin_ashi_1m": 3, "15m": 2}
+    warm_up = 8
+    name = "volume"
+"""
+    )
+    files = {"MARKET_DATA__FEED": "files", "MARKET_DATA__FILES__SESSION": "regular"}
+    liquid, volume = (f'[{{"name": "{path}:{name}"}}]' for name in ("Liquid", "Volume"))
+    features = {"FEATURES__INDICATORS": "[sma_2]"}
+    assert needed(SIGNALS__STRATEGIES=liquid, **files, **features) == 12 * 390, "twelve daily bars of minutes"
+    assert needed(SIGNALS__STRATEGIES=volume, **files, **features) == 8 * 15, "`warm_up` counts the bars of 15 minutes"
