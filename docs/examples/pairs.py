@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy, at
 
 
 class Pairs(TradingStrategy):
-    """Long the cheap one, short the dear one of two shares when their ratio is stretched."""
+    """Buy the cheap one of two shares and sell the expensive one short when their ratio is stretched."""
 
     symbols = ("KO", "PEP")
     history = {"1m": 60}
@@ -20,7 +20,7 @@ class Pairs(TradingStrategy):
         z_score = (ratio[-1] - ratio.mean()) / ratio.std()
         side = ctx.state.get("side", 0)
         if side == 0 and abs(z_score) > self.entry:
-            side = -1 if z_score > 0 else 1  # the ratio is too high: KO is the dear one
+            side = -1 if z_score > 0 else 1  # the ratio is too high: KO is the expensive one
         elif side * z_score >= 0:
             side = 0  # the ratio has crossed its mean
         if side != ctx.state.get("side", 0):

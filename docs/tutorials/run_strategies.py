@@ -1,6 +1,6 @@
 """Backtest each trading strategy of the platform on the bars of make_bars.py, and print a table of the results.
 
-A week is too short for strategies that choose once a month: their parameters are as short as possible here.
+A week is too short for strategies that select symbols once a month, so their parameters here are as short as possible.
 """
 
 import json
@@ -33,7 +33,7 @@ COMMAND = [sys.executable, "cli.py", "backtest", "--bars", "bars/"]
 
 
 def main() -> None:
-    print("| strategy | fills | refusals | fees | total return | largest drawdown |\n|---|---|---|---|---|---|")
+    print("| strategy | fills | rejections | fees | total return | largest drawdown |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         settings, results = Path(folder, "settings.yaml"), Path(folder, "results.json")
         for name, parameters in PARAMETERS.items():
