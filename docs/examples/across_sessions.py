@@ -1,4 +1,4 @@
-"""Remember something across sessions: `ctx.state` survives the night, and every restart."""
+"""Keep state across sessions: `ctx.state` survives the night and every restart."""
 
 from operators.strategies import TradingStrategy, at
 

@@ -1,4 +1,4 @@
-"""Cancel what has not filled by a time of day, and buy at the market instead."""
+"""Cancel an order that has not filled by a time of day, and buy the rest at the market."""
 
 from operators.strategies import TradingStrategy, at
 

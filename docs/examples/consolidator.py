@@ -1,4 +1,4 @@
-"""Combine the bars of the feed to longer ones (a consolidator), and act when one of those closes."""
+"""Combine the bars of the feed to longer ones (a consolidator), and act when a longer bar closes."""
 
 from operators.strategies import TradingStrategy
 

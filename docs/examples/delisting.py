@@ -1,4 +1,4 @@
-"""React to a delisting: invest the money that it pays in another symbol."""
+"""React to a delisting: invest its payment in another symbol."""
 
 from operators.strategies import TradingStrategy
 

@@ -4,10 +4,10 @@ from operators.strategies import TradingStrategy
 
 
 class ExitRules(TradingStrategy):
-    """Buy once, with both exits attached. Each bar moves the exits for the next one.
+    """Buy once, with both exits attached. Each bar moves the exits for the next bar.
 
-    `roi` has pairs (minutes since the entry, return that is enough from then on). The stop trails the best high by the
-    share `trail` as soon as that high is the share `trail_offset` above the entry.
+    `roi` contains pairs: minutes since the entry, and the return at which the position is sold from then on. Once the
+    highest price is the share `trail_offset` above the entry, the stop follows it at the distance `trail`, a share.
     """
 
     symbols = ("SPY",)

@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy
 
 
 class Explained(TradingStrategy):
-    """Buy an oversold market. The tag says why the order was sent, the notes why nothing was done."""
+    """Buy an oversold market. The tag gives the reason for an order, a note the reason for no order."""
 
     symbols = ("SPY",)
     features = ("rsi_14", "sma_60")

@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy, at
 
 
 class PriceToEarnings(TradingStrategy):
-    """Hold the shares with a price of less than 15 earnings per share, with equal weights; decide once a day."""
+    """Hold the shares whose price is below 15 times the earnings per share, with equal weights; decide once a day."""
 
     symbols = ("AAPL", "KO", "XOM")
 

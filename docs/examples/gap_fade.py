@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy, at
 
 
 class GapFade(TradingStrategy):
-    """Buy a fall of more than one percent after one minute, with yesterday's close as the target."""
+    """Buy if the price is more than one percent below yesterday's close, which is the target, a minute after the open."""
 
     symbols = ("SPY",)
     features = ("prior_day",)

@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy, at, every
 
 
 class Hourly(TradingStrategy):
-    """Buy ten shares every hour, and note the position twice a day. A handler may have several times."""
+    """Buy ten shares every hour, and note the position twice a day. A handler can run at several times."""
 
     symbols = ("SPY",)
 

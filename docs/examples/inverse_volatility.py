@@ -1,4 +1,4 @@
-"""Weight symbols by the inverse of their volatility, so that each one contributes a similar risk."""
+"""Weight symbols in inverse proportion to their volatility, so that each one contributes a similar risk."""
 
 from operators.strategies import TradingStrategy, at
 

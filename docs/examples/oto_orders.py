@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy, at
 
 
 class OneTriggersOther(TradingStrategy):
-    """Buy at a limit one percent below the market, and sell what was bought one percent above it."""
+    """Buy at a limit one percent below the market, and sell the shares one percent above it."""
 
     symbols = ("SPY",)
 

@@ -10,7 +10,7 @@ class Forecast(TradingStrategy):
 
     def on_slice(self, ctx):
         forecast = ctx.prediction("SPY")
-        if forecast is None or forecast.drift > 0.9:  # the inputs are no longer those of the training
+        if forecast is None or forecast.drift > 0.9:  # the inputs no longer resemble the training data
             return
         buy = forecast.expected_return > 0.002 and forecast.probability_up > 0.55
         if buy and not ctx.position("SPY"):

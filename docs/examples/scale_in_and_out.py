@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy
 
 
 class ScaleInAndOut(TradingStrategy):
-    """Bid at 1, 2 and 3 percent below the first price. Offer each part two percent above what it cost."""
+    """Bid at 1, 2 and 3 percent below the first price. Offer each part two percent above its cost."""
 
     symbols = ("SPY",)
 

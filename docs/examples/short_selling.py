@@ -1,4 +1,4 @@
-"""Sell short below an average, and cover at a stop above the price received."""
+"""Sell short below an average, and cover at a stop above the entry price."""
 
 from operators.strategies import TradingStrategy
 

@@ -1,4 +1,4 @@
-"""Follow a split: prices that a strategy remembers must be converted. Positions and orders are converted already."""
+"""Follow a split: convert the prices in the state. The platform converts positions and orders."""
 
 from operators.strategies import TradingStrategy
 

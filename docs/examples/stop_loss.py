@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy
 
 
 class StopLoss(TradingStrategy):
-    """Buy with half of the equity; sell at a stop some percent below the price paid."""
+    """Buy with half of the equity; sell at a stop `loss_percent` below the price paid."""
 
     symbols = ("SPY",)
 

@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy
 
 
 class TrailingStop(TradingStrategy):
-    """Buy above the average of five minutes; sell when the price falls some percent below its best."""
+    """Buy above the average of five minutes; sell when the price falls `trail_percent` below its highest value."""
 
     symbols = ("SPY",)
     features = ("sma_5",)

@@ -1,4 +1,4 @@
-"""Hold the strongest symbols of a universe, and choose again every week (universe rotation)."""
+"""Hold the strongest symbols of a universe, and select them again every week (universe rotation)."""
 
 from operators.strategies import TradingStrategy, at
 

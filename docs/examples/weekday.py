@@ -1,4 +1,4 @@
-"""Act on certain weekdays: hold from Monday's open to Friday's close."""
+"""Act on certain weekdays: hold from Monday after the open to Friday's close."""
 
 from datetime import date
 
