@@ -4,7 +4,7 @@ from operators.strategies import TradingStrategy, at
 
 
 class GapFade(TradingStrategy):
-    """Buy if the price is more than one percent below yesterday's close, which is the target, a minute after the open."""
+    """Buy a minute after the open if the price is over one percent below yesterday's close, which is the target."""
 
     symbols = ("SPY",)
     features = ("prior_day",)
