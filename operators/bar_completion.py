@@ -30,8 +30,8 @@ SNAPSHOT_VERSION = 2
 NO_CLOSE = 0.0
 """Last close of a symbol that no longer exists."""
 OPENING_PRICE_SEQ: Final = 0
-"""`seq` of a bar that only makes a price known before a symbol's first bar, in a backtest with orders. It is no bar of
-an interval: indicators and trading strategies skip it.
+"""`seq` of a bar that only supplies a price before a symbol's first bar, in a backtest with orders. Indicators and
+trading strategies skip it, because it covers no interval.
 """
 DAY_S, HALF_HOUR_S = 86_400, 1800
 XNYS_LONG_INTERVALS_S = (3600, 7200, 14_400, DAY_S)

@@ -100,7 +100,7 @@ class CashTransfers:
         self._cause_ids: dict[str, None] = {}  # of commands and activities already processed, oldest first
 
     def from_command(self, ts_ns: int, seq: int, command: Command) -> CashTransfer | None:
-        """Return the transfer of a `CASH_TRANSFER` command. None for another, a repeated or an invalid command.
+        """Return the transfer of a `CASH_TRANSFER` command; None for another command, a repeated one or an invalid one.
 
         The API validates a command before it publishes it, so an invalid one here is discarded. So is an adjustment
         without the second person that `approvals` requires.

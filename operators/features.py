@@ -34,7 +34,7 @@ VERSION = 6
 
 
 class SymbolHistory(NamedTuple):
-    """The `HistoryBar`s of a symbol: number of its last row, end of the last bar, day of the shares of the bars."""
+    """The `HistoryBar`s of a symbol: number of its last row, end of the last bar, day whose shares they are in."""
 
     row_seq: int
     end_ns: int
@@ -104,8 +104,8 @@ class FeatureStage:
     After a split or stock dividend, the indicators continue as if all earlier bars had been in new shares
     (`Indicator.rescale`), and until the first trade, the bars have the adjusted close. After a symbol change or
     delisting, bars of the old symbol without a trade are ignored: it no longer exists. With its next trade, which is
-    that of another company, its indicators begin afresh, and `first_seq` of its rows is the number of that row. The
-    indicators of the new symbol warm up, because another shard may own it.
+    that of another company, its indicators start without state, and `first_seq` of its rows is the number of that row.
+    The `HistoryBar`s of the new symbol warm up its indicators.
 
     `HistoryBar`s warm up the indicators of a symbol before its first bar. Each yields a `HistoryRow`. Those that repeat
     a bar, or arrive after the first bar, are ignored. Splits that the history already includes are not applied again.
@@ -172,7 +172,7 @@ class FeatureStage:
         return values
 
     def _add_history(self, record: HistoryBar, rows: list[Record], letters: list[Record]) -> None:
-        """Process a bar from before the first one of its symbol, unless it repeats one or the first one has arrived."""
+        """Process a bar from before the first one of its symbol. Ignore a repeated bar, and one after the first bar."""
         symbol = record.symbol
         if symbol in self._retired:
             self._begin_company(symbol)
@@ -253,7 +253,7 @@ class FeatureStage:
         return remaining
 
     def _begin_company(self, symbol: str) -> None:
-        """Begin a retired symbol afresh, with the next row number."""
+        """Start a retired symbol without state, because another company uses it. Row numbers continue."""
         del self._retired[symbol]
         self._adjusted_prices.prices.pop(symbol, None)
         seq = self._symbols[symbol].seq

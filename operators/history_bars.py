@@ -1,4 +1,4 @@
-"""Bars from before a start as `HistoryBar`s, in the shares and under the symbols of the start."""
+"""Convert bars from before a start to `HistoryBar`s, in the shares and under the symbols of the start."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def history_bars(
 ) -> list[HistoryBar]:
     """Return the last `count` bars of each symbol, sorted by symbol and time, for the time slice at `ts_ns`.
 
-    `bars` are those before the time slice, oldest first. Of `records`, the corporate actions with effect up to
-    `adjusted_day` (yyyymmdd) count: a split converts the bars before it. A renamed symbol gives its bars to the new
-    symbol, unless that one traded before. Bars of a company that no longer trades under the symbol are left out.
+    `bars` are those before the time slice, oldest first. The corporate actions among `records` that take effect up to
+    `adjusted_day` (yyyymmdd) are applied. A split converts the bars before it. A symbol change moves the bars to the
+    new symbol, unless that one traded before. Bars of a company that no longer trades under its symbol are left out.
     """
     by_symbol: dict[str, list[Bar]] = {}
     for bar in bars:

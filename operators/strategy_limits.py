@@ -1,4 +1,4 @@
-"""Limits of one trading strategy: of its orders, which risk checks, and of its losses, which suspend it."""
+"""Limits of one trading strategy: on its orders, which risk checks, and on its losses, above which it is suspended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of the bar, so that a strategy can read them in its row: `open`, `high`, `low`, `close` and `volume`."""
+"""Fields of the bar as values of a feature row: `open`, `high`, `low`, `close` and `volume`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.records import Bar
 
 
 class BarField(Indicator):
-    """A number of the bar. A bar without a trade has the last close as its prices, and the volume 0."""
+    """A field of the bar. A bar without a trade has the last close as its prices, and the volume 0."""
 
     __slots__ = ("name",)
     bar_input: ClassVar[BarInput]
@@ -22,7 +22,7 @@ class BarField(Indicator):
         values[self.name] = self.bar_input.read(bar)
 
     def rescale(self, factor: float) -> None:
-        """Change nothing, because the next bar has new shares."""
+        """Do nothing: there is no state, and the next bar is in new shares."""
 
     def snapshot(self) -> tuple[Any, ...]:
         return ()

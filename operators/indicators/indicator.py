@@ -51,7 +51,7 @@ _PRICE_POWERS = {
 
 
 class NoConversion(Exception):
-    """The state of an indicator cannot be converted after a split, so that it warms up again."""
+    """Raised by `rescale` if the state cannot be converted after a split. The indicator then warms up again."""
 
 
 class Indicator:
@@ -111,8 +111,8 @@ class Indicator:
     def rescale(self, factor: float) -> None:
         """Convert the state after a split: multiply its prices by `factor`, divide its volumes by it.
 
-        The values continue as if all earlier bars had been in new shares. An indicator without this method warms up
-        again after a split. So does one that raises `NoConversion`, if its state cannot be converted.
+        The values continue as if all earlier bars had been in new shares. Raises NoConversion if the state cannot be
+        converted; the indicator then warms up again. An indicator without this method does so too.
         """
         raise NoConversion
 

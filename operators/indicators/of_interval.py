@@ -13,7 +13,7 @@ from schemas.records import Bar, Quote
 
 
 class IndicatorOfInterval(Indicator):
-    """An indicator of bars that are built from those of the feed, aligned to the session like those of strategies.
+    """An indicator on bars of another interval, built from the feed's bars like those of trading strategies.
 
     Each bar of the feed has the values at the last closed bar of the interval.
     """

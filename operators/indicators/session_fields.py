@@ -11,9 +11,9 @@ from schemas.records import Bar
 
 
 class SessionField(Indicator):
-    """A number of the session at the end of the bar. The trading hours come from `use_sessions`.
+    """A field of the session at the end of the bar. The trading hours come from `use_sessions`.
 
-    Without the hours of the day, the first bar of a session marks its open, and numbers of its close are absent.
+    Without the hours of the day, the first bar of a session marks its open, and fields of its close are absent.
     """
 
     __slots__ = ("clock", "name")
@@ -36,7 +36,7 @@ class SessionField(Indicator):
             values[self.name] = float(value)
 
     def rescale(self, factor: float) -> None:
-        """Change nothing: times have no price."""
+        """Do nothing: a split does not change times."""
 
     def snapshot(self) -> tuple[Any, ...]:
         version, first_bars = self.clock.snapshot()

@@ -23,7 +23,7 @@ DEPTH_MAX = 8
 Kinds = Mapping[str, type[Indicator]]
 
 _INTERVAL = re.compile(rf"(?:[0-9]|renko_|{HEIKIN_ASHI})[^()@]*")
-"""What is read as an interval. No input starts like this."""
+"""The form of an interval after `@`. No input has this form."""
 _FORM = re.compile(r"(?P<head>[^()@]*)(?:@(?P<input>[^()@]*)|\((?P<inner>.*)\))?")
 
 

@@ -91,7 +91,7 @@ class Ledger:
 
     @property
     def seq(self) -> int:
-        """The `seq` of the last record that was returned. Every change of a position raises it."""
+        """The `seq` of the last record that was returned. Every change of a position increases it."""
         return self._seq
 
     def position(self, symbol: str) -> LedgerPosition | None:

@@ -372,7 +372,7 @@ class PortfolioStage:
     def _report_reductions(
         self, ts_ns: int, symbol: str, due: Sequence[str], planned: PlannedTrade | None, out: list[Record]
     ) -> None:
-        """Publish the targets of trading strategies that a limit has reduced, or that have no price to be sized by."""
+        """Publish the targets of trading strategies that a limit has reduced, or whose symbol has no price."""
         targets = self._targets[symbol]
         if planned is None:
             unpriced = [(name, targets[name].quantity) for name in due]

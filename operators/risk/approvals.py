@@ -3,9 +3,9 @@
 The request is a command RELEASE_REQUESTED, which changes nothing. The approval is the release itself, by the second
 person, with the first one in its arguments. Risk ignores every release that does not name two persons.
 
-To take over the broker's position (`ACCEPT_POSITION`) or its cash (a `CASH_TRANSFER` of the kind ADJUSTMENT) ends a
-block of trading like a release, so it needs the second person too; with `approvals: [reconciliation]` only this does.
-The gateway, and for cash the simulated venue, ignores one that does not name two persons.
+Taking over the broker's position (`ACCEPT_POSITION`) or cash (a `CASH_TRANSFER` of the kind ADJUSTMENT) ends a block of
+trading like a release, so it also needs a second person. With `approvals: [reconciliation]`, only these commands do.
+The gateway, and for cash also the simulated venue, ignores such a command if it does not name two persons.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def is_adjustment_of_cash(command: Command) -> bool:
 
 
 def lacks_approval(command: Command, approvals: Container[str]) -> bool:
-    """Whether a command needs a second person and has none: a release, or the acceptance of a position or of cash."""
+    """Whether a command needs a second person and names none: a release, or the acceptance of a position or cash."""
     is_acceptance = command.kind == ACCEPT_POSITION or is_adjustment_of_cash(command)
     needs_approval = (RELEASES in approvals and (is_release(command) or is_acceptance)) or (
         RECONCILIATION in approvals and is_acceptance

@@ -79,8 +79,8 @@ class RiskStage:
     ) -> None:
         """`open_time` returns how long the market is open between two times. Without it, prices age at night too.
 
-        `strategy_accounts` are the sub-accounts of the trading strategies; None if there are none. They are booked
-        without limits too, so that a limit that is added later finds the positions.
+        `strategy_accounts` are the sub-accounts of the trading strategies; None if there are none. They are booked even
+        without limits, because a limit that is added later needs the positions.
         """
         self.settings = settings
         self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency, open_time)
@@ -325,8 +325,8 @@ class RiskStage:
         """Restore a snapshot.
 
         Version 4 contains no corporate actions, no lag and no amendment rate, version 5 no cash transfers, version 6
-        no ended orders, version 7 no present terms of the open orders. If there have been trading
-        strategies, their positions are at the end.
+        no ended orders, version 7 no present terms of the open orders. If there have been trading strategies, their
+        positions are at the end.
         """
         version, *state = snapshot
         assert version in (4, 5, 6, 7, SNAPSHOT_VERSION), (

@@ -1,6 +1,6 @@
-"""Judge the orders of trading strategies by the limits of each strategy, after the checks of the account.
+"""Check the orders of trading strategies against the limits of each strategy, after the checks of the account.
 
-The positions are those of the sub-accounts, computed here by the code of the trading stage from the same records.
+The positions are those of the sub-accounts. The code of the trading stage computes them here from the same records.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GROSS_EXPOSURE, ORDERS_PER_DAY = "strategy_max_gross_exposure", "strategy_max_or
 class StrategyOrders:
     """The limits by strategy, the strategies' positions, and the number of their orders of the day.
 
-    An order of several strategies, which the portfolio sends for their views, must be within the limits of each.
+    An order that the portfolio sends for the targets of several strategies must be within the limits of each.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class StrategyOrders:
                 self._accounts.record_action(record)
             elif type(record) is OrderProposal:
                 proposals.append(record)
-        for proposal in proposals:  # they depend on the actions of the same time slice
+        for proposal in proposals:  # last, because they depend on the actions of the same time slice
             self._accounts.record_proposal(proposal)
 
     def record_approval(self, strategy: str) -> None:
-        """Count an order of `strategy`, which can be the names of several."""
+        """Count an order of `strategy`, which can contain several names ("a+b")."""
         for name in self._limited(strategy):
             self._order_counts[name] = self._order_counts.get(name, 0) + 1
 
@@ -92,7 +92,7 @@ class StrategyOrders:
         return results, None
 
     def _limited(self, strategy: str) -> list[str]:
-        """Return the strategies of a proposal that have limits."""
+        """Return those of the strategies behind a proposal that have limits."""
         return [name for name in strategy.split("+") if name in self._limits]
 
     def _verdicts(self, name: str, terms: OrderTerms, context: OrderContext) -> list[Verdict]:
@@ -152,7 +152,7 @@ class StrategyOrders:
         return gross
 
     def _price(self, name: str, symbol: str) -> Decimal:
-        """Return the last price of a symbol. A position in a symbol without a bar counts with what it has cost."""
+        """Return the last price of a symbol, or before its first bar the average price of the position."""
         price = self._book.price(symbol)
         if price is None:
             price = self._accounts.accounts[name].entry_price(symbol)

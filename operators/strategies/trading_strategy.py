@@ -75,7 +75,7 @@ class TradingStrategy:
     data: Sequence[str] = ()
     """Names of your own data that `ctx.data` returns, such as `("vix",)`. Its rows reach `on_event`."""
     warm_up: int = 0
-    """Closed bars of the shortest interval that a symbol needs before orders and targets of it are accepted."""
+    """Closed bars of the shortest interval that a symbol needs before its orders and targets are accepted."""
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -89,14 +89,14 @@ class TradingStrategy:
         """Called for each fill of the strategy. `ctx.position` includes it."""
 
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
-        """Called when an order or action is accepted, amended, rejected, cancelled or has expired."""
+        """Called when an order or action is accepted, amended, rejected or cancelled, expires, or a target is reduced."""
 
     def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
-        """Called for corporate actions that take effect, changes of the universe, rows of `data`, and changes of risk.
+        """Called for each event, with its `kind`. Positions include the effect of a corporate action.
 
-        The kind of a change of the universe is UNIVERSE_ADDED or UNIVERSE_REMOVED, that of a row DATA. Changes of risk
-        are margin calls (MARGIN_CALL), and circuit breakers of the portfolio, the strategy or a symbol of its universe,
-        with `state`. Positions include the effect of a corporate action.
+        Events are corporate actions that take effect, changes of a selected universe (UNIVERSE_ADDED and
+        UNIVERSE_REMOVED), rows of `data` (DATA), margin calls (MARGIN_CALL), and changes of circuit breakers of the
+        portfolio, the strategy or a symbol of its universe. The last two have a `state`.
         """
 
 

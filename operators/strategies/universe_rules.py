@@ -48,15 +48,15 @@ class TopDollarVolume:
         )
 
     def describe(self) -> str:
-        """Return the rule in a line.
+        """Return a description of the rule in one line.
 
         >>> TopDollarVolume(count=20, min_price=5).describe()
-        'the 20 candidates with the highest dollar volume of 20 days, from 5, with 20 days of history, every 1w'
+        'the 20 candidates with the highest dollar volume of 20 days, price at least 5, 20 days of history, every 1w'
         """
-        price = f", from {self.min_price:g}" if self.min_price else ""
+        price = f", price at least {self.min_price:g}" if self.min_price else ""
         return (
             f"the {self.count} candidates with the highest dollar volume of {self.days} days{price}, "
-            f"with {self.min_history} days of history, every {self.every}"
+            f"{self.min_history} days of history, every {self.every}"
         )
 
 

@@ -13,7 +13,7 @@ VERSION = 1
 
 
 class AccountRecords:
-    """The last published records of one strategy. `seq` of a returned record counts on from that of the caller."""
+    """The last published records of one strategy. The `seq` of returned records continues from that of the caller."""
 
     def __init__(self, strategy: str) -> None:
         self._strategy = strategy

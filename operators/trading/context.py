@@ -114,7 +114,7 @@ class TradingContext(MarketContext):
     # -- actions
 
     def target_weight(self, symbol: str, weight: float, *, tag: str = "") -> None:
-        """Set the target position to a share of the strategy's equity, such as 0.5, or -0.5 for a short position."""
+        """Set the target position as a share of the account's equity x `capital`: 0.5, or -0.5 for a short position."""
         number = parse_number("weight", weight)
         if abs(number) > 100:
             raise BadInput(f"weight must be between -100 and 100, found {weight!r:.64}")

@@ -103,7 +103,7 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
 
 
 def _warm_up_interval(declared: Sequence[Interval], bar_interval_ns: int) -> Interval:
-    """Return the shortest interval of time; without one, the first other interval by its text."""
+    """Return the shortest interval of time; if there is none, the first other interval in the order of their texts."""
     of_time = [one for one in declared if isinstance(one, int)]
     others = [one for one in declared if isinstance(one, str)]
     return min(of_time) if of_time else min(others, default=bar_interval_ns)

@@ -68,7 +68,7 @@ def bar_of_trade(trade: Trade, session: SessionPhase, trading_day: int) -> Bar:
 
 
 class ThresholdBars:
-    """Bars that close with the first trade, or bar of the feed, with which an amount since their start is reached.
+    """Bars that close with the first trade, or bar of the feed, at which an amount since their start is `threshold`.
 
     `unit` is `t` for the number of trades, `v` for the volume and `d` for the currency traded (close times volume). The
     excess over `threshold` is not carried to the next bar, and bars continue over the end of a session. Bars without a
@@ -110,12 +110,12 @@ class ThresholdBars:
 
 
 class RenkoBars:
-    """Bricks of `size` in the unit of the price, between multiples of it. They read closes only.
+    """Bricks of `size` in the unit of the price, between multiples of it. Only closes form bricks.
 
     The first close is rounded to the nearest multiple. A brick closes when the close reaches the next multiple in the
     direction of the last brick, or the second one against it; a large move closes several bricks at once. The first of
-    them has the volume since the last brick, the others 0. After a split, and after a move of more than `BRICKS_MAX`
-    bricks, they start again at the present price.
+    them has the volume since the last brick, the others 0. After a split, the bricks start again at the middle of the
+    last one; after a move of more than `BRICKS_MAX` bricks, at the present price.
     """
 
     __slots__ = ("_bottom", "_first", "_top", "_volume", "seq", "size")

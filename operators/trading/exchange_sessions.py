@@ -11,7 +11,7 @@ from schemas.records import Record, TradingSession
 
 VERSION = 1
 RECORDED_MAX = 64
-"""Number of recent days by calendar whose records are remembered."""
+"""Number of recent days by calendar whose records are stored."""
 
 
 class ExchangeSessions:

@@ -24,7 +24,7 @@ Interval = int | str
 """An interval of time in nanoseconds, or another one as its shortest text: `100t` (trades), `10000v` (units),
 `1000000d` (currency traded), `renko_0.5` (bricks of 0.5), `heikin_ashi_15m` (transformed bars of 15 minutes)."""
 HEIKIN_ASHI: Final = "heikin_ashi_"
-"""The start of the text of an interval whose bars are transformed."""
+"""The prefix of an interval whose bars are transformed to Heikin-Ashi bars."""
 EXPECTED: Final = "such as 15m, 1d, 10000v, 1e6d, renko_0.5 or heikin_ashi_15m"
 
 
@@ -58,7 +58,7 @@ def parse_interval(text: str) -> Interval:
     if text.startswith(HEIKIN_ASHI):
         inner = text.removeprefix(HEIKIN_ASHI)
         if inner.startswith(HEIKIN_ASHI):
-            raise BadInput(f"interval {text} must be transformed once; write {inner}")
+            raise BadInput(f"interval {text} must contain {HEIKIN_ASHI} once; write {inner}")
         return HEIKIN_ASHI + interval_text(parse_interval(inner))
     if _TICKS.fullmatch(text):
         return text

@@ -87,7 +87,7 @@ class LossStops:
             stop.start_day(self._equity(name, prices))
 
     def restart(self, name: str, prices: Mapping[str, float]) -> None:
-        """Count the losses of a strategy from its present equity."""
+        """Count the losses of a strategy from its present equity on."""
         if name in self._stops:
             self._stops[name].restart(self._equity(name, prices))
 

@@ -150,7 +150,7 @@ class Market:
         self._append(record.to_bar(), symbol_market, bounds)
 
     def _is_retired(self, bar: Bar) -> bool:
-        """Whether a bar belongs to a symbol that no longer exists. A trade begins the symbol afresh: another company.
+        """Whether a bar belongs to a symbol that no longer exists. A trade is that of another company under the symbol.
 
         The feed repeats the last close of every symbol that has ever traded.
         """
@@ -163,7 +163,7 @@ class Market:
         return False
 
     def _begin_company(self, symbol: str) -> None:
-        """Begin a retired symbol afresh."""
+        """Start a retired symbol without state, because another company uses it."""
         del self._retired[symbol]
         self._adjusted.prices.pop(symbol, None)
         if symbol in self._symbols:

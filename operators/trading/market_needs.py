@@ -61,7 +61,7 @@ class MarketNeeds:
 
     @property
     def benchmarks(self) -> frozenset[str]:
-        """The symbols that others are compared with."""
+        """The second symbols of the correlations and betas."""
         return frozenset(pair.benchmark for pair in self.pairs.values())
 
     def add_interval(self, interval: str) -> None:

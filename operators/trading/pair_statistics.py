@@ -55,7 +55,7 @@ class PairStatistic:
         self.value: float | None = None
         """None until it has warmed up, and where a variance is zero."""
         self._closes: tuple[float, float] | None = None  # the last closes of the symbol and of the benchmark
-        # The covariance is half of what the variance of the sum exceeds those of the two.
+        # covariance = (variance of the sum - sum of the variances) / 2
         self._moments, self._benchmark_moments, self._sum_moments = (
             RollingMoments(spec.period, price_power=0) for _ in range(3)
         )

@@ -57,7 +57,7 @@ class RunningStrategy:
         self._calendar = settings.calendar
 
     def set_sessions(self, sessions: ExchangeSessions) -> None:
-        """Run the handlers with `at` by other trading hours from now on."""
+        """Schedule the handlers with `at` by other trading hours from now on."""
         for _, timer in self._timers:
             if isinstance(timer, DailyTimer):
                 timer.set_days(sessions.days(timer.schedule.calendar or self._calendar))

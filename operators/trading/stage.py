@@ -78,9 +78,9 @@ class TradingStrategyStage:
     StrategyAccounts that have changed.
 
     A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
-    RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error` they are closed and cancelled. After
-    a resume it starts without state. Other strategies are not affected. A strategy is suspended too when its losses
-    exceed its limits.
+    RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error`, positions are closed and orders are
+    cancelled. After a resume it starts without state. Other strategies are not affected. A strategy is also suspended
+    when its losses exceed its limits.
 
     Without strategies, the stage publishes nothing and reads nothing. Raises BadInput for an invalid declaration and
     for two strategies with the same name.
@@ -259,7 +259,7 @@ class TradingStrategyStage:
                     self._evaluate(ts_ns, one, one.strategy.on_event, [row.row_id], out, row)
 
     def _deliver_risk_events(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
-        """Pass margin calls and changes of circuit breakers, of the previous time slice, to whom they concern."""
+        """Pass the previous time slice's margin calls and breaker changes to the strategies that they concern."""
         for record in records:
             if type(record) is not RiskEvent or record.seq <= self._risk_event_seq:
                 continue

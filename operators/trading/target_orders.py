@@ -69,7 +69,7 @@ class TargetOrders:
         return [(name, update) for name in self._strategies.pop(report.cause_id)]
 
     def apply_reduction(self, reduction: TargetReduction, ts_ns: int) -> tuple[str, OrderUpdate] | None:
-        """Return the update about a target that the portfolio has reduced, for its strategy; None for a repetition."""
+        """Return the update about a target that the portfolio has reduced, for its strategy; None for a duplicate."""
         if reduction.seq <= self._reduction_seq:
             return None
         self._reduction_seq = reduction.seq

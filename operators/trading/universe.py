@@ -70,8 +70,8 @@ class UniverseChange(NamedTuple):
 class SelectedUniverse(Universe):
     """The symbols that a rule has selected from its candidates.
 
-    A symbol that is removed keeps its position; its bars stay visible until the strategy has closed it. `has_position`
-    tells whether the strategy has one.
+    A symbol that is removed keeps its position, and its bars stay visible until the strategy has closed the position.
+    `has_position` returns whether the strategy has one.
     """
 
     __slots__ = ("_has_position", "_rule", "_selected", "_selected_day")
@@ -158,7 +158,7 @@ class SelectedUniverse(Universe):
         return (VERSION, super().snapshot(), list(self.symbols), self._selected_day)
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. After one without a rule, the first bar of the next day selects."""
+        """Restore a snapshot. If the strategy had no rule then, the rule selects with the next bar of a session."""
         if not isinstance(snapshot, tuple):
             if self._symbols is not None:
                 self._symbols |= set(snapshot or ())

@@ -9,7 +9,7 @@ from schemas.records import DataRow, Record
 
 VERSION = 1
 ROW_IDS_MAX = 10_000
-"""Number of recent row ids remembered to discard duplicates."""
+"""Number of recent row ids that are stored to discard duplicates."""
 
 
 class UserData:

@@ -77,7 +77,7 @@ class VenueStage:
         session_end: SessionEnd | None = None,
         approvals: Container[str] = (),
     ) -> None:
-        """`currency` is the account currency, of cash transfers. `session_end` tells when a bar's session ends.
+        """`currency` is the account currency, of cash transfers. `session_end` returns when a bar's session ends.
 
         Without it, the end of a session is known with the first bar of the next one. `approvals` are the actions that
         need a second person, as in `RiskSettings`.

@@ -85,11 +85,11 @@ SUBMIT_ORDER: Final = "SUBMIT_ORDER"
 AMEND_ORDER: Final = "AMEND_ORDER"
 CANCEL_ORDER: Final = "CANCEL_ORDER"
 TARGET_QUANTITY: Final = "TARGET_QUANTITY"  # signed units
-TARGET_WEIGHT: Final = "TARGET_WEIGHT"  # signed share of the strategy's equity
+TARGET_WEIGHT: Final = "TARGET_WEIGHT"  # signed share of the account's equity x the strategy's `capital`
 TARGET_VIEW: Final = "TARGET_VIEW"  # direction and strength, sized by the portfolio
 NOTE: Final = "NOTE"
 UNIVERSE_ADDED: Final = "UNIVERSE_ADDED"  # the strategy's rule has selected the symbol
-UNIVERSE_REMOVED: Final = "UNIVERSE_REMOVED"  # it no longer does
+UNIVERSE_REMOVED: Final = "UNIVERSE_REMOVED"  # the strategy's rule no longer selects the symbol
 
 CommandKind = Literal[
     "SUBMIT_ORDER",

@@ -116,15 +116,15 @@ class DataRow(NamedTuple):
     """A row of the user's own data. Trading strategies that declare its `name` see it from `ts_ns` on."""
 
     row_id: str
-    ts_ns: int  # from when it is available
+    ts_ns: int  # time from which it is available
     name: str  # of the data, such as "vix"
-    symbol: str  # "" for none
+    symbol: str  # "" if the row concerns no symbol
     values: dict[str, float]  # by column
     source: str
 
     @property
     def kind(self) -> str:
-        """DATA: what distinguishes it from the other events of `on_event`."""
+        """The kind of the event for `on_event`."""
         return "DATA"
 
 

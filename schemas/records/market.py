@@ -41,7 +41,7 @@ class Bar(NamedTuple):
 class HistoryBar(NamedTuple):
     """A bar before the first one of its symbol, for the warm-up of indicators and strategies. Nothing trades on it.
 
-    `ts_ns` is the time slice in which it was given, `end_ns` the end of the bar; the other fields are those of `Bar`.
+    `ts_ns` is the time slice that contains it, `end_ns` the end of the bar. The other fields are those of `Bar`.
     Prices and volume are in the shares of the day `adjusted_day` (yyyymmdd): splits up to that day are included.
     """
 

@@ -47,7 +47,7 @@ class StrategyAction(NamedTuple):
 
     * SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER: those of the command of the same kind (`operators/manual_orders.py`)
     * TARGET_QUANTITY: `quantity`, signed units
-    * TARGET_WEIGHT: `weight`, signed share of the strategy's equity
+    * TARGET_WEIGHT: `weight`, signed share of the account's equity x the strategy's `capital`
     * TARGET_VIEW: `direction` (-1, 0 or 1) and `strength` in [0, 1]
     * NOTE: `text`
     * UNIVERSE_ADDED, UNIVERSE_REMOVED (the strategy's rule): `rank` and `dollar_volume`, or the `filter` that
@@ -212,7 +212,7 @@ class RiskEvent(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """MARGIN_CALL, or the breaker in capital letters: what it is among the events of `on_event`."""
+        """The kind of the event for `on_event`: MARGIN_CALL, or the breaker in capital letters."""
         return self.breaker.upper()
 
     @property

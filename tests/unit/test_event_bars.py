@@ -232,7 +232,7 @@ def test_the_stage_continues_from_a_snapshot_with_a_split_between() -> None:
         ("0v", "must have a size above 0"),
         ("renko_0", "must have a size above 0"),
         ("renko_", "such as 15m, 1d, 10000v, 1e6d, renko_0.5 or heikin_ashi_15m, found 'renko_'"),
-        ("heikin_ashi_heikin_ashi_1m", "must be transformed once; write heikin_ashi_1m"),
+        ("heikin_ashi_heikin_ashi_1m", "must contain heikin_ashi_ once; write heikin_ashi_1m"),
         ("heikin_ashi_30s", "must be a multiple of the bars of the feed, 1m"),
         ("1000d", "must be below one day, one day"),
     ],

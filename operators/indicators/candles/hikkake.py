@@ -7,21 +7,21 @@ from collections.abc import Callable
 from operators.indicators.candles.candle import NEAR, Candle, Candles
 
 CONFIRMATION_BARS = 3
-"""The bars after the pattern within which a close confirms it."""
+"""Number of bars after the pattern in which a close can confirm it."""
 
 
 def hikkake(c: Candles) -> int:
-    """An inside bar, and a breakout to one side; confirmed (200) by a close beyond its other side within three bars."""
+    """An inside bar, then a breakout to one side; a close beyond the other side within three bars confirms it (200)."""
     return _confirmed(c, _false_breakout)
 
 
 def modified_hikkake(c: Candles) -> int:
-    """Two inside bars, the first with a close near its end, and a breakout to that side; confirmed (200) as above."""
+    """Two inside bars, the first with a close near one end, then a breakout to that side; confirmed like `hikkake`."""
     return _confirmed(c, _modified_false_breakout)
 
 
 def _confirmed(c: Candles, pattern_at: Callable[[Candles, int], int]) -> int:
-    """Return the pattern of the present candle, or twice that of the last three if this candle is the first beyond."""
+    """Return the pattern at the present candle, or twice an earlier one that this candle is the first to confirm."""
     present = pattern_at(c, 0)
     if present:
         return present
