@@ -21,7 +21,7 @@ from schemas.errors import BadInput
 from schemas.records import CONTINUOUS, REGULAR, Bar
 
 HISTORY_BARS_MAX = 10_000
-"""Most bars of a symbol that are loaded, whatever is declared."""
+"""Maximum number of bars of a symbol that are loaded for declared needs."""
 INDICATOR_BARS_MAX = 2_000
 WARM_UP_FACTOR = 4
 """Bars loaded for an indicator, per bar until its first value. A recursive average then hardly depends on its start."""
@@ -64,7 +64,7 @@ def history_bars_needed(settings: Settings) -> int:
         for interval, specs in features.items():
             per_day = max(1, bars_per_day * base_ns // _length_ns(interval, base_ns))
             declared += [(_indicator_bars(spec, per_day), interval) for spec in specs]
-        # The stage reports what is not a number.
+        # The stage reports a declaration that is not a number.
         needs += [in_feed_bars(bars, interval) for bars, interval in declared if type(bars) is int]
     return min(max(needs, default=0), HISTORY_BARS_MAX)
 
@@ -78,8 +78,9 @@ def _is_of_time(interval: str) -> bool:
 
 
 def _length_ns(interval: str, base_ns: int) -> int:
-    """Return the length of an interval of time. Another one counts as a bar of the feed, also an invalid one, which the
-    stage reports.
+    """Return the length of an interval of time, and of any other interval that of a bar of the feed.
+
+    The stage reports invalid intervals.
     """
     try:
         return time_interval_ns(parse_interval(interval)) or base_ns

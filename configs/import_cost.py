@@ -10,9 +10,10 @@ import sys
 from contextlib import suppress
 
 COLLECT_AFTER = 20_000
-"""So many new objects start a garbage collection; Python's default is 700. Imports create objects that are never freed,
-so that collecting them is wasted. Reference counting, which frees all other
-objects, does not change. Cyclic garbage waits longer, at most some megabytes."""
+"""Number of new objects that starts a garbage collection; Python's default is 700. Imports create objects that are
+never freed, so collections during imports are wasted. Reference counting, which frees all other objects, does not
+change. Cyclic garbage is freed later; it takes some megabytes at most.
+"""
 
 
 def reduce_import_cost() -> None:

@@ -111,19 +111,19 @@ def write_strategy(name: str, folder: Path, *, view: bool = False) -> tuple[Path
 
 
 def check_name(name: str) -> None:
-    """Raise BadInput, with a suggestion, if a name is not fit for a strategy and its file."""
+    """Raise BadInput, with a suggestion, if a name is not valid for a strategy and its file."""
     is_fit = _NAME_PATTERN.fullmatch(name) is not None and not keyword.iskeyword(name) and not name.startswith("test_")
     if not is_fit:
         raise BadInput(
-            "the name of a strategy has 2 to 32 lower-case letters, digits and _, starts with a letter, and is no word "
-            f"of Python and does not start with test_; found {name!r:.64}; did you mean {_fit_name(name)}?"
+            f"invalid strategy name {name!r:.64}; expected 2 to 32 lower-case letters, digits and _ that start with a "
+            f"letter but not with test_, and no Python keyword; did you mean {_fit_name(name)}?"
         )
     if name in STRATEGIES:
         raise BadInput(f"{name} is a strategy of the platform; choose another name, such as my_{name}")
 
 
 def _fit_name(name: str) -> str:
-    """Return a similar name that is fit.
+    """Return a similar name that is valid.
 
     >>> _fit_name("MyStrategy 2"), _fit_name("class"), _fit_name("")
     ('my_strategy_2', 'my_class', 'my_strategy')

@@ -123,8 +123,8 @@ RECORD_TABLES: dict[type, RecordTable] = {
 LATEST: frozenset[type] = frozenset({Position, Lot, RiskUsage, StrategyPosition})
 """Record types whose table holds the newest row per key, fenced by `seq`. Closed lots remain, with quantity 0."""
 FROM_FEEDS: frozenset[type] = frozenset({Bar, Quote, Trade})
-"""Record types of a live feed, which cannot repeat them. After a crash, the feed continues at the end of the log. Rows
-of records that the log does not have are replaced by the next records with their keys.
+"""Record types of a live feed, which cannot repeat them. After a crash, the feed continues at the end of the log. If
+the log lacks the record of a row, the next record with its key replaces the row.
 """
 
 

@@ -97,7 +97,7 @@ def _suspension_reasons(resources: Resources) -> list[str]:
     try:
         with resources.engine.connect() as db:
             return [
-                f"strategy {suspension.strategy} is suspended since {utc(suspension.ts_ns)}: "
+                f"strategy {suspension.strategy} has been suspended since {utc(suspension.ts_ns)}: "
                 + ("its loss stop was reached" if suspension.error_type == LOSS_STOP else "it raised an exception")
                 for suspension in suspended_strategies(db)
             ]

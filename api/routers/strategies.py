@@ -43,7 +43,7 @@ router = APIRouter(
 class StrategyActionOut(ApiModel):
     """One action of a trading strategy. `arguments` depend on `kind`. An order has the id `ord-` plus `action_id`.
 
-    `reason` is the strategy's tag. `cause_ids` are the ids of the records on which the strategy acted;
+    `reason` is the strategy's tag. `cause_ids` are the ids of the records that the action is based on;
     `GET /lineage/{record_id}` explains the action and each of them.
     """
 

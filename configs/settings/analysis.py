@@ -38,7 +38,7 @@ class StrategyEntry(Section):
     name        of a strategy of the platform, or path/to/file.py:Class
     parameters  arguments of the class
     on_error    what happens to a suspended strategy: its views and positions stay (`hold`), or they end (`flatten`)
-    capital     share of the account's equity with which the strategy sizes
+    capital     share of the account's equity with which the strategy sizes its positions
     limits      limits of a trading strategy's orders and losses, in addition to those of the account
     """
 

@@ -149,7 +149,7 @@ class RecordedFeed:
         return history_bars(bars, records, ts_ns, day, self._history_bars) if bars else []
 
     def _add_earlier(self, bar: Bar) -> None:
-        """Store a bar before the start. As in a file, a symbol starts with its first trade."""
+        """Store a bar before the start. As in a feed of files, the bars of a symbol start with its first trade."""
         if self._history_bars and self._is_selected(bar.symbol) and (bar.traded or bar.symbol in self._earlier_bars):
             self._earlier_bars.setdefault(bar.symbol, deque(maxlen=self._history_bars)).append(bar)
 

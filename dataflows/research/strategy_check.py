@@ -163,7 +163,7 @@ def _order_findings(
                 kind = type(strategy)
                 file = inspect.getsourcefile(kind) or ""
                 amount = one.arguments.get("quantity") or one.arguments["weight"]
-                text = f"{one.kind} of {amount} {one.symbol} is {share:,.0f} times the capital; is it meant?"
+                text = f"{one.kind} of {amount} {one.symbol} is {share:,.0f} times the capital; check the amount"
                 return [Finding("orders", text, file, line_of_action(strategy, tape, one.action_id, file))]
     return []
 
@@ -198,7 +198,7 @@ def _snapshot_findings(
         if snapshot is not None:
             dry_run.restore(snapshot)
         if dry_run.on_slice(records) != expected[number]:
-            text = f"decides otherwise after a restore in minute {number + 1}: it has memory outside its state"
+            text = f"decides differently after a restore in minute {number + 1}: it has memory outside its state"
             return [at_class("snapshots", text, type(strategy))]
         snapshot = dry_run.snapshot()
     return []
@@ -207,11 +207,11 @@ def _snapshot_findings(
 def _look_ahead_findings(
     strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Record]], expected: Sequence[Sequence[Record]]
 ) -> list[Finding]:
-    """Change the prices from the middle on, and end the tape there: earlier decisions must stay as they are."""
+    """Change the prices from the middle on, and end the tape there. Earlier decisions must not change."""
     middle = len(tape) // 2
     changed = make_tape(strategy, len(tape), other_from=middle)
-    for text, other in (("the future changes", changed), ("the tape ends", tape[:middle])):
+    for text, other in (("later prices change", changed), ("the tape ends", tape[:middle])):
         decisions, _ = run_over(strategy, other)
         if decisions[:middle] != list(expected[:middle]):
-            return [at_class("look-ahead", f"decides otherwise if {text} after minute {middle}", type(strategy))]
+            return [at_class("look-ahead", f"decides differently if {text} after minute {middle}", type(strategy))]
     return []

@@ -1,4 +1,4 @@
-"""Find after how many bars a strategy reads the same values, whichever date it starts at."""
+"""Find after how many bars a strategy reads the same values, whatever its start date."""
 
 from __future__ import annotations
 

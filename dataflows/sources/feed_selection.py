@@ -44,7 +44,7 @@ def symbol_tagger(settings: Settings) -> Tagger:
 def platform_feed(
     settings: Settings, *, stop_requested: StopRequested = never_stop, stats: Stats | None = None
 ) -> FeedSource:
-    """Return the feed of a running platform. It announces the trading sessions."""
+    """Return the feed of a running platform. It publishes the trading hours of the sessions."""
     calendar = settings.trading_calendar()
     sessions = SessionAnnouncements(calendar, session_table(calendar))
     if not settings.market_data.live_providers():
@@ -71,9 +71,9 @@ def platform_feed(
 
 
 def file_history_bars(settings: Settings) -> int:
-    """Return the bars of files to load before a start and for renamed symbols; 0 if there can be neither.
+    """Return how many bars of each symbol a file feed loads before a start and for renamed symbols; 0 if it loads none.
 
-    Only then are the strategies loaded, which declare what they need.
+    The strategies, which declare what they need, are loaded only if the feed has a start or reference data.
     """
     market_data, files = settings.market_data, settings.market_data.files
     has_history = market_data.feed == "files" and (files.start is not None or files.reference_data)

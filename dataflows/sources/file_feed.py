@@ -84,10 +84,11 @@ class FileFeed:
 
     `paths` are files, or folders whose CSV and Parquet files are read. A time slice at `ts_ns` holds the records of
     `tape` up to `ts_ns`, then the bars that opened at `ts_ns` - interval in order of symbol, then their dead letters.
-    The first and last time slices are those of the first and last row in a session. With `history` and a start, the
-    first one also holds the bars before the start, and that with the first bar of a renamed symbol the bars of its old
-    symbol. Raises BadInput if a file is
+    The first and last time slices are those of the first and last row in a session. Raises BadInput if a file is
     missing or has unknown columns and, at the first time slice, if no row is usable.
+
+    With `history` and a start, the first time slice also holds the bars before the start. With `history`, the time
+    slice with the first bar of a renamed symbol also holds the bars of its old symbol.
     """
 
     def __init__(

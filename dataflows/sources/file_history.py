@@ -18,14 +18,14 @@ from schemas.records import Bar, CorporateAction, HistoryBar, Record
 log = structlog.get_logger(__name__)
 
 QUIET_NS = 10 * DAY_NS
-"""The files are read from this long before the first bar of the history, to find the last trade of quiet symbols."""
+"""Time before the first bar of the history from which the files are read, to find the last trade of quiet symbols."""
 
 
 def file_history(open_feed: Callable[[FeedSettings], FileFeed], count: int) -> FileHistory:
     """Return a function that reads the last `count` bars of each symbol before a time slice of a feed.
 
-    They are those that the feed has there without a start, in the shares and under the symbols of the time slice.
-    `open_feed` opens the same files, with their reference data, with other settings.
+    They are the bars that a feed without a start would have there, in the shares and under the symbols of the time
+    slice. `open_feed` opens the same files and their reference data with other settings.
     """
 
     def read(first: Minute, records: Sequence[Record], settings: FeedSettings) -> list[HistoryBar]:

@@ -15,8 +15,8 @@ _FIRST_DAYS = 2
 class SessionAnnouncements:
     """Adds the record of a session to the first time slice at or after the open of the session before.
 
-    The first time slice of all also has the record of the current session, or of the last one. After a crash the feed
-    continues from its last snapshot and may repeat a record, which changes nothing.
+    The very first time slice also has the record of the current session, or of the last one. After a crash, the feed
+    continues from its last snapshot and may repeat a record. A repeated record changes nothing.
     """
 
     def __init__(self, calendar: str, days: Mapping[int, SessionTimes]) -> None:

@@ -138,7 +138,7 @@ def approve(
         str, typer.Argument(help="Id of the request, as `reconcile accept` and `cash adjust` print it.")
     ],
 ) -> None:
-    """Approve that a position or cash is taken over, as another person requested."""
+    """Approve another person's request to take over a position or cash."""
     approve_request(request_id, HOST_ACTOR_PREFIX + getpass.getuser())
 
 

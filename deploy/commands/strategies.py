@@ -1,4 +1,4 @@
-"""`strategies`: list and check strategies; list those that are suspended because they raised, and resume one."""
+"""`strategies`: write, list and check strategies; list those that are suspended, and resume one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from configs.settings import Settings
     from schemas.records import StrategySuspension
 
-Name = Annotated[str, typer.Argument(help="Name of the strategy, as its signals have it.")]
+Name = Annotated[str, typer.Argument(help="Name of the strategy, as in its signals or actions.")]
 Reason = Annotated[str, typer.Option(help="Reason. It is stored with the command and with the record of the resume.")]
 Source = Annotated[str, typer.Argument(help="path/to/file.py:ClassName, or a strategy of the platform.")]
 Parameters = Annotated[str, typer.Option(help="Parameters of the strategy, as a JSON object.")]

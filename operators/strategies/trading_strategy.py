@@ -89,7 +89,7 @@ class TradingStrategy:
         """Called for each fill of the strategy. `ctx.position` includes it."""
 
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
-        """Called when an order or action is accepted, amended, rejected or cancelled, expires, or a target is reduced."""
+        """Called for each update of an order, action or target: accepted, amended, rejected, cancelled and so on."""
 
     def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
         """Called for each event, with its `kind`. Positions include the effect of a corporate action.

@@ -110,7 +110,7 @@ def test_a_look_into_the_future_is_found(tmp_path: Path) -> None:
         (
             "ctx.note('x')\nctx.submit('KO', 'BUY', 1e9)",
             "orders",
-            "SUBMIT_ORDER of 1000000000 KO is 1,002,576 times the capital; is it meant?",
+            "SUBMIT_ORDER of 1000000000 KO is 1,002,576 times the capital; check the amount",
             6,
         ),
         (

@@ -260,7 +260,7 @@ class LiveFeed:
     def _load_history(self, now_ns: int) -> None:
         """Load the bars before the next minute of the symbols without a bar, from the first provider that has any.
 
-        If the start repeats after a crash, they are loaded again. Their readers discard bars that they have.
+        After a crash during a start, they are loaded again. Downstream services discard bars that they already have.
         """
         symbols = self._expected_symbols - self._completion.snapshot()["symbols"].keys()
         if not symbols or not self._history_count:

@@ -12,7 +12,7 @@ from schemas.records import Bar
 
 
 class LiveHistory(NamedTuple):
-    """Bars, oldest first, and the name of the provider that had them; "" if none had any."""
+    """Bars, oldest first, and the name of the provider that returned them; "" if none returned any."""
 
     provider: str
     bars: list[Bar]

@@ -127,7 +127,7 @@ function Suspension(props: { strategy: string; suspension: SuspendedStrategy }):
   const { strategy, suspension } = props;
   return (
     <p class="warning" role="status">
-      {strategy} is suspended since {withZone(dateTime(suspension.since))}: {suspension.error}: {suspension.message} <code>{sourcePosition(suspension)}</code>
+      {strategy} has been suspended since {withZone(dateTime(suspension.since))}: {suspension.error}: {suspension.message} <code>{sourcePosition(suspension)}</code>
     </p>
   );
 }
