@@ -104,7 +104,8 @@ def check(source: Source, parameters: Parameters = "{}", minutes: Minutes = 780,
             print(f"warm-up: two start dates agree from bar {report.bars_needed} on")
         for finding in report.findings:
             print(finding.text())
-        print("no findings" if not report.findings else f"{len(report.findings)} findings")
+        count = len(report.findings)
+        print("no findings" if not count else "1 finding" if count == 1 else f"{count} findings")
     if report.findings:
         raise typer.Exit(1)
 
