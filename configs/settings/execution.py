@@ -41,7 +41,7 @@ class AlpacaGatewaySection(Section):
     refetch_s            delay from an order's update to a lookup of the order, because fill reports can be lost
     poll_s               interval of lookups while the order works
     reconcile_s          interval of reconciliation with the broker's account
-    requests_per_minute  most requests per minute
+    requests_per_minute  most requests per minute; fewer after the broker has reported too many
     cash_tolerance       difference between the broker's and the books' cash that is accepted; `unlimited`: not compared
     foreign_cash         cash on the account that does not belong to this platform
     """

@@ -8,7 +8,7 @@ import structlog
 
 from configs.settings import Settings
 from dataflows.broker.alpaca_api import AlpacaApi
-from dataflows.broker.broker_errors import BrokerRejected, BrokerUncertain
+from dataflows.broker.broker_errors import BrokerRejected, BrokerThrottled, BrokerUncertain
 from dataflows.broker.halt_guard import HaltGuard
 from dataflows.broker.halt_setup import HaltPublisher
 from dataflows.broker.request_budget import RequestBudget
@@ -36,6 +36,9 @@ class AlpacaWorkingOrders:
         self._record_request()
         try:
             orders = self._api.open_orders()
+        except BrokerThrottled as throttled:
+            self._record_throttling(throttled)
+            raise
         except BrokerRejected as rejection:
             raise BrokerUncertain(f"the broker rejected the list of orders: {rejection.message}") from rejection
         return {
@@ -48,12 +51,19 @@ class AlpacaWorkingOrders:
         self._record_request()
         try:
             self._api.cancel(broker_id)
+        except BrokerThrottled as throttled:
+            self._record_throttling(throttled)
+            raise
         except BrokerRejected as rejection:
             log.info("cancel rejected", order=broker_id, reason=rejection.message)
 
     def _record_request(self) -> None:
         if self._budget is not None:
             self._budget.record(time.monotonic())
+
+    def _record_throttling(self, throttled: BrokerThrottled) -> None:
+        if self._budget is not None:
+            self._budget.throttled(time.monotonic(), throttled.wait_s)
 
 
 def halt_api(settings: Settings) -> AlpacaApi:

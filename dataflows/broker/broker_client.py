@@ -191,7 +191,7 @@ class BrokerClient:
         try:
             return self._send_next_request(now_s)
         except BrokerThrottled as throttled:
-            self._budget.pause_until(now_s + throttled.wait_s)
+            self._budget.throttled(now_s, throttled.wait_s)
         except BrokerUncertain as error:
             self._failing_since_s = self._failing_since_s or now_s
             if now_s - self._failing_since_s >= self._disconnected_after_s:

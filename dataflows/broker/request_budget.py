@@ -5,7 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 RESERVED_FOR_CANCELS = 20
+LEAST_LIMIT = 100
+"""Lowest limit that reports of too many requests lead to."""
 _MINUTE_S = 60.0
 
 
@@ -32,6 +38,20 @@ class RequestBudget:
         with self._lock:
             self._sent.extend([now_s] * requests)
 
+    def throttled(self, now_s: float, wait_s: float) -> None:
+        """The broker reported too many requests: allow nothing for `wait_s`, and from then on fewer per minute.
+
+        The new limit is nine tenths of the requests of the last minute. With a setting above the broker's limit, each
+        request would count against it, and cancels and the kill switch would be rejected too.
+        """
+        with self._lock:
+            sent = sum(sent_s > now_s - _MINUTE_S for sent_s in self._sent)
+            reduced = max(LEAST_LIMIT, sent * 9 // 10)
+            if reduced < self._limit:
+                log.warning("the broker accepts fewer requests a minute", limit=self._limit, reduced=reduced)
+                self._limit = reduced
+        self.pause_until(now_s + wait_s)
+
     def pause_until(self, until_s: float) -> None:
-        """Allow nothing until `until_s`, after the broker reported too many requests."""
+        """Allow nothing until `until_s`."""
         self._paused_until_s = max(self._paused_until_s, until_s)

@@ -59,7 +59,8 @@ class LocalBroker:
         self.news: list[dict[str, Any]] = []
         self.rejects_connections = False  # whether new sockets are rejected
         self.muted = False  # whether sockets stay open without messages
-        self.requests: deque[float] = deque()
+        self.requests: deque[float] = deque()  # times of the requests of the last minute
+        self.data_requests: deque[float] = deque()
         self.requests_per_minute = requests_per_minute
         self.account_file: Path | None = None
         self._delayed_update: dict[str, Any] | None = None  # a swapped update, sent after the next one
@@ -179,13 +180,14 @@ class LocalBroker:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def is_rate_limited(self) -> bool:
-        """Count a request. Return whether it exceeds the limit per minute."""
+    def is_rate_limited(self, *, of_market_data: bool) -> bool:
+        """Count a request. Return whether it exceeds the limit per minute. As at Alpaca, market data has its own."""
         now = time.monotonic()
-        while self.requests and self.requests[0] < now - 60:
-            self.requests.popleft()
-        self.requests.append(now)
-        return len(self.requests) > self.requests_per_minute
+        requests = self.data_requests if of_market_data else self.requests
+        while requests and requests[0] < now - 60:
+            requests.popleft()
+        requests.append(now)
+        return len(requests) > self.requests_per_minute
 
     def plan_fault(self, place: str, kind: str, times: int = 1, **options: Any) -> None:
         self.faults.plan(BrokerFault(place, kind, **options), times)

@@ -22,7 +22,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def routes(broker: LocalBroker) -> list[Route]:
-    """Return the routes. The second item of a row is the place of its scripted faults, "" for none."""
+    """Return the routes. The second item of a row is the place of its scripted faults; market data has none."""
     orders, account = OrderEndpoints(broker.book), AccountEndpoints(broker)
     data, control = DataEndpoints(broker), ControlEndpoints(broker)
     table: list[tuple[str, str, str, Handler]] = [
@@ -77,7 +77,7 @@ def _guarded(broker: LocalBroker, place: str, handler: Handler) -> Handler:
         credentials = (request.headers.get("apca-api-key-id"), request.headers.get("apca-api-secret-key"))
         if credentials != (broker.key, broker.secret):
             return problem(403, FORBIDDEN, "forbidden.")
-        if broker.is_rate_limited():
+        if broker.is_rate_limited(of_market_data=not place):
             headers = {"X-RateLimit-Limit": "200", "Retry-After": "1"}
             return problem(429, 42910000, "too many requests.", headers=headers)
         fault = broker.faults.take(place) if place else None

@@ -67,8 +67,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerPlatfor
     platform.broker_port = free_ports(1)[0]
     platform.environment |= {
         "PLATFORM_ALPACA_PORT": str(platform.broker_port),
-        "EXECUTION__ALPACA__REQUESTS_PER_MINUTE": "3000",
-        "EXECUTION__ALPACA__RECONCILE_S": "1",
+        # Three requests each: the broker takes 200 a minute, and the gateway sends at most 180.
+        "EXECUTION__ALPACA__RECONCILE_S": "2",
         # Only a person trades: the strategy never decides anything.
         "SIGNALS__STRATEGIES": json.dumps([{"name": "fundamental_value"}]),
     }

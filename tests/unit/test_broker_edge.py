@@ -217,6 +217,27 @@ def test_cancels_are_allowed_when_the_request_budget_is_spent() -> None:
     assert not budget.allows(165.0, cancel=True)
 
 
+def test_a_throttled_client_sends_less_than_the_broker_accepts_and_leaves_room_for_cancels() -> None:
+    """With a setting above the broker's limit, the kill switch would be rejected like every other request."""
+    budget = RequestBudget(3_000)
+    budget.record(100.0, 200)
+    budget.throttled(101.0, 1.0)
+    assert not budget.allows(101.5, cancel=True) and not budget.allows(102.5, cancel=True), "180 a minute from now on"
+    assert budget.allows(161.0)
+    budget.record(161.0, 180 - RESERVED_FOR_CANCELS)
+    assert not budget.allows(162.0) and budget.allows(162.0, cancel=True)
+    budget.throttled(163.0, 1.0)
+    assert budget.allows(164.0, cancel=True) is False
+    budget.record(225.0, 144 - RESERVED_FOR_CANCELS)
+    assert not budget.allows(225.0) and budget.allows(225.0, cancel=True), "144, nine tenths of 160"
+
+
+def test_requests_for_market_data_have_a_limit_of_their_own() -> None:
+    with local_broker(requests_per_minute=2) as server:
+        assert [server.broker.is_rate_limited(of_market_data=True) for _ in range(3)] == [False, False, True]
+        assert not server.broker.is_rate_limited(of_market_data=False)
+
+
 def test_a_rate_limit_only_delays() -> None:
     with local_broker(requests_per_minute=25) as server:
         gateway_session = GatewaySession(
