@@ -23,7 +23,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
 
 def test_the_strategy_of_all_runs_acts_in_every_way_and_trades(records: list[object]) -> None:
     actions = [record for record in records if type(record) is StrategyAction and record.strategy == "order_strategy"]
-    assert {action.kind for action in actions} == {*get_args(StrategyActionKind)} - {"SUSPENDED", "RESUMED"}
+    by_platform = {"SUSPENDED", "RESUMED", "UNIVERSE_ADDED", "UNIVERSE_REMOVED"}
+    assert {action.kind for action in actions} == {*get_args(StrategyActionKind)} - by_platform
     # Timers, events of orders and fills, and corporate actions have tags and notes of their own.
     tags = {action.reason for action in actions} | {action.arguments.get("text", "") for action in actions}
     assert tags >= {"bracket", "dip", "start", "weight", "stop after a fill", "CASH_DIVIDEND of MSFT"}

@@ -46,7 +46,7 @@ def test_a_watched_stop_ends_when_another_order_closes_its_position(terms: dict[
     assert intents(gateway.step(bar("AAPL", 2, 120, 50, low=50))) == [], "the later position has no stop"
 
 
-def test_an_exit_at_the_broker_is_cancelled_when_its_position_is_closed() -> None:
+def test_an_exit_at_the_broker_is_cancelled_when_its_symbol_is_delisted() -> None:
     """The shares are paid out after a merger, and the stop at the broker would sell short."""
     gateway = GatewayHarness()
     gateway.connect()
@@ -55,7 +55,8 @@ def test_an_exit_at_the_broker_is_cancelled_when_its_position_is_closed() -> Non
     gateway.step(broker_update("ord-3", "NEW"))
     output = gateway.step(corporate_action("a", DELISTING, "AAPL", amount=Decimal(90)))
     assert [one[:2] for one in intents(output)] == [("CANCEL", "ord-3")]
-    assert ended(gateway.step(broker_update("ord-3", CANCELED))) == [("ord-3", CANCELED, POSITION_CLOSED)]
+    reason = "AAPL was delisted (a)"
+    assert ended(gateway.step(broker_update("ord-3", CANCELED))) == [("ord-3", CANCELED, reason)]
 
 
 def test_the_exit_of_a_new_entry_is_not_affected() -> None:
