@@ -103,6 +103,7 @@ class RecordedFeed:
         self._carried: list[Record] = []  # from before the start
         self._history_bars = history_bars
         self._earlier_bars: dict[str, deque[Bar]] = {}  # before the start
+        self._adjusted_days: dict[str, int] = {}  # symbol -> day of the shares of its recorded history
         self._symbols_seen: set[str] = set()
         self._seq_offsets: dict[tuple[type, str], int] = {}
         self.finished = False
@@ -146,7 +147,19 @@ class RecordedFeed:
         bars = [bar for symbol_bars in self._earlier_bars.values() for bar in symbol_bars]
         self._earlier_bars = {}
         day = next(record.trading_day for record in records if type(record) is Bar)
-        return history_bars(bars, records, ts_ns, day, self._history_bars) if bars else []
+        new = [record for record in records if not self._is_in_history(record)]
+        return history_bars(bars, new, ts_ns, day, self._history_bars) if bars else []
+
+    def _is_in_history(self, record: Record) -> bool:
+        """Whether the recorded history of a symbol already includes a corporate action, as for the features."""
+        return type(record) is CorporateAction and 0 < record.ex_date <= self._adjusted_days.get(record.symbol, 0)
+
+    def _add_recorded_history(self, record: HistoryBar) -> None:
+        """Store a bar of a recorded history, unless it repeats one: a start that was interrupted wrote it twice."""
+        earlier = self._earlier_bars.get(record.symbol)
+        if not earlier or earlier[-1].ts_ns < record.end_ns:
+            self._adjusted_days[record.symbol] = record.adjusted_day
+            self._add_earlier(record.to_bar())
 
     def _add_earlier(self, bar: Bar) -> None:
         """Store a bar before the start. As in a feed of files, the bars of a symbol start with its first trade."""
@@ -163,7 +176,7 @@ class RecordedFeed:
             return self._is_selected(record.symbol) and (record.traded or (Bar, record.symbol) in self._seq_offsets)
         if type(record) is HistoryBar:
             if self._period.start_ns is not None and not self._seq_offsets:
-                self._add_earlier(record.to_bar())
+                self._add_recorded_history(record)
                 return False
             return self._is_selected(record.symbol)
         if type(record) is Quote:

@@ -14,8 +14,8 @@ from dataflows.sources.row_times import iso
 from operators.bar_completion import FeedSettings
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
-from schemas.records import Bar, Command, Record
-from tests.builders import broker_update, command
+from schemas.records import Bar, Command, HistoryBar, Record
+from tests.builders import bar, broker_update, command, corporate_action
 from tests.replay.market import write_market
 from tests.replay.runs import fused_hash, pinned_settings, read_time_slices
 
@@ -89,3 +89,54 @@ def test_given_records_without_bars_keep_their_slice(recorded: list[TimeSlice]) 
     bars = [TimeSlice(ts_ns, [r for r in records if type(r) is Bar]) for ts_ns, records in recorded]
     found = read(recorded, RecordedPeriod(with_commands=True))
     assert len(found) == sum(bool(records) for _, records in bars)
+
+
+def history_read(recorded: Sequence[TimeSlice], start_ns: int) -> list[HistoryBar]:
+    """Return the history of the first time slice of a period that starts at `start_ns`."""
+
+    def open_slices() -> Generator[TimeSlice]:
+        yield from recorded
+
+    (first, *_) = RecordedFeed(open_slices, RecordedPeriod(start_ns=start_ns), MINUTE_NS, 10).take(1)
+    return [record for record in first.records if type(record) is HistoryBar]
+
+
+def earlier_bar(number: int, close: float, adjusted_day: int = 20240103) -> HistoryBar:
+    """Build a recorded bar of the day before the start, in the shares of `adjusted_day`."""
+    end_ns = number * MINUTE_NS
+    return HistoryBar(
+        symbol="A",
+        seq=number,
+        ts_ns=10 * MINUTE_NS,
+        open_ns=end_ns - MINUTE_NS,
+        end_ns=end_ns,
+        open=close,
+        high=close,
+        low=close,
+        close=close,
+        volume=100.0,
+        session="REGULAR",
+        trading_day=20240102,
+        traded=True,
+        adjusted_day=adjusted_day,
+    )
+
+
+def test_a_split_that_the_recorded_history_includes_is_not_applied_again() -> None:
+    """The run started on the day of the split, with the bars of the day before in new shares."""
+    split = corporate_action("spl-1", "SPLIT", "A", ratio=2, ex_date=20240103)
+    recorded = [
+        TimeSlice(10 * MINUTE_NS, [split, earlier_bar(1, 50.0), bar("A", 1, 10 * MINUTE_NS, 51.0, day=20240103)]),
+        TimeSlice(11 * MINUTE_NS, [bar("A", 2, 11 * MINUTE_NS, 52.0, day=20240103)]),
+    ]
+    assert [one.close for one in history_read(recorded, 10 * MINUTE_NS)] == [50.0, 51.0]
+
+
+def test_a_history_that_was_recorded_twice_is_given_once() -> None:
+    """A live feed that is interrupted at its first start loads the bars again, with other numbers."""
+    again = [earlier_bar(number, 50.0 + number)._replace(seq=number + 2) for number in (1, 2, 3)]
+    recorded = [
+        TimeSlice(10 * MINUTE_NS, [earlier_bar(1, 51.0), earlier_bar(2, 52.0)]),
+        TimeSlice(11 * MINUTE_NS, [*again, bar("A", 1, 11 * MINUTE_NS, 60.0, day=20240103)]),
+    ]
+    assert [one.close for one in history_read(recorded, 10 * MINUTE_NS)] == [51.0, 52.0, 53.0]
