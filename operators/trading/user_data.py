@@ -48,8 +48,8 @@ class UserData:
         for row in due:
             key = (row.name, row.symbol)
             newest = self._newest.get(key)
-            if newest is not None and row.ts_ns < newest.ts_ns:
-                continue  # a newer row is already known
+            if newest is not None and (row.ts_ns < newest.ts_ns or row.row_id == newest.row_id):
+                continue  # it, or a newer row, is already known
             self._newest[key] = row
             if row.ts_ns <= last_ns or last_ns < 0:
                 late[key] = row

@@ -10,6 +10,7 @@ import pytest
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.bar_completion import FeedSettings
 from operators.strategies import TradingStrategy
+from operators.trading import user_data
 from schemas.errors import BadInput
 from schemas.records import DataRow, DeadLetter, Record
 from tests.unit.trading_harness import bars, feed, minute, notes, stage_of
@@ -66,6 +67,15 @@ def test_rows_of_one_time_slice_are_events_in_order_of_time() -> None:
 def test_duplicates_and_undeclared_names_have_no_effect() -> None:
     found = run([row(0.5, 14), row(0.5, 14), row(0.5, 99, name="other")], [row(0.5, 14)])
     assert found == ["DATA vix 14", "14", "14"]
+
+
+def test_a_long_file_that_is_published_twice_has_no_effect_the_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows than are remembered by id: those of one symbol after those of the other."""
+    monkeypatch.setattr(user_data, "ROW_IDS_MAX", 3)
+    rows: list[Record] = [row(0.1 * number, number, symbol=symbol) for symbol in ("KO", "PEP") for number in (1, 2, 3)]
+    future: list[Record] = [row(3.5, 7), *(row(9, number, symbol="PEP") for number in range(4))]
+    found = run([*rows, *future], [*rows, *future], [], [])
+    assert found == ["DATA vixKO 3", "DATA vixPEP 3", "none", "none", "none", "DATA vix 7", "7"]
 
 
 def test_rows_of_symbols_are_separate() -> None:
