@@ -96,11 +96,13 @@ class StrategyOrders:
         return [name for name in strategy.split("+") if name in self._limits]
 
     def _verdicts(self, name: str, terms: OrderTerms, context: OrderContext) -> list[Verdict]:
-        """Check an order against the limits of one strategy. One that only reduces its position is not limited."""
-        position, bought, sold = self._open(name, terms.symbol)
-        resulting = position + bought + terms.quantity if terms.side == BUY else sold + terms.quantity - position
+        """Check an order against the limits of one strategy. One that only reduces its position is not limited.
+
+        A reduce-only order reduces the position of the account, which can be that of other strategies.
+        """
+        resulting = self._resulting(name, terms)
         limits, verdicts = self._limits[name], list[Verdict]()
-        if terms.reduce_only or resulting <= 0:
+        if resulting <= 0 or (terms.reduce_only and _closes(context.entry, terms)):
             return verdicts
 
         def check(check_name: str, text: str, value: Decimal, limit: Decimal, *, money: bool = True) -> None:
@@ -123,6 +125,43 @@ class StrategyOrders:
             text = "order would be number {{}} of {strategy} today"
             check(ORDERS_PER_DAY, text, count, limits.max_orders_per_day, money=False)
         return verdicts
+
+    def _resulting(self, name: str, terms: OrderTerms) -> Decimal:
+        """Return the units that a strategy has on the side of an order after it and its open orders are filled."""
+        position, bought, sold = self._open(name, terms.symbol)
+        held, waiting = (-position, bought) if terms.side == BUY else (position, sold)
+        if not terms.reduce_only:
+            return waiting + terms.quantity - held
+        account = self._book.positions.get(terms.symbol)
+        if account is None:
+            return -held
+        closable = (
+            account.sells.quantity - account.quantity if terms.side == BUY else account.quantity + account.buys.quantity
+        )
+        return min(terms.quantity + self._reducing(name, terms), max(ZERO, closable)) - held
+
+    def _reducing(self, name: str, terms: OrderTerms) -> Decimal:
+        """Return the quantity of a strategy's open reduce-only orders of the side of an order.
+
+        Of a group, only one order fills. An exit closes what its entry opens.
+        """
+        quantities: dict[str, Decimal] = {}
+        risk_position = self._book.positions.get(terms.symbol)
+        for order_id, order in {} if risk_position is None else risk_position.orders.items():
+            proposal = self._book.proposals[order_id]
+            own = proposal.terms
+            if (
+                not own.reduce_only
+                or own.side != terms.side
+                or own.parent_id
+                or name not in proposal.strategy.split("+")
+            ):
+                continue
+            if not own.group_id:
+                quantities[order_id] = order.remaining
+            elif own.group_id != terms.group_id:
+                quantities[own.group_id] = max(order.remaining, quantities.get(own.group_id, ZERO))
+        return sum(quantities.values(), ZERO)
 
     def _open(self, name: str, symbol: str) -> tuple[Decimal, Decimal, Decimal]:
         """Return a strategy's position in a symbol, and the quantities that its open orders can still buy and sell."""
@@ -168,3 +207,10 @@ class StrategyOrders:
         self._accounts.restore(accounts)
         self._reference.restore(reference)
         self._order_counts = dict(self._order_counts)
+
+
+def _closes(entry: OrderTerms | None, terms: OrderTerms) -> bool:
+    """Whether an exit closes at most what its entry opens."""
+    if entry is None or entry.symbol != terms.symbol:
+        return False
+    return entry.side != terms.side and terms.quantity <= entry.quantity

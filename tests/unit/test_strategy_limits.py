@@ -95,6 +95,57 @@ def test_an_order_that_only_reduces_is_not_limited() -> None:
     assert not refusals(desk) and desk.position("KO") == 0
 
 
+BUY_100_OF_OTHER = at_minutes({1: lambda ctx: ctx.submit("KO", "BUY", 100)})
+
+
+def test_a_reduce_only_order_that_sells_the_units_of_other_strategies_is_limited() -> None:
+    """It reduces the position of the account. The strategy, which has no position, would be short."""
+
+    def with_parent(ctx: Any) -> None:
+        parent = ctx.submit("KO", "BUY", 1, limit_price=90)
+        ctx.submit("KO", "SELL", 11, reduce_only=True, parent=parent)
+
+    desk = desk_of(
+        at_minutes(
+            {
+                3: lambda ctx: [ctx.submit("KO", "SELL", quantity, reduce_only=True) for quantity in (11, 6, 5)],
+                5: with_parent,
+            }
+        ),
+        BUY_100_OF_OTHER,
+        limits={"max_position_size": "1000"},
+    )
+    desk.step(8, KO=100.0)
+    values = ["1,100.00", "1,100.00", "1,700.00"]
+    assert refusals(desk) == [("strategy_max_position_size", value, "1,000.00") for value in values]
+    assert desk.position("KO") == 94
+
+
+def test_exits_of_a_bracket_are_not_limited_beside_a_position_of_other_strategies() -> None:
+    bracket = at_minutes({3: lambda ctx: ctx.submit("KO", "BUY", 10, take_profit=150, stop_loss=90)})
+    limits = {"max_order_notional": "1000", "max_orders_per_day": "1", "max_position_size": "1000"}
+    desk = desk_of(bracket, BUY_100_OF_OTHER, limits=limits)
+    desk.step(5, KO=100.0)
+    desk.step(2, KO=150.0)
+    assert not refusals(desk) and desk.position("KO") == 100
+
+
+def test_protective_orders_of_the_own_position_are_not_limited() -> None:
+    """One at the market, and a stop and a target of which only one fills."""
+
+    def protect(ctx: Any) -> None:
+        for group, quantity in (("", 4), ("exits", 6)):
+            ctx.submit("KO", "SELL", quantity, stop_price=90, reduce_only=True, group=group)
+        ctx.submit("KO", "SELL", 6, limit_price=150, reduce_only=True, group="exits")
+
+    script = at_minutes({1: lambda ctx: ctx.submit("KO", "BUY", 10), 3: protect})
+    limits = {"max_order_notional": "1000", "max_orders_per_day": "1", "max_position_size": "1000"}
+    desk = desk_of(script, BUY_100_OF_OTHER, limits=limits)
+    desk.step(5, KO=100.0)
+    desk.step(2, KO=80.0)
+    assert not refusals(desk) and desk.position("KO") == 100
+
+
 def test_a_target_is_limited_like_an_order() -> None:
     desk = desk_of(at_minutes({1: lambda ctx: ctx.target_quantity("KO", 11)}), limits={"max_position_size": "1000"})
     desk.step(3, KO=100.0)
