@@ -16,7 +16,7 @@ from typing import NamedTuple, get_args
 
 from operators.manual_orders import parse_amount
 from operators.money import plain, quantize
-from operators.risk.approvals import lacks_approval
+from operators.risk.approvals import REQUEST_ID, lacks_approval
 from schemas.errors import BadInput
 from schemas.records import (
     CASH_TRANSFER,
@@ -103,11 +103,14 @@ class CashTransfers:
         """Return the transfer of a `CASH_TRANSFER` command; None for another command, a repeated one or an invalid one.
 
         The API validates a command before it publishes it, so an invalid one here is discarded. So is an adjustment
-        without the second person that `approvals` requires.
+        without the second person that `approvals` requires. Of several approvals of one request, the first counts.
         """
         if command.kind != CASH_TRANSFER or not self._is_new(command.command_id):
             return None
         if lacks_approval(command, self._approvals):
+            return None
+        request_id = command.arguments.get(REQUEST_ID, "")
+        if request_id and not self._is_new(request_id):
             return None
         try:
             terms = parse_transfer(command, self._currency)

@@ -111,6 +111,17 @@ def gateway_transfers(stage: GatewayStage, *records: Command | BrokerActivity) -
     return [record for record in stage.on_slice(MINUTE, list(records)) if type(record) is CashTransfer]
 
 
+def test_a_request_that_two_persons_approve_at_once_is_booked_once() -> None:
+    """Both approvals read the table of commands before it had the other one."""
+    agreed = {"requested_by": "bob", "request_id": "cmd-7"}
+    first, second = (cash_command(number, ADJUSTMENT, "9", **agreed) for number in (8, 9))
+    another = cash_command(10, ADJUSTMENT, "9", **agreed | {"request_id": "cmd-6"})
+    approvals = ("reconciliation",)
+    for stage in (VenueStage(VenueSettings(), approvals=approvals), GatewayStage(GatewaySettings(approvals=approvals))):
+        records = stage.on_slice(MINUTE, [first, second]) + stage.on_slice(2 * MINUTE, [second, another])
+        assert [one.cause_id for one in records if type(one) is CashTransfer] == ["cmd-8", "cmd-10"]
+
+
 def test_activities_of_the_broker_become_transfers_by_their_type_and_sign() -> None:
     stage = GatewayStage(GatewaySettings())
     found = gateway_transfers(
