@@ -109,6 +109,7 @@ class FeatureStage:
 
     `HistoryBar`s warm up the indicators of a symbol before its first bar. Each yields a `HistoryRow`. Those that repeat
     a bar, or arrive after the first bar, are ignored. Splits that the history already includes are not applied again.
+    A history in the shares of a later day, of a feed that starts again before the first bar, replaces the one before.
 
     An indicator that raises is suspended for that symbol: from this bar on its values are absent, as in warm-up. A dead
     letter records it. It runs again after a split or stock dividend, or if a start without its spec dropped its state.
@@ -178,6 +179,10 @@ class FeatureStage:
             self._begin_company(symbol)
             self._history.pop(symbol, None)
         state, history = self._symbols.get(symbol), self._history.get(symbol)
+        has_no_bar = state is not None and history is not None and state.seq == history.row_seq
+        if has_no_bar and history is not None and record.adjusted_day > history.adjusted_day:
+            self._begin(symbol)
+            state, history = self._symbols[symbol], None
         if state is None:
             state = self._symbols[symbol] = SymbolFeatures([self._create(spec) for spec in self.specs], 0)
         elif history is None:
@@ -256,6 +261,10 @@ class FeatureStage:
         """Start a retired symbol without state, because another company uses it. Row numbers continue."""
         del self._retired[symbol]
         self._adjusted_prices.prices.pop(symbol, None)
+        self._begin(symbol)
+
+    def _begin(self, symbol: str) -> None:
+        """Begin the indicators of a symbol afresh, with the next row number."""
         seq = self._symbols[symbol].seq
         indicators = [self._create(spec) for spec in self.specs]
         self._symbols[symbol] = SymbolFeatures(indicators, seq, first_seq=seq + 1)

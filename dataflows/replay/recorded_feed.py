@@ -104,6 +104,7 @@ class RecordedFeed:
         self._history_bars = history_bars
         self._earlier_bars: dict[str, deque[Bar]] = {}  # before the start
         self._adjusted_days: dict[str, int] = {}  # symbol -> day of the shares of its recorded history
+        self._history_ends: dict[str, int] = {}  # symbol -> end of the last bar of its recorded history
         self._symbols_seen: set[str] = set()
         self._seq_offsets: dict[tuple[type, str], int] = {}
         self.finished = False
@@ -155,10 +156,16 @@ class RecordedFeed:
         return type(record) is CorporateAction and 0 < record.ex_date <= self._adjusted_days.get(record.symbol, 0)
 
     def _add_recorded_history(self, record: HistoryBar) -> None:
-        """Store a bar of a recorded history, unless it repeats one: a start that was interrupted wrote it twice."""
-        earlier = self._earlier_bars.get(record.symbol)
+        """Store a bar of a recorded history, unless it repeats one: a start that was interrupted wrote it twice.
+
+        A history in the shares of a later day replaces the one before, as for the features.
+        """
+        symbol, earlier = record.symbol, self._earlier_bars.get(record.symbol)
+        is_newer = record.adjusted_day > self._adjusted_days.get(symbol, 0)
+        if earlier and is_newer and earlier[-1].ts_ns == self._history_ends.get(symbol):
+            earlier.clear()
         if not earlier or earlier[-1].ts_ns < record.end_ns:
-            self._adjusted_days[record.symbol] = record.adjusted_day
+            self._adjusted_days[symbol], self._history_ends[symbol] = record.adjusted_day, record.end_ns
             self._add_earlier(record.to_bar())
 
     def _add_earlier(self, bar: Bar) -> None:

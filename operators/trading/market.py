@@ -55,6 +55,7 @@ class Market:
         self._adjusted = AdjustedPrices()
         self._retired: dict[str, None] = {}  # symbols that were renamed or delisted, and have not traded since
         self._history_days: dict[str, int] = {}  # symbol -> day of the shares of its history
+        self._history_ends: dict[str, int] = {}  # symbol -> end of the last bar of its history
         self._filing_ids: dict[str, None] = {}
         self.newest_bar: Bar | None = None
         # Of the current time slice: the symbols whose bar closed, by interval.
@@ -138,15 +139,22 @@ class Market:
     def _add_history(self, record: HistoryBar, bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]) -> None:
         """Add a bar from before the first one of its symbol, unless the symbol has this bar or a later one.
 
-        It counts for histories, longer bars and warm-up, but it closes no bar of this time slice.
+        It counts for histories, longer bars and warm-up, but it closes no bar of this time slice. A history in the
+        shares of a later day replaces the one before, as for the features.
         """
         symbol = record.symbol
         if symbol in self._retired:
             self._begin_company(symbol)
         symbol_market = self._symbol(symbol)
-        if symbol_market is None or (symbol_market.bar is not None and symbol_market.bar.ts_ns >= record.end_ns):
+        if symbol_market is None:
             return
-        self._history_days[symbol] = record.adjusted_day
+        if (last := symbol_market.bar) is not None:
+            has_no_bar = self._history_ends.get(symbol) == last.ts_ns
+            if has_no_bar and record.adjusted_day > self._history_days[symbol]:
+                symbol_market = self._symbols[symbol] = symbol_market.without_bars(self.needs)
+            elif last.ts_ns >= record.end_ns:
+                return
+        self._history_days[symbol], self._history_ends[symbol] = record.adjusted_day, record.end_ns
         self._append(record.to_bar(), symbol_market, bounds)
 
     def _is_retired(self, bar: Bar) -> bool:
@@ -248,8 +256,8 @@ class Market:
         universe = None if self._universe is None else sorted(self._universe)
         adjusted, clock = self._adjusted.snapshot(), self._clock.snapshot()
         prices = (dict(self.prices), adjusted, list(self._retired))
-        filings, history_days = list(self._filing_ids), dict(self._history_days)
-        return (VERSION, universe, symbols, prices, newest, clock, filings, history_days)
+        filings, history = list(self._filing_ids), (dict(self._history_days), dict(self._history_ends))
+        return (VERSION, universe, symbols, prices, newest, clock, filings, *history)
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. Intervals, indicators and histories that it lacks start warming up.
@@ -259,6 +267,7 @@ class Market:
         version, universe, symbols, (prices, adjusted, retired), newest, clock, filing_ids, *later = snapshot
         assert version in (1, 2, VERSION), f"market snapshot: version {version}, expected 1 to {VERSION}"
         self._history_days = dict(later[0]) if later else {}
+        self._history_ends = dict(later[1]) if len(later) > 1 else {}
         if self._universe is not None:
             self._universe |= set(universe or ())
         self.prices = dict(prices)

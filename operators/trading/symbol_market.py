@@ -93,6 +93,12 @@ class SymbolMarket:
         self.sentiment: SentimentScore | None = None
         self.fundamentals: Fundamentals | None = None
 
+    def without_bars(self, needs: MarketNeeds) -> SymbolMarket:
+        """Return what is known of the symbol besides its bars."""
+        one = SymbolMarket(needs)
+        one.predictions, one.sentiment, one.fundamentals = self.predictions, self.sentiment, self.fundamentals
+        return one
+
     def closed_bars(self, interval: Interval) -> int:
         """Return the number of closed bars of an interval."""
         one = self.intervals.get(interval)

@@ -10,6 +10,8 @@ from configs.history_needs import HISTORY_BARS_MAX, history_bars_needed
 from configs.settings import load_settings
 from operators.features import FeatureStage
 from operators.history_bars import history_bars
+from operators.trading.market import Market
+from operators.trading.market_needs import MarketNeeds
 from schemas.records import REGULAR, SPLIT, SYMBOL_CHANGE, Bar, CorporateAction, FeatureRow, HistoryBar, HistoryRow
 
 MINUTE = 60_000_000_000
@@ -123,6 +125,33 @@ def test_a_split_that_the_history_includes_is_not_applied_again() -> None:
     later = action_of(SPLIT, DAYS[2], ratio=Decimal(5))
     [row] = stage.on_slice(8 * MINUTE, [later, bar_at(8, 5.0, DAYS[2])])
     assert type(row) is FeatureRow and row.values["sma_3"] == 5.0
+
+
+def test_a_history_in_later_shares_replaces_one_before_the_first_bar() -> None:
+    """A feed starts again after a split, before the symbol has traded. Its new bars overlap with the old ones."""
+    split = action_of(SPLIT, DAYS[1], ratio=Decimal(4))
+    bars = [bar_at(number, 100.0) for number in range(1, 6)]
+    old = history_bars(bars[:4], [], 6 * MINUTE, DAYS[0], 5)
+    new = [one._replace(seq=one.seq + 4) for one in history_bars(bars, [split], 7 * MINUTE, DAYS[1], 5)]
+    stage = FeatureStage(["sma_3"])
+    stage.on_slice(6 * MINUTE, old)
+    restored = FeatureStage(["sma_3"])
+    restored.restore(stage.snapshot())
+    rows = restored.on_slice(7 * MINUTE, [split, *new])
+    assert [row.seq for row in rows if type(row) is HistoryRow] == [5, 6, 7, 8, 9]
+    [row] = restored.on_slice(8 * MINUTE, [bar_at(8, 25.0, DAYS[1])])
+    assert type(row) is FeatureRow and row.values["sma_3"] == 25.0
+
+    needs = MarketNeeds("1m")
+    needs.add_history("1m", 10)
+    market = Market(needs)
+    market.update(6 * MINUTE, old)
+    again = Market(needs)
+    again.restore(market.snapshot())
+    again.update(7 * MINUTE, new)
+    again.apply_action(split)
+    again.update(8 * MINUTE, [bar_at(8, 25.0, DAYS[1])])
+    assert again.symbols["AAA"].histories[MINUTE].arrays(10)["close"].tolist() == [25.0] * 6
 
 
 def needed(**environment: str) -> int:

@@ -140,3 +140,14 @@ def test_a_history_that_was_recorded_twice_is_given_once() -> None:
         TimeSlice(11 * MINUTE_NS, [*again, bar("A", 1, 11 * MINUTE_NS, 60.0, day=20240103)]),
     ]
     assert [one.close for one in history_read(recorded, 10 * MINUTE_NS)] == [51.0, 52.0, 53.0]
+
+
+def test_a_recorded_history_in_later_shares_replaces_one_before_the_first_bar() -> None:
+    split = corporate_action("spl-1", "SPLIT", "A", ratio=2, ex_date=20240103)
+    old = [earlier_bar(number, 100.0, adjusted_day=20240102) for number in (1, 2)]
+    again = [earlier_bar(number, 50.0)._replace(seq=number + 2) for number in (1, 2, 3)]
+    recorded = [
+        TimeSlice(10 * MINUTE_NS, old),
+        TimeSlice(11 * MINUTE_NS, [split, *again, bar("A", 1, 11 * MINUTE_NS, 51.0, day=20240103)]),
+    ]
+    assert [one.close for one in history_read(recorded, 10 * MINUTE_NS)] == [50.0, 50.0, 50.0]
