@@ -24,24 +24,27 @@ class CommittedOffsets:
     def __init__(self, kafka: KafkaSection) -> None:
         self._kafka = kafka
         self._consumers: dict[str, Consumer] = {}
+        self._failed: set[str] = set()  # readers that did not respond last time
 
     def read(self, logs: Mapping[str, Iterable[Log]], *, timeout_s: float) -> dict[str, dict[Log, int]]:
         """Return the committed offset of each log by reader, without logs for which a reader never committed.
 
         `logs` has the logs of each reader. Omits readers whose group has no coordinator within `timeout_s` seconds, for
-        all of them together.
+        all of them together. Those that did not respond last time are last, so that they do not hide the others.
         """
         deadline, prefix = time.monotonic() + timeout_s, self._kafka.topic_prefix
         committed: dict[str, dict[Log, int]] = {}
-        for reader, logs_of_reader in logs.items():
-            requested = [TopicPartition(prefix + topic, partition) for topic, partition in logs_of_reader]
+        for reader in sorted(logs, key=self._failed.__contains__):
+            requested = [TopicPartition(prefix + topic, partition) for topic, partition in logs[reader]]
             remaining_s = deadline - time.monotonic()
             if not requested or remaining_s <= 0:
                 continue
             try:
                 positions = self._consumer(reader).committed(requested, timeout=remaining_s)
             except KafkaException:
+                self._failed.add(reader)
                 continue
+            self._failed.discard(reader)
             committed[reader] = {
                 (position.topic.removeprefix(prefix), position.partition): position.offset
                 for position in positions
