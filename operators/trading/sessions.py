@@ -140,8 +140,25 @@ class SessionClock:
         self._first_bars = {tuple(key): start for key, start in first_bars}
 
 
+_SHARED_MAX = 4
+_shared: list[tuple[Mapping[int, SessionTimes], frozenset[int]]] = []
+"""The last days of recent tables: thousands of clocks read the same table, which is never changed."""
+
+
 def _last_days_of_weeks(days: Mapping[int, SessionTimes]) -> frozenset[int]:
     """Return the last session of each week. The newest week is left out, because it may be incomplete."""
+    if not days:
+        return frozenset()
+    for table, found in _shared:
+        if table is days:
+            return found
+    found = _find_last_days(days)
+    _shared.append((days, found))
+    del _shared[:-_SHARED_MAX]
+    return found
+
+
+def _find_last_days(days: Mapping[int, SessionTimes]) -> frozenset[int]:
     last_days: dict[int, int] = {}
     for day in sorted(days):
         last_days[week_number(day)] = day

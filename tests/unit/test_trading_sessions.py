@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from dataflows.sources.session_announcements import SessionAnnouncements
 from dataflows.sources.trading_calendar import session_table
+from operators.features import FeatureStage
 from operators.stage import TimeSlice
 from operators.strategies import TradingStrategy, at
 from operators.trading.exchange_sessions import RECORDED_MAX, ExchangeSessions, session_record
@@ -104,3 +106,20 @@ def test_a_feed_that_was_stopped_for_days_announces_what_it_missed() -> None:
     announcements = SessionAnnouncements("24/7", days)
     assert announced(announcements, [2 * DAY_NS, 6 * DAY_NS]) == [[2, 3], [4, 5, 6, 7]]
     assert announced(announcements, [9 * DAY_NS, 10 * DAY_NS]) == [[9], []], "the table ends"
+
+
+def test_the_indicators_of_all_symbols_share_what_they_derive_from_the_trading_hours() -> None:
+    """The table has fifteen thousand days, and a platform thousands of indicators that read it."""
+
+    class Counted(dict[int, SessionTimes]):
+        reads = 0
+
+        def __iter__(self) -> Iterator[int]:
+            self.reads += 1
+            return super().__iter__()
+
+    table = Counted({DAY: session()})
+    stage = FeatureStage(["sma_2@15m", "sma_2@1w", "minutes_to_close"], table)
+    symbols = [f"S{number}" for number in range(50)]
+    rows = stage.on_slice(OPEN_NS + MINUTE_NS, bars(1, *symbols))
+    assert len(rows) == 50 and table.reads <= 2
