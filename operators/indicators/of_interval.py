@@ -39,7 +39,7 @@ class IndicatorOfInterval(Indicator):
         return self.inner.unit_of(suffix)
 
     def use_sessions(self, days: Mapping[int, SessionTimes]) -> None:
-        self.clock = SessionClock(days)
+        self.clock.set_days(days)
         self.inner.use_sessions(days)
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:

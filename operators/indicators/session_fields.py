@@ -25,7 +25,7 @@ class SessionField(Indicator):
         self.clock = SessionClock({})
 
     def use_sessions(self, days: Mapping[int, SessionTimes]) -> None:
-        self.clock = SessionClock(days)
+        self.clock.set_days(days)
 
     def read(self, session: Session) -> float | None:
         raise NotImplementedError

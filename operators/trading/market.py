@@ -14,7 +14,7 @@ from operators.trading.intervals import Interval
 from operators.trading.market_needs import MarketNeeds
 from operators.trading.pair_statistics import PairStatistic
 from operators.trading.sessions import Session, SessionBounds, SessionClock, SessionTimes
-from operators.trading.symbol_market import SymbolMarket
+from operators.trading.symbol_market import NO_DAYS, SymbolMarket
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
@@ -48,7 +48,8 @@ class Market:
     ) -> None:
         self.needs = needs
         self._universe: set[str] | None = None if symbols is None else set(symbols)
-        self._clock = SessionClock(days or {})
+        self._days = NO_DAYS if days is None else days
+        self._clock = SessionClock(self._days)
         self._intervals = needs.built_intervals()
         self._symbols: dict[str, SymbolMarket] = {}
         self.prices: dict[str, float] = {}  # last closes, adjusted for corporate actions
@@ -71,7 +72,11 @@ class Market:
 
     def set_days(self, days: Mapping[int, SessionTimes]) -> None:
         """Use other trading hours from now on."""
+        self._days = days
         self._clock.set_days(days)
+        for symbol_market in self._symbols.values():
+            for one in symbol_market.intervals.values():
+                one.set_days(days)
 
     def is_retired(self, symbol: str) -> bool:
         """Whether a symbol was renamed or delisted, and has not traded since."""
@@ -133,7 +138,7 @@ class Market:
     def _symbol(self, symbol: str) -> SymbolMarket | None:
         found = self._symbols.get(symbol)
         if found is None and (self._universe is None or symbol in self._universe):
-            found = self._symbols[symbol] = SymbolMarket(self.needs)
+            found = self._symbols[symbol] = SymbolMarket(self.needs, self._days)
         return found
 
     def _add_history(self, record: HistoryBar, bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]) -> None:
@@ -151,7 +156,7 @@ class Market:
         if (last := symbol_market.bar) is not None:
             has_no_bar = self._history_ends.get(symbol) == last.ts_ns
             if has_no_bar and record.adjusted_day > self._history_days[symbol]:
-                symbol_market = self._symbols[symbol] = symbol_market.without_bars(self.needs)
+                symbol_market = self._symbols[symbol] = symbol_market.without_bars(self.needs, self._days)
             elif last.ts_ns >= record.end_ns:
                 return
         self._history_days[symbol], self._history_ends[symbol] = record.adjusted_day, record.end_ns
@@ -175,7 +180,7 @@ class Market:
         del self._retired[symbol]
         self._adjusted.prices.pop(symbol, None)
         if symbol in self._symbols:
-            self._symbols[symbol] = SymbolMarket(self.needs)
+            self._symbols[symbol] = SymbolMarket(self.needs, self._days)
             for one in self._symbols.values():
                 one.pairs |= {key: PairStatistic(p) for key, p in self.needs.pairs.items() if p.benchmark == symbol}
 
@@ -279,5 +284,5 @@ class Market:
         # The same dict, because the contexts of the strategies refer to it.
         self._symbols.clear()
         for symbol, values in symbols.items():
-            self._symbols[symbol] = SymbolMarket(self.needs)
+            self._symbols[symbol] = SymbolMarket(self.needs, self._days)
             self._symbols[symbol].restore(values)

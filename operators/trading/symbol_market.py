@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from operators.indicators import Indicator, build
@@ -12,19 +13,38 @@ from operators.trading.intervals import Interval
 from operators.trading.market_needs import MarketNeeds
 from operators.trading.pair_statistics import PairStatistic
 from operators.trading.resampling import scale_bar
+from operators.trading.sessions import SessionTimes
 from schemas.records import Bar, FeatureRow, Fundamentals, Prediction, SentimentScore
+
+NO_DAYS: Mapping[int, SessionTimes] = MappingProxyType({})
 
 
 class IntervalMarket:
-    """One symbol's bars of one interval: the last closed bar, and the indicators computed from them."""
+    """One symbol's bars of one interval: the last closed bar, and the indicators computed from them.
 
-    __slots__ = ("bar", "builder", "indicators", "values")
+    `days` are the trading hours by day.
+    """
 
-    def __init__(self, interval: Interval, specs: Sequence[str]) -> None:
+    __slots__ = ("_days", "bar", "builder", "indicators", "values")
+
+    def __init__(self, interval: Interval, specs: Sequence[str], days: Mapping[int, SessionTimes]) -> None:
+        self._days = days
         self.builder = bar_builder(interval)
         self.bar: Bar | None = None
-        self.indicators: dict[str, Indicator | None] = {spec: build(spec) for spec in specs}  # None: it has failed
+        self.indicators: dict[str, Indicator | None] = {spec: self._create(spec) for spec in specs}  # None: it failed
         self.values: dict[str, float] = {}
+
+    def _create(self, spec: str) -> Indicator:
+        indicator = build(spec)
+        indicator.use_sessions(self._days)
+        return indicator
+
+    def set_days(self, days: Mapping[int, SessionTimes]) -> None:
+        """Use other trading hours from now on."""
+        self._days = days
+        for indicator in self.indicators.values():
+            if indicator is not None:
+                indicator.use_sessions(days)
 
     def close(self, bar: Bar) -> None:
         """Process a closed bar. An indicator that raises stops for this symbol, so that its values are absent."""
@@ -49,11 +69,11 @@ class IntervalMarket:
         for spec, indicator in self.indicators.items():
             try:
                 if indicator is None:
-                    self.indicators[spec] = build(spec)
+                    self.indicators[spec] = self._create(spec)
                 else:
                     indicator.rescale(factor)
             except Exception:  # noqa: BLE001  (it has no conversion, or is code of the user)
-                self.indicators[spec] = build(spec)
+                self.indicators[spec] = self._create(spec)
 
     def snapshot(self) -> Any:
         indicators = {spec: None if one is None else one.snapshot() for spec, one in self.indicators.items()}
@@ -80,12 +100,13 @@ class SymbolMarket:
 
     __slots__ = ("bar", "bars", "fundamentals", "histories", "intervals", "pairs", "predictions", "row", "sentiment")
 
-    def __init__(self, needs: MarketNeeds) -> None:
+    def __init__(self, needs: MarketNeeds, days: Mapping[int, SessionTimes] = NO_DAYS) -> None:
         self.bar: Bar | None = None
         self.bars = 0
         self.row: FeatureRow | None = None
         self.intervals = {
-            interval: IntervalMarket(interval, needs.specs.get(interval, ())) for interval in needs.built_intervals()
+            interval: IntervalMarket(interval, needs.specs.get(interval, ()), days)
+            for interval in needs.built_intervals()
         }
         self.histories = {interval: BarHistory(size) for interval, size in needs.history_sizes.items()}
         self.pairs = {key: PairStatistic(pair) for key, pair in needs.pairs.items()}
@@ -93,9 +114,9 @@ class SymbolMarket:
         self.sentiment: SentimentScore | None = None
         self.fundamentals: Fundamentals | None = None
 
-    def without_bars(self, needs: MarketNeeds) -> SymbolMarket:
+    def without_bars(self, needs: MarketNeeds, days: Mapping[int, SessionTimes]) -> SymbolMarket:
         """Return what is known of the symbol besides its bars."""
-        one = SymbolMarket(needs)
+        one = SymbolMarket(needs, days)
         one.predictions, one.sentiment, one.fundamentals = self.predictions, self.sentiment, self.fundamentals
         return one
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -106,6 +107,31 @@ def test_a_feed_that_was_stopped_for_days_announces_what_it_missed() -> None:
     announcements = SessionAnnouncements("24/7", days)
     assert announced(announcements, [2 * DAY_NS, 6 * DAY_NS]) == [[2, 3], [4, 5, 6, 7]]
     assert announced(announcements, [9 * DAY_NS, 10 * DAY_NS]) == [[9], []], "the table ends"
+
+
+class Quarters(TradingStrategy):
+    """Note the session at each bar of 15 minutes, as the indicators have it."""
+
+    symbols = ("KO",)
+    features = MappingProxyType({"15m": ("minutes_since_open", "minutes_to_close", "early_close")})
+
+    def on_slice(self, ctx: Any) -> None:
+        if ctx.closed("15m"):
+            values = [ctx.feature("KO", name, "15m") for name in self.features["15m"]]
+            ctx.note(" ".join("none" if value is None else f"{value:g}" for value in values))
+
+
+@pytest.mark.parametrize("crash_at", [1, 25])
+def test_indicators_of_longer_bars_use_the_trading_hours(crash_at: int) -> None:
+    """The strategy starts 40 minutes after the open; a record announces an early close in between."""
+    days = {"XNYS": {DAY: session()}}
+    slices = [bars(number, "KO") for number in range(41, 81)]
+    slices[22] = [EARLY, *slices[22]]
+    stage, restored = stage_of(Quarters(), sessions=days), stage_of(Quarters(), sessions=days)
+    found = notes(feed(stage, slices[:crash_at], first=41))
+    restored.restore(stage.snapshot())
+    found += notes(feed(restored, slices[crash_at:], first=41 + crash_at))
+    assert found == ["45 345 0", "60 330 0", "75 135 1"]
 
 
 def test_the_indicators_of_all_symbols_share_what_they_derive_from_the_trading_hours() -> None:
