@@ -11,8 +11,15 @@ from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
-from dataflows.research.excursions import Excursion, SymbolBars, entered_at_open, excursion, summarize_excursions
 from dataflows.research.order_rows import OrderRows
+from operators.excursions import (
+    Excursion,
+    SymbolBars,
+    excursion,
+    is_market_order,
+    is_measurable,
+    summarize_excursions,
+)
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.manual_orders import (
     ACTION_PREFIX,
@@ -331,11 +338,7 @@ class RunFrames:
     def _excursions(
         self, match: LotMatch, entry: Execution | None, order: Order | None
     ) -> tuple[Decimal | None, Decimal | None, int | None]:
-        """Return (adverse, favourable) excursion in money and the bars; None where the bars do not show them.
-
-        A split changes the entry price of a lot but not the recorded bars, and after a rename the first bars have the
-        old symbol, so the excursions of such lots are None.
-        """
+        """Return (adverse, favourable) excursion in money and the bars; None where the bars do not show them."""
         found = self._excursion_of(match, entry, order)
         if found is None:
             return None, None, None
@@ -348,9 +351,10 @@ class RunFrames:
 
     def _excursion_of(self, match: LotMatch, entry: Execution | None, order: Order | None) -> Excursion | None:
         bars = self._bars.get(match.symbol)
-        if bars is None or entry is None or (entry.symbol, entry.price) != (match.symbol, match.entry_price):
+        if bars is None or entry is None or not is_measurable(match, entry):
             return None
-        return excursion(bars, match, entered_at_open=entered_at_open(bars, entry, order))
+        is_market = order is not None and is_market_order(order.terms.order_type, order.terms.time_in_force)
+        return excursion(match, bars.holding_period(match), is_market=is_market)
 
     def excursion_figures(self) -> dict[str, float | None]:
         """Return mean and extreme of the excursions of all closed lots, as fractions of their entry prices.
@@ -363,7 +367,7 @@ class RunFrames:
             entry = self._fills.get(match.open_execution_id)
             order = None if entry is None else self._order_rows.orders.get(entry.order_id)
             found = self._excursion_of(match, entry, order)
-            if found is not None and match.entry_price:
-                adverse, favourable = found.moves(match)
-                shares.append((float(adverse / match.entry_price), float(favourable / match.entry_price)))
+            fractions = None if found is None else found.fractions(match)
+            if fractions is not None:
+                shares.append(fractions)
         return summarize_excursions(shares)
