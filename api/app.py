@@ -27,6 +27,7 @@ from api.routers import (
     auth,
     breakers,
     cash_transfers,
+    closed_lots,
     executions,
     exits,
     health,
@@ -58,7 +59,7 @@ DESCRIPTION = (
     "`/health`, `/docs`, `/openapi.json` and `/schema-registry` need no token, `/metrics` needs its own. An unknown "
     "query parameter is an error (422)."
 )
-READ_ROUTERS = (portfolio, orders, executions, lineage, market, models, news, signals, suspensions)
+READ_ROUTERS = (portfolio, closed_lots, orders, executions, lineage, market, models, news, signals, suspensions)
 """Every endpoint requires the permission READ, which all roles have."""
 OTHER_ROUTERS = (
     *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases, strategies),

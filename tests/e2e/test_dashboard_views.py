@@ -17,6 +17,25 @@ from tests.e2e.conftest import Dashboard
 
 pytestmark = pytest.mark.timeout(600)
 
+CLOSED_LOT = {
+    "seq": 1,
+    "match_id": "match-1-1",
+    "symbol": "AAPL",
+    "direction": "LONG",
+    "quantity": 1000,
+    "opened_at": "2024-01-12T14:31:00Z",
+    "entry_price": 185.25,
+    "closed_at": "2024-01-16T20:59:00Z",
+    "exit_price": 183.5,
+    "pnl": -1750,
+    "fees": 10,
+    "mae": -0.0213,
+    "mfe": 0.0045,
+    "lot_id": "lot-1",
+    "open_execution_id": "exe-1",
+    "close_execution_id": "exe-2",
+}
+
 
 def test_every_view_shows_data_and_fits_the_width(dashboard: Dashboard) -> None:
     admin = dashboard.admin
@@ -55,10 +74,16 @@ def test_no_table_hides_or_covers_a_cell_at_any_width(dashboard: Dashboard) -> N
     order_id = admin.order("BUY", "3", "MSFT", "LIMIT", prices={"Limit price": "1.25"})
     admin.order("BUY", "9000", "AAPL", send_anyway=True)
     expect(admin.row(order_id)).to_contain_text("ACCEPTED")
+    # Whether the platform has closed a lot by now depends on the strategies.
+    closed_lots = {
+        "lots": [CLOSED_LOT, {**CLOSED_LOT, "match_id": "match-0-1", "mae": None, "mfe": None}],
+        "next": None,
+    }
+    page.route("**/api/v1/portfolio/closed-lots?*", lambda route: route.fulfill(json=closed_lots))
     try:
         for view in VIEWS:
             admin.open_view(view)
-            for tab in ("Orders", "Executions", "Risk rejections") if view == "Trades" else ("",):
+            for tab in ("Orders", "Executions", "Closed lots", "Risk rejections") if view == "Trades" else ("",):
                 if tab:
                     page.get_by_role("button", name=tab, exact=True).click()
                     expect(page.locator(".list tbody tr").first).to_be_visible()
@@ -76,8 +101,15 @@ def test_no_table_hides_or_covers_a_cell_at_any_width(dashboard: Dashboard) -> N
         expect(details).to_contain_text(order_id)
         details.get_by_role("button", name=f"Cancel {order_id}").click()
         expect(row).to_contain_text("CANCELLED")
+        page.get_by_role("button", name="Closed lots", exact=True).click()
+        for match_id, excursions in (("match-1-1", ("−2.13 %", "+0.45 %")), ("match-0-1", ("–", "–"))):
+            page.get_by_role("button", name=f"Details of {match_id}").click()
+            for name, text in zip(("MAE", "MFE"), excursions, strict=True):
+                expect(details.locator("div", has_text=name).locator("dd").last).to_have_text(text)
+            page.get_by_role("button", name=f"Details of {match_id}").click()
     finally:
         page.set_viewport_size({"width": 1440, "height": 900})
+        page.unroute("**/api/v1/portfolio/closed-lots?*")
 
 
 def test_the_banner_shows_the_worst_alert_the_end_of_the_feed_and_a_crash_loop(dashboard: Dashboard) -> None:

@@ -30,6 +30,7 @@ REQUIRED_PERMISSION: dict[tuple[str, str], Permission | str | None] = {
     ("GET", "/api/v1/portfolio/positions/{symbol}"): READ,
     ("GET", "/api/v1/portfolio/performance"): READ,
     ("GET", "/api/v1/portfolio/equity"): READ,
+    ("GET", "/api/v1/portfolio/closed-lots"): READ,
     ("GET", "/api/v1/portfolio/strategies"): READ,
     ("GET", "/api/v1/portfolio/attribution"): READ,
     ("GET", "/api/v1/strategies/suspended"): READ,

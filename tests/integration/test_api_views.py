@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings, load_settings
+from operators.excursions import SymbolBars, excursion
 from operators.ledger import Ledger
 from schemas.records import (
     BUY,
@@ -25,7 +26,18 @@ from schemas.records import (
 )
 from schemas.records.constants import Side
 from sinks.postgres import PostgresWriter
-from tests.builders import attribution, bar, order, prediction, proposal, report, signal, signal_outcome, valuation
+from tests.builders import (
+    attribution,
+    bar,
+    lot_match,
+    order,
+    prediction,
+    proposal,
+    report,
+    signal,
+    signal_outcome,
+    valuation,
+)
 from tests.integration.api_users import bearer, log_in, token_of
 
 D = Decimal
@@ -266,3 +278,58 @@ def test_signals_are_the_latest_of_each_strategy_and_of_the_ensemble(client: Tes
     assert (slow["id"], slow["direction"], slow["parts"], slow["price"]) == ("sig-AAPL-2", -1, {"ema": 2.0}, 150)
     assert (ensemble["strategy"], ensemble["parts"]) == ("ensemble", {"slow": -0.4, "fast": 0.1})
     assert _get(client, "/signals/NONE") == []
+
+
+def test_closed_lots_have_the_excursions_of_a_backtest(
+    client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KO has bars from 10:30 to 10:36 with the lows 90, 92, 94 … and the highs 109, 108, 107 …"""
+    bars = [
+        bar("KO", seq, T0 + seq * MINUTE, 100, open=99.5, high=110.0 - seq, low=88.0 + 2 * seq) for seq in range(1, 7)
+    ]
+    market, limited = order(100, BUY, 5, "KO"), order(101, BUY, 5, "KO", limit_price=100)
+    lots = (  # order, minutes of entry and exit, entry price of the lot
+        (market, 0, 3, 100),  # the first bar counts whole
+        (market, 1.5, 3, 100),  # of the second bar, only the close counts
+        (limited, 0, 5, 100),  # inside the first bar, of which the close counts
+        (market, 0, 4, 25),  # split 4:1
+        (market, 9, 10, 100),  # no bar
+    )
+    entries, matches = [], []
+    for seq, (opening_order, opened, closed, entry_price) in enumerate(lots, 100):
+        opened_ns = T0 + int(opened * MINUTE)
+        entries.append(report(seq, opening_order, TRADE, 1, 100, filled_at_ns=opened_ns))
+        match = lot_match(
+            *(seq, T0 + closed * MINUTE, "KO"), entry_price=entry_price, exit_price=100, opened_ns=opened_ns
+        )
+        matches.append(match._replace(open_execution_id=entries[-1].execution_id))
+    writer = PostgresWriter(settings.database.postgres.url, name="test")
+    writer.write([*bars, market, limited, *entries, *matches])
+    writer.close()
+    page = _get(client, "/portfolio/closed-lots?symbol=KO&limit=4")
+    assert [one["match_id"] for one in page["lots"]] == ["match-104", "match-103", "match-102", "match-101"]
+    last_page = _get(client, f"/portfolio/closed-lots?symbol=KO&before={page['next']}")
+    assert last_page["next"] is None
+    (first,) = last_page["lots"]
+    assert (first["direction"], first["opened_at"], first["closed_at"]) == (
+        *("LONG", "2024-01-15T10:30:00Z", "2024-01-15T10:33:00Z"),
+    )
+    assert (first["entry_price"], first["exit_price"], first["pnl"], first["fees"]) == (100, 100, 1, 0)
+    measured = {one["seq"]: (one["mae"], one["mfe"]) for one in [first, *page["lots"]]}
+    assert measured == {
+        100: (-0.1, 0.09),
+        101: (-0.06, 0.07),
+        102: (-0.08, 0.08),
+        103: (None, None),
+        104: (None, None),
+    }
+    recorded = SymbolBars()
+    for one in bars:
+        recorded.add(one)
+    for match, (opening_order, *_) in zip(matches[:3], lots, strict=False):
+        backtested = excursion(match, recorded.holding_period(match), is_market=opening_order is market)
+        assert measured[match.seq] == backtested.fractions(match)
+    # The third lot has four bars between those of its entry and its exit.
+    monkeypatch.setattr("api.excursions.BARS_MAX", 3)
+    bounded = _get(client, "/portfolio/closed-lots?symbol=KO")["lots"]
+    assert {one["seq"] for one in bounded if one["mae"] is not None} == {100, 101}

@@ -95,6 +95,7 @@ QUERIES = {
     ),
     f"{API}/audit": ("limit=-1", "before=-1", "before=99999999999999999999", f"actor={LONG}", "kind=%0A", "actor="),
     f"{API}/executions": ("limit=abc", "before=1.5", "limit=", "limit=1&limit=x"),
+    f"{API}/portfolio/closed-lots": ("limit=101", "before=0", "symbol="),
     f"{API}/risk/refusals": ("limit=1000", "before=-5", "symbol=%0D%0A", "symbol="),
     f"{API}/market/history/AAPL": ("start=x", "end=9999999999999", "limit=0", "start=0001-01-01T00:00:00", "start=%00"),
     f"{API}/portfolio/equity": ("points=1", "points=1000000", "since=yesterday", "since=0001-01-01T00:00:00%2B14:00"),

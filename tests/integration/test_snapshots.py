@@ -111,9 +111,7 @@ def test_a_store_can_be_read_during_writes(home: Path) -> None:
         sums: list[int] = []
         deadline = time.monotonic() + 300
         while len(sums) < 3:
-            assert time.monotonic() < deadline and process.poll() is None, (
-                f"the writer stopped: {sums}"
-            )
+            assert time.monotonic() < deadline and process.poll() is None, f"the writer stopped: {sums}"
             current_sum = stored_sum(home / "recovery" / "portfolio")
             if current_sum is None or (sums and current_sum == sums[-1]):
                 continue  # no later snapshot yet

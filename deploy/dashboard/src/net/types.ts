@@ -305,6 +305,29 @@ export interface ExecutionPage {
   next: number | null;
 }
 
+/** `mae` and `mfe` are fractions of the entry price; null if the bars do not show them. */
+export interface ClosedLot {
+  seq: number;
+  match_id: string;
+  symbol: string;
+  direction: string;
+  quantity: number;
+  opened_at: string;
+  entry_price: number;
+  closed_at: string;
+  exit_price: number;
+  pnl: number;
+  fees: number;
+  mae: number | null;
+  mfe: number | null;
+  close_execution_id: string;
+}
+
+export interface ClosedLotPage {
+  lots: ClosedLot[];
+  next: number | null;
+}
+
 export interface RiskRejection {
   seq: number;
   timestamp: string;

@@ -1,11 +1,21 @@
-/** The order form, and the lists of orders, executions and risk rejections. */
+/** The order form, and the lists of orders, executions, closed lots and risk rejections. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 
 import { useResource } from "../net/api.ts";
 import { now } from "../net/live.ts";
 import { hasPermission } from "../net/session.ts";
-import type { Execution, ExecutionPage, LastPrice, Order, OrderPage, RiskRejection, RiskRejectionPage } from "../net/types.ts";
+import type {
+  ClosedLot,
+  ClosedLotPage,
+  Execution,
+  ExecutionPage,
+  LastPrice,
+  Order,
+  OrderPage,
+  RiskRejection,
+  RiskRejectionPage,
+} from "../net/types.ts";
 import { ExitButton } from "../parts/exits.tsx";
 import { ExplainButton } from "../parts/lineage.tsx";
 import { CancelButton, ChangeButton, OPEN_STATUSES, OrderStatus, statusLabel } from "../parts/order-actions.tsx";
@@ -13,13 +23,13 @@ import { Panel } from "../parts/panel.tsx";
 import { trackOrder } from "../parts/recent-orders.tsx";
 import { StrategyLink } from "../parts/strategy-link.tsx";
 import { Table, type Column } from "../parts/table.tsx";
-import { money, NO_VALUE, price, quantity, shortTime } from "../pure/format.ts";
+import { gainTone, money, NO_VALUE, price, quantity, shortTime, signedMoney, signedPercent } from "../pure/format.ts";
 import { conditions, executionLabel, orderTypeLabel, priceTerms } from "../pure/orders.ts";
 import { checkLabel, rejectionText } from "../pure/risk.ts";
 import { OrderEntry } from "./order-entry.tsx";
 
 const STATUSES = ["PENDING", "ACCEPTED", "PARTIALLY_FILLED", "FILLED", "CANCELLED", "REPLACED", "EXPIRED", "REJECTED"];
-const TABS = ["Orders", "Executions", "Risk rejections"] as const;
+const TABS = ["Orders", "Executions", "Closed lots", "Risk rejections"] as const;
 
 export function TradesView(): JSX.Element {
   const [tab, setTab] = useState<(typeof TABS)[number]>("Orders");
@@ -71,6 +81,7 @@ export function TradesView(): JSX.Element {
       {hasPermission("TRADE") && <OrderEntry symbols={symbols} />}
       {tab === "Orders" && <PagedList list={ORDERS} key={`${symbol} ${status}`} filters={{ symbol, status }} actions={actions} />}
       {tab === "Executions" && <PagedList list={EXECUTIONS} key={symbol} filters={{ symbol }} actions={actions} />}
+      {tab === "Closed lots" && <PagedList list={CLOSED_LOTS} key={symbol} filters={{ symbol }} actions={actions} />}
       {tab === "Risk rejections" && <PagedList list={REJECTIONS} key={symbol} filters={{ symbol }} actions={actions} />}
     </div>
   );
@@ -109,6 +120,8 @@ function usePages(): { before: number | ""; pageButtons: (next: number | null) =
 interface List<Page, Row> {
   readonly title: string;
   readonly path: string;
+  /** How often the list reloads. */
+  readonly intervalMs: number;
   readonly caption: string;
   readonly empty: string;
   readonly rows: (page: Page) => readonly Row[];
@@ -124,7 +137,7 @@ function PagedList<Page extends { next: number | null }, Row>(props: {
   const { list, filters } = props;
   const { before, pageButtons } = usePages();
   const isFiltered = Object.values(filters).some((value) => value !== "");
-  const page = useResource<Page>(withQuery(list.path, { limit: 100, ...filters, before }), 2000).value;
+  const page = useResource<Page>(withQuery(list.path, { limit: 100, ...filters, before }), list.intervalMs).value;
   return (
     <Panel title={list.title} resource={page} class="list" actions={props.actions}>
       <Table
@@ -189,6 +202,7 @@ const ORDER_COLUMNS: readonly Column<Order>[] = [
 const ORDERS: List<OrderPage, Order> = {
   title: "Orders",
   path: "/api/v1/orders",
+  intervalMs: 2000,
   caption: "Orders, newest first",
   empty: "No orders yet",
   rows: (page) => page.orders,
@@ -214,11 +228,38 @@ const EXECUTION_COLUMNS: readonly Column<Execution>[] = [
 const EXECUTIONS: List<ExecutionPage, Execution> = {
   title: "Executions",
   path: "/api/v1/executions",
+  intervalMs: 2000,
   caption: "Execution reports, newest first",
   empty: "No executions yet",
   rows: (page) => page.executions,
   rowKey: (row) => row.execution_id,
   columns: EXECUTION_COLUMNS,
+};
+
+const CLOSED_LOT_COLUMNS: readonly Column<ClosedLot>[] = [
+  { title: "Closed", cell: (row) => shortTime(row.closed_at, now.value), class: "muted time", drop: 2 },
+  { title: "Symbol", cell: (row) => row.symbol },
+  { title: "Direction", cell: (row) => row.direction, drop: 4 },
+  { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
+  { title: "Entry", numeric: true, cell: (row) => price(row.entry_price), drop: 5 },
+  { title: "Exit", numeric: true, cell: (row) => price(row.exit_price), drop: 6 },
+  { title: "P&L", numeric: true, cell: (row) => signedMoney(row.pnl), tone: (row) => gainTone(row.pnl) },
+  { title: "Fees", numeric: true, cell: (row) => money(row.fees), drop: 8 },
+  { title: "MAE", numeric: true, cell: (row) => signedPercent(row.mae), drop: 7 },
+  { title: "MFE", numeric: true, cell: (row) => signedPercent(row.mfe), drop: 7 },
+  { title: "Opened", cell: (row) => shortTime(row.opened_at, now.value), class: "muted time", drop: 9 },
+  { title: "Actions", cell: (row) => <ExplainButton id={row.close_execution_id} />, class: "actions", drop: 3 },
+];
+
+const CLOSED_LOTS: List<ClosedLotPage, ClosedLot> = {
+  title: "Closed lots",
+  path: "/api/v1/portfolio/closed-lots",
+  intervalMs: 30_000, // and after each fill, like all of the portfolio
+  caption: "Closed lots, newest first",
+  empty: "No closed lots yet",
+  rows: (page) => page.lots,
+  rowKey: (row) => row.match_id,
+  columns: CLOSED_LOT_COLUMNS,
 };
 
 const REJECTION_COLUMNS: readonly Column<RiskRejection>[] = [
@@ -237,6 +278,7 @@ const REJECTION_COLUMNS: readonly Column<RiskRejection>[] = [
 const REJECTIONS: List<RiskRejectionPage, RiskRejection> = {
   title: "Risk rejections",
   path: "/api/v1/risk/refusals",
+  intervalMs: 2000,
   caption: "Orders rejected by risk, newest first",
   empty: "No rejected orders yet",
   rows: (page) => page.refusals,
