@@ -66,16 +66,16 @@ class ReferenceData:
         """Return the rates and actions that take effect in this time slice.
 
         First the rates and the actions without a date, in log order, then the actions whose `ex_date` is reached, by
-        date. Duplicate and invalid records (`validate_corporate_action`) are discarded.
+        date. Duplicate and invalid records (`validate_corporate_action`) are discarded, and rates to another currency
+        than that of the account.
         """
         out: list[CorporateAction | ExchangeRate] = []
         if not self._pending and _RECORD_TYPES.isdisjoint(map(type, records)):
             return out  # fast path for nearly every time slice
         for record in records:
             if type(record) is ExchangeRate and self._is_new(record.rate_id):
-                if is_positive(record.rate):
-                    if record.quote == self._currency:
-                        self.rates[record.base] = record.rate
+                if is_positive(record.rate) and record.quote == self._currency:
+                    self.rates[record.base] = record.rate
                     out.append(record)
             elif type(record) is CorporateAction and self._is_new(record.action_id) and is_valid_action(record):
                 if record.ex_date or not self._can_value(record):

@@ -151,6 +151,17 @@ def test_a_foreign_instrument_is_traded_after_its_first_rate_and_valued_at_it() 
     assert desk.of_type(Valuation)[0].unrealized_pnl == 80 * 100 * Decimal("0.05")
 
 
+def test_a_rate_to_another_currency_than_that_of_the_account_changes_no_book() -> None:
+    """A file of rates can have EUR to GBP besides EUR to USD."""
+    desk = TradingLoopHarness(Instruments(listed=(Instrument(symbol="SAP", currency="EUR"),)))
+    to_pounds = exchange_rate("r2", "0.85")._replace(quote="GBP")
+    desk.step({"SAP": 100.0}, exchange_rate("r1", "1.25"), directions={"SAP": 1})
+    desk.step({"SAP": 100.0})
+    desk.step({"SAP": 100.0}, to_pounds)
+    assert desk.of_type(Valuation)[0].equity == CAPITAL
+    assert desk.risk.book.rates == {"EUR": Decimal("1.25")}
+
+
 def test_short_position_pays_a_borrow_fee_per_night_at_the_end_of_the_month() -> None:
     desk = TradingLoopHarness(days=(20240130, 20240131, 20240201, 20240202))
     desk.step({"A": 100.0}, directions={"A": -1})
