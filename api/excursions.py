@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Lateral, RowMapping, func, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, true
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from operators.excursions import BarPrices, Excursion, HoldingPeriod, excursion, is_market_order, is_measurable
 from schemas.records import Execution, LotMatch
@@ -25,7 +26,7 @@ def excursions_of(db: Connection, matches: Sequence[LotMatch]) -> dict[str, Excu
     measurable = {match.match_id: match for match in _measurable(db, matches)}
     found = {}
     for row in db.execute(_holding_periods(list(measurable))).mappings():
-        if row["count"] <= BARS_MAX:
+        if row["bars"] <= BARS_MAX:
             match = measurable[row["match_id"]]
             is_market = row["order_type"] is not None and is_market_order(row["order_type"], row["time_in_force"])
             found[match.match_id] = excursion(match, _holding_period(row), is_market=is_market)
@@ -58,7 +59,7 @@ def _holding_periods(match_ids: Sequence[str]) -> Any:
         .lateral("between_bars")
     )
     extremes = select(
-        func.min(between.c.low).label("low"), func.max(between.c.high).label("high"), func.count().label("count")
+        func.min(between.c.low).label("low"), func.max(between.c.high).label("high"), func.count().label("bars")
     ).select_from(between)
     held = extremes.lateral("held")
     source = (
@@ -81,7 +82,7 @@ def _holding_periods(match_ids: Sequence[str]) -> Any:
     )
 
 
-def _first_bar_after(ts_ns: ColumnElement[int], name: str) -> Lateral:
+def _first_bar_after(ts_ns: ColumnElement[int], name: str) -> LateralFromClause:
     """The first bar of the lot's symbol that ends after a time."""
     return (
         select(*(bars.c[field] for field in BarPrices._fields))
@@ -98,7 +99,7 @@ def _holding_period(row: RowMapping) -> HoldingPeriod:
         exit=_bar_prices(row, "exit_bar"),
         low=row["low"],
         high=row["high"],
-        count=row["count"],
+        bars=row["bars"],
     )
 
 

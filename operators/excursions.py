@@ -27,14 +27,14 @@ class HoldingPeriod(NamedTuple):
     """The bars between entry and exit of a lot.
 
     `entry` and `exit` are the first bars that end after the entry and after the exit; None if no such bar exists. The
-    `count` bars that end after `entry` and by the exit have the extremes `low` and `high`; None if there are none.
+    `bars` that end after `entry` and by the exit have the extremes `low` and `high`; None if there are none.
     """
 
     entry: BarPrices | None
     exit: BarPrices | None
     low: float | None
     high: float | None
-    count: int
+    bars: int
 
 
 class Excursion(NamedTuple):
@@ -64,7 +64,7 @@ def excursion(match: LotMatch, period: HoldingPeriod, *, is_market: bool) -> Exc
     close. Of the exit's bar, the open and the exit price count. `is_market` is that of the opening order
     (`is_market_order`).
     """
-    entry, last, bars = period.entry, period.exit, period.count
+    entry, last, bars = period.entry, period.exit, period.bars
     found: list[float] = []
     if entry is not None and entry.ts_ns <= match.closed_ns:
         is_later = entry.open_ns > match.opened_ns  # the entry was in no bar
@@ -129,7 +129,7 @@ class SymbolBars:
             exit=self._bar(last),
             low=min(lows, default=None),
             high=max(highs, default=None),
-            count=len(lows),
+            bars=len(lows),
         )
 
     def _bar(self, index: int) -> BarPrices | None:
