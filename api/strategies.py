@@ -9,15 +9,19 @@ from typing import Any
 
 from pydantic import Field
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Connection,
     Numeric,
     RowMapping,
+    Text,
+    any_,
     case,
     cast,
     desc,
     exists,
     func,
+    literal,
     or_,
     select,
 )
@@ -113,7 +117,8 @@ def is_order_of(strategy: str) -> ColumnElement[bool]:
     """Return the condition on `orders` that a strategy is behind an order, by its action or by its view or target."""
     own = func.substring(orders.c.cause_id, ACTION_STRATEGY_PATTERN) == strategy
     proposed = order_proposals.c.proposal_id == orders.c.cause_id
-    return or_(own, exists().where(proposed, order_proposals.c.strategy == strategy))
+    names = func.string_to_array(order_proposals.c.strategy, "+", type_=ARRAY(Text))  # "a+b" for two strategies
+    return or_(own, exists().where(proposed, literal(strategy) == any_(names)))
 
 
 def strategies_of(db: Connection, cause_ids: Collection[str]) -> dict[str, str]:

@@ -11,11 +11,24 @@ from operators.money import ONE
 from operators.reference_data import is_valid_action, split_merger
 from schemas.records import DELISTING, SYMBOL_CHANGE, Bar, CorporateAction, HistoryBar, Record
 
+TOTAL_MAX = 500_000
+"""Most bars of all symbols together. They are in one time slice, which services hold in memory: about 1.3 KB a bar."""
+
+
+def bars_per_symbol(count: int, symbols: int) -> int:
+    """Return how many of `count` bars of each of several symbols fit into `TOTAL_MAX`.
+
+    >>> bars_per_symbol(10_000, 20), bars_per_symbol(10_000, 500)
+    (10000, 1000)
+    """
+    return min(count, TOTAL_MAX // max(symbols, 1))
+
 
 def history_bars(
     bars: Iterable[Bar], records: Sequence[Record], ts_ns: int, adjusted_day: int, count: int
 ) -> list[HistoryBar]:
-    """Return the last `count` bars of each symbol, sorted by symbol and time, for the time slice at `ts_ns`.
+    """Return the last `count` bars of each symbol, sorted by symbol and time, for the time slice at `ts_ns`; fewer of
+    very many symbols (`TOTAL_MAX`).
 
     `bars` are those before the time slice, oldest first. The corporate actions among `records` that take effect up to
     `adjusted_day` (yyyymmdd) are applied. A split converts the bars before it. A symbol change moves the bars to the
@@ -26,6 +39,7 @@ def history_bars(
         by_symbol.setdefault(bar.symbol, []).append(bar)
     for action in _effective_actions(records, adjusted_day):
         _apply(action, by_symbol)
+    count = bars_per_symbol(count, len(by_symbol))
     return [
         _history_bar(bar, symbol, seq, ts_ns, adjusted_day)
         for symbol, symbol_bars in sorted(by_symbol.items())

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ def _copy_file(store_file: Path, target: Path) -> None:
         stamp = _file_stamp(store_file, wal)
         shutil.copyfile(store_file, target)
         wal_target.unlink(missing_ok=True)
-        if wal.exists():
+        with suppress(FileNotFoundError):  # SQLite removes the log when its last connection closes
             shutil.copyfile(wal, wal_target)
         if _file_stamp(store_file, wal) == stamp:
             return

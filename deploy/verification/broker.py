@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SIMULATED = Comparison("broker", 0, None, "no broker: simulated venue")
 WINDOW_NS = 10_000_000_000
 """Tolerance in time. A broker's positions and reports arrive separately, so a position within it is accepted."""
+ANY_ORDER_MAX = 12
+"""Trades of a symbol in the window that may be in any order: they give at most 4,096 positions."""
 _TRADES_SQL = """
     SELECT symbol, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END, filled_at_ns FROM executions
     WHERE exec_type = 'TRADE' AND filled_at_ns >= %s ORDER BY filled_at_ns DESC, seq DESC
@@ -52,19 +54,35 @@ def check_broker(database_url: str, foreign: Mapping[str, Decimal]) -> Compariso
 
 
 def _recent_quantities(db: Connection, at_ns: int) -> dict[str, set[Decimal]]:
-    """Return the positions of each symbol around a time, computed backwards from the current one, trade by trade.
+    """Return the positions that each symbol may have had at the broker around a time, computed back from the ledger's.
 
     The time of a trade is that of the broker. The time of its time slice is another one while the platform is behind.
+    The broker's positions may include any of the trades in the window, because two trades can have the same time and
+    the ledger books them in the order of their reports.
     """
     with db.cursor() as cursor:
         cursor.execute("SELECT symbol, quantity FROM positions")
-        current: dict[str, Decimal] = dict(cursor.fetchall())
-        quantities = {symbol: {quantity} for symbol, quantity in current.items()}
+        before: dict[str, Decimal] = dict(cursor.fetchall())
+        in_window: dict[str, list[Decimal]] = {}
         cursor.execute(_TRADES_SQL, (at_ns - WINDOW_NS,))
         for symbol, signed, filled_at_ns in cursor.fetchall():
-            current[symbol] = current.get(symbol, ZERO) - signed
-            if filled_at_ns > at_ns + WINDOW_NS:
-                quantities[symbol] = {current[symbol]}
-            else:
-                quantities.setdefault(symbol, set()).add(current[symbol])
-    return quantities
+            before[symbol] = before.get(symbol, ZERO) - signed
+            if filled_at_ns <= at_ns + WINDOW_NS:
+                in_window.setdefault(symbol, []).append(signed)
+    return {symbol: _possible_sums(quantity, in_window.get(symbol, [])) for symbol, quantity in before.items()}
+
+
+def _possible_sums(start: Decimal, trades: list[Decimal]) -> set[Decimal]:
+    """Return `start` plus each subset of the trades, which are newest first.
+
+    Of more than ANY_ORDER_MAX trades, the oldest are in any order and the others follow in theirs.
+    """
+    oldest_first = trades[::-1]
+    sums = {start}
+    for signed in oldest_first[:ANY_ORDER_MAX]:
+        sums |= {one + signed for one in sums}
+    position = start + sum(oldest_first[:ANY_ORDER_MAX], ZERO)
+    for signed in oldest_first[ANY_ORDER_MAX:]:
+        position += signed
+        sums.add(position)
+    return sums

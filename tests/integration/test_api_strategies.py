@@ -55,7 +55,7 @@ def published() -> list[Record]:
     out: list[Record] = [
         entry,
         other,
-        proposal(seq=1, ts_ns=T0, strategy="trend"),
+        proposal(seq=1, ts_ns=T0, strategy="reversion+trend"),
         StrategyWeights(seq=1, ts_ns=T0, weights={"trend": 1.0}, scores={"trend": 0.0}, reason="start"),
         attribution(1, T0, "trend", realized_pnl=7),
         *reports,
@@ -132,9 +132,10 @@ def test_actions_are_paged_and_filtered(client: TestClient) -> None:
 
 def test_orders_name_the_strategy_behind_them(client: TestClient) -> None:
     by_id = {one["order_id"]: one["strategy"] for one in get(client, "/orders")["orders"]}
-    assert by_id == {"ord-act-buying-1": "buying", "ord-2": "trend"}
+    assert by_id == {"ord-act-buying-1": "buying", "ord-2": "reversion+trend"}
     assert [one["order_id"] for one in get(client, "/orders?strategy=buying")["orders"]] == ["ord-act-buying-1"]
     assert [one["order_id"] for one in get(client, "/orders?strategy=trend")["orders"]] == ["ord-2"]
+    assert [one["order_id"] for one in get(client, "/orders?strategy=reversion")["orders"]] == ["ord-2"]
     assert get(client, "/orders?strategy=buy")["orders"] == []
 
 

@@ -6,6 +6,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from configs.history_needs import HISTORY_BARS_MAX, history_bars_needed
 from configs.settings import load_settings
 from operators.features import FeatureStage
@@ -190,3 +192,10 @@ class Volume(TradingStrategy):
     features = {"FEATURES__INDICATORS": "[sma_2]"}
     assert needed(SIGNALS__STRATEGIES=liquid, **files, **features) == 12 * 390, "twelve daily bars of minutes"
     assert needed(SIGNALS__STRATEGIES=volume, **files, **features) == 8 * 15, "`warm_up` counts the bars of 15 minutes"
+
+
+def test_very_many_symbols_get_fewer_bars_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operators.history_bars.TOTAL_MAX", 10)
+    bars = [bar_at(number, 100.0, symbol=symbol) for symbol in "ABCD" for number in range(1, 6)]
+    given = history_bars(bars, (), 1, DAYS[0], 5)
+    assert [(one.symbol, one.end_ns // MINUTE) for one in given] == [(symbol, n) for symbol in "ABCD" for n in (4, 5)]

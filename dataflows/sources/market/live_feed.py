@@ -20,7 +20,7 @@ from dataflows.sources.market.live_history import load_history
 from dataflows.sources.market.provider import Provider, QuoteUpdate, RowsBySymbol
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import Minute, MinuteCompletion
-from operators.history_bars import history_bars
+from operators.history_bars import bars_per_symbol, history_bars
 from operators.stage import TimeSlice
 from schemas.records import CONTINUOUS, REGULAR, Command, DeadLetter, HistoryBar, Quote, Record, Trade
 
@@ -265,11 +265,10 @@ class LiveFeed:
         symbols = self._expected_symbols - self._completion.snapshot()["symbols"].keys()
         if not symbols or not self._history_count:
             return
-        history = load_history(
-            self._providers, self._calendar, self._minute.open_ns, self.interval_ns, self._history_count, symbols
-        )
+        count = bars_per_symbol(self._history_count, len(symbols))
+        history = load_history(self._providers, self._calendar, self._minute.open_ns, self.interval_ns, count, symbols)
         day = self._calendar.date_of(now_ns)
-        records = history_bars(history.bars, (), 0, day, self._history_count)
+        records = history_bars(history.bars, (), 0, day, count)
         self._history = [one._replace(seq=one.seq + self._history_seq.get(one.symbol, 0)) for one in records]
         for one in self._history:
             self._history_seq[one.symbol] = one.seq
