@@ -28,7 +28,12 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TutorialShell]:
     folder = tmp_path_factory.mktemp("tutorials")
     platform = CliPlatform(folder / "var")
     # Services resolve a strategy path from the repository root. The reader's file is in `folder`: make it absolute.
-    replacements = {"127.0.0.1:8000": f"127.0.0.1:{platform.ports.api}", "dip.py:Dip": f"{folder}/dip.py:Dip"}
+    replacements = {
+        "127.0.0.1:8000": f"127.0.0.1:{platform.ports.api}",
+        "dip.py:Dip": f"{folder}/dip.py:Dip",
+        # The default is two seconds. Other processes on the machine of the tests may need the processors.
+        "kill-switch on": "kill-switch on --timeout 30",
+    }
     shell = TutorialShell(folder, platform.environment, replacements)
     try:
         run_page(shell, FIRST)

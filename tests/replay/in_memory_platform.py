@@ -18,7 +18,7 @@ from operators.alignment import AlignedLogs
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
-from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, has_seq, sequence_key
+from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, TradingSession, has_seq, sequence_key
 
 LogName = tuple[str, int]
 
@@ -51,8 +51,12 @@ class Logs:
         return partition_of(record.symbol, self.partitions) if type(record) in BY_SYMBOL else 0
 
     def records(self, topic: str) -> list[Any]:
-        """Return all records of a topic in log order, without duplicates. Fail on a gap in the `seq` of a key."""
+        """Return all records of a topic in log order, without duplicates. Fail on a gap in the `seq` of a key.
+
+        A feed that restarts may publish the hours of a session again, which have an id instead of a `seq`.
+        """
         out: list[Any] = []
+        session_ids: set[str] = set()
         for partition in topology.partitions_of(topic, self.partitions):
             seen: dict[str, int] = {}
             for message in self.messages[topic, partition]:
@@ -65,6 +69,10 @@ class Logs:
                         continue
                     assert record.seq == seen.get(key, 0) + 1, f"{topic}: gap before {record}"
                     seen[key] = record.seq
+                if type(record) is TradingSession:
+                    if record.session_id in session_ids:
+                        continue
+                    session_ids.add(record.session_id)
                 out.append(record)
         return out
 
