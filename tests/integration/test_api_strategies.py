@@ -90,7 +90,7 @@ def get(client: TestClient, path: str) -> Any:
     return response.json()
 
 
-def test_the_list_has_both_forms_with_their_figures(client: TestClient) -> None:
+def test_the_list_has_the_sub_accounts_of_both_forms(client: TestClient) -> None:
     buying, failing, trend = get(client, "/strategies")
     figures = ("capital", "equity", "cash", "realized_pnl", "unrealized_pnl", "fees", "total_pnl", "open_positions")
     assert [buying[name] for name in figures] == [10_000, 10_099, 8_999, 0, 100, 1, 99, 1]

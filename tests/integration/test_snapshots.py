@@ -8,7 +8,6 @@ import pickle
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -109,9 +108,8 @@ def test_a_store_can_be_read_during_writes(home: Path) -> None:
     process = start_counter(home / "recovery" / "portfolio", 1_000_000)
     try:
         sums: list[int] = []
-        deadline = time.monotonic() + 300
-        while len(sums) < 3:
-            assert time.monotonic() < deadline and process.poll() is None, f"the writer stopped: {sums}"
+        while len(sums) < 3:  # the time limit of a test ends a hang
+            assert process.poll() is None, f"the writer stopped: {sums}"
             current_sum = stored_sum(home / "recovery" / "portfolio")
             if current_sum is None or (sums and current_sum == sums[-1]):
                 continue  # no later snapshot yet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from bytewax.testing import TestingSource, run_main
 
 from configs.settings import Settings, load_settings
 from dataflows import backtest
+from dataflows.replay.comparison import Pipeline
 from dataflows.research.report import ReportSink
 from dataflows.runtime.topology import FEED_SHARD
 from dataflows.sources.file_feed import FileFeed
 from operators.decision_hash import decision_hash
 from operators.stage import TimeSlice
+from schemas.records import Record
 from tests.replay import recorded
 from tests.replay.in_memory_platform import Logs
 
@@ -52,3 +55,16 @@ def fused_hash(
 
 def staged_hash(logs: Logs) -> str:
     return decision_hash(record for topic in DECISIONS for record in logs.records(topic))
+
+
+def run_restored_in_every_slice(settings: Settings, time_slices: Sequence[TimeSlice]) -> list[list[Record]]:
+    """Return the records of each time slice of a run that starts from a snapshot in each of them."""
+    outputs: list[list[Record]] = []
+    snapshot: bytes | None = None
+    for time_slice in time_slices:
+        pipeline = Pipeline(settings)
+        if snapshot is not None:
+            pipeline.restore(pickle.loads(snapshot))  # noqa: S301  (written below)
+        outputs.append(pipeline.on_slice(time_slice.ts_ns, time_slice.records))
+        snapshot = pickle.dumps(pipeline.snapshot())
+    return outputs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import time
@@ -22,7 +21,7 @@ from schemas.records import Bar, FeatureRow, HistoryBar, HistoryRow, Record, Sig
 from tests import history_strategies
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import fused_hash, pinned_settings, staged_hash
+from tests.replay.runs import fused_hash, pinned_settings, run_restored_in_every_slice, staged_hash
 from tests.replay.test_suspended_strategy import by_topic, in_order
 
 BARS_BEFORE = 50
@@ -127,13 +126,7 @@ def test_the_number_of_shards_changes_nothing(settings: Settings, time_slices: l
 def test_a_run_restored_after_any_slice_writes_the_same_records(
     settings: Settings, time_slices: list[TimeSlice], replayed: list[list[Record]]
 ) -> None:
-    snapshot: Any = None
-    for time_slice, expected in zip(time_slices, replayed, strict=True):
-        pipeline = Pipeline(settings)
-        if snapshot is not None:
-            pipeline.restore(pickle.loads(snapshot))  # noqa: S301  (written below)
-        assert pipeline.on_slice(time_slice.ts_ns, time_slice.records) == expected
-        snapshot = pickle.dumps(pipeline.snapshot())
+    assert run_restored_in_every_slice(settings, time_slices) == replayed
 
 
 def test_without_bars_before_the_start_nothing_changes(files: list[Path]) -> None:

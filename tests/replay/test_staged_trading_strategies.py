@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from datetime import time
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -39,7 +37,7 @@ from tests import every_action
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
-from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, staged_hash
+from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, run_restored_in_every_slice, staged_hash
 from tests.replay.test_suspended_strategy import by_topic, in_order
 
 NAMES = ("every_action", "second")
@@ -124,13 +122,7 @@ def test_a_run_restored_after_any_slice_writes_the_same_records(
     settings: Settings, time_slices: list[TimeSlice], replayed: list[list[Record]]
 ) -> None:
     """The run is restored in every slice, so that each state is read back by a stage that has seen nothing else."""
-    snapshot: Any = None
-    for time_slice, expected in zip(time_slices, replayed, strict=True):
-        pipeline = Pipeline(settings)
-        if snapshot is not None:
-            pipeline.restore(pickle.loads(snapshot))  # noqa: S301  (written below)
-        assert pipeline.on_slice(time_slice.ts_ns, time_slice.records) == expected
-        snapshot = pickle.dumps(pipeline.snapshot())
+    assert run_restored_in_every_slice(settings, time_slices) == replayed
 
 
 def test_without_trading_strategies_no_action_is_written(time_slices: list[TimeSlice]) -> None:

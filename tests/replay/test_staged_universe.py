@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from dataclasses import replace
 from datetime import date, time
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -25,7 +23,7 @@ from tests import rotating_strategy
 from tests.builders import command
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import FRIDAY, MONDAY, write_market
-from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, staged_hash
+from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, run_restored_in_every_slice, staged_hash
 from tests.replay.test_suspended_strategy import by_topic, in_order
 
 DAYS = (FRIDAY, MONDAY, date.fromordinal(MONDAY.toordinal() + 1), date.fromordinal(MONDAY.toordinal() + 2))
@@ -104,10 +102,4 @@ def test_staged_services_write_the_records_of_the_replay(
 def test_a_run_restored_after_any_slice_writes_the_same_records(
     settings: Settings, time_slices: list[TimeSlice], replayed: list[list[Record]]
 ) -> None:
-    snapshot: Any = None
-    for time_slice, expected in zip(time_slices, replayed, strict=True):
-        pipeline = Pipeline(settings)
-        if snapshot is not None:
-            pipeline.restore(pickle.loads(snapshot))  # noqa: S301  (written below)
-        assert pipeline.on_slice(time_slice.ts_ns, time_slice.records) == expected
-        snapshot = pickle.dumps(pipeline.snapshot())
+    assert run_restored_in_every_slice(settings, time_slices) == replayed

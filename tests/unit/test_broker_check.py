@@ -14,7 +14,7 @@ def test_the_broker_may_have_booked_any_of_the_trades_of_the_window() -> None:
     assert _possible_sums(Decimal(3), []) == {Decimal(3)}
 
 
-def test_of_very_many_trades_the_newest_are_in_their_order() -> None:
+def test_the_newest_of_very_many_trades_follow_in_order() -> None:
     newest_first = [Decimal(1000), Decimal(100), *[Decimal(1)] * ANY_ORDER_MAX]
     sums = _possible_sums(Decimal(0), newest_first)
     assert sums == {Decimal(n) for n in range(ANY_ORDER_MAX + 1)} | {Decimal(112), Decimal(1112)}
