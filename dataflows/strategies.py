@@ -24,4 +24,5 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
 def flow() -> Dataflow:
     """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.strategies`."""
     endpoints = live_endpoints.connect("strategies")
-    return build(endpoints.settings, live_endpoints.topics_source("strategies", endpoints), endpoints.sinks)
+    unread = stages.unread_topics(endpoints.settings)
+    return build(endpoints.settings, live_endpoints.topics_source("strategies", endpoints, unread), endpoints.sinks)

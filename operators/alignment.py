@@ -152,6 +152,8 @@ class AlignedLogs:
         """Whether market data is late or invalid. If so, add it to the dead letters at the end of the time slice."""
         log, clock_ns = cursor.log, max(cursor.fed_clock_ns, 0)
         if record.ts_ns <= cursor.fed_clock_ns:
+            if cursor.joining:
+                return True  # from before the snapshot to which the log is added
             self._late += 1
             reason = f"late: field ts_ns must be > {cursor.fed_clock_ns}, the clock of the log, found {record.ts_ns}"
             cursor.dead_letters.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Protocol
 
 from operators.stage import Stage
 from schemas.records import (
@@ -72,18 +72,30 @@ class RecordsByTopic:
         return [record for topic in topics if topic in self._by_topic for record in self._by_topic[topic]]
 
 
+class StrategiesStage(Stage, Protocol):
+    """The stage of the trading strategies."""
+
+    @property
+    def event_topics(self) -> Sequence[str]:
+        """The topics that the stage needs only for events that strategies declare."""
+        ...
+
+
 class TradingLoop:
     """The execution, trading strategies, portfolio and risk stages in one loop.
 
     Orders, refusals, valuations and (for the strategies) proposals, reduced targets and risk events reach their readers
     one time slice later. Inputs: quotes, reference data, broker updates, bars, commands and signals of a time slice;
-    with trading strategies also feature rows, predictions, fundamentals and sentiment scores. Outputs: the records of
-    the stages, in the order execution, strategies, portfolio, risk. `strategies` is None if there are no trading
-    strategies.
+    with trading strategies also feature rows, predictions, fundamentals, sentiment scores and headlines. Outputs: the
+    records of the stages, in the order execution, strategies, portfolio, risk. `strategies` is None if there are no
+    trading strategies.
     """
 
-    def __init__(self, execution: Stage, portfolio: Stage, risk: Stage, strategies: Stage | None = None) -> None:
+    def __init__(
+        self, execution: Stage, portfolio: Stage, risk: Stage, strategies: StrategiesStage | None = None
+    ) -> None:
         self._execution, self._portfolio, self._risk, self._strategies = execution, portfolio, risk, strategies
+        self._event_topics = () if strategies is None else tuple(strategies.event_topics)
         self._orders: list[Record] = []
         self._valuations: list[Record] = []
         self._refusals: list[Record] = []
@@ -114,6 +126,7 @@ class TradingLoop:
             fed_back = self._refusals + self._orders + self._proposals + self._risk_events
             history = by_topic.records_of("history-bars")
             current = reference + reports + commands + history + bars + by_topic.records_in_order(_ANALYSIS) + scores
+            current += by_topic.records_in_order(self._event_topics)
             actions = self._strategies.on_slice(ts_ns, fed_back + current)
         booked = self._portfolio.on_slice(
             ts_ns, self._refusals + reference + reports + commands + bars + signals + actions

@@ -23,6 +23,7 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Prediction,
+    Quote,
     RiskEvent,
     RiskFence,
     SentimentScore,
@@ -49,6 +50,7 @@ from sinks.tables import (
     order_refusals,
     orders,
     predictions,
+    quotes,
     risk_events,
     risk_fences,
     sentiment,
@@ -123,6 +125,9 @@ class DatabaseRecordLookup:
 
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None:
         return self._first(Bar, bars.c.symbol == symbol, bars.c.ts_ns == ts_ns, bars.c.seq == seq)
+
+    def quote(self, symbol: str, seq: int) -> Quote | None:
+        return self._first(Quote, quotes.c.symbol == symbol, quotes.c.seq == seq)
 
     def score(self, seq: int) -> SentimentScore | None:
         return self._first(SentimentScore, sentiment.c.seq == seq)

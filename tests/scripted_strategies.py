@@ -11,6 +11,8 @@ from schemas.records import Record, StrategyAction
 class ScriptedStrategies:
     """Publishes the actions of each time slice in turn. `inputs` are the records that it received, by time slice."""
 
+    event_topics: Sequence[str] = ()
+
     def __init__(self, script: Mapping[int, Sequence[StrategyAction]]) -> None:
         """`script` maps the number of a time slice, from 1, to its actions."""
         self._script = script

@@ -31,7 +31,7 @@ MINUTES = 2 * SESSION_MINUTES
 ORDER_SHARE_MAX = 100
 """An order or target of more than this multiple of the capital is a mistake."""
 _CAPITAL = 100_000
-_DECLARATIONS = ("symbols", "features", "history", "warm_up", "name")
+_DECLARATIONS = ("symbols", "features", "history", "events", "warm_up", "name")
 
 
 class StrategySummary(NamedTuple):
@@ -132,6 +132,7 @@ def declarations_of(strategy: Strategy | TradingStrategy) -> dict[str, str]:
         "symbols": "the universe of the settings" if strategy.symbols is None else ", ".join(strategy.symbols),
         "features": str(dict(features) if isinstance(features, Mapping) else tuple(features)),
         "history": str(dict(strategy.history)),
+        "events": ", ".join(strategy.events) or "none",
         "warm_up": f"{strategy.warm_up} bars",
         "schedules": ", ".join(f"{handler} {schedule.kind}" for handler, schedule in schedules_of(strategy)) or "none",
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -170,8 +170,8 @@ def table_store(endpoints: ServiceEndpoints, name: str) -> Callable[[Sequence[Re
     return write
 
 
-def topics_source(service: str, endpoints: ServiceEndpoints) -> KafkaSliceSource:
-    """Return the source of the service's input topics, aligned by time."""
+def topics_source(service: str, endpoints: ServiceEndpoints, unread: Collection[str] = ()) -> KafkaSliceSource:
+    """Return the source of the service's input topics, aligned by time, without the topics `unread`."""
     kafka = endpoints.settings.kafka
     partitions = kafka.symbol_partitions
     folder, name = stats_folder(), endpoints.stats.name
@@ -179,7 +179,7 @@ def topics_source(service: str, endpoints: ServiceEndpoints) -> KafkaSliceSource
     return KafkaSliceSource(
         kafka.cluster,
         service,
-        {shard: topology.input_logs(service, shard, partitions) for shard in own_shards(service, partitions)},
+        {shard: topology.input_logs(service, shard, partitions, unread) for shard in own_shards(service, partitions)},
         prefix=kafka.topic_prefix,
         stop_requested=shutdown.stop_requested,
         stats=endpoints.stats,

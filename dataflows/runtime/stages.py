@@ -25,8 +25,9 @@ from operators.stage import Stage
 from operators.trading.accounts import StrategyAccounts
 from operators.trading.idle import IdleStrategies
 from operators.trading.intervals import SECOND_NS, interval_text
+from operators.trading.market_events import TOPICS
 from operators.trading.settings import TradingSettings
-from operators.trading_loop import Analysis, LearningLoop, TradingLoop
+from operators.trading_loop import Analysis, LearningLoop, StrategiesStage, TradingLoop
 from operators.venue import VenueStage
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def strategies(settings: Settings) -> Callable[[], Stage]:
     return trading_strategies(settings) or IdleStrategies
 
 
-def trading_strategies(settings: Settings) -> Callable[[], Stage] | None:
+def trading_strategies(settings: Settings) -> Callable[[], StrategiesStage] | None:
     """Return the stage of the trading strategies; None if the settings have none.
 
     Their universe is every symbol that has had a bar, so that a backtest on recorded topics has that of the live feed.
@@ -79,6 +80,12 @@ def trading_strategies(settings: Settings) -> Callable[[], Stage] | None:
     )
     instruments = settings.traded_instruments()
     return lambda: TradingStrategyStage(configured.trading, trading, instruments)
+
+
+def unread_topics(settings: Settings) -> frozenset[str]:
+    """Return the inputs of the strategies service that none of its strategies needs."""
+    new_stage = trading_strategies(settings)
+    return frozenset(TOPICS.values()).difference(() if new_stage is None else new_stage().event_topics)
 
 
 def _account_settings(settings: Settings, configured: ConfiguredStrategies) -> TradingSettings:

@@ -6,6 +6,7 @@ lags by one time slice (`operators/alignment.py`). The fused backtest and the st
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from operators.log_cursor import Log
@@ -138,6 +139,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("orders", feedback=True),
             ServiceInput("order-proposals", feedback=True),
             ServiceInput("risk-events", feedback=True),
+            ServiceInput("market-quotes"),
             ServiceInput("reference-data"),
             ServiceInput("executions"),
             ServiceInput("commands"),
@@ -146,6 +148,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("features"),
             ServiceInput("predictions"),
             ServiceInput("fundamentals"),
+            ServiceInput("news"),
             ServiceInput("sentiment"),
         ),
         outputs=("strategy-actions",),
@@ -230,14 +233,16 @@ def partitions_of(topic: str, partitions: int) -> range:
     return range(partitions if topic in SYMBOL_TOPICS else 1)
 
 
-def input_logs(service: str, shard: str, partitions: int) -> list[Log]:
-    """Return the logs that one shard of a service reads.
+def input_logs(service: str, shard: str, partitions: int, unread: Collection[str] = ()) -> list[Log]:
+    """Return the logs that one shard of a service reads, without those of the topics `unread`.
 
     >>> input_logs("predictions", "1", 4)
     [Log(topic='features', partition=1, rank=0, feedback=False)]
     """
     input_logs_of_shard: list[Log] = []
     for rank, (topic, feedback, all_partitions) in enumerate(SERVICES[service].inputs):
+        if topic in unread:
+            continue
         by_shard = SERVICES[service].by_shard and topic in SYMBOL_TOPICS and not all_partitions
         log_partitions = [int(shard)] if by_shard else partitions_of(topic, partitions)
         input_logs_of_shard += [Log(topic, partition, rank, feedback) for partition in log_partitions]

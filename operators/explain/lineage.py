@@ -33,6 +33,7 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Prediction,
+    Quote,
     Record,
     RiskEvent,
     RiskFence,
@@ -94,6 +95,7 @@ class RecordLookup(Protocol):
     def signal(self, symbol: str, seq: int) -> Signal | None: ...
     def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None: ...
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None: ...
+    def quote(self, symbol: str, seq: int) -> Quote | None: ...
     def score(self, seq: int) -> SentimentScore | None: ...
     def news(self, news_id: str) -> NewsItem | None: ...
     def answer(self, answer_id: str) -> LlmAnswer | None: ...
@@ -308,9 +310,13 @@ def _trace_action_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> Caus
     if kind == "ord":
         order = lookup.order(cause_id)
         return CauseNode("Order", cause_id, None) if order is None else _node(order)
+    if kind == "quote":
+        quote = lookup.quote(*split_record_id(cause_id))
+        return CauseNode("Quote", cause_id, None) if quote is None else _node(quote)
     if kind in ("sent", "pred", "fund"):
         return _trace_signal_input(lookup, cause_id)
     record: Record | None = lookup.command(cause_id) if kind == "cmd" else lookup.action(cause_id)
+    record = record or lookup.news(cause_id)
     return CauseNode("Record", cause_id, None) if record is None else _node(record)
 
 

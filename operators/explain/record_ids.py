@@ -25,6 +25,7 @@ from schemas.records import (
     OrderRefusal,
     Position,
     Prediction,
+    Quote,
     Record,
     RiskEvent,
     RiskFence,
@@ -40,6 +41,7 @@ from schemas.records import (
     bar_id,
     feature_id,
     prediction_id,
+    quote_id,
     sentiment_id,
     signal_id,
     suspension_id,
@@ -48,6 +50,7 @@ from schemas.records import (
 
 _RECORD_IDS: dict[type, Callable[[Any], str]] = {
     Bar: lambda r: bar_id(r.symbol, r.seq),
+    Quote: lambda r: quote_id(r.symbol, r.seq),
     FeatureRow: lambda r: feature_id(r.symbol, r.seq),
     Prediction: lambda r: prediction_id(r.symbol, r.seq),
     StrategyWeights: lambda r: weights_id(r.seq),

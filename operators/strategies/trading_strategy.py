@@ -18,14 +18,26 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from operators.strategies.universe_rules import TopDollarVolume
 from operators.trading.intervals import DAY_NS, interval_ns
+from operators.trading.market_events import EventName
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from operators.trading.context import TradingContext
     from operators.trading.orders import Fill, OrderUpdate
-    from schemas.records import CorporateAction, DataRow, RiskEvent, StrategyAction
+    from schemas.records import (
+        CorporateAction,
+        DataRow,
+        Fundamentals,
+        NewsItem,
+        Quote,
+        RiskEvent,
+        SentimentScore,
+        StrategyAction,
+    )
 
-    StrategyEvent = CorporateAction | StrategyAction | DataRow | RiskEvent
+    StrategyEvent = (
+        CorporateAction | StrategyAction | DataRow | RiskEvent | Quote | NewsItem | SentimentScore | Fundamentals
+    )
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 _SCHEDULES: Final = "_trading_schedules"
@@ -74,6 +86,8 @@ class TradingStrategy:
     """Number of closed bars by interval that `ctx.history` returns for each symbol."""
     data: Sequence[str] = ()
     """Names of your own data that `ctx.data` returns, such as `("vix",)`. Its rows reach `on_event`."""
+    events: Sequence[EventName] = ()
+    """Market events that reach `on_event`: any of `"quotes"`, `"news"`, `"sentiment"` and `"filings"`."""
     warm_up: int = 0
     """Closed bars of the shortest interval that a symbol needs before its orders and targets are accepted."""
 
@@ -96,7 +110,8 @@ class TradingStrategy:
 
         Events are corporate actions that take effect, changes of a selected universe (UNIVERSE_ADDED and
         UNIVERSE_REMOVED), rows of `data` (DATA), margin calls (MARGIN_CALL), and changes of circuit breakers of the
-        portfolio, the strategy or a symbol of its universe. The last two have a `state`.
+        portfolio, the strategy or a symbol of its universe. The last two have a `state`. A strategy that declares
+        `events` also receives quotes (QUOTE), headlines (NEWS), sentiment scores (SENTIMENT) and filings (FILING).
         """
 
 

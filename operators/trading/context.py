@@ -11,6 +11,7 @@ from operators.trading.accounts import SubAccount
 from operators.trading.intervals import interval_text
 from operators.trading.market import Market
 from operators.trading.market_context import Declarations, MarketContext
+from operators.trading.market_events import MarketEvents
 from operators.trading.numbers import (
     TEXT_LENGTH_MAX,
     parse_number,
@@ -70,8 +71,9 @@ class TradingContext(MarketContext):
         orders: StrategyOrders,
         universe: Universe,
         user_data: UserData,
+        market_events: MarketEvents,
     ) -> None:
-        super().__init__(declarations, market, universe, user_data)
+        super().__init__(declarations, market, universe, user_data, market_events)
         self._account, self._orders = account, orders
         self._causes: list[str] = []
         self._actions: list[NewAction] = []

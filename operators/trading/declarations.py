@@ -10,10 +10,12 @@ from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedu
 from operators.strategies.universe_rules import TopDollarVolume
 from operators.trading.intervals import Interval
 from operators.trading.market_context import Declarations
+from operators.trading.market_events import EVENT_NAMES
 from operators.trading.market_needs import MarketNeeds
 from operators.trading.pair_statistics import parse_pair_spec
 from operators.trading.settings import TradingSettings
 from schemas.errors import BadInput
+from schemas.suggestions import did_you_mean
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
 
@@ -87,6 +89,13 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
     data: Any = strategy.data
     if isinstance(data, str) or not isinstance(data, Sequence) or not all(isinstance(one, str) and one for one in data):
         raise BadInput(f'`data` must be a tuple of names of your data, such as ("vix",), found {data!r:.64}')
+    events: Any = strategy.events
+    if isinstance(events, str) or not isinstance(events, Sequence):
+        raise BadInput(f'`events` must be a tuple of names, such as ("quotes",), found {events!r:.64}')
+    for event in events:
+        if event not in EVENT_NAMES:
+            suggestion = did_you_mean(str(event), EVENT_NAMES) or "."
+            raise BadInput(f"`events` must be of {', '.join(EVENT_NAMES)}, found {event!r:.64}{suggestion}")
     warm_up: Any = strategy.warm_up
     if type(warm_up) is not int or warm_up < 0:
         raise BadInput(f"`warm_up` must be a number of bars of at least 0, found {warm_up!r:.64}")
@@ -97,6 +106,7 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         history_sizes=history_sizes,
         feature_names=feature_names,
         data=frozenset(data),
+        events=frozenset(events),
         warm_up=warm_up,
         warm_up_interval=_warm_up_interval([*history_sizes, *feature_names], needs.bar_interval_ns),
     )

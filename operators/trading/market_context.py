@@ -10,12 +10,13 @@ import numpy.typing as npt
 from operators.trading.cross_section import ranks, z_scores
 from operators.trading.intervals import Interval, interval_text, parse_interval
 from operators.trading.market import Market
+from operators.trading.market_events import EventName, MarketEvents
 from operators.trading.sessions import Session
 from operators.trading.symbol_market import SymbolMarket
 from operators.trading.universe import Universe
 from operators.trading.user_data import UserData
 from schemas.errors import BadInput
-from schemas.records import Bar, DataRow, Fundamentals, Prediction, SentimentScore
+from schemas.records import Bar, DataRow, Fundamentals, Prediction, Quote, SentimentScore
 from schemas.suggestions import did_you_mean
 
 
@@ -27,6 +28,7 @@ class Declarations(NamedTuple):
     history_sizes: Mapping[Interval, int]
     feature_names: Mapping[Interval, frozenset[str]]
     data: frozenset[str]
+    events: frozenset[EventName]
     warm_up: int
     warm_up_interval: Interval
 
@@ -38,9 +40,16 @@ class MarketContext:
     default of `interval`. Members raise BadInput for an unknown symbol, interval or indicator.
     """
 
-    def __init__(self, declarations: Declarations, market: Market, universe: Universe, user_data: UserData) -> None:
+    def __init__(
+        self,
+        declarations: Declarations,
+        market: Market,
+        universe: Universe,
+        user_data: UserData,
+        market_events: MarketEvents,
+    ) -> None:
         self._declared, self._market, self._universe = declarations, market, universe
-        self._user_data = user_data
+        self._user_data, self._market_events = user_data, market_events
         self._symbols = market.symbols
         self._time = 0
 
@@ -82,6 +91,16 @@ class MarketContext:
         """Return the last close, also of a bar without a trade; None before the first bar."""
         one = self._symbol(symbol)
         return None if one is None else self._market.prices.get(symbol)
+
+    def quote(self, symbol: str) -> Quote | None:
+        """Return the newest quote, with `bid`, `ask`, `bid_size` and `ask_size`; None before the first one.
+
+        The strategy must declare `events = ("quotes",)`.
+        """
+        if "quotes" not in self._declared.events:
+            raise BadInput('quotes are not declared; add events = ("quotes",) to the strategy')
+        self._check_symbol(symbol)
+        return self._market_events.quote(symbol)
 
     def feature(self, symbol: str, name: str, interval: str | None = None) -> float | None:
         """Return the value of a declared indicator at the last closed bar; None until it has warmed up."""

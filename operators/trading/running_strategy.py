@@ -36,7 +36,7 @@ class RunningStrategy:
     ) -> None:
         self.strategy, self.name = strategy, declarations.name
         self.context, self.orders, self.universe = context, orders, universe
-        self.data = declarations.data
+        self.data, self.events = declarations.data, declarations.events
         self.updates: list[OrderUpdate] = []  # of actions that were rejected here, for the next time slice
         self.account_records = AccountRecords(self.name)
         self.targets: dict[str, None] = {}  # symbols with a target

@@ -22,6 +22,7 @@ from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.idle import NO_STATE
 from operators.trading.loss_stop import LossStops
 from operators.trading.market import Market
+from operators.trading.market_events import MarketEvent, MarketEvents
 from operators.trading.market_needs import MarketNeeds
 from operators.trading.orders import OrderUpdate, StrategyOrders, fill_of
 from operators.trading.running_strategy import RunningStrategy
@@ -64,7 +65,7 @@ from schemas.records import (
 
 __all__ = ["TradingSettings", "TradingStrategyStage"]
 
-VERSION = 2
+VERSION = 3
 _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 
 
@@ -72,8 +73,9 @@ class TradingStrategyStage:
     """The logic of the strategies service: one instance for all symbols.
 
     Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, OrderProposal and TargetReduction,
-    and RiskEvent (each of the previous time slice), CorporateAction, ExchangeRate, TradingSession and DataRow,
-    Execution and CashTransfer, Command, Bar, FeatureRow, Prediction, Fundamentals and SentimentScore. Outputs: one
+    and RiskEvent (each of the previous time slice), Quote, CorporateAction, ExchangeRate, TradingSession and DataRow,
+    Execution and CashTransfer, Command, Bar, FeatureRow, Prediction, Fundamentals, NewsItem and SentimentScore. It
+    needs Quote and NewsItem only if a strategy declares them (`event_topics`). Outputs: one
     StrategyAction for each action, in the order of the strategies' names, then the StrategyPositions and
     StrategyAccounts that have changed.
 
@@ -108,6 +110,7 @@ class TradingStrategyStage:
         self._market = Market(needs, symbols, settings.sessions.get(settings.calendar))
         self._sessions = ExchangeSessions(settings.sessions)
         self._user_data = UserData(name for _, declarations in declared for name in declarations.data)
+        self._market_events = MarketEvents(name for _, declarations in declared for name in declarations.events)
         self._accounts = StrategyAccounts(self.names, settings, instruments)
         self._loss_stops = LossStops(self._accounts, settings)
         self._actions = ActionLog(self._accounts)
@@ -119,7 +122,9 @@ class TradingStrategyStage:
             name = declarations.name
             orders, account = StrategyOrders(name), self._accounts.accounts[name]
             universe = _universe(symbols_of_one, self._market, strategy.universe, account)
-            context = TradingContext(declarations, self._market, account, orders, universe, self._user_data)
+            context = TradingContext(
+                declarations, self._market, account, orders, universe, self._user_data, self._market_events
+            )
             self._running[name] = RunningStrategy(strategy, declarations, context, orders, universe, settings)
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
         self._refusal_seq = 0
@@ -145,6 +150,7 @@ class TradingStrategyStage:
         self._select_universes(ts_ns, out)
         self._deliver_risk_events(ts_ns, records, out)
         self._deliver_rows(ts_ns, rows, out)
+        self._deliver_market_events(ts_ns, self._market_events.take(ts_ns, records), out)
         self._deliver(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
         self._suspensions.apply_loss_stops(ts_ns, self._running, self._market.prices, out)
@@ -155,6 +161,11 @@ class TradingStrategyStage:
     def accounts(self) -> list[AccountRow]:
         """Return the sub-account of each strategy at the last closes, and the remainder to the account."""
         return self._accounts.rows(self._market.prices)
+
+    @property
+    def event_topics(self) -> tuple[str, ...]:
+        """The topics that the stage needs only for events that strategies declare."""
+        return self._market_events.topics
 
     @property
     def suspended(self) -> list[str]:
@@ -257,6 +268,13 @@ class TradingStrategyStage:
             for row in rows:
                 if one.has_on_event and row.name in one.data:
                     self._evaluate(ts_ns, one, one.strategy.on_event, [row.row_id], out, row)
+
+    def _deliver_market_events(self, ts_ns: int, events: Sequence[MarketEvent], out: list[Record]) -> None:
+        """Pass quotes, headlines, sentiment scores and filings to the strategies that declare and can trade them."""
+        for one in self._running.values():
+            for event in events:
+                if one.has_on_event and event.name in one.events and event.concerns(one.universe):
+                    self._evaluate(ts_ns, one, one.strategy.on_event, [event.record_id], out, event.record)
 
     def _deliver_risk_events(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
         """Pass the previous time slice's margin calls and breaker changes to the strategies that they concern."""
@@ -391,7 +409,12 @@ class TradingStrategyStage:
             {name: one.snapshot() for name, one in self._running.items()},
             *self._suspensions.snapshot(),
             self._action_counts | {name: one.context.action_count for name, one in self._running.items()},
-            (self._sessions.snapshot(), self._user_data.snapshot(), self._risk_event_seq),
+            (
+                self._sessions.snapshot(),
+                self._user_data.snapshot(),
+                self._risk_event_seq,
+                self._market_events.snapshot(),
+            ),
         )
 
     def restore(self, snapshot: Any) -> None:
@@ -404,11 +427,13 @@ class TradingStrategyStage:
         version, counters, market, accounts, reference, strategies, suspended, command_ids, action_counts, *later = (
             snapshot
         )
-        assert version in (1, VERSION), f"trading strategies snapshot: version {version}, expected 1 or {VERSION}"
-        for sessions, user_data, self._risk_event_seq in later:  # version 1 has none
+        assert version in (1, 2, VERSION), f"trading strategies snapshot: version {version}, expected 1 to {VERSION}"
+        for sessions, user_data, self._risk_event_seq, *market_events in later:  # version 1 has none
             self._sessions.restore(sessions)
             self._set_sessions()
             self._user_data.restore(user_data)
+            for state in market_events:  # version 2 has none
+                self._market_events.restore(state)
         self._actions.seq, self._refusal_seq, self._execution_seq = counters
         self._market.restore(market)
         own_accounts, target_orders, *loss_stops = accounts

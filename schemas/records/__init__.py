@@ -352,6 +352,7 @@ __all__ = [
     "order_id",
     "prediction_id",
     "proposal_id",
+    "quote_id",
     "sentiment_id",
     "sequence_key",
     "signal_id",
@@ -487,6 +488,10 @@ def sequence_key(record: SequencedRecord) -> str:
 
 def bar_id(symbol: str, seq: int) -> str:
     return f"bar-{symbol}-{seq}"
+
+
+def quote_id(symbol: str, seq: int) -> str:
+    return f"quote-{symbol}-{seq}"
 
 
 def feature_id(symbol: str, seq: int) -> str:

@@ -76,6 +76,11 @@ class SentimentScore(NamedTuple):
     answer_id: str  # the LlmAnswer behind the score, "" without one
     parts: dict[str, float]
 
+    @property
+    def kind(self) -> str:
+        """The kind of the event for `on_event`."""
+        return "SENTIMENT"
+
 
 @final
 class Prediction(NamedTuple):

@@ -21,6 +21,11 @@ class NewsItem(NamedTuple):
     url: str
     symbols: list[str]
 
+    @property
+    def kind(self) -> str:
+        """The kind of the event for `on_event`."""
+        return "NEWS"
+
 
 @final
 class LlmAnswer(NamedTuple):
@@ -55,6 +60,11 @@ class Fundamentals(NamedTuple):
     facts: dict[str, float]  # as reported: revenue, net_income, equity, shares, eps ...; money in `currency`
     ratios: dict[str, float]  # those that need no price
     currency: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of the event for `on_event`."""
+        return "FILING"
 
 
 @final

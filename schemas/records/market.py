@@ -90,6 +90,11 @@ class Quote(NamedTuple):
     bid_size: float
     ask_size: float
 
+    @property
+    def kind(self) -> str:
+        """The kind of the event for `on_event`."""
+        return "QUOTE"
+
 
 @final
 class Trade(NamedTuple):

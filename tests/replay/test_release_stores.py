@@ -60,6 +60,7 @@ NOT_IN_STORES = {
                 "accounts",
                 "exchange_sessions",
                 "market",
+                "market_events",
                 "running_strategy",
                 "sessions",
                 "stage",

@@ -20,6 +20,7 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Prediction,
+    Quote,
     Record,
     RiskEvent,
     RiskFence,
@@ -98,6 +99,9 @@ class MemoryRecordStore:
 
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None:
         return self._last(Bar, symbol=symbol, seq=seq, ts_ns=ts_ns)  # type: ignore[no-any-return]
+
+    def quote(self, symbol: str, seq: int) -> Quote | None:
+        return self._last(Quote, symbol=symbol, seq=seq)  # type: ignore[no-any-return]
 
     def score(self, seq: int) -> SentimentScore | None:
         return self._last(SentimentScore, seq=seq)  # type: ignore[no-any-return]

@@ -36,8 +36,10 @@ from tests.builders import (
     news_item,
     prediction,
     proposal,
+    quote,
     sentiment_score,
     signal,
+    strategy_action,
 )
 from tests.unit.memory_record_store import MemoryRecordStore
 from tests.unit.tape import START_NS, SYMBOLS, market, platform_output, settings, with_command
@@ -201,6 +203,24 @@ def test_an_ensembles_order_walks_back_to_its_parts_the_model_and_the_weights() 
     model = by_name["pred-A-4"].record
     assert isinstance(model, Prediction) and model.model_hash == "hash-of-the-model"
     assert all(node.record is not None for node in by_name.values())
+
+
+@pytest.mark.parametrize(
+    ("cause", "cause_id"),
+    [
+        (quote("A", 7, 60, 99, 101), "quote-A-7"),
+        (news_item("news-1"), "news-1"),
+        (news_item("own-id"), "own-id"),
+        (fundamentals("fund-1"), "fund-1"),
+    ],
+)
+def test_an_action_walks_back_to_the_event_that_the_strategy_received(cause: Record, cause_id: str) -> None:
+    action = strategy_action("NOTE", cause_ids=[cause_id, "quote-A-9"])
+    explanation = explain(MemoryRecordStore([action, cause]), action.action_id)
+    assert explanation is not None
+    found, missing = explanation.root.causes
+    assert (found.record_id, found.record) == (cause_id, cause)
+    assert (missing.kind, missing.record) == ("Quote", None)
 
 
 def test_an_order_sized_by_target_weights_walks_back_to_their_command() -> None:
