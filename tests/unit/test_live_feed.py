@@ -243,7 +243,11 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
     provider.bar(START_NS + MINUTE_NS, "B", 21.0)
     full_minute = run.take_at(120)
     written_bar = next(r for t in full_minute for r in t.records if isinstance(r, Bar) and r.symbol == "A")
-    written = FeedTopicState({0: START_NS + 2 * MINUTE_NS, 1: START_NS + MINUTE_NS}, {"A": written_bar})
+    bar_logs = [("market-bars", 0), ("market-bars", 1)]
+    written = FeedTopicState(tuple(bar_logs))
+    written.add(bar_logs[0], written_bar)
+    for log, minutes in zip(bar_logs, (2, 1), strict=True):
+        written.add(log, Clock(START_NS + minutes * MINUTE_NS, "x"))
     new_provider = FakeProvider()
     # A repeated request may return different data. The log takes precedence.
     new_provider.history_by_minute = {START_NS + MINUTE_NS: {"B": row("B", 21.0)}}
@@ -266,8 +270,8 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
             logs[0 if record.symbol == "A" else 1].append(record)
         for log in logs.values():
             log.append(Clock(time_slice.ts_ns, "x"))
-    for number, log in logs.items():
-        reader.feed("market-bars", number, list(enumerate(log)))
+    for number, messages in logs.items():
+        reader.feed("market-bars", number, list(enumerate(messages)))
     bars_read = [(t.ts_ns, r.symbol, r.seq) for t in reader.take_slices() for r in t.records if isinstance(r, Bar)]
     assert bars_read == [
         (START_NS + 2 * MINUTE_NS, "A", 2),

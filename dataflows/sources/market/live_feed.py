@@ -9,6 +9,7 @@ prices become stale, and risk checks their age.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -60,6 +61,8 @@ class LiveFeed:
         self._clock_step_ns = settings.clock_ms * MILLI_NS
         self.interval_ns = settings.interval_ns
         self._clock_ns = -1
+        self._missing_clocks: deque[int] = deque()  # clocks that an earlier process did not write to every topic
+        self._read_since_ns = 0  # the wall-clock time from which `read_topic_state` found them
         self._active_provider = 0
         self._quote_seq: dict[str, int] = {}
         self._trade_seq: dict[str, int] = {}
@@ -96,8 +99,8 @@ class LiveFeed:
             self._open(self._read_topic_state(None))
         self._checked_ns = now_ns = self._now_ns()
         self._collect_updates()
-        time_slices: list[TimeSlice] = []
-        while len(time_slices) < count:
+        time_slices = self._complete_clocks(count, now_ns)
+        while len(time_slices) < count and not self._missing_clocks:
             minute, target_ns = self._minute, now_ns // self._clock_step_ns * self._clock_step_ns
             if minute.ts_ns <= target_ns:
                 rows = self._closing_rows(minute, now_ns)
@@ -110,6 +113,31 @@ class LiveFeed:
                 time_slices.append(self._build_slice(target_ns, []))
             break
         return time_slices
+
+    def _complete_clocks(self, count: int, now_ns: int) -> list[TimeSlice]:
+        """Return time slices for the clocks that an earlier process did not write to every topic, at most `count`.
+
+        They hold the missing bars of their minute and the bars before a start. Quotes wait for the next time slice: in
+        a topic that has the clock already, they would be late.
+        """
+        time_slices: list[TimeSlice] = []
+        while self._missing_clocks and len(time_slices) < count:
+            ts_ns, bars = self._missing_clocks[0], list[Record]()
+            while self._minute.ts_ns < ts_ns:  # of another bar interval than the earlier process had
+                self._minute = next(self._minutes)
+            if self._minute.ts_ns == ts_ns:
+                rows = self._closing_rows(self._minute, now_ns)
+                if rows is None:
+                    break
+                bars += self._complete_bars(self._minute, rows)
+                self._minute = next(self._minutes)
+            time_slices.append(TimeSlice(ts_ns, [*self._take_history(ts_ns), *bars]))
+            self._clock_ns = self._missing_clocks.popleft()
+        return time_slices
+
+    def _take_history(self, ts_ns: int) -> list[HistoryBar]:
+        history, self._history = self._history, []
+        return [bar._replace(ts_ns=ts_ns) for bar in history]
 
     def _build_slice(self, ts_ns: int, bars: Sequence[Record]) -> TimeSlice:
         records: list[Record] = []
@@ -127,10 +155,10 @@ class LiveFeed:
                     ask_size=quote.ask_size,
                 )
             )
-        records += [bar._replace(ts_ns=ts_ns) for bar in self._history]
+        records += self._take_history(ts_ns)
         records += bars
         records += self._pending_records
-        self._quotes, self._pending_records, self._history, self._clock_ns = {}, [], [], ts_ns
+        self._quotes, self._pending_records, self._clock_ns = {}, [], ts_ns
         return TimeSlice(ts_ns, records)
 
     def _collect_updates(self) -> None:
@@ -234,7 +262,9 @@ class LiveFeed:
     def _open(self, topic_state: FeedTopicState) -> None:
         now_ns = self._now_ns()
         self._is_open = True
-        self._clock_ns = max(self._clock_ns, topic_state.clock_ns)
+        snapshot_clock_ns, self._clock_ns = self._clock_ns, topic_state.common_clock_ns(self._clock_ns)
+        bars_clock_ns = topic_state.common_clock_ns(snapshot_clock_ns, "market-bars")
+        self._missing_clocks = deque(topic_state.missing_clocks(snapshot_clock_ns))
         self._completion.restore(topic_state.merge_into(self._completion.snapshot()))
         self._last_bar_in_log_ns = {symbol: bar.ts_ns for symbol, bar in topic_state.bars.items()}
         for symbol, seq in topic_state.quotes.items():
@@ -246,14 +276,14 @@ class LiveFeed:
         # At the first start, begin with the current minute: the provider's bar covers all of it.
         oldest_ns = now_ns - self._settings.backfill_minutes_max * 60 * SECOND_NS
         first_ns = now_ns // self.interval_ns * self.interval_ns
-        if self._clock_ns >= 0:
-            # The next minute is the first one that ends after the clock.
-            first_ns = max(self._clock_ns, oldest_ns) // self.interval_ns * self.interval_ns
+        if bars_clock_ns >= 0:
+            # The next minute is the first one that ends after the clock of the bars.
+            first_ns = max(bars_clock_ns, oldest_ns) // self.interval_ns * self.interval_ns
         self._minutes = self._calendar.minutes(first_ns, self.interval_ns)
         self._minute = next(self._minutes)
         for provider in self._providers:
             provider.start()
-        if self._clock_ns >= 0 and self._minute.ts_ns <= now_ns:
+        if bars_clock_ns >= 0 and self._minute.ts_ns <= now_ns:
             self._backfill(now_ns)
         self._load_history(now_ns)
 
@@ -295,7 +325,8 @@ class LiveFeed:
         return history | {
             "v": STATE_VERSION,
             "clock_ns": self._clock_ns,
-            "at_ns": self._now_ns(),
+            # A process that continues here must find the missing clocks too.
+            "at_ns": self._read_since_ns if self._missing_clocks else self._now_ns(),
             "minutes": self._completion.snapshot(),
             "quotes": dict(self._quote_seq),
             "trades": dict(self._trade_seq),
@@ -312,5 +343,6 @@ class LiveFeed:
         self._quote_seq, self._trade_seq = dict(state["quotes"]), dict(state["trades"])
         self._history_seq = dict(state.get("history", {}))
         self._active_provider = min(state["active"], len(self._providers) - 1)
-        self._open(self._read_topic_state(state["at_ns"]))
+        self._read_since_ns = state["at_ns"]
+        self._open(self._read_topic_state(self._read_since_ns))
         return self
