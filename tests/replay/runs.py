@@ -1,4 +1,4 @@
-"""The settings, the feed and the fused run that the replay, chaos and end-to-end tests share."""
+"""The settings, the feed, the runs and their comparisons that the replay, chaos and end-to-end tests share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from bytewax.testing import TestingSource, run_main
 from configs.settings import Settings, load_settings
 from dataflows import backtest
 from dataflows.replay.comparison import Pipeline
+from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.research.report import ReportSink
 from dataflows.runtime.topology import FEED_SHARD
 from dataflows.sources.file_feed import FileFeed
 from operators.decision_hash import decision_hash
 from operators.stage import TimeSlice
-from schemas.records import Record
+from schemas.records import BY_SYMBOL, TOPIC_OF, Record
 from tests.replay import recorded
-from tests.replay.in_memory_platform import Logs
+from tests.replay.in_memory_platform import InMemoryPlatform, Logs
 
 SETTINGS_FILE = Path(__file__).parent / "settings.yaml"
 DECISIONS = ("orders", "executions", "positions", "valuations")
@@ -55,6 +56,44 @@ def fused_hash(
 
 def staged_hash(logs: Logs) -> str:
     return decision_hash(record for topic in DECISIONS for record in logs.records(topic))
+
+
+def by_topic(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Return the records of each derived topic as text, in the order of `in_order`."""
+    out: dict[str, list[Any]] = {topic: [] for topic in DERIVED_TOPICS}
+    for record in records:
+        out[TOPIC_OF[type(record)]].append(record)
+    return {topic: in_order(content) for topic, content in out.items()}
+
+
+def in_order(records: list[Any]) -> list[str]:
+    """Return the records of a topic as text. Those of a symbol topic are sorted by symbol and `seq`."""
+    if records and type(records[0]) in BY_SYMBOL:
+        records = sorted(records, key=lambda record: (record.symbol, record.seq))
+    return [repr(record) for record in records]
+
+
+def replay(settings: Settings, time_slices: Sequence[TimeSlice]) -> list[list[Record]]:
+    """Return the records of each time slice that the fused stages write."""
+    pipeline = Pipeline(settings)
+    return [pipeline.on_slice(time_slice.ts_ns, time_slice.records) for time_slice in time_slices]
+
+
+def check_staged_services(
+    settings: Settings,
+    time_slices: Sequence[TimeSlice],
+    replayed: Sequence[Sequence[Record]],
+    *,
+    partitions: int,
+    crash_rate: float,
+) -> None:
+    """Assert that services over logs in memory write the records of a replay, and decide what the backtest decides."""
+    platform = InMemoryPlatform(settings, time_slices, partitions=partitions, seed=partitions, crash_rate=crash_rate)
+    logs = platform.run()
+    expected = by_topic([record for records in replayed for record in records])
+    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
+    assert staged_hash(logs) == fused_hash(time_slices, settings=settings)
+    assert bool(platform.crash_count) == bool(crash_rate)
 
 
 def run_restored_in_every_slice(settings: Settings, time_slices: Sequence[TimeSlice]) -> list[list[Record]]:

@@ -12,17 +12,13 @@ import pytest
 
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
-from dataflows.replay.comparison import Pipeline
 from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod
-from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.sources.feed_selection import files_source
 from operators.stage import TimeSlice
 from schemas.records import Bar, FeatureRow, HistoryBar, HistoryRow, Record, Signal, StrategyAction
 from tests import history_strategies
-from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import fused_hash, pinned_settings, run_restored_in_every_slice, staged_hash
-from tests.replay.test_suspended_strategy import by_topic, in_order
+from tests.replay.runs import check_staged_services, fused_hash, pinned_settings, replay, run_restored_in_every_slice
 
 BARS_BEFORE = 50
 OPEN, START = "2024-03-11T13:30:00Z", "2024-03-11T14:30:00Z"
@@ -60,8 +56,7 @@ def time_slices(files: list[Path]) -> list[TimeSlice]:
 
 @pytest.fixture(scope="module")
 def replayed(settings: Settings, time_slices: list[TimeSlice]) -> list[list[Record]]:
-    pipeline = Pipeline(settings)
-    return [pipeline.on_slice(t.ts_ns, t.records) for t in time_slices]
+    return replay(settings, time_slices)
 
 
 def of_type(kind: type, outputs: Sequence[Sequence[Record]]) -> list[Any]:
@@ -111,12 +106,7 @@ def test_staged_services_write_the_records_of_the_replay(
     partitions: int,
     crash_rate: float,
 ) -> None:
-    platform = InMemoryPlatform(settings, time_slices, partitions=partitions, seed=partitions, crash_rate=crash_rate)
-    logs = platform.run()
-    expected = by_topic([record for out in replayed for record in out])
-    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
-    assert staged_hash(logs) == fused_hash(time_slices, settings=settings)
-    assert bool(platform.crash_count) == bool(crash_rate)
+    check_staged_services(settings, time_slices, replayed, partitions=partitions, crash_rate=crash_rate)
 
 
 def test_the_number_of_shards_changes_nothing(settings: Settings, time_slices: list[TimeSlice]) -> None:

@@ -6,12 +6,10 @@ import json
 import random
 from datetime import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from configs.settings import Settings
-from dataflows.replay.comparison import Pipeline
 from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.tape import Tape, TapeFiles
@@ -24,7 +22,7 @@ from schemas.records import BY_SYMBOL, TOPIC_OF, LlmAnswer, LlmRequest, NewsItem
 from tests.builders import llm_answer
 from tests.replay.in_memory_platform import InMemoryPlatform, Logs
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import fused_hash, pinned_settings, staged_hash
+from tests.replay.runs import by_topic, fused_hash, in_order, pinned_settings, replay, staged_hash
 
 SYMBOLS = ("A", "B", "C")
 HEADLINE_TERMS = ("beats", "strong", "loss", "lawsuit", "great", "weak", "growth", "terrible", "not", "good")
@@ -73,21 +71,9 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
 @pytest.fixture(scope="module")
 def fused_output(time_slices: list[TimeSlice]) -> dict[str, list[str]]:
     """The output of the fused stages by topic. Records of symbol topics are sorted by symbol and `seq`."""
-    pipeline = Pipeline(pinned_settings())
-    all_records = [
-        record for time_slice in time_slices for record in pipeline.on_slice(time_slice.ts_ns, time_slice.records)
-    ]
-    out: dict[str, list[Any]] = {topic: [] for topic in DERIVED_TOPICS}
-    for record in all_records:
-        out[TOPIC_OF[type(record)]].append(record)
-    assert out["sentiment"], "or the equality would say nothing of news"
-    return {topic: _in_order(records) for topic, records in out.items()}
-
-
-def _in_order(records: list[Any]) -> list[str]:
-    if records and type(records[0]) in BY_SYMBOL:
-        records = sorted(records, key=lambda record: (record.symbol, record.seq))
-    return [repr(record) for record in records]
+    output = by_topic([record for records in replay(pinned_settings(), time_slices) for record in records])
+    assert output["sentiment"], "or the equality would say nothing of news"
+    return output
 
 
 @pytest.mark.parametrize("crashes", [0.0, 0.02])
@@ -97,7 +83,7 @@ def test_staged_and_fused_write_the_same(
     time_slices: list[TimeSlice], fused_output: dict[str, list[str]], partitions: int, seed: int, crashes: float
 ) -> None:
     logs = InMemoryPlatform(pinned_settings(), time_slices, partitions=partitions, seed=seed, crash_rate=crashes).run()
-    assert {topic: _in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == fused_output
+    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == fused_output
 
 
 def with_answers(time_slices: list[TimeSlice], settings: Settings) -> list[TimeSlice]:
@@ -122,16 +108,13 @@ def test_a_replay_with_recorded_answers_sends_no_llm_requests(time_slices: list[
     llm = LlmSettings(enabled=True, base_url="http://127.0.0.1:9/v1", model="m", timeout_s=300.0)
     llm_settings = pinned_settings().model_copy(update={"sentiment": SentimentSettings(llm=llm)})
     answered_slices = with_answers(time_slices, llm_settings)
-    pipeline = Pipeline(llm_settings)
-    records = [
-        record for time_slice in answered_slices for record in pipeline.on_slice(time_slice.ts_ns, time_slice.records)
-    ]
+    records = [record for output in replay(llm_settings, answered_slices) for record in output]
     scores = [record for record in records if isinstance(record, SentimentScore)]
     score_parts = {"llm", "llm_error", "llm_timeout"}
     assert {name for score in scores for name in score.parts} >= score_parts
     logs = InMemoryPlatform(llm_settings, answered_slices, partitions=2, seed=4, crash_rate=0.01).run()
     for topic in ("sentiment", "llm-requests", "signals", "orders"):
-        assert _in_order(logs.records(topic)) == _in_order([r for r in records if TOPIC_OF[type(r)] == topic])
+        assert in_order(logs.records(topic)) == in_order([r for r in records if TOPIC_OF[type(r)] == topic])
 
 
 @pytest.mark.parametrize("shards", [1, 2])

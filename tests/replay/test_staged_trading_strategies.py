@@ -10,8 +10,6 @@ import pytest
 
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
-from dataflows.replay.comparison import Pipeline
-from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.sources.session_announcements import SessionAnnouncements
 from dataflows.sources.trading_calendar import session_table
 from operators.manual_orders import trading_strategy_of
@@ -34,11 +32,16 @@ from schemas.records import (
     StrategyAction,
 )
 from tests import every_action
-from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
-from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, run_restored_in_every_slice, staged_hash
-from tests.replay.test_suspended_strategy import by_topic, in_order
+from tests.replay.runs import (
+    check_staged_services,
+    fused_hash,
+    pinned_settings,
+    read_time_slices,
+    replay,
+    run_restored_in_every_slice,
+)
 
 NAMES = ("every_action", "second")
 
@@ -77,8 +80,7 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
 @pytest.fixture(scope="module")
 def replayed(settings: Settings, time_slices: list[TimeSlice]) -> list[list[Record]]:
     """The records of each time slice."""
-    pipeline = Pipeline(settings)
-    return [pipeline.on_slice(t.ts_ns, t.records) for t in time_slices]
+    return replay(settings, time_slices)
 
 
 def test_the_strategies_use_every_kind_of_action_and_trade(replayed: list[list[Record]]) -> None:
@@ -106,12 +108,7 @@ def test_staged_services_write_the_records_of_the_replay(
     partitions: int,
     crash_rate: float,
 ) -> None:
-    platform = InMemoryPlatform(settings, time_slices, partitions=partitions, seed=partitions, crash_rate=crash_rate)
-    logs = platform.run()
-    expected = by_topic([record for out in replayed for record in out])
-    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
-    assert staged_hash(logs) == fused_hash(time_slices, settings=settings)
-    assert bool(platform.crash_count) == bool(crash_rate)
+    check_staged_services(settings, time_slices, replayed, partitions=partitions, crash_rate=crash_rate)
 
 
 def test_the_number_of_shards_changes_nothing(settings: Settings, time_slices: list[TimeSlice]) -> None:
@@ -126,6 +123,5 @@ def test_a_run_restored_after_any_slice_writes_the_same_records(
 
 
 def test_without_trading_strategies_no_action_is_written(time_slices: list[TimeSlice]) -> None:
-    pipeline = Pipeline(pinned_settings())
-    records = [record for t in time_slices for record in pipeline.on_slice(t.ts_ns, t.records)]
+    records = [record for output in replay(pinned_settings(), time_slices) for record in output]
     assert not [record for record in records if TOPIC_OF[type(record)] == "strategy-actions"]

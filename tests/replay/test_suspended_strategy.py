@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 from datetime import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
-from dataflows.replay.comparison import Pipeline
 from dataflows.replay.recording import DERIVED_TOPICS
 from deploy.commands.backtest import backtest
 from deploy.errors import DeployError
 from operators.signals.ensemble import EnsembleSettings
 from operators.stage import TimeSlice
-from schemas.records import BY_SYMBOL, RESUME_STRATEGY, TOPIC_OF, Record, Signal, StrategySuspension
+from schemas.records import RESUME_STRATEGY, Record, Signal, StrategySuspension
 from schemas.records.prose import comparable
 from tests import failing_strategy
 from tests.builders import command
 from tests.replay import recorded
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import pinned_settings, read_time_slices
+from tests.replay.runs import by_topic, in_order, pinned_settings, read_time_slices, replay
 
 SYMBOLS = ("A", "B", "C", "D", "E")
 RESUMED_AT = 12
@@ -58,21 +57,7 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
 
 
 def replayed(settings: Settings, time_slices: list[TimeSlice]) -> list[Record]:
-    pipeline = Pipeline(settings)
-    return [record for t in time_slices for record in pipeline.on_slice(t.ts_ns, t.records)]
-
-
-def by_topic(records: list[Record]) -> dict[str, list[str]]:
-    out: dict[str, list[Any]] = {topic: [] for topic in DERIVED_TOPICS}
-    for record in records:
-        out[TOPIC_OF[type(record)]].append(record)
-    return {topic: in_order(content) for topic, content in out.items()}
-
-
-def in_order(records: list[Any]) -> list[str]:
-    if records and type(records[0]) in BY_SYMBOL:
-        records = sorted(records, key=lambda record: (record.symbol, record.seq))
-    return [repr(record) for record in records]
+    return [record for output in replay(settings, time_slices) for record in output]
 
 
 @pytest.mark.parametrize(
