@@ -17,8 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
+from configs.yaml_text import parse_yaml
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class StoredSecret(NamedTuple):
 @cache
 def declared_secrets() -> dict[str, SecretSpec]:
     """Return the secrets of `secrets.yaml`, by name."""
-    tree = yaml.safe_load((_FOLDER / "secrets.yaml").read_text())
+    tree = parse_yaml((_FOLDER / "secrets.yaml").read_text())
     return {
         name: SecretSpec(name, entry["for"], entry["required_when"], bool(entry.get("generated")))
         for name, entry in tree.items()

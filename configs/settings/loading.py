@@ -23,6 +23,7 @@ from configs.logs import mask_values
 from configs.recorded_endpoints import embedded_kafka_variables
 from configs.secrets import declared_secrets, resolve_secrets, secrets_folder
 from configs.settings.tree import Settings
+from configs.yaml_text import parse_yaml
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
 
@@ -113,7 +114,7 @@ def is_overridden(
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(file.read_text())
+        tree = parse_yaml(file.read_text())
     except OSError as error:
         raise BadInput(f"settings file {file}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -177,7 +178,7 @@ def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, .
 
 def _parse_value(name: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         # Without the text itself: it may be a secret.
         raise BadInput(

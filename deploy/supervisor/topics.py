@@ -4,11 +4,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from configs.yaml_text import parse_yaml
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
 from sinks.cluster import Servers, client_config
@@ -35,7 +35,7 @@ class TopicSpec:
 
 def read_topics(path: Path = TOPICS_FILE) -> list[TopicSpec]:
     """Read the declared topics; `partitions: symbols` is `symbol_partitions`. Raises DeployError if one is invalid."""
-    tree = yaml.safe_load(path.read_text())
+    tree = parse_yaml(path.read_text())
     symbol_partitions = tree.get("symbol_partitions")
     topics = []
     for name, entry in tree["topics"].items():

@@ -8,8 +8,7 @@ from itertools import groupby
 from textwrap import wrap
 from typing import Any, NamedTuple
 
-import yaml
-
+from configs.yaml_text import parse_yaml
 from deploy.home import REPOSITORY
 
 SOURCE = REPOSITORY / "docs" / "features.yaml"
@@ -51,7 +50,7 @@ class Feature(NamedTuple):
 def read_features(text: str) -> list[Feature]:
     """Raises KeyError or TypeError for a missing or unknown key, ValueError for a value that is not text."""
     features = []
-    for row in yaml.safe_load(text)["rows"]:
+    for row in parse_yaml(text)["rows"]:
         fields: dict[str, Any] = row | {name: tuple(row[name]) for name in ("where", "tests", "thinner")}
         feature = Feature(**fields)
         for value in (feature.area, feature.feature, *feature.where, *feature.tests, *feature.thinner):
@@ -63,7 +62,7 @@ def read_features(text: str) -> list[Feature]:
 
 def render_page(text: str) -> str:
     """The page for the content of features.yaml."""
-    notes: dict[str, str] = yaml.safe_load(text)["notes"]
+    notes: dict[str, str] = parse_yaml(text)["notes"]
     blocks = [INTRODUCTION.rstrip()]
     for area, features in groupby(read_features(text), key=lambda feature: feature.area):
         blocks.append(f"## {area}")
