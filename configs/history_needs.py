@@ -23,6 +23,8 @@ from schemas.records import CONTINUOUS, REGULAR, Bar
 HISTORY_BARS_MAX = 10_000
 """Maximum number of bars of a symbol that are loaded for declared needs."""
 INDICATOR_BARS_MAX = 2_000
+RENAMED_BARS_MIN = 2_000
+"""Bars of the old symbol that a view strategy receives under the new one. It declares no memory of its own."""
 WARM_UP_FACTOR = 4
 """Bars loaded for an indicator, per bar until its first value. A recursive average then hardly depends on its start."""
 _REGULAR_NS, _EXTENDED_NS = 390 * MINUTE_NS, 960 * MINUTE_NS
@@ -67,6 +69,18 @@ def history_bars_needed(settings: Settings) -> int:
         # The stage reports a declaration that is not a number.
         needs += [in_feed_bars(bars, interval) for bars, interval in declared if type(bars) is int]
     return min(max(needs, default=0), HISTORY_BARS_MAX)
+
+
+def renamed_bars_needed(settings: Settings) -> int:
+    """Return the bars of its old symbol to load for a renamed symbol: the setting, or the largest need.
+
+    A view strategy has a position in the share that it can leave only if its state continues, so that at least
+    `RENAMED_BARS_MIN` bars are loaded. At a start it has none, and only declared needs count.
+    """
+    needed = history_bars_needed(settings)
+    if settings.market_data.history_bars is not None or not configured_strategies(settings).views:
+        return needed
+    return max(needed, RENAMED_BARS_MIN)
 
 
 def _is_of_time(interval: str) -> bool:

@@ -32,7 +32,13 @@ from dataflows.runtime import shutdown, stages
 from dataflows.runtime.topology import GLOBAL_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, StageLogic
 from dataflows.sources.feed_scan import FeedScan
-from dataflows.sources.feed_selection import file_history_bars, files_source, recognize_bars, symbol_tagger
+from dataflows.sources.feed_selection import (
+    file_history_bars,
+    files_source,
+    recognize_bars,
+    renamed_file_bars,
+    symbol_tagger,
+)
 from dataflows.sources.feed_source import FeedSource, MarketFeed
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.kafka import ShardSlices
@@ -250,8 +256,16 @@ def _feed_opener(
     """Return a function that opens the feed of files or topics. `on_open` receives the feed; `scan` is of the files."""
     if not isinstance(bars, RecordedPeriod):
         files, tag = settings.market_data.files, symbol_tagger(settings)
-        count = file_history_bars(settings.for_backtest())
-        return files_source(files, bars, on_open=on_open, tag=tag, scan=scan, history_bars=count).open_feed
+        loaded = settings.for_backtest()
+        return files_source(
+            files,
+            bars,
+            on_open=on_open,
+            tag=tag,
+            scan=scan,
+            history_bars=file_history_bars(loaded),
+            renamed_bars=renamed_file_bars(loaded),
+        ).open_feed
     open_recorded = recorded_feed_opener(settings, bars)
 
     def open_feed() -> MarketFeed:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from configs.command_signing import command_signer
-from configs.history_needs import history_bars_needed
+from configs.history_needs import history_bars_needed, renamed_bars_needed
 from configs.settings import FileFeedSection, MarketDataSection, Settings
 from dataflows.runtime.stats import Stats
 from dataflows.sources.feed_scan import FeedScan
@@ -55,6 +55,7 @@ def platform_feed(
             stats=stats,
             sessions=sessions,
             history_bars=file_history_bars(settings),
+            renamed_bars=renamed_file_bars(settings),
         )
     # Imported here because it is slow to import and other feeds do not use it.
     from dataflows.sources.market.live_feed_setup import live_feed_opener
@@ -71,13 +72,23 @@ def platform_feed(
 
 
 def file_history_bars(settings: Settings) -> int:
-    """Return how many bars of each symbol a file feed loads before a start and for renamed symbols; 0 if it loads none.
+    """Return how many bars of each symbol a file feed loads before its start; 0 if it loads none.
 
-    The strategies, which declare what they need, are loaded only if the feed has a start or reference data.
+    The strategies, which declare what they need, are loaded only if the feed has a start.
     """
-    market_data, files = settings.market_data, settings.market_data.files
-    has_history = market_data.feed == "files" and (files.start is not None or files.reference_data)
+    market_data = settings.market_data
+    has_history = market_data.feed == "files" and market_data.files.start is not None
     return history_bars_needed(settings) if has_history else 0
+
+
+def renamed_file_bars(settings: Settings) -> int:
+    """Return how many bars of its old symbol a file feed loads for a renamed symbol; 0 if it loads none.
+
+    The strategies, which declare what they need, are loaded only if the feed has reference data.
+    """
+    market_data = settings.market_data
+    has_actions = market_data.feed == "files" and bool(market_data.files.reference_data)
+    return renamed_bars_needed(settings) if has_actions else 0
 
 
 def feed_source(
@@ -88,6 +99,7 @@ def feed_source(
     stats: Stats | None = None,
     sessions: SessionAnnouncements | None = None,
     history_bars: int = 0,
+    renamed_bars: int | None = None,
 ) -> FeedSource:
     """Return a feed without live providers. It idles when a file ends, so that downstream services keep running."""
     if market_data.feed == "simulator":
@@ -106,7 +118,12 @@ def feed_source(
     speed = None if files.speed == "max" else files.speed
     return FeedSource(
         _file_feed_opener(
-            files, files.paths, tag, require_interval_s=files.interval_s or 60, history_bars=history_bars
+            files,
+            files.paths,
+            tag,
+            require_interval_s=files.interval_s or 60,
+            history_bars=history_bars,
+            renamed_bars=renamed_bars,
         ),
         speed=speed,
         at_end="idle",
@@ -132,14 +149,18 @@ def files_source(
     tag: Tagger = no_symbols,
     scan: FeedScan | None = None,
     history_bars: int = 0,
+    renamed_bars: int | None = None,
 ) -> FeedSource:
     """Return the feed of a backtest: as fast as it is consumed, ending with the files. `paths` override the settings.
 
     `on_open` receives the feed when it starts, to track progress. `tag` finds the symbols of a headline without any.
     `scan` is the scan of the files, if they were scanned before. `history_bars` is the number of bars of each symbol
-    before the start that warm up indicators and strategies.
+    before the start that warm up indicators and strategies, `renamed_bars` that of the old symbol for a renamed one
+    (default: as many).
     """
-    open_feed = _file_feed_opener(files, paths or files.paths, tag, on_open, scan=scan, history_bars=history_bars)
+    open_feed = _file_feed_opener(
+        files, paths or files.paths, tag, on_open, scan=scan, history_bars=history_bars, renamed_bars=renamed_bars
+    )
     return FeedSource(open_feed, batch_slices=batch_slices, at_end="stop", stop_requested=stop_requested)
 
 
@@ -164,19 +185,22 @@ def _file_feed_opener(
     scan: FeedScan | None = None,
     require_interval_s: int | None = None,
     history_bars: int = 0,
+    renamed_bars: int | None = None,
 ) -> Callable[[], FileFeed]:
     _require_paths(paths)
     tape_files = TapeFiles(files.quotes, files.reference_data, files.data, files.news, files.fundamentals)
 
     def open_files(scan: FeedScan | None) -> FileFeed:
         tape = Tape(tape_files, files, tag) if any(tape_files) else None
-        return FileFeed(paths, files, tape, scan, history)
+        return FileFeed(paths, files, tape, scan, history, renamed_history)
 
     def open_earlier(settings: FeedSettings) -> FileFeed:
         actions = TapeFiles(reference_data=files.reference_data)
         return FileFeed(paths, settings, Tape(actions, settings) if any(actions) else None, first_feed.scan)
 
+    renamed_bars = history_bars if renamed_bars is None else renamed_bars
     history = file_history(open_earlier, history_bars) if history_bars else None
+    renamed_history = file_history(open_earlier, renamed_bars) if renamed_bars else None
 
     # Open once now, so that a wrong path or column is reported before anything runs.
     first_feed = open_files(scan)

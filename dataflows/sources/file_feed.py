@@ -87,8 +87,8 @@ class FileFeed:
     The first and last time slices are those of the first and last row in a session. Raises BadInput if a file is
     missing or has unknown columns and, at the first time slice, if no row is usable.
 
-    With `history` and a start, the first time slice also holds the bars before the start. With `history`, the time
-    slice with the first bar of a renamed symbol also holds the bars of its old symbol.
+    With `history` and a start, the first time slice also holds the bars before the start. With `renamed_history`, the
+    time slice with the first bar of a renamed symbol also holds the bars of its old symbol.
     """
 
     def __init__(
@@ -98,8 +98,10 @@ class FileFeed:
         tape: Tape | None = None,
         scan: FeedScan | None = None,
         history: FileHistory | None = None,
+        renamed_history: FileHistory | None = None,
     ) -> None:
-        self._unresolved, self._tape, self._history = settings or FeedSettings(), tape, history
+        self._unresolved, self._tape = settings or FeedSettings(), tape
+        self._history, self._renamed_history = history, renamed_history
         self._paths = list_files(paths)
         self.scan = scan or scan_files(self._open_tables(scan_settings(self._unresolved)), self._unresolved)
         self._use(self.scan.resolve(self._unresolved))
@@ -176,9 +178,9 @@ class FileFeed:
     ) -> list[HistoryBar]:
         """Return the bars of the old symbols, if these bars contain the first one of a renamed symbol."""
         begun = {bar.symbol for bar in bars if bar.seq == 1 and bar.symbol in self._new_names}
-        if not begun or self._history is None:
+        if not begun or self._renamed_history is None:
             return []
-        return [one for one in self._history(minute, tape_records, self.settings) if one.symbol in begun]
+        return [one for one in self._renamed_history(minute, tape_records, self.settings) if one.symbol in begun]
 
     def _take_tape_records(self, minute: Minute) -> tuple[list[Record], list[DeadLetter]]:
         """Return the tape's records of the minute, and apply its corporate actions to the bars without a trade."""
@@ -188,7 +190,7 @@ class FileFeed:
         self.counts.others += len(tape_records)
         self.counts.dead += len(dead_letters)
         self._completion.apply_actions(tape_records, minute.trading_day)
-        if self._history is not None:
+        if self._renamed_history is not None:
             self._new_names |= {record.new_symbol for record in tape_records if type(record) is CorporateAction} - {""}
         return tape_records, dead_letters
 

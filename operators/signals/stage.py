@@ -34,6 +34,8 @@ FILING_IDS_MAX = 1_000
 """Number of recent filing ids remembered to discard duplicates."""
 
 NO_VIEW = LastView()
+UNKNOWN_VIEW = LastView(strength=-1.0)
+"""The view after a warm-up. The strategy may hold the share under an earlier symbol, so its next view is published."""
 _RECORD_TYPES: dict[str, Any] = {kind.__name__: kind for kind in READABLE}
 Decider = tuple[int, Callable[[Any, Any], tuple[Any, TargetView | None]]]
 
@@ -60,6 +62,11 @@ class SymbolSignals:
         self.last_views = [NO_VIEW] * count
         self.ensemble = NO_VIEW
 
+    def forget_views(self) -> None:
+        """Publish the next view of each strategy and of the ensemble, whatever it is."""
+        self.last_views = [UNKNOWN_VIEW] * len(self.last_views)
+        self.ensemble = UNKNOWN_VIEW
+
 
 class SignalStage:
     """The logic of the signals service. Publishes a Signal when a strategy's direction or strength changes.
@@ -78,6 +85,7 @@ class SignalStage:
     view of the symbol, and records stored for the old company are dropped. `seq` continues.
 
     `HistoryRow`s precede the first feature row of a symbol: the strategies process them and their views are ignored.
+    The first view after them is published even if its direction is 0, because a strategy may hold a renamed share.
 
     A duplicate filing (same `fundamentals_id`) is discarded, because it would restore old figures.
 
@@ -197,7 +205,7 @@ class SignalStage:
         causes = (suspension_id(suspension.symbol, suspension.seq),)
         for symbol, symbol_state in self._symbols.items():
             last_view = symbol_state.last_views[index]
-            if last_view.direction and symbol_state.row_seq:
+            if (last_view.direction or last_view == UNKNOWN_VIEW) and symbol_state.row_seq:
                 view = TargetView(0, 0.0, last_view.confidence, {})
                 signals.append(self._signal(symbol, ts_ns, symbol_state, index, view, causes))
         return True
@@ -222,9 +230,11 @@ class SignalStage:
         symbol_state = self._symbols.get(row.symbol)
         if symbol_state is None:
             symbol_state = self._symbols[row.symbol] = SymbolSignals(len(self.names))
+            symbol_state.forget_views()
         if row.first_seq != symbol_state.first_seq:
             self._begin_company(row.symbol, symbol_state, row.first_seq)
             symbol_state.row_seq = 0
+            symbol_state.forget_views()
         for index, decide in self._row_deciders:
             try:
                 symbol_state.states[index], _ = decide(row, symbol_state.states[index])

@@ -13,7 +13,7 @@ from bytewax.testing import TestingSink, run_main
 
 from configs.settings import Settings, load_settings
 from dataflows import backtest
-from dataflows.sources.feed_selection import files_source
+from dataflows.sources.feed_selection import file_history_bars, files_source, renamed_file_bars
 from dataflows.sources.feed_source import MarketFeed
 from operators.performance import Performance
 from operators.stage import TimeSlice
@@ -71,7 +71,13 @@ def run_actions(
     loaded, bar_file = _write_files(folder, bars, actions, content)
     out: list[Any] = []
     sink: Any = TestingSink(out)
-    run_main(backtest.build(loaded, files_source(loaded.market_data.files, [bar_file]), sink))
+    source = files_source(
+        loaded.market_data.files,
+        [bar_file],
+        history_bars=file_history_bars(loaded),
+        renamed_bars=renamed_file_bars(loaded),
+    )
+    run_main(backtest.build(loaded, source, sink))
     performance = Performance(loaded.portfolio_manager.initial_capital)
     time_slices = [time_slice for _, batch in out for time_slice in batch]
     for time_slice in time_slices:

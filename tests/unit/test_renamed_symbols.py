@@ -9,7 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from operators.features import FeatureStage
+from operators.time_text import iso
 from schemas.records import Attribution, Bar, CorporateAction, FeatureRow, HistoryBar, Lot, Position
 from tests.unit.action_backtest import CAPITAL, ActionBacktest, hourly, open_actions_feed, run_actions
 
@@ -45,6 +48,16 @@ def test_no_table_has_a_position_under_the_old_name(tmp_path: Path) -> None:
     rows: list[Attribution] = run.of_type(Attribution)
     assert {row.strategy for row in rows if row.trades} == {"scheduled"}
     assert not any(row.realized_pnl or row.unrealized_pnl or row.cash_flows for row in rows)
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_a_strategy_leaves_the_share_under_its_new_name_when_it_would_have(tmp_path: Path, ensemble: bool) -> None:
+    """It leaves after 40 bars of the share: 24 of FB and 16 of META. It declares no indicator."""
+    bars = [*hourly("FB", [300.0] * 24), *hourly("META", [300.0] * 48, first_hour=24)]
+    settings = {"signals": {"ensemble": {"enabled": ensemble}}}
+    run = run_actions(tmp_path, bars, [CHANGE], quantity=10, strategy={"leave": 40}, settings=settings)
+    fills = [(one.symbol, one.side, one.quantity, iso(one.filled_at_ns)) for one in run.fills]
+    assert fills == [("FB", "BUY", 10, "2024-06-03T01:00:00Z"), ("META", "SELL", 10, "2024-06-04T16:00:00Z")]
 
 
 def test_the_old_name_has_no_bars_until_another_company_trades_under_it(tmp_path: Path) -> None:
