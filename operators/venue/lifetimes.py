@@ -139,6 +139,7 @@ class OrderLifetimes:
                 share = self._settings.max_volume_share
                 volume_left = None if share is None else multiply(to_decimal(volume), share)
                 self._fills.trade(ts_ns, order, closing_bar, price, True, volume_left, out)
+                self._fills.activated.clear()  # its exits start with this bar
                 self._fills.end_exits_of_closed(ts_ns, bar.symbol, out)
             if order.is_open:
                 self._fills.end(ts_ns, order, EXPIRED, "CLS: remaining quantity not filled at the close", out)

@@ -35,6 +35,7 @@ from schemas.records import (
     LIMIT,
     MARKET,
     OPG,
+    TRAILING_STOP,
     Bar,
     ExecType,
     OrderTerms,
@@ -68,6 +69,8 @@ class BarMatch:
         self.volume_left = volume_left
         self._is_quote = not bar.seq
         self._inside = False  # whether the open is over
+        self._in_auction = False  # of the close
+        self._next_auction: list[VenueOrder] = []
         # The orders that have not traded in this bar yet, with the part of the bar in which they work.
         self._working: dict[VenueOrder, BarPath] = {}
 
@@ -107,8 +110,17 @@ class BarMatch:
                 order.stop_triggered, order.best_price = stop_after(order, path)
                 order.in_book = True
 
+    def run_auction(self, orders: Iterable[VenueOrder]) -> list[VenueOrder]:
+        """Match on-close orders at the close. Return the on-close orders that this activates, for the next auction.
+
+        The session has no later price, so that all orders that these fills activate start with the next bar.
+        """
+        self._in_auction = True
+        self.run_at_close(orders)
+        return self._next_auction
+
     def run_at_close(self, orders: Iterable[VenueOrder]) -> None:
-        """Match on-close orders, and orders that arrived inside the bar, at the close."""
+        """Match orders at the close, such as those that arrived inside the bar."""
         bar, others = self._bar, self._working
         self._bar = bar._replace(open_ns=bar.ts_ns)  # fills are reported at the close
         self._working = dict.fromkeys(orders, close_of(bar))
@@ -198,7 +210,15 @@ class BarMatch:
             return
         activated, self._fills.activated = self._fills.activated, []
         for order in activated:
-            if not order.is_open or order.terms.symbol != self._bar.symbol or order.terms.time_in_force in (OPG, CLS):
+            if not order.is_open or order.terms.symbol != self._bar.symbol:
+                continue
+            if self._in_auction:
+                if order.terms.order_type == TRAILING_STOP:
+                    order.best_price = path.price
+                if order.terms.time_in_force == CLS:
+                    self._next_auction.append(order)
+                continue
+            if order.terms.time_in_force in (OPG, CLS):
                 continue
             if self._may_trade(order, self._bar) and not (self._inside and self._expires_inside(order)):
                 self._working[order] = path

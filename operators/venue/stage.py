@@ -268,17 +268,19 @@ class VenueStage:
         lifetimes = self._lifetimes
         open_orders = list(self._book.by_symbol[bar.symbol])
         orders = [order for order in open_orders if lifetimes.works_in_bar(ts_ns, order, bar, out)]
-        auction: list[VenueOrder] = []
-        if len(orders) < len(open_orders):
-            auction = [order for order in open_orders if lifetimes.meets_close(order, bar)]
-        if bar.traded and (orders or auction):
+        others = [] if len(orders) == len(open_orders) else open_orders
+        next_auction: list[VenueOrder] = []
+        if bar.traded and (orders or any(lifetimes.meets_close(order, bar) for order in others)):
             match = BarMatch(self._fills, self._rules.can_trade, ts_ns, bar, self._volume_limit(bar), out)
             if orders := [order for order in orders if order.is_open]:
                 match.run(orders)
-            if auction := [order for order in auction if order.is_open and self._rules.can_trade(order, bar)]:
-                match.run_at_close(auction)
+            # Among them are on-close exits of entries that have just filled.
+            auction = [order for order in others if order.is_open and lifetimes.meets_close(order, bar)]
+            if auction := [order for order in auction if self._rules.can_trade(order, bar)]:
+                next_auction = match.run_auction(auction)
         for order in list(self._book.by_symbol.get(bar.symbol, ())):
-            lifetimes.end_after_bar(ts_ns, order, bar, out)
+            if order not in next_auction:
+                lifetimes.end_after_bar(ts_ns, order, bar, out)
 
     def _match_quote(self, ts_ns: int, quote: Quote, out: list[Record]) -> None:
         """Match orders against a quote, each side up to its size, then the orders that these fills activate."""

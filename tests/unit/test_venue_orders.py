@@ -45,6 +45,7 @@ from schemas.records import (
 from schemas.records.constants import Side
 from tests.builders import fence, order, quote
 from tests.builders.market import MINUTE_NS
+from tests.builders.trading import Terms
 from tests.unit.venue_order_cases import CASES
 from tests.unit.venue_runs import FREE, NO_FEE, minute_bar, report_lines, run, run_slices
 
@@ -237,6 +238,34 @@ def test_an_on_close_order_expires_with_a_session_that_closes_without_a_trade() 
         [minute_bar(3, 100.0, 100.0, 100.0, traded=False)],
     ]
     assert report_lines(run_to_session_end(*slices)) == ["1 EXPIRED"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "exit_terms", "expected"),
+    [
+        ({"limit_price": 99}, {"time_in_force": CLS}, ["1 TRADE 10@99", "2 TRADE 10@100.5"]),
+        ({"time_in_force": CLS}, {"time_in_force": CLS}, ["1 TRADE 10@100.5", "2 TRADE 10@97"]),
+        ({"time_in_force": CLS}, {"time_in_force": GTC, "stop_price": 101}, ["1 TRADE 10@100.5", "2 TRADE 10@95"]),
+        ({"time_in_force": CLS}, {"time_in_force": GTC, "trail_amount": 3}, ["1 TRADE 10@100.5", "2 TRADE 10@95"]),
+        ({"time_in_force": CLS}, {"time_in_force": OPG}, ["1 TRADE 10@100.5", "2 TRADE 10@95"]),
+    ],
+    ids=["close of the same bar", "close of the next day", "stop", "trailing stop", "open of the next day"],
+)
+def test_exits_of_an_auction_trade_in_the_next_one_and_others_from_the_next_bar_on(
+    entry: Terms, exit_terms: Terms, expected: list[str]
+) -> None:
+    """Two sessions of one bar. Nothing is known of a session after its close."""
+    stage = VenueStage(VenueSettings(**NO_FEE), session_end=lambda open_ns: (open_ns // MINUTE_NS + 1) * MINUTE_NS)
+    executions = run_slices(
+        stage,
+        [
+            order(1, **entry),
+            order(2, SELL, parent_id="prop-1", reduce_only=True, **exit_terms),
+            minute_bar(1, 100.0, 98.0, 101.0, 100.5),
+        ],
+        [minute_bar(2, 95.0, 94.0, 98.0, 97.0, day=20240103)],
+    )
+    assert report_lines(executions) == expected
 
 
 def test_on_close_orders_share_the_volume_that_the_bar_has_left() -> None:
