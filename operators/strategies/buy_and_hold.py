@@ -9,7 +9,10 @@ from schemas.records import FeatureRow
 
 
 class BuyAndHold:
-    """Direction 1 from a symbol's first feature row on. The state is 1 after the first view."""
+    """Direction 1 on every feature row. The platform publishes the first view only, because the others do not differ.
+
+    There is no state: views of the bars before a start are ignored, so a state could not tell whether it has bought.
+    """
 
     features: tuple[str, ...] = ()
 
@@ -17,6 +20,4 @@ class BuyAndHold:
         self.name = name
 
     def decide(self, row: FeatureRow, state: Any) -> tuple[Any, TargetView | None]:
-        if state is not None:
-            return state, None
-        return 1, TargetView(1, 1.0, 1.0, {"close": row.close})
+        return None, TargetView(1, 1.0, 1.0, {"close": row.close})

@@ -14,7 +14,7 @@ from operators.strategies import TargetView
 from operators.strategies.buy_and_hold import BuyAndHold
 from operators.strategies.ema_cross import EmaCross
 from schemas.errors import BadInput
-from schemas.records import FeatureRow, Fundamentals, Prediction, SentimentScore, Signal
+from schemas.records import FeatureRow, Fundamentals, HistoryRow, Prediction, SentimentScore, Signal
 from tests.builders import feature_row, fundamentals, prediction, sentiment_score
 from tests.unit.test_features import MINUTE_NS, SYMBOLS, bars_by_minute
 
@@ -296,6 +296,23 @@ def test_an_added_strategy_starts_without_state_and_the_others_continue() -> Non
     key = [(one.symbol, one.ts_ns, one.direction) for one in signals if one.strategy == "ema_cross"]
     assert key == [(one.symbol, one.ts_ns, one.direction) for one in rest]
     assert [one.symbol for one in signals if one.strategy == "buy_and_hold"] == list(SYMBOLS)
+
+
+def test_buy_and_hold_buys_once_at_the_first_bar_also_after_history() -> None:
+    stage = SignalStage([BuyAndHold()])
+    history = HistoryRow(
+        symbol="AAPL",
+        seq=1,
+        ts_ns=2 * MINUTE_NS,
+        end_ns=MINUTE_NS,
+        bar_seq=1,
+        close=99.0,
+        values={},
+        first_seq=1,
+    )
+    (signal,) = stage.on_slice(2 * MINUTE_NS, [history, row(2)])
+    assert isinstance(signal, Signal) and (signal.direction, signal.price) == (1, row(2).close)
+    assert stage.on_slice(3 * MINUTE_NS, [row(3)]) == []
 
 
 @settings(max_examples=30, deadline=None)

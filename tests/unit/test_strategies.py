@@ -81,8 +81,8 @@ def test_ema_cross_rejects_invalid_parameters_with_one_line(parameters: dict[str
         EmaCross(**parameters)
 
 
-def test_buy_and_hold_buys_once() -> None:
-    assert views_of(BuyAndHold(), [{}, {}, {}]) == [TargetView(1, 1.0, 1.0, {"close": 100.0}), None, None]
+def test_buy_and_hold_is_long_on_every_row() -> None:
+    assert views_of(BuyAndHold(), [{}, {}, {}]) == [TargetView(1, 1.0, 1.0, {"close": 100.0})] * 3
 
 
 OTHER_RECORDS = (
