@@ -10,16 +10,18 @@ import pytest
 
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
-from dataflows.replay.comparison import Pipeline
-from dataflows.replay.recording import DERIVED_TOPICS
 from operators.stage import TimeSlice
 from schemas.records import TRADE, Execution, Record, StrategyAction
 from tests import informed_strategy
 from tests.builders import fundamentals, news_item, quote
-from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import fused_hash, pinned_settings, read_time_slices, run_restored_in_every_slice, staged_hash
-from tests.replay.test_suspended_strategy import by_topic, in_order
+from tests.replay.runs import (
+    check_staged_services,
+    pinned_settings,
+    read_time_slices,
+    replay,
+    run_restored_in_every_slice,
+)
 
 SYMBOLS = ("A", "B", "C")
 
@@ -57,8 +59,7 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
 @pytest.fixture(scope="module")
 def replayed(settings: Settings, time_slices: list[TimeSlice]) -> list[list[Record]]:
     """The records of each time slice."""
-    pipeline = Pipeline(settings)
-    return [pipeline.on_slice(t.ts_ns, t.records) for t in time_slices]
+    return replay(settings, time_slices)
 
 
 def test_the_strategy_trades_on_each_kind_of_event(replayed: list[list[Record]]) -> None:
@@ -83,12 +84,7 @@ def test_staged_services_write_the_records_of_the_replay(
     partitions: int,
     crash_rate: float,
 ) -> None:
-    platform = InMemoryPlatform(settings, time_slices, partitions=partitions, seed=partitions, crash_rate=crash_rate)
-    logs = platform.run()
-    expected = by_topic([record for out in replayed for record in out])
-    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
-    assert staged_hash(logs) == fused_hash(time_slices, settings=settings)
-    assert bool(platform.crash_count) == bool(crash_rate)
+    check_staged_services(settings, time_slices, replayed, partitions=partitions, crash_rate=crash_rate)
 
 
 def test_a_run_restored_after_any_slice_writes_the_same_records(
