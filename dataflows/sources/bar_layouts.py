@@ -15,11 +15,13 @@ from schemas.errors import BadInput
 
 FIELDS = ("open", "high", "low", "close", "volume")
 TIME_NAMES = (
-    *("ts_open_utc", "ts_open", "open_time", "window_start", "timestamp", "datetime", "date_time", "date/time"),
-    *("gmt time", "local time", "time", "ts", "unix", "date", "trade_date", "day", "t", "__index_level_0__", ""),
+    *("ts_open_utc", "ts_open", "open_time", "open time", "window_start", "timestamp", "datetime", "date_time"),
+    *("date/time", "gmt time", "local time", "time", "ts", "unix", "date", "trade_date", "day", "t"),
+    *("__index_level_0__", ""),
 )
 """In order of preference; "" is the unnamed first column that pandas writes for an index. Dukascopy writes the time as
-`Gmt time` or `Local time`, Polygon's flat files as `window_start`, TradeStation as `Date` and `Time`.
+`Gmt time` or `Local time`, Polygon's flat files as `window_start`, TradeStation as `Date` and `Time`. Files of Binance
+klines have `Open time` or `open_time`, according to the program that saved them.
 """
 DATE_NAMES = ("date", "trade_date", "day")
 TIME_OF_DAY_NAMES = ("time", "time_of_day")
@@ -29,9 +31,13 @@ FIELD_NAMES = (
     ("high", "h", "2. high"),
     ("low", "l", "3. low"),
     ("close", "c", "4. close", "close/last"),
-    ("volume", "vol", "v", "5. volume", "tickvol", "volume base", "volume_base"),
+    ("volume", "vol", "v", "5. volume", "6. volume", "tickvol", "volume base", "volume_base"),
 )
-"""In the order of FIELDS. Alpha Vantage numbers its names, MetaTrader 5 writes `<TICKVOL>`, Nasdaq `Close/Last`."""
+"""In the order of FIELDS. Alpha Vantage numbers its names (the volume follows an adjusted close in some files),
+MetaTrader 5 writes `<TICKVOL>`, Nasdaq `Close/Last`.
+"""
+DOLLAR_NAMES = ("close/last",)
+"""Names of columns that occur only in files whose prices begin with a dollar sign: those of Nasdaq."""
 
 
 class HeaderlessLayout(NamedTuple):
@@ -75,6 +81,12 @@ HEADERLESS_LAYOUTS = (
         "firstratedata.com/about/FAQ: text files without header",
     ),
     HeaderlessLayout(
+        "FirstRate Data, indices",
+        _shape(rf"\d{{4}}-\d{{2}}-\d{{2}}(?: {_CLOCK})?", 4),
+        ("datetime", *FIELDS[:-1]),
+        "firstratedata.com: indices, which have no volume",
+    ),
+    HeaderlessLayout(
         "MetaTrader 4",
         _shape(rf"\d{{4}}\.\d{{2}}\.\d{{2}}[,;\t]{_CLOCK}", 5),
         ("date", "time", *FIELDS),
@@ -104,9 +116,14 @@ FILE_NAMES = (
         "alphavantage.co/documentation: datatype=csv",
     ),
     FileName(
+        "Alpha Vantage, currencies",
+        re.compile(r"(?:fx|currency)_(?:intraday_\d+min|daily|weekly|monthly)_(?P<symbol>[^_]+_[^_]+)"),
+        "alphavantage.co/documentation: fx_daily_EUR_USD, currency_daily_BTC_USD",
+    ),
+    FileName(
         "TradingView",
-        re.compile(r"[A-Z0-9]+_(?P<symbol>[^,_ ]+), ?\d*[SDWMHh]?(?:[ _].*)?"),
-        "tradingview.com: Export chart data, EXCHANGE_SYMBOL, PERIOD.csv",
+        re.compile(r"[A-Z0-9_]+_(?P<symbol>[^,_ ]+), ?\d*[SDWMHh]?(?:[ _].*)?"),
+        "tradingview.com: Export chart data, EXCHANGE_SYMBOL, PERIOD.csv; the exchange may be CME_MINI",
     ),
     FileName(
         "Binance klines",
@@ -120,7 +137,7 @@ FILE_NAMES = (
     ),
     FileName(
         "Stooq",
-        re.compile(r"(?P<symbol>[a-z0-9.-]+)(?:[._](?:us|uk|de|jp|pl|hu|hk)(?:_[dwm5h])?|_[dwm])"),
+        re.compile(r"(?P<symbol>[a-z0-9.^-]+)(?:[._](?:us|uk|de|jp|pl|hu|hk)(?:_[dwm5h])?|_[dwm])"),
         "stooq.com/db",
     ),
     FileName(
@@ -160,7 +177,10 @@ def headerless_columns(line: str) -> tuple[str, ...] | None:
 
 
 class YahooHeader(NamedTuple):
-    """The header of three lines that yfinance writes: `Price,Close,…`, `Ticker,AAPL,…`, `Date,,…`."""
+    """The header of three lines that yfinance writes: `Price,Close,…`, `Ticker,AAPL,…`, `Date,,…`.
+
+    With `group_by="ticker"`, the second line is the first. Older releases do not write `Price` and `Ticker`.
+    """
 
     names: tuple[str, ...]
     symbol: str
@@ -171,12 +191,18 @@ def yahoo_header(lines: Sequence[Sequence[str]], file_label: str) -> YahooHeader
 
     Source: ranaroussi/yfinance, `download(...).to_csv(...)`. Raises BadInput for a file of several symbols.
     """
-    if len(lines) < 3 or lines[0][:1] != ["Price"] or lines[1][:1] != ["Ticker"] or not lines[2]:
+    if len(lines) < 3 or any(lines[2][1:]):
         return None
-    symbols = sorted({name for name in lines[1][1:] if name})
+    first, second, (time_name, *_) = lines[:3]
+    titles = (first[0], second[0])
+    if titles == ("Ticker", "Price"):
+        first, second = second, first
+    elif titles not in (("Price", "Ticker"), ("", "")) or time_name not in ("", "Date", "Datetime"):
+        return None
+    symbols = sorted({name for name in second[1:] if name})
     if len(symbols) != 1:
         raise BadInput(f"{file_label} has columns of several symbols, found {', '.join(symbols)}; save one per file")
-    return YahooHeader((lines[2][0] or "Date", *lines[0][1:]), symbols[0])
+    return YahooHeader((time_name or "Date", *first[1:]), symbols[0])
 
 
 def find_columns(
@@ -232,5 +258,6 @@ def symbol_from_file_name(path: Path, endings: Sequence[str]) -> str:
     for row in FILE_NAMES:
         match = row.pattern.fullmatch(stem)
         if match is not None:
-            return match["symbol"].upper() if row.vendor == "Stooq" else match["symbol"]
+            symbol = match["symbol"].replace("_", "-")
+            return symbol.upper() if row.vendor == "Stooq" else symbol
     return stem

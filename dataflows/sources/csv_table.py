@@ -16,7 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from dataflows.sources.bar_layouts import BarColumns, YahooHeader, find_columns, headerless_columns, yahoo_header
+from dataflows.sources.bar_layouts import (
+    DOLLAR_NAMES,
+    BarColumns,
+    YahooHeader,
+    find_columns,
+    headerless_columns,
+    normalize_name,
+    yahoo_header,
+)
 from dataflows.sources.blocks import (
     BadRow,
     Block,
@@ -77,6 +85,7 @@ class CsvTable:
             raise BadInput(f"file {path} has a malformed CSV header: {names}")
         first_row = lines[self._header_lines] if len(lines) > self._header_lines else ""
         self._columns: BarColumns = self._find_columns(names, first_row)
+        self._removes_dollars = any(normalize_name(name) in DOLLAR_NAMES for name in names)
         self._file_symbol = file_symbol if yahoo is None else yahoo.symbol
         self._clock_digits = 6
         self._recognize_texts(first_row)
@@ -144,6 +153,8 @@ class CsvTable:
                 file.readline()
             line, remainder = 1 + self._header_lines, b""
             while chunk := file.read(self._chunk_bytes):
+                if self._removes_dollars:
+                    chunk = chunk.replace(b"$", b"")
                 end = chunk.rfind(b"\n") + 1
                 if not end:
                     remainder += chunk

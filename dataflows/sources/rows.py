@@ -25,6 +25,7 @@ from operators.bar_completion import DateOrder, FeedSettings
 Floats = npt.NDArray[np.float64]
 
 _THOUSANDS = re.compile(r"\d{1,3},\d{3}")
+_NO_VOLUME_HINT = "; if -1 stands for no volume, set market_data.files.volume (--volume) to none"
 PRICE_MIN = 1e-9
 """Prices have nine decimal places. A smaller price would become 0."""
 
@@ -77,7 +78,7 @@ class RowRules:
                 return f"field {name} must be at least {PRICE_MIN}, found {value}"
         open_price, high, low, close, volume = (value for value in values if value is not None)
         if volume < 0:
-            return f"field volume must be >= 0, found {volume}"
+            return f"field volume must be >= 0, found {volume}{_NO_VOLUME_HINT if volume == -1 else ''}"
         if high < low:
             return f"field high must be >= low {low}, found {high}"
         for name, value in (("open", open_price), ("close", close)):

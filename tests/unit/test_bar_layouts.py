@@ -171,6 +171,62 @@ VENDOR_FILES = [
         NEW_YORK,
     ),
     VendorFile(
+        "Yahoo, yfinance by ticker",
+        "download.csv",
+        "Ticker,AAPL,AAPL,AAPL,AAPL,AAPL\nPrice,Open,High,Low,Close,Volume\nDatetime,,,,,\n"
+        f"2024-01-02 14:30:00+00:00,{PRICES},10\n2024-01-02 14:31:00+00:00,{PRICES},10\n",
+    ),
+    VendorFile(
+        "Yahoo, yfinance without names of the lines",
+        "download.csv",
+        ",Adj Close,Close,High,Low,Open,Volume\n,AAPL,AAPL,AAPL,AAPL,AAPL,AAPL\nDatetime,,,,,,\n"
+        "2024-01-02 14:30:00+00:00,50,100.5,101,99,100,10\n2024-01-02 14:31:00+00:00,50,100.5,101,99,100,10\n",
+    ),
+    VendorFile(
+        "Alpha Vantage, numbered with adjusted close",
+        "AAPL.csv",
+        "date,1. open,2. high,3. low,4. close,5. adjusted close,6. volume,7. dividend amount,8. split coefficient\n"
+        f"2024-01-02 09:30:00,{PRICES},50,10,0,1\n2024-01-02 09:31:00,{PRICES},50,10,0,1\n",
+        NEW_YORK,
+    ),
+    VendorFile(
+        "Binance klines, names with spaces",
+        "BTCUSDT-1m-2024-01.csv",
+        "Open time,Open,High,Low,Close,Volume,Close time,Quote asset volume,Number of trades,"
+        "Taker buy base asset volume,Taker buy quote asset volume,Ignore\n"
+        f"1704205800000,{PRICES},10,1704205859999,1000,5,4,400,0\n1704205860000,{PRICES},10,1704205919999,1000,5,4,400,0\n",
+        {"calendar": "24/7"},
+        "BTCUSDT",
+    ),
+    VendorFile(
+        "TradingView, futures",
+        "CME_MINI_ES1!, 1_d8ffc.csv",
+        f"time,open,high,low,close,Volume,Volume MA\n1704205800,{PRICES},10,\n1704205860,{PRICES},10,12\n",
+        {},
+        "ES1!",
+    ),
+    VendorFile(
+        "Interactive Brokers, no volume",
+        "AAPL.csv",
+        "date,open,high,low,close,volume,average,barCount\n"
+        f"2024-01-02 09:30:00-05:00,{PRICES},-1.0,-1.0,-1\n2024-01-02 09:31:00-05:00,{PRICES},-1.0,-1.0,-1\n",
+        {"volume": "none"},
+    ),
+    VendorFile(
+        "FirstRate Data, index",
+        "SPX_full_1min.txt",
+        f"2024-01-02 09:30:00,{PRICES}\n2024-01-02 09:31:00,{PRICES}\n",
+        {**NEW_YORK, "volume": "none"},
+        "SPX",
+    ),
+    VendorFile(
+        "Nasdaq",
+        "AAPL.csv",
+        "Date,Close/Last,Volume,Open,High,Low\n"
+        "01/02/2024 09:31,$100.50,10,$100.00,$101.00,$99.00\n01/02/2024 09:30,$100.50,10,$100.00,$101.00,$99.00\n",
+        {**NEW_YORK, "date_order": "mdy"},
+    ),
+    VendorFile(
         "pandas", "AAPL.csv", f",open,high,low,close,volume\n1704205800.0,{PRICES},10\n1704205860.0,{PRICES},10\n"
     ),
     VendorFile(
@@ -304,6 +360,11 @@ def test_a_row_of_another_time_format_in_a_good_file_is_a_dead_letter(tmp_path: 
         ("intraday_5min_IBM.csv", "IBM"),
         ("COINBASE_BTCUSD, 60.csv", "BTCUSD"),
         ("NYSE_BRK.B, 1D.csv", "BRK.B"),
+        ("CME_MINI_ES1!, 1D_74842.csv", "ES1!"),
+        ("fx_daily_EUR_USD.csv", "EUR-USD"),
+        ("fx_intraday_5min_EUR_USD.csv", "EUR-USD"),
+        ("currency_daily_BTC_USD.csv", "BTC-USD"),
+        ("^spx_d.csv", "^SPX"),
         ("spy.us.txt", "SPY"),
         ("IBM (1).csv", "IBM"),
         ("IBM_1min.txt", "IBM"),

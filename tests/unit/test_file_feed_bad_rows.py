@@ -33,6 +33,7 @@ BAD_TIMES = [
     ("2013-10-07T13:30:00Z", "must be after 2013-10-07T13:30:00Z of A, found 2013-10-07T13:30:00Z"),
     ("2113-10-07T13:31:00Z", "must lie between 1980 and tomorrow, found '2113-10-07T13:31:00Z'"),
 ]
+NO_VOLUME = "; if -1 stands for no volume, set market_data.files.volume (--volume) to none"
 BAD_ROWS = [
     *((f"{time},{ROW_REST}", f"field time {reason}") for time, reason in BAD_TIMES),
     (f"{ROW_TIME},A,10.0,11.0,9.0,10.5", "row must have 7 columns, found 6"),
@@ -50,7 +51,10 @@ BAD_ROWS = [
     (f"{ROW_TIME},A,10.0,inf,9.0,10.5,100", "field high must be finite, found inf"),
     (f"{ROW_TIME},A,10.0,11.0,9.0,-3.0,100", "field close must be > 0, found -3.0"),
     (f"{ROW_TIME},A,10.0,11.0,0,10.5,100", "field low must be > 0, found 0.0"),
-    (f"{ROW_TIME},A,10.0,11.0,9.0,10.5,-1", "field volume must be >= 0, found -1.0"),
+    (
+        f"{ROW_TIME},A,10.0,11.0,9.0,10.5,-1",
+        f"field volume must be >= 0, found -1.0{NO_VOLUME}",
+    ),
     (f"{ROW_TIME},A,10.0,9.0,11.0,10.5,100", "field high must be >= low 11.0, found 9.0"),
     (f"{ROW_TIME},A,8.5,11.0,9.0,10.5,100", "field open must lie in [low, high] = [9.0, 11.0], found 8.5"),
     (f"{ROW_TIME},A,10.0,11.0,9.0,11.5,100", "field close must lie in [low, high] = [9.0, 11.0], found 11.5"),
