@@ -66,6 +66,7 @@ class LogCursor:
         "segments",
         "sequenced",
         "signatures",
+        "skipped_clock_ns",
     )
 
     def __init__(self, log: Log) -> None:
@@ -84,13 +85,16 @@ class LogCursor:
         # The keys that the log has recorded, up to the last message fed and in the last time slice passed on.
         self.signatures = self.passed_signatures = CommandSignatures() if log.topic == _COMMAND_TOPIC else None
         self.joining = False  # an input that the snapshot lacks: its records up to the snapshot's time are skipped
+        self.skipped_clock_ns = -1  # last clock before which records were skipped
 
     def feed_clock(self, clock: Clock, offset: int) -> None:
         """Close the open segment, unless the clock is a duplicate."""
         if clock.ts_ns > self.fed_clock_ns:
             self.joining = False
             self._close_segment(clock, offset)
-        elif self.joining:
+        elif self.joining and clock.ts_ns > self.skipped_clock_ns:
+            # A repeated clock skips nothing: the records since its first copy belong to the next clock.
+            self.skipped_clock_ns = clock.ts_ns
             self.open_records.clear()
             self.dead_letters.clear()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operators.alignment import AlignedLogs
 from operators.log_cursor import Log
+from operators.stage import TimeSlice
 from schemas.records import Clock, Command, FeatureRow
 from tests.builders import command, feature_row
 
@@ -51,3 +52,20 @@ def test_a_crash_while_joining_joins_again() -> None:
     again.feed("commands", 0, [(0, command("old")), (1, clock(10)), (2, clock(20))])
     again.feed("features", 0, [(2, row(2)), (3, clock(20))])
     assert [list(t.records) for t in again.take_slices()] == [[row(2)]]
+
+
+def test_a_repeated_clock_skips_no_record_of_an_added_input() -> None:
+    """After a crash, the feed writes clocks again. A service that read the log before discards them too."""
+    earlier = AlignedLogs("signals", [FEATURES])
+    earlier.feed("features", 0, [(0, row(1)), (1, clock(10))])
+    earlier.take_slices()
+    added = AlignedLogs("signals", [FEATURES, COMMANDS], earlier.snapshot())
+    complete = AlignedLogs("signals", [FEATURES, COMMANDS])
+    complete.feed("features", 0, [(0, row(1)), (1, clock(10))])
+    messages = [clock(5), command("old"), clock(10), command("new"), clock(5), clock(10), clock(20)]
+    for reader in (added, complete):
+        reader.feed("features", 0, [(2, row(2)), (3, clock(20))])
+        reader.feed("commands", 0, list(enumerate(messages)))
+    expected = TimeSlice(20, [row(2), command("new")])
+    assert added.take_slices() == [expected]
+    assert complete.take_slices()[-1] == expected
