@@ -122,6 +122,20 @@ def test_a_clock_that_every_topic_lacks_is_not_repeated() -> None:
     assert len({tuple(clocks(messages)) for messages in logs.values()}) == 1
 
 
+def test_a_bar_that_arrives_after_the_clock_of_its_log_is_not_written() -> None:
+    """The provider has a first bar of D only after the restart, when the log of D has the clock of that minute."""
+    killed = KilledFeed()
+    written = {log: len(messages) for log, messages in killed.unconfirmed.items()}
+    for log in killed.unconfirmed:
+        killed.unconfirmed[log] = [r for r in killed.unconfirmed[log] if not (isinstance(r, Bar) and r.symbol == "D")]
+    logs = killed.logs_after_restart(written | {("market-bars", 0): 0})
+    reader = read(logs, [("market-bars", 0), ("market-bars", 1)])
+    bars = [(t.ts_ns, r.symbol, r.seq) for t in reader.take_slices() for r in t.records if isinstance(r, Bar)]
+    first, second = START_NS + MINUTE_NS, START_NS + 2 * MINUTE_NS
+    assert bars == [(first, "A", 1), (second, "A", 2), (second, "D", 1)]
+    assert reader.counts.late == 0
+
+
 def test_a_snapshot_before_all_clocks_are_complete_lets_the_next_process_find_them() -> None:
     killed = KilledFeed()
     written = {log: len(messages) for log, messages in killed.unconfirmed.items()} | {("commands", 0): 0}

@@ -231,16 +231,16 @@ def test_missed_minutes_are_requested_after_a_restart() -> None:
 
 
 def test_partially_written_minute_is_completed_after_a_restart() -> None:
-    """Only the bar and clock of A are written. A reader of both logs sees each bar once, in its minute."""
+    """Only the bar and clock of A are written. A reader of both partitions sees each bar once, in its minute."""
     provider = FakeProvider()
-    run = LiveFeedRun(provider)
+    run = LiveFeedRun(provider, symbols=("A", "D"))
     run.take_at(0)
     provider.bar(START_NS, "A", 10.0)
-    provider.bar(START_NS, "B", 20.0)
+    provider.bar(START_NS, "D", 20.0)
     run.take_at(60)
     state = run.feed.state()
     provider.bar(START_NS + MINUTE_NS, "A", 11.0)
-    provider.bar(START_NS + MINUTE_NS, "B", 21.0)
+    provider.bar(START_NS + MINUTE_NS, "D", 21.0)
     full_minute = run.take_at(120)
     written_bar = next(r for t in full_minute for r in t.records if isinstance(r, Bar) and r.symbol == "A")
     bar_logs = [("market-bars", 0), ("market-bars", 1)]
@@ -250,15 +250,15 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
         written.add(log, Clock(START_NS + minutes * MINUTE_NS, "x"))
     new_provider = FakeProvider()
     # A repeated request may return different data. The log takes precedence.
-    new_provider.history_by_minute = {START_NS + MINUTE_NS: {"B": row("B", 21.0)}}
-    later = LiveFeedRun(new_provider, written=written)
+    new_provider.history_by_minute = {START_NS + MINUTE_NS: {"D": row("D", 21.0)}}
+    later = LiveFeedRun(new_provider, symbols=("A", "D"), written=written)
     later.now = START_NS + 2 * MINUTE_NS + SECOND_NS
     output = later.feed.resume(state).take(100)
     new_provider.bar(START_NS + 2 * MINUTE_NS, "A", 12.0)
-    new_provider.bar(START_NS + 2 * MINUTE_NS, "B", 22.0)
+    new_provider.bar(START_NS + 2 * MINUTE_NS, "D", 22.0)
     later.now += MINUTE_NS
     output += later.feed.take(100)
-    assert bars(output) == [("B", 2, 21.0, True), ("A", 3, 12.0, True), ("B", 3, 22.0, True)]
+    assert bars(output) == [("D", 2, 21.0, True), ("A", 3, 12.0, True), ("D", 3, 22.0, True)]
     reader = AlignedLogs("test", [Log("market-bars", 0, 0), Log("market-bars", 1, 0)])
     logs: dict[int, list[Any]] = {
         0: [written_bar, Clock(START_NS + 2 * MINUTE_NS, "x")],
@@ -275,9 +275,9 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
     bars_read = [(t.ts_ns, r.symbol, r.seq) for t in reader.take_slices() for r in t.records if isinstance(r, Bar)]
     assert bars_read == [
         (START_NS + 2 * MINUTE_NS, "A", 2),
-        (START_NS + 2 * MINUTE_NS, "B", 2),
+        (START_NS + 2 * MINUTE_NS, "D", 2),
         (START_NS + 3 * MINUTE_NS, "A", 3),
-        (START_NS + 3 * MINUTE_NS, "B", 3),
+        (START_NS + 3 * MINUTE_NS, "D", 3),
     ]
     assert (reader.counts.late, reader.counts.gaps, reader.counts.dead_letters) == (0, 0, 0)
 

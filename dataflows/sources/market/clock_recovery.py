@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from configs.settings import KafkaSection
 from dataflows.runtime import topology
 from dataflows.runtime.topology import SYMBOL_TOPICS
+from operators.partitions import partition_of
 from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import Bar, Clock, HistoryBar, Quote, Trade
@@ -72,6 +73,15 @@ class FeedTopicState:
         """Return the clocks that some logs have and others may lack, in order. A log lacks only its newest clocks."""
         common_ns = self.common_clock_ns(snapshot_clock_ns)
         return sorted(clock_ns for clock_ns in self.recent if clock_ns > common_ns)
+
+    def bars_complete_to_ns(self, symbols: Collection[str]) -> dict[str, int]:
+        """Return, for each symbol, the time up to which the log has its bars: that of its last bar or of the clock."""
+        partitions = sum(topic == "market-bars" for topic, _ in self.logs)
+        times = {symbol: bar.ts_ns for symbol, bar in self.bars.items()}
+        for symbol in symbols if partitions else ():
+            clock_ns = self.clocks.get(("market-bars", partition_of(symbol, partitions)), -1)
+            times[symbol] = max(clock_ns, times.get(symbol, -1))
+        return times
 
     def merge_into(self, completion_snapshot: dict[str, Any]) -> dict[str, Any]:
         """Return a snapshot of minute completion, updated to the topics."""

@@ -69,7 +69,7 @@ class LiveFeed:
         self._quotes: dict[str, QuoteUpdate] = {}  # the latest quote of each symbol, for the next time slice
         self._pending_records: list[Record] = []  # trades, commands and dead letters for the next time slice
         self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was down
-        self._last_bar_in_log_ns: dict[str, int] = {}  # symbol -> end of the last bar that an earlier process wrote
+        self._bars_complete_to_ns: dict[str, int] = {}  # symbol -> up to which time an earlier process wrote its bars
         self._history_count = history_bars
         self._history_seq: dict[str, int] = {}
         self._history: list[HistoryBar] = []  # for the next time slice
@@ -224,16 +224,17 @@ class LiveFeed:
         if no_data:
             log.warning("minute without bars from any provider", open_ns=minute.open_ns)
             return []
-        counts_before = self._completion.snapshot()["symbols"] if self._last_bar_in_log_ns else {}
+        counts_before = self._completion.snapshot()["symbols"] if self._bars_complete_to_ns else {}
         bars = self._completion.complete(minute, expected_rows.values())
-        already_written = {symbol for symbol, ts_ns in self._last_bar_in_log_ns.items() if ts_ns >= minute.ts_ns}
+        already_written = {symbol for symbol, ts_ns in self._bars_complete_to_ns.items() if ts_ns >= minute.ts_ns}
         if not already_written:
-            self._last_bar_in_log_ns = {}
+            self._bars_complete_to_ns = {}
             return bars
-        # An earlier process was interrupted in this minute and wrote these bars: restore their counts.
+        # An earlier process was interrupted in this minute and wrote these bars, or their log's clock: restore counts.
         snapshot_after = self._completion.snapshot()
-        unchanged_counts = {symbol: counts_before[symbol] for symbol in already_written if symbol in counts_before}
-        self._completion.restore({**snapshot_after, "symbols": {**snapshot_after["symbols"], **unchanged_counts}})
+        counts = {s: count for s, count in snapshot_after["symbols"].items() if s not in already_written}
+        counts |= {symbol: counts_before[symbol] for symbol in already_written if symbol in counts_before}
+        self._completion.restore({**snapshot_after, "symbols": counts})
         return [bar for bar in bars if bar.symbol not in already_written]
 
     def _all_unhealthy(self, minute: Minute) -> bool:
@@ -265,8 +266,10 @@ class LiveFeed:
         snapshot_clock_ns, self._clock_ns = self._clock_ns, topic_state.common_clock_ns(self._clock_ns)
         bars_clock_ns = topic_state.common_clock_ns(snapshot_clock_ns, "market-bars")
         self._missing_clocks = deque(topic_state.missing_clocks(snapshot_clock_ns))
+        if self._missing_clocks:
+            log.info("clocks that some topics lack are written again", clocks=len(self._missing_clocks))
         self._completion.restore(topic_state.merge_into(self._completion.snapshot()))
-        self._last_bar_in_log_ns = {symbol: bar.ts_ns for symbol, bar in topic_state.bars.items()}
+        self._bars_complete_to_ns = topic_state.bars_complete_to_ns(self._expected_symbols)
         for symbol, seq in topic_state.quotes.items():
             self._quote_seq[symbol] = max(seq, self._quote_seq.get(symbol, 0))
         for symbol, seq in topic_state.trades.items():
