@@ -19,6 +19,8 @@ from schemas.suggestions import did_you_mean
 
 DEPTH_MAX = 8
 """How many indicators may be nested."""
+_OF_TWO_SYMBOLS = ("correlation", "beta")
+"""The features of `operators.trading.pair_statistics`."""
 
 Kinds = Mapping[str, type[Indicator]]
 
@@ -129,6 +131,11 @@ def _unknown_kind(spec: str, head: str, kinds: Kinds) -> str:
     # Parameters are numbers, so the words before the first number are the kind.
     count = next((i for i, word in enumerate(words) if word[:1].isdigit()), len(words))
     kind, rest = "_".join(words[:count]), spec.removeprefix("_".join(words[:count]))
+    if kind in _OF_TWO_SYMBOLS:
+        return (
+            f"indicator {spec!r} reads two symbols, but view strategies, the settings and other indicators read one; "
+            "only a trading strategy can declare it in `features`"
+        )
     suggestion = did_you_mean(kind, kinds)
     if suggestion:
         similar = suggestion.removeprefix("; did you mean ").removesuffix("?")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from configs.strategies import load_strategies
+from operators.indicators import build
 from operators.trading.cross_section import ranks, z_scores
 from operators.trading.pair_statistics import PairStatistic, parse_pair_spec
 from operators.trading.settings import TradingSettings
@@ -113,6 +116,20 @@ def test_a_split_of_either_symbol_and_a_restart_change_nothing(symbol: str) -> N
         results.append(np.array(found, dtype=float))
     np.testing.assert_allclose(results[1], results[0], rtol=1e-9)
     assert not np.isnan(results[0][-1]).any()
+
+
+def test_the_refusal_where_one_symbol_is_read_names_the_form_that_can_read_two(tmp_path: Path) -> None:
+    sentence = "reads two symbols, but view strategies, the settings and other indicators read one; only a trading"
+    for spec in ("correlation_60(SPY)", "beta_60(SPY)@15m", "ema_5(beta_60(SPY))", "correlation"):
+        with pytest.raises(BadInput, match=sentence):
+            build(spec)
+    file = tmp_path / "own.py"
+    file.write_text(
+        "class Own:\n    name, features = 'own', ('beta_60(SPY)',)\n"
+        "    def decide(self, row, state):\n        return state, None\n"
+    )
+    with pytest.raises(BadInput, match=rf"strategy '{file}:Own': indicator 'beta_60\(SPY\)' {sentence}"):
+        load_strategies([{"name": f"{file}:Own"}])
 
 
 @pytest.mark.parametrize(

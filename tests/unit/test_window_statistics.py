@@ -181,8 +181,20 @@ CASES = {
         constant={"": 0.0},
     ),
     "skewness": Case(("skewness_20", "skewness_3"), of_closes(skewness)),
-    "std": Case(("std_20", "std_2"), of_closes(lambda window: math.sqrt(variance(window))), constant={"": 0.0}),
-    "variance": Case(("variance_20", "variance_2"), of_closes(variance), constant={"": 0.0}),
+    "std": Case(
+        ("std_20", "std_2"),
+        of_closes(lambda window: math.sqrt(variance(window))),
+        lambda f, p: {"": talib.STDDEV(f.close.to_numpy(), int(p[0]))},
+        library_start=0,
+        constant={"": 0.0},
+    ),
+    "variance": Case(
+        ("variance_20", "variance_2"),
+        of_closes(variance),
+        lambda f, p: {"": talib.VAR(f.close.to_numpy(), int(p[0]))},
+        library_start=0,
+        constant={"": 0.0},
+    ),
     "yang_zhang": Case(("yang_zhang_20", "yang_zhang_2"), yang_zhang, constant={"": 0.0}),
     "zscore": Case(("zscore_20", "zscore_2"), of_closes(zscore)),
 }
