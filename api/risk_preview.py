@@ -7,15 +7,17 @@ receives the order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, desc, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
 from api.flows import read_flows
 from api.living_orders import open_orders
+from operators.exchange_halts import EXCHANGE_HALT
 from operators.money import ZERO
 from operators.risk.book import LastBar, RiskBook
 from operators.risk.breakers import Breakers
@@ -29,6 +31,7 @@ from operators.risk.verdict import Verdict
 from schemas.records import (
     ACTIVE,
     BUY,
+    HALTED,
     SELL,
     TRADE,
     Bar,
@@ -36,6 +39,7 @@ from schemas.records import (
     Order,
     OrderProposal,
     TradingState,
+    TradingStatus,
 )
 from sinks.record_tables import record_of
 from sinks.tables import bars, commands, executions, orders, positions, risk_events, risk_fences, valuations
@@ -151,9 +155,25 @@ def _breakers(db: Connection, limits: RiskSettings) -> Breakers:
     key = (risk_events.c.breaker, risk_events.c.scope, risk_events.c.scope_key)
     last = select(risk_events).ext(distinct_on(*key)).order_by(*key, desc(risk_events.c.seq)).subquery()
     for row in db.execute(select(last).where(last.c.state != ACTIVE).order_by(last.c.seq)).mappings():
+        if row["breaker"] == EXCHANGE_HALT:
+            breakers.exchange_halts.apply(_status_of(row))
+            continue
         breaker_key = (row["breaker"], row["scope"], row["scope_key"], row["state"])
         breakers.set_manually(row["ts_ns"], *breaker_key, row["actor"], row["reason"])
     return breakers
+
+
+def _status_of(event: Mapping[Any, Any]) -> TradingStatus:
+    """Return the halt behind a row of the risk events."""
+    return TradingStatus(
+        status_id=event["cause_id"],
+        ts_ns=event["ts_ns"],
+        symbol=event["scope_key"],
+        state=HALTED,
+        code=event["found"],
+        reason=event["reason"],
+        source=event["actor"],
+    )
 
 
 def _last_bar(db: Connection, symbol: str) -> Bar | None:

@@ -1,4 +1,4 @@
-"""Determine when corporate actions take effect, and track exchange rates, for every stage that reads `reference-data`.
+"""Determine when corporate actions take effect, and track exchange rates and halts, for the stages that read them.
 
 A corporate action takes effect in the first time slice with a bar of its `ex_date` or later. It is applied before the
 executions of that time slice, which refer to the new shares. Stages that read the same bars and the same log apply it
@@ -12,6 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, get_args
 
+from operators.exchange_halts import ExchangeHalts
 from operators.money import ONE, is_not_negative, is_positive
 from schemas.errors import InvalidField
 from schemas.records import (
@@ -30,16 +31,17 @@ from schemas.records import (
     CorporateActionKind,
     ExchangeRate,
     Record,
+    TradingStatus,
 )
 
-VERSION = 1
+VERSION = 2
 ACTION_KINDS: tuple[CorporateActionKind, ...] = tuple(
     kind for kind in get_args(CorporateActionKind) if kind != MERGER_CASH
 )
 """The kinds that publishers may use."""
-_RECORD_TYPES = frozenset({CorporateAction, ExchangeRate})
+_RECORD_TYPES = frozenset({CorporateAction, ExchangeRate, TradingStatus})
 IDS_MAX = 10_000
-"""Number of recent action and rate ids remembered to discard duplicates. A publisher may retry."""
+"""Number of recent ids remembered to discard duplicates. A publisher may retry."""
 _CASH_PART, _FIRST_PART, _SECOND_PART = "/0", "/1", "/2"
 """Endings of the ids of the actions that a merger consists of."""
 RATIO_MAX = Decimal(1_000_000)
@@ -49,7 +51,7 @@ COST_SHARE_KINDS: tuple[CorporateActionKind, ...] = (SPIN_OFF, RIGHTS)
 
 
 class ReferenceData:
-    """Pending corporate actions and current exchange rates.
+    """Pending corporate actions, current exchange rates and halts of the exchange.
 
     With `by_symbol`, for a stage of one shard, an action waits for a bar of its own symbol instead of any bar.
     """
@@ -61,15 +63,19 @@ class ReferenceData:
         self.rates: dict[str, Decimal] = {}  # currency -> its last rate in account currency
         self._seen_ids: dict[str, None] = {}
         self._pending: list[CorporateAction] = []
+        self.halts = ExchangeHalts()
+        self.status_changes: list[TradingStatus] = []
+        """The halts and resumptions of the last time slice."""
 
     def take_due(self, records: Sequence[Record]) -> list[CorporateAction | ExchangeRate]:
         """Return the rates and actions that take effect in this time slice.
 
         First the rates and the actions without a date, in log order, then the actions whose `ex_date` is reached, by
         date. Duplicate and invalid records (`validate_corporate_action`) are discarded, and rates to another currency
-        than that of the account.
+        than that of the account. Halts and resumptions take effect at once (`halts` and `status_changes`).
         """
         out: list[CorporateAction | ExchangeRate] = []
+        self.status_changes = []
         if not self._pending and _RECORD_TYPES.isdisjoint(map(type, records)):
             return out  # fast path for nearly every time slice
         for record in records:
@@ -82,11 +88,17 @@ class ReferenceData:
                     self._pending.append(record)
                 else:
                     out.append(record)
+            elif type(record) is TradingStatus and self._is_new(record.status_id) and self.halts.apply(record):
+                self.status_changes.append(record)
         if self._pending:
             effective = self._take_effective(records)
             out += effective
             self._pending = [action for action in self._pending if action not in effective]
-        return [part for record in out for part in split_merger(record)]
+        due = [part for record in out for part in split_merger(record)]
+        for part in due:
+            if isinstance(part, CorporateAction) and part.kind in (SYMBOL_CHANGE, DELISTING):
+                self.halts.rename(part.symbol, part.new_symbol)
+        return due
 
     def _take_effective(self, records: Sequence[Record]) -> list[CorporateAction]:
         trading_days = {record.symbol: record.trading_day for record in records if type(record) is Bar}
@@ -115,13 +127,17 @@ class ReferenceData:
         return True
 
     def snapshot(self) -> Any:
-        return (VERSION, list(self._seen_ids), [tuple(action) for action in self._pending], dict(self.rates))
+        pending = [tuple(action) for action in self._pending]
+        return (VERSION, list(self._seen_ids), pending, dict(self.rates), self.halts.snapshot())
 
     def restore(self, snapshot: Any) -> None:
-        version, seen_ids, pending, rates = snapshot
-        assert version == VERSION, f"reference data snapshot: version {version}, expected {VERSION}"
+        """Restore a snapshot. Version 1 has no halts."""
+        version, seen_ids, pending, rates, *halts = snapshot
+        assert version in (1, VERSION), f"reference data snapshot: version {version}, expected 1 or {VERSION}"
         self._seen_ids, self.rates = dict.fromkeys(seen_ids), dict(rates)
         self._pending = [CorporateAction(*values) for values in pending]
+        for state in halts:
+            self.halts.restore(state)
 
 
 def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction | ExchangeRate]:

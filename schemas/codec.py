@@ -73,6 +73,7 @@ from schemas.records import (
     TargetReduction,
     Trade,
     TradingSession,
+    TradingStatus,
     Valuation,
 )
 from schemas.records.flat import RECORDS_WITH_TERMS, from_flat, to_flat_dict
@@ -129,6 +130,7 @@ SCHEMA_IDS: dict[type, int] = {
     TradingSession: 62,
     DataRow: 63,
     TargetReduction: 64,
+    TradingStatus: 66,
     HistoryBar: 70,
     HistoryRow: 71,
 }

@@ -1,4 +1,4 @@
-"""A trading strategy that acts on quotes, headlines, sentiment scores and filings, for tests of replays."""
+"""A trading strategy that acts on quotes, headlines, sentiment scores, filings and halts, for tests of replays."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Informed(TradingStrategy):
             ctx.state["quotes"] = ctx.state.get("quotes", 0) + 1
         elif event.kind == "NEWS":
             ctx.note(f"{event.news_id} after {ctx.state.get('quotes', 0)} quotes")
+        elif event.kind.startswith("TRADING_"):
+            ctx.note(f"{event.kind} {event.symbol} {ctx.is_halted(event.symbol)}")
         elif event.kind == "FILING":
             ctx.target_weight(event.symbol, 0.01)
         elif event.kind == "SENTIMENT":

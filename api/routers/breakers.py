@@ -19,6 +19,8 @@ from api.resources import Db, Resources, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
 from api.submissions import submit
+from operators.exchange_halts import EXCHANGE_HALT
+from operators.money import ZERO
 from operators.risk.approvals import RELEASE_REQUESTED
 from operators.risk.commands import SET_BREAKER, parse_breaker_command
 from schemas.errors import BadInput
@@ -79,7 +81,10 @@ class BreakerReceipt(ApiModel):
 
 
 class BreakerState(ApiModel):
-    """One circuit breaker of the settings. For scope STRATEGY or SYMBOL, each key that ever tripped has an entry."""
+    """One circuit breaker of the settings. For scope STRATEGY or SYMBOL, each key that ever tripped has an entry.
+
+    The measure `exchange_halt` is a halt of a symbol by its exchange. It has no threshold and cannot be set.
+    """
 
     measure: str
     scope: str
@@ -94,7 +99,7 @@ class BreakerState(ApiModel):
 
 @router.get("/breakers")
 def get_breakers(caller: Reader, db: Db, resources: ResourcesDep) -> list[BreakerState]:
-    """The circuit breakers in the state of their last event."""
+    """The circuit breakers in the state of their last event, and the symbols that an exchange has halted."""
     events = _last_events(db)
     states: list[BreakerState] = []
     for breaker in resources.settings.risk().all_breakers():
@@ -102,7 +107,7 @@ def get_breakers(caller: Reader, db: Db, resources: ResourcesDep) -> list[Breake
         states += [_state(breaker.threshold, event) for event in matching]
         if not matching and breaker.scope == PORTFOLIO:
             states.append(_never_tripped(breaker.measure, breaker.threshold))
-    return states
+    return states + [_state(ZERO, event) for event in events if event.breaker == EXCHANGE_HALT]
 
 
 @router.post("/circuit-breaker", status_code=202)

@@ -36,6 +36,7 @@ from schemas.records import (
     Quote,
     Record,
     TradingSession,
+    TradingStatus,
 )
 from schemas.suggestions import did_you_mean
 
@@ -49,7 +50,7 @@ _GIVEN_TOPICS = (
     "history-bars",
     "market-bars",
 )
-_CARRIED_TYPES = (CorporateAction, ExchangeRate, TradingSession, DataRow, Fundamentals)
+_CARRIED_TYPES = (CorporateAction, ExchangeRate, TradingSession, TradingStatus, DataRow, Fundamentals)
 """Given records that count whatever their age at the start."""
 
 
@@ -189,7 +190,7 @@ class RecordedFeed:
         if type(record) is Quote:
             is_early = self._period.start_ns is not None and record.ts_ns < self._period.start_ns
             return self._is_selected(record.symbol) and not is_early
-        if type(record) is CorporateAction or type(record) is Fundamentals:
+        if type(record) is CorporateAction or type(record) is TradingStatus or type(record) is Fundamentals:
             return self._is_selected(record.symbol)
         if type(record) is Command:
             return self._period.with_commands

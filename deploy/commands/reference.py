@@ -1,4 +1,4 @@
-"""`reference`: check and load corporate actions and exchange rates, and load the user's own data."""
+"""`reference`: check and load corporate actions, exchange rates and halts, and load the user's own data."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from deploy.home import home_from_environment
 
 if TYPE_CHECKING:
     from dataflows.sources.tape.rules import TapeFileKind
-    from schemas.records import CorporateAction, ExchangeRate, Record
+    from schemas.records import CorporateAction, ExchangeRate, Record, TradingStatus
 
 File = Annotated[Path, typer.Argument(help="CSV or JSON lines file, as described in docs/howto/feed.md.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Check and load corporate actions, exchange rates and your own data.", no_args_is_help=True
+        help="Check and load corporate actions, exchange rates, trading halts and your own data.", no_args_is_help=True
     )
     group.command("check")(check)
     group.command("load")(load)
@@ -74,21 +74,21 @@ def _publish(records: Sequence["Record"]) -> None:
         log.send(record)
 
 
-def _records(file: Path) -> list["CorporateAction | ExchangeRate"]:
+def _records(file: Path) -> list["CorporateAction | ExchangeRate | TradingStatus"]:
     """Read all rows. Raises BadInput with file, line, field, value and expectation for the first malformed row."""
     from dataflows.sources.tape.rules import REFERENCE_DATA
     from operators.reference_data import validate_corporate_action
     from schemas.errors import BadInput, InvalidField
-    from schemas.records import CorporateAction, ExchangeRate
+    from schemas.records import CorporateAction, ExchangeRate, TradingStatus
 
-    records: list[CorporateAction | ExchangeRate] = []
+    records: list[CorporateAction | ExchangeRate | TradingStatus] = []
     for line, record in _numbered_rows(file, REFERENCE_DATA):
         if isinstance(record, CorporateAction):
             try:
                 validate_corporate_action(record)
             except InvalidField as error:
                 raise BadInput(f"file {file}, line {line}: {error}") from error
-        assert isinstance(record, CorporateAction | ExchangeRate), "rows of REFERENCE_DATA"
+        assert isinstance(record, CorporateAction | ExchangeRate | TradingStatus), "rows of REFERENCE_DATA"
         records.append(record)
     return records
 
@@ -109,8 +109,8 @@ def _numbered_rows(file: Path, kind: "TapeFileKind") -> list[tuple[int, "Record"
     return rows
 
 
-def _show(records: Sequence["CorporateAction | ExchangeRate"], as_json: bool) -> None:
-    from schemas.records import ExchangeRate
+def _show(records: Sequence["CorporateAction | ExchangeRate | TradingStatus"], as_json: bool) -> None:
+    from schemas.records import ExchangeRate, TradingStatus
 
     if as_json:
         print(json.dumps([{"type": type(record).__name__, **record._asdict()} for record in records], default=str))
@@ -118,6 +118,8 @@ def _show(records: Sequence["CorporateAction | ExchangeRate"], as_json: bool) ->
     for record in records:
         if isinstance(record, ExchangeRate):
             print(f"{record.rate_id}  1 {record.base} = {record.rate} {record.quote}")
+        elif isinstance(record, TradingStatus):
+            print(f"{record.status_id}  {record.kind} {record.symbol}  {record.code} {record.reason}".rstrip())
         else:
             names = ("ratio", "amount", "new_symbol", "cost_share", "cash_per_share")
             terms = [f"{name} {value}" for name in names if (value := getattr(record, name))]

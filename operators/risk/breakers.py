@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
+from operators.exchange_halts import ExchangeHalts
 from operators.money import plain
 from schemas.errors import BadInput
 from schemas.records import ACTIVE, HALTED, PORTFOLIO, REDUCING, STRATEGY, SYMBOL, BreakerScope, TradingState
@@ -105,10 +106,14 @@ Measurements = Mapping[tuple[str, str], Mapping[str, Decimal]]
 
 
 class Breakers:
-    """The states of all breakers of one portfolio. Only tripped breakers are stored."""
+    """The states of all breakers of one portfolio. Only tripped breakers are stored.
 
-    def __init__(self, breakers: Iterable[Breaker]) -> None:
+    `exchange_halts` are the symbols that an exchange has halted. They are no part of the snapshot.
+    """
+
+    def __init__(self, breakers: Iterable[Breaker], exchange_halts: ExchangeHalts | None = None) -> None:
         self._breakers = tuple(breakers)
+        self.exchange_halts = ExchangeHalts() if exchange_halts is None else exchange_halts
         self._tripped: dict[tuple[int, str], TrippedBreaker] = {}  # by (index of the breaker, key)
 
     def state(self, scope: BreakerScope, key: str) -> TradingState:

@@ -39,6 +39,11 @@ class RiskCorporateActions:
         self._book, self._history, self._meters = book, history, meters
         self.adjusted_prices = AdjustedPrices()
 
+    @property
+    def reference(self) -> ReferenceData:
+        """The reference data that has arrived. Read-only."""
+        return self._reference
+
     def open_day(self, previous_day: int, day: int) -> None:
         """Start a trading day and book due interest, fees and dividends. `book` has the previous day's close.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from operators.exchange_halts import EXCHANGE_HALT
 from operators.manual_orders import order_id_of, without_nul
 from operators.money import ZERO, plain
 from operators.risk.approvals import lacks_approval
@@ -49,6 +50,7 @@ from schemas.records import (
     RiskUsage,
     StrategyAction,
     TradingState,
+    TradingStatus,
 )
 
 SNAPSHOT_VERSION = 8
@@ -94,6 +96,7 @@ class RiskStage:
         self._decisions = OrderDecisions(settings, self._book, self._history, self._breakers, self._strategy_orders)
         self._meters = BreakerMeters(settings.all_breakers(), settings.initial_capital)
         self._corporate_actions = self._build_corporate_actions()
+        self._breakers.exchange_halts = self._corporate_actions.reference.halts
         self._fence_state: TradingState = ACTIVE  # the state of the last fence
         self._margin_call = False  # whether a margin call is active
         self._usage = UsageReport()
@@ -116,6 +119,7 @@ class RiskStage:
             self._strategy_orders.fold(ts_ns, records)
         self._open_day(records)
         self._corporate_actions.apply_due(ts_ns, records, book.trading_day)
+        out += [self._halt_event(ts_ns, status) for status in self._corporate_actions.reference.status_changes]
         if adjusted.prices:
             records = adjusted.adjust_bars(records)
         if self._history.needs_bars:
@@ -242,6 +246,23 @@ class RiskStage:
                 out.append(self._decisions.cancel(ts_ns, open_order_id, terms.symbol, change.reason, cause_id))
         return out
 
+    def _halt_event(self, ts_ns: int, status: TradingStatus) -> RiskEvent:
+        """Return the event of a halt by the exchange, or of its end."""
+        self._event_seq += 1
+        return RiskEvent(
+            seq=self._event_seq,
+            ts_ns=ts_ns,
+            breaker=EXCHANGE_HALT,
+            scope=SYMBOL,
+            scope_key=status.symbol,
+            state=HALTED if status.state == HALTED else ACTIVE,
+            found=status.code,
+            limit="",
+            actor=status.source,
+            reason=status.reason,
+            cause_id=status.status_id,
+        )
+
     def _check_margin(self, ts_ns: int, rules: MarginSettings) -> list[Record]:
         """Reduce positions while equity is below the maintenance margin, by reduce-only market orders.
 
@@ -274,6 +295,7 @@ class RiskStage:
             out += [
                 self._decisions.decide(ts_ns, proposal, order_id_of(proposal.proposal_id))
                 for proposal in reducing_proposals(ts_ns, status, rules)
+                if self._breakers.exchange_halts.current(proposal.terms.symbol) is None
             ]
         return out
 

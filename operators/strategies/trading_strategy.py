@@ -33,10 +33,19 @@ if TYPE_CHECKING:
         RiskEvent,
         SentimentScore,
         StrategyAction,
+        TradingStatus,
     )
 
     StrategyEvent = (
-        CorporateAction | StrategyAction | DataRow | RiskEvent | Quote | NewsItem | SentimentScore | Fundamentals
+        CorporateAction
+        | TradingStatus
+        | StrategyAction
+        | DataRow
+        | RiskEvent
+        | Quote
+        | NewsItem
+        | SentimentScore
+        | Fundamentals
     )
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
@@ -108,7 +117,8 @@ class TradingStrategy:
     def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
         """Called for each event, with its `kind`. Positions include the effect of a corporate action.
 
-        Events are corporate actions that take effect, changes of a selected universe (UNIVERSE_ADDED and
+        Events are corporate actions that take effect, halts by the exchange (TRADING_HALT) and their end
+        (TRADING_RESUMED), changes of a selected universe (UNIVERSE_ADDED and
         UNIVERSE_REMOVED), rows of `data` (DATA), margin calls (MARGIN_CALL), and changes of circuit breakers of the
         portfolio, the strategy or a symbol of its universe. The last two have a `state`. A strategy that declares
         `events` also receives quotes (QUOTE), headlines (NEWS), sentiment scores (SENTIMENT) and filings (FILING).

@@ -7,6 +7,7 @@ from typing import Any
 
 from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
 from operators.bar_completion import OPENING_PRICE_SEQ
+from operators.exchange_halts import ExchangeHalts
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE, multiply
@@ -58,6 +59,7 @@ class Market:
         self._history_days: dict[str, int] = {}  # symbol -> day of the shares of its history
         self._history_ends: dict[str, int] = {}  # symbol -> end of the last bar of its history
         self._filing_ids: dict[str, None] = {}
+        self.halts = ExchangeHalts()
         self.newest_bar: Bar | None = None
         # Of the current time slice: the symbols whose bar closed, by interval.
         self.closed: dict[Interval, dict[str, None]] = {}

@@ -92,6 +92,11 @@ class MarketContext:
         one = self._symbol(symbol)
         return None if one is None else self._market.prices.get(symbol)
 
+    def is_halted(self, symbol: str) -> bool:
+        """Whether the exchange has halted trading in a symbol. Risk then rejects every order in it."""
+        self._check_symbol(symbol)
+        return self._market.halts.current(symbol) is not None
+
     def quote(self, symbol: str) -> Quote | None:
         """Return the newest quote, with `bid`, `ask`, `bid_size` and `ask_size`; None before the first one.
 

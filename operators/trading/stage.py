@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from operators.exchange_halts import EXCHANGE_HALT
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger.events import share_ratio
 from operators.ledger.split_ratio import split_price
@@ -60,12 +61,15 @@ from schemas.records import (
     StrategyActionKind,
     StrategyState,
     TargetReduction,
+    TradingStatus,
     bar_id,
 )
 
 __all__ = ["TradingSettings", "TradingStrategyStage"]
 
 VERSION = 3
+ReferenceEvent = tuple[str, CorporateAction | TradingStatus]
+"""A corporate action or a halt, with its id."""
 _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 
 
@@ -117,6 +121,7 @@ class TradingStrategyStage:
         self._suspensions = Suspensions(self._actions, self._accounts, self._loss_stops, settings)
         self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
+        self._market.halts = self._reference.halts
         self._running: dict[str, RunningStrategy] = {}
         for (strategy, declarations), symbols_of_one in zip(declared, universes, strict=True):
             name = declarations.name
@@ -220,9 +225,9 @@ class TradingStrategyStage:
             elif type(record) is Signal:
                 self._accounts.allocation.record_signal(record)
 
-    def _apply_reference_data(self, ts_ns: int, records: Sequence[Record]) -> list[CorporateAction]:
-        """Apply exchange rates and corporate actions. Return the actions, for `on_event`."""
-        events: list[CorporateAction] = []
+    def _apply_reference_data(self, ts_ns: int, records: Sequence[Record]) -> list[ReferenceEvent]:
+        """Apply exchange rates, corporate actions and halts. Return the actions and halts with their ids."""
+        events: list[ReferenceEvent] = []
         first_bar = next((record for record in records if type(record) is Bar), None)
         if first_bar is not None and self._accounts.open_day(ts_ns, first_bar.trading_day, self._market.prices):
             self._loss_stops.start_day(self._market.prices)
@@ -243,22 +248,22 @@ class TradingStrategyStage:
                         lambda quantity, ratio=ratio, lot=lot_size: split_lots(quantity, ratio, lot),
                         lambda price, ratio=ratio: split_price(price, ratio),
                     )
-            events.append(due)
-        return events
+            events.append((due.action_id, due))
+        return [*events, *((status.status_id, status) for status in self._reference.status_changes)]
 
     def _deliver(
         self,
         ts_ns: int,
-        events: Sequence[CorporateAction],
+        events: Sequence[ReferenceEvent],
         updates: dict[str, list[OrderUpdate]],
         out: list[Record],
     ) -> None:
-        """Pass corporate actions and decisions to the strategies."""
+        """Pass corporate actions, halts and decisions to the strategies."""
         for name, one in self._running.items():
             if one.has_on_event:
-                for event in events:
+                for event_id, event in events:
                     if event.symbol in one.universe:
-                        self._evaluate(ts_ns, one, one.strategy.on_event, [event.action_id], out, event)
+                        self._evaluate(ts_ns, one, one.strategy.on_event, [event_id], out, event)
             for update in updates[name]:
                 self._deliver_update(ts_ns, one, update, out)
 
@@ -282,6 +287,8 @@ class TradingStrategyStage:
             if type(record) is not RiskEvent or record.seq <= self._risk_event_seq:
                 continue
             self._risk_event_seq = record.seq
+            if record.breaker == EXCHANGE_HALT:
+                continue  # the strategies have received the halt itself
             for one in self._running.values():
                 concerns = {STRATEGY: record.scope_key == one.name, SYMBOL: record.scope_key in one.universe}
                 if one.has_on_event and concerns.get(record.scope, True):

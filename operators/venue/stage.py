@@ -83,12 +83,12 @@ class VenueStage:
         need a second person, as in `RiskSettings`.
         """
         self.settings = settings
-        self._rules = VenueRules(settings)
+        self._reference = ReferenceData(currency=currency)
+        self._rules = VenueRules(settings, self._reference.halts)
         self._reports = VenueReports()
         self._fills = VenueFills(settings, self._rules, self._reports)
         self._epoch = 0
         self._fence_state: TradingState | Literal[""] = ""
-        self._reference = ReferenceData(currency=currency)
         self._transfers = CashTransfers(currency, approvals)
         self._fills_from_quotes = settings.uses_quotes
         self._lifetimes = OrderLifetimes(settings, self._rules, self._fills, session_end)

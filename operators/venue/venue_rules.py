@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from hashlib import sha256
 
+from operators.exchange_halts import ExchangeHalts
 from operators.money import ZERO, floor_to
 from operators.venue.bar_path import trades_at_any_price
 from operators.venue.settings import TradingHalt, VenueSettings
@@ -18,8 +19,8 @@ _DRAW_RANGE = 1 << 64
 class VenueRules:
     """Random rejections, borrow limits, sessions and halts. Deterministic: every run gives the same result."""
 
-    def __init__(self, settings: VenueSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: VenueSettings, exchange_halts: ExchangeHalts) -> None:
+        self._settings, self._exchange_halts = settings, exchange_halts
         self._reject_below = int(settings.reject_share * _DRAW_RANGE)
         self._halts: dict[str, list[TradingHalt]] = {}
         for halt in settings.halts:
@@ -58,6 +59,8 @@ class VenueRules:
         if settings.latency_ns and bar.open_ns < order.ts_ns + settings.latency_ns:
             return False
         if not self.is_open_session(order, bar):
+            return False
+        if self._exchange_halts and self._exchange_halts.contains(bar.symbol, bar.open_ns):
             return False
         halts = self._halts.get(bar.symbol)
         return halts is None or not any(halt.from_ns <= bar.open_ns < halt.until_ns for halt in halts)

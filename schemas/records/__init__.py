@@ -109,6 +109,9 @@ from schemas.records.constants import (
     TARGET_VIEW,
     TARGET_WEIGHT,
     TRADE,
+    TRADING,
+    TRADING_HALT,
+    TRADING_RESUMED,
     TRAILING_STOP,
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
@@ -134,6 +137,7 @@ from schemas.records.constants import (
     StrategyActionKind,
     StrategyState,
     SuspensionState,
+    SymbolState,
     TimeInForce,
     TradingState,
 )
@@ -150,6 +154,7 @@ from schemas.records.external import (
     LlmAnswer,
     NewsItem,
     TradingSession,
+    TradingStatus,
 )
 from schemas.records.ledger import Attribution, CashFlow, CashTransfer, Lot, LotMatch, Position, Valuation
 from schemas.records.market import Bar, Clock, HistoryBar, Quote, Trade
@@ -259,6 +264,9 @@ __all__ = [
     "TARGET_WEIGHT",
     "TOPIC_OF",
     "TRADE",
+    "TRADING",
+    "TRADING_HALT",
+    "TRADING_RESUMED",
     "TRAILING_STOP",
     "UNCLOCKED_RECORDS",
     "UNIVERSE_ADDED",
@@ -337,11 +345,13 @@ __all__ = [
     "StrategyWeights",
     "SuspensionState",
     "SymbolRecord",
+    "SymbolState",
     "TargetReduction",
     "TimeInForce",
     "Trade",
     "TradingSession",
     "TradingState",
+    "TradingStatus",
     "UnclockedRecord",
     "Valuation",
     "bar_id",
@@ -401,6 +411,7 @@ ExternalRecord = (
     | CorporateAction
     | ExchangeRate
     | TradingSession
+    | TradingStatus
     | DataRow
     | BrokerUpdate
     | BrokerAccount
@@ -429,6 +440,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     CorporateAction: "reference-data",
     ExchangeRate: "reference-data",
     TradingSession: "reference-data",
+    TradingStatus: "reference-data",
     DataRow: "reference-data",
     FeatureRow: "features",
     HistoryRow: "features",

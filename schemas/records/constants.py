@@ -45,6 +45,12 @@ ACTIVE: Final = "ACTIVE"
 REDUCING: Final = "REDUCING"
 HALTED: Final = "HALTED"
 
+SymbolState = Literal["HALTED", "TRADING"]
+"""Whether an exchange has halted a symbol."""
+TRADING: Final = "TRADING"
+TRADING_HALT: Final = "TRADING_HALT"  # kind of the event and of the row of a file
+TRADING_RESUMED: Final = "TRADING_RESUMED"
+
 BreakerScope = Literal["PORTFOLIO", "STRATEGY", "SYMBOL"]
 PORTFOLIO: Final = "PORTFOLIO"
 STRATEGY: Final = "STRATEGY"

@@ -5,7 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple, final
 
-from schemas.records.constants import BrokerEvent, CorporateActionKind
+from schemas.records.constants import (
+    HALTED,
+    TRADING_HALT,
+    TRADING_RESUMED,
+    BrokerEvent,
+    CorporateActionKind,
+    SymbolState,
+)
 
 
 @final
@@ -119,6 +126,27 @@ class TradingSession(NamedTuple):
     close_ns: int
     utc_offset_s: int  # of the exchange's local time
     early_close: bool
+
+
+@final
+class TradingStatus(NamedTuple):
+    """An exchange halts a symbol or resumes its trading. It takes effect at the next clock in the log.
+
+    `ts_ns` is the exchange's time. A repeat has the same `status_id`.
+    """
+
+    status_id: str
+    ts_ns: int
+    symbol: str
+    state: SymbolState
+    code: str  # of the exchange, such as T1 (news pending) or LUDP (volatility pause); "" if unknown
+    reason: str
+    source: str
+
+    @property
+    def kind(self) -> str:
+        """The kind of the event for `on_event`."""
+        return TRADING_HALT if self.state == HALTED else TRADING_RESUMED
 
 
 @final

@@ -13,6 +13,7 @@ from tests.builders.external import (
     fundamentals,
     llm_answer,
     news_item,
+    trading_status,
 )
 from tests.builders.ledger import (
     attribution,
@@ -69,5 +70,6 @@ __all__ = [
     "signal_outcome",
     "strategy_account",
     "strategy_action",
+    "trading_status",
     "valuation",
 ]

@@ -19,6 +19,8 @@ from schemas.records import (
     LlmAnswer,
     LlmRequest,
     NewsItem,
+    SymbolState,
+    TradingStatus,
 )
 from tests.builders.amounts import ZERO, Amount, optional_decimal, to_decimal
 
@@ -138,6 +140,21 @@ def corporate_action(
 def exchange_rate(rate_id: str, rate: Amount, *, ts_ns: int = 0) -> ExchangeRate:
     """Build the price of one euro in dollars."""
     return ExchangeRate(rate_id=rate_id, ts_ns=ts_ns, base="EUR", quote="USD", rate=to_decimal(rate), source="test")
+
+
+def trading_status(
+    symbol: str, state: SymbolState, ts_ns: int, *, code: str = "T1", reason: str = "news pending"
+) -> TradingStatus:
+    """Build a halt or a resumption. Equal records have the same id."""
+    return TradingStatus(
+        status_id=f"status-{symbol}-{state}-{ts_ns}",
+        ts_ns=ts_ns,
+        symbol=symbol,
+        state=state,
+        code=code,
+        reason=reason,
+        source="test",
+    )
 
 
 def broker_update(

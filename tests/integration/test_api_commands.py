@@ -14,8 +14,8 @@ from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings
 from dataflows.runtime import stages
-from schemas.records import Order, Record
-from tests.builders import bar
+from schemas.records import HALTED, TRADING, Order, Record
+from tests.builders import bar, trading_status
 from tests.integration.api_users import bearer, token_of
 from tests.integration.trading_api import MINUTE, ORDER_REQUEST, T0, TradingApi, TradingLoopRunner, order_of
 
@@ -184,6 +184,23 @@ def test_only_configured_breakers_can_be_set_manually(client: TestClient, risk: 
     assert set_breaker(action="halt", measure="staleness", scope="SYMBOL", key="AAPL").status_code == 404
     assert set_breaker(action="stop").status_code == 422
     assert client.get("/api/v1/risk/breakers", headers=risk).status_code == 200
+
+
+def test_a_halt_of_the_exchange_is_listed_and_its_symbol_is_rejected_in_the_forecast(
+    client: TestClient, platform: TradingLoopRunner, trader: dict[str, str]
+) -> None:
+    def listed() -> list[tuple[str, str, str, str]]:
+        rows = client.get("/api/v1/risk/breakers", headers=trader).json()
+        return [(row["key"], row["state"], row["found"], row["reason"]) for row in rows if row["scope"] == "SYMBOL"]
+
+    platform.run_minute(others=[trading_status("AAPL", HALTED, T0)])
+    assert listed() == [("AAPL", "HALTED", "T1", "news pending")]
+    forecast = client.post("/api/v1/risk/validate", json=ORDER_REQUEST, headers=trader).json()
+    assert forecast["approved"] is False
+    assert forecast["message"] == "exchange_halt: the exchange has halted trading in AAPL: news pending (T1)"
+    platform.run_minute(others=[trading_status("AAPL", TRADING, T0 + 1)])
+    assert listed() == [("AAPL", "ACTIVE", "T1", "news pending")]
+    assert client.post("/api/v1/risk/validate", json=ORDER_REQUEST, headers=trader).json()["approved"] is True
 
 
 def test_the_forecast_equals_the_decision_of_the_risk_service(

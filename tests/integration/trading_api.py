@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
@@ -61,12 +62,15 @@ class TradingLoopRunner:
         _, end = self.consumer.get_watermark_offsets(self._topic, timeout=60)
         return self.commands_until(end)
 
-    def run_minute(self, commands: int | None = None) -> None:
-        """Process one minute with AAPL at 150. Wait for commands up to a total of `commands`; by default, for none."""
+    def run_minute(self, commands: int | None = None, others: Sequence[Record] = ()) -> None:
+        """Process one minute with AAPL at 150, and `others` before its bar.
+
+        Wait for commands up to a total of `commands`; by default, for none.
+        """
         self.minute += 1
         ts_ns = T0 + self.minute * MINUTE
         new: list[Record] = [*self.commands_until(len(self.commands) if commands is None else commands)]
-        records = [*new, bar("AAPL", self.minute, ts_ns, 150.0, day=20240115)]
+        records = [*new, *others, bar("AAPL", self.minute, ts_ns, 150.0, day=20240115)]
         self.inputs.append(records)
         output = self.loop.on_slice(ts_ns, records)
         self.outputs += output

@@ -1,4 +1,4 @@
-"""Quotes, headlines, sentiment scores and filings lead to the same decisions in services, backtest and replay."""
+"""Quotes, headlines, scores, filings and halts lead to the same decisions in services, backtest and replay."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
 from operators.stage import TimeSlice
-from schemas.records import TRADE, Execution, Record, StrategyAction
+from schemas.records import HALTED, TRADE, TRADING, Execution, OrderRefusal, Record, StrategyAction, SymbolState
 from tests import informed_strategy
-from tests.builders import fundamentals, news_item, quote
+from tests.builders import fundamentals, news_item, quote, trading_status
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import (
     check_staged_services,
@@ -24,6 +24,7 @@ from tests.replay.runs import (
 )
 
 SYMBOLS = ("A", "B", "C")
+HALT_SLICE, RESUME_SLICE = 8, 20
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="module")
 def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
-    """Thirty minutes with quotes inside each minute, duplicate headlines and filings."""
+    """Thirty minutes with quotes inside each minute, duplicate headlines, filings, and a halt of one symbol."""
     files = write_market(
         tmp_path_factory.mktemp("market"), symbols=SYMBOLS, days=[MONDAY], open_time=time(9, 30), minutes=30
     )
@@ -52,6 +53,10 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
             records += [headline, headline]
         if number % 7 == 3:
             records.append(fundamentals(f"fund-{number}", ts_ns, symbol))
+        if number in (HALT_SLICE, RESUME_SLICE):
+            state: SymbolState = HALTED if number == HALT_SLICE else TRADING
+            halt = trading_status("A", state, ts_ns - 30 * 10**9)
+            records += [halt, halt]
         time_slices.append(TimeSlice(ts_ns, [*records, *bars]))
     return time_slices
 
@@ -68,8 +73,10 @@ def test_the_strategy_trades_on_each_kind_of_event(replayed: list[list[Record]])
     actions = [record for record in records if type(record) is StrategyAction]
     kinds = Counter(record.kind for record in actions)
     assert "SUSPENDED" not in kinds, actions
-    assert kinds["NOTE"] == 15 and kinds["TARGET_WEIGHT"] == 4 and kinds["SUBMIT_ORDER"] >= 8, kinds
-    assert {cause.partition("-")[0] for one in actions for cause in one.cause_ids} == {"news", "sent", "fund"}
+    assert kinds["NOTE"] == 15 + 2 and kinds["TARGET_WEIGHT"] == 4 and kinds["SUBMIT_ORDER"] >= 8, kinds
+    assert {cause.partition("-")[0] for one in actions for cause in one.cause_ids} == {"news", "sent", "fund", "status"}
+    refusals = [record for record in records if type(record) is OrderRefusal and record.check == "exchange_halt"]
+    assert refusals and {record.symbol for record in refusals} == {"A"}
     assert any(type(record) is Execution and record.exec_type == TRADE for record in records)
     last_note = next(one for one in reversed(actions) if one.kind == "NOTE")
     # One symbol has its first bar late: before it, the symbol is not in the universe.

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgpack
+
 from configs.settings import LiveFeedSection
 from dataflows.sources.market.alpaca import AlpacaOptions, AlpacaRestProvider, AlpacaSocketProvider
 from dataflows.sources.market.clock_recovery import FeedTopicState
@@ -17,7 +19,8 @@ from operators.alignment import AlignedLogs
 from operators.bar_completion import Minute, MinuteRow
 from operators.log_cursor import Log
 from operators.stage import TimeSlice
-from schemas.records import Bar, Clock, Command, Quote, Trade, has_symbol
+from schemas.records import HALTED, TRADING, Bar, Clock, Command, Quote, Trade, TradingStatus, has_symbol
+from tests.builders import trading_status
 from tests.unit.alpaca_broker import local_broker, wait_for
 from tests.unit.provider_updates import updates_until_trade
 
@@ -35,6 +38,7 @@ class FakeProvider:
         self.quotes: list[QuoteUpdate] = []
         self.trades: list[TradePrint] = []
         self.history_by_minute: dict[int, RowsBySymbol] = {}
+        self.statuses: list[TradingStatus] = []
         self.rejected: list[RejectedMessage] = []
 
     def start(self) -> None:
@@ -52,6 +56,10 @@ class FakeProvider:
     def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
         quotes, trades, self.quotes, self.trades = self.quotes, self.trades, [], []
         return quotes, trades
+
+    def drain_statuses(self) -> list[TradingStatus]:
+        statuses, self.statuses = self.statuses, []
+        return statuses
 
     def drain_rejected(self) -> list[RejectedMessage]:
         rejected, self.rejected = self.rejected, []
@@ -280,6 +288,50 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
         (START_NS + 3 * MINUTE_NS, "D", 3),
     ]
     assert (reader.counts.late, reader.counts.gaps, reader.counts.dead_letters) == (0, 0, 0)
+
+
+def test_feed_gives_the_halts_of_its_symbols_from_every_provider() -> None:
+    first, second = FakeProvider(), FakeProvider("second")
+    run = LiveFeedRun(first, second)
+    run.take_at(0)
+    halt, end = trading_status("A", HALTED, START_NS), trading_status("B", TRADING, START_NS)
+    first.statuses, second.statuses = [halt, trading_status("X", HALTED, START_NS)], [halt, end]
+    [time_slice] = run.take_at(0.3)
+    assert time_slice.records == [halt, halt, end]
+    assert [records for _, records in run.take_at(0.6)] == [[]]
+
+
+def test_alpacas_socket_reports_halts_and_resumptions() -> None:
+    """With the feed `sip`. Other statuses, such as a price indication, change nothing."""
+    at = msgpack.Timestamp.from_unix_nano(START_NS)
+    halt = {"T": "s", "S": "AAPL", "sc": "H", "sm": "Trading Halt", "rc": "T12", "rm": "Information requested"}
+    messages = [
+        {**halt, "t": at},
+        {"T": "s", "S": "AAPL", "sc": "5", "sm": "Price Indication", "t": at},
+        {"T": "s", "S": "AAPL", "sc": "P", "t": "yesterday"},
+        {"T": "s", "S": "MSFT", "sc": "3", "sm": "Resume", "t": at},
+    ]
+    with local_broker() as server:
+        live = LiveFeedSection(symbols=("AAPL", "MSFT"))
+        socket = AlpacaSocketProvider(AlpacaOptions(key="local", secret="local", live=live, feed="sip", url=server.url))
+        socket.start()
+        wait_for(lambda: any("statuses" in w.subscriptions for w in server.broker.market_clients), "subscribed")
+        for message in messages:
+            server.run_coroutine(server.broker.publish_market_data("statuses", str(message["S"]), message))
+        received: list[TradingStatus] = []
+
+        def has_both() -> bool:
+            received.extend(socket.drain_statuses())
+            return len(received) == 2
+
+        wait_for(has_both, "both statuses")
+        socket.stop()
+    first, last = received
+    assert (first.symbol, first.state, first.ts_ns) == ("AAPL", HALTED, START_NS)
+    assert (first.code, first.reason, first.source) == ("T12", "Information requested", "alpaca")
+    assert (last.symbol, last.state, last.code, last.reason) == ("MSFT", TRADING, "", "Resume")
+    [rejected] = socket.drain_rejected()
+    assert rejected.reason == "field t must be a time, found 'yesterday'"
 
 
 def test_alpacas_socket_and_requests_are_providers() -> None:

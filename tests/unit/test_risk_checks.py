@@ -72,7 +72,8 @@ def test_every_check_has_a_case() -> None:
     names = [entry.check.__module__.rsplit(".", 1)[1] for entry in CHECKS]
     covered = {case.check for case in ALL_CASES}
     # Separate tests cover the checks on the state of the whole risk stage and the check that only adds a note.
-    assert set(names) - covered == {"kill_switch", "reconciling", "circuit_breaker", "amend_rate", "wash_sale"}
+    elsewhere = {"kill_switch", "reconciling", "circuit_breaker", "exchange_halt", "amend_rate", "wash_sale"}
+    assert set(names) - covered == elsewhere
 
 
 def test_approved_order_lists_the_result_of_every_check() -> None:
@@ -81,7 +82,11 @@ def test_approved_order_lists_the_result_of_every_check() -> None:
     assert [result.check for result in decision.checks] == [
         c.__module__.rsplit(".", 1)[1] for c in enabled_checks(LIMITS) if c not in unlisted_checks(LIMITS)
     ]
-    assert {c.__module__.rsplit(".", 1)[1] for c in unlisted_checks(LIMITS)} == {"tick_size", "lot_size"}
+    assert {c.__module__.rsplit(".", 1)[1] for c in unlisted_checks(LIMITS)} == {
+        "exchange_halt",
+        "tick_size",
+        "lot_size",
+    }
     assert {r.check: (r.found, r.limit) for r in decision.checks}["max_position"] == ("10", UNLIMITED)
 
 

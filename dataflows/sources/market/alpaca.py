@@ -33,7 +33,9 @@ from dataflows.sources.market.provider import (
 )
 from dataflows.sources.market.rest_provider import RestBarsProvider
 from dataflows.sources.market.socket_provider import RECONNECT_S_MAX, RECONNECT_S_MIN, REQUEST_TIMEOUT_S, SocketProvider
+from dataflows.sources.tape.fields import content_id
 from schemas.errors import InvalidField, Unavailable
+from schemas.records import HALTED, TRADING, SymbolState, TradingStatus
 from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
@@ -117,6 +119,8 @@ class AlpacaSocketProvider(SocketProvider):
             self._stream.subscribe_quotes(self._on_quote, *live.symbols)
         if live.trades:
             self._stream.subscribe_trades(self._on_trade, *live.symbols)
+        if self._options.feed == "sip" and not self._options.crypto:
+            self._stream.subscribe_trading_statuses(self._on_status, *live.symbols)
         self._thread = BackgroundThread("alpaca-market-data", self._stream.run).start()
 
     def stop(self) -> None:
@@ -157,6 +161,26 @@ class AlpacaSocketProvider(SocketProvider):
         except InvalidField as error:
             self.on_rejected(str(error), str(trade))
 
+    async def _on_status(self, message: dict[str, Any]) -> None:
+        try:
+            state = _SYMBOL_STATES.get(str(message.get("sc")))
+            if state is None:
+                return  # such as a price indication, which neither halts nor resumes trading
+            symbol, ts_ns = _symbol(message), _time_ns(message, "t")
+        except InvalidField as error:
+            self.on_rejected(str(error), str(message))
+            return
+        status = TradingStatus(
+            status_id=content_id("status", symbol, ts_ns, state),
+            ts_ns=ts_ns,
+            symbol=symbol,
+            state=state,
+            code=_text(message, "rc"),
+            reason=_text(message, "rm") or _text(message, "sm"),
+            source="alpaca",
+        )
+        self.on_status(status)
+
 
 class AlpacaRestProvider(RestBarsProvider):
     """Provider `alpaca_rest`: requests each minute's bars after it ends, as a fallback for the socket."""
@@ -195,6 +219,12 @@ async def _close_socket(stream: Any) -> None:
         await stream._ws.close()  # wakes the reader, which otherwise blocks for seconds
 
 
+_SYMBOL_STATES: Mapping[str, SymbolState] = {"2": HALTED, "H": HALTED, "P": HALTED, "3": TRADING, "T": TRADING}
+"""Status codes that halt or resume trading: digits on the tapes A and B, letters on C and O.
+
+Source: Alpaca, "Real-time Stock Data", trading statuses.
+"""
+
 _MALFORMED_RESPONSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What alpaca-py raises for a response that is not what its server's documentation says."""
 
@@ -205,6 +235,11 @@ def _symbol(message: Mapping[str, Any]) -> str:
     if not isinstance(symbol, str) or not symbol:
         raise InvalidField(f"field S must be a symbol, found {symbol!r}"[:200])
     return symbol
+
+
+def _text(message: Mapping[str, Any], name: str) -> str:
+    """Return a field as one short line of text; "" without the field."""
+    return " ".join(str(message.get(name) or "").replace("\0", " ").split())[:200]
 
 
 def _time_ns(message: Any, name: str) -> int:

@@ -67,7 +67,7 @@ class LiveFeed:
         self._quote_seq: dict[str, int] = {}
         self._trade_seq: dict[str, int] = {}
         self._quotes: dict[str, QuoteUpdate] = {}  # the latest quote of each symbol, for the next time slice
-        self._pending_records: list[Record] = []  # trades, commands and dead letters for the next time slice
+        self._pending_records: list[Record] = []  # trades, halts, commands and dead letters for the next time slice
         self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was down
         self._bars_complete_to_ns: dict[str, int] = {}  # symbol -> up to which time an earlier process wrote its bars
         self._history_count = history_bars
@@ -179,6 +179,10 @@ class LiveFeed:
                     raw=rejected.raw,
                 )
                 for rejected in provider.drain_rejected()
+            ]
+            # A halt counts from every provider: a repeat has the same id.
+            self._pending_records += [
+                status for status in provider.drain_statuses() if status.symbol in self._expected_symbols
             ]
             if index != self._active_provider:
                 continue

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import InvalidField
+from schemas.records import TradingStatus
 
 SECOND_NS, MILLI_NS = 1_000_000_000, 1_000_000
 MINUTES_RETAINED = 10
@@ -66,6 +67,10 @@ class Provider(Protocol):
 
     def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
         """Return quotes and trades since the last call, oldest first."""
+        ...
+
+    def drain_statuses(self) -> list[TradingStatus]:
+        """Return halts and resumptions since the last call, oldest first."""
         ...
 
     def drain_rejected(self) -> list[RejectedMessage]:

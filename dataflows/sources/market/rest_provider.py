@@ -19,6 +19,7 @@ from dataflows.sources.market.provider import (
 )
 from operators.bar_completion import Minute
 from schemas.errors import Unavailable
+from schemas.records import TradingStatus
 from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
@@ -69,6 +70,9 @@ class RestBarsProvider:
 
     def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
         return [], []
+
+    def drain_statuses(self) -> list[TradingStatus]:
+        return []
 
     def drain_rejected(self) -> list[RejectedMessage]:
         return []

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataflows.sources.market.provider import QuoteUpdate, RejectedMessage, RowsBySymbol, TradePrint
 from dataflows.sources.simulator import PricePath
 from operators.bar_completion import Minute
+from schemas.records import TradingStatus
 
 
 class SimulatedProvider:
@@ -32,6 +33,9 @@ class SimulatedProvider:
 
     def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
         return [], []
+
+    def drain_statuses(self) -> list[TradingStatus]:
+        return []
 
     def drain_rejected(self) -> list[RejectedMessage]:
         return []

@@ -25,7 +25,7 @@ from dataflows.sources.market.provider import (
 from dataflows.sources.market.rest_provider import history_or_empty
 from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import Unavailable
-from schemas.records import CONTINUOUS, REGULAR
+from schemas.records import CONTINUOUS, REGULAR, TradingStatus
 from sinks.background_thread import BackgroundThread
 
 log = structlog.get_logger(__name__)
@@ -63,6 +63,7 @@ class SocketProvider:
         self._rows: dict[int, RowsBySymbol] = {}
         self._quotes: dict[str, QuoteUpdate] = {}
         self._trades: deque[TradePrint] = deque(maxlen=PENDING_TRADES_MAX)
+        self._statuses: list[TradingStatus] = []
         self._rejected: list[RejectedMessage] = []
         self.rejected_count = 0
         self._is_connected = False
@@ -103,6 +104,11 @@ class SocketProvider:
             trades = list(self._trades)
             self._trades.clear()
         return quotes, trades
+
+    def drain_statuses(self) -> list[TradingStatus]:
+        with self._lock:
+            statuses, self._statuses = self._statuses, []
+        return statuses
 
     def drain_rejected(self) -> list[RejectedMessage]:
         with self._lock:
@@ -161,6 +167,11 @@ class SocketProvider:
         with self._lock:
             self._received_ns = self._now_ns()
             self._trades.append(trade)
+
+    def on_status(self, status: TradingStatus) -> None:
+        with self._lock:
+            self._received_ns = self._now_ns()
+            self._statuses.append(status)
 
     def on_rejected(self, reason: str, raw: str | bytes) -> None:
         """Count a rejected message and keep it for the feed, which makes it a dead letter."""

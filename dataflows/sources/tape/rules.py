@@ -22,7 +22,11 @@ from schemas.records import (
     CASH_DIVIDEND,
     CASH_MERGER,
     EXCHANGE_RATE,
+    HALTED,
     STOCK_MERGER,
+    TRADING,
+    TRADING_HALT,
+    TRADING_RESUMED,
     CorporateAction,
     CorporateActionKind,
     DataRow,
@@ -31,10 +35,12 @@ from schemas.records import (
     NewsItem,
     Quote,
     Record,
+    SymbolState,
+    TradingStatus,
 )
 
-ReferenceKind = Literal[CorporateActionKind, "EXCHANGE_RATE"]
-REFERENCE_KINDS: tuple[ReferenceKind, ...] = (*ACTION_KINDS, EXCHANGE_RATE)
+ReferenceKind = Literal[CorporateActionKind, "EXCHANGE_RATE", "TRADING_HALT", "TRADING_RESUMED"]
+REFERENCE_KINDS: tuple[ReferenceKind, ...] = (*ACTION_KINDS, EXCHANGE_RATE, TRADING_HALT, TRADING_RESUMED)
 DEFAULT_CURRENCY = "USD"
 DAY_NS = 86_400 * 1_000_000_000
 TIME_COLUMNS = tuple(name for name in TIME_NAMES if name)
@@ -145,9 +151,15 @@ def data_record(fields: RowFields, context: RowContext) -> TimedRecord:
 
 
 def reference_record(fields: RowFields, context: RowContext) -> TimedRecord:
-    """Build a corporate action or an exchange rate."""
+    """Build a corporate action, an exchange rate, or a halt or resumption of trading."""
     kind = fields.one_of("kind", REFERENCE_KINDS)
-    return _exchange_rate(fields, context) if kind == EXCHANGE_RATE else _corporate_action(kind, fields, context)
+    if kind == EXCHANGE_RATE:
+        return _exchange_rate(fields, context)
+    if kind == TRADING_HALT:
+        return _trading_status(HALTED, fields, context)
+    if kind == TRADING_RESUMED:
+        return _trading_status(TRADING, fields, context)
+    return _corporate_action(kind, fields, context)
 
 
 def _corporate_action(kind: CorporateActionKind, fields: RowFields, context: RowContext) -> TimedRecord:
@@ -183,6 +195,20 @@ def _corporate_action(kind: CorporateActionKind, fields: RowFields, context: Row
         source=source,
         cost_share=cost_share,
         cash_per_share=merger_cash,
+    )
+
+
+def _trading_status(state: SymbolState, fields: RowFields, context: RowContext) -> TimedRecord:
+    time_ns, symbol, code = _required_time_ns(fields, TIME_COLUMNS), fields.symbol(), fields.text("code", "")
+    status_id = fields.text("status_id", content_id("status", symbol, time_ns, state))
+    return time_ns, TradingStatus(
+        status_id=status_id,
+        ts_ns=time_ns,
+        symbol=symbol,
+        state=state,
+        code=code,
+        reason=fields.text("reason", ""),
+        source=fields.text("source", context.source),
     )
 
 

@@ -22,7 +22,7 @@ import {
   type OrderTerms,
 } from "../src/pure/order-ticket.ts";
 import { conditions, orderText, priceTerms } from "../src/pure/orders.ts";
-import { checkLabel, checkText, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../src/pure/risk.ts";
+import { checkLabel, checkText, isExchangeHalt, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../src/pure/risk.ts";
 import { directionText, signalInputs } from "../src/pure/signals.ts";
 import { matchesLedger, strategyLabel, strategyRows, totalRow } from "../src/pure/strategies.ts";
 import { actionText, explainedId, sourcePosition, stateLabel, universeText } from "../src/pure/trading-strategies.ts";
@@ -326,6 +326,7 @@ test("risk limits, measures and checks have labels and units", () => {
   assert.equal(measureLabel("day_fall"), "Daily loss (%)");
   assert.deepEqual(["day_fall", "daily_loss", "loss_streak", "portfolio_leverage"].map((name) => measureValue(name, 0.05)), ["5.00 %", "0.05", "0.05", "0.05"]);
   assert.equal(measureValue("cash", null), "–");
+  assert.deepEqual(["exchange_halt", "staleness"].map(isExchangeHalt), [true, false]);
   assert.equal(checkLabel("max_order_notional"), "Max order notional");
   assert.equal(checkText({ check: "stale_price", found: "0", limit: "300" }), "Price age: 0 (limit 300)");
   assert.equal(checkText({ check: "kill_switch", found: "ACTIVE", limit: "ACTIVE" }), "Kill switch: ACTIVE (required: ACTIVE)");

@@ -74,6 +74,11 @@ export function measureLabel(name: string): string {
   return MEASURE_LABELS[name] ?? sentenceCase(name);
 }
 
+/** Whether a measure is a halt by the exchange, which has no threshold and which nobody can release here. */
+export function isExchangeHalt(measure: string): boolean {
+  return measure === "exchange_halt";
+}
+
 export function checkLabel(name: string): string {
   return CHECK_LABELS[name] ?? sentenceCase(name);
 }

@@ -20,7 +20,7 @@ import { EmptyState, Panel } from "../parts/panel.tsx";
 import { Table } from "../parts/table.tsx";
 import { showToast } from "../parts/toasts.tsx";
 import { NO_VALUE, percent, quantity, sentenceCase, shortTime, withZone } from "../pure/format.ts";
-import { checkLabel, isUnsetLimit, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../pure/risk.ts";
+import { checkLabel, isExchangeHalt, isUnsetLimit, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../pure/risk.ts";
 
 type Action = "halt" | "reduce" | "release";
 
@@ -51,7 +51,7 @@ export function RiskView(): JSX.Element {
             { title: "Measure", cell: (row) => measureLabel(row.measure) },
             { title: "State", cell: (row) => <TradingState state={row.state} /> },
             { title: "Scope", cell: (row) => (row.key === "" ? sentenceCase(row.scope) : row.key), drop: 4 },
-            { title: "Threshold", numeric: true, cell: (row) => measureValue(row.measure, row.threshold), drop: 2 },
+            { title: "Threshold", numeric: true, cell: (row) => measureValue(row.measure, isExchangeHalt(row.measure) ? null : row.threshold), drop: 2 },
             { title: "Since", numeric: true, cell: (row) => shortTime(row.since, now.value), class: "muted time", drop: 3 },
             { title: "Set by", cell: (row) => row.actor ?? "", drop: 6 },
             { title: "Reason", cell: (row) => row.reason ?? "", class: "text", drop: 5 },
@@ -221,8 +221,8 @@ function KillSwitch(props: {
 }
 
 function BreakerButtons(props: { breaker: CircuitBreaker; onRequest: (request: SwitchRequest) => void }): JSX.Element | null {
-  if (!hasPermission("BREAKER")) return null;
   const { breaker } = props;
+  if (!hasPermission("BREAKER") || isExchangeHalt(breaker.measure)) return null;
   const actions: readonly Action[] = breaker.state === "ACTIVE" ? ["halt", "reduce"] : ["release"];
   return (
     <>
