@@ -8,6 +8,7 @@ from math import ceil, sin
 from configs.settings import Settings
 from configs.strategies import configured_features, configured_strategies
 from operators.indicators import build
+from operators.strategies import TopDollarVolume
 from operators.trading.intervals import (
     DAY_NS,
     MINUTE_NS,
@@ -61,7 +62,7 @@ def history_bars_needed(settings: Settings) -> int:
         of_time = [text for text in (*features, *strategy.history) if _is_of_time(text)]
         shortest = min(of_time, key=lambda text: _length_ns(text, base_ns), default=feed_interval)
         declared = [(strategy.warm_up, shortest), *((size, interval) for interval, size in strategy.history.items())]
-        if (rule := strategy.universe) is not None:
+        if isinstance(rule := strategy.universe, TopDollarVolume):
             declared += [(rule.days, "1d"), (rule.min_history, "1d")]
         for interval, specs in features.items():
             per_day = max(1, bars_per_day * base_ns // _length_ns(interval, base_ns))

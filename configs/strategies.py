@@ -15,7 +15,7 @@ from configs.source_files import load_module, on_one_line
 from operators.indicators import build
 from operators.indicators.of_interval import interval_of
 from operators.portfolio import PortfolioSettings
-from operators.strategies import READABLE, STRATEGIES, Strategy, TradingStrategy, reads_of
+from operators.strategies import READABLE, STRATEGIES, Strategy, TradingStrategy, UniverseFile, reads_of
 from operators.strategy_limits import NO_LIMITS, StrategyLimits
 from operators.trading.intervals import SECOND_NS, interval_text, parse_interval, time_interval_ns
 from schemas.errors import BadInput
@@ -48,6 +48,8 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
     for one, entry in by_entry:
         if entry.limits != NO_LIMITS and not isinstance(one, TradingStrategy):
             raise BadInput(f"strategy {entry.name!r}: limits are for trading strategies, found a view strategy")
+        if entry.universe is not None:
+            _use_universe_file(one, entry.name, entry.universe)
     return ConfiguredStrategies(
         views=[one for one in strategies if not isinstance(one, TradingStrategy)],
         trading=[one for one in strategies if isinstance(one, TradingStrategy)],
@@ -55,6 +57,17 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
         flatten_on_error=frozenset(one.name for one, entry in by_entry if entry.on_error == "flatten"),
         limits={one.name: entry.limits for one, entry in by_entry if entry.limits != NO_LIMITS},
     )
+
+
+def _use_universe_file(strategy: Strategy | TradingStrategy, name: str, path: str) -> None:
+    """Give a strategy the universe of a file. Raises BadInput if it cannot have one."""
+    if not isinstance(strategy, TradingStrategy):
+        raise BadInput(f"strategy {name!r}: a universe file is for trading strategies, found a view strategy")
+    try:
+        strategy.universe = UniverseFile(path)
+    except AttributeError as error:
+        expected = "a class attribute `universe`, or none"
+        raise BadInput(f"strategy {name!r}: a universe file needs {expected}, found a property") from error
 
 
 def configured_features(settings: Settings) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A trading strategy with a universe that changes daily and data of the user, for tests of replays."""
+"""Trading strategies with universes that change daily and data of the user, for tests of replays."""
 
 from __future__ import annotations
 
@@ -27,3 +27,13 @@ class Rotating(TradingStrategy):
                 ctx.target_weight(symbol, weight)
         else:
             ctx.note(f"{event.kind} {event.state}")
+
+
+class Listed(TradingStrategy):
+    """Hold the members of the file that the settings name."""
+
+    def on_event(self, ctx: TradingContext, event: Any) -> None:
+        if event.kind == "UNIVERSE_REMOVED":
+            ctx.close(event.symbol)
+        elif event.kind == "UNIVERSE_ADDED":
+            ctx.target_weight(event.symbol, 0.02)

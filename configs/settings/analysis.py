@@ -40,6 +40,7 @@ class StrategyEntry(Section):
     on_error    what happens to a suspended strategy: its views and positions stay (`hold`), or they end (`flatten`)
     capital     share of the account's equity with which the strategy sizes its positions
     limits      limits of a trading strategy's orders and losses, in addition to those of the account
+    universe    path of a file with the universe of a trading strategy, in place of the one that the strategy declares
     """
 
     name: str
@@ -47,6 +48,7 @@ class StrategyEntry(Section):
     on_error: OnError = "hold"
     capital: Annotated[Decimal, Field(gt=0, le=10)] = Decimal(1)
     limits: StrategyLimits = NO_LIMITS
+    universe: Annotated[str, Field(min_length=1)] | None = None
 
 
 class SignalsSection(Section):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from configs.settings import Settings
 from configs.strategies import load_strategies
+from configs.universe_files import universe_members
 from dataflows.research.strategy_dry_run import (
     SESSION_MINUTES,
     DryRun,
@@ -31,7 +32,7 @@ MINUTES = 2 * SESSION_MINUTES
 ORDER_SHARE_MAX = 100
 """An order or target of more than this multiple of the capital is a mistake."""
 _CAPITAL = 100_000
-_DECLARATIONS = ("symbols", "features", "history", "events", "warm_up", "name")
+_DECLARATIONS = ("symbols", "features", "history", "events", "warm_up", "name", "universe")
 
 
 class StrategySummary(NamedTuple):
@@ -97,6 +98,8 @@ def check_strategy(
     findings = purity_findings(strategy)
     report = StrategyReport(strategy.name, f"{_form(type(strategy))} strategy", {}, 0, 0, 0.0, None, findings)
     try:
+        if isinstance(strategy, TradingStrategy):
+            universe_members([strategy])
         tape = make_tape(strategy, minutes)
         DryRun(strategy, symbols_of(tape))
     except BadInput as error:

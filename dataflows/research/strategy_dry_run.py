@@ -15,8 +15,9 @@ from operators.features import FeatureStage
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
 from operators.signals.stage import SignalStage
-from operators.strategies import Strategy, TradingStrategy
+from operators.strategies import Strategy, TradingStrategy, UniverseFile
 from operators.strategies.trading_strategy import schedules_of
+from operators.strategies.universe_rules import UniverseMember
 from operators.trading.context import NewAction, TradingContext
 from operators.trading.declarations import row_features
 from operators.trading.intervals import DAY_NS, MINUTE_NS
@@ -142,7 +143,13 @@ class DryRun:
 def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str]) -> TradingLoop:
     """Return the strategy with a venue, a portfolio, and risk without limits."""
     calendars = {"XNYS", *(schedule.calendar for _, schedule in schedules_of(strategy) if schedule.calendar)}
-    settings = TradingSettings(universe=tuple(symbols), sessions=dict.fromkeys(calendars, _DAYS))
+    members = tuple(UniverseMember(symbol) for symbol in symbols)
+    rule = strategy.universe
+    settings = TradingSettings(
+        universe=tuple(symbols),
+        sessions=dict.fromkeys(calendars, _DAYS),
+        universe_files={rule.path: members} if isinstance(rule, UniverseFile) else {},
+    )
     portfolio = PortfolioSettings(
         allow_short=True, max_position_percentage=Decimal(1), trading_strategies=(strategy.name,)
     )

@@ -11,6 +11,7 @@ from configs.indicator_files import register_indicator_files
 from configs.model_registry import serving_model
 from configs.settings import Settings
 from configs.strategies import ConfiguredStrategies, configured_features, configured_strategies, portfolio_settings
+from configs.universe_files import universe_members
 from operators.features import FeatureStage
 from operators.feedback import FeedbackStage
 from operators.gateway import GatewayStage
@@ -77,6 +78,7 @@ def trading_strategies(settings: Settings) -> Callable[[], StrategiesStage] | No
         bar_interval=interval_text(market.bar_interval_s() * SECOND_NS),
         calendar=settings.trading_calendar(),
         sessions={name: session_table(name) for name in ("XNYS", "24/7")},
+        universe_files=universe_members(configured.trading),
     )
     instruments = settings.traded_instruments()
     return lambda: TradingStrategyStage(configured.trading, trading, instruments)

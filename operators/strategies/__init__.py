@@ -8,7 +8,7 @@ from typing import Any
 
 from operators.strategies.strategy import READABLE, Strategy, TargetView, id_of, reads_of
 from operators.strategies.trading_strategy import TradingStrategy, at, every
-from operators.strategies.universe_rules import TopDollarVolume
+from operators.strategies.universe_rules import TopDollarVolume, UniverseFile
 
 __all__ = [
     "READABLE",
@@ -17,6 +17,7 @@ __all__ = [
     "TargetView",
     "TopDollarVolume",
     "TradingStrategy",
+    "UniverseFile",
     "at",
     "every",
     "id_of",

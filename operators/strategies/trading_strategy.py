@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
-from operators.strategies.universe_rules import TopDollarVolume
+from operators.strategies.universe_rules import TopDollarVolume, UniverseFile
 from operators.trading.intervals import DAY_NS, interval_ns
 from operators.trading.market_events import EventName
 from schemas.errors import BadInput
@@ -87,7 +87,7 @@ class TradingStrategy:
     """Unique name in a run: up to 32 letters, digits, `_`, `-` and `.`. Default: the class name in lower case."""
     symbols: Sequence[str] | None = None
     """The strategy's universe, or the candidates of `universe`. None: the universe of the settings."""
-    universe: TopDollarVolume | None = None
+    universe: TopDollarVolume | UniverseFile | None = None
     """A rule that selects the universe from the candidates on a schedule. None: all of `symbols`."""
     features: Mapping[str, Sequence[str]] | Sequence[str] = ()
     """Indicator specs by bar interval: `{"1m": ("sma_60",), "15m": ("ema_20",)}`. A tuple: of the feed's bars."""

@@ -1,16 +1,17 @@
-"""Rules that select the universe of a trading strategy from its candidates."""
+"""Rules that select the universe of a trading strategy: by dollar volume, or from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.errors import BadInput
 
 SELECTION_INTERVALS: Final = ("1d", "1w", "1mo")
 DAYS_MAX = 1_000
+_NO_DAY = 99991231
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +64,40 @@ class TopDollarVolume:
 def _check(name: str, value: object, is_valid: Callable[..., bool], expected: str) -> None:
     if not is_valid(value):
         raise BadInput(f"TopDollarVolume: {name} must be {expected}, found {value!r:.64}")
+
+
+class UniverseMember(NamedTuple):
+    """A symbol that belongs to a universe from one day to another (yyyymmdd), both included."""
+
+    symbol: str
+    from_day: int = 0
+    to_day: int = _NO_DAY
+
+    def contains(self, day: int) -> bool:
+        """Whether the symbol belongs to the universe on a day."""
+        return self.from_day <= day <= self.to_day
+
+
+@dataclass(frozen=True)
+class UniverseFile:
+    """Select the symbols that a CSV file lists for the trading day.
+
+    The file has a column `symbol`, and optionally `from` and `to`: the first and the last day on which the symbol
+    belongs to the universe. A relative path starts at the working directory.
+
+    Raises BadInput for an empty path.
+    """
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, str) or not self.path:
+            raise BadInput(f"UniverseFile: path must be the path of a CSV file, found {self.path!r:.64}")
+
+    def describe(self) -> str:
+        """Return a description of the rule in one line.
+
+        >>> UniverseFile("sp500.csv").describe()
+        'the symbols that sp500.csv lists for the day'
+        """
+        return f"the symbols that {self.path} lists for the day"

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
-from operators.strategies.universe_rules import TopDollarVolume
+from operators.strategies.universe_rules import TopDollarVolume, UniverseFile
 from operators.trading.intervals import Interval
 from operators.trading.market_context import Declarations
 from operators.trading.market_events import EVENT_NAMES
@@ -83,9 +83,10 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         history_sizes[needs.interval_of(text)] = size
     rule: Any = strategy.universe
     if rule is not None:
-        if not isinstance(rule, TopDollarVolume):
+        if not isinstance(rule, TopDollarVolume | UniverseFile):
             raise BadInput(f"`universe` must be a rule such as TopDollarVolume(count=20), or None, found {rule!r:.64}")
-        needs.add_history("1d", rule.days)
+        if isinstance(rule, TopDollarVolume):
+            needs.add_history("1d", rule.days)
     data: Any = strategy.data
     if isinstance(data, str) or not isinstance(data, Sequence) or not all(isinstance(one, str) and one for one in data):
         raise BadInput(f'`data` must be a tuple of names of your data, such as ("vix",), found {data!r:.64}')

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from operators.ledger.cash import AccrualSettings
+from operators.strategies.universe_rules import UniverseMember
 from operators.strategy_limits import StrategyLimits
 from operators.trading.intervals import interval_ns
 from operators.trading.sessions import SessionTable
@@ -19,6 +20,7 @@ class TradingSettings:
 
     * `initial_capital`: initial cash of the account.
     * `universe`: symbols of the strategies that name none. None: every symbol that has had a bar.
+    * `universe_files`: members of the universe by the path of its file.
     * `bar_interval`: interval of the feed's bars.
     * `calendar`: name of the trading calendar of the universe, and of `@at` without a calendar.
     * `sessions`: trading hours by calendar and day. `@at` requires those of its calendar.
@@ -33,6 +35,7 @@ class TradingSettings:
     initial_capital: Decimal = Decimal(1_000_000)
     currency: str = "USD"
     universe: tuple[str, ...] | None = None
+    universe_files: Mapping[str, tuple[UniverseMember, ...]] = field(default_factory=dict)
     bar_interval: str = "1m"
     calendar: str = "XNYS"
     sessions: SessionTable = field(default_factory=dict)

@@ -15,7 +15,6 @@ from operators.order_split import split_lots
 from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
-from operators.strategies.universe_rules import TopDollarVolume
 from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill, SubAccount
 from operators.trading.context import TradingContext
 from operators.trading.declarations import check_declarations
@@ -30,7 +29,8 @@ from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from operators.trading.suspensions import ActionLog, Suspensions
 from operators.trading.target_orders import TargetOrders
-from operators.trading.universe import SelectedUniverse, Universe
+from operators.trading.universe import SelectedUniverse
+from operators.trading.universe_selection import candidates_of, new_universe
 from operators.trading.user_data import UserData
 from schemas.errors import BadInput
 from schemas.records import (
@@ -107,7 +107,7 @@ class TradingStrategyStage:
         for name in self.names:
             if self.names.count(name) > 1:
                 raise BadInput(f"two strategies have the name {name}; set another name in the parameters of one")
-        universes = [settings.universe if one.symbols is None else tuple(one.symbols) for one, _ in declared]
+        universes = [candidates_of(one, settings) for one, _ in declared]
         symbols = (
             None if None in universes else {symbol for one in universes for symbol in one or ()} | needs.benchmarks
         )
@@ -126,7 +126,7 @@ class TradingStrategyStage:
         for (strategy, declarations), symbols_of_one in zip(declared, universes, strict=True):
             name = declarations.name
             orders, account = StrategyOrders(name), self._accounts.accounts[name]
-            universe = _universe(symbols_of_one, self._market, strategy.universe, account)
+            universe = new_universe(strategy, symbols_of_one, self._market, settings, _has_position(account))
             context = TradingContext(
                 declarations, self._market, account, orders, universe, self._user_data, self._market_events
             )
@@ -458,9 +458,6 @@ class TradingStrategyStage:
         self._suspensions.restore(suspended, command_ids, self._running)
 
 
-def _universe(
-    symbols: Sequence[str] | None, market: Market, rule: TopDollarVolume | None, account: SubAccount
-) -> Universe:
-    if rule is None:
-        return Universe(symbols, market)
-    return SelectedUniverse(symbols, market, rule, lambda symbol: bool(account.ledger.quantity(symbol)))
+def _has_position(account: SubAccount) -> Callable[[str], bool]:
+    """Return a function that tells whether a sub-account has a position in a symbol."""
+    return lambda symbol: bool(account.ledger.quantity(symbol))

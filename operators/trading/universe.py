@@ -1,18 +1,15 @@
-"""The symbols of one trading strategy: a fixed set, or those that a rule selects on a schedule."""
+"""The symbols of one trading strategy: a fixed set, or the base of those that a rule selects on a schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
-from math import fsum
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from operators.strategies.universe_rules import TopDollarVolume
-from operators.trading.intervals import DAY_NS
 from operators.trading.market import Market
 from operators.trading.sessions import week_number
 from schemas.records import Bar
 
-VERSION = 1
+VERSION = 2
 
 
 class Universe:
@@ -67,26 +64,31 @@ class UniverseChange(NamedTuple):
     arguments: dict[str, str]
 
 
-class SelectedUniverse(Universe):
-    """The symbols that a rule has selected from its candidates.
+class Selection(NamedTuple):
+    """The symbols that a rule selects, in order, and the figures behind the decision on each candidate, as text."""
 
-    A symbol that is removed keeps its position, and its bars stay visible until the strategy has closed the position.
-    `has_position` returns whether the strategy has one.
+    chosen: Sequence[str]
+    figures: Mapping[str, dict[str, str]]
+
+
+class SelectedUniverse(Universe):
+    """The symbols that a rule has selected from its candidates. A subclass is the rule.
+
+    The rule selects with the first bar of each day, week or month (`every`), and each day until it has first found a
+    symbol. A symbol that is removed keeps its position, and its bars stay visible until the strategy has closed the
+    position. `has_position` returns whether the strategy has one.
     """
 
-    __slots__ = ("_has_position", "_rule", "_selected", "_selected_day")
+    __slots__ = ("_every", "_has_position", "_renamed", "_selected", "_selected_day")
 
     def __init__(
-        self,
-        candidates: Iterable[str] | None,
-        market: Market,
-        rule: TopDollarVolume,
-        has_position: Callable[[str], bool],
+        self, candidates: Iterable[str] | None, market: Market, every: str, has_position: Callable[[str], bool]
     ) -> None:
         super().__init__(candidates, market)
-        self._rule, self._has_position = rule, has_position
+        self._every, self._has_position = every, has_position
         self._selected: frozenset[str] = frozenset()
         self._selected_day = 0  # trading day of the last selection
+        self._renamed: dict[str, str] = {}  # old symbol -> new one
         self.symbols = ()
 
     def is_active(self, symbol: str) -> bool:
@@ -99,6 +101,7 @@ class SelectedUniverse(Universe):
         """Make the new symbol a candidate, and select it in place of the old one."""
         if self._symbols is not None and symbol in self._symbols:
             self._symbols.add(new_symbol)
+            self._renamed[symbol] = new_symbol
         if symbol in self._selected:
             self._set_selected((self._selected - {symbol}) | {new_symbol})
 
@@ -108,65 +111,44 @@ class SelectedUniverse(Universe):
         `bar` is a bar of a regular or continuous session in this time slice.
         """
         day = bar.trading_day
-        every = self._rule.every if self._selected else "1d"
+        every = self._every if self._selected else "1d"
         if day <= self._selected_day or _period(every, day) == _period(every, self._selected_day):
             return []
         self._selected_day = day
-        volumes, filtered = self._dollar_volumes()
-        ranked = sorted(volumes, key=lambda symbol: (-volumes[symbol], symbol))
-        chosen = ranked[: self._rule.count]
-        figures = {
-            symbol: {"rank": str(rank), "dollar_volume": f"{volumes[symbol]:.0f}"}
-            for rank, symbol in enumerate(ranked, start=1)
-        }
+        chosen, figures = self._choose(day)
         removed = sorted(self._selected.difference(chosen))
-        changes = [
-            UniverseChange("removed", symbol, figures.get(symbol) or {"filter": filtered.get(symbol, "no_data")})
-            for symbol in removed
-        ]
+        changes = [UniverseChange("removed", symbol, figures.get(symbol, {"filter": "no_data"})) for symbol in removed]
         changes += [
             UniverseChange("added", symbol, figures[symbol]) for symbol in chosen if symbol not in self._selected
         ]
         self._set_selected(frozenset(chosen))
         return changes
 
-    def _dollar_volumes(self) -> tuple[dict[str, float], dict[str, str]]:
-        """Return the average dollar volume of the candidates that pass the filters, and the filter of the others."""
-        volumes: dict[str, float] = {}
-        filtered: dict[str, str] = {}
-        for symbol, one in self._market.symbols.items():
-            if symbol not in self.known:
-                continue
-            bars = one.histories[DAY_NS].arrays(self._rule.days)
-            volume = fsum((bars["close"] * bars["volume"]).tolist()) / max(len(bars["close"]), 1)
-            if self._market.is_retired(symbol):
-                filtered[symbol] = "delisted"
-            elif one.closed_bars(DAY_NS) < self._rule.min_history:
-                filtered[symbol] = "min_history"
-            elif self._market.prices.get(symbol, 0.0) < self._rule.min_price:
-                filtered[symbol] = "min_price"
-            elif not volume > 0:
-                filtered[symbol] = "no_volume"
-            else:
-                volumes[symbol] = volume
-        return volumes, filtered
+    def _choose(self, day: int) -> Selection:
+        """Apply the rule on a trading day."""
+        raise NotImplementedError
 
     def _set_selected(self, selected: frozenset[str]) -> None:
         self._selected, self.symbols = selected, tuple(sorted(selected))
 
     def snapshot(self) -> Any:
-        return (VERSION, super().snapshot(), list(self.symbols), self._selected_day)
+        return (VERSION, super().snapshot(), list(self.symbols), self._selected_day, dict(self._renamed))
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. If the strategy had no rule then, the rule selects with the next bar of a session."""
+        """Restore a snapshot. If the strategy had no rule then, the rule selects with the next bar of a session.
+
+        Version 1 has no renamed symbols.
+        """
         if not isinstance(snapshot, tuple):
             if self._symbols is not None:
                 self._symbols |= set(snapshot or ())
             return
-        version, candidates, selected, self._selected_day = snapshot
-        assert version == VERSION, f"universe snapshot: version {version}, expected {VERSION}"
+        version, candidates, selected, self._selected_day, *renamed = snapshot
+        assert version in (1, VERSION), f"universe snapshot: version {version}, expected 1 or {VERSION}"
         if self._symbols is not None:
             self._symbols |= set(candidates or ())
+        for pairs in renamed:
+            self._renamed = dict(pairs)
         self._set_selected(frozenset(selected))
 
 

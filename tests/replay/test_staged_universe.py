@@ -32,9 +32,14 @@ DAYS = (FRIDAY, MONDAY, date.fromordinal(MONDAY.toordinal() + 1), date.fromordin
 
 
 @pytest.fixture(scope="module")
-def settings() -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = pinned_settings().for_backtest()
-    strategies = (StrategyEntry(name=f"{rotating_strategy.__file__}:Rotating"),)
+    universe = tmp_path_factory.mktemp("universe") / "universe.csv"
+    universe.write_text(f"symbol,from,to\nA,,{FRIDAY}\nB,{MONDAY},\nE,,\n")
+    strategies = (
+        StrategyEntry(name=f"{rotating_strategy.__file__}:Rotating"),
+        StrategyEntry(name=f"{rotating_strategy.__file__}:Listed", universe=str(universe)),
+    )
     risk_manager = replace(settings.risk_manager, breakers=(Breaker(measure="daily_loss", threshold=Decimal(10**9)),))
     signals = settings.signals.model_copy(update={"strategies": strategies})
     return settings.model_copy(update={"signals": signals, "risk_manager": risk_manager})
@@ -73,6 +78,17 @@ def test_the_universe_changes_and_the_strategy_trades(replayed: list[list[Record
     records = [record for out in replayed for record in out]
     kinds = Counter(record.kind for record in records if type(record) is StrategyAction)
     assert min(kinds["UNIVERSE_ADDED"], kinds["UNIVERSE_REMOVED"]) >= 2, kinds
+    listed = [
+        (record.kind, record.symbol)
+        for record in records
+        if type(record) is StrategyAction and record.strategy == "listed" and record.kind.startswith("UNIVERSE_")
+    ]
+    assert listed == [
+        ("UNIVERSE_ADDED", "A"),
+        ("UNIVERSE_ADDED", "E"),
+        ("UNIVERSE_REMOVED", "A"),
+        ("UNIVERSE_ADDED", "B"),
+    ]
     assert "SUSPENDED" not in kinds, kinds
     assert any(
         record.cause_ids == ["data-vix-20"] and record.arguments == {"weight": "0.01"}

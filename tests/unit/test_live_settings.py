@@ -142,3 +142,17 @@ def test_the_live_feed_has_the_symbols_that_trading_strategies_declare() -> None
     )
     feed = live_feed_opener(settings)()
     assert feed._settings.symbols == ("SPY", "DIA", "QQQ")
+
+
+def test_the_live_feed_has_the_present_and_future_members_of_universe_files(tmp_path: Path) -> None:
+    universe = tmp_path / "universe.csv"
+    universe.write_text("symbol,from,to\nDIA,,\nGONE,,2020-12-31\nNEXT,2250-01-01,\n")
+    strategies = f'[{{"name": "macd_trend", "universe": "{universe}"}}]'
+    variables = {
+        "MARKET_DATA__FEED": "live",
+        "MARKET_DATA__PROVIDERS": "[simulator]",
+        "MARKET_DATA__LIVE__SYMBOLS": "[SPY]",
+        "SIGNALS__STRATEGIES": strategies,
+    }
+    feed = live_feed_opener(load_settings(environment=variables))()
+    assert feed._settings.symbols == ("SPY", "DIA", "NEXT")

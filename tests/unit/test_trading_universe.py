@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from operators.strategies import TopDollarVolume, TradingStrategy
+from operators.strategies import TopDollarVolume, TradingStrategy, UniverseFile
 from operators.trading.stage import TradingStrategyStage
 from schemas.errors import BadInput
 from schemas.records import DELISTING, SYMBOL_CHANGE, Bar, Record, StrategyAction
@@ -25,7 +25,7 @@ class Rotation(TradingStrategy):
 
     symbols = ("A", "B", "C", "D")
 
-    def __init__(self, rule: TopDollarVolume) -> None:
+    def __init__(self, rule: TopDollarVolume | UniverseFile) -> None:
         self.universe = rule
 
     def on_event(self, ctx: Any, event: Any) -> None:

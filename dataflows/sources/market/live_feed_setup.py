@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from configs.command_signing import command_signer
 from configs.history_needs import history_bars_needed
 from configs.settings import Settings
 from configs.strategies import configured_strategies
+from configs.universe_files import universe_members
 from dataflows.sources.market.clock_recovery import feed_topic_reader
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import Provider
 from dataflows.sources.market.simulated_provider import SimulatedProvider
+from operators.strategies import TradingStrategy
 from sinks.signing_keys import FEED
 
 
@@ -42,13 +45,25 @@ def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
 def _with_symbols_of_strategies(settings: Settings) -> Settings:
     """Return the settings with the symbols that the trading strategies declare, after those of the feed."""
     market, live = settings.market_data, settings.market_data.live
-    declared = {symbol for one in configured_strategies(settings).trading for symbol in one.symbols or ()}
+    strategies = configured_strategies(settings).trading
+    declared = {symbol for one in strategies for symbol in one.symbols or ()}
+    declared |= _members_from_today(strategies)
     if declared <= set(live.symbols):
         return settings
     symbols = (*live.symbols, *sorted(declared.difference(live.symbols)))
     return settings.model_copy(
         update={"market_data": market.model_copy(update={"live": replace(live, symbols=symbols)})}
     )
+
+
+def _members_from_today(strategies: Sequence[TradingStrategy]) -> set[str]:
+    """Return the present and future members of the universe files of strategies that declare no symbols.
+
+    Former members have no bars any more, and the feed would wait for them in each minute.
+    """
+    today = int(f"{datetime.now(UTC):%Y%m%d}")
+    members = universe_members([one for one in strategies if one.symbols is None])
+    return {member.symbol for rows in members.values() for member in rows if member.to_day >= today}
 
 
 def _provider_maker(settings: Settings, name: str) -> Callable[[], Provider]:
