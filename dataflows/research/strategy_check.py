@@ -133,6 +133,7 @@ def declarations_of(strategy: Strategy | TradingStrategy) -> dict[str, str]:
     features: Any = strategy.features
     return {
         "symbols": "the universe of the settings" if strategy.symbols is None else ", ".join(strategy.symbols),
+        "universe": "all symbols" if strategy.universe is None else strategy.universe.describe(),
         "features": str(dict(features) if isinstance(features, Mapping) else tuple(features)),
         "history": str(dict(strategy.history)),
         "events": ", ".join(strategy.events) or "none",

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from configs.strategies import load_strategies
+from configs.universe_files import universe_members
 from dataflows.research.strategy_source import Finding
 from operators.features import FeatureStage
 from operators.portfolio import PortfolioSettings, PortfolioStage
@@ -31,6 +32,8 @@ from schemas.records import REGULAR, SUSPENDED, Bar, Record, Signal, StrategyAct
 
 SESSION_MINUTES = 390
 SAMPLE_SYMBOLS = ("AAA", "BBB", "CCC")
+FILE_SYMBOLS_MAX = 20
+"""Number of symbols of a universe file in the simulated market."""
 _FIRST_OPEN_NS = 1_704_205_800 * 1_000_000_000  # 2 January 2024, 9:30 in New York
 _FIRST_DAY = 20240102
 _SESSIONS_MAX = 28  # in the month of the first day
@@ -75,7 +78,7 @@ def make_tape(
 
     From the time slice `other_from` on, the prices follow another path.
     """
-    symbols = (strategy.symbols if isinstance(strategy, TradingStrategy) else None) or SAMPLE_SYMBOLS
+    symbols = _symbols(strategy)
     generator = random.Random(seed)  # noqa: S311  (simulated prices)
     prices = dict.fromkeys(symbols, 100.0)
     tape: list[list[Record]] = []
@@ -111,6 +114,16 @@ def _bar(symbol: str, number: int, start: float, close: float, *, spread: float 
         trading_day=_FIRST_DAY + session,
         traded=True,
     )
+
+
+def _symbols(strategy: Strategy | TradingStrategy) -> Sequence[str]:
+    """Return the symbols of the simulated market: those that a strategy declares, or the first ones of its file."""
+    if not isinstance(strategy, TradingStrategy):
+        return SAMPLE_SYMBOLS
+    if strategy.symbols or not isinstance(strategy.universe, UniverseFile):
+        return strategy.symbols or SAMPLE_SYMBOLS
+    members = universe_members([strategy])[strategy.universe.path]
+    return sorted({member.symbol for member in members})[:FILE_SYMBOLS_MAX]
 
 
 class DryRun:

@@ -160,10 +160,11 @@ STRATEGY = """from operators.strategies import TradingStrategy, UniverseFile
 
 class Listed(TradingStrategy):
     universe = UniverseFile({path!r})
+    history = {{"1m": 30}}
 
     def on_slice(self, ctx):
         for symbol in ctx.closed():
-            ctx.target_weight(symbol, 0.01)
+            ctx.target_weight(symbol, 0.01 * len(ctx.history("A", "1m")["close"]) / 30)
 """
 
 
@@ -172,6 +173,7 @@ def test_the_check_of_a_strategy_reads_its_file(tmp_path: Path) -> None:
     file.write_text(STRATEGY.format(path=str(path)))
     report = check_strategy(f"{file}:Listed", minutes=30)
     assert report.findings == [] and report.decisions > 0
+    assert report.declarations["universe"] == f"the symbols that {path} lists for the day"
     path.write_text("symbol\n")
     (finding,) = check_strategy(f"{file}:Listed", minutes=30).findings
     assert (finding.message, finding.line) == (f"universe file {path} lists no symbol", 5)
