@@ -19,6 +19,8 @@ SHARED_PLATFORM_OF = {
     "test_roles.py": "simulator_platform",
     "test_signed_commands.py": "simulator_platform",
     "test_supervisor_loss.py": "simulator_platform",
+    "test_broker_books.py": "broker_platform",
+    "test_kill_switch_outages.py": "broker_platform",
     "test_dashboard_orders.py": "dashboard",
     "test_dashboard_sessions.py": "dashboard",
     "test_dashboard_views.py": "dashboard",
@@ -26,8 +28,6 @@ SHARED_PLATFORM_OF = {
 """The fixture of the platform that these files share with each other, so one process runs them."""
 OWN_PLATFORM_TESTS = (
     "test_tutorials.py",
-    "test_kill_switch_outages.py",
-    "test_broker_books.py",
     "test_state_guards.py",
     "test_chaos.py",
     "test_test_env.py",

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, expect
 
 from configs.settings import load_settings
 from tests import every_action
+from tests.e2e.broker_platform import BrokerPlatform, started_broker_platform
 from tests.e2e.browser import DashboardTab, open_browser
 from tests.e2e.cli_platform import CliPlatform, started_platform
 from tests.e2e.process_platform import ProcessPlatform, Servers, TableRows
@@ -80,6 +81,12 @@ def simulator_platform(tmp_path_factory: pytest.TempPathFactory) -> CliPlatform:
     Several modules use it, in the order of their names. `test_operations` runs before any user logs in.
     """
     return _shared_platform.enter_context(started_platform(tmp_path_factory.mktemp("simulator") / "home"))
+
+
+@pytest.fixture(scope="session")
+def broker_platform(tmp_path_factory: pytest.TempPathFactory) -> BrokerPlatform:
+    """A platform on the local broker, on which only the tests trade."""
+    return _shared_platform.enter_context(started_broker_platform(tmp_path_factory.mktemp("broker") / "home"))
 
 
 class Dashboard(NamedTuple):

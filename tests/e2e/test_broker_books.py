@@ -6,15 +6,13 @@ import json
 import os
 import signal
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from deploy.local.ports import free_ports
 from deploy.supervisor.state import read_state
+from tests.e2e.broker_platform import BROKER_OPTIONS, BrokerPlatform
 from tests.e2e.operator_actions import query, wait_for
-from tests.e2e.test_kill_switch_outages import BrokerPlatform
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -57,27 +55,9 @@ def has_open_sale(platform: BrokerPlatform, symbol: str) -> bool:
     )
 
 
-def is_reconciled(platform: BrokerPlatform) -> bool:
-    return platform.cli("reconcile", "show").returncode == 0
-
-
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerPlatform]:
-    platform = BrokerPlatform(tmp_path_factory.mktemp("books") / "home")
-    platform.broker_port = free_ports(1)[0]
-    platform.environment |= {
-        "PLATFORM_ALPACA_PORT": str(platform.broker_port),
-        # Three requests each: the broker takes 200 a minute, and the gateway sends at most 180.
-        "EXECUTION__ALPACA__RECONCILE_S": "2",
-        # Only a person trades: the strategy never decides anything.
-        "SIGNALS__STRATEGIES": json.dumps([{"name": "fundamental_value"}]),
-    }
-    try:
-        platform.run("start", "--broker", "local-alpaca")
-        wait_for(lambda: is_reconciled(platform), "the gateway is reconciled")
-        yield platform
-    finally:
-        platform.cli("stop")
+def platform(broker_platform: BrokerPlatform) -> BrokerPlatform:
+    return broker_platform
 
 
 def test_a_trade_by_hand_at_the_broker_halts_until_it_is_accepted(platform: BrokerPlatform) -> None:
@@ -85,14 +65,14 @@ def test_a_trade_by_hand_at_the_broker_halts_until_it_is_accepted(platform: Brok
     order = {"symbol": "MSFT", "qty": "5", "side": "buy", "type": "market", "time_in_force": "day"}
     post(platform, "/v2/orders", {**order, "client_order_id": "by-hand"})
     wait_for(lambda: position_at_broker(platform, "MSFT") == "5", "the order by hand is filled")
-    wait_for(lambda: not is_reconciled(platform), "the gateway notices the difference")
+    wait_for(lambda: not platform.is_reconciled(), "the gateway notices the difference")
     report = platform.run_json("reconcile", "show", status=1)
     [difference] = report["positions"]
     assert (difference["symbol"], difference["platform_quantity"], difference["broker_quantity"]) == ("MSFT", "0", "5")
     assert "needs --reason TEXT" in platform.run_error("reconcile", "accept", "MSFT")
 
     platform.run("reconcile", "accept", "MSFT", "--reason", "bought by hand", "--timeout", "60")
-    wait_for(lambda: is_reconciled(platform), "the accepted books agree")
+    wait_for(platform.is_reconciled, "the accepted books agree")
     assert query(platform, "SELECT quantity FROM positions WHERE symbol = 'MSFT'") == [(5,)]
     recorded = query(platform, "SELECT reason FROM commands WHERE kind = 'ACCEPT_POSITION'")
     assert recorded == [("bought by hand",)]
@@ -117,9 +97,9 @@ def test_a_native_stop_closes_the_position_while_the_gateway_is_dead(platform: B
     post(platform, "/control/price", {"symbol": "TSLA", "price": float(price) * 0.7})
     wait_for(lambda: position_at_broker(platform, "TSLA") == "0", "the stop at the broker closes the position")
 
-    platform.run("start", "--broker", "local-alpaca")
+    platform.run("start", *BROKER_OPTIONS)
     quantity = "SELECT quantity FROM positions WHERE symbol = 'TSLA'"
     wait_for(lambda: query(platform, quantity) == [(0,)], "the fill of the stop is booked")
-    wait_for(lambda: is_reconciled(platform), "the books agree")
+    wait_for(platform.is_reconciled, "the books agree")
     fills = "SELECT count(*) FROM executions WHERE exec_type = 'TRADE' AND side = 'SELL' AND order_id LIKE %s"
     assert query(platform, fills, f"%{command_id.removeprefix('cmd-')}%") == [(1,)]

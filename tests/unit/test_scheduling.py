@@ -67,5 +67,5 @@ def test_every_named_file_exists() -> None:
     assert texts.keys() >= {*OWN_PLATFORM_TESTS, *SHARED_PLATFORM_OF}
     for name, fixture in SHARED_PLATFORM_OF.items():
         assert re.search(rf"\b{fixture}:", texts[name]), f"{name} does not use {fixture}"
-    users = {name for name, text in texts.items() if re.search(r"\bsimulator_platform:", text)}
+    users = {name for name, text in texts.items() if re.search(r"\b(simulator|broker)_platform:", text)}
     assert users <= SHARED_PLATFORM_OF.keys()
