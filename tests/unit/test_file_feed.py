@@ -224,7 +224,7 @@ def test_memory_is_flat_in_the_number_of_rows(tmp_path: Path, monkeypatch: pytes
         assert count == days * 1440
         return peak
 
-    assert peak(40) < 1.2 * peak(10) + 200_000
+    assert peak(16) < 1.2 * peak(4) + 200_000
 
 
 @pytest.mark.parametrize(
