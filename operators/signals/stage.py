@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from operators.raised_error import describe_error, source_file
 from operators.signals.ensemble import ENSEMBLE, LEARNED, EnsembleSettings, LastView, combine_views
-from operators.signals.suspensions import StrategySuspensions
+from operators.signals.suspensions import StrategySuspensions, describe_failure
+from operators.signals.symbol_signals import NO_VIEW, UNKNOWN_VIEW, SymbolSignals
 from operators.strategies import READABLE, Strategy, TargetView, id_of, reads_of
 from schemas.errors import BadInput
 from schemas.records import (
@@ -33,39 +33,8 @@ PENDING_RECORDS_MAX = 10_000
 FILING_IDS_MAX = 1_000
 """Number of recent filing ids remembered to discard duplicates."""
 
-NO_VIEW = LastView()
-UNKNOWN_VIEW = LastView(strength=-1.0)
-"""The view after a warm-up. The strategy may hold the share under an earlier symbol, so its next view is published."""
 _RECORD_TYPES: dict[str, Any] = {kind.__name__: kind for kind in READABLE}
 Decider = tuple[int, Callable[[Any, Any], tuple[Any, TargetView | None]]]
-
-
-class SymbolSignals:
-    """The state of one symbol: number of signals, last feature row, each strategy's state and view, ensemble view.
-
-    `first_seq` is the first row of the company that trades under the symbol.
-    """
-
-    __slots__ = ("close", "ensemble", "first_seq", "last_views", "row_ns", "row_seq", "seq", "states")
-
-    def __init__(self, count: int) -> None:
-        self.seq = 0
-        self.close = 0.0
-        self.row_seq = 0
-        self.row_ns = 0
-        self.begin(1, count)
-
-    def begin(self, first_seq: int, count: int) -> None:
-        """Begin without states and views, at the first row of a company. Signals go on with the next number."""
-        self.first_seq = first_seq
-        self.states: list[Any] = [None] * count
-        self.last_views = [NO_VIEW] * count
-        self.ensemble = NO_VIEW
-
-    def forget_views(self) -> None:
-        """Publish the next view of each strategy and of the ensemble, whatever it is."""
-        self.last_views = [UNKNOWN_VIEW] * len(self.last_views)
-        self.ensemble = UNKNOWN_VIEW
 
 
 class SignalStage:
@@ -191,7 +160,7 @@ class SignalStage:
 
     def _record_failure(self, ts_ns: int, index: int, record: Any, error: Exception) -> None:
         cause_id = feature_id(record.symbol, record.seq) if type(record) is FeatureRow else id_of(record)
-        described = describe_error(error, source_file(self._strategies[index]))
+        described = describe_failure(error, self._strategies[index])
         self._suspensions.record_failure(ts_ns, record.symbol, self.names[index], cause_id, described)
 
     def _apply_suspension(self, ts_ns: int, suspension: StrategySuspension, signals: list[Signal]) -> bool:
@@ -294,33 +263,7 @@ class SignalStage:
     def _signal(
         self, symbol: str, ts_ns: int, symbol_state: SymbolSignals, index: int, view: TargetView, causes: Sequence[str]
     ) -> Signal:
-        name = self.names[index]
-        direction, strength, confidence = view.direction, view.strength, view.confidence
-        if direction not in (-1, 0, 1) or not (0.0 <= strength <= 1.0 and 0.0 <= confidence <= 1.0):
-            raise BadInput(
-                f"strategy {name} on {symbol}: direction must be -1, 0 or 1, strength and confidence in [0, 1], "
-                f"found {direction}, {strength} and {confidence}"
-            )
-        # Plain values only: a type that cannot be encoded must fail here and not in the sink.
-        direction, strength, confidence = int(direction), float(strength), float(confidence)
-        parts = {str(part): float(value) for part, value in view.parts.items()}
-        cause_ids = [str(cause) for cause in causes]
-        symbol_state.seq += 1
-        symbol_state.last_views[index] = LastView(direction, strength, confidence, symbol_state.seq)
-        cause = feature_id(symbol, symbol_state.row_seq)
-        return Signal(
-            symbol=symbol,
-            seq=symbol_state.seq,
-            ts_ns=ts_ns,
-            strategy=name,
-            direction=direction,
-            strength=strength,
-            confidence=confidence,
-            price=symbol_state.close,
-            feature_id=cause,
-            parts=parts,
-            cause_ids=cause_ids,
-        )
+        return symbol_state.signal(symbol, ts_ns, self.names[index], index, view, causes)
 
     def _apply_weights(self, update: StrategyWeights) -> bool:
         """Apply published weights. Return False if they are duplicate or the ensemble does not use learned weights."""
@@ -370,27 +313,10 @@ class SignalStage:
     def snapshot(self) -> Any:
         """Return the state as (version, symbols, pending records, weights, filing ids, suspensions).
 
-        symbols: {symbol: (number of signals, last close, seq of the last row, {strategy: (state, *view)}, ensemble
-        view, first row of the company, time of the last row)}. Pending records: [(type, fields)].
-        Weights: (seq, {strategy: weight}).
+        symbols: {symbol: `SymbolSignals.snapshot`}. Pending records: [(type, fields)]. Weights: (seq, {strategy:
+        weight}).
         """
-        symbols = {
-            symbol: (
-                symbol_state.seq,
-                symbol_state.close,
-                symbol_state.row_seq,
-                {
-                    name: (state, *last_view)
-                    for name, state, last_view in zip(
-                        self.names, symbol_state.states, symbol_state.last_views, strict=True
-                    )
-                },
-                tuple(symbol_state.ensemble),
-                symbol_state.first_seq,
-                symbol_state.row_ns,
-            )
-            for symbol, symbol_state in self._symbols.items()
-        }
+        symbols = {symbol: symbol_state.snapshot(self.names) for symbol, symbol_state in self._symbols.items()}
         pending = [(kind.__name__, tuple(record)) for (kind, _), record in self._pending.items()]
         weights = {} if self._ensemble is None else dict(zip(self.names, self._weights, strict=True))
         return (
@@ -421,17 +347,10 @@ class SignalStage:
             self._select_deciders()
         if weights and self._ensemble is not None and self._ensemble.weights == LEARNED and self._weights_seq:
             self._weights = [weights.get(name, 1.0 / len(self.names)) for name in self.names]
-        new_state = (None, *NO_VIEW)
         self._symbols = {}
-        for symbol, (seq, close, row_seq, strategies, ensemble, *company) in symbols.items():
-            saved = [strategies.get(name, new_state) for name in self.names]
+        for symbol, values in symbols.items():
             symbol_state = self._symbols[symbol] = SymbolSignals(len(self.names))
-            symbol_state.seq, symbol_state.close, symbol_state.row_seq = seq, close, row_seq
-            symbol_state.states = [entry[0] for entry in saved]
-            symbol_state.last_views = [LastView(*entry[1:]) for entry in saved]
-            symbol_state.ensemble = LastView(*ensemble)
-            if company:
-                symbol_state.first_seq, symbol_state.row_ns = company
+            symbol_state.restore(self.names, values)
         self._pending = {}
         for name, values in pending:
             record = _RECORD_TYPES[name]._make(values)

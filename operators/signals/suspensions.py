@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from operators.raised_error import RaisedError
+from operators.raised_error import RaisedError, describe_error, source_file
+from operators.strategies import Strategy
+from schemas.errors import BadInput
 from schemas.records import RESUMED, SUSPENDED, Command, StrategyAction, StrategySuspension, suspension_id
 
 OnError = Literal["hold", "flatten"]
@@ -32,6 +34,21 @@ def suspension_of(action: StrategyAction) -> StrategySuspension:
         file=arguments.get("file", ""),
         line=int(arguments.get("line", "0")),
     )
+
+
+def describe_failure(error: Exception, strategy: Strategy) -> RaisedError:
+    """Describe why a view strategy failed. If no line of its own raised, what `decide` returned is invalid: the
+    position is then that of `decide`.
+    """
+    code = getattr(strategy.decide, "__code__", None)
+    file = source_file(strategy) if code is None else code.co_filename
+    described = describe_error(error, source_file(strategy), file)
+    if code is None or described.file in (source_file(strategy), file):
+        return described
+    message = described.message
+    if not isinstance(error, BadInput):
+        message = f"decide must return its state and a TargetView or None ({message})"
+    return described._replace(message=message, file=file, line=code.co_firstlineno)
 
 
 class StrategySuspensions:
