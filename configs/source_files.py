@@ -1,8 +1,10 @@
-"""Run a user's Python file as a module of its own."""
+"""Run a user's Python file as a module of its own, and find its declarations."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import inspect
 import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -42,3 +44,26 @@ def load_module(where: str, file: Path, prefix: str) -> ModuleType:
 def on_one_line(error: Exception) -> str:
     """Return the type and text of an exception of the user's code on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def declaration_position(kind: type, name: str) -> tuple[str, int]:
+    """Return the file and line where a class, or a method of it, assigns `name` last; else its own first line.
+
+    The file must be readable, as that of a class that `load_module` has loaded is.
+    """
+    file = inspect.getsourcefile(kind) or ""
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
+    lines = [
+        one.lineno
+        for one in (node for definition in classes for node in ast.walk(definition))
+        if isinstance(one, ast.Assign | ast.AnnAssign)
+        and name in map(_name_of, one.targets if isinstance(one, ast.Assign) else [one.target])
+    ]
+    return file, max(lines) if lines else inspect.getsourcelines(kind)[1]
+
+
+def _name_of(target: ast.AST | None) -> str | None:
+    if isinstance(target, ast.Name):
+        return target.id
+    return target.attr if isinstance(target, ast.Attribute) else None

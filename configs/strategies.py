@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from configs.indicator_files import register_indicator_files
 from configs.settings import Settings
-from configs.source_files import load_module, on_one_line
+from configs.source_files import declaration_position, load_module, on_one_line
 from operators.indicators import build
 from operators.indicators.of_interval import interval_of
 from operators.portfolio import PortfolioSettings
@@ -81,9 +81,17 @@ def configured_features(settings: Settings) -> tuple[str, ...]:
     if not strategies.trading:
         return specs
     # Imported here because it imports NumPy, which a platform without trading strategies does not need.
-    from operators.trading.declarations import row_features
+    from operators.trading.declarations import features_by_interval, row_features
+    from operators.trading.pair_statistics import parse_pair_spec
+
+    def check(spec: str) -> None:
+        if parse_pair_spec(spec) is None:
+            build(spec)
 
     bar_interval = interval_text(settings.market_data.bar_interval_s() * SECOND_NS)
+    for one in strategies.trading:
+        for declared in features_by_interval(one, bar_interval).values():
+            _check_specs(one.name, one, declared, check)
     rows = [spec for one in strategies.trading for spec in row_features(one, bar_interval)]
     return feature_specs((), [*specs, *rows])
 
@@ -212,10 +220,18 @@ def _validated(name: str, strategy: Any) -> Strategy | TradingStrategy:
         inspect.signature(decide).bind(None, None)
     except TypeError as error:
         raise BadInput(f"strategy {name!r}: decide must accept (row, state): {error}") from error
-    for spec in features:
-        try:
-            build(spec)
-        except BadInput as error:
-            raise BadInput(f"strategy {name!r}: {error}") from error
+    _check_specs(repr(name), strategy, features, build)
     validated: Strategy = strategy
     return validated
+
+
+def _check_specs(
+    label: str, strategy: Strategy | TradingStrategy, specs: Iterable[str], check: Callable[[str], object]
+) -> None:
+    """Raise BadInput with the file and line of `features` if `check` rejects a spec of a strategy."""
+    for spec in specs:
+        try:
+            check(spec)
+        except BadInput as error:
+            file, line = declaration_position(type(strategy), "features")
+            raise BadInput(f"strategy {label}: {error} ({file}:{line})") from error

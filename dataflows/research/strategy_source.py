@@ -7,6 +7,8 @@ import inspect
 from pathlib import Path
 from typing import NamedTuple
 
+from configs.source_files import declaration_position
+
 _IMPURE_MODULES = frozenset({"asyncio", "http", "httpx", "io", "multiprocessing", "os", "pathlib", "random"})
 _IMPURE_MODULES |= {"requests", "secrets", "shutil", "socket", "sqlite3", "subprocess", "tempfile", "threading"}
 _IMPURE_MODULES |= {"time", "urllib"}
@@ -83,19 +85,4 @@ def at_class(check: str, message: str, kind: type) -> Finding:
 
 def at_declaration(check: str, message: str, kind: type, name: str) -> Finding:
     """Return a finding where a class, or a method of it, assigns `name` last; else at the first line of the class."""
-    file = inspect.getsourcefile(kind) or ""
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
-    lines = [
-        one.lineno
-        for one in (node for definition in classes for node in ast.walk(definition))
-        if isinstance(one, ast.Assign | ast.AnnAssign)
-        and name in map(_name_of, one.targets if isinstance(one, ast.Assign) else [one.target])
-    ]
-    return Finding(check, message, file, max(lines)) if lines else at_class(check, message, kind)
-
-
-def _name_of(target: ast.AST | None) -> str | None:
-    if isinstance(target, ast.Name):
-        return target.id
-    return target.attr if isinstance(target, ast.Attribute) else None
+    return Finding(check, message, *declaration_position(kind, name))

@@ -151,8 +151,9 @@ def describe(record: StrategySuspension) -> str:
     """Describe a suspension in one line."""
     from deploy.time_arguments import format_ns
 
+    symbol = f" on {record.symbol}" if record.symbol else ""  # a trading strategy has no symbol
     return (
-        f"{record.strategy} since {format_ns(record.ts_ns)} on {record.symbol}: {record.error_type}: {record.message} "
+        f"{record.strategy} since {format_ns(record.ts_ns)}{symbol}: {record.error_type}: {record.message} "
         f"({record.file}:{record.line})"
     )
 
