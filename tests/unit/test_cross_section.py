@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import talib
 
 from configs.strategies import load_strategies
 from operators.indicators import build
@@ -57,6 +58,26 @@ def test_a_statistic_of_two_symbols_equals_that_of_pandas(kind: str, period: int
     expected = by_pandas(table, period)[kind].to_numpy()
     assert np.isnan(found)[: period + 1].tolist() == [True] * period + [False]
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_correlation_and_beta_equal_those_of_talib(scale: float) -> None:
+    """TA-Lib's BETA divides by the variance of its first series, and uses one more price than CORREL uses returns."""
+    table, period = prices(400, scale=scale), 20
+    own, market = table["KO"].to_numpy(), table["SPY"].to_numpy()
+    returns = (table / table.shift(1) - 1).fillna(0.0)
+    expected = {
+        "correlation": talib.CORREL(returns["KO"].to_numpy(), returns["SPY"].to_numpy(), period),
+        "beta": talib.BETA(market, own, period),
+    }
+    for kind, values in expected.items():
+        spec = parse_pair_spec(f"{kind}_{period}(SPY)")
+        assert spec is not None
+        statistic, found = PairStatistic(spec), []
+        for one, other in zip(own, market, strict=True):
+            statistic.update(one, other)
+            found.append(np.nan if statistic.value is None else statistic.value)
+        np.testing.assert_allclose(found[period:], values[period:], rtol=1e-9, atol=1e-9, err_msg=kind)
 
 
 def test_prices_that_do_not_move_have_no_value() -> None:
