@@ -100,7 +100,9 @@ def portfolio_settings(settings: Settings) -> PortfolioSettings:
     """Return the portfolio settings with the trading strategies and the capital of each strategy."""
     strategies = configured_strategies(settings)
     names = tuple(strategy.name for strategy in strategies.trading)
-    return replace(settings.portfolio(), trading_strategies=names, capital=strategies.capital)
+    limited = frozenset(name for name, limits in strategies.limits.items() if limits.limits_orders)
+    capital = strategies.capital
+    return replace(settings.portfolio(), trading_strategies=names, capital=capital, order_limited=limited)
 
 
 def load_strategies(

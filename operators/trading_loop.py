@@ -17,6 +17,7 @@ from schemas.records import (
     CashTransfer,
     Execution,
     GatewayStatus,
+    InternalCross,
     Order,
     OrderCancel,
     OrderIntent,
@@ -32,7 +33,7 @@ from schemas.records import (
     TargetReduction,
     Valuation,
 )
-from schemas.records.flat import from_flat, to_flat
+from schemas.records.flat import from_stored, to_flat
 
 VERSION = 1
 STRATEGIES_VERSION = 2
@@ -41,7 +42,7 @@ LEARNING_VERSION = 2
 _NO_RECORDS: list[Record] = []
 _EXECUTION_TYPES = frozenset({Execution, GatewayStatus, CashTransfer, OrderIntent})
 _ORDER_TYPES = (Order, OrderCancel, RiskFence)
-_PROPOSAL_TYPES = (OrderProposal, TargetReduction)
+_PROPOSAL_TYPES = (OrderProposal, InternalCross, TargetReduction)
 _OTHER_FEEDBACK_TYPES = (OrderRefusal, Valuation, *_PROPOSAL_TYPES, RiskEvent)
 _ANALYSIS = ("features", "predictions", "fundamentals")
 _FEEDBACK_TOPICS = ("strategy-actions", "executions", "positions", "valuations", "order-proposals")
@@ -156,7 +157,7 @@ class TradingLoop:
             f"trading loop snapshot: version {version}, expected {VERSION} or {STRATEGIES_VERSION}"
         )
         kinds: dict[str, Any] = {kind.__name__: kind for kind in (*_ORDER_TYPES, *_OTHER_FEEDBACK_TYPES)}
-        records = [from_flat(kinds[name], values) for name, values in pending]
+        records = [from_stored(kinds[name], values) for name, values in pending]
         self._orders = [record for record in records if type(record) in _ORDER_TYPES]
         self._valuations = [record for record in records if type(record) is Valuation]
         self._refusals = [record for record in records if type(record) is OrderRefusal]

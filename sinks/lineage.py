@@ -16,6 +16,7 @@ from schemas.records import (
     Execution,
     FeatureRow,
     Fundamentals,
+    InternalCross,
     LlmAnswer,
     NewsItem,
     Order,
@@ -31,6 +32,7 @@ from schemas.records import (
     StrategyAction,
     StrategySuspension,
     StrategyWeights,
+    TargetReduction,
 )
 from sinks.record_tables import record_of
 from sinks.suspensions import suspended_strategies
@@ -43,6 +45,7 @@ from sinks.tables import (
     executions,
     features,
     fundamentals,
+    internal_crosses,
     llm_answers,
     news,
     order_cancels,
@@ -57,6 +60,7 @@ from sinks.tables import (
     signals,
     strategy_actions,
     strategy_suspensions,
+    target_reductions,
     weights,
 )
 
@@ -104,6 +108,20 @@ class DatabaseRecordLookup:
 
     def proposal(self, proposal_id: str) -> OrderProposal | None:
         return self._first(OrderProposal, order_proposals.c.proposal_id == proposal_id)
+
+    def cross(self, cross_id: str) -> InternalCross | None:
+        return self._first(InternalCross, internal_crosses.c.cross_id == cross_id)
+
+    def crosses_of(self, cause_id: str) -> list[InternalCross]:
+        """Return the internal crosses that a record caused: a proposal, a signal or an action."""
+        table = internal_crosses
+        return self._all(
+            InternalCross, select(table).where(table.c.cause_ids.contains([cause_id])).order_by(table.c.seq)
+        )
+
+    def reductions_of(self, action_id: str) -> list[TargetReduction]:
+        table = target_reductions
+        return self._all(TargetReduction, select(table).where(table.c.action_id == action_id).order_by(table.c.seq))
 
     def action(self, action_id: str) -> StrategyAction | None:
         return self._first(StrategyAction, strategy_actions.c.action_id == action_id)

@@ -46,6 +46,7 @@ from schemas.records import (
     FeatureRow,
     Fundamentals,
     GatewayStatus,
+    InternalCross,
     LateRecord,
     LlmAnswer,
     LlmRequest,
@@ -72,6 +73,7 @@ from schemas.records import (
     StrategyPosition,
     StrategySuspension,
     StrategyWeights,
+    TargetReduction,
     Trade,
     Valuation,
 )
@@ -112,6 +114,9 @@ bars = _table(Bar)
 features = _table(FeatureRow)
 signals = _table(Signal, Index(None, "ts_ns"))
 order_proposals = _table(OrderProposal, Index(None, "seq"))
+_CAUSES_INDEX = Index(None, "cause_ids", postgresql_using="gin", postgresql_ops={"cause_ids": "jsonb_path_ops"})
+internal_crosses = _table(InternalCross, Index(None, "seq"), _CAUSES_INDEX)
+target_reductions = _table(TargetReduction, Index(None, "strategy", "seq"), Index(None, "action_id"))
 orders = _table(Order, Index(None, "seq"), Index(None, "symbol", "seq"), Index(None, "cause_id"))
 order_cancels = _table(OrderCancel, Index(None, "order_id"))
 # The row with the highest seq holds the current risk state: its epoch and state.

@@ -162,11 +162,13 @@ def predictions(settings: Settings) -> Callable[[], Stage]:
 
 
 def feedback(settings: Settings) -> Callable[[], Stage]:
-    names = [strategy.name for strategy in configured_strategies(settings).views]
+    strategies = configured_strategies(settings)
+    names = [strategy.name for strategy in strategies.views]
+    trading = [strategy.name for strategy in strategies.trading]
     listed, currency = settings.instruments.listed, settings.portfolio_manager.currency
     venue = settings.execution.venue
     slippage_bps = float(venue.slippage_bps) if venue.slippage_model == "fixed" else 0.0
-    return lambda: FeedbackStage(settings.feedback, names, listed, currency, slippage_bps)
+    return lambda: FeedbackStage(settings.feedback, names, listed, currency, slippage_bps, trading)
 
 
 def analysis(settings: Settings) -> Callable[[], Stage]:

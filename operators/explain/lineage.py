@@ -26,6 +26,7 @@ from schemas.records import (
     Execution,
     FeatureRow,
     Fundamentals,
+    InternalCross,
     LlmAnswer,
     NewsItem,
     Order,
@@ -42,6 +43,7 @@ from schemas.records import (
     StrategyAction,
     StrategySuspension,
     StrategyWeights,
+    TargetReduction,
     bar_id,
     feature_id,
 )
@@ -90,6 +92,11 @@ class RecordLookup(Protocol):
     def execution(self, execution_id: str) -> Execution | None: ...
     def executions_of(self, order_id: str) -> list[Execution]: ...
     def proposal(self, proposal_id: str) -> OrderProposal | None: ...
+    def cross(self, cross_id: str) -> InternalCross | None: ...
+    def crosses_of(self, cause_id: str) -> list[InternalCross]:
+        """Return the internal crosses that a record caused: a proposal, a signal or an action."""
+
+    def reductions_of(self, action_id: str) -> list[TargetReduction]: ...
     def command(self, command_id: str) -> Command | None: ...
     def action(self, action_id: str) -> StrategyAction | None: ...
     def signal(self, symbol: str, seq: int) -> Signal | None: ...
@@ -115,7 +122,8 @@ class RecordLookup(Protocol):
 
 
 def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
-    """Explain the order, proposal, execution, refusal, cash transfer, command or action of a strategy with this id.
+    """Explain the order, proposal, execution, internal cross, refusal, cash transfer, command or action of a strategy
+    with this id.
 
     Return None if there is none.
     """
@@ -141,6 +149,9 @@ def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
     proposal = lookup.proposal(record_id)
     if proposal is not None:
         return _explain_proposal(lookup, proposal)
+    cross = lookup.cross(record_id)
+    if cross is not None:
+        return Explanation(_cross_text(cross), _trace_cross(lookup, cross))
     refusal = _find_refusal(lookup, record_id)
     if refusal is not None:
         return Explanation(refusal.message, _trace_refusal(lookup, refusal))
@@ -167,7 +178,8 @@ def _explain_proposal(lookup: RecordLookup, proposal: OrderProposal) -> Explanat
     if order is not None:
         order_explanation = _explain_order(lookup, order)
         outcome = f"{proposal.proposal_id} was approved as {order_explanation.outcome}"
-        return Explanation(outcome, root, (_node(order), *order_explanation.consequences))
+        crosses = [_node(cross) for cross in lookup.crosses_of(proposal.proposal_id)]
+        return Explanation(outcome, root, (_node(order), *order_explanation.consequences, *crosses))
     refusal = lookup.refusal_of(proposal.proposal_id)
     if refusal is None:
         return Explanation(f"{proposal.proposal_id} is pending: no decision by risk yet", root)
@@ -191,7 +203,9 @@ def _explain_action(lookup: RecordLookup, action: StrategyAction) -> Explanation
         figures = ", ".join(f"{name} {value}" for name, value in action.arguments.items())
         text = f"{action.symbol} was {change} the universe of {action.strategy} ({figures})"
         return Explanation(text, _trace_action(lookup, action))
-    consequences = tuple(_node(record) for record in _results_of_request(lookup, action.action_id))
+    results = _results_of_request(lookup, action.action_id)
+    results += [*lookup.reductions_of(action.action_id), *lookup.crosses_of(action.action_id)]
+    consequences = tuple(_node(record) for record in results)
     names = ", ".join(node.record_id for node in consequences) or "no orders or rejections"
     arguments = ", ".join(f"{name} {value}" for name, value in action.arguments.items() if name != "symbol")
     text = f"{action.strategy} requested {action.kind} {action.symbol} ({arguments})".replace("  ", " ")
@@ -274,6 +288,26 @@ def _trace_transfer(lookup: RecordLookup, transfer: CashTransfer) -> CauseNode:
     return _node(transfer, CauseNode("Record", transfer.cause_id, None) if cause is None else _node(cause))
 
 
+def _cross_text(cross: InternalCross) -> str:
+    trade = f"{cross.seller} sold {plain(cross.quantity)} {cross.symbol} to {cross.buyer} at {plain(cross.price)}"
+    return f"{cross.cross_id}: {trade}, inside the account"
+
+
+def _trace_cross(lookup: RecordLookup, cross: InternalCross) -> CauseNode:
+    """Trace an internal cross to the proposal and fill of the net order, or to the signals and actions."""
+    causes: list[CauseNode] = []
+    for cause_id in cross.cause_ids:
+        proposal = lookup.proposal(cause_id)
+        if proposal is not None:
+            causes.append(_trace_proposal(lookup, proposal))
+        elif cause_id.startswith("exe-"):
+            execution = lookup.execution(cause_id)
+            causes.append(CauseNode("Execution", cause_id, None) if execution is None else _node(execution))
+        else:
+            causes.append(_trace_sizing_cause(lookup, cause_id))
+    return _node(cross, *causes)
+
+
 def _transfer_text(transfer: CashTransfer) -> str:
     amount = f"{transfer.kind} of {plain(transfer.amount)} {transfer.currency}"
     return f"{transfer.transfer_id}: {amount} by {transfer.actor} ({transfer.reason or transfer.reference})"
@@ -307,6 +341,9 @@ def _trace_action_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> Caus
     if kind == "exe":
         execution = lookup.execution(cause_id)
         return CauseNode("Execution", cause_id, None) if execution is None else _with_bar(lookup, execution)
+    if kind == "cross":
+        cross = lookup.cross(cause_id)
+        return CauseNode("InternalCross", cause_id, None) if cross is None else _trace_cross(lookup, cross)
     if kind == "ord":
         order = lookup.order(cause_id)
         return CauseNode("Order", cause_id, None) if order is None else _node(order)

@@ -10,14 +10,15 @@ All amounts have nine decimal places. `operators/feedback/trade_allocation.py` a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from operators.feedback.trade_allocation import UNATTRIBUTED, StrategyAmounts, TradeAllocation, allocate_by_weight
+from operators.feedback.trade_allocation import UNATTRIBUTED, TradeAllocation
 from operators.instruments import Instrument
 from operators.money import ONE, ZERO, multiply, portion, quantize, to_decimal
-from schemas.records import EXTERNAL_FLOWS, TRADE, Attribution, CashFlow, Execution, Position, Valuation
+from operators.strategy_shares import StrategyAmounts, allocate_by_weight
+from schemas.records import EXTERNAL_FLOWS, TRADE, Attribution, CashFlow, Execution, InternalCross, Position, Valuation
 
 ACCOUNT = "account"
 """Row of amounts without a symbol, such as interest on the account."""
@@ -67,8 +68,10 @@ class SymbolAttribution:
 class AttributionBook:
     """Process executions and the ledger's records, and compute the rows of a Valuation."""
 
-    def __init__(self, instruments: Iterable[Instrument] = (), currency: str = "USD") -> None:
-        """`currency` is the account currency."""
+    def __init__(
+        self, instruments: Iterable[Instrument] = (), currency: str = "USD", trading: Collection[str] = ()
+    ) -> None:
+        """`currency` is the account currency, `trading` are the names of the trading strategies."""
         instrument_list = list(instruments)
         self._multipliers = {
             instrument.symbol: instrument.multiplier for instrument in instrument_list if instrument.multiplier != 1
@@ -79,7 +82,7 @@ class AttributionBook:
         self._rates: dict[str, Decimal] = {}
         self._attributions: dict[str, SymbolAttribution] = {}
         self._totals: dict[str, StrategyTotals] = {}
-        self.allocation = TradeAllocation()  # receives the signals and proposals
+        self.allocation = TradeAllocation(trading)  # receives the signals and proposals
         self._executions: dict[str, Execution] = {}  # of the current time slice
 
     # -- incoming records ----------------------------------------------------------------------------------------------
@@ -112,6 +115,22 @@ class AttributionBook:
             for name, strategy_position in book.positions.items()
             if strategy_position.quantity or strategy_position.cost
         }
+
+    def record_cross(self, cross: InternalCross) -> None:
+        """Attribute a trade between two strategies: what the buyer pays, the seller receives."""
+        book = self._attributions.get(cross.symbol)
+        if book is None:
+            book = self._attributions[cross.symbol] = SymbolAttribution()
+        value = multiply(multiply(cross.quantity, cross.price), self.unit_value(cross.symbol))
+        quantities = {name: position.quantity for name, position in book.positions.items()}
+        amounts = self.allocation.cross(cross, quantities)
+        for side in (1, -1):
+            parts = [(name, amount) for name, amount in amounts if amount * side > 0]
+            paid = allocate_by_weight(value * side, [(name, abs(amount)) for name, amount in parts])
+            for (name, amount), (_, part) in zip(parts, paid, strict=True):
+                position, totals = book.positions.setdefault(name, StrategyPosition()), self._totals_of(name)
+                self._book_trade(position, totals, amount, part)
+                totals.trades += 1
 
     def record_cash_flow(self, flow: CashFlow) -> None:
         """Attribute a cash flow to the holders of its symbol. Deposits and withdrawals are no P&L.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import log
 from typing import Any
 
@@ -31,6 +31,7 @@ from schemas.records import (
     CorporateAction,
     ExchangeRate,
     Execution,
+    InternalCross,
     OrderProposal,
     Position,
     Prediction,
@@ -63,6 +64,7 @@ class FeedbackStage:
         instruments: Sequence[Instrument] = (),
         currency: str = "USD",
         slippage_bps: float = 0.0,
+        trading: Collection[str] = (),
     ) -> None:
         self.settings = settings or FeedbackSettings()
         if self.settings.slippage_bps is not None:
@@ -71,7 +73,7 @@ class FeedbackStage:
         self._outcomes = SignalOutcomes(self.settings.horizon_bars, self._market, self._costs)
         self._models = ModelScores()
         self._weighting = StrategyWeighting(strategies, self.settings)
-        self._book = AttributionBook(instruments, currency)
+        self._book = AttributionBook(instruments, currency, trading)
         self._bars: dict[str, int] = {}  # symbol -> seq of its last bar
         self._closes: dict[str, float] = {}
         self._retired: dict[str, None] = {}  # symbols that were renamed or delisted, and have not traded since
@@ -103,6 +105,8 @@ class FeedbackStage:
                 valuation = record
             elif type(record) is OrderProposal:
                 book.allocation.record_proposal(record)
+            elif type(record) is InternalCross:
+                book.record_cross(record)
             elif type(record) is StrategyAction:
                 book.allocation.record_action(record)
             elif type(record) is CashFlow:

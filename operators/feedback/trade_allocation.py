@@ -1,43 +1,48 @@
 """Allocate each trade to the strategies that caused it.
 
-The order of a trading strategy belongs to it. A proposal names its strategies. The views they had at that time
-determine how much of the proposal each of them opens. A trade first closes positions of the opposite side: those of its
-own strategies, then those of others.
+The order of a trading strategy belongs to it. A proposal for several strategies contains the change of each. Another
+proposal names its strategies, and the views they had at that time determine how much of it each of them opens. Its
+trade first closes positions of the opposite side: those of its own strategies, then those of others.
 
 In an allocation, each share is rounded to nine decimal places, and the largest share takes the remainder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
-from operators.money import ONE, ZERO, portion, to_decimal
+from operators.money import ONE, ZERO, to_decimal
 from operators.portfolio.requested_targets import RequestedView, parse_target
 from operators.signals.ensemble import ENSEMBLE
-from schemas.records import BUY, Execution, OrderProposal, Signal, StrategyAction
+from operators.strategy_shares import StrategyAmounts, allocate_by_weight, parse_changes, share_fill, sides_of
+from schemas.records import BUY, Execution, InternalCross, OrderProposal, Signal, StrategyAction
 
 UNATTRIBUTED = "unattributed"
 """Row of the remainder to the ledger's totals. It exists only if the books started before the feedback service."""
 PROPOSALS_MAX = 2
 """A symbol has one proposal at a time, but a late report can belong to the previous one."""
-StrategyAmounts = list[tuple[str, Decimal]]
 
 
 class ProposalOwner(NamedTuple):
-    """The strategies of a proposal, and their shares of the quantity that it opens."""
+    """The strategies of a proposal, their shares of the quantity that it opens, and, if it has any, their changes."""
 
     proposal_id: str
     strategies: tuple[str, ...]
     opening_shares: tuple[tuple[str, Decimal], ...]
+    changes: tuple[tuple[str, Decimal], ...] = ()
 
 
 class TradeAllocation:
-    """The strategies' current views, and the strategies of the last proposals of each symbol."""
+    """The strategies' current views, and the strategies of the last proposals of each symbol.
 
-    def __init__(self) -> None:
+    `trading` are the trading strategies: the ensemble neither closes nor opens their positions.
+    """
+
+    def __init__(self, trading: Collection[str] = ()) -> None:
+        self._trading = frozenset(trading)
         self._views: dict[str, dict[str, tuple[int, float]]] = {}
         self._contributions: dict[str, dict[str, float]] = {}  # symbol -> contributions to the ensemble's last view
         self._owners: dict[str, list[ProposalOwner]] = {}
@@ -72,7 +77,9 @@ class TradeAllocation:
         )
         self._owners[symbol] = [
             *self._owners.get(symbol, []),
-            ProposalOwner(proposal.proposal_id, strategies, opening_shares),
+            ProposalOwner(
+                proposal.proposal_id, strategies, opening_shares, tuple(parse_changes(proposal.changes).items())
+            ),
         ][-PROPOSALS_MAX:]
 
     def rename(self, old: str, new: str) -> None:
@@ -103,14 +110,13 @@ class TradeAllocation:
         )
         if owner is None:
             return _add_opening(_close_pro_rata(change, opposite), change, [(UNATTRIBUTED, ONE)])
+        if owner.changes:
+            shares = share_fill(dict(owner.changes), execution, change)
+            if shares:
+                return [part for share in shares for part in self._expand(execution.symbol, share, opposite)]
         opening_shares = list(owner.opening_shares)
         if owner.strategies == (ENSEMBLE,):
-            strategy_quantities = {
-                name: signed_quantity for name, signed_quantity in opposite.items() if name != MANUAL
-            }
-            return _add_opening(
-                _close_pro_rata(change, strategy_quantities), change, opening_shares or [(ENSEMBLE, ONE)]
-            )
+            return self._allocate_to_ensemble(change, opposite, opening_shares)
         closing = _close_pro_rata(
             change, {name: signed_quantity for name, signed_quantity in opposite.items() if name in owner.strategies}
         )
@@ -122,6 +128,30 @@ class TradeAllocation:
             )
             closing += _close_in_turn(rest, opposite, other_names)
         return _add_opening(closing, change, opening_shares or [(name, ONE) for name in owner.strategies])
+
+    def cross(self, cross: InternalCross, positions: Mapping[str, Decimal]) -> StrategyAmounts:
+        """Allocate both sides of an internal cross, in signed units. `positions` are those of all strategies."""
+        amounts: StrategyAmounts = []
+        for share in sides_of(cross):
+            opposite = {name: quantity for name, quantity in positions.items() if quantity * share[1] < 0}
+            amounts += self._expand(cross.symbol, share, opposite)
+        return amounts
+
+    def _expand(self, symbol: str, share: tuple[str, Decimal], opposite: Mapping[str, Decimal]) -> StrategyAmounts:
+        """Divide the share of the ensemble between its strategies. Other shares stay as they are."""
+        name, change = share
+        if name != ENSEMBLE:
+            return [share]
+        side = 1 if change > 0 else -1
+        contributions = self._contributions.get(symbol, {}).items()
+        opening = [(one, weight) for one, part in contributions if (weight := to_decimal(part * side)) > 0]
+        return self._allocate_to_ensemble(change, opposite, opening)
+
+    def _allocate_to_ensemble(
+        self, change: Decimal, opposite: Mapping[str, Decimal], opening_shares: StrategyAmounts
+    ) -> StrategyAmounts:
+        members = {name: quantity for name, quantity in opposite.items() if name not in (MANUAL, *self._trading)}
+        return _add_opening(_close_pro_rata(change, members), change, opening_shares or [(ENSEMBLE, ONE)])
 
     def snapshot(self) -> tuple[Any, Any, Any]:
         """Return (views, contributions, owners)."""
@@ -136,26 +166,6 @@ class TradeAllocation:
         self._views = {symbol: dict(one) for symbol, one in views.items()}
         self._contributions = {symbol: dict(one) for symbol, one in contributions.items()}
         self._owners = {symbol: [ProposalOwner(*one) for one in entries] for symbol, entries in owners}
-
-
-def allocate_by_weight(total: Decimal, weights: Sequence[tuple[str, Decimal]]) -> StrategyAmounts:
-    """Allocate `total` by weight. Each share is rounded to nine places; the largest weight takes the remainder.
-
-    If several weights are the largest, the first one takes it.
-
-    >>> [(name, str(share)) for name, share in allocate_by_weight(Decimal(10), [("a", Decimal(1)), ("b", Decimal(2))])]
-    [('a', '3.333333333'), ('b', '6.666666667')]
-    """
-    if len(weights) == 1:
-        return [(weights[0][0], total)]
-    weight_sum = sum((weight for _, weight in weights), ZERO)
-    if not total or not weight_sum:
-        return [(name, total if index == 0 else ZERO) for index, (name, _) in enumerate(weights)]
-    shares = [(name, portion(total, weight, weight_sum)) for name, weight in weights]
-    largest = max(range(len(weights)), key=lambda index: abs(weights[index][1]))
-    remainder = total - sum((share for _, share in shares), ZERO)
-    shares[largest] = (shares[largest][0], shares[largest][1] + remainder)
-    return shares
 
 
 def _close_pro_rata(change: Decimal, opposite: Mapping[str, Decimal]) -> StrategyAmounts:

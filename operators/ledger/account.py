@@ -46,6 +46,7 @@ from schemas.records import (
     CashFlowKind,
     CashTransfer,
     Execution,
+    InternalCross,
     Lot,
     LotDirection,
     LotMatch,
@@ -203,6 +204,15 @@ class Ledger:
         return self._book_trade(
             position, signed_quantity, quantize(execution.price), quantize(execution.fee), origin, lot_ids
         )
+
+    def book_cross(self, cross: InternalCross, quantity: Decimal) -> list[LedgerRecord]:
+        """Book one side of a trade between two accounts, `quantity` in signed units, without a fee.
+
+        The caller books each cross once: it is no execution, and its `seq` is that of another topic.
+        """
+        position, price = self._open_position(cross.symbol), quantize(cross.price)
+        origin = (cross.cross_id, cross.ts_ns, cross.ts_ns, cross.cross_id)
+        return self._book_trade(position, quantize(quantity), price, ZERO, origin)
 
     def apply_action(self, action: LedgerAction) -> list[LedgerRecord]:
         """Apply a corporate action. Return the changed lots, the realized gains and the Position."""

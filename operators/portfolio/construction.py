@@ -130,6 +130,23 @@ class Construction:
             delta = floor_to(delta, lot_size) if delta > 0 else -floor_to(-delta, lot_size)
         return PlannedTrade(delta, price, unit_cost, "; ".join(texts), reductions)
 
+    def crossing_strategies(self, symbol: str, due: list[str], equity: Decimal) -> list[str]:
+        """Return those of the strategies in `due` that can trade with each other; [] if all trade in one direction.
+
+        A strategy with limits on its orders increases its position by orders alone, because risk checks them.
+        """
+        price, unit_price, lot_size = self._price_terms(symbol, due)
+        if price <= 0:
+            return []
+        targets, changes = self._targets[symbol], dict[str, Decimal]()
+        for name in due:
+            held, size = targets[name].held, self._size(symbol, name, unit_price, equity, lot_size).quantity
+            reduces = size * held >= 0 and abs(size) <= abs(held)
+            if reduces or name not in self._settings.order_limited:
+                changes[name] = size - held
+        is_opposite = min(changes.values(), default=ZERO) < 0 < max(changes.values(), default=ZERO)
+        return [name for name, change in changes.items() if change] if is_opposite else []
+
     def adjustment_turnover(self, ready: Iterable[tuple[str, list[str]]], equity: Decimal) -> Decimal:
         """Return the value of all adjustments in this time slice; 0 if the settings do not limit the turnover.
 
@@ -253,7 +270,8 @@ class Construction:
         capped = cap_quantity(target, position, limit)
         if capped == target:
             return NO_STEP
-        reduce_targets(targets, [*due, *sorted(targets.keys() - set(due))], target - capped)
+        excess = target - capped
+        reduce_targets(targets, [*_in_direction(targets, due, excess), *sorted(targets.keys() - set(due))], excess)
         share = plain(settings.max_position_percentage)
         found = plain(divide(multiply(abs(target), unit_price), equity)) if equity > 0 else "no equity"
         text = f"capped at {plain(capped)} by {share} of equity {plain(equity)}"
@@ -302,7 +320,7 @@ class Construction:
         affordable = units_for(free_cash, unit_cost, lot_size)
         if affordable >= added:
             return NO_STEP
-        reduce_targets(targets, due, added - affordable)
+        reduce_targets(targets, _in_direction(targets, due, added), added - affordable)
         text = f"increase limited to {plain(affordable)} by free cash {plain(free_cash)}"
         return Step(text, "free_cash", plain(multiply(added, unit_cost)), plain(free_cash))
 
@@ -315,6 +333,11 @@ def _requested_units(requested: RequestedTarget, unit_price: Decimal, equity: De
     else:
         units = floor_to(amount, lot_size)
     return -units if requested.direction < 0 else units
+
+
+def _in_direction(targets: dict[str, Target], due: Sequence[str], quantity: Decimal) -> list[str]:
+    """Return the strategies in `due`, those first whose changes have the sign of `quantity`."""
+    return sorted(due, key=lambda name: targets[name].change * quantity <= 0)
 
 
 def _reductions(step: Step, targets: dict[str, Target], before: dict[str, Decimal]) -> list[Reduction]:

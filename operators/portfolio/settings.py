@@ -30,6 +30,8 @@ class PortfolioSettings:
     * `currency`: account currency. An instrument in another currency is traded once its exchange rate is known.
     * `trading_strategies`: strategies that place orders and request targets by actions. They are always traded.
     * `capital`: share of equity that a strategy sizes with, by strategy. Without an entry: 1.
+    * `order_limited`: strategies with limits on their orders. Risk checks each order that increases their positions, so
+      that these are not combined with the orders of others.
     * `exit_retry_s`: seconds until an exit that was rejected or not filled is proposed again. Entries are not retried.
 
     Raises BadInput for a value out of range.
@@ -53,6 +55,7 @@ class PortfolioSettings:
     strategies: tuple[str, ...] | None = None
     trading_strategies: tuple[str, ...] = ()
     capital: Mapping[str, Decimal] = field(default_factory=dict)
+    order_limited: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if self.initial_capital <= 0:

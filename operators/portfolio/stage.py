@@ -1,8 +1,7 @@
 """The portfolio stage: book executions, value the positions, and propose orders from the strategies' views.
 
-Several strategies can have a view of one symbol. Each has its own target quantity. One proposal trades the difference
-between the sum of the targets and the position. While a symbol has a pending proposal, no other one is made. A view
-that arrives in the meantime waits until the order is filled, rejected or cancelled.
+Several strategies can have a view of one symbol. Each has its own target quantity. The difference between the sum of
+the targets and the position is traded (`operators/portfolio/target_trading.py`).
 """
 
 from __future__ import annotations
@@ -14,48 +13,29 @@ from operators.corporate_actions import PortfolioCorporateActions
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
-from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
-from operators.money import ZERO, plain, quantize
-from operators.portfolio.construction import Construction, PlannedTrade, Reduction
-from operators.portfolio.requested_targets import RequestedTarget, RequestedView, parse_target
+from operators.money import ZERO
+from operators.portfolio.construction import Construction
+from operators.portfolio.requested_targets import RequestedView, parse_target
 from operators.portfolio.settings import PortfolioSettings
-from operators.portfolio.targets import (
-    ORDER_END_TYPES,
-    PendingOrder,
-    Target,
-    Targets,
-    apply_manual_trade,
-    apply_own_trade,
-    drop_untraded,
-    net_target,
-    reduce_targets,
-)
+from operators.portfolio.target_trading import TargetTrading
 from operators.sizing import REBALANCED, Estimates, TargetWeights
 from operators.stage import Restorable
 from operators.valuation import Marks
 from schemas.records import (
-    BUY,
-    LIMIT,
-    SELL,
-    TRADE,
     Bar,
     CashTransfer,
     Command,
     Execution,
-    OrderProposal,
     OrderRefusal,
-    OrderTerms,
     Record,
     Signal,
     StrategyAction,
-    TargetReduction,
-    proposal_id,
     signal_id,
 )
 
 __all__ = ["PortfolioSettings", "PortfolioStage"]
 
-SNAPSHOT_VERSION = 4
+SNAPSHOT_VERSION = 5
 _SECOND_NS = 1_000_000_000
 
 
@@ -63,8 +43,9 @@ class PortfolioStage:
     """The portfolio's `operators.stage.Stage`: one instance for the account.
 
     Inputs, in this order within a time slice: OrderRefusal, CorporateAction and ExchangeRate, Execution and
-    CashTransfer, Command, Bar, Signal and StrategyAction. Outputs: the ledger's records, one Valuation if the time
-    slice has a Bar, an Execution or a CashTransfer, then the proposals and the reduced targets, by symbol.
+    CashTransfer, Command, Bar, Signal and StrategyAction. Outputs: the ledger's records with the internal crosses of
+    the fills, one Valuation if the time slice has a Bar, an Execution or a CashTransfer, then the proposals, the other
+    crosses and the reduced targets, by symbol.
 
     `instruments` defines multiplier, lot size and tick size of the listed symbols. For other symbols the multiplier is
     1, and lot size and tick size come from the settings; a symbol that trades in fractions has its own lot size.
@@ -82,23 +63,16 @@ class PortfolioStage:
         if self.settings.settled_cash_only:
             self._settled_cash = SettledCash(self.ledger.cash, days=self.settings.settlement_days)
         self._trading_day = 0
-        self._targets = Targets()
-        self._pending: dict[str, PendingOrder] = {}
-        self._due_strategies: dict[str, dict[str, None]] = {}  # symbol -> strategies with a view to apply
-        # symbol -> time at which its exit is proposed again, and for which strategies
-        self._exit_retries: dict[str, tuple[int, tuple[str, ...]]] = {}
-        self._reserved = ZERO
         self._valuation_seq = 0
-        self._proposal_seq = 0
         self._refusal_seq = 0
         self._last_rebalance = 0
         self._estimates = Estimates(self.settings.sizing)
         # Tracked for every method, so that a switch to target weights finds the recorded ones.
         self._weights = TargetWeights()
         self._uses_target_weights = self.settings.sizing.method == "target_weights"
+        self._trading = self._build_trading()
         self._corporate_actions, self._construction = self._build_corporate_actions(), self._build_construction()
         self._needs_bars = self._estimates.needs_bars
-        self._rebalance_all = False  # a view started or ended, which changes the other symbols' shares
         interval = self.settings.rebalance_interval_s
         self._interval_ns = interval * _SECOND_NS if interval and self.settings.sizing.method in REBALANCED else 0
 
@@ -138,20 +112,21 @@ class PortfolioStage:
             elif type(record) is OrderRefusal:
                 self._apply_refusal(ts_ns, record)
             elif type(record) is Command and self._weights.apply_command(record) and self._uses_target_weights:
-                self._queue_all()
+                self._trading.queue_all()
         for symbol in changed_symbols:
             marks.revalue(self.ledger, symbol)
         if needs_valuation:
             self._valuation_seq += 1
             valuation = marks.to_valuation(self.ledger, self._valuation_seq, ts_ns)
             out.append(valuation)
-        if self._exit_retries:
-            self._queue_retries(ts_ns)
+        if self._trading.exit_retries:
+            self._trading.queue_retries(ts_ns)
         if self._interval_ns and ts_ns // self._interval_ns != self._last_rebalance:
             self._last_rebalance = ts_ns // self._interval_ns
-            self._queue_all()
-        if self._due_strategies:
-            self._propose_orders(ts_ns, out)
+            self._trading.queue_all()
+        if self._trading.due:
+            equity = self.ledger.cash + self.ledger.accrued + self.marks.net
+            self._trading.propose(ts_ns, equity, self._construction, out)
         return out
 
     # -- incoming records ----------------------------------------------------------------------------------------------
@@ -176,10 +151,7 @@ class PortfolioStage:
         if self._settled_cash is not None:
             self._settled_cash.book_income(self.ledger.cash - cash)
         for symbol, ratio in self._corporate_actions.splits:
-            if (pending := self._pending.get(symbol)) is not None:
-                self._reserved -= pending.reserved_cash
-                pending.split(ratio, self._instruments.lot_size_of(symbol))
-                self._reserved += pending.reserved_cash
+            self._trading.split(symbol, ratio, self._instruments.lot_size_of(symbol))
         return records_out
 
     def _book_transfers(self, ts_ns: int, transfers: Sequence[CashTransfer]) -> list[Record]:
@@ -191,12 +163,22 @@ class PortfolioStage:
     def _build_corporate_actions(self) -> PortfolioCorporateActions:
         settings = self.settings
         return PortfolioCorporateActions(
-            settings.accruals, settings.currency, self.ledger, self.marks, self._targets, self._estimates, self._weights
+            settings.accruals,
+            settings.currency,
+            self.ledger,
+            self.marks,
+            self._trading.targets,
+            self._estimates,
+            self._weights,
         )
 
     def _build_construction(self) -> Construction:
         accounts = (self.ledger, self._settled_cash, self.marks)
-        return Construction(self.settings, self._instruments, *accounts, self._targets, self._estimates, self._weights)
+        targets = self._trading.targets
+        return Construction(self.settings, self._instruments, *accounts, targets, self._estimates, self._weights)
+
+    def _build_trading(self) -> TargetTrading:
+        return TargetTrading(self.settings, self.ledger, self.marks, self._estimates, self._weights)
 
     def _book_execution(
         self, ts_ns: int, execution: Execution, changed_symbols: dict[str, None], out: list[Record]
@@ -210,247 +192,67 @@ class PortfolioStage:
             out.extend(changes)
             self.marks.prices.setdefault(symbol, float(execution.price))
             changed_symbols[symbol] = None
-        strategy = trading_strategy_of(execution.order_id)
-        if strategy is not None or is_manual(execution.order_id):
-            if changes:
-                targets, price = self._targets.setdefault(symbol, {}), float(execution.price)
-                quantity = quantize(execution.quantity if execution.side == BUY else -execution.quantity)
-                if strategy is None:
-                    apply_manual_trade(targets, quantity, price)
-                else:
-                    apply_own_trade(targets, strategy, quantity, price)
-            return
-        pending = self._pending.get(symbol)
-        if pending is None or not pending.matches(execution):
-            return
-        if changes and self._estimates.uses_trades:
-            self._estimates.record_closed_lots(symbol, changes, self.ledger.unit_value(symbol))
-        if execution.exec_type == TRADE:
-            self._reserved -= pending.reserved_cash
-            filled = quantize(execution.quantity)
-            pending.remaining -= filled if execution.side == BUY else -filled
-            self._reserved += pending.reserved_cash
-            if execution.leaves_quantity == 0 or pending.remaining == 0:
-                self._close_pending(ts_ns, symbol, pending)
-        elif execution.exec_type in ORDER_END_TYPES:
-            self._close_pending(ts_ns, symbol, pending)
+        self._trading.apply_report(ts_ns, execution, changes, out)
 
     def _apply_signal(self, signal: Signal) -> None:
         traded_strategies = self.settings.strategies
         if traded_strategies is not None and signal.strategy not in traded_strategies:
             return
         view = RequestedView(signal.direction, signal.strength)
-        self._set_target(signal.symbol, signal.strategy, view, signal.price, signal_id(signal.symbol, signal.seq))
+        cause = signal_id(signal.symbol, signal.seq)
+        self._trading.set_target(signal.symbol, signal.strategy, view, signal.price, cause)
 
     def _apply_action(self, action: StrategyAction) -> None:
         requested = parse_target(action)
         if requested is not None:
             price = self.marks.prices.get(action.symbol, 0.0)
-            self._set_target(action.symbol, action.strategy, requested, price, action.action_id)
-
-    def _set_target(
-        self, symbol: str, strategy: str, requested: RequestedTarget | RequestedView, price: float, cause_id: str
-    ) -> None:
-        """Set the target of a strategy. Its quantity changes when the order is proposed."""
-        targets = self._targets.setdefault(symbol, {})
-        previous = targets.get(strategy)
-        quantity = ZERO if previous is None else previous.quantity
-        if isinstance(requested, RequestedView):
-            direction, strength, own_size = requested.direction, requested.strength, None
-        else:
-            # Without a direction, so that a rebalance of all views leaves it as it is.
-            direction, strength, own_size = 0, 0.0, requested
-        if self._estimates.uses_comparison and direction != (0 if previous is None else previous.direction):
-            self._rebalance_all = True
-        targets[strategy] = Target(direction, strength, price, cause_id, quantity, own_size)
-        self._due_strategies.setdefault(symbol, {})[strategy] = None
+            self._trading.set_target(action.symbol, action.strategy, requested, price, action.action_id)
 
     def _apply_refusal(self, ts_ns: int, refusal: OrderRefusal) -> None:
         if refusal.seq <= self._refusal_seq:
             return
         self._refusal_seq = refusal.seq
-        pending = self._pending.get(refusal.symbol)
-        if pending is not None and pending.proposal_id == refusal.cause_id:
-            self._close_pending(ts_ns, refusal.symbol, pending)
-
-    def _close_pending(self, ts_ns: int, symbol: str, pending: PendingOrder) -> None:
-        """End a pending order. An unfilled increase is abandoned; an unfilled reduction is retried later."""
-        self._reserved -= pending.reserved_cash
-        del self._pending[symbol]
-        if self._estimates.uses_trades:
-            self._estimates.record_order_end(symbol, pending.strategies)
-        if not pending.remaining:
-            return
-        targets = self._targets[symbol]
-        position = self.ledger.quantity(symbol)
-        target = net_target(targets)
-        reachable = min(target, position, key=abs) if target * position > 0 else ZERO
-        reduce_targets(targets, pending.strategies, target - reachable)
-        if reachable != position:
-            self._exit_retries[symbol] = (ts_ns + self.settings.exit_retry_s * _SECOND_NS, pending.strategies)
-
-    def _queue_retries(self, ts_ns: int) -> None:
-        for symbol in [symbol for symbol, (at_ns, _) in self._exit_retries.items() if at_ns <= ts_ns]:
-            _, strategies = self._exit_retries.pop(symbol)
-            due = self._due_strategies.setdefault(symbol, {})
-            for strategy in strategies:
-                due[strategy] = None
-
-    def _queue_all(self) -> None:
-        for symbol, targets in self._targets.items():
-            for strategy, target in targets.items():
-                if target.direction:
-                    self._due_strategies.setdefault(symbol, {})[strategy] = None
-
-    # -- proposals -----------------------------------------------------------------------------------------------------
-
-    def _propose_orders(self, ts_ns: int, out: list[Record]) -> None:
-        equity = self.ledger.cash + self.ledger.accrued + self.marks.net
-        if self._rebalance_all:
-            self._rebalance_all = False
-            self._queue_all()
-        if self._estimates.uses_comparison:
-            self._construction.update_active_symbols()
-        ready = [
-            (symbol, self._next_due(symbol)) for symbol in sorted(self._due_strategies) if symbol not in self._pending
-        ]
-        turnover = self._construction.adjustment_turnover(ready, equity)
-        for symbol, next_due in ready:
-            due = next_due
-            while due:
-                self._remove_due(symbol, due)
-                planned = self._construction.plan_trade(symbol, due, equity, turnover, self._reserved)
-                if self.settings.trading_strategies:
-                    self._report_reductions(ts_ns, symbol, due, planned, out)
-                if planned is not None and planned.delta:
-                    out.append(self._propose(ts_ns, symbol, due, planned))
-                due = [] if symbol in self._pending else self._next_due(symbol)
-
-    def _next_due(self, symbol: str) -> list[str]:
-        """Return the strategies of the next proposal, in order.
-
-        All views are traded by one order. A target that a strategy has sized itself has an order of its own, so that
-        the order's fills belong to that strategy alone.
-        """
-        due, targets = sorted(self._due_strategies.get(symbol, ())), self._targets.get(symbol, {})
-        return [name for name in due if targets[name].requested is None] or due[:1]
-
-    def _remove_due(self, symbol: str, strategies: Sequence[str]) -> None:
-        due = self._due_strategies[symbol]
-        for strategy in strategies:
-            del due[strategy]
-        if not due:
-            del self._due_strategies[symbol]
-
-    def _propose(self, ts_ns: int, symbol: str, due: list[str], planned: PlannedTrade) -> OrderProposal:
-        self._exit_retries.pop(symbol, None)
-        self._proposal_seq += 1
-        new_id, delta, settings = proposal_id(self._proposal_seq), planned.delta, self.settings
-        pending = self._pending[symbol] = PendingOrder(new_id, delta, delta, planned.unit_cost, tuple(due))
-        self._reserved += pending.reserved_cash
-        limit_price = None
-        if settings.order_type == LIMIT:
-            limit_price = self._construction.limit_price(symbol, planned.price, buying=delta > 0)
-        return OrderProposal(
-            seq=self._proposal_seq,
-            ts_ns=ts_ns,
-            proposal_id=new_id,
-            terms=OrderTerms(
-                symbol=symbol,
-                side=BUY if delta > 0 else SELL,
-                quantity=abs(delta),
-                order_type=settings.order_type,
-                time_in_force=settings.time_in_force,
-                limit_price=limit_price,
-            ),
-            strategy="+".join(due),
-            reference_price=planned.price,
-            sizing=planned.text,
-            signal_ids=self._cause_ids(symbol, due),
-        )
-
-    def _report_reductions(
-        self, ts_ns: int, symbol: str, due: Sequence[str], planned: PlannedTrade | None, out: list[Record]
-    ) -> None:
-        """Publish the targets of trading strategies that a limit has reduced, or whose symbol has no price."""
-        targets = self._targets[symbol]
-        if planned is None:
-            unpriced = [(name, targets[name].quantity) for name in due]
-            reductions = [Reduction(name, held, held, "known_price", "no price", "a price") for name, held in unpriced]
-        else:
-            reductions = planned.reductions
-        for one in reductions:
-            if one.strategy not in self.settings.trading_strategies:
-                continue
-            self._proposal_seq += 1
-            change = f"target of {plain(one.requested)} reduced to {plain(one.quantity)}"
-            record = TargetReduction(
-                seq=self._proposal_seq,
-                ts_ns=ts_ns,
-                action_id=targets[one.strategy].signal_id,
-                strategy=one.strategy,
-                symbol=symbol,
-                requested=one.requested,
-                quantity=one.quantity,
-                check=one.check,
-                found=one.found,
-                limit=one.limit,
-                message=f"{one.check}: {symbol} {change}, found {one.found}, limit {one.limit}",
-            )
-            out.append(record)
-
-    def _cause_ids(self, symbol: str, due: Sequence[str]) -> list[str]:
-        """The ids of the signals, then of the command that set the target weights."""
-        weights_cause = [self._weights.command_id] if self._uses_target_weights and self._weights.command_id else []
-        return [self._targets[symbol][strategy].signal_id for strategy in due] + weights_cause
+        self._trading.apply_refusal(ts_ns, refusal)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[Any, ...]:
+        trading = self._trading
         return (
             SNAPSHOT_VERSION,
             self.ledger.snapshot(),
             self.marks.snapshot(),
-            (self._valuation_seq, self._proposal_seq, self._refusal_seq, self._last_rebalance, self._trading_day),
+            (self._valuation_seq, trading.seq, self._refusal_seq, self._last_rebalance, self._trading_day),
             None if self._settled_cash is None else self._settled_cash.snapshot(),
-            [(s, [(n, *t.as_tuple()) for n, t in targets.items()]) for s, targets in self._targets.items()],
-            [(symbol, pending.as_tuple()) for symbol, pending in self._pending.items()],
-            [(symbol, list(strategies)) for symbol, strategies in self._due_strategies.items()],
-            [(symbol, at_ns, strategies) for symbol, (at_ns, strategies) in self._exit_retries.items()],
+            *trading.snapshot(),
             self._estimates.snapshot(),
             self._corporate_actions.snapshot(),
             self._weights.snapshot(),
+            trading.targets.held(),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Restore a snapshot of this or an earlier version.
 
-        Version 1 contains no estimates, and some of its pending orders end with an order id. Version 2 contains no
-        corporate actions, version 3 no target weights.
+        Version 1 contains no estimates. Version 2 contains no corporate actions, version 3 no target weights, version 4
+        not what each strategy holds.
         """
         version, ledger, marks, counters, settled_cash, targets, pending, due, exit_retries, *component_states = (
             snapshot
         )
         expected = f"1 to {SNAPSHOT_VERSION}"
-        assert version in (1, 2, 3, SNAPSHOT_VERSION), f"portfolio snapshot: version {version}, expected {expected}"
+        assert version in (1, 2, 3, 4, SNAPSHOT_VERSION), f"portfolio snapshot: version {version}, expected {expected}"
+        held = component_states.pop() if version == SNAPSHOT_VERSION else None
         self.ledger.restore(ledger)
         self.marks.restore(marks)
-        self._valuation_seq, self._proposal_seq, self._refusal_seq, self._last_rebalance, self._trading_day = counters
+        self._estimates, self._weights = Estimates(self.settings.sizing), TargetWeights()
+        self._trading = self._build_trading()
+        self._valuation_seq, self._trading.seq, self._refusal_seq, self._last_rebalance, self._trading_day = counters
         if self._settled_cash is not None:
             # If the setting is new, all cash counts as settled.
             self._settled_cash.restore(settled_cash or SettledCash(self.ledger.cash, days=0).snapshot())
-        self._targets = Targets({symbol: {row[0]: Target(*row[1:]) for row in rows} for symbol, rows in targets})
-        self._pending = {symbol: PendingOrder(*row[:5]) for symbol, row in pending}
-        self._reserved = sum((p.reserved_cash for p in self._pending.values()), ZERO)
-        self._due_strategies = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
-        self._exit_retries = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in exit_retries}
-        self._estimates, self._weights = Estimates(self.settings.sizing), TargetWeights()
+        self._trading.restore(targets, pending, due, exit_retries, held)
         self._corporate_actions, self._construction = self._build_corporate_actions(), self._build_construction()
         components: tuple[Restorable, ...] = (self._estimates, self._corporate_actions, self._weights)
         for component, state in zip(components, component_states, strict=False):
             component.restore(state)
-        if self.settings.strategies is not None:
-            for symbol, symbol_targets in self._targets.items():
-                traded = (*self.settings.strategies, *self.settings.trading_strategies, MANUAL)
-                for strategy in drop_untraded(symbol_targets, traded):
-                    self._due_strategies.setdefault(symbol, {})[strategy] = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from operators.ledger.corporate_actions import fractional_units
@@ -19,13 +20,13 @@ ORDER_END_TYPES = (CANCELED, REPLACED, EXPIRED, REJECTED)
 
 
 class Target:
-    """One strategy's target for one symbol: its last view, and the signed target quantity.
+    """One strategy's target for one symbol: its last view, the signed target quantity, and what it holds of that.
 
     `requested` is the last target that a trading strategy has sized itself, and None if it has a view. `signal_id` is
-    the id of the signal or action behind the target.
+    the id of the signal or action behind the target. `held` are the strategy's signed units in the account.
     """
 
-    __slots__ = ("direction", "price", "quantity", "requested", "signal_id", "strength")
+    __slots__ = ("direction", "held", "price", "quantity", "requested", "signal_id", "strength")
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Target:
         signal_id: str,
         quantity: Decimal,
         requested: tuple[str, Decimal] | None = None,
+        held: Decimal = ZERO,
     ) -> None:
         self.direction = direction
         self.strength = strength
@@ -42,6 +44,19 @@ class Target:
         self.signal_id = signal_id
         self.quantity = quantity
         self.requested = None if requested is None else RequestedTarget(*requested)
+        self.held = held
+
+    @property
+    def change(self) -> Decimal:
+        """The signed units that the strategy has yet to trade."""
+        return self.quantity - self.held
+
+    def abandon_increase(self) -> bool:
+        """Set the target to the part of it that is held, so that at most a reduction remains. Return if it changed."""
+        reachable = min(self.quantity, self.held, key=abs) if self.quantity * self.held > 0 else ZERO
+        is_changed = reachable != self.quantity
+        self.quantity = reachable
+        return is_changed
 
     def as_tuple(self) -> tuple[Any, ...]:
         view = (self.direction, self.strength, self.price, self.signal_id, self.quantity)
@@ -49,17 +64,25 @@ class Target:
 
     def split(self, ratio: Decimal) -> None:
         """Split into `ratio` new units per old unit. A rounding remainder becomes 0."""
-        quantity = split_quantity(self.quantity, ratio)
-        self.quantity = ZERO if abs(quantity) <= ROUNDING_REMAINDER else quantity
+        self.quantity, self.held = _split_units(self.quantity, ratio), _split_units(self.held, ratio)
         self.price /= float(exact_ratio(ratio))
         if self.requested is not None and self.requested.kind == TARGET_QUANTITY:
             self.requested = self.requested._replace(amount=split_quantity(self.requested.amount, ratio))
 
 
-class PendingOrder:
-    """A proposal whose order can still trade. `remaining` is signed, `unit_cost` the cash reserved per unit bought."""
+def _split_units(units: Decimal, ratio: Decimal) -> Decimal:
+    converted = split_quantity(units, ratio)
+    return ZERO if abs(converted) <= ROUNDING_REMAINDER else converted
 
-    __slots__ = ("proposal_id", "quantity", "remaining", "strategies", "unit_cost")
+
+class PendingOrder:
+    """A proposal whose order can still trade. `remaining` is signed, `unit_cost` the cash reserved per unit bought.
+
+    `changes` are those of an order for several strategies, as in `OrderProposal.changes`. `has_traded` is whether it
+    has filled in part, so that its internal crosses have traded.
+    """
+
+    __slots__ = ("changes", "has_traded", "proposal_id", "quantity", "remaining", "strategies", "unit_cost")
 
     def __init__(
         self,
@@ -68,7 +91,11 @@ class PendingOrder:
         remaining: Decimal,
         unit_cost: Decimal,
         strategies: tuple[str, ...],
+        changes: Mapping[str, Decimal] = MappingProxyType({}),
+        has_traded: bool = False,
     ) -> None:
+        self.changes = dict(changes)
+        self.has_traded = has_traded
         self.proposal_id = proposal_id
         self.quantity = quantity
         self.remaining = remaining
@@ -85,9 +112,11 @@ class PendingOrder:
         self.quantity = split_quantity(self.quantity, ratio)
         self.remaining = sign * split_lots(abs(self.remaining), ratio, lot_size)
         self.unit_cost = split_price(self.unit_cost, ratio)
+        self.changes = {name: split_quantity(change, ratio) for name, change in self.changes.items()}
 
-    def as_tuple(self) -> tuple[str, Decimal, Decimal, Decimal, tuple[str, ...]]:
-        return (self.proposal_id, self.quantity, self.remaining, self.unit_cost, self.strategies)
+    def as_tuple(self) -> tuple[Any, ...]:
+        order = (self.proposal_id, self.quantity, self.remaining, self.unit_cost, self.strategies)
+        return (*order, dict(self.changes), self.has_traded)
 
     @property
     def reserved_cash(self) -> Decimal:
@@ -105,27 +134,36 @@ class Targets(dict[str, dict[str, Target]]):
         difference.
         """
         targets = self.get(symbol, {})
-        net = split_quantity(net_target(targets), ratio)
-        net -= fractional_units(net) if whole_units else ZERO
+        net, held = split_quantity(net_target(targets), ratio), split_quantity(net_held(targets), ratio)
+        if whole_units:
+            net, held = net - fractional_units(net), held - fractional_units(held)
         for target in targets.values():
             target.split(ratio)
         if targets and (difference := net - net_target(targets)):
             max(targets.values(), key=lambda target: abs(target.quantity)).quantity += difference
+        if targets and (difference := held - net_held(targets)):
+            max(targets.values(), key=lambda target: abs(target.held)).held += difference
 
     def rename(self, symbol: str, new_symbol: str) -> None:
         """Move the targets to `new_symbol`. The old symbol keeps targets of 0, because its orders may still end."""
         new_targets = self.setdefault(new_symbol, {})
         for strategy, target in self.get(symbol, {}).items():
             existing = new_targets.get(strategy)
-            new_targets[strategy] = Target(*target.as_tuple())
+            new_targets[strategy] = renamed = Target(*target.as_tuple())
+            renamed.held = target.held
             if existing is not None:
-                new_targets[strategy].quantity += existing.quantity
+                renamed.quantity += existing.quantity
+                renamed.held += existing.held
         self.close(symbol)
 
     def close(self, symbol: str) -> None:
-        """Set all targets of a symbol to 0."""
+        """Set all targets of a symbol, and what is held of them, to 0."""
         for target in self.get(symbol, {}).values():
-            target.direction, target.quantity, target.requested = 0, ZERO, None
+            target.direction, target.quantity, target.requested, target.held = 0, ZERO, None, ZERO
+
+    def held(self) -> list[tuple[str, dict[str, Decimal]]]:
+        """Return what the strategies hold, by symbol and strategy, for a snapshot."""
+        return [(symbol, {name: target.held for name, target in targets.items()}) for symbol, targets in self.items()]
 
 
 def net_target(targets: dict[str, Target]) -> Decimal:
@@ -133,26 +171,41 @@ def net_target(targets: dict[str, Target]) -> Decimal:
     return sum((target.quantity for target in targets.values()), ZERO)
 
 
+def net_held(targets: dict[str, Target]) -> Decimal:
+    """Return the sum of what the strategies hold: the position of the account."""
+    return sum((target.held for target in targets.values()), ZERO)
+
+
+def changes_of(targets: dict[str, Target]) -> dict[str, Decimal]:
+    """Return the signed units that the strategies have yet to trade, without zeros."""
+    return {name: target.change for name, target in targets.items() if target.change}
+
+
 def apply_manual_trade(targets: dict[str, Target], quantity: Decimal, price: float) -> None:
     """Apply a manual trade of `quantity` units (signed) to the targets, so that no strategy reverses or repeats it.
 
-    The part that closes units reduces the manual target first, then the strategies' targets. The rest becomes a manual
-    target, which signals do not change.
+    The part that closes units reduces the manual position first, then the strategies' positions. The rest becomes a
+    manual position, which signals do not change.
 
-    >>> targets = {"ema": Target(1, 1.0, 50.0, "sig-1", Decimal(100))}
+    >>> targets = {"ema": Target(1, 1.0, 50.0, "sig-1", Decimal(100), held=Decimal(100))}
     >>> apply_manual_trade(targets, Decimal(-130), 50.0)
     >>> {name: int(target.quantity) for name, target in targets.items()}
     {'ema': 0, 'manual': -30}
     """
-    opposite = sum((target.quantity for target in targets.values() if target.quantity * quantity < 0), ZERO)
-    offset = min(-quantity, opposite, key=abs)
-    if offset:
-        reduce_targets(targets, sorted(targets, key=lambda name: (name != MANUAL, name)), offset)
-    remainder = quantity + offset
-    if remainder:
+    opening = quantity
+    for name in sorted(targets, key=lambda name: (name != MANUAL, name)):
+        target = targets[name]
+        if target.held * opening < 0:
+            closed = min(opening, -target.held, key=abs)
+            target.held += closed
+            if target.quantity * closed < 0:
+                target.quantity += min(closed, -target.quantity, key=abs)
+            opening -= closed
+    if opening:
         manual = targets.setdefault(MANUAL, Target(0, 0.0, price, "", ZERO))
-        manual.quantity += remainder
-    elif MANUAL in targets and not targets[MANUAL].quantity:
+        manual.quantity += opening
+        manual.held += opening
+    elif MANUAL in targets and not targets[MANUAL].quantity and not targets[MANUAL].held:
         del targets[MANUAL]
 
 
@@ -161,7 +214,9 @@ def apply_own_trade(targets: dict[str, Target], strategy: str, quantity: Decimal
 
     The portfolio therefore neither repeats nor reverses the trade.
     """
-    targets.setdefault(strategy, Target(0, 0.0, price, "", ZERO)).quantity += quantity
+    target = targets.setdefault(strategy, Target(0, 0.0, price, "", ZERO))
+    target.quantity += quantity
+    target.held += quantity
 
 
 def reduce_targets(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:

@@ -34,7 +34,7 @@ from schemas.records import (
     SessionPhase,
     TradingState,
 )
-from schemas.records.flat import from_flat, to_flat
+from schemas.records.flat import from_stored, to_flat
 
 OpenTime = Callable[[int, int], int]
 """Returns how long the market is open between two times, all in ns."""
@@ -408,7 +408,7 @@ class RiskBook:
         self._split_symbols = dict.fromkeys(split_symbols)
         self.reserved, self.positions, self.symbol_of, self._unpriced = ZERO, {}, {}, {}
         self.proposals = {
-            order_id: _own_copy(from_flat(OrderProposal, values)) for order_id, values in proposals.items()
+            order_id: _own_copy(from_stored(OrderProposal, values)) for order_id, values in proposals.items()
         }
         self.last_bars = {symbol: LastBar(*values) for symbol, values in last_bars.items()}
         for symbol, quantity, orders in positions:
@@ -433,5 +433,5 @@ class RiskBook:
 
 
 def _own_copy(proposal: OrderProposal) -> OrderProposal:
-    """Return the proposal with a list of its own, which no snapshot shares."""
-    return proposal._replace(signal_ids=list(proposal.signal_ids))
+    """Return the proposal with a list and a dict of its own, which no snapshot shares."""
+    return proposal._replace(signal_ids=list(proposal.signal_ids), changes=dict(proposal.changes))

@@ -25,7 +25,8 @@ class OrderContext:
     """One order and the state that its checks read. Derived values are computed once, on first use.
 
     order         the order's terms
-    strategy      the strategy that proposes the order
+    strategy      the strategy that proposes the order, or several ("a+b")
+    changes       of an order for several strategies: the change of each one's position (`OrderProposal.changes`)
     last_price    the symbol's last close, or None
     position      position and open orders of the symbol
     instrument    the definition of the symbol, or None if unknown
@@ -42,6 +43,7 @@ class OrderContext:
         "_resulting_quantity",
         "book",
         "breakers",
+        "changes",
         "entry",
         "history",
         "instrument",
@@ -68,6 +70,7 @@ class OrderContext:
         order = proposal.terms
         self.order = order
         self.strategy = proposal.strategy
+        self.changes = proposal.changes
         self.old_terms = old_terms
         if entry is None and order.parent_id:
             parent = book.proposals.get(order_id_of(order.parent_id))

@@ -240,7 +240,7 @@ class RiskStage:
             return out
         for open_order_id, proposal in self._book.proposals.items():
             terms = proposal.terms
-            if change.key != (terms.symbol if breaker.scope == SYMBOL else proposal.strategy):
+            if change.key not in ((terms.symbol,) if breaker.scope == SYMBOL else proposal.strategy.split("+")):
                 continue
             if change.state == HALTED or not self._only_reduces(terms):
                 out.append(self._decisions.cancel(ts_ns, open_order_id, terms.symbol, change.reason, cause_id))

@@ -9,20 +9,24 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from operators.money import ZERO, multiply
+from operators.money import ZERO, multiply, portion
 from operators.reference_data import ReferenceData
 from operators.risk.book import RiskBook
 from operators.risk.order_context import OrderContext
+from operators.risk.position import OpenOrder
 from operators.risk.verdict import Refusal, Verdict, check_limit
 from operators.strategy_limits import StrategyLimits
+from operators.strategy_shares import match_changes, parse_changes
 from operators.trading.accounts import StrategyAccounts
 from schemas.records import (
     BUY,
+    SELL,
     Bar,
     CashTransfer,
     CheckResult,
     CorporateAction,
     Execution,
+    InternalCross,
     OrderProposal,
     OrderTerms,
     Record,
@@ -69,6 +73,8 @@ class StrategyOrders:
                 self._accounts.book_transfer(ts_ns, record)
             elif type(record) is StrategyAction:
                 self._accounts.record_action(record)
+            elif type(record) is InternalCross:
+                self._accounts.book_cross(record)
             elif type(record) is OrderProposal:
                 proposals.append(record)
         for proposal in proposals:  # last, because they depend on the actions of the same time slice
@@ -100,6 +106,9 @@ class StrategyOrders:
 
         A reduce-only order reduces the position of the account, which can be that of other strategies.
         """
+        if context.changes:
+            change = parse_changes(context.changes).get(name, ZERO)
+            terms = terms._replace(side=BUY if change > 0 else SELL, quantity=abs(change))
         resulting = self._resulting(name, terms)
         limits, verdicts = self._limits[name], list[Verdict]()
         if resulting <= 0 or (terms.reduce_only and _closes(context.entry, terms)):
@@ -169,12 +178,9 @@ class StrategyOrders:
         risk_position = self._book.positions.get(symbol)
         if risk_position is not None:
             for order_id, order in risk_position.orders.items():
-                if order.reduce_only or name not in self._book.proposals[order_id].strategy.split("+"):
-                    continue
-                if order.side == BUY:
-                    bought += order.remaining
-                else:
-                    sold += order.remaining
+                if not order.reduce_only:
+                    own = _own_units(self._book.proposals[order_id], order, name)
+                    bought, sold = bought + max(own, ZERO), sold + max(-own, ZERO)
         return self._accounts.accounts[name].ledger.quantity(symbol), bought, sold
 
     def _gross(self, name: str, terms: OrderTerms) -> Decimal:
@@ -207,6 +213,20 @@ class StrategyOrders:
         self._accounts.restore(accounts)
         self._reference.restore(reference)
         self._order_counts = dict(self._order_counts)
+
+
+def _own_units(proposal: OrderProposal, order: OpenOrder, name: str) -> Decimal:
+    """Return the signed units that an open order can still trade for a strategy, with its internal crosses."""
+    side = 1 if order.side == BUY else -1
+    if not proposal.changes:
+        return side * order.remaining if name in proposal.strategy.split("+") else ZERO
+    changes = parse_changes(proposal.changes)
+    _, rest = match_changes(changes)
+    total = sum(rest.values(), ZERO)
+    own, change = rest.get(name, ZERO), changes.get(name, ZERO)
+    ordered = portion(order.remaining, own, total) * side if total else ZERO
+    has_traded = order.remaining < proposal.terms.quantity
+    return ordered if has_traded else ordered + change - own
 
 
 def _closes(entry: OrderTerms | None, terms: OrderTerms) -> bool:

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from operators.feedback.trade_allocation import StrategyAmounts, TradeAllocation, allocate_by_weight
+from operators.feedback.trade_allocation import TradeAllocation
 from operators.instruments import Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import AccrualSettings, ShortPosition
 from operators.ledger.events import AccountIncome, share_ratio, to_ledger_event
 from operators.ledger.split_ratio import split_quantity
 from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
+from operators.strategy_shares import StrategyAmounts, allocate_by_weight, sides_of
 from operators.trading.settings import TradingSettings
 from schemas.records import (
     BUY,
@@ -29,6 +30,7 @@ from schemas.records import (
     CorporateAction,
     ExchangeRate,
     Execution,
+    InternalCross,
     OrderProposal,
     Side,
     StrategyAction,
@@ -119,7 +121,7 @@ class StrategyAccounts:
             for name, share in self._shares.items()
         }
         self.account = create(settings.initial_capital, settings.accruals)
-        self.allocation = TradeAllocation()
+        self.allocation = TradeAllocation(self.accounts)
         # Positions of all strategies, also of those that form views, because a fill can close them.
         self._positions: dict[str, dict[str, Decimal]] = {}
         self._trading_day = 0
@@ -138,21 +140,38 @@ class StrategyAccounts:
         if not self.account.ledger.apply(execution) or execution.exec_type != TRADE:
             return []
         quantity = quantize(execution.quantity)
-        change = quantity if execution.side == BUY else -quantity
-        shares = self._allocate(execution, change)
+        shares = self._allocate(execution, quantity if execution.side == BUY else -quantity)
         fees = allocate_by_weight(quantize(execution.fee), [(name, abs(share)) for name, share in shares])
-        positions = self._positions.setdefault(execution.symbol, {})
         fills: list[StrategyFill] = []
         for (name, share), (_, fee) in zip(shares, fees, strict=True):
-            positions[name] = positions.get(name, ZERO) + share
-            if not positions[name]:
-                del positions[name]
+            self._add_units(execution.symbol, name, share)
             if name in self.accounts:
-                self._book_share(self.accounts[name].ledger, execution, share, fee)
+                side: Side = BUY if share > 0 else SELL
+                part = execution._replace(side=side, quantity=abs(share), fee=fee)
+                self.accounts[name].ledger.apply(part)
                 fills.append(StrategyFill(name, share, fee))
-        if not positions:
-            del self._positions[execution.symbol]
         return sorted(fills)
+
+    def book_cross(self, cross: InternalCross) -> list[StrategyFill]:
+        """Book a trade between two strategies. Return the sides that belong to trading strategies, by name.
+
+        The account does not change: what the buyer pays, the seller receives.
+        """
+        fills: list[StrategyFill] = []
+        for name, share in sides_of(cross):
+            self._add_units(cross.symbol, name, share)
+            if name in self.accounts:
+                self.accounts[name].ledger.book_cross(cross, share)
+                fills.append(StrategyFill(name, share, ZERO))
+        return sorted(fills)
+
+    def _add_units(self, symbol: str, name: str, units: Decimal) -> None:
+        positions = self._positions.setdefault(symbol, {})
+        positions[name] = positions.get(name, ZERO) + units
+        if not positions[name]:
+            del positions[name]
+        if not positions:
+            del self._positions[symbol]
 
     def _allocate(self, execution: Execution, change: Decimal) -> StrategyAmounts:
         """Return the signed quantities of a fill by strategy, one entry for each."""
@@ -162,11 +181,6 @@ class StrategyAccounts:
         for name, quantity in self.allocation.allocate(execution, change, opposite):
             amounts[name] = amounts.get(name, ZERO) + quantity
         return [(name, quantity) for name, quantity in amounts.items() if quantity]
-
-    @staticmethod
-    def _book_share(ledger: Ledger, execution: Execution, quantity: Decimal, fee: Decimal) -> None:
-        side: Side = BUY if quantity > 0 else SELL
-        ledger.apply(execution._replace(side=side, quantity=abs(quantity), fee=fee))
 
     def book_transfer(self, ts_ns: int, transfer: CashTransfer) -> None:
         """Book money that moved into or out of the account. Each strategy has its capital share of a deposit."""

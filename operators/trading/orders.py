@@ -21,6 +21,7 @@ from schemas.records import (
     SELL,
     TRADE,
     Execution,
+    InternalCross,
     Order,
     OrderCancel,
     OrderRefusal,
@@ -61,10 +62,11 @@ class OrderUpdate(NamedTuple):
 
 
 class Fill(NamedTuple):
-    """A fill of a strategy: of its own order, or its share in an order that the portfolio sent for a target.
+    """A fill of a strategy: of its own order, its share in an order that the portfolio sent for a target, or a trade
+    with another strategy of the account (an internal cross).
 
-    `order_id` is the id that `submit` returned, or that of the portfolio's order. `quantity` is above 0, in units;
-    `price` is per unit, `fee` in account currency. `remaining` is what the order can still fill.
+    `order_id` is the id that `submit` returned, or that of the portfolio's order or of the cross. `quantity` is above
+    0, in units; `price` is per unit, `fee` in account currency. `remaining` is what the order can still fill.
     """
 
     order_id: str
@@ -352,6 +354,22 @@ def fill_of(report: Execution, quantity: Decimal, fee: Decimal, known_id: str, t
         tag=tag,
         execution_id=report.execution_id,
         time=report.filled_at_ns,
+    )
+
+
+def cross_fill(cross: InternalCross, quantity: Decimal) -> Fill:
+    """Return a strategy's side of an internal cross: its signed `quantity`."""
+    return Fill(
+        order_id=cross.cross_id,
+        symbol=cross.symbol,
+        side=BUY if quantity > 0 else SELL,
+        quantity=float(abs(quantity)),
+        price=float(cross.price),
+        fee=0.0,
+        remaining=0.0,
+        tag="",
+        execution_id=cross.cross_id,
+        time=cross.ts_ns,
     )
 
 

@@ -9,13 +9,14 @@ from operators.exchange_halts import EXCHANGE_HALT
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger.events import share_ratio
 from operators.ledger.split_ratio import split_price
-from operators.manual_orders import order_id_of, trading_strategy_of
+from operators.manual_orders import trading_strategy_of
 from operators.money import ONE
 from operators.order_split import split_lots
 from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
 from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill, SubAccount
+from operators.trading.answers import Answers
 from operators.trading.context import TradingContext
 from operators.trading.declarations import check_declarations
 from operators.trading.exchange_sessions import ExchangeSessions
@@ -24,7 +25,7 @@ from operators.trading.loss_stop import LossStops
 from operators.trading.market import Market
 from operators.trading.market_events import MarketEvent, MarketEvents
 from operators.trading.market_needs import MarketNeeds
-from operators.trading.orders import OrderUpdate, StrategyOrders, fill_of
+from operators.trading.orders import OrderUpdate, StrategyOrders, cross_fill, fill_of
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from operators.trading.suspensions import ActionLog, Suspensions
@@ -51,16 +52,11 @@ from schemas.records import (
     CorporateAction,
     DataRow,
     Execution,
-    Order,
-    OrderCancel,
-    OrderProposal,
-    OrderRefusal,
+    InternalCross,
     Record,
     RiskEvent,
-    Signal,
     StrategyActionKind,
     StrategyState,
-    TargetReduction,
     TradingStatus,
     bar_id,
 )
@@ -76,10 +72,10 @@ _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 class TradingStrategyStage:
     """The logic of the strategies service: one instance for all symbols.
 
-    Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, OrderProposal and TargetReduction,
-    and RiskEvent (each of the previous time slice), Quote, CorporateAction, ExchangeRate, TradingSession and DataRow,
-    Execution and CashTransfer, Command, Bar, FeatureRow, Prediction, Fundamentals, NewsItem and SentimentScore. It
-    needs Quote and NewsItem only if a strategy declares them (`event_topics`). Outputs: one
+    Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, OrderProposal, InternalCross and
+    TargetReduction, and RiskEvent (each of the previous time slice), Quote, CorporateAction, ExchangeRate,
+    TradingSession and DataRow, Execution and CashTransfer, Command, Bar, FeatureRow, Prediction, Fundamentals, NewsItem
+    and SentimentScore. It needs Quote and NewsItem only if a strategy declares them (`event_topics`). Outputs: one
     StrategyAction for each action, in the order of the strategies' names, then the StrategyPositions and
     StrategyAccounts that have changed.
 
@@ -131,8 +127,8 @@ class TradingStrategyStage:
                 declarations, self._market, account, orders, universe, self._user_data, self._market_events
             )
             self._running[name] = RunningStrategy(strategy, declarations, context, orders, universe, settings)
+        self._answers = Answers(self._accounts, self._target_orders, self._running)
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
-        self._refusal_seq = 0
         self._execution_seq = 0
         self._risk_event_seq = 0
 
@@ -146,13 +142,15 @@ class TradingStrategyStage:
         updates: dict[str, list[OrderUpdate]] = {name: one.updates for name, one in self._running.items()}
         for one in self._running.values():
             one.updates = []
-        self._apply_decisions(ts_ns, records, updates)
+        crosses = self._answers.apply(ts_ns, records, updates)
         events = self._apply_reference_data(ts_ns, records)
         self._market.update(ts_ns, records)
         for one in self._running.values():
             one.universe.update()
         rows = self._user_data.take_due(ts_ns, records)
         self._select_universes(ts_ns, out)
+        for cross, share in crosses:
+            self._deliver_cross(ts_ns, cross, share, out)
         self._deliver_risk_events(ts_ns, records, out)
         self._deliver_rows(ts_ns, rows, out)
         self._deliver_market_events(ts_ns, self._market_events.take(ts_ns, records), out)
@@ -189,41 +187,6 @@ class TradingStrategyStage:
         for record in records:
             if type(record) is Command and record.kind == RESUME_STRATEGY:
                 self._suspensions.resume(ts_ns, record, self._running, self._market.prices, out)
-
-    def _apply_decisions(self, ts_ns: int, records: Sequence[Record], updates: dict[str, list[OrderUpdate]]) -> None:
-        """Process what risk and the portfolio decided in the previous time slice."""
-        for record in records:
-            # Before the refusals, which precede the proposals that they answer.
-            if type(record) is OrderProposal:
-                self._accounts.record_proposal(record)
-                self._target_orders.record_proposal(record)
-            elif type(record) is TargetReduction:
-                reduced = self._target_orders.apply_reduction(record, ts_ns)
-                if reduced is not None:
-                    updates[reduced[0]].append(reduced[1])
-        for record in records:
-            if type(record) is OrderRefusal:
-                if record.seq <= self._refusal_seq:
-                    continue
-                self._refusal_seq = record.seq
-                for name, update in self._target_orders.apply_refusal(record, ts_ns):
-                    updates[name].append(update)
-                owner = trading_strategy_of(order_id_of(record.cause_id))
-                if owner in self._running:
-                    own_update = self._running[owner].orders.apply_refusal(record, ts_ns)
-                    if own_update is not None:
-                        updates[owner].append(own_update)
-            elif type(record) is Order or type(record) is OrderCancel:
-                owner = trading_strategy_of(record.order_id)
-                if owner in self._running:
-                    orders = self._running[owner].orders
-                    if type(record) is Order:
-                        orders.apply_order(record)
-                    else:
-                        assert type(record) is OrderCancel, "the only other type"
-                        orders.apply_cancel(record)
-            elif type(record) is Signal:
-                self._accounts.allocation.record_signal(record)
 
     def _apply_reference_data(self, ts_ns: int, records: Sequence[Record]) -> list[ReferenceEvent]:
         """Apply exchange rates, corporate actions and halts. Return the actions and halts with their ids."""
@@ -334,6 +297,13 @@ class TradingStrategyStage:
         fill = fill_of(report, share.quantity, share.fee, known_id, tag)
         self._evaluate(ts_ns, one, one.strategy.on_fill, [report.execution_id], out, fill)
 
+    def _deliver_cross(self, ts_ns: int, cross: InternalCross, share: StrategyFill, out: list[Record]) -> None:
+        """Pass one side of an internal cross to its strategy."""
+        one = self._running[share.strategy]
+        if one.has_on_fill:
+            fill = cross_fill(cross, share.quantity)
+            self._evaluate(ts_ns, one, one.strategy.on_fill, [cross.cross_id], out, fill)
+
     def _select_universes(self, ts_ns: int, out: list[Record]) -> None:
         """Publish the changes of the universes that a rule selects, and pass them to their strategies."""
         bar = self._session_bar()
@@ -409,7 +379,7 @@ class TradingStrategyStage:
     def snapshot(self) -> Any:
         return (
             VERSION,
-            (self._actions.seq, self._refusal_seq, self._execution_seq),
+            (self._actions.seq, self._answers.refusal_seq, self._execution_seq),
             self._market.snapshot(),
             (self._accounts.snapshot(), self._target_orders.snapshot(), self._loss_stops.snapshot()),
             self._reference.snapshot(),
@@ -441,7 +411,7 @@ class TradingStrategyStage:
             self._user_data.restore(user_data)
             for state in market_events:  # version 2 has none
                 self._market_events.restore(state)
-        self._actions.seq, self._refusal_seq, self._execution_seq = counters
+        self._actions.seq, self._answers.refusal_seq, self._execution_seq = counters
         self._market.restore(market)
         own_accounts, target_orders, *loss_stops = accounts
         self._accounts.restore(own_accounts)

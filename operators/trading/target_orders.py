@@ -18,7 +18,14 @@ class TargetOrders:
     def __init__(self, names: Collection[str]) -> None:
         self._names = names
         self._strategies: dict[str, tuple[str, ...]] = {}  # proposal id -> strategies
-        self._reduction_seq = 0
+        self._seq = 0  # of the last reduction or cross
+
+    def is_new(self, seq: int) -> bool:
+        """Whether a reduction or cross is not a duplicate. Their `seq` is common."""
+        if seq <= self._seq:
+            return False
+        self._seq = seq
+        return True
 
     def record_proposal(self, proposal: OrderProposal) -> None:
         names = tuple(name for name in proposal.strategy.split("+") if name in self._names)
@@ -70,10 +77,7 @@ class TargetOrders:
 
     def apply_reduction(self, reduction: TargetReduction, ts_ns: int) -> tuple[str, OrderUpdate] | None:
         """Return the update about a target that the portfolio has reduced, for its strategy; None for a duplicate."""
-        if reduction.seq <= self._reduction_seq:
-            return None
-        self._reduction_seq = reduction.seq
-        if reduction.strategy not in self._names:
+        if not self.is_new(reduction.seq) or reduction.strategy not in self._names:
             return None
         update = OrderUpdate(
             order_id="",
@@ -91,12 +95,12 @@ class TargetOrders:
         return reduction.strategy, update
 
     def snapshot(self) -> Any:
-        return (self._reduction_seq, [(proposal, list(names)) for proposal, names in self._strategies.items()])
+        return (self._seq, [(proposal, list(names)) for proposal, names in self._strategies.items()])
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot, without the strategies that no longer run. An earlier one has the proposals only."""
         self._strategies = {}
-        self._reduction_seq, proposals = (0, snapshot) if isinstance(snapshot, list) else snapshot
+        self._seq, proposals = (0, snapshot) if isinstance(snapshot, list) else snapshot
         for proposal, names in proposals:
             running = tuple(name for name in names if name in self._names)
             if running:

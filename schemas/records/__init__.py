@@ -162,6 +162,7 @@ from schemas.records.trading import (
     CheckResult,
     Execution,
     GatewayStatus,
+    InternalCross,
     Order,
     OrderCancel,
     OrderIntent,
@@ -307,6 +308,7 @@ __all__ = [
     "HistoryBar",
     "HistoryRow",
     "IntentKind",
+    "InternalCross",
     "LateRecord",
     "LlmAnswer",
     "LlmRequest",
@@ -355,6 +357,7 @@ __all__ = [
     "UnclockedRecord",
     "Valuation",
     "bar_id",
+    "cross_id",
     "execution_id",
     "feature_id",
     "has_seq",
@@ -381,6 +384,7 @@ SequencedRecord = (
     | StrategyPosition
     | StrategyAccount
     | OrderProposal
+    | InternalCross
     | TargetReduction
     | Order
     | OrderCancel
@@ -454,6 +458,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     StrategyAccount: "strategy-actions",
     OrderProposal: "order-proposals",
     TargetReduction: "order-proposals",
+    InternalCross: "order-proposals",
     Order: "orders",
     OrderCancel: "orders",
     RiskFence: "orders",
@@ -504,6 +509,10 @@ def bar_id(symbol: str, seq: int) -> str:
 
 def quote_id(symbol: str, seq: int) -> str:
     return f"quote-{symbol}-{seq}"
+
+
+def cross_id(seq: int) -> str:
+    return f"cross-{seq}"
 
 
 def feature_id(symbol: str, seq: int) -> str:

@@ -16,7 +16,7 @@ _FIRST_TERMS = ("symbol", "side", "quantity", "order_type", "limit_price", "time
 _LATER_TERMS = ("stop_price", "trail_amount", "trail_percent", "expires_ns", "reduce_only", "group_id", "parent_id")
 _PROPOSAL_NAMES = (
     *("seq", "ts_ns", "proposal_id", *_FIRST_TERMS),
-    *("strategy", "reference_price", "sizing", "signal_ids", *_LATER_TERMS),
+    *("strategy", "reference_price", "sizing", "signal_ids", *_LATER_TERMS, "changes"),
 )
 _ORDER_NAMES = (
     *("seq", "ts_ns", "order_id", "cause_id", *_FIRST_TERMS),
@@ -101,3 +101,14 @@ def from_flat(record_type: Any, values: Iterable[Any]) -> Any:
         raise TypeError(f"{record_type.__name__} has {len(layout.names)} flat fields, found {len(flat)} values")
     flat += layout.missing_terms
     return record_type._make(layout.to_record((*flat, OrderTerms._make(layout.to_terms(flat)))))
+
+
+def from_stored(record_type: Any, values: Iterable[Any]) -> Any:
+    """Return the record with these values of a snapshot, which can be of an earlier release.
+
+    Such a row can lack the last fields of a record, which then have their defaults. Raises TypeError like `from_flat`.
+    """
+    flat = tuple(values)
+    missing = field_names(record_type)[len(flat) :]
+    defaults = record_type._field_defaults
+    return from_flat(record_type, (*flat, *(defaults[name] for name in missing if name in defaults)))

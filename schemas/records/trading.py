@@ -115,6 +115,26 @@ class OrderProposal(NamedTuple):
     reference_price: Decimal
     sizing: str  # the sizing arithmetic, human-readable
     signal_ids: list[str]  # then, if present, the command with the target weights
+    # Signed change of the position by strategy, as decimal text. The order trades their sum; opposite changes trade as
+    # `InternalCross`. {}: the order is for one strategy.
+    changes: dict[str, str] = {}  # noqa: RUF012  (never changed)
+
+
+class InternalCross(NamedTuple):
+    """A trade between two strategies of the account, whose changes of a position are opposite. It has no fee.
+
+    `price` is that of the first fill of the net order, or the mark of the time slice where no order is needed.
+    """
+
+    seq: int  # common with the proposals
+    ts_ns: int
+    cross_id: str
+    symbol: str
+    quantity: Decimal  # above 0
+    price: Decimal
+    buyer: str
+    seller: str
+    cause_ids: list[str]  # the proposal and the fill, or the signals and actions behind the targets
 
 
 class TargetReduction(NamedTuple):

@@ -13,6 +13,7 @@ from schemas.records import (
     Execution,
     FeatureRow,
     Fundamentals,
+    InternalCross,
     LlmAnswer,
     NewsItem,
     Order,
@@ -29,6 +30,7 @@ from schemas.records import (
     StrategyAction,
     StrategySuspension,
     StrategyWeights,
+    TargetReduction,
 )
 
 
@@ -75,6 +77,15 @@ class MemoryRecordStore:
 
     def proposal(self, proposal_id: str) -> OrderProposal | None:
         return self._last(OrderProposal, proposal_id=proposal_id)  # type: ignore[no-any-return]
+
+    def cross(self, cross_id: str) -> InternalCross | None:
+        return self._last(InternalCross, cross_id=cross_id)  # type: ignore[no-any-return]
+
+    def crosses_of(self, cause_id: str) -> list[InternalCross]:
+        return [r for r in self.records if type(r) is InternalCross and cause_id in r.cause_ids]
+
+    def reductions_of(self, action_id: str) -> list[TargetReduction]:
+        return [r for r in self.records if type(r) is TargetReduction and r.action_id == action_id]
 
     def transfer(self, transfer_id: str) -> CashTransfer | None:
         return self._last(CashTransfer, transfer_id=transfer_id)  # type: ignore[no-any-return]

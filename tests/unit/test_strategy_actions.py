@@ -31,6 +31,7 @@ from schemas.records import (
     Attribution,
     Bar,
     Execution,
+    InternalCross,
     Order,
     OrderCancel,
     OrderProposal,
@@ -327,20 +328,37 @@ def test_a_target_is_capped_like_a_view() -> None:
     assert proposal.terms.quantity == 100, "1 % of 1,000,000 at 100"
 
 
-def test_targets_of_two_strategies_are_traded_one_after_the_other_so_that_fills_have_one_owner() -> None:
-    desk = Desk({1: [target(100, 1, "other", seq=1), target(-300, 1, "pairs", seq=2)]})
-    desk.step()
-    for _ in range(4):
+def test_targets_of_one_direction_are_traded_one_after_the_other_so_that_fills_have_one_owner() -> None:
+    desk = Desk({1: [target(-100, 1, "other", seq=1), target(-300, 1, "pairs", seq=2)]})
+    for _ in range(5):
         desk.step()
     assert [(p.strategy, p.terms.side, int(p.terms.quantity)) for p in desk.of(OrderProposal)] == [
-        ("other", "BUY", 100),
+        ("other", SELL, 100),
         ("pairs", SELL, 300),
     ]
-    assert desk.position == -200
-    # After a rise to 110, the long 100 gained 1,000 and the short 300 lost 3,000. A unit costs a fee of 0.01.
+    assert desk.position == -400
+    # After a rise to 110, the short 100 lost 1,000 and the short 300 lost 3,000. A unit costs a slippage of 0.01.
     desk.step(price=110.0)
     gains = {name: row.unrealized_pnl + row.realized_pnl for name, row in desk.attributed().items()}
-    assert gains == {"other": 999, "pairs": -3003}
+    assert gains == {"other": -1001, "pairs": -3003}
+
+
+def test_opposite_targets_trade_with_each_other_and_their_difference_by_an_order() -> None:
+    desk = Desk({1: [target(100, 1, "other", seq=1), target(-300, 1, "pairs", seq=2)]})
+    for _ in range(5):
+        desk.step()
+    assert [(p.strategy, p.terms.side, int(p.terms.quantity), p.changes) for p in desk.of(OrderProposal)] == [
+        ("other+pairs", SELL, 200, {"other": "100", "pairs": "-300"})
+    ]
+    assert [(one.buyer, one.seller, one.quantity, one.price) for one in desk.of(InternalCross)] == [
+        ("other", "pairs", 100, D("99.99"))
+    ], "at the price of the fill"
+    assert desk.position == -200
+    desk.step(price=110.0)
+    gains = {name: row.unrealized_pnl + row.realized_pnl for name, row in desk.attributed().items()}
+    assert gains == {"other": 1001, "pairs": -3003}
+    fees = {name: row.fees for name, row in desk.attributed().items()}
+    assert not fees["other"] and fees["pairs"] > 0, "a cross has no fee"
 
 
 def test_an_order_that_crosses_the_position_of_another_strategy_opens_its_own() -> None:
@@ -405,7 +423,8 @@ def test_a_loop_restored_at_any_slice_makes_the_same_records() -> None:
     uninterrupted = Desk(SCRIPT)
     for price in PRICES:
         uninterrupted.step(price=price)
-    assert len(uninterrupted.trades) >= 6, "the script trades"
+    assert len(uninterrupted.trades) + len(uninterrupted.of(InternalCross)) >= 6, "the script trades"
+    assert uninterrupted.of(InternalCross)
     for slices in range(1, len(PRICES)):
         first, second = Desk(SCRIPT), Desk(SCRIPT)
         for price in PRICES[:slices]:

@@ -74,6 +74,7 @@ class TradingDesk:
             "cash_buffer": Decimal(0),
             "allow_short": True,
             "trading_strategies": tuple(one.name for one in strategies),
+            "order_limited": frozenset(name for name, one in (limits or {}).items() if one.limits_orders),
         }
         self.portfolio = PortfolioStage(PortfolioSettings(**account | dict(portfolio or {})))
         ends = sorted(one.close_ns for one in days.values())

@@ -14,7 +14,7 @@ NAME = "circuit_breaker"
 def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     scopes: tuple[tuple[BreakerScope, str], ...] = (
         (PORTFOLIO, ""),
-        (STRATEGY, context.strategy),
+        *((STRATEGY, name) for name in context.strategy.split("+")),
         (SYMBOL, order.symbol),
     )
     for scope, key in scopes:
