@@ -20,6 +20,7 @@ from operators.strategy_shares import match_changes, parse_changes
 from operators.trading.accounts import StrategyAccounts
 from schemas.records import (
     BUY,
+    CANCEL_ORDER,
     SELL,
     Bar,
     CashTransfer,
@@ -30,6 +31,7 @@ from schemas.records import (
     OrderProposal,
     OrderTerms,
     Record,
+    Side,
     StrategyAction,
 )
 
@@ -51,6 +53,7 @@ class StrategyOrders:
         self._reference = ReferenceData(currency=currency)
         self._trading_day = 0
         self._order_counts: dict[str, int] = {}
+        self._cancelled: frozenset[str] = frozenset()  # orders whose cancel a strategy requests in this time slice
 
     # -- incoming records
 
@@ -65,6 +68,11 @@ class StrategyOrders:
                 self._accounts.apply_action(ts_ns, due, self._reference.rate_of(due.currency))
             else:
                 self._accounts.apply_rate(due)
+        self._cancelled = frozenset(
+            record.arguments.get("order_id", "")
+            for record in records
+            if type(record) is StrategyAction and record.kind == CANCEL_ORDER
+        )
         proposals: list[OrderProposal] = []
         for record in records:
             if type(record) is Execution:
@@ -104,14 +112,16 @@ class StrategyOrders:
     def _verdicts(self, name: str, terms: OrderTerms, context: OrderContext) -> list[Verdict]:
         """Check an order against the limits of one strategy. One that only reduces its position is not limited.
 
-        A reduce-only order reduces the position of the account, which can be that of other strategies.
+        A reduce-only order reduces the position of the account, which can be that of other strategies. Beside an open
+        one, an order that closes the position is not limited if the position can at most change its side.
         """
         if context.changes:
             change = parse_changes(context.changes).get(name, ZERO)
             terms = terms._replace(side=BUY if change > 0 else SELL, quantity=abs(change))
-        resulting = self._resulting(name, terms)
+        resulting, held = self._resulting(name, terms), self._held(name, terms)
+        only_reduces = resulting <= 0 or (not terms.reduce_only and self._closes_own(name, terms) and resulting <= held)
         limits, verdicts = self._limits[name], list[Verdict]()
-        if resulting <= 0 or (terms.reduce_only and _closes(context.entry, terms)):
+        if only_reduces or (terms.reduce_only and _closes(context.entry, terms)):
             return verdicts
 
         def check(check_name: str, text: str, value: Decimal, limit: Decimal, *, money: bool = True) -> None:
@@ -137,50 +147,71 @@ class StrategyOrders:
 
     def _resulting(self, name: str, terms: OrderTerms) -> Decimal:
         """Return the units that a strategy has on the side of an order after it and its open orders are filled."""
-        position, bought, sold = self._open(name, terms.symbol)
-        held, waiting = (-position, bought) if terms.side == BUY else (position, sold)
+        held = self._held(name, terms)
         if not terms.reduce_only:
-            return waiting + terms.quantity - held
-        account = self._book.positions.get(terms.symbol)
-        if account is None:
+            _, bought, sold = self._open(name, terms.symbol)
+            return (bought if terms.side == BUY else sold) + terms.quantity - held
+        if terms.symbol not in self._book.positions:
             return -held
+        reducing = self._reducing(name, terms.symbol, terms.side, terms.group_id)
+        return min(terms.quantity + reducing, self._closable(terms.symbol, terms.side)) - held
+
+    def _held(self, name: str, terms: OrderTerms) -> Decimal:
+        """Return the units of a strategy that an order can close, negative if the position is on the order's side."""
+        position = self._accounts.accounts[name].ledger.quantity(terms.symbol)
+        return -position if terms.side == BUY else position
+
+    def _closes_own(self, name: str, terms: OrderTerms) -> bool:
+        """Whether an order and the open ones of its side that are not reduce-only close at most the position."""
+        bought, sold = self._opening(name, terms.symbol)
+        return (bought if terms.side == BUY else sold) + terms.quantity <= self._held(name, terms)
+
+    def _closable(self, symbol: str, side: Side) -> Decimal:
+        """Return the units of the account that reduce-only orders of a side can close, with its open orders filled."""
+        account = self._book.positions.get(symbol)
+        if account is None:
+            return ZERO
         closable = (
-            account.sells.quantity - account.quantity if terms.side == BUY else account.quantity + account.buys.quantity
+            account.sells.quantity - account.quantity if side == BUY else account.quantity + account.buys.quantity
         )
-        return min(terms.quantity + self._reducing(name, terms), max(ZERO, closable)) - held
+        return max(ZERO, closable)
 
-    def _reducing(self, name: str, terms: OrderTerms) -> Decimal:
-        """Return the quantity of a strategy's open reduce-only orders of the side of an order.
+    def _reducing(self, name: str, symbol: str, side: Side, group_id: str = "") -> Decimal:
+        """Return the quantity of a strategy's open reduce-only orders of a side, without those of the group `group_id`.
 
-        Of a group, only one order fills. An exit closes what its entry opens.
+        Of a group, only one order fills. An exit closes what its entry opens. An order whose cancel the strategy
+        requests in the same time slice is not counted.
         """
         quantities: dict[str, Decimal] = {}
-        risk_position = self._book.positions.get(terms.symbol)
+        risk_position = self._book.positions.get(symbol)
         for order_id, order in {} if risk_position is None else risk_position.orders.items():
             proposal = self._book.proposals[order_id]
             own = proposal.terms
-            if (
-                not own.reduce_only
-                or own.side != terms.side
-                or own.parent_id
-                or name not in proposal.strategy.split("+")
-            ):
+            if not own.reduce_only or own.side != side or own.parent_id or order_id in self._cancelled:
+                continue
+            if name not in proposal.strategy.split("+"):
                 continue
             if not own.group_id:
                 quantities[order_id] = order.remaining
-            elif own.group_id != terms.group_id:
+            elif own.group_id != group_id:
                 quantities[own.group_id] = max(order.remaining, quantities.get(own.group_id, ZERO))
         return sum(quantities.values(), ZERO)
 
-    def _open(self, name: str, symbol: str) -> tuple[Decimal, Decimal, Decimal]:
-        """Return a strategy's position in a symbol, and the quantities that its open orders can still buy and sell."""
+    def _opening(self, name: str, symbol: str) -> tuple[Decimal, Decimal]:
+        """Return the quantities that a strategy's open orders can buy and sell, without those that only reduce."""
         bought = sold = ZERO
         risk_position = self._book.positions.get(symbol)
-        if risk_position is not None:
-            for order_id, order in risk_position.orders.items():
-                if not order.reduce_only:
-                    own = _own_units(self._book.proposals[order_id], order, name)
-                    bought, sold = bought + max(own, ZERO), sold + max(-own, ZERO)
+        for order_id, order in {} if risk_position is None else risk_position.orders.items():
+            if not order.reduce_only:
+                own = _own_units(self._book.proposals[order_id], order, name)
+                bought, sold = bought + max(own, ZERO), sold + max(-own, ZERO)
+        return bought, sold
+
+    def _open(self, name: str, symbol: str) -> tuple[Decimal, Decimal, Decimal]:
+        """Return a strategy's position in a symbol, and the quantities that its open orders can still buy and sell."""
+        bought, sold = self._opening(name, symbol)
+        bought += min(self._reducing(name, symbol, BUY), self._closable(symbol, BUY))
+        sold += min(self._reducing(name, symbol, SELL), self._closable(symbol, SELL))
         return self._accounts.accounts[name].ledger.quantity(symbol), bought, sold
 
     def _gross(self, name: str, terms: OrderTerms) -> Decimal:

@@ -121,6 +121,57 @@ def test_a_reduce_only_order_that_sells_the_units_of_other_strategies_is_limited
     assert desk.position("KO") == 94
 
 
+def test_an_open_reduce_only_order_beyond_the_own_units_counts_in_later_orders() -> None:
+    """It sells 6 units of another strategy, so that there is room for 4 more."""
+
+    def sell(ctx: Any) -> None:
+        ctx.submit("KO", "SELL", 6, limit_price=150, reduce_only=True)
+        ctx.submit("KO", "SELL", 5)
+        ctx.submit("KO", "SELL", 4)
+
+    desk = desk_of(at_minutes({3: sell}), BUY_100_OF_OTHER, limits={"max_position_size": "1000"})
+    desk.step(5, KO=100.0)
+    assert refusals(desk) == [("strategy_max_position_size", "1,100.00", "1,000.00")]
+    gross = desk_of(at_minutes({3: sell}), BUY_100_OF_OTHER, limits={"max_gross_exposure": "1000"})
+    gross.step(5, KO=100.0)
+    assert refusals(gross) == [("strategy_max_gross_exposure", "1,100.00", "1,000.00")]
+
+
+def test_a_position_is_closed_beside_its_own_stop_and_not_reversed_beyond_it() -> None:
+    """The stop for 10 stays open. With it, the sale of 10 can make the position short by 10, as large as it was."""
+
+    def protect(ctx: Any) -> None:
+        ctx.submit("KO", "SELL", 10, stop_price=90, reduce_only=True)
+
+    def sell(ctx: Any) -> None:
+        ctx.submit("KO", "SELL", 11)
+        ctx.submit("KO", "SELL", 10)
+
+    script = at_minutes({1: lambda ctx: ctx.submit("KO", "BUY", 10), 3: protect, 5: sell})
+    desk = desk_of(script, BUY_100_OF_OTHER, limits={"max_position_size": "1000", "max_orders_per_day": "2"})
+    desk.step(4, KO=100.0)
+    desk.step(3, KO=150.0)
+    assert refusals(desk) == [("strategy_max_position_size", "1,650.00", "1,000.00")]
+    assert desk.position("KO") == 100
+
+
+def test_a_stop_that_is_cancelled_with_the_reversal_does_not_count() -> None:
+    def reverse(ctx: Any) -> None:
+        ctx.cancel("KO")
+        ctx.target_quantity("KO", -10)
+
+    script = at_minutes(
+        {
+            1: lambda ctx: ctx.submit("KO", "BUY", 10),
+            3: lambda ctx: ctx.submit("KO", "SELL", 10, stop_price=90, reduce_only=True),
+            5: reverse,
+        }
+    )
+    desk = desk_of(script, BUY_100_OF_OTHER, limits={"max_position_size": "1000"})
+    desk.step(8, KO=100.0)
+    assert not refusals(desk) and desk.position("KO") == 90
+
+
 def test_exits_of_a_bracket_are_not_limited_beside_a_position_of_other_strategies() -> None:
     bracket = at_minutes({3: lambda ctx: ctx.submit("KO", "BUY", 10, take_profit=150, stop_loss=90)})
     limits = {"max_order_notional": "1000", "max_orders_per_day": "1", "max_position_size": "1000"}
