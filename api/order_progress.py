@@ -14,7 +14,7 @@ from sqlalchemy import Connection, desc, or_, select
 
 from api.dataflow_stats import is_crash_loop, read_children, read_stats
 from api.json_types import ApiModel, utc
-from api.market_hours import market_open
+from api.market_hours import market_open, slice_interval_s
 from api.resources import Resources
 from schemas.records import HALTED, MARKET, READY, Execution, Order, OrderTerms
 from sinks.host_kill_switch import HostKillSwitch
@@ -30,7 +30,7 @@ that follow, because a service processes a time slice only when all its inputs h
 SILENT_AFTER_S = 15.0
 """A service reports about once a second."""
 STUCK_AFTER_S = 10.0
-"""A service that processed nothing for so long while the feed went on does not keep up."""
+"""A service that processed nothing for so long after a time slice of the feed does not keep up."""
 
 Cause = Literal[
     "feed_finished",
@@ -64,6 +64,7 @@ class PlatformProgress(NamedTuple):
     halted       why trading is halted, "" if it is not
     reconciling  why the gateway is not reconciled with its broker, "" if it is
     broker       "simulated", or the broker to which orders go
+    slice_s      longest time between two time slices of a live feed now; 0 for other feeds
     """
 
     stats: Mapping[str, Mapping[str, Any]]
@@ -73,6 +74,7 @@ class PlatformProgress(NamedTuple):
     halted: str = ""
     reconciling: str = ""
     broker: str = "simulated"
+    slice_s: Callable[[], float] = lambda: 0.0
 
 
 def read_progress(db: Connection, resources: Resources) -> PlatformProgress:
@@ -89,6 +91,7 @@ def read_progress(db: Connection, resources: Resources) -> PlatformProgress:
         halted=halted if host_halt is None else host_halt.text,
         reconciling="" if status is None or status["state"] == READY else status["reason"] or status["state"].lower(),
         broker=settings.execution.broker,
+        slice_s=lambda: slice_interval_s(settings, datetime.now(UTC)),
     )
 
 
@@ -157,17 +160,25 @@ def stopped_service(progress: PlatformProgress) -> WaitingFor | None:
         if age_s > SILENT_AFTER_S:
             text = f"{name} is not running: its last report is {age_s:,.0f} s old."
             return WaitingFor(cause="service_down", service=name, text=text)
-        if feed is not None and name != FEED and _is_stuck(row, feed, progress.now):
+        if feed is not None and name != FEED and _is_stuck(row, feed, progress):
             text = f"{name} has processed no time slice for {progress.now - row['moved_at']:,.0f} s."
             return WaitingFor(cause="service_behind", service=name, text=text)
     return None
 
 
-def _is_stuck(row: Mapping[str, Any], feed: Mapping[str, Any], now: float) -> bool:
-    if "moved_at" not in row or "moved_at" not in feed:
+def _is_stuck(row: Mapping[str, Any], feed: Mapping[str, Any], progress: PlatformProgress) -> bool:
+    """Whether a service has not processed a time slice that the feed closed at least `STUCK_AFTER_S` ago.
+
+    The feed reports only its last time slice. It closed an earlier one at most `slice_s` before it.
+    """
+    if "moved_at" not in row or "moved_at" not in feed or row.get("last_tick_ns", -1) >= feed.get("last_tick_ns", -1):
         return False
-    behind = row.get("last_tick_ns", -1) < feed.get("last_tick_ns", -1)
-    return bool(behind and now - row["moved_at"] > STUCK_AFTER_S)
+    if progress.now - row["moved_at"] <= STUCK_AFTER_S:
+        return False
+    return bool(
+        progress.now - feed["moved_at"] > STUCK_AFTER_S
+        or progress.now - row["moved_at"] > STUCK_AFTER_S + progress.slice_s()
+    )
 
 
 def _at(row: Mapping[str, Any]) -> str:

@@ -55,7 +55,10 @@ class LiveFeedSection(BarSettings):
 
     symbols               symbols expected in every minute
     quotes, trades        whether to subscribe to them
-    clock_ms              interval at which the clock advances
+    clock_ms              shortest time between time slices that hold only quotes and trades, and between time slices
+                          for waiting records while the services are behind
+    clock_session_s       longest time between time slices during a session
+    clock_closed_s        longest time between time slices outside all sessions
     wait_s                longest wait for the bars of a minute after its end
     stale_s               seconds without data during a session after which the feed fails over to the next provider
     backfill_minutes_max  most minutes backfilled at a start
@@ -66,6 +69,8 @@ class LiveFeedSection(BarSettings):
     trades: bool = False
     bar_interval_s: Annotated[int, Field(ge=1, le=60)] = 60
     clock_ms: Annotated[int, Field(ge=10, le=60_000)] = 250
+    clock_session_s: Annotated[float, Field(gt=0, le=10)] = 1.0
+    clock_closed_s: Annotated[float, Field(gt=0, le=60)] = 30.0
     wait_s: Annotated[float, Field(ge=0)] = 5.0
     stale_s: Annotated[float, Field(gt=0)] = 90.0
     backfill_minutes_max: Annotated[int, Field(ge=0)] = 960
@@ -76,6 +81,12 @@ class LiveFeedSection(BarSettings):
             raise BadInput(f"a live feed needs distinct symbols, found {', '.join(self.symbols) or 'none'}")
         if self.clock_ms < 10 or (self.bar_interval_s * 1000) % self.clock_ms:
             raise BadInput(f"setting clock_ms must be >= 10 and divide the bar interval, found {self.clock_ms}")
+        session_s, closed_s = self.clock_session_s, self.clock_closed_s
+        if not (0 < session_s <= 10 and session_s <= closed_s <= 60):
+            raise BadInput(
+                "setting clock_session_s must be > 0 and <= 10, and clock_closed_s >= clock_session_s and <= 60, "
+                f"found {session_s} and {closed_s}"
+            )
 
 
 class PolygonSection(Section):

@@ -76,7 +76,7 @@ def connect(service: str) -> ServiceEndpoints:
     log.info("service started", release=platform_version(), reads=[i.topic for i in spec.inputs], writes=spec.outputs)
     pass_through_topics = {TOPIC_OF[record_type] for record_type in topology.PASS_THROUGH.get(service, ())}
     output_topics = [*spec.outputs, *spec.unclocked, "dead-letters", "late-records"]
-    topics = [*output_topics, *(service_input.topic for service_input in spec.inputs)]
+    topics = [*output_topics, *spec.follows, *(service_input.topic for service_input in spec.inputs)]
     wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in topics])
     lease = _take_lease(service, settings) if store.process == 0 else None
     has_run = store.folder is not None and not store_lock.is_unused(store.folder)

@@ -35,13 +35,15 @@ class ServiceSpec(NamedTuple):
     """The topics of a service. `by_shard`: one stage instance per partition of the symbol topics, else one instance.
 
     `outputs` carry the clock that this service writes. `unclocked` topics are also written by this service, but either
-    `market_data` writes their clock or no service aligns on them.
+    `market_data` writes their clock or no service aligns on them. `follows` are topics whose new records only tell the
+    service when to close a time slice.
     """
 
     inputs: tuple[ServiceInput, ...]
     outputs: tuple[str, ...]
     by_shard: bool = False
     unclocked: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
 
 
 class Replica(NamedTuple):
@@ -88,6 +90,7 @@ SERVICES: dict[str, ServiceSpec] = {
             "commands",
         ),
         unclocked=("market-trades",),
+        follows=("reference-data", "news", "fundamentals", "llm-answers", "broker-updates", "commands", "orders"),
     ),
     "news": ServiceSpec(inputs=(), outputs=(), unclocked=("news",)),
     "fundamentals": ServiceSpec(inputs=(), outputs=(), unclocked=("fundamentals",)),

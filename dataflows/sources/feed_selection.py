@@ -58,16 +58,18 @@ def platform_feed(
             renamed_bars=renamed_file_bars(settings),
         )
     # Imported here because it is slow to import and other feeds do not use it.
-    from dataflows.sources.market.live_feed_setup import live_feed_opener
+    from dataflows.sources.market.live_feed_setup import live_feed_opener, waiting_records
 
     heartbeat_s = settings.market_data.heartbeat_s
+    waiting = waiting_records(settings)
     return FeedSource(
-        live_feed_opener(settings),
+        live_feed_opener(settings, waiting),
         at_end="idle",
         stop_requested=stop_requested,
         stats=stats,
         heartbeat=_heartbeat(heartbeat_s),
         sessions=sessions,
+        sleep=waiting.wait,
     )
 
 

@@ -55,6 +55,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
     - `sessions` adds the trading hours of the sessions ahead. The progress does not count them.
     - `stop_requested` is called for each batch. Once it is true, the source emits nothing more; after the next
       snapshot the worker exits with `AbortExecution` and nothing to replay.
+    - `sleep` waits for the seconds until a time slice is due, or less if there is a reason for one earlier.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
         stats: Stats | None = None,
         heartbeat: Heartbeat | None = None,
         sessions: SessionAnnouncements | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if speed is not None and not speed > 0:
             raise BadInput(f"feed speed must be > 0, found {speed}")
@@ -76,7 +78,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
             raise BadInput(f"at_end must be stop or idle and batch_slices >= 1, found {at_end!r} and {batch_slices}")
         self._open_feed = open_feed
         self._options = (batch_slices, speed, at_end, stop_requested, now_ns, stats or Stats("market_data", None))
-        self._heartbeat, self._sessions = heartbeat, sessions
+        self._heartbeat, self._sessions, self._sleep = heartbeat, sessions, sleep
         self._partition: FeedPartition | None = None
 
     def list_parts(self) -> list[str]:
@@ -94,7 +96,9 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
             feed = feed.resume(resume_state["feed"])
         # A restarted feed reports its last time slice even if it has nothing left to emit.
         last_slice_ns = -1 if resume_state is None else resume_state.get("last_tick_ns", -1)
-        self._partition = FeedPartition(feed, *self._options, last_slice_ns, self._heartbeat, self._sessions)
+        self._partition = FeedPartition(
+            feed, *self._options, last_slice_ns, self._heartbeat, self._sessions, self._sleep
+        )
         return self._partition
 
     @staticmethod
@@ -128,8 +132,9 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
         last_slice_ns: int,
         heartbeat: Heartbeat | None,
         sessions: SessionAnnouncements | None,
+        sleep: Callable[[float], None],
     ) -> None:
-        self._heartbeat, self._sessions = heartbeat, sessions
+        self._heartbeat, self._sessions, self._sleep = heartbeat, sessions, sleep
         self._stats, self._last_slice_ns, self._records_in, self._dead_letters = stats, last_slice_ns, 0, 0
         self._feed, self._batch_slices, self._at_end = feed, batch_slices, at_end
         self._stop_requested, self._now_ns = stop_requested, now_ns
@@ -196,7 +201,7 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
         """
         wait_ns = self._ns_until_due()
         if wait_ns > 0:
-            time.sleep(min(wait_ns, SLEEP_NS_MAX) / 1e9)
+            self._sleep(min(wait_ns, SLEEP_NS_MAX) / 1e9)
 
     def _ns_until_due(self) -> int:
         """Return the time until the next time slice is due; 0 or less if it is due now."""

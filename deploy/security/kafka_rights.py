@@ -68,7 +68,7 @@ def all_rights(
     for service, spec in services.items():
         written = (*spec.outputs, *spec.unclocked, *WRITTEN_BY_ALL)
         grant(service, "WRITE", written)
-        grant(service, "READ", (*written, *(service_input.topic for service_input in spec.inputs)))
+        grant(service, "READ", (*written, *spec.follows, *(service_input.topic for service_input in spec.inputs)))
         # Committed offsets only show the lag.
         rights.add(KafkaRight(service, "GROUP", f"{topic_prefix}platform-{service}", "READ"))
     for principal in (API, COMMAND_LINE, CHECKS, VIEWER):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from api.alerting.conditions import WINDOW_S, Conditions, MetricsPage
-from api.market_hours import market_open
+from api.market_hours import market_open, slice_interval_s
 from configs.alerts import ALERT_NAMES, QuietHours
 from configs.settings import Settings, load_settings
 from schemas.errors import BadInput
@@ -227,6 +227,19 @@ def test_market_open_follows_the_exchange_hours(at: str, is_open: bool) -> None:
     settings = load_settings(environment={"MARKET_DATA__FEED": "files"})
     assert market_open(settings, datetime.fromisoformat(at).replace(tzinfo=UTC)) is is_open
     assert market_open(load_settings(environment={}), datetime(2024, 3, 9, tzinfo=UTC)), "a simulator never closes"
+
+
+def test_market_open_of_a_live_feed_follows_its_own_calendar() -> None:
+    saturday = datetime(2024, 3, 9, 15, tzinfo=UTC)
+    pre_market = datetime(2024, 3, 8, 9, 30, tzinfo=UTC)
+    live = {"MARKET_DATA__FEED": "live", "MARKET_DATA__PROVIDERS": "[simulator]"}
+    always = load_settings(environment={**live, "MARKET_DATA__LIVE__CALENDAR": "24/7"})
+    regular = load_settings(environment={**live, "MARKET_DATA__LIVE__SESSION": "regular"})
+    assert market_open(always, saturday)
+    assert not market_open(regular, saturday)
+    assert not market_open(regular, pre_market)
+    assert (slice_interval_s(always, saturday), slice_interval_s(regular, pre_market)) == (1.0, 30.0)
+    assert slice_interval_s(load_settings(environment={}), saturday) == 0.0, "not a live feed"
 
 
 def _settings(**overrides: Any) -> Settings:

@@ -45,7 +45,7 @@ class KilledFeed:
         write(self.unconfirmed, self.open(START_NS + MINUTE_NS + STEP_NS, FeedTopicState(), self.state).take(100))
 
     def open(self, now_ns: int, topics: FeedTopicState, state: dict[str, Any] | None = None) -> LiveFeed:
-        settings = LiveFeedSection(symbols=SYMBOLS, calendar="24/7", wait_s=5.0)
+        settings = LiveFeedSection(symbols=SYMBOLS, calendar="24/7", wait_s=5.0, clock_session_s=STEP_NS / SECOND_NS)
         return LiveFeed(settings, [self.provider], lambda _since: topics, now_ns=lambda: now_ns).resume(state)
 
     def logs_after_restart(self, written: Mapping[Log, int]) -> Messages:

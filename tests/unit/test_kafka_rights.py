@@ -31,7 +31,9 @@ def test_each_service_reads_its_inputs_and_what_it_wrote() -> None:
     for name, spec in SERVICES.items():
         read = topics(name, "READ")
         assert {service_input.topic for service_input in spec.inputs} | {*spec.outputs, *spec.unclocked} <= read
-        assert read <= {service_input.topic for service_input in spec.inputs} | topics(name, "WRITE")
+        inputs = {service_input.topic for service_input in spec.inputs}
+        assert read <= inputs | {*spec.follows} | topics(name, "WRITE")
+        assert {*spec.follows} <= read
 
 
 def test_only_risk_writes_orders_and_commands_have_four_writers() -> None:

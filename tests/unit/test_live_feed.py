@@ -13,6 +13,7 @@ from dataflows.sources.market.alpaca import AlpacaOptions, AlpacaRestProvider, A
 from dataflows.sources.market.clock_recovery import FeedTopicState
 from dataflows.sources.market.live_feed import FEED_SWITCHED, LiveFeed
 from dataflows.sources.market.provider import QuoteUpdate, RejectedMessage, RowsBySymbol, TradePrint
+from dataflows.sources.market.slice_times import RESERVED_NS
 from dataflows.sources.trading_calendar import TradingCalendar
 from deploy.alpaca_server.market import BarRow
 from operators.alignment import AlignedLogs
@@ -110,23 +111,17 @@ def bars(time_slices: Sequence[TimeSlice]) -> list[tuple[str, int, float, bool]]
     ]
 
 
-def test_clock_advances_without_records() -> None:
-    run = LiveFeedRun()
-    times = [time_slice.ts_ns for seconds in (0.0, 0.1, 0.25, 0.6, 0.6, 3.0) for time_slice in run.take_at(seconds)]
-    assert times == [START_NS + round(offset_s * SECOND_NS) for offset_s in (0, 0.25, 0.5, 3.0)]
-
-
 def test_minute_and_clock_wait_for_the_bars() -> None:
     provider = FakeProvider()
     run = LiveFeedRun(provider)
     run.take_at(0)
     provider.bar(START_NS, "A", 10.0)
     time_slices = run.take_at(61)
-    assert [time_slice.ts_ns for time_slice in time_slices] == [START_NS + MINUTE_NS - SECOND_NS // 4]
+    assert [time_slice.ts_ns for time_slice in time_slices] == [START_NS + MINUTE_NS - RESERVED_NS]
     assert run.take_at(62) == []
     provider.bar(START_NS, "B", 20.0)
     time_slices = run.take_at(62.1)
-    assert [time_slice.ts_ns for time_slice in time_slices] == [START_NS + MINUTE_NS, START_NS + 62 * SECOND_NS]
+    assert [time_slice.ts_ns for time_slice in time_slices] == [START_NS + MINUTE_NS, run.now]
     assert bars(time_slices) == [("A", 1, 10.0, True), ("B", 1, 20.0, True)]
 
 
@@ -156,8 +151,9 @@ def test_feed_gives_the_latest_quote_per_symbol_and_all_trades() -> None:
         QuoteUpdate(symbol="X", bid=1, ask=2, bid_size=1, ask_size=1),
     ]
     provider.trades = [TradePrint("A", 7, 3.0, 1.0), TradePrint("A", 8, 3.1, 2.0)]
+    assert run.take_at(0.2) == [], "quotes wait for clock_ms, 250 by default"
     [time_slice] = run.take_at(0.3)
-    ts_ns = START_NS + SECOND_NS // 4
+    ts_ns = run.now
     assert time_slice == (
         ts_ns,
         [
@@ -298,7 +294,7 @@ def test_feed_gives_the_halts_of_its_symbols_from_every_provider() -> None:
     first.statuses, second.statuses = [halt, trading_status("X", HALTED, START_NS)], [halt, end]
     [time_slice] = run.take_at(0.3)
     assert time_slice.records == [halt, halt, end]
-    assert [records for _, records in run.take_at(0.6)] == [[]]
+    assert [records for _, records in run.take_at(1.4)] == [[]]
 
 
 def test_alpacas_socket_reports_halts_and_resumptions() -> None:

@@ -86,6 +86,25 @@ def test_an_undecided_order_names_the_service_or_event_it_waits_for(
     assert text in waiting.text
 
 
+@pytest.mark.parametrize(
+    ("feed_moved_s", "service_moved_s", "slice_s", "behind"),
+    [
+        (1, 31, 30, False),  # the feed closed a slice after its heartbeat of 30 s, and the service has not reported yet
+        (11, 31, 30, True),  # the service has not processed a slice of 11 s ago
+        (1, 41, 30, True),  # the feed closed an earlier slice at least 11 s ago
+        (0, 11, 0, True),
+        (0, 9, 0, False),
+    ],
+)
+def test_a_service_is_behind_only_if_an_old_time_slice_is_unprocessed(
+    feed_moved_s: float, service_moved_s: float, slice_s: float, behind: bool
+) -> None:
+    progress = with_report("portfolio", moved_at=NOW - service_moved_s, last_tick_ns=9 * SLICE_NS)
+    feed = {**progress.stats["market_data"], "moved_at": NOW - feed_moved_s}
+    progress = progress._replace(stats={**progress.stats, "market_data": feed}, slice_s=lambda: slice_s)
+    assert (waiting_for_risk(progress).cause == "service_behind") == behind
+
+
 def test_the_service_furthest_upstream_is_named_because_it_stops_the_others() -> None:
     progress = with_report("features", updated_at=NOW - 40)
     stuck = {name: {**row, "moved_at": NOW - 40} for name, row in progress.stats.items() if name != "market_data"}

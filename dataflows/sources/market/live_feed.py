@@ -1,9 +1,11 @@
 """Live feed: one clock for all records, minutes that close when their bars have arrived, and visible gaps.
 
-The clock advances every `clock_ms`, with or without records. A minute closes when every symbol's bar has arrived, or
-`wait_s` after its end; until then, the clock does not reach the end of the minute, so that no bar arrives after its
-clock record. A symbol that did not trade gets a no-trade bar. A minute without data from any provider gets no bars:
-prices become stale, and risk checks their age.
+A time slice is closed when there is a reason (docs/decisions/0014-slices-on-demand.md): the bars of a minute are
+complete, a record waits in a followed topic, quotes, trades or halts arrived and `clock_ms` has passed since the last
+slice, or a heartbeat is due. A minute closes when every symbol's bar has arrived, or `wait_s` after its end; until
+then, the clock does not reach the end of the minute, so that no bar arrives after its clock record. A symbol that did
+not trade gets a no-trade bar. A minute without data from any provider gets no bars: prices become stale, and risk
+checks their age.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -19,6 +21,8 @@ from configs.settings import LiveFeedSection
 from dataflows.sources.market.clock_recovery import FeedTopicState
 from dataflows.sources.market.live_history import load_history
 from dataflows.sources.market.provider import Provider, QuoteUpdate, RowsBySymbol
+from dataflows.sources.market.slice_times import RESERVED_NS, SliceTimes
+from dataflows.sources.market.waiting_records import WaitingRecords
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import Minute, MinuteCompletion
 from operators.history_bars import bars_per_symbol, history_bars
@@ -31,8 +35,18 @@ STATE_VERSION = 1
 STAGE = "market_data"
 FEED_SWITCHED: Final = "FEED_SWITCHED"
 SECOND_NS, MILLI_NS = 1_000_000_000, 1_000_000
-RECHECK_NS = 20 * MILLI_NS
+RECHECK_NS = 5 * MILLI_NS
 _ACTIVE_SESSIONS = (REGULAR, CONTINUOUS)
+
+
+class Follower(Protocol):
+    """Reports the records of other writers to `WaitingRecords`."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def raise_if_failed(self) -> None: ...
 
 
 class LiveFeed:
@@ -40,7 +54,8 @@ class LiveFeed:
 
     `read_topic_state` reads the feed's own topics, from a wall-clock time or from their beginning. After a crash, they
     may contain part of a time slice that is not in any snapshot. `history_bars` is the number of bars that a symbol
-    without a bar gets from a provider at a start.
+    without a bar gets from a provider at a start. `waiting` reports why a time slice is due before its heartbeat, and
+    `follower` fills it.
     """
 
     def __init__(
@@ -52,13 +67,17 @@ class LiveFeed:
         now_ns: Callable[[], int] = time.time_ns,
         sign: Callable[[Command], Command] = lambda command: command,
         history_bars: int = 0,
+        waiting: WaitingRecords | None = None,
+        follower: Follower | None = None,
     ) -> None:
         self._settings, self._providers = settings, list(providers)
         self._read_topic_state, self._now_ns, self._sign = read_topic_state, now_ns, sign
         self._calendar = TradingCalendar(settings.calendar, settings.session)
         self._completion = MinuteCompletion()
         self._expected_symbols = frozenset(settings.symbols)
-        self._clock_step_ns = settings.clock_ms * MILLI_NS
+        self._times = SliceTimes(settings)
+        self._waiting = WaitingRecords(settings.clock_ms * MILLI_NS) if waiting is None else waiting
+        self._follower = follower
         self.interval_ns = settings.interval_ns
         self._clock_ns = -1
         self._missing_clocks: deque[int] = deque()  # clocks that an earlier process did not write to every topic
@@ -83,13 +102,28 @@ class LiveFeed:
         return False
 
     def due_ns(self) -> int | None:
-        """Return when the clock next advances, or when an incomplete minute is checked again."""
-        return max(self._clock_ns + self._clock_step_ns, self._checked_ns + RECHECK_NS) if self._is_open else None
+        """Return when the next time slice is due, or when an incomplete minute is checked again."""
+        if not self._is_open:
+            return None
+        now_ns, minute = self._now_ns(), self._minute
+        recheck_ns = self._checked_ns + RECHECK_NS
+        if self._missing_clocks:
+            return recheck_ns
+        times_ns = [recheck_ns if minute.ts_ns <= now_ns else minute.ts_ns]
+        if now_ns < minute.ts_ns - RESERVED_NS:
+            times_ns.append(self._times.due_ns(self._clock_ns, minute, has_updates=self._has_updates()))
+        waiting_ns = self._waiting.due_in_ns()
+        if waiting_ns is not None:
+            possible = self._times.on_demand_ns(now_ns, self._clock_ns, minute) is not None
+            times_ns.append(now_ns + waiting_ns if possible else recheck_ns)
+        return min(times_ns)
 
     def stop(self) -> None:
-        """Stop the providers."""
+        """Stop the providers and the follower."""
         for provider in self._providers:
             provider.stop()
+        if self._follower is not None:
+            self._follower.stop()
 
     # -- time slices
 
@@ -97,20 +131,24 @@ class LiveFeed:
         """Return the due time slices, at most `count`."""
         if not self._is_open:
             self._open(self._read_topic_state(None))
+        if self._follower is not None:
+            self._follower.raise_if_failed()
         self._checked_ns = now_ns = self._now_ns()
         self._collect_updates()
         time_slices = self._complete_clocks(count, now_ns)
         while len(time_slices) < count and not self._missing_clocks:
-            minute, target_ns = self._minute, now_ns // self._clock_step_ns * self._clock_step_ns
-            if minute.ts_ns <= target_ns:
+            minute = self._minute
+            if minute.ts_ns <= now_ns:
                 rows = self._closing_rows(minute, now_ns)
                 if rows is not None:
                     time_slices.append(self._build_slice(minute.ts_ns, self._complete_bars(minute, rows)))
                     self._minute = next(self._minutes)
                     continue
-                target_ns = minute.ts_ns - self._clock_step_ns
-            if target_ns > self._clock_ns:
-                time_slices.append(self._build_slice(target_ns, []))
+            ts_ns = self._times.scheduled_ns(now_ns, self._clock_ns, minute, has_updates=self._has_updates())
+            if ts_ns is None and self._waiting.due_in_ns() == 0:
+                ts_ns = self._times.on_demand_ns(now_ns, self._clock_ns, minute)
+            if ts_ns is not None:
+                time_slices.append(self._build_slice(ts_ns, []))
             break
         return time_slices
 
@@ -139,6 +177,9 @@ class LiveFeed:
         history, self._history = self._history, []
         return [bar._replace(ts_ns=ts_ns) for bar in history]
 
+    def _has_updates(self) -> bool:
+        return bool(self._quotes or self._pending_records or self._history)
+
     def _build_slice(self, ts_ns: int, bars: Sequence[Record]) -> TimeSlice:
         records: list[Record] = []
         for symbol in sorted(self._quotes):
@@ -159,6 +200,7 @@ class LiveFeed:
         records += bars
         records += self._pending_records
         self._quotes, self._pending_records, self._clock_ns = {}, [], ts_ns
+        self._waiting.close(ts_ns)
         return TimeSlice(ts_ns, records)
 
     def _collect_updates(self) -> None:
@@ -290,6 +332,9 @@ class LiveFeed:
         self._minute = next(self._minutes)
         for provider in self._providers:
             provider.start()
+        if self._follower is not None:
+            self._follower.start()
+        self._waiting.start()
         if bars_clock_ns >= 0 and self._minute.ts_ns <= now_ns:
             self._backfill(now_ns)
         self._load_history(now_ns)

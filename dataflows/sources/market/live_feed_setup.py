@@ -12,20 +12,23 @@ from configs.settings import Settings
 from configs.strategies import configured_strategies
 from configs.universe_files import universe_members
 from dataflows.sources.market.clock_recovery import feed_topic_reader
+from dataflows.sources.market.followed_topics import FollowedTopics
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import Provider
 from dataflows.sources.market.simulated_provider import SimulatedProvider
+from dataflows.sources.market.waiting_records import WaitingRecords
 from operators.strategies import TradingStrategy
 from sinks.signing_keys import FEED
 
 
-def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
+def live_feed_opener(settings: Settings, waiting: WaitingRecords | None = None) -> Callable[[], LiveFeed]:
     """Return a function that opens the feed with its providers, for the symbols of the strategies too.
 
-    Raises BadInput for inconsistent settings.
+    The records that wait in the followed topics are reported to `waiting`. Raises BadInput for inconsistent settings.
     """
     settings = _with_symbols_of_strategies(settings)
     live = settings.market_data.live
+    waiting = waiting or waiting_records(settings)
     provider_makers = [_provider_maker(settings, name) for name in settings.market_data.live_providers()]
 
     history_bars = history_bars_needed(settings)
@@ -37,9 +40,16 @@ def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
             feed_topic_reader(settings.kafka),
             sign=command_signer(FEED).sign_if_possible,
             history_bars=history_bars,
+            waiting=waiting,
+            follower=FollowedTopics(settings.kafka, waiting),
         )
 
     return open_feed
+
+
+def waiting_records(settings: Settings) -> WaitingRecords:
+    """Return the waiting records of a new feed, without any."""
+    return WaitingRecords(settings.market_data.live.clock_ms * 1_000_000)
 
 
 def _with_symbols_of_strategies(settings: Settings) -> Settings:

@@ -1,0 +1,232 @@
+"""A live feed closes a time slice when there is a reason, and otherwise at a heartbeat."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from configs.settings import LiveFeedSection
+from dataflows.sources.market.clock_recovery import FeedTopicState
+from dataflows.sources.market.live_feed import LiveFeed
+from dataflows.sources.market.provider import QuoteUpdate
+from dataflows.sources.market.slice_times import RESERVED_NS
+from dataflows.sources.market.waiting_records import COALESCE_NS, WaitingRecords
+from operators.bar_completion import Calendar, Sessions
+from schemas.errors import BadInput
+from schemas.records import Bar
+from tests.manual_clock import ManualClock
+from tests.unit.test_live_feed import MINUTE_NS, SECOND_NS, START_NS, FakeProvider
+
+MILLI_NS = 1_000_000
+UPDATE_NS = 250 * MILLI_NS
+OPEN_NS = 1_767_364_200 * SECOND_NS  # Friday 2026-01-02, 9:30 in New York
+
+
+class OnDemandRun:
+    """A live feed with a manual wall clock and a manual monotonic clock. Risk has passed every slice by default."""
+
+    def __init__(
+        self, *, start_ns: int = START_NS, calendar: Calendar = "24/7", session: Sessions = "extended"
+    ) -> None:
+        self.wall, self.monotonic = ManualClock(start_ns), ManualClock(0)
+        self.waiting = WaitingRecords(UPDATE_NS, now_ns=self.monotonic)
+        self.waiting.add_risk_clock(2**62)
+        self.provider = FakeProvider()
+        settings = LiveFeedSection(symbols=("A",), calendar=calendar, session=session)
+        self.feed = LiveFeed(
+            settings,
+            [self.provider],
+            lambda since_ns: FeedTopicState(),
+            now_ns=self.wall,
+            waiting=self.waiting,
+        )
+
+    def advance(self, delta_ns: int) -> None:
+        self.wall.now_ns += delta_ns
+        self.monotonic.now_ns += delta_ns
+
+    def take(self) -> list[int]:
+        return [time_slice.ts_ns for time_slice in self.feed.take(100)]
+
+    def times_until(self, end_ns: int) -> list[int]:
+        """Advance to each time at which the feed is due, and return the times of its slices."""
+        times = self.take()
+        while True:
+            due_ns = self.feed.due_ns()
+            assert due_ns is not None and due_ns > self.wall.now_ns, "the feed would wait in a busy loop"
+            if due_ns > end_ns:
+                return times
+            self.advance(due_ns - self.wall.now_ns)
+            times += self.take()
+
+
+def test_without_a_reason_the_clock_advances_once_a_second_in_a_session() -> None:
+    run = OnDemandRun()
+    assert run.times_until(START_NS + 3 * SECOND_NS) == [START_NS + n * SECOND_NS for n in range(4)]
+
+
+def test_outside_sessions_the_clock_advances_every_half_minute_and_at_the_open() -> None:
+    start_ns = OPEN_NS - 75 * SECOND_NS
+    run = OnDemandRun(start_ns=start_ns, calendar="XNYS", session="regular")
+    offsets_s = [(ts_ns - OPEN_NS) / SECOND_NS for ts_ns in run.times_until(OPEN_NS + 2 * SECOND_NS)]
+    assert offsets_s == [-75, -45, -15, 0, 1, 2]
+
+
+def test_a_waiting_record_closes_a_slice_two_milliseconds_after_the_first() -> None:
+    run = OnDemandRun()
+    run.take()
+    run.advance(100 * MILLI_NS)
+    run.waiting.add_record("commands")
+    assert run.take() == []
+    run.advance(MILLI_NS)
+    run.waiting.add_record("broker-updates")
+    run.advance(COALESCE_NS - MILLI_NS)
+    assert run.take() == [run.wall.now_ns], "one slice for both"
+    run.advance(COALESCE_NS)
+    assert run.take() == []
+
+
+def test_at_most_500_slices_per_second() -> None:
+    run = OnDemandRun()
+    run.take()
+    count = 0
+    for _ in range(10_000):
+        run.advance(MILLI_NS // 10)
+        run.waiting.add_record("commands")
+        count += len(run.take())
+    assert 450 <= count <= 500
+
+
+def test_a_clock_behind_the_record_in_the_log_ends_the_wait() -> None:
+    run = OnDemandRun()
+    run.take()
+    run.waiting.add_record("commands")  # read after the slice was closed, written before its clock
+    run.waiting.add_clock("commands")
+    run.waiting.add_clock("news")
+    run.advance(COALESCE_NS)
+    assert run.take() == []
+
+
+def test_an_approved_order_closes_the_next_slice_only_if_there_is_none_yet() -> None:
+    run = OnDemandRun()
+    [first_ns] = run.take()
+    run.waiting.add_decision("orders", first_ns)
+    run.advance(COALESCE_NS)
+    [second_ns] = run.take()
+    assert second_ns > first_ns
+    run.waiting.add_decision("orders", first_ns)
+    run.advance(COALESCE_NS)
+    assert run.take() == [], "the slice after the order exists"
+
+
+def test_commands_are_not_delayed_by_a_minute_that_waits_for_its_bars() -> None:
+    run = OnDemandRun()
+    run.take()
+    run.advance(MINUTE_NS - 2 * SECOND_NS)
+    run.take()
+    run.advance(3 * SECOND_NS)
+    end_ns = START_NS + MINUTE_NS
+    assert run.take() == [end_ns - RESERVED_NS]
+    for _ in range(3):
+        run.waiting.add_record("commands")
+        run.advance(COALESCE_NS)
+        [ts_ns] = run.take()
+        assert end_ns - RESERVED_NS < ts_ns < end_ns
+    assert run.times_until(end_ns + SECOND_NS + 300 * MILLI_NS) == [], "no heartbeat while time stands still"
+    run.provider.bar(START_NS, "A", 10.0)
+    run.advance(SECOND_NS)
+    slices = run.feed.take(100)
+    assert [one.ts_ns for one in slices] == [end_ns, run.wall.now_ns]
+    assert [type(record) for record in slices[0].records] == [Bar]
+
+
+def test_the_end_of_a_minute_that_waits_is_never_reached_by_the_clock() -> None:
+    run = OnDemandRun()
+    run.take()
+    run.advance(MINUTE_NS)
+    for _ in range(2 * RESERVED_NS // 1000):
+        run.waiting.add_record("commands")
+        run.monotonic.now_ns += COALESCE_NS
+        assert all(ts_ns < START_NS + MINUTE_NS for ts_ns in run.take())
+    due_ns = run.feed.due_ns()
+    assert due_ns is not None and due_ns > run.wall.now_ns, "it would wait in a busy loop"
+
+
+def test_a_wall_clock_set_back_delays_no_command_and_never_sets_the_event_time_back() -> None:
+    run = OnDemandRun()
+    run.advance(10 * SECOND_NS)
+    [first_ns] = run.take()
+    run.wall.now_ns -= 3600 * SECOND_NS
+    assert run.take() == []
+    run.waiting.add_record("commands")
+    run.monotonic.now_ns += COALESCE_NS
+    assert run.take() == [first_ns + 1000]
+    run.monotonic.now_ns += SECOND_NS
+    assert run.take() == [], "heartbeats wait until the wall clock has passed the event time"
+
+
+def test_a_wall_clock_set_forward_closes_each_minute_in_order() -> None:
+    run = OnDemandRun()
+    run.take()
+    run.advance(3 * MINUTE_NS + 6 * SECOND_NS)
+    assert run.take() == [*(START_NS + n * MINUTE_NS for n in (1, 2, 3)), run.wall.now_ns]
+
+
+def test_while_the_services_are_behind_waiting_records_share_slices() -> None:
+    run = OnDemandRun()
+    run.waiting = WaitingRecords(UPDATE_NS, now_ns=run.monotonic)
+    run.waiting.close(1)
+    run.waiting.close(2)
+    run.waiting.add_record("commands")
+    assert run.waiting.due_in_ns() == UPDATE_NS, "risk has passed neither slice"
+    run.waiting.add_risk_clock(1)
+    assert run.waiting.due_in_ns() == COALESCE_NS
+
+
+def test_records_that_arrived_before_the_start_close_the_first_slice() -> None:
+    run = OnDemandRun()
+    run.take()
+    state = run.feed.state()
+    later = OnDemandRun()
+    later.feed.resume(state)
+    later.advance(COALESCE_NS)
+    assert later.take() == [START_NS + COALESCE_NS], "not only at the next heartbeat"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_slices_are_strictly_ordered_and_no_bar_is_late(seed: int) -> None:
+    """Random records, quotes, late bars and jumps of the wall clock."""
+    rng = random.Random(seed)
+    run = OnDemandRun()
+    minutes = [START_NS + n * MINUTE_NS for n in range(20)]
+    clock_ns = -1
+    for _ in range(3000):
+        step_ns = rng.choice([MILLI_NS, 40 * MILLI_NS, 500 * MILLI_NS])
+        run.monotonic.now_ns += step_ns
+        run.wall.now_ns += step_ns if rng.random() < 0.995 else rng.choice([-30, 90]) * SECOND_NS
+        if rng.random() < 0.3:
+            run.waiting.add_record(rng.choice(["commands", "news"]))
+        if rng.random() < 0.2:
+            run.provider.quotes = [QuoteUpdate(symbol="A", bid=1.0, ask=2.0, bid_size=1.0, ask_size=1.0)]
+        if rng.random() < 0.05:
+            run.provider.bar(rng.choice(minutes), "A", 10.0)
+        for time_slice in run.feed.take(100):
+            assert time_slice.ts_ns > clock_ns
+            assert all(clock_ns < record.ts_ns <= time_slice.ts_ns for record in time_slice.records)
+            clock_ns = time_slice.ts_ns
+
+
+def test_wait_returns_when_a_slice_is_due() -> None:
+    waiting = WaitingRecords(UPDATE_NS)
+    waiting.close(1)
+    waiting.add_record("commands")
+    waiting.wait(60.0)
+    assert waiting.due_in_ns() == 0
+
+
+@pytest.mark.parametrize("values", [(0.0, 30.0), (11.0, 30.0), (2.0, 1.0), (1.0, 61.0)])
+def test_heartbeats_out_of_range_are_refused(values: Sequence[float]) -> None:
+    with pytest.raises(BadInput, match="clock_session_s"):
+        LiveFeedSection(clock_session_s=values[0], clock_closed_s=values[1])
