@@ -113,7 +113,7 @@ class RunFrames:
         self._names = frozenset(names)
         self._with_orders = bool(self._names & {EXECUTIONS, TRADES, ORDERS})
         self._order_rows = OrderRows(instruments)
-        self._last_ns = 0
+        self._open_reasons: dict[str, str] = {}
         self._order_types: dict[str, str] = {}  # of proposals, commands and actions, by their id
         self._command_targets: dict[str, str] = {}  # amend or cancel -> order
         self._tags: dict[str, str] = {}  # action -> tag of the strategy
@@ -141,14 +141,12 @@ class RunFrames:
             self.add(record)
 
     def end_run(self) -> None:
-        """End the orders whose time in force ends after the last bar of a backtest. Call it after the last record."""
-        if self._with_orders:
-            self._reports += self._order_rows.end_run(self._last_ns)
+        """Note why orders are open at the end of a backtest. Call it after the last record."""
+        self._open_reasons = self._order_rows.open_reasons()
 
     def add(self, record: Record) -> None:
         """Add one record. Types that no table needs are ignored."""
         if type(record) is Bar:
-            self._last_ns = record.ts_ns
             if TRADES in self._names:
                 self._bars.setdefault(record.symbol, SymbolBars()).add(record)
         elif type(record) is Valuation:
@@ -294,7 +292,7 @@ class RunFrames:
             filled,
             (value / filled).quantize(NANO) if filled else None,
             sum((report.fee for report in reports), ZERO),
-            reports[-1].text if reports else "",
+            self._open_reasons.get(order.order_id) or (reports[-1].text if reports else ""),
         )
 
     def _strategy_of(self, order: Order | None) -> str:

@@ -12,16 +12,13 @@ from operators.living_orders import LivingOrder, LivingOrders
 from operators.money import ZERO
 from operators.reference_data import ReferenceData
 from schemas.records import (
-    CANCELED,
     CLS,
     DAY,
-    EXPIRED,
     FOK,
     IOC,
     OPG,
     TRADE,
     CorporateAction,
-    ExecType,
     Execution,
     Order,
     OrderTerms,
@@ -29,14 +26,14 @@ from schemas.records import (
     TimeInForce,
 )
 
-_END_TEXTS: dict[TimeInForce, str] = {
+_OPEN_TEXTS: dict[TimeInForce, str] = {
     IOC: "IOC: the bars end before it can trade",
     FOK: "FOK: the bars end before it can trade",
     OPG: "OPG: the bars end before the next open",
     CLS: "CLS: the bars end before the close",
     DAY: "day order: the bars end before the session does",
 }
-"""Reasons of orders that end with a time that no bar of the run reaches, by time in force."""
+"""Why orders are open whose time no bar of the run reaches, by time in force."""
 
 
 class OrderRows:
@@ -83,51 +80,17 @@ class OrderRows:
         """Return what the order itself has traded, in the units of its present terms."""
         return self._filled.get(order_id, ZERO)
 
-    def end_run(self, ts_ns: int) -> list[Execution]:
-        """Return reports of the orders whose time in force ends after the last bar, and of those that wait for them.
+    def open_reasons(self) -> dict[str, str]:
+        """Return why orders are open at the end of a backtest, by id: their time lies after the last bar.
 
-        Orders that are good till cancelled or till a date remain open.
+        Orders that are good till cancelled or till a date have no such reason.
         """
-        reports: list[Execution] = []
-        for order_id, order in self.orders.items():
-            living = self._living.get(order_id)
-            text = _END_TEXTS.get(order.terms.time_in_force, "")
-            if living is not None and text:
-                reports += self._end(ts_ns, living, EXPIRED, text)
-        return reports
-
-    def _end(self, ts_ns: int, living: LivingOrder, exec_type: ExecType, text: str) -> list[Execution]:
-        reports = [_final_report(ts_ns, living, exec_type, text)]
-        self.add_report(reports[0])
-        for order_id in self.orders:
-            child = self._living.get(order_id)
-            if child is None or child.terms.parent_id != living.cause_id or child.terms.parent_id == child.cause_id:
-                continue
-            if not child.is_working or child.held == child.remaining:
-                reports += self._end(ts_ns, child, CANCELED, f"parent order {living.order_id} ended")
-        return reports
+        return {
+            order_id: text
+            for order_id, order in self.orders.items()
+            if self._living.get(order_id) is not None and (text := _OPEN_TEXTS.get(order.terms.time_in_force, ""))
+        }
 
     def _store(self, order: LivingOrder) -> None:
         if order.order_id in self.orders and order.terms != self.orders[order.order_id].terms:
             self._present_terms[order.order_id] = order.terms
-
-
-def _final_report(ts_ns: int, living: LivingOrder, exec_type: ExecType, text: str) -> Execution:
-    return Execution(
-        seq=0,
-        ts_ns=ts_ns,
-        execution_id="",
-        order_id=living.order_id,
-        symbol=living.terms.symbol,
-        side=living.terms.side,
-        exec_type=exec_type,
-        quantity=ZERO,
-        price=ZERO,
-        fee=ZERO,
-        leaves_quantity=ZERO,
-        cum_quantity=living.filled,
-        filled_at_ns=ts_ns,
-        bar_seq=0,
-        text=text,
-        cause_id=living.cause_id,
-    )
