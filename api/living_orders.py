@@ -30,7 +30,7 @@ from schemas.records import (
     Order,
 )
 from sinks.record_tables import record_of
-from sinks.tables import bars, corporate_actions, executions, orders
+from sinks.tables import bars, cash_flows, corporate_actions, executions, orders
 
 _FINAL_EXEC_TYPES = (CANCELED, EXPIRED, REJECTED, REPLACED)
 
@@ -120,12 +120,25 @@ def _with_relatives(db: Connection, approved: Collection[Order]) -> dict[str, Or
 
 
 def _splits(db: Connection, symbols: Collection[str]) -> list[_Split]:
-    """Return the splits of these symbols that have taken effect: with the first bar of the ex-date or later."""
+    """Return the splits of these symbols that have taken effect.
+
+    The portfolio records the time slice, which is also that of risk: a split that was loaded late takes effect then.
+    Of a split before release 0.3.0 without a position, there is no such record. It counts from the first bar of the
+    ex-date or later on.
+    """
     is_split = corporate_actions.c.kind.in_((SPLIT, STOCK_DIVIDEND))
     query = select(corporate_actions).where(corporate_actions.c.symbol.in_(symbols), is_split)
+    actions = [record_of(CorporateAction, row) for row in db.execute(query).mappings()]
+    effects = select(cash_flows.c.cause_id, cash_flows.c.ts_ns).where(
+        cash_flows.c.cause_id.in_([action.action_id for action in actions]),
+        cash_flows.c.kind.in_((SPLIT, STOCK_DIVIDEND)),
+    )
+    effect_ns: dict[str, int] = {row.cause_id: row.ts_ns for row in db.execute(effects)}
     splits = []
-    for row in db.execute(query).mappings():
-        action = record_of(CorporateAction, row)
+    for action in actions:
+        if action.action_id in effect_ns:
+            splits.append(_Split(effect_ns[action.action_id], action.symbol, share_ratio(action)))
+            continue
         is_due = (bars.c.symbol == action.symbol, bars.c.trading_day >= action.ex_date, bars.c.ts_ns >= action.ts_ns)
         due_ns = db.execute(select(func.min(bars.c.ts_ns)).where(*is_due)).scalar()
         if due_ns is not None:

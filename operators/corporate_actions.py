@@ -14,7 +14,7 @@ from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
 from operators.ledger import Ledger, SpinOff
 from operators.ledger.cash import AccrualSettings, Charge, ShortPosition
 from operators.ledger.events import AccountIncome, distribution_prices, share_ratio, to_ledger_event
-from operators.money import divide, multiply, to_decimal
+from operators.money import ONE, divide, multiply, to_decimal
 from operators.portfolio.targets import Targets, apply_manual_trade, net_target
 from operators.reference_data import ReferenceData
 from operators.sizing import Estimates, TargetWeights
@@ -135,12 +135,13 @@ class PortfolioCorporateActions:
             self._targets.split(symbol, ratio, whole_units=action.amount is not None)
             self._estimates.split(symbol, ratio)
         changed_symbols[symbol] = None
-        if event is None:
+        if event is None and ratio == ONE:
             return []
-        records: list[Record] = [
-            self._ledger.record_event(ts_ns, action.kind, symbol, action.action_id),
-            *self._ledger.apply_action(event),
-        ]
+        # A split also converts the open orders of a symbol without a position: readers of the tables need its time.
+        records: list[Record] = [self._ledger.record_event(ts_ns, action.kind, symbol, action.action_id)]
+        if event is None:
+            return records
+        records += self._ledger.apply_action(event)
         if isinstance(event, SpinOff):
             # No strategy has decided to hold the distributed shares, so that none sells them.
             targets = self._targets.setdefault(event.new_symbol, {})

@@ -42,7 +42,7 @@ ACTION_KINDS: tuple[CorporateActionKind, ...] = tuple(
 _RECORD_TYPES = frozenset({CorporateAction, ExchangeRate, TradingStatus})
 IDS_MAX = 10_000
 """Number of recent ids remembered to discard duplicates. A publisher may retry."""
-_CASH_PART, _FIRST_PART, _SECOND_PART = "/0", "/1", "/2"
+_CASH_PART, FIRST_PART, _SECOND_PART = "/0", "/1", "/2"
 """Endings of the ids of the actions that a merger consists of."""
 RATIO_MAX = Decimal(1_000_000)
 RATIO_KINDS: tuple[CorporateActionKind, ...] = (SPLIT, STOCK_DIVIDEND, STOCK_MERGER, SPIN_OFF, RIGHTS)
@@ -149,7 +149,7 @@ def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction
     """
     if not isinstance(record, CorporateAction) or record.kind not in (CASH_MERGER, STOCK_MERGER):
         return [record]
-    first = record._replace(action_id=record.action_id + _FIRST_PART, new_symbol="")
+    first = record._replace(action_id=record.action_id + FIRST_PART, new_symbol="")
     if record.kind == CASH_MERGER:
         return [first._replace(kind=DELISTING)]
     second = record._replace(action_id=record.action_id + _SECOND_PART, kind=SYMBOL_CHANGE, ratio=None, amount=None)
@@ -170,12 +170,12 @@ def describe_action(action: CorporateAction) -> str:
     ['TWTR was paid out in a merger for cash (m)']
     """
     symbol, new_symbol, action_id = action.symbol, action.new_symbol, action.action_id
-    if action.kind == DELISTING and action_id.endswith(_FIRST_PART):
-        return f"{symbol} was paid out in a merger for cash ({action_id.removesuffix(_FIRST_PART)})"
+    if action.kind == DELISTING and action_id.endswith(FIRST_PART):
+        return f"{symbol} was paid out in a merger for cash ({action_id.removesuffix(FIRST_PART)})"
     if action.kind == MERGER_CASH:
         return f"{symbol} was merged for stock and cash ({action_id.removesuffix(_CASH_PART)})"
-    if action.kind == SPLIT and action_id.endswith(_FIRST_PART):
-        return f"{symbol} was merged into another company ({action_id.removesuffix(_FIRST_PART)})"
+    if action.kind == SPLIT and action_id.endswith(FIRST_PART):
+        return f"{symbol} was merged into another company ({action_id.removesuffix(FIRST_PART)})"
     if action.kind == SYMBOL_CHANGE and action_id.endswith(_SECOND_PART):
         return f"{symbol} was merged into {new_symbol} ({action_id.removesuffix(_SECOND_PART)})"
     texts: dict[CorporateActionKind, str] = {

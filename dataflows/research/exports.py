@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812  (a class
 
 from dataflows.research.frames import EQUITY, TRADES, Frame, FrameName, RunFrames, time_column
 from operators.instruments import NO_INSTRUMENTS, Instruments
+from operators.reference_data import FIRST_PART
 from schemas.records import (
     AMEND_ORDER,
     CANCEL_ORDER,
@@ -19,6 +20,7 @@ from schemas.records import (
     STOCK_MERGER,
     SUBMIT_ORDER,
     Bar,
+    CashFlow,
     Command,
     CorporateAction,
     Execution,
@@ -80,12 +82,23 @@ def _order_records(db: Connection) -> Iterator[Record]:
 
 
 def _effective_splits(db: Connection) -> list[CorporateAction]:
-    """Return the splits with the time at which they took effect: that of the first bar on or after the ex-date."""
+    """Return the splits with the time at which they took effect, which the portfolio records.
+
+    Of a split before release 0.3.0 without a position, there is no such record. It counts from the first bar on or
+    after the ex-date on.
+    """
+    effect_ns = {
+        flow.cause_id.removesuffix(FIRST_PART): flow.ts_ns
+        for flow in stream_records(db, CashFlow)
+        if flow.kind in (SPLIT, STOCK_DIVIDEND)
+    }
     splits = []
     for action in list(stream_records(db, CorporateAction)):
         if action.kind not in (SPLIT, STOCK_DIVIDEND, STOCK_MERGER):
             continue
-        ts_ns = first_bar_ns(db, action.symbol, action.ts_ns, action.ex_date)
+        ts_ns = effect_ns.get(action.action_id)
+        if ts_ns is None:
+            ts_ns = first_bar_ns(db, action.symbol, action.ts_ns, action.ex_date)
         if ts_ns is not None:
             splits.append(action._replace(ts_ns=ts_ns, ex_date=0))
     return sorted(splits, key=lambda action: action.ts_ns)

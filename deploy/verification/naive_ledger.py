@@ -114,6 +114,8 @@ class NaiveLedger:
     def _split(self, action: CorporateAction) -> None:
         symbol, ratio, before = action.symbol, _new_for_old(action), self.quantity(action.symbol)
         after = _rounded(before * ratio)
+        if not before:
+            return  # the record shows only when the split took effect
         if abs(after) <= SMALLEST_POSITION:
             self._trade(symbol, -before, Fraction(action.amount or 0) * ratio)
             return

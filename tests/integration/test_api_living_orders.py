@@ -11,7 +11,8 @@ from sqlalchemy import create_engine
 
 from api.living_orders import open_orders
 from operators.instruments import NO_INSTRUMENTS
-from schemas.records import BUY, GTC, LIMIT, NEW, REPLACED, SELL, SPLIT, Execution, Order, Record
+from operators.portfolio import PortfolioStage
+from schemas.records import BUY, GTC, LIMIT, NEW, REPLACED, SELL, SPLIT, CashFlow, Execution, Order, Record
 from sinks.database import sqlalchemy_url
 from sinks.postgres import PostgresWriter
 from tests.builders import bar, corporate_action, execution, order
@@ -91,3 +92,20 @@ def test_a_split_converts_a_partly_filled_order(make_database: Callable[[], str]
         bar("AAPL", 2, 10, day=20240103),
     )
     assert found == {"ord-1": (20, 12, 50)}
+
+
+def test_a_split_that_was_loaded_late_converts_the_orders_from_then_on(make_database: Callable[[], str]) -> None:
+    """The bars of the ex-date begin at 10, and the split arrives at 20. The order of 15 was decided in old shares.
+
+    The order of 25 came afterwards, in new shares. The portfolio has recorded the time slice of the split.
+    """
+    early = order(1, BUY, 10, ts_ns=15, limit_price=100, **LIMIT_GTC)
+    late = order(2, BUY, 10, ts_ns=25, limit_price=50, **LIMIT_GTC)
+    split = corporate_action("s", SPLIT, "AAPL", ts_ns=4, ex_date=20240103, ratio=2)
+    stage = PortfolioStage()
+    recorded = stage.on_slice(20, [split, bar("AAPL", 2, 20, day=20240103)])
+    effects = [record for record in recorded if isinstance(record, CashFlow)]
+    assert [(one.kind, one.cause_id, one.ts_ns, one.amount) for one in effects] == [(SPLIT, "s", 20, 0)]
+    records = (split, bar("AAPL", 1, 10, day=20240103), bar("AAPL", 2, 20, day=20240103), *effects)
+    found = present(make_database, early, accepted(16, early), late, accepted(26, late), *records)
+    assert found == {"ord-1": (20, 20, 50), "ord-2": (10, 10, 50)}
