@@ -30,11 +30,19 @@ from operators.ledger.corporate_actions import (
     fractional_units,
     validate_ledger_action,
 )
+from operators.ledger.ledger_records import (
+    BookingOrigin,
+    cash_flow_record,
+    lot_record,
+    match_record,
+    position_record,
+)
 from operators.ledger.lots import FIFO, ClosedLot, LotBook, LotMethod
 from operators.ledger.open_lot import OpenLot
 from operators.ledger.position import LedgerPosition
 from operators.ledger.split_ratio import ROUNDING_REMAINDER
-from operators.money import ONE, ZERO, divide, is_positive, multiply, quantize
+from operators.ledger.unit_values import UnitValues
+from operators.money import ONE, ZERO, multiply, quantize
 from schemas.errors import InvalidField
 from schemas.records import (
     BUY,
@@ -83,9 +91,7 @@ class Ledger:
         self.accrued = ZERO  # part of the income that is not paid yet: dividends receivable minus payable
         self.net_flows = ZERO  # deposits minus withdrawals, with adjustments
         self._method = LotBook(method).method
-        self._multipliers = dict(multipliers or {})
-        self._currencies = dict(currencies or {})
-        self._rates: dict[str, Decimal] = {}
+        self._unit_values = UnitValues(multipliers, currencies)
         self._positions: dict[str, LedgerPosition] = {}
         self._seq = 0
         self._execution_seq = 0
@@ -110,22 +116,19 @@ class Ledger:
 
     def trades_in(self, currency: str) -> bool:
         """Whether any symbol trades in `currency`, and `currency` is not the account currency."""
-        return currency in self._currencies.values()
+        return self._unit_values.trades_in(currency)
 
     def has_rate(self, symbol: str) -> bool:
         """Whether the symbol's currency is the account currency or has an exchange rate."""
-        currency = self._currencies.get(symbol)
-        return currency is None or currency in self._rates
+        return self._unit_values.has_rate(symbol)
 
     def set_rate(self, currency: str, rate: Decimal) -> list[str]:
         """Set the value of one unit of `currency` in account currency. Return the symbols that must be revalued.
 
         Raises `InvalidField` if `rate` is not above 0.
         """
-        if not is_positive(rate):
-            raise InvalidField(f"rate of {currency} must be > 0, found {rate}")
-        self._rates[currency] = quantize(rate)
-        changed = [h for h in self._positions.values() if self._currencies.get(h.symbol) == currency]
+        self._unit_values.set_rate(currency, rate)
+        changed = [one for one in self._positions.values() if self._unit_values.is_in(one.symbol, currency)]
         for position in changed:
             position.unit_value = self.unit_value(position.symbol)
         return [position.symbol for position in changed]
@@ -157,32 +160,14 @@ class Ledger:
             self.credit(charge.amount, charge.accrued)
         self._seq += 1
         quantity = self.quantity(charge.symbol)
-        cash_flow_id = f"cash-{self._seq}"
-        return CashFlow(
-            seq=self._seq,
-            ts_ns=ts_ns,
-            cash_flow_id=cash_flow_id,
-            kind=charge.kind,
-            symbol=charge.symbol,
-            amount=quantize(charge.amount),
-            quantity=quantity,
-            cause_id=charge.cause_id,
-            accrued=quantize(charge.accrued),
+        return cash_flow_record(
+            self._seq, ts_ns, charge.kind, charge.symbol, quantity, charge.cause_id, charge.amount, charge.accrued
         )
 
     def record_event(self, ts_ns: int, kind: CashFlowKind, symbol: str, cause_id: str) -> CashFlow:
         """Return a CashFlow record without an amount that marks a corporate action or exchange rate as effective."""
         self._seq += 1
-        return CashFlow(
-            seq=self._seq,
-            ts_ns=ts_ns,
-            cash_flow_id=f"cash-{self._seq}",
-            kind=kind,
-            symbol=symbol,
-            amount=ZERO,
-            quantity=self.quantity(symbol),
-            cause_id=cause_id,
-        )
+        return cash_flow_record(self._seq, ts_ns, kind, symbol, self.quantity(symbol), cause_id)
 
     def apply(self, execution: Execution, lot_ids: Sequence[str] = ()) -> list[LedgerRecord]:
         """Book one execution. Return LotMatch and Lot for each closed lot, the opened Lot, then the Position.
@@ -199,7 +184,7 @@ class Ledger:
         assert quantity > 0 and execution.price >= 0, f"{execution.execution_id}: {quantity} at {execution.price}"
         position = self._open_position(execution.symbol)
         self._execution_seq = execution.seq
-        origin = (str(execution.seq), execution.ts_ns, execution.filled_at_ns, execution.execution_id)
+        origin = BookingOrigin(str(execution.seq), execution.ts_ns, execution.filled_at_ns, execution.execution_id)
         signed_quantity = quantity if execution.side == BUY else -quantity
         return self._book_trade(
             position, signed_quantity, quantize(execution.price), quantize(execution.fee), origin, lot_ids
@@ -220,7 +205,7 @@ class Ledger:
         position = self._positions.get(action.symbol)
         if position is None or not position.quantity:
             return []
-        origin = (action.action_id, action.ts_ns, action.ts_ns, action.action_id)
+        origin = BookingOrigin(action.action_id, action.ts_ns, action.ts_ns, action.action_id)
         if isinstance(action, Delisting):
             return self._book_trade(position, -position.quantity, quantize(action.price), ZERO, origin)
         if isinstance(action, SpinOff):
@@ -236,7 +221,7 @@ class Ledger:
         return [*out, *(self._position(one, action.ts_ns, action.action_id) for one in (former, renamed))]
 
     def _split(
-        self, position: LedgerPosition, action: Split | StockDividend, origin: tuple[str, int, int, str]
+        self, position: LedgerPosition, action: Split | StockDividend, origin: BookingOrigin
     ) -> list[LedgerRecord]:
         """Split all lots and return them, with those that ended without units. Then sell the fraction, if any."""
         symbol, ts_ns, lots = position.symbol, action.ts_ns, list(position.book.lots)
@@ -248,9 +233,7 @@ class Ledger:
             return out + self._book_trade(position, -fraction, quantize(action.cash_in_lieu), ZERO, origin)
         return [*out, self._position(position, ts_ns, action.action_id)]
 
-    def _spin_off(
-        self, position: LedgerPosition, action: SpinOff, origin: tuple[str, int, int, str]
-    ) -> list[LedgerRecord]:
+    def _spin_off(self, position: LedgerPosition, action: SpinOff, origin: BookingOrigin) -> list[LedgerRecord]:
         """Distribute shares: return the lots and the position of both symbols. Then sell the fraction, if any."""
         child, ts_ns = self._open_position(action.new_symbol), action.ts_ns
         if child.quantity * position.quantity < 0:
@@ -267,7 +250,7 @@ class Ledger:
         return [*out, self._position(child, ts_ns, action.action_id)]
 
     def _pay_merger_cash(
-        self, position: LedgerPosition, action: MergerCash, origin: tuple[str, int, int, str]
+        self, position: LedgerPosition, action: MergerCash, origin: BookingOrigin
     ) -> list[LedgerRecord]:
         """Book the cash of a merger: return the realized gains, the lots with their new basis, and the Position."""
         book, previous_cost = position.book, position.book.cost
@@ -291,7 +274,7 @@ class Ledger:
         quantity: Decimal,
         price: Decimal,
         fee: Decimal,
-        origin: tuple[str, int, int, str],
+        origin: BookingOrigin,
         lot_ids: Sequence[str] = (),
     ) -> list[LedgerRecord]:
         tag, ts_ns, filled_at_ns, execution_id = origin
@@ -326,30 +309,13 @@ class Ledger:
         number: int,
         price: Decimal,
         direction: LotDirection,
-        origin: tuple[str, int, int, str],
+        origin: BookingOrigin,
     ) -> LotMatch:
         """Book the P&L of a closed lot. Return its record."""
-        tag, ts_ns, filled_at_ns, execution_id = origin
         position.realized_pnl += closed_lot.pnl
         self.realized_pnl += closed_lot.pnl
         self._seq += 1
-        return LotMatch(
-            seq=self._seq,
-            ts_ns=ts_ns,
-            match_id=f"match-{tag}-{number}",
-            symbol=position.symbol,
-            direction=direction,
-            quantity=abs(closed_lot.quantity),
-            entry_price=closed_lot.entry_price,
-            exit_price=price,
-            pnl=closed_lot.pnl,
-            fees=closed_lot.entry_fees + closed_lot.exit_fees,
-            opened_ns=closed_lot.lot.opened_ns,
-            closed_ns=filled_at_ns,
-            lot_id=closed_lot.lot.lot_id,
-            open_execution_id=closed_lot.lot.execution_id,
-            close_execution_id=execution_id,
-        )
+        return match_record(self._seq, position.symbol, closed_lot, number, price, direction, origin)
 
     def _open_position(self, symbol: str) -> LedgerPosition:
         position = self._positions.get(symbol)
@@ -362,13 +328,7 @@ class Ledger:
 
         Raises `InvalidField` if the currency has no exchange rate.
         """
-        currency = self._currencies.get(symbol)
-        if currency is None:
-            return self._multipliers.get(symbol, ONE)
-        rate = self._rates.get(currency)
-        if rate is None:
-            raise InvalidField(f"{symbol} trades in {currency}, which has no recorded exchange rate")
-        return multiply(self._multipliers.get(symbol, ONE), rate)
+        return self._unit_values.of(symbol)
 
     def _rename(self, old: LedgerPosition, symbol: str) -> LedgerPosition:
         """Move a symbol's lots and totals to its new symbol."""
@@ -383,38 +343,11 @@ class Ledger:
 
     def _position(self, position: LedgerPosition, ts_ns: int, cause_id: str) -> Position:
         self._seq += 1
-        quantity, cost = position.book.quantity, position.book.cost
-        if not quantity:
-            assert not position.book.lots and not cost, f"{position.symbol}: flat position has a cost of {cost}"
-            average = ZERO
-        elif position.unit_value is ONE:
-            average = divide(cost, quantity)
-        else:
-            average = divide(cost, quantity * self._multipliers.get(position.symbol, ONE))
-        return Position(
-            seq=self._seq,
-            ts_ns=ts_ns,
-            symbol=position.symbol,
-            quantity=quantity,
-            avg_price=average,
-            cost_basis=cost,
-            realized_pnl=position.realized_pnl,
-            fees=position.fees,
-            execution_id=cause_id,
-        )
+        return position_record(self._seq, ts_ns, position, self._unit_values.multiplier(position.symbol), cause_id)
 
     def _lot(self, ts_ns: int, symbol: str, lot: OpenLot) -> Lot:
         self._seq += 1
-        return Lot(
-            seq=self._seq,
-            ts_ns=ts_ns,
-            lot_id=lot.lot_id,
-            symbol=symbol,
-            opened_ns=lot.opened_ns,
-            quantity=lot.quantity,
-            price=lot.price,
-            execution_id=lot.execution_id,
-        )
+        return lot_record(self._seq, ts_ns, symbol, lot)
 
     def _assert_balanced(self) -> None:
         earned = self.realized_pnl - self.fees + self.income - self.accrued
@@ -426,7 +359,7 @@ class Ledger:
         positions = [(h.symbol, h.realized_pnl, h.fees, h.book.as_tuple()) for h in self._positions.values()]
         money = (self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost)
         totals = (*money, self.income, self.net_flows, self.accrued)
-        return (SNAPSHOT_VERSION, totals, self._seq, self._execution_seq, dict(self._rates), positions)
+        return (SNAPSHOT_VERSION, totals, self._seq, self._execution_seq, dict(self._unit_values.rates), positions)
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Restore the state of a snapshot. Multipliers and currencies are settings, not state.
@@ -439,7 +372,7 @@ class Ledger:
         totals = (*totals, *[ZERO] * (SNAPSHOT_VERSION - version))
         self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, *other = totals
         self.income, self.net_flows, self.accrued = other
-        self._rates = dict(rates)
+        self._unit_values.rates = dict(rates)
         self._positions = {}
         for symbol, realized_pnl, fees, book in positions:
             position = self._positions[symbol] = LedgerPosition(
