@@ -19,10 +19,11 @@ from api.flows import read_flows
 from api.living_orders import open_orders
 from operators.exchange_halts import EXCHANGE_HALT
 from operators.money import ZERO
-from operators.risk.book import LastBar, RiskBook
+from operators.risk.book import RiskBook
 from operators.risk.breakers import Breakers
 from operators.risk.commands import RECONCILED, RECONCILING
 from operators.risk.history import RiskHistory
+from operators.risk.last_price import LastBar
 from operators.risk.order_checks import OrderChecks
 from operators.risk.order_context import OrderContext
 from operators.risk.position import OpenOrder

@@ -19,7 +19,7 @@ from operators.indicators import build
 from operators.portfolio import PortfolioStage
 from operators.predictions import PredictionStage
 from operators.risk import RiskStage
-from operators.risk.book import OpenTime
+from operators.risk.last_price import OpenTime
 from operators.sentiment import SentimentStage
 from operators.signals import SignalStage
 from operators.stage import Stage

@@ -5,9 +5,8 @@ The book is computed from executions, bars and risk's own approvals. It is indep
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from operators.instruments import Instruments
 from operators.ledger.corporate_actions import SpinOff, fractional_units
@@ -15,15 +14,15 @@ from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_
 from operators.living_orders import LivingOrder, LivingOrders
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from operators.rebase import rebase
+from operators.risk.exposure import Exposure, exact_exposure, rounded_exposure, rounded_net_value
+from operators.risk.last_price import LastBar, OpenTime, price_age_ns
 from operators.risk.position import OpenOrder, RiskPosition
 from schemas.records import (
     ACTIVE,
     BUY,
     CANCELED,
-    CONTINUOUS,
     EXPIRED,
     EXTERNAL_FLOWS,
-    REGULAR,
     REJECTED,
     REPLACED,
     TRADE,
@@ -31,33 +30,9 @@ from schemas.records import (
     CashTransfer,
     Execution,
     OrderProposal,
-    SessionPhase,
     TradingState,
 )
 from schemas.records.flat import from_stored, to_flat
-
-OpenTime = Callable[[int, int], int]
-"""Returns how long the market is open between two times, all in ns."""
-
-
-class LastBar(NamedTuple):
-    """The fields of a symbol's last bar that a snapshot stores, with the field names of `Bar`."""
-
-    ts_ns: int
-    close: float
-    session: SessionPhase = REGULAR
-
-
-class Exposure(NamedTuple):
-    """Value of the positions at last prices in account currency.
-
-    `long` and `short` are both positive. `worst_gross` is the gross value after the open orders of each symbol's worse
-    side are filled.
-    """
-
-    long: Decimal
-    short: Decimal
-    worst_gross: Decimal
 
 
 class RiskBook:
@@ -99,16 +74,8 @@ class RiskBook:
         self.pending_flow = ZERO  # net flow by which the bases of drawdown and daily loss are not yet scaled
 
     def price_age_ns(self, symbol: str, ts_ns: int, enough_ns: int) -> int:
-        """Return the age of the symbol's last bar. The symbol has a bar.
-
-        An age above `enough_ns` counts only the time in which the market was open since the bar: the last price before
-        a night is the current price until the next open. A continuous market has no such time.
-        """
-        bar = self.last_bars[symbol]
-        age_ns = ts_ns - bar.ts_ns
-        if age_ns <= enough_ns or self._open_time is None or bar.session == CONTINUOUS:
-            return age_ns
-        return self._open_time(bar.ts_ns, ts_ns)
+        """Return the age of the symbol's last bar (`operators/risk/last_price.py`). The symbol has a bar."""
+        return price_age_ns(self.last_bars[symbol], ts_ns, enough_ns, self._open_time)
 
     def price(self, symbol: str) -> Decimal | None:
         """The last close, or None before the first bar."""
@@ -337,39 +304,16 @@ class RiskBook:
         return None
 
     def exposure(self) -> Exposure:
-        """Compute the exposure in floats, rounded to the cent: about 0.1 µs per position.
-
-        Use `exact_exposure` if the result is within a cent or a relative 1e-9 of a limit.
-        """
-        net = short = worst_gross = 0.0
-        last_bars = self.last_bars
-        for symbol, position in self.positions.items():
-            close = last_bars[symbol].close
-            value = position.quantity_factor * close
-            net += value
-            if value < 0.0:
-                short -= value
-            worst_gross += position.worst_factor * close
-        long = net + short
-        return Exposure(to_decimal(round(long, 2)), to_decimal(round(short, 2)), to_decimal(round(worst_gross, 2)))
+        """Compute the exposure in floats, rounded to the cent."""
+        return rounded_exposure(self.positions, self.last_bars)
 
     def net_value(self) -> Decimal:
         """Net value of all positions at their last prices, computed in floats and rounded to the cent."""
-        last_bars, net = self.last_bars, 0.0
-        for symbol, position in self.positions.items():
-            # Not `sum`, whose result for floats depends on the Python version.
-            net += position.quantity_factor * last_bars[symbol].close
-        return to_decimal(round(net, 2))
+        return rounded_net_value(self.positions, self.last_bars)
 
     def exact_exposure(self) -> Exposure:
-        """Compute the exposure in exact arithmetic, about ten times slower."""
-        long = short = worst_gross = ZERO
-        for symbol, position in self.positions.items():
-            close = to_decimal(self.last_bars[symbol].close)
-            value = position.value(position.quantity, close)
-            long, short = (long + value, short) if value >= 0 else (long, short - value)
-            worst_gross += position.value(position.worst_quantity(), close)
-        return Exposure(long, short, worst_gross)
+        """Compute the exposure in exact arithmetic."""
+        return exact_exposure(self.positions, self.last_bars)
 
     def equity(self) -> Decimal | None:
         """Cash, accrued dividends and positions at last prices, exact; None while a symbol in the book has no price."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from operators.money import ZERO, divide, multiply
-from operators.risk.book import Exposure
+from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import Limit
 from operators.risk.verdict import Verdict, check_limit, number_text, passed, refuse_unpriced, refused

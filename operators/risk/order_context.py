@@ -7,8 +7,9 @@ from decimal import Decimal
 
 from operators.manual_orders import order_id_of
 from operators.money import ONE, ZERO, divide, multiply
-from operators.risk.book import Exposure, RiskBook
+from operators.risk.book import RiskBook
 from operators.risk.breakers import Breakers
+from operators.risk.exposure import Exposure
 from operators.risk.history import RiskHistory
 from operators.risk.position import RiskPosition, cash_to_reserve
 from operators.risk.settings import RiskSettings

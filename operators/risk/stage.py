@@ -10,13 +10,14 @@ from operators.exchange_halts import EXCHANGE_HALT
 from operators.manual_orders import order_id_of, without_nul
 from operators.money import ZERO, plain
 from operators.risk.approvals import lacks_approval
-from operators.risk.book import OpenTime, RiskBook
+from operators.risk.book import RiskBook
 from operators.risk.breaker_meters import BreakerMeters
 from operators.risk.breakers import SEVERITY, BreakerChange, Breakers
 from operators.risk.commands import RECONCILED, RECONCILING, SET_BREAKER, parse_breaker_command
 from operators.risk.corporate_actions import RiskCorporateActions
 from operators.risk.decisions import OrderDecisions
 from operators.risk.history import RiskHistory
+from operators.risk.last_price import OpenTime
 from operators.risk.margin import MarginSettings
 from operators.risk.margin_call import MARGIN_CALL, has_open_reduction, margin_cause, margin_status, reducing_proposals
 from operators.risk.requested_orders import RequestedOrders

@@ -8,7 +8,7 @@ orders reserve is deducted. An order that only reduces a position needs no buyin
 from decimal import Decimal
 
 from operators.money import ZERO, multiply
-from operators.risk.book import Exposure
+from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced

@@ -6,7 +6,7 @@ Applies to margin accounts only.
 from decimal import Decimal
 
 from operators.money import ZERO
-from operators.risk.book import Exposure
+from operators.risk.exposure import Exposure
 from operators.risk.margin import MarginSettings, requirement
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings

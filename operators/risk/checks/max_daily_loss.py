@@ -7,7 +7,7 @@ equity. It includes realized and unrealized losses and fees.
 from decimal import Decimal
 
 from operators.money import ZERO
-from operators.risk.book import Exposure
+from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced

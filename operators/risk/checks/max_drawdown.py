@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from operators.money import ZERO, divide, multiply
-from operators.risk.book import Exposure
+from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, number_text, passed, refuse_unpriced

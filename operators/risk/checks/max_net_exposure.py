@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from operators.money import ZERO
-from operators.risk.book import Exposure
+from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, check_limit, passed, refuse_unpriced

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from operators.money import divide, multiply
-from operators.risk.book import Exposure
+from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
 from operators.risk.verdict import Verdict, check_limit, number_text, passed, refuse_unpriced, refused
