@@ -17,15 +17,21 @@ import numpy as np
 
 from dataflows.sources.bar_files import list_files, open_table
 from dataflows.sources.blocks import BarTable, Block, SymbolTable
+from dataflows.sources.feed_messages import (
+    FeedCounts,
+    describe_tape,
+    file_names,
+    no_usable_row_message,
+    row_warnings,
+)
 from dataflows.sources.feed_scan import FeedScan, scan_files, scan_settings
 from dataflows.sources.merge import FileMerge, PlacedBadRow, RowWindow
-from dataflows.sources.row_times import Ints, iso
+from dataflows.sources.row_times import Ints
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape import Tape
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import DAY_S, FeedSettings, FileSessions, Minute, MinuteCompletion, interval_text
 from operators.stage import TimeSlice
-from schemas.counted import counted
 from schemas.errors import BadInput
 from schemas.records import Bar, CorporateAction, DeadLetter, HistoryBar, Record
 
@@ -36,7 +42,6 @@ STAGE = "market_data"
 EARLIER_BARS: tuple[int, FileSessions] = (60, "extended")
 BUFFER_BYTES = 4 * 1024 * 1024  # of text read ahead, over all files
 CHUNK_BYTES_MIN, CHUNK_BYTES_MAX = 16 * 1024, 1024 * 1024
-REJECTED_SHARE_MAX = 0.01  # of the rows, without a warning
 CONVERTED_ROWS_MAX = 4096  # rows turned into Python objects at a time
 FileHistory = Callable[[Minute, Sequence[Record], FeedSettings], list[HistoryBar]]
 """Returns the bars before the first minute, given its tape records and the settings of the feed."""
@@ -57,26 +62,6 @@ class _MinuteGroup:
     bad_rows: list[PlacedBadRow]
     closed: int
     left_out: int
-
-
-@dataclass
-class FeedCounts:
-    """Counts of the rows so far. `bars` counts all bars, `no_trade_bars` those without a trade, `dead` dead letters.
-
-    Rows that are neither bars nor dead letters: `closed` lie outside all sessions (night, weekend, holiday), `left_out`
-    in the pre- or post-market with the setting session=regular. Rows excluded by `symbols`, `start` and `end` are not
-    counted. `others` counts the tape's records other than bars. `no_volume` counts rows with volume 0: their bars have
-    `traded` False.
-    """
-
-    ticks: int = 0
-    bars: int = 0
-    no_trade_bars: int = 0
-    dead: int = 0
-    closed: int = 0
-    left_out: int = 0
-    others: int = 0
-    no_volume: int = 0
 
 
 class FileFeed:
@@ -216,18 +201,8 @@ class FileFeed:
 
     def warnings(self) -> list[str]:
         """Return what makes the results of a finished run over these files doubtful, one sentence each."""
-        counts, warnings = self.counts, []
-        rows = counts.bars - counts.no_trade_bars + counts.no_volume + counts.closed + counts.left_out + counts.dead
-        if rows and counts.dead > REJECTED_SHARE_MAX * rows:
-            first = "" if self._first_rejected is None else f", the first one in {self._first_rejected}"
-            verb = "was" if counts.dead == 1 else "were"
-            warnings.append(f"{counts.dead:,} of {rows:,} rows {verb} rejected{first}")
-        if rows and counts.closed > REJECTED_SHARE_MAX * rows and self.scan.weekend_rows:
-            warnings.append(
-                f"{counts.closed:,} of {rows:,} rows lie outside the sessions of {self.settings.calendar}, also at "
-                "weekends; for a market around the clock, set market_data.files.calendar (--calendar) to 24/7"
-            )
-        return [*warnings, *self.scan.zone_warnings(self.settings)]
+        found = row_warnings(self.counts, self._first_rejected, self.settings, self.scan)
+        return [*found, *self.scan.zone_warnings(self.settings)]
 
     def state(self) -> dict[str, Any]:
         """Return the position after the last emitted time slice as plain data, with one small entry per symbol."""
@@ -264,8 +239,8 @@ class FileFeed:
         tape = state.get("tape")  # states of releases without tapes have no such entry
         if (tape is None) != (self._tape is None):
             raise BadInput(
-                f"the feed was stopped {_tape_description(tape is not None)} and cannot continue "
-                f"{_tape_description(tape is None)}"
+                f"the feed was stopped {describe_tape(tape is not None)} and cannot continue "
+                f"{describe_tape(tape is None)}"
             )
         if self._tape is not None and tape is not None:
             self._tape.resume(tape, state["last_ns"])
@@ -352,14 +327,19 @@ class FileFeed:
             yield previous
         elif not self._last_ns:
             first_bad_row = next(iter([*((row.file, row.row) for row in pending_bad_rows), *merge.unplaced]), None)
-            raise BadInput(self._no_usable_row_message(closed, left_out, first_bad_row))
+            bad_row = None
+            if first_bad_row is not None:
+                file, row = first_bad_row
+                bad_row = f"the first bad row is line {row.line} of {self._paths[file].name}: {row.reason}"
+            found = no_usable_row_message(self._paths, self.settings, self.scan, closed + left_out, bad_row)
+            raise BadInput(found)
 
     def _require_volume(self, last: _MinuteGroup | None) -> None:
         """Raise BadInput if there were rows, and all of them have volume 0."""
         if last is not None and not self.last_closes and last.has_no_volume and not any(r[VOLUME] for r in last.rows):
             raise BadInput(
-                f"every row in {self._file_names()} has volume 0, so that nothing traded; for a vendor without volume, "
-                "set market_data.files.volume (--volume) to none"
+                f"every row in {file_names(self._paths)} has volume 0, so that nothing traded; for a vendor without "
+                "volume, set market_data.files.volume (--volume) to none"
             )
 
     def _select_rows(self, window: RowWindow) -> tuple[Block, Ints, Ints, list[PlacedBadRow]]:
@@ -403,36 +383,3 @@ class FileFeed:
                 closed=0,
                 left_out=0,
             )
-
-    def _no_usable_row_message(self, closed: int, left_out: int, bad_row: tuple[int, Any] | None) -> str:
-        reason = self._excluded_rows_message()
-        if closed or left_out:
-            reason = (
-                f"{counted(closed + left_out, 'row lies', 'rows lie')} outside the sessions of calendar "
-                f"{self.settings.calendar} ({self.settings.session}) and none inside"
-            )
-            if self.scan.weekend_rows:
-                reason += "; for a market around the clock, set market_data.files.calendar (--calendar) to 24/7"
-        elif bad_row is not None:
-            reason = (
-                f"the first bad row is line {bad_row[1].line} of {self._paths[bad_row[0]].name}: {bad_row[1].reason}"
-            )
-        return f"no usable row in {self._file_names()}: {reason}"
-
-    def _excluded_rows_message(self) -> str:
-        """Return why there is neither a row in a session nor a malformed one."""
-        files = [scan for scan in self.scan.files if scan.rows]
-        if not files:
-            return "there is a header line, but no row"
-        first, last = min(scan.first_ns for scan in files), max(scan.last_ns for scan in files)
-        names = ("symbols", "start", "end")
-        selection = ", ".join(f"{name} {value}" for name in names if (value := getattr(self.settings, name)))
-        return f"no row matches {selection}; the rows are from {iso(first)} to {iso(last)}"
-
-    def _file_names(self) -> str:
-        names = ", ".join(path.name for path in self._paths)
-        return names if len(names) < 100 else f"{len(self._paths)} files"
-
-
-def _tape_description(has_tape: bool) -> str:
-    return f"{'with' if has_tape else 'without'} files of quotes, reference data, news or fundamentals"
