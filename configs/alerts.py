@@ -49,6 +49,7 @@ class PortfolioAlerts(FrozenModel):
     daily_loss_threshold: Annotated[float, Field(lt=0)] | None = None
     position_concentration: PositiveRatio | None = None
     margin_utilization: PositiveRatio | None = None
+    stale_position: AlertDuration | None = None
 
 
 class SystemAlerts(FrozenModel):

@@ -99,6 +99,25 @@ class Conditions:
                     summary = f"{share:.1%} of {labels['measure']} is used"
                     yield _active("margin_utilization", labels["measure"], summary, share, limits.margin_utilization)
 
+        yield from self._stale_positions(page)
+
+    def _stale_positions(self, page: MetricsPage) -> Iterator[ActiveCondition]:
+        """Held symbols whose price is old although others have bars: risk rejects their orders.
+
+        The condition must hold as long again, so that the first minutes of a session have no alert.
+        """
+        limit = self._settings.portfolio.stale_position
+        if limit is None or not self._market_open():
+            return
+        for labels, age_s in page.samples("platform_position_price_age_seconds"):
+            if age_s > limit:
+                symbol = labels["symbol"]
+                summary = (
+                    f"{symbol} is held and has had no bar for {age_s:,.0f} s, so that risk rejects its orders; if it "
+                    "is new after a symbol change, add it to market_data.live.symbols and restart market_data"
+                )
+                yield _active("stale_position", symbol, summary, age_s, limit, limit)
+
     def _service_down(self, service: str, summary: str) -> Iterator[ActiveCondition]:
         downtime = self._settings.system.service_downtime
         if downtime is not None:

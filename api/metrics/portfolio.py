@@ -142,10 +142,11 @@ class PortfolioMetrics:
             self._peak, self._peak_seq = max(self._peak, highest), seq
 
     def _positions(self, db: Connection, last: dict[str, Any] | None) -> list[Metric]:
-        """Values the positions at the closes that the valuation used."""
+        """Values the positions at the closes that the valuation used, and measures their age in event time."""
+        at_ns = last["ts_ns"] if last else 0
         mark = (
-            select(bars.c.close.label("price"))
-            .where(bars.c.symbol == positions.c.symbol, bars.c.ts_ns <= literal(last["ts_ns"] if last else 0))
+            select(bars.c.close.label("price"), bars.c.ts_ns.label("price_ns"))
+            .where(bars.c.symbol == positions.c.symbol, bars.c.ts_ns <= literal(at_ns))
             .order_by(desc(bars.c.ts_ns))
             .limit(1)
             .lateral("mark")
@@ -154,6 +155,7 @@ class PortfolioMetrics:
         value: dict[Labels, Value] = {}
         profit: dict[Labels, Value] = {}
         share: dict[Labels, Value] = {}
+        age_s: dict[Labels, Value] = {}
         equity = self._capital if last is None else last["equity"]
         for row in db.execute(query.order_by(positions.c.symbol)).mappings():
             instrument = self._settings.instruments.get(row["symbol"])
@@ -162,6 +164,9 @@ class PortfolioMetrics:
             value[labels] = float(row["cost_basis"]) if row["price"] is None else size * row["price"]
             profit[labels] = float(value[labels] or 0.0) - float(row["cost_basis"])
             share[labels] = abs(float(value[labels] or 0.0)) / float(equity) if equity > 0 else None
+            # A symbol without a bar, such as the new name of a renamed share, counts from its position on.
+            priced_ns = row["ts_ns"] if row["price_ns"] is None else row["price_ns"]
+            age_s[labels] = max(0, at_ns - priced_ns) / 1e9
         label_names = ("symbol", "sector")
         return [
             gauge(
@@ -170,6 +175,12 @@ class PortfolioMetrics:
             gauge("platform_position_unrealized_pnl", "unrealized P&L, before fees", label_names, profit),
             gauge(
                 "platform_position_share_ratio", "absolute value of a position divided by equity", label_names, share
+            ),
+            gauge(
+                "platform_position_price_age_seconds",
+                "event time from the last bar of a held symbol to the last valuation",
+                label_names,
+                age_s,
             ),
             single("platform_position_count", "open positions", len(value)),
         ]

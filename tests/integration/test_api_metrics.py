@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
 from api.metrics.learning import ModelMetrics, StrategyMetrics
+from api.metrics.portfolio import PortfolioMetrics
 from api.metrics.services import ServiceMetrics
 from api.metrics.trading import TradingMetrics
 from api.resources import Resources
@@ -46,6 +47,7 @@ from tests.builders import (
     fence,
     model_score,
     order,
+    position,
     prediction,
     proposal,
     refusal,
@@ -159,6 +161,7 @@ def test_portfolio_metrics_show_the_last_valuation(client: TestClient) -> None:
     position_values = {labels: value for (name, labels), value in metrics.items() if name == "platform_position_value"}
     assert position_values == {("unlisted", "AAPL"): 10 * 120}
     assert metrics["platform_position_share_ratio", ("unlisted", "AAPL")] == pytest.approx(1200 / 990_000)
+    assert metrics["platform_position_price_age_seconds", ("unlisted", "AAPL")] == 0
     assert metrics["platform_risk_limit_usage_ratio", ("margin_initial", "")] == 0.25
     assert metrics["platform_trading_halted", ()] == 1
     assert metrics["platform_circuit_breaker_open", ("max_drawdown", "", "PORTFOLIO", "HALTED")] == 1
@@ -247,6 +250,27 @@ def test_a_suspended_dataflow_is_reported_until_released(settings: Settings, tmp
 
 def _metric_values(metrics: list[Any]) -> MetricValues:
     return {(s.name, tuple(s.labels.values())): s.value for metric in metrics for s in metric.samples}
+
+
+def test_the_price_of_a_renamed_share_without_bars_grows_old(make_database: Callable[[], str]) -> None:
+    """META has no bar since the position was moved to it. MSFT has bars, also without a trade."""
+    url = make_database()
+    loaded = load_settings(environment={"DATABASE_URL": url})
+    records: list[Record] = [
+        position(1, T0, "META", 10, 300),
+        position(2, T0, "MSFT", 10, 100),
+        bar("MSFT", 1, T0, 100.0),
+        bar("MSFT", 2, T0 + 10 * MINUTE, 100.0, traded=False),
+        valuation(3, T0 + 10 * MINUTE, 1_000_000),
+    ]
+    write(loaded, records)
+    engine = open_engine(url)
+    try:
+        metrics = _metric_values(PortfolioMetrics(loaded, engine).read())
+    finally:
+        engine.dispose()
+    ages = {labels[0]: age for (name, labels), age in metrics.items() if name == "platform_position_price_age_seconds"}
+    assert ages == {"META": 600, "MSFT": 0}
 
 
 def test_server_sizes_are_exported(client: TestClient, settings: Settings) -> None:

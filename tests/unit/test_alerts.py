@@ -58,6 +58,11 @@ CASES = {
         'platform_position_share_ratio{sector="x",symbol="SPY"} 0.151',
         "position_concentration/SPY",
     ),
+    "held symbol without bars": (
+        'platform_position_price_age_seconds{sector="x",symbol="META"} 300',
+        'platform_position_price_age_seconds{sector="x",symbol="META"} 301',
+        "stale_position/META",
+    ),
     "margin": (
         'platform_risk_limit_usage_ratio{measure="daily_loss",symbol=""} 0.9',
         'platform_risk_limit_usage_ratio{measure="margin_initial",symbol=""} 0.81',
@@ -211,6 +216,15 @@ def test_silent_feed_raises_no_alert_while_the_market_is_closed() -> None:
     assert alert_keys(page, Conditions(ALERTS, market_open=lambda: False)) == set()
 
 
+def test_position_without_bars_fires_only_while_the_market_is_open_and_after_a_while() -> None:
+    page = 'platform_position_price_age_seconds{sector="x",symbol="META"} 60000\n'
+    assert alert_keys(page, Conditions(ALERTS, market_open=lambda: False)) == set()
+    (active,) = Conditions(ALERTS).evaluate(MetricsPage(page), 0.0)
+    assert (active.key, active.hold_s) == ("stale_position/META", 300.0), (
+        "the first bar of a session has time to arrive"
+    )
+
+
 @pytest.mark.parametrize(
     ("at", "is_open"),
     [
@@ -258,6 +272,7 @@ def test_thresholds_match_the_brief_and_the_prometheus_rules() -> None:
         f'platform_portfolio_pnl{{window="day"}} < {ALERTS.portfolio.daily_loss_threshold:.0f}\n',
         f"platform_position_share_ratio > {ALERTS.portfolio.position_concentration}\n",
         f"> {ALERTS.portfolio.margin_utilization}\n",
+        f"platform_position_price_age_seconds > {ALERTS.portfolio.stale_position:.0f}\n",
         f"platform_database_query_seconds[1m]) > {ALERTS.system.database_latency}\n",
         f"platform_kafka_service_lag_messages > {ALERTS.system.message_queue_lag}\n",
         f'{{service="market_data"}} > {ALERTS.system.stale_feed:.0f}\n',
