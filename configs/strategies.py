@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,7 +117,8 @@ def load_strategies(
     `folder` (default: the working directory). Loading a file runs it.
 
     Raises BadInput for an unknown name, file, class, parameter or indicator, for a file that fails, for a class that
-    is not a strategy, and for two strategies with the same name.
+    is not a strategy, and for two strategies with the same name. A view strategy cannot change its attributes from then
+    on.
     """
     strategies = [_load(entry, folder or Path()) for entry in entries]
     seen: set[str] = set()
@@ -223,8 +226,27 @@ def _validated(name: str, strategy: Any) -> Strategy | TradingStrategy:
     except TypeError as error:
         raise BadInput(f"strategy {name!r}: decide must accept (row, state): {error}") from error
     _check_specs(repr(name), strategy, features, build)
+    _refuse_memory(strategy)
     validated: Strategy = strategy
     return validated
+
+
+def _refuse_memory(strategy: Any) -> None:
+    """Let an assignment to an attribute of a view strategy raise from now on, because a snapshot would lose the value.
+
+    Its class becomes a subclass of the same name. A class whose instances cannot change their class stays as it is.
+    """
+    with suppress(TypeError):
+        object.__setattr__(strategy, "__class__", _without_memory(type(strategy)))
+
+
+@cache
+def _without_memory(kind: type) -> type:
+    def refuse(self: object, attribute: str, value: object = None) -> None:
+        raise BadInput(f"decide changes self.{attribute}, which a snapshot does not contain; return it as the state")
+
+    same_names = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(kind.__name__, (kind,), {**same_names, "__slots__": (), "__setattr__": refuse, "__delattr__": refuse})
 
 
 def _check_specs(

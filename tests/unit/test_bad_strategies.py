@@ -5,6 +5,7 @@ Both forms run in the stages of the platform on the same bars, each beside a str
 
 from __future__ import annotations
 
+import inspect
 from datetime import time
 from pathlib import Path
 from textwrap import indent
@@ -13,12 +14,15 @@ import pytest
 
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
+from configs.strategies import load_strategies
 from dataflows.runtime import stages
 from deploy.commands.strategies import describe
 from operators.signals.suspensions import suspension_of
 from operators.stage import TimeSlice
+from operators.strategies import TradingStrategy
 from schemas.errors import BadInput
 from schemas.records import SUSPENDED, OrderRefusal, Record, Signal, StrategyAction, StrategySuspension
+from tests.builders import feature_row
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import pinned_settings, read_time_slices, replay
 
@@ -109,6 +113,12 @@ def suspensions_of(records: list[Record]) -> list[StrategySuspension]:
             DECIDE_LINE,
             "strategy bad on A: direction must be -1, 0 or 1, strength and confidence in [0, 1], found 1, 1000000000.0",
         ),
+        (
+            VIEW,
+            "self.count = row.close\nreturn state, None",
+            BODY_LINE,
+            "decide changes self.count, which a snapshot does not contain; return it as the state",
+        ),
         (VIEW, "return 5", DECIDE_LINE, "decide must return its state and a TargetView or None (cannot unpack"),
         (VIEW, "return state, 'buy'", DECIDE_LINE, "decide must return its state and a TargetView or None ('str'"),
     ],
@@ -132,6 +142,26 @@ def test_a_strategy_that_fails_is_suspended_with_file_and_line_and_stops_no_othe
     assert (" on A: " in sentence) == (form == VIEW), "a trading strategy has no symbol"
     assert signals_of("ema_cross", records) == alone
     assert alone, "or the equality would prove nothing"
+
+
+@pytest.mark.parametrize("decorator", ["", "@dataclass", "@dataclass(frozen=True)", "@dataclass(slots=True)"])
+def test_a_loaded_view_strategy_keeps_its_class_and_values_it_computes_once(tmp_path: Path, decorator: str) -> None:
+    """`cached_property` stores a value that follows from the parameters, which is no memory."""
+    lookback = "" if "slots" in decorator else "    @cached_property\n    def lookback(self):\n        return 3 * 7\n"
+    file = tmp_path / "sound.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom functools import cached_property\n"
+        f"{decorator}\nclass Sound:\n    name: str = 'sound'\n{lookback}"
+        "    features = ()\n    def decide(self, row, state):\n        return getattr(self, 'lookback', 21), None\n"
+    )
+    (one,) = load_strategies([{"name": f"{file}:Sound"}])
+    assert type(one).__name__ == "Sound" and inspect.getsourcefile(type(one)) == str(file)
+    assert not isinstance(one, TradingStrategy)
+    assert one.decide(feature_row("A", 1, 1, 1.0), None) == (21, None)
+    assert not decorator or repr(one) == "Sound(name='sound')"
+    attribute = "name"
+    with pytest.raises(BadInput, match=r"decide changes self\.name, which a snapshot does not contain"):
+        setattr(one, attribute, "other")
 
 
 def test_an_order_of_a_billion_shares_is_rejected_in_one_sentence_and_stops_no_other(
