@@ -161,7 +161,8 @@ def test_portfolio_metrics_show_the_last_valuation(client: TestClient) -> None:
     position_values = {labels: value for (name, labels), value in metrics.items() if name == "platform_position_value"}
     assert position_values == {("unlisted", "AAPL"): 10 * 120}
     assert metrics["platform_position_share_ratio", ("unlisted", "AAPL")] == pytest.approx(1200 / 990_000)
-    assert metrics["platform_position_price_age_seconds", ("unlisted", "AAPL")] == 0
+    # The last bar is two minutes after T0, the last valuation ten.
+    assert metrics["platform_position_price_age_seconds", ("unlisted", "AAPL")] == 480
     assert metrics["platform_risk_limit_usage_ratio", ("margin_initial", "")] == 0.25
     assert metrics["platform_trading_halted", ()] == 1
     assert metrics["platform_circuit_breaker_open", ("max_drawdown", "", "PORTFOLIO", "HALTED")] == 1
