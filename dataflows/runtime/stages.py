@@ -56,8 +56,8 @@ def signals(settings: Settings) -> Callable[[], Stage]:
 
 
 def strategies(settings: Settings) -> Callable[[], Stage]:
-    """Run the trading strategies of the settings."""
-    return trading_strategies(settings) or IdleStrategies
+    """Run the trading strategies of the settings. Without any, book the sub-accounts of those that ran before."""
+    return trading_strategies(settings) or (lambda: IdleStrategies(lambda: _trading_stage(settings)()))
 
 
 def trading_strategies(settings: Settings) -> Callable[[], StrategiesStage] | None:
@@ -65,9 +65,11 @@ def trading_strategies(settings: Settings) -> Callable[[], StrategiesStage] | No
 
     Their universe is every symbol that has had a bar, so that a backtest on recorded topics has that of the live feed.
     """
+    return _trading_stage(settings) if configured_strategies(settings).trading else None
+
+
+def _trading_stage(settings: Settings) -> Callable[[], StrategiesStage]:
     configured = configured_strategies(settings)
-    if not configured.trading:
-        return None
     # Imported here because both import NumPy, which a platform without trading strategies does not need.
     from dataflows.sources.trading_calendar import session_table
     from operators.trading.stage import TradingStrategyStage
@@ -110,8 +112,6 @@ def portfolio(settings: Settings) -> Callable[[], Stage]:
 
 def risk(settings: Settings) -> Callable[[], Stage]:
     open_time, configured = _open_time(settings.feed_session()), configured_strategies(settings)
-    if not configured.trading:
-        return lambda: RiskStage(settings.risk(), open_time)
     names = [strategy.name for strategy in configured.trading]
     accounts, instruments = _account_settings(settings, configured), settings.traded_instruments()
     return lambda: RiskStage(

@@ -42,7 +42,7 @@ class TradeAllocation:
     """
 
     def __init__(self, trading: Collection[str] = ()) -> None:
-        self._trading = frozenset(trading)
+        self._trading = trading
         self._views: dict[str, dict[str, tuple[int, float]]] = {}
         self._contributions: dict[str, dict[str, float]] = {}  # symbol -> contributions to the ensemble's last view
         self._owners: dict[str, list[ProposalOwner]] = {}

@@ -41,15 +41,13 @@ class OrderDecisions:
         book: RiskBook,
         history: RiskHistory,
         breakers: Breakers,
-        strategy_orders: StrategyOrders | None = None,
     ) -> None:
-        """`strategy_orders` are the limits of single strategies; None if no strategy has limits."""
         self._settings = settings
         self._book = book
         self._history = history
         self._breakers = breakers
         self._checks = OrderChecks(settings)
-        self._strategy_orders = strategy_orders
+        self.strategy_orders: StrategyOrders | None = None  # the limits of single strategies
         self.order_seq = 0
         self.refusal_seq = 0
 
@@ -76,8 +74,8 @@ class OrderDecisions:
         )
         self._book.add_order(new_id, proposal, open_order, replaces)
         self._history.record_approval(remaining.terms, ts_ns)
-        if self._strategy_orders is not None and not replaces:
-            self._strategy_orders.record_approval(proposal.strategy)
+        if self.strategy_orders is not None and not replaces:
+            self.strategy_orders.record_approval(proposal.strategy)
         return Order(
             seq=self.order_seq,
             ts_ns=ts_ns,
@@ -96,8 +94,8 @@ class OrderDecisions:
     def _run_checks(self, terms: OrderTerms, context: OrderContext) -> tuple[list[CheckResult], Refusal | None]:
         """Run the checks of the account, then those of the order's strategies."""
         checks, refusal = self._checks.run(terms, context)
-        if refusal is None and self._strategy_orders is not None:
-            results, refusal = self._strategy_orders.run(terms, context)
+        if refusal is None and self.strategy_orders is not None:
+            results, refusal = self.strategy_orders.run(terms, context)
             checks += results
         return checks, refusal
 

@@ -82,19 +82,21 @@ class RiskStage:
     ) -> None:
         """`open_time` returns how long the market is open between two times. Without it, prices age at night too.
 
-        `strategy_accounts` are the sub-accounts of the trading strategies; None if there are none. They are booked even
-        without limits, because a limit that is added later needs the positions.
+        `strategy_accounts` are the sub-accounts of the trading strategies. They are booked even without limits, because
+        a limit that is added later needs the positions. Without strategies in the settings, they are booked if there
+        have been some before.
         """
         self.settings = settings
         self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency, open_time)
         self._history = RiskHistory(settings, settings.initial_capital)
         self._breakers = Breakers(settings.all_breakers())
         self._strategy_orders: StrategyOrders | None = None
-        self._idle_strategies: list[Any] = []  # the state of strategies that no longer run
-        if strategy_accounts is not None:
-            currency = settings.account_currency
-            self._strategy_orders = StrategyOrders(strategy_limits, strategy_accounts, self._book, currency)
-        self._decisions = OrderDecisions(settings, self._book, self._history, self._breakers, self._strategy_orders)
+        self._idle_accounts = strategy_accounts
+        self._idle_state: list[Any] = []  # of strategies, without accounts to book
+        self._strategy_limits = strategy_limits
+        self._decisions = OrderDecisions(settings, self._book, self._history, self._breakers)
+        if strategy_accounts is not None and strategy_accounts.accounts:
+            self._book_strategies(strategy_accounts)
         self._meters = BreakerMeters(settings.all_breakers(), settings.initial_capital)
         self._corporate_actions = self._build_corporate_actions()
         self._breakers.exchange_halts = self._corporate_actions.reference.halts
@@ -170,6 +172,12 @@ class RiskStage:
         if self.settings.usage_interval_s:
             out += self._write_usage(ts_ns)
         return out
+
+    def _book_strategies(self, accounts: StrategyAccounts) -> None:
+        """Book the sub-accounts of the strategies from now on, and check their limits."""
+        orders = StrategyOrders(self._strategy_limits, accounts, self._book, self.settings.account_currency)
+        self._strategy_orders = self._decisions.strategy_orders = orders
+        self._idle_accounts = None
 
     def _build_corporate_actions(self) -> RiskCorporateActions:
         settings = self.settings
@@ -341,7 +349,7 @@ class RiskStage:
         components = (self._book, self._history, self._breakers, self._meters, self._corporate_actions)
         requested = self._requested_orders
         tail = (requested.command_ids, [tuple(row) for row in self._usage.rows], requested.ended.snapshot())
-        strategies = self._idle_strategies if self._strategy_orders is None else [self._strategy_orders.snapshot()]
+        strategies = self._idle_state if self._strategy_orders is None else [self._strategy_orders.snapshot()]
         return (SNAPSHOT_VERSION, counts, *(component.snapshot() for component in components), *tail, *strategies)
 
     def restore(self, snapshot: Any) -> None:
@@ -378,7 +386,9 @@ class RiskStage:
         counts, book, history, breakers, meters, corporate_actions, manual_commands, usage_rows, ended, *strategies = (
             state
         )
-        self._idle_strategies = strategies
+        self._idle_state = strategies
+        if strategies and self._idle_accounts is not None:
+            self._book_strategies(self._idle_accounts)
         if self._strategy_orders is not None and strategies:
             self._strategy_orders.restore(strategies[0])
         (

@@ -104,6 +104,9 @@ class SubAccount:
 class StrategyAccounts:
     """The sub-accounts of the strategies in `names`, and the account as a whole.
 
+    A strategy that the settings no longer name keeps its sub-account, so that it finds its positions if it is added
+    again. Deposits while it is removed add nothing to it.
+
     A fill of an order of a strategy belongs to that strategy. Other fills are allocated as attribution does
     (`operators/feedback/trade_allocation.py`): by the strategies of the portfolio's proposal, or a manual order.
     """
@@ -112,19 +115,20 @@ class StrategyAccounts:
         multipliers = {one.symbol: one.multiplier for one in instruments.listed if one.multiplier != 1}
         currencies = {one.symbol: one.currency for one in instruments.listed if one.currency != settings.currency}
 
-        def create(capital: Decimal, accruals: AccrualSettings) -> SubAccount:
-            return SubAccount(Ledger(capital, multipliers=multipliers, currencies=currencies), accruals)
-
+        self._multipliers, self._currencies = multipliers, currencies
         self._shares = {name: settings.capital.get(name, ONE) for name in names}
         self.accounts = {
-            name: create(multiply(settings.initial_capital, share), AccrualSettings())
+            name: self._create(multiply(settings.initial_capital, share), AccrualSettings())
             for name, share in self._shares.items()
         }
-        self.account = create(settings.initial_capital, settings.accruals)
-        self.allocation = TradeAllocation(self.accounts)
+        self.account = self._create(settings.initial_capital, settings.accruals)
+        self.allocation = TradeAllocation(self.accounts.keys())
         # Positions of all strategies, also of those that form views, because a fill can close them.
         self._positions: dict[str, dict[str, Decimal]] = {}
         self._trading_day = 0
+
+    def _create(self, capital: Decimal, accruals: AccrualSettings) -> SubAccount:
+        return SubAccount(Ledger(capital, multipliers=self._multipliers, currencies=self._currencies), accruals)
 
     # -- incoming records
 
@@ -149,7 +153,7 @@ class StrategyAccounts:
                 side: Side = BUY if share > 0 else SELL
                 part = execution._replace(side=side, quantity=abs(share), fee=fee)
                 self.accounts[name].ledger.apply(part)
-                fills.append(StrategyFill(name, share, fee))
+                fills += [StrategyFill(name, share, fee)] if name in self._shares else []
         return sorted(fills)
 
     def book_cross(self, cross: InternalCross) -> list[StrategyFill]:
@@ -162,7 +166,7 @@ class StrategyAccounts:
             self._add_units(cross.symbol, name, share)
             if name in self.accounts:
                 self.accounts[name].ledger.book_cross(cross, share)
-                fills.append(StrategyFill(name, share, ZERO))
+                fills += [StrategyFill(name, share, ZERO)] if name in self._shares else []
         return sorted(fills)
 
     def _add_units(self, symbol: str, name: str, units: Decimal) -> None:
@@ -187,7 +191,7 @@ class StrategyAccounts:
         self.account.ledger.book_transfer(ts_ns, transfer)
         if transfer.kind in EXTERNAL_FLOWS:
             for name, account in self.accounts.items():
-                amount = multiply(transfer.amount, self._shares[name])
+                amount = multiply(transfer.amount, self._shares.get(name, ZERO))
                 account.ledger.book_transfer(ts_ns, transfer._replace(amount=amount))
 
     def open_day(self, ts_ns: int, day: int, prices: Mapping[str, float]) -> bool:
@@ -301,9 +305,10 @@ class StrategyAccounts:
         version, account, accounts, allocation, positions, self._trading_day = snapshot
         assert version == VERSION, f"strategy accounts snapshot: version {version}, expected {VERSION}"
         self.account.restore(account)
-        for name, one in self.accounts.items():
-            if name in accounts:
-                one.restore(accounts[name])
+        for name, state in accounts.items():
+            if name not in self.accounts:
+                self.accounts[name] = self._create(ZERO, AccrualSettings())
+            self.accounts[name].restore(state)
         self.allocation.restore(allocation)
         self._positions = {symbol: dict(quantities) for symbol, quantities in positions.items()}
 

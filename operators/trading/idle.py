@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from operators.stage import Stage
 from schemas.records import Record
 
 NO_STATE = (0,)
@@ -12,16 +13,25 @@ NO_STATE = (0,)
 
 
 class IdleStrategies:
-    """Publishes nothing. The state of strategies that ran before is retained, so that action ids never repeat."""
+    """Publishes nothing.
 
-    def __init__(self) -> None:
+    If strategies ran before, their sub-accounts are still booked, so that they are right when a strategy is added
+    again. `create` returns the stage that does so, without strategies; without it, the state is retained unchanged.
+    """
+
+    def __init__(self, create: Callable[[], Stage] | None = None) -> None:
+        self._create = create
+        self._stage: Stage | None = None
         self._state: Any = NO_STATE
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        return []
+        return [] if self._stage is None else self._stage.on_slice(ts_ns, records)
 
     def snapshot(self) -> Any:
-        return self._state
+        return self._state if self._stage is None else self._stage.snapshot()
 
     def restore(self, snapshot: Any) -> None:
-        self._state = snapshot
+        self._state, self._stage = snapshot, None
+        if snapshot != NO_STATE and self._create is not None:
+            self._stage = self._create()
+            self._stage.restore(snapshot)

@@ -133,7 +133,7 @@ class TradingStrategyStage:
         self._risk_event_seq = 0
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        if not self._running:
+        if not self._accounts.accounts:
             return []
         out: list[Record] = []
         if self._sessions.apply(records):
@@ -173,7 +173,7 @@ class TradingStrategyStage:
     @property
     def suspended(self) -> list[str]:
         """The names of the suspended strategies."""
-        return self._suspensions.names
+        return [name for name in self._suspensions.names if name in self._running]
 
     # -- incoming records
 
@@ -395,9 +395,10 @@ class TradingStrategyStage:
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. A strategy that it lacks starts without state; one that no longer runs is dropped.
+        """Restore a snapshot. A strategy that it lacks starts without state; of one that no longer runs, the
+        sub-account and a suspension remain.
 
-        If it is added again, it starts without state too, and the numbers of its actions continue.
+        If it is added again, it starts with these, without state. The numbers of its actions continue.
         """
         if snapshot == NO_STATE:
             return
@@ -425,7 +426,7 @@ class TradingStrategyStage:
                 one.context.action_count = action_counts.get(name, 0)
             one.universe.update()
         self._action_counts = dict(action_counts)
-        self._suspensions.restore(suspended, command_ids, self._running)
+        self._suspensions.restore(suspended, command_ids)
 
 
 def _has_position(account: SubAccount) -> Callable[[str], bool]:

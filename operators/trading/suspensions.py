@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from operators.strategy_limits import LOSS_STOP
 from operators.trading.accounts import StrategyAccounts
@@ -79,7 +78,7 @@ class Suspensions:
     ) -> None:
         self._actions, self._accounts, self._loss_stops = actions, accounts, loss_stops
         self._flatten_on_error = settings.flatten_on_error
-        self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it
+        self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it, also of removed ones
         self._command_ids: dict[str, None] = {}
 
     def __contains__(self, strategy: str) -> bool:
@@ -140,9 +139,9 @@ class Suspensions:
         if len(self._command_ids) > COMMAND_IDS_MAX:
             del self._command_ids[next(iter(self._command_ids))]
         name = command.arguments.get("strategy", "")
-        if self._suspended.pop(name, None) is None:
+        one = running.get(name)
+        if one is None or self._suspended.pop(name, None) is None:
             return
-        one = running[name]
         one.reset()
         self._loss_stops.restart(name, prices)
         reason = command.reason.replace("\0", "")
@@ -152,7 +151,6 @@ class Suspensions:
         """Return the suspended strategies with the ids of their suspensions, and the ids of the recent commands."""
         return dict(self._suspended), list(self._command_ids)
 
-    def restore(self, suspended: dict[str, str], command_ids: Sequence[str], running: dict[str, Any]) -> None:
-        """Restore a snapshot, without strategies that no longer run."""
-        self._suspended = {name: action for name, action in suspended.items() if name in running}
-        self._command_ids = dict.fromkeys(command_ids)
+    def restore(self, suspended: dict[str, str], command_ids: Sequence[str]) -> None:
+        """Restore a snapshot. A removed strategy stays suspended, in case it is added again."""
+        self._suspended, self._command_ids = dict(suspended), dict.fromkeys(command_ids)
