@@ -17,7 +17,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from operators.explain.lineage import RecordPosition
+from operators.explain.cause_tree import RecordPosition
 from operators.partitions import partition_of
 from schemas.codec import DEFAULT_CODEC, Codec
 from schemas.errors import Unavailable, Undecodable

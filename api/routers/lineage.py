@@ -16,7 +16,8 @@ from api.problems import NotFound
 from api.resources import Db, Resources, ResourcesDep
 from api.routers import PREFIX
 from configs.strategies import configured_strategies
-from operators.explain.lineage import CauseNode, Explanation, RecordPosition, as_tree, explain, with_log_positions
+from operators.explain.cause_tree import CauseNode, Explanation, RecordPosition, as_tree, with_log_positions
+from operators.explain.lineage import explain
 from operators.explain.no_trade import explain_symbol_at
 from schemas.errors import Unavailable
 from sinks.lineage import DatabaseRecordLookup

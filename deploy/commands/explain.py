@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from configs.settings import Settings
-    from operators.explain.lineage import CauseNode, Explanation, RecordPosition
+    from operators.explain.cause_tree import CauseNode, Explanation, RecordPosition
     from operators.explain.no_trade import SymbolAsOf
     from schemas.records import Record
 
@@ -141,7 +141,7 @@ def _signers(db: Connection, node: CauseNode) -> dict[str, str]:
 
 
 def _with_places(settings: Settings, explanation: Explanation) -> tuple[Explanation, str]:
-    from operators.explain.lineage import with_log_positions
+    from operators.explain.cause_tree import with_log_positions
 
     try:
         with _place_finder(settings) as find:
@@ -234,7 +234,7 @@ def _no_trade_lines(explanation: SymbolAsOf) -> list[str]:
 
 
 def explanation_json(explanation: Explanation) -> dict[str, Any]:
-    from operators.explain.lineage import as_tree
+    from operators.explain.cause_tree import as_tree
 
     return {
         "outcome": explanation.outcome,
@@ -244,7 +244,7 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
 
 
 def no_trade_json(explanation: SymbolAsOf) -> dict[str, Any]:
-    from operators.explain.lineage import as_tree
+    from operators.explain.cause_tree import as_tree
 
     return {
         "symbol": explanation.symbol,

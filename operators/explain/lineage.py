@@ -6,12 +6,12 @@ finds a record by its id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Any, NamedTuple, Protocol
 
 from operators.adjustments import adjustment_order_id, is_adjustment
-from operators.explain.record_ids import record_id_of, split_record_id
+from operators.explain.cause_tree import CauseNode, Explanation, node_of
+from operators.explain.record_ids import split_record_id
+from operators.explain.record_lookup import RecordLookup
 from operators.manual_orders import ACTION_PREFIX, EXIT_SUFFIXES, entry_cause_id
 from operators.money import plain
 from operators.risk.margin_call import MARGIN_CAUSE_PREFIX
@@ -19,106 +19,20 @@ from schemas.records import (
     TRADE,
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
-    Bar,
-    BrokerActivity,
     CashTransfer,
     Command,
     Execution,
-    FeatureRow,
-    Fundamentals,
     InternalCross,
-    LlmAnswer,
-    NewsItem,
     Order,
     OrderCancel,
     OrderProposal,
     OrderRefusal,
-    Prediction,
-    Quote,
     Record,
-    RiskEvent,
-    RiskFence,
     SentimentScore,
-    Signal,
     StrategyAction,
-    StrategySuspension,
-    StrategyWeights,
-    TargetReduction,
     bar_id,
     feature_id,
 )
-from schemas.records.flat import to_flat_dict
-
-
-class RecordPosition(NamedTuple):
-    """The location of a record in the log.
-
-    `event_ns` is the time slice that contains the record: the record's own time, or for an external record the time of
-    the first clock after it. It is None while there is no such clock.
-    """
-
-    topic: str
-    partition: int
-    offset: int
-    event_ns: int | None = None
-
-
-class CauseNode(NamedTuple):
-    """One record and its causes. `record` is None if the id is known but the record is not found."""
-
-    kind: str
-    record_id: str
-    record: Record | None
-    causes: tuple[CauseNode, ...] = ()
-    place: RecordPosition | None = None
-
-
-class Explanation(NamedTuple):
-    """An explanation: `outcome` in one sentence, the requested record with its causes, and its consequences."""
-
-    outcome: str
-    root: CauseNode
-    consequences: tuple[CauseNode, ...] = ()
-
-
-class RecordLookup(Protocol):
-    """Find records by id. Methods return None or an empty list if there is no such record."""
-
-    def order(self, order_id: str) -> Order | None: ...
-    def order_of(self, cause_id: str) -> Order | None: ...
-    def refusal(self, seq: int) -> OrderRefusal | None: ...
-    def refusal_of(self, cause_id: str) -> OrderRefusal | None: ...
-    def fence_of(self, cause_id: str) -> RiskFence | None: ...
-    def execution(self, execution_id: str) -> Execution | None: ...
-    def executions_of(self, order_id: str) -> list[Execution]: ...
-    def proposal(self, proposal_id: str) -> OrderProposal | None: ...
-    def cross(self, cross_id: str) -> InternalCross | None: ...
-    def crosses_of(self, cause_id: str) -> list[InternalCross]:
-        """Return the internal crosses that a record caused: a proposal, a signal or an action."""
-
-    def reductions_of(self, action_id: str) -> list[TargetReduction]: ...
-    def command(self, command_id: str) -> Command | None: ...
-    def action(self, action_id: str) -> StrategyAction | None: ...
-    def signal(self, symbol: str, seq: int) -> Signal | None: ...
-    def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None: ...
-    def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None: ...
-    def quote(self, symbol: str, seq: int) -> Quote | None: ...
-    def score(self, seq: int) -> SentimentScore | None: ...
-    def news(self, news_id: str) -> NewsItem | None: ...
-    def answer(self, answer_id: str) -> LlmAnswer | None: ...
-    def filing(self, fundamentals_id: str) -> Fundamentals | None: ...
-    def prediction(self, symbol: str, seq: int) -> Prediction | None: ...
-    def weights(self, seq: int) -> StrategyWeights | None: ...
-    def cancels_of(self, *, order_id: str = "", cause_id: str = "") -> list[OrderCancel]:
-        """Return the cancels of an order, or those that a record caused."""
-
-    def margin_call(self, ts_ns: int) -> RiskEvent | None:
-        """Return the event of the margin call that was active in a time slice."""
-
-    def suspension(self, symbol: str, seq: int) -> StrategySuspension | None: ...
-    def transfer(self, transfer_id: str) -> CashTransfer | None: ...
-    def transfer_of(self, cause_id: str) -> CashTransfer | None: ...
-    def activity(self, update_id: str) -> BrokerActivity | None: ...
 
 
 def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
@@ -178,22 +92,22 @@ def _explain_proposal(lookup: RecordLookup, proposal: OrderProposal) -> Explanat
     if order is not None:
         order_explanation = _explain_order(lookup, order)
         outcome = f"{proposal.proposal_id} was approved as {order_explanation.outcome}"
-        crosses = [_node(cross) for cross in lookup.crosses_of(proposal.proposal_id)]
-        return Explanation(outcome, root, (_node(order), *order_explanation.consequences, *crosses))
+        crosses = [node_of(cross) for cross in lookup.crosses_of(proposal.proposal_id)]
+        return Explanation(outcome, root, (node_of(order), *order_explanation.consequences, *crosses))
     refusal = lookup.refusal_of(proposal.proposal_id)
     if refusal is None:
         return Explanation(f"{proposal.proposal_id} is pending: no decision by risk yet", root)
-    return Explanation(f"{proposal.proposal_id} was rejected by risk: {refusal.message}", root, (_node(refusal),))
+    return Explanation(f"{proposal.proposal_id} was rejected by risk: {refusal.message}", root, (node_of(refusal),))
 
 
 def _explain_command(lookup: RecordLookup, command: Command) -> Explanation:
     results: list[Record | None] = [lookup.fence_of(command.command_id), lookup.transfer_of(command.command_id)]
     results += _results_of_request(lookup, command.command_id)
     results += lookup.executions_of(adjustment_order_id(command.command_id))
-    consequences = tuple(_node(record) for record in results if record is not None)
+    consequences = tuple(node_of(record) for record in results if record is not None)
     names = ", ".join(node.record_id for node in consequences) or "no records yet"
     return Explanation(
-        f"{command.actor} requested {command.kind} ({command.reason}): {names}", _node(command), consequences
+        f"{command.actor} requested {command.kind} ({command.reason}): {names}", node_of(command), consequences
     )
 
 
@@ -205,7 +119,7 @@ def _explain_action(lookup: RecordLookup, action: StrategyAction) -> Explanation
         return Explanation(text, _trace_action(lookup, action))
     results = _results_of_request(lookup, action.action_id)
     results += [*lookup.reductions_of(action.action_id), *lookup.crosses_of(action.action_id)]
-    consequences = tuple(_node(record) for record in results)
+    consequences = tuple(node_of(record) for record in results)
     names = ", ".join(node.record_id for node in consequences) or "no orders or rejections"
     arguments = ", ".join(f"{name} {value}" for name, value in action.arguments.items() if name != "symbol")
     text = f"{action.strategy} requested {action.kind} {action.symbol} ({arguments})".replace("  ", " ")
@@ -250,23 +164,21 @@ def _report_text(execution: Execution) -> str:
 # -- the tree ----------------------------------------------------------------------------------------------------------
 
 
-def _node(record: Record, *causes: CauseNode) -> CauseNode:
-    return CauseNode(type(record).__name__, record_id_of(record), record, causes)
-
-
 def _trace_execution(lookup: RecordLookup, execution: Execution) -> CauseNode:
     if is_adjustment(execution.order_id):
         command = lookup.command(execution.cause_id)
-        return _node(execution, CauseNode("Command", execution.cause_id, None) if command is None else _node(command))
+        return node_of(
+            execution, CauseNode("Command", execution.cause_id, None) if command is None else node_of(command)
+        )
     order = lookup.order(execution.order_id)
     cause = CauseNode("Order", execution.order_id, None) if order is None else _trace_order(lookup, order)
-    return _node(execution, *_with_bar(lookup, execution).causes, cause)
+    return node_of(execution, *_with_bar(lookup, execution).causes, cause)
 
 
 def _with_bar(lookup: RecordLookup, execution: Execution) -> CauseNode:
     if not execution.bar_seq:
-        return _node(execution)
-    return _node(execution, _trace_bar(lookup, execution.symbol, execution.bar_seq, execution.ts_ns))
+        return node_of(execution)
+    return node_of(execution, _trace_bar(lookup, execution.symbol, execution.bar_seq, execution.ts_ns))
 
 
 def _trace_order(lookup: RecordLookup, order: Order) -> CauseNode:
@@ -275,17 +187,17 @@ def _trace_order(lookup: RecordLookup, order: Order) -> CauseNode:
     if order.replaces:
         amended = lookup.order(order.replaces)
         causes.append(CauseNode("Order", order.replaces, None) if amended is None else _trace_order(lookup, amended))
-    return _node(order, *causes)
+    return node_of(order, *causes)
 
 
 def _trace_refusal(lookup: RecordLookup, refusal: OrderRefusal) -> CauseNode:
-    return _node(refusal, _trace_order_cause(lookup, refusal.cause_id, refusal.ts_ns))
+    return node_of(refusal, _trace_order_cause(lookup, refusal.cause_id, refusal.ts_ns))
 
 
 def _trace_transfer(lookup: RecordLookup, transfer: CashTransfer) -> CauseNode:
     """Trace a cash transfer to the user's command or the broker's activity."""
     cause: Record | None = lookup.command(transfer.cause_id) or lookup.activity(transfer.cause_id)
-    return _node(transfer, CauseNode("Record", transfer.cause_id, None) if cause is None else _node(cause))
+    return node_of(transfer, CauseNode("Record", transfer.cause_id, None) if cause is None else node_of(cause))
 
 
 def _cross_text(cross: InternalCross) -> str:
@@ -302,10 +214,10 @@ def _trace_cross(lookup: RecordLookup, cross: InternalCross) -> CauseNode:
             causes.append(_trace_proposal(lookup, proposal))
         elif cause_id.startswith("exe-"):
             execution = lookup.execution(cause_id)
-            causes.append(CauseNode("Execution", cause_id, None) if execution is None else _node(execution))
+            causes.append(CauseNode("Execution", cause_id, None) if execution is None else node_of(execution))
         else:
             causes.append(_trace_sizing_cause(lookup, cause_id))
-    return _node(cross, *causes)
+    return node_of(cross, *causes)
 
 
 def _transfer_text(transfer: CashTransfer) -> str:
@@ -315,7 +227,7 @@ def _transfer_text(transfer: CashTransfer) -> str:
 
 def _trace_cancel(lookup: RecordLookup, cancel: OrderCancel) -> CauseNode:
     request = _trace_request(lookup, cancel.cause_id)
-    return _node(cancel) if request is None else _node(cancel, request)
+    return node_of(cancel) if request is None else node_of(cancel, request)
 
 
 def _trace_request(lookup: RecordLookup, request_id: str) -> CauseNode | None:
@@ -324,11 +236,11 @@ def _trace_request(lookup: RecordLookup, request_id: str) -> CauseNode | None:
         action = lookup.action(request_id)
         return None if action is None else _trace_action(lookup, action)
     command = lookup.command(request_id)
-    return None if command is None else _node(command)
+    return None if command is None else node_of(command)
 
 
 def _trace_action(lookup: RecordLookup, action: StrategyAction) -> CauseNode:
-    return _node(action, *(_trace_action_cause(lookup, cause_id, action.ts_ns) for cause_id in action.cause_ids))
+    return node_of(action, *(_trace_action_cause(lookup, cause_id, action.ts_ns) for cause_id in action.cause_ids))
 
 
 def _trace_action_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> CauseNode:
@@ -346,15 +258,15 @@ def _trace_action_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> Caus
         return CauseNode("InternalCross", cause_id, None) if cross is None else _trace_cross(lookup, cross)
     if kind == "ord":
         order = lookup.order(cause_id)
-        return CauseNode("Order", cause_id, None) if order is None else _node(order)
+        return CauseNode("Order", cause_id, None) if order is None else node_of(order)
     if kind == "quote":
         quote = lookup.quote(*split_record_id(cause_id))
-        return CauseNode("Quote", cause_id, None) if quote is None else _node(quote)
+        return CauseNode("Quote", cause_id, None) if quote is None else node_of(quote)
     if kind in ("sent", "pred", "fund"):
         return _trace_signal_input(lookup, cause_id)
     record: Record | None = lookup.command(cause_id) if kind == "cmd" else lookup.action(cause_id)
     record = record or lookup.news(cause_id)
-    return CauseNode("Record", cause_id, None) if record is None else _node(record)
+    return CauseNode("Record", cause_id, None) if record is None else node_of(record)
 
 
 def _trace_order_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> CauseNode:
@@ -364,7 +276,7 @@ def _trace_order_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> Cause
         return _trace_proposal(lookup, proposal)
     if cause_id.startswith(MARGIN_CAUSE_PREFIX):
         event = lookup.margin_call(ts_ns)
-        return CauseNode("RiskEvent", cause_id, None) if event is None else _node(event)
+        return CauseNode("RiskEvent", cause_id, None) if event is None else node_of(event)
     request = _trace_request(lookup, cause_id)
     if request is None and (entry_id := entry_cause_id(cause_id)) is not None:
         request = _trace_request(lookup, entry_id)
@@ -372,7 +284,7 @@ def _trace_order_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> Cause
 
 
 def _trace_proposal(lookup: RecordLookup, proposal: OrderProposal) -> CauseNode:
-    return _node(proposal, *(_trace_sizing_cause(lookup, name) for name in proposal.signal_ids))
+    return node_of(proposal, *(_trace_sizing_cause(lookup, name) for name in proposal.signal_ids))
 
 
 def _trace_sizing_cause(lookup: RecordLookup, cause_id: str) -> CauseNode:
@@ -392,7 +304,7 @@ def _trace_signal(lookup: RecordLookup, signal_record_id: str) -> CauseNode:
         return CauseNode("Signal", signal_record_id, None)
     _, row_seq = split_record_id(signal.feature_id)
     inputs = (_trace_signal_input(lookup, cause) for cause in signal.cause_ids)
-    return _node(signal, trace_feature(lookup, signal.symbol, row_seq, signal.ts_ns), *inputs)
+    return node_of(signal, trace_feature(lookup, signal.symbol, row_seq, signal.ts_ns), *inputs)
 
 
 def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
@@ -409,13 +321,13 @@ def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
         return _trace_prediction(lookup, cause_id)
     if kind == "weights" and seq_text.isdecimal():
         weights = lookup.weights(int(seq_text))
-        return CauseNode("StrategyWeights", cause_id, None) if weights is None else _node(weights)
+        return CauseNode("StrategyWeights", cause_id, None) if weights is None else node_of(weights)
     if kind == "susp":
         suspension = lookup.suspension(*split_record_id(cause_id))
-        return CauseNode("StrategySuspension", cause_id, None) if suspension is None else _node(suspension)
+        return CauseNode("StrategySuspension", cause_id, None) if suspension is None else node_of(suspension)
     filing = lookup.filing(cause_id)
     return (
-        CauseNode("Fundamentals" if kind == "fund" else "Record", cause_id, None) if filing is None else _node(filing)
+        CauseNode("Fundamentals" if kind == "fund" else "Record", cause_id, None) if filing is None else node_of(filing)
     )
 
 
@@ -425,17 +337,17 @@ def _trace_prediction(lookup: RecordLookup, cause_id: str) -> CauseNode:
     if forecast is None:
         return CauseNode("Prediction", cause_id, None)
     _, row_seq = split_record_id(forecast.feature_id)
-    return _node(forecast, trace_feature(lookup, forecast.symbol, row_seq, forecast.ts_ns))
+    return node_of(forecast, trace_feature(lookup, forecast.symbol, row_seq, forecast.ts_ns))
 
 
 def _trace_score(lookup: RecordLookup, score: SentimentScore) -> CauseNode:
     """Trace a score to its headline and, if a language model scored it, to the model's response."""
     news = lookup.news(score.news_id)
-    causes = [CauseNode("NewsItem", score.news_id, None) if news is None else _node(news)]
+    causes = [CauseNode("NewsItem", score.news_id, None) if news is None else node_of(news)]
     if score.answer_id:
         answer = lookup.answer(score.answer_id)
-        causes.append(CauseNode("LlmAnswer", score.answer_id, None) if answer is None else _node(answer))
-    return _node(score, *causes)
+        causes.append(CauseNode("LlmAnswer", score.answer_id, None) if answer is None else node_of(answer))
+    return node_of(score, *causes)
 
 
 def trace_feature(lookup: RecordLookup, symbol: str, seq: int, ts_ns: int) -> CauseNode:
@@ -443,40 +355,9 @@ def trace_feature(lookup: RecordLookup, symbol: str, seq: int, ts_ns: int) -> Ca
     row = lookup.feature(symbol, seq, ts_ns)
     if row is None:
         return CauseNode("FeatureRow", feature_id(symbol, seq), None)
-    return _node(row, _trace_bar(lookup, symbol, row.bar_seq, row.ts_ns))
+    return node_of(row, _trace_bar(lookup, symbol, row.bar_seq, row.ts_ns))
 
 
 def _trace_bar(lookup: RecordLookup, symbol: str, seq: int, ts_ns: int) -> CauseNode:
     bar = lookup.bar(symbol, seq, ts_ns)
-    return CauseNode("Bar", bar_id(symbol, seq), None) if bar is None else _node(bar)
-
-
-def walk(node: CauseNode) -> Iterator[CauseNode]:
-    """Yield the node and all its causes, depth first, each node before its causes."""
-    yield node
-    for cause in node.causes:
-        yield from walk(cause)
-
-
-def with_log_positions(node: CauseNode, find_position: Callable[[Record], RecordPosition | None]) -> CauseNode:
-    """Return the same tree with `place` set to the result of `find_position` for each record."""
-    log_position = None if node.record is None else find_position(node.record)
-    return node._replace(
-        place=log_position, causes=tuple(with_log_positions(cause, find_position) for cause in node.causes)
-    )
-
-
-def as_tree(node: CauseNode) -> dict[str, Any]:
-    """Convert the node and its causes to dictionaries with the keys kind, id, record, place and causes."""
-    record: dict[str, Any] | None = None
-    if node.record is not None:
-        record = to_flat_dict(node.record)
-        if "checks" in record:
-            record["checks"] = [check._asdict() for check in record["checks"]]
-    return {
-        "kind": node.kind,
-        "id": node.record_id,
-        "record": record,
-        "place": None if node.place is None else node.place._asdict(),
-        "causes": [as_tree(cause) for cause in node.causes],
-    }
+    return CauseNode("Bar", bar_id(symbol, seq), None) if bar is None else node_of(bar)

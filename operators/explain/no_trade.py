@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from operators.explain.lineage import CauseNode, Explanation, RecordLookup, explain, trace_feature
+from operators.explain.cause_tree import CauseNode, Explanation
+from operators.explain.lineage import explain, trace_feature
 from operators.explain.record_ids import record_id_of
+from operators.explain.record_lookup import RecordLookup
 from schemas.records import HALTED, Bar, FeatureRow, OrderProposal, RiskFence, Signal, StrategySuspension
 
 

@@ -16,7 +16,8 @@ from deploy.commands.verify import _as_text
 from deploy.verification.ledger_tables import compare_ledger
 from deploy.verification.orders import check_orders, current_cut
 from deploy.verification.verdict import Comparison, Verdict
-from operators.explain.lineage import Explanation, explain, walk
+from operators.explain.cause_tree import Explanation, walk
+from operators.explain.lineage import explain
 from operators.ledger import Ledger
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage

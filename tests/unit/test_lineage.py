@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from operators.explain.lineage import CauseNode, RecordPosition, as_tree, explain, walk, with_log_positions
+from operators.explain.cause_tree import CauseNode, RecordPosition, as_tree, walk, with_log_positions
+from operators.explain.lineage import explain
 from operators.explain.no_trade import explain_symbol_at
 from operators.explain.record_ids import cause_ids_of, record_id_of
 from operators.sizing import TARGET_WEIGHTS
