@@ -196,7 +196,7 @@ class Ledger:
         The caller books each cross once: it is no execution, and its `seq` is that of another topic.
         """
         position, price = self._open_position(cross.symbol), quantize(cross.price)
-        origin = (cross.cross_id, cross.ts_ns, cross.ts_ns, cross.cross_id)
+        origin = BookingOrigin(cross.cross_id, cross.ts_ns, cross.ts_ns, cross.cross_id)
         return self._book_trade(position, quantize(quantity), price, ZERO, origin)
 
     def apply_action(self, action: LedgerAction) -> list[LedgerRecord]:
