@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from deploy.home import Home
-from deploy.supervisor.processes import ProcessIdentity
+from deploy.supervisor.processes import ProcessIdentity, identify
 
 STATE_AGE_MAX_S = 10.0
 """The supervisor writes its state every two seconds. An older state says nothing about the present."""
@@ -106,6 +106,19 @@ class PlatformState:
     def processes_of(self, name: str) -> tuple[ChildState, ...]:
         """Return the child of this name, or all processes of the dataflow of this name."""
         return tuple(child for child in self.children if name in (child.name, child.replica_of))
+
+
+def initial_state(message: str) -> PlatformState:
+    """Return the state of this process, a supervisor that prepares the platform."""
+    identity = identify(os.getpid())
+    assert identity is not None, "this process exists"
+    return PlatformState(
+        phase=Phase.PREPARING,
+        message=message,
+        supervisor_pid=identity.pid,
+        supervisor_started_at=identity.started_at,
+        updated_at=time.time(),
+    )
 
 
 def write_state(home: Home, state: PlatformState) -> None:

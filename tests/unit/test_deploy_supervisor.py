@@ -23,7 +23,7 @@ from deploy.supervisor.processes import identify
 from deploy.supervisor.replicas import replica_name, replicas
 from deploy.supervisor.rescale_task import RescaleTask
 from deploy.supervisor.state import ChildState, Phase, Status, read_state, running_state
-from deploy.supervisor.supervisor import Supervisor
+from deploy.supervisor.supervision import Supervisor
 
 # The dummy service reports that it is up. On SIGTERM it records its name and runs `{stop}`.
 SCRIPT = """

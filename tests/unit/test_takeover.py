@@ -22,7 +22,7 @@ from deploy.supervisor.process_fingerprint import fingerprint
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.processes import ProcessIdentity, identify
 from deploy.supervisor.state import Phase, Status, read_state, write_state
-from deploy.supervisor.supervisor import Supervisor
+from deploy.supervisor.supervision import Supervisor
 from deploy.supervisor.takeover import end_if_unclear, survivors
 from tests.unit.test_deploy_supervisor import DummyServices, child, eventually, is_running
 
