@@ -18,7 +18,7 @@ from operators.alignment import AlignedLogs
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
-from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, TradingSession, has_seq, sequence_key
+from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, Record, TradingSession, has_seq, sequence_key
 
 LogName = tuple[str, int]
 
@@ -34,6 +34,17 @@ class Logs:
             for topic in service.outputs
             for p in topology.partitions_of(topic, partitions)
         }
+        self._decoded: dict[LogName, list[Record]] = {log_name: [] for log_name in self.messages}
+
+    def read(self, log_name: LogName, start: int, count: int) -> list[tuple[int, Record]]:
+        """Return up to `count` records from the offset `start`, each with its offset.
+
+        A message is decoded once, however many shards read it, however often. Records are immutable, and the fused run
+        passes the same ones to all stages too.
+        """
+        messages, decoded = self.messages[log_name], self._decoded[log_name]
+        decoded += [decode(message) for message in messages[len(decoded) : start + count]]
+        return list(enumerate(decoded[start : start + count], start))
 
     def write(self, service: str, shard: str, time_slices: Iterable[TimeSlice]) -> None:
         """Write each time slice's records, then its clock in every log of the service, as `sinks/kafka.py` does."""
@@ -112,9 +123,9 @@ class ServiceShard:
 
     def feed(self, log_name: LogName, count: int) -> None:
         start = self.next_offsets[log_name]
-        messages = self._logs.messages[log_name][start : start + count]
-        self.reader.feed(*log_name, [(start + i, decode(message)) for i, message in enumerate(messages)])
-        self.next_offsets[log_name] = start + len(messages)
+        records = self._logs.read(log_name, start, count)
+        self.reader.feed(*log_name, records)
+        self.next_offsets[log_name] = start + len(records)
 
     def step(self, records_max: int) -> bool:
         time_slices = self.reader.take_slices(records_max)
