@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from api.json_types import Amount, ApiModel, utc
-from operators.manual_orders import ACTION_STRATEGY_PATTERN, MANUAL
+from operators.manual_orders import ACTION_STRATEGY_PATTERN, MANUAL, ORDER_STRATEGY_PATTERN
 from schemas.records import TRADE
 from sinks.tables import attribution, executions, lot_matches, order_proposals, orders, signal_outcomes, weights
 
@@ -115,7 +115,7 @@ def strategy_results(db: Connection) -> list[StrategyResult]:
 
 def is_order_of(strategy: str) -> ColumnElement[bool]:
     """Return the condition on `orders` that a strategy is behind an order, by its action or by its view or target."""
-    own = func.substring(orders.c.cause_id, ACTION_STRATEGY_PATTERN) == strategy
+    own = func.substring(orders.c.order_id, ORDER_STRATEGY_PATTERN) == strategy
     proposed = order_proposals.c.proposal_id == orders.c.cause_id
     names = func.string_to_array(order_proposals.c.strategy, "+", type_=ARRAY(Text))  # "a+b" for two strategies
     return or_(own, exists().where(proposed, literal(strategy) == any_(names)))
@@ -144,7 +144,7 @@ def _by_strategy(db: Connection, query: Any) -> dict[str, dict[str, Any]]:
 
 
 _STRATEGY = func.coalesce(
-    order_proposals.c.strategy, func.substring(executions.c.cause_id, ACTION_STRATEGY_PATTERN), MANUAL
+    order_proposals.c.strategy, func.substring(executions.c.order_id, ORDER_STRATEGY_PATTERN), MANUAL
 ).label("strategy")
 _PROPOSAL_JOIN = order_proposals.c.proposal_id == executions.c.cause_id
 

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, cast
 from operators.adjustments import is_adjustment
 from operators.money import ZERO, quantize
 from schemas.records import (
+    AMEND_ORDER,
     BUY,
     DAY,
     GTC,
@@ -65,7 +66,10 @@ PRICES_OF: Final[Mapping[OrderType, tuple[str, ...]]] = {
 }
 """The prices that an order of each type must have. A trailing stop has an amount or a percentage instead."""
 TAPE_ROW_SEPARATOR: Final = "~"
-"""In the ids of commands from an orders tape: between the order's own id and the line that amends or cancels it."""
+"""In the ids of commands from an orders tape: between the order's own id and the line that amends or cancels it. In
+the id of a strategy's order that a person has amended: between its id before and that of the command."""
+ORDER_STRATEGY_PATTERN: Final = f"^ord-{ACTION_PREFIX}(.*)-[0-9]+({'|'.join(EXIT_SUFFIXES)})?(~.*)?$"
+"""Of the id of a trading strategy's order, as a regular expression for SQL. Its first group is the strategy."""
 _IDENTIFIER_PATTERN = re.compile(r"[!-~]{1,64}")
 _NANOSECONDS_PATTERN = re.compile(r"\d{1,19}")
 _AMOUNT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")
@@ -108,8 +112,33 @@ def order_id_of(request_id: str) -> str:
     return _PREFIX + request_id.removeprefix("cmd-")
 
 
+def amended_order_id(request_id: str, old_id: str) -> str:
+    """Return the id of the order that replaces `old_id`. A strategy's order that a person amends stays its own.
+
+    >>> amended_order_id("cmd-7f", "ord-act-pairs-7"), amended_order_id("act-pairs-9", "ord-act-pairs-7")
+    ('ord-act-pairs-7~7f', 'ord-act-pairs-9')
+    """
+    if action_id_of(old_id) is None or request_id.startswith(ACTION_PREFIX):
+        return order_id_of(request_id)
+    return old_id.partition(TAPE_ROW_SEPARATOR)[0] + TAPE_ROW_SEPARATOR + request_id.removeprefix("cmd-")
+
+
+def requested_order_id(command: Command) -> str:
+    """Return the id of the order that a `SUBMIT_ORDER` or `AMEND_ORDER` command requests."""
+    if command.kind != AMEND_ORDER:
+        return order_id_of(command.command_id)
+    return amended_order_id(command.command_id, command.arguments.get("order_id", ""))
+
+
 def command_id_of(order_id: str) -> str | None:
-    """Return the id of the command that created an order; None for an order of a strategy."""
+    """Return the id of the command that created an order; None for an order of a strategy that nobody has amended.
+
+    >>> command_id_of("ord-cmd-7f"), command_id_of("ord-act-pairs-7~7f"), command_id_of("ord-act-pairs-7")
+    ('cmd-7f', 'cmd-7f', None)
+    """
+    if order_id.startswith(_ACTION_ORDER_PREFIX):
+        _, separator, command = order_id.partition(TAPE_ROW_SEPARATOR)
+        return "cmd-" + command if separator else None
     return "cmd-" + order_id.removeprefix(_PREFIX) if order_id.startswith(_PREFIX) else None
 
 
@@ -118,10 +147,12 @@ def action_id_of(order_id: str) -> str | None:
 
     The id of an exit of a bracket has the suffix of the exit.
 
-    >>> action_id_of("ord-act-pairs-7"), action_id_of("ord-act-pairs-7-tp"), action_id_of("ord-7")
+    >>> action_id_of("ord-act-pairs-7"), action_id_of("ord-act-pairs-7-tp~7f"), action_id_of("ord-7")
     ('act-pairs-7', 'act-pairs-7-tp', None)
     """
-    return order_id.removeprefix(_ORDER_PREFIX) if order_id.startswith(_ACTION_ORDER_PREFIX) else None
+    if not order_id.startswith(_ACTION_ORDER_PREFIX):
+        return None
+    return order_id.partition(TAPE_ROW_SEPARATOR)[0].removeprefix(_ORDER_PREFIX)
 
 
 def trading_strategy_of(order_id: str) -> str | None:

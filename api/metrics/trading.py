@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 
 from api.emulated_stops import emulated_stops
 from api.metrics.collector import Labels, Value, counter, gauge, single
-from operators.manual_orders import ACTION_STRATEGY_PATTERN
+from operators.manual_orders import ACTION_STRATEGY_PATTERN, ORDER_STRATEGY_PATTERN
 from operators.risk.order_checks import NO_EXCEPTION
 
 LATENCY_S = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
@@ -42,14 +42,14 @@ _COUNT_QUERIES: dict[str, tuple[str, str]] = {
     ),
     "traded": (
         "executions",
-        "SELECT coalesce(p.strategy, substring(o.cause_id from '{acted}'), 'manual') a,"
+        "SELECT coalesce(p.strategy, substring(o.order_id from '{ordered}'), 'manual') a,"
         " count(*) n, sum(o.quantity * o.price) s, sum(o.fee) f"
         " FROM executions o LEFT JOIN order_proposals p ON p.proposal_id = o.cause_id"
         " {range} AND o.exec_type = 'TRADE' GROUP BY 1",
     ),
     "closed": (
         "lot_matches",
-        "SELECT coalesce(p.strategy, substring(e.cause_id from '{acted}'), 'manual') a,"
+        "SELECT coalesce(p.strategy, substring(e.order_id from '{ordered}'), 'manual') a,"
         " CASE WHEN o.pnl > o.fees THEN 'won' ELSE 'lost' END b, count(*) n,"
         " sum(o.pnl - o.fees) s FROM lot_matches o JOIN executions e ON e.execution_id = o.close_execution_id"
         " LEFT JOIN order_proposals p ON p.proposal_id = e.cause_id {range} GROUP BY 1, 2",
@@ -157,7 +157,8 @@ class TradingMetrics:
     def _add(self, db: Connection, name: str, query: str, after: int, upto: int) -> None:
         buckets = ", ".join(str(bound) for bound in LATENCY_S)
         scope = "WHERE o.seq > :after AND o.seq <= :upto"
-        statement = query.format(range=scope, buckets=buckets, acted=ACTION_STRATEGY_PATTERN)
+        patterns = {"acted": ACTION_STRATEGY_PATTERN, "ordered": ORDER_STRATEGY_PATTERN}
+        statement = query.format(range=scope, buckets=buckets, **patterns)
         for row in db.execute(text(statement), {"after": after, "upto": upto}).mappings():
             labels = tuple(str(row[label]) for label in ("a", "b") if label in row)
             sums = self._sums[name].setdefault(labels, [0.0, 0.0, 0.0])

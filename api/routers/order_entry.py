@@ -21,7 +21,14 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.orders import FINISHED, find_order, find_successor
 from api.submissions import find_command, submit
-from operators.manual_orders import PRICES_OF, QUANTITY_MAX, command_id_of, order_id_of
+from operators.manual_orders import (
+    PRICES_OF,
+    QUANTITY_MAX,
+    amended_order_id,
+    command_id_of,
+    order_id_of,
+    requested_order_id,
+)
 from operators.money import plain
 from schemas.records import (
     AMEND_ORDER,
@@ -242,7 +249,7 @@ def change_order(order_id: str, change: OrderChange, caller: Trader, resources: 
             require_acceptable_change(db, resources.settings.risk(), command, match[0].terms)
     resources.command_log.send(command)
     return ChangeReceipt(
-        order_id=order_id_of(command.command_id),
+        order_id=amended_order_id(command.command_id, order_id),
         replaces=order_id,
         status="PENDING",
         submitted_at=utc(command.ts_ns),
@@ -287,5 +294,5 @@ def _open_order_id(resources: Resources, requested_id: str) -> str:
         query = select(order_refusals.c.message).where(order_refusals.c.cause_id == command_id)
         refusal_message = db.execute(query).scalar()
         if refusal_message is not None:
-            raise Conflict(f"Risk rejected order {order_id_of(command_id)}: {refusal_message}.")
-        return order_id_of(command_id)
+            raise Conflict(f"Risk rejected order {requested_order_id(command)}: {refusal_message}.")
+        return requested_order_id(command)

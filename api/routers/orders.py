@@ -22,7 +22,7 @@ from api.routers import PREFIX
 from api.strategies import is_order_of, strategies_of
 from api.submissions import find_command
 from operators.living_orders import LivingOrder
-from operators.manual_orders import InvalidTerms, command_id_of, is_manual, order_id_of, parse_proposal
+from operators.manual_orders import InvalidTerms, command_id_of, is_manual, parse_proposal, requested_order_id
 from operators.order_lifecycle import FINAL_STATES, OrderState, state_of
 from operators.risk.commands import amend_terms
 from schemas.errors import BadInput
@@ -274,7 +274,7 @@ def _undecided(db: Connection, resources: Resources, requested_id: str) -> Order
     refusal = None if row is None else record_of(OrderRefusal, row)
     requested = _requested_terms(db, command)
     return OrderDetail(
-        order_id=order_id_of(command_id),
+        order_id=requested_order_id(command),
         symbol=requested.symbol,
         side=requested.side,
         quantity=requested.quantity,
@@ -303,7 +303,7 @@ def _requested_terms(db: Connection, command: Command) -> OrderTerms | InvalidTe
         return proposal if isinstance(proposal, InvalidTerms) else proposal.terms
     match = find_order(db, command.arguments.get("order_id", ""))
     if match is None:
-        raise NotFound(f"Order {order_id_of(command.command_id)} does not exist.")
+        raise NotFound(f"Order {requested_order_id(command)} does not exist.")
     terms = match[0].terms
     try:
         return amend_terms(command, terms)

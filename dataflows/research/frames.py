@@ -298,9 +298,10 @@ class RunFrames:
     def _strategy_of(self, order: Order | None) -> str:
         if order is None:
             return ""
-        if command_id_of(order.order_id):
+        strategy = trading_strategy_of(order.order_id)
+        if strategy is None and command_id_of(order.order_id):
             return MANUAL
-        return trading_strategy_of(order.order_id) or self._strategies.get(order.cause_id, "")
+        return strategy or self._strategies.get(order.cause_id, "")
 
     def _tag_of(self, order: Order | None) -> str:
         """The tag that a strategy gave its order, or the id of a manual order."""

@@ -10,6 +10,7 @@ from operators.manual_orders import (
     InvalidTerms,
     OrderRequest,
     action_id_of,
+    amended_order_id,
     bracket_exits,
     command_id_of,
     order_id_of,
@@ -180,7 +181,8 @@ class RequestedOrders:
             decision = self._decisions.refuse(ts_ns, request_id_of(request), new_terms, refusal)
         else:
             proposal = old_proposal._replace(proposal_id=request_id_of(request), ts_ns=request.ts_ns, terms=new_terms)
-            decision = self._decisions.decide(ts_ns, proposal, order_id_of(request_id_of(request)), old_id, filled)
+            new_id = amended_order_id(request_id_of(request), old_id)
+            decision = self._decisions.decide(ts_ns, proposal, new_id, old_id, filled)
         book.restore_order(old_id, open_order)
         if isinstance(decision, Order):
             self.ended.record_amendment(old_id, decision.order_id)
@@ -192,7 +194,7 @@ class RequestedOrders:
 
     def _waiting_exits(self, entry_id: str) -> list[OrderTerms]:
         """Return the terms of the open orders that wait for this entry."""
-        parent_id = command_id_of(entry_id) or action_id_of(entry_id)
+        parent_id = action_id_of(entry_id) or command_id_of(entry_id)
         terms = (proposal.terms for proposal in self._book.proposals.values())
         return [one for one in terms if one.parent_id == parent_id] if parent_id else []
 

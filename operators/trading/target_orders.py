@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from operators.trading.orders import ENDS, OrderUpdate
-from schemas.records import TRADE, Execution, OrderProposal, OrderRefusal, TargetReduction
+from operators.trading.orders import ENDS, OrderUpdate, UpdateStatus
+from schemas.records import REPLACED, TRADE, Execution, OrderProposal, OrderRefusal, TargetReduction
 
+REPLACED_BY_PERSON = "a person has amended the order, which is a manual order from now on"
 PROPOSALS_MAX = 10_000
 """Number of proposals that are remembered. Each symbol has one at a time."""
 
@@ -55,7 +56,7 @@ class TargetOrders:
         """Return the update about an order that has ended without being filled, for each of its strategies."""
         if report.cause_id not in self._strategies:
             return []
-        status = ENDS.get(report.exec_type)
+        status: UpdateStatus | None = "cancelled" if report.exec_type == REPLACED else ENDS.get(report.exec_type)
         if status is None:
             if report.exec_type == TRADE and not report.leaves_quantity:
                 del self._strategies[report.cause_id]
@@ -68,7 +69,7 @@ class TargetOrders:
             check="venue" if status == "rejected" else "",
             limit="",
             value=report.text if status == "rejected" else "",
-            reason=report.text,
+            reason=REPLACED_BY_PERSON if report.exec_type == REPLACED else report.text,
             tag="",
             filled=float(report.cum_quantity),
             time=ts_ns,
