@@ -13,7 +13,7 @@ from api.access import Reader
 from api.check_results import overdue_s, read_results
 from api.dataflow_stats import is_crash_loop, read_children, read_stats
 from api.json_types import ApiModel, utc
-from api.market_hours import market_open, slice_interval_s
+from api.market_hours import market_open
 from api.order_progress import FEED, SILENT_AFTER_S
 from api.problems import problem_responses
 from api.resources import Resources, ResourcesDep
@@ -100,11 +100,9 @@ def _feed_state(
         return "finished"
     if now - float(row["updated_at"]) > SILENT_AFTER_S:
         return "down"
-    at = datetime.fromtimestamp(now, UTC)
-    idle_s = now - float(row.get("moved_at", now))
-    if idle_s <= _IDLE_AFTER_S or idle_s <= 2 * slice_interval_s(resources.settings, at):
+    if now - float(row.get("moved_at", now)) <= _IDLE_AFTER_S:
         return "live"
-    return "idle" if market_open(resources.settings, at) else "closed"
+    return "idle" if market_open(resources.settings, datetime.fromtimestamp(now, UTC)) else "closed"
 
 
 def _process(child: Mapping[str, Any]) -> ProcessState:

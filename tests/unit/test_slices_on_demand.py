@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import pytest
 
 from configs.settings import LiveFeedSection
-from dataflows.sources.market.clock_recovery import FeedTopicState
+from dataflows.sources.market.clock_recovery import FeedTopicState, clocked_logs
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import QuoteUpdate
 from dataflows.sources.market.slice_times import RESERVED_NS
 from dataflows.sources.market.waiting_records import COALESCE_NS, WaitingRecords
 from operators.bar_completion import Calendar, Sessions
 from schemas.errors import BadInput
-from schemas.records import Bar
+from schemas.records import Bar, Clock
 from tests.manual_clock import ManualClock
 from tests.unit.test_live_feed import MINUTE_NS, SECOND_NS, START_NS, FakeProvider
 
@@ -28,7 +28,12 @@ class OnDemandRun:
     """A live feed with a manual wall clock and a manual monotonic clock. Risk has passed every slice by default."""
 
     def __init__(
-        self, *, start_ns: int = START_NS, calendar: Calendar = "24/7", session: Sessions = "extended"
+        self,
+        *,
+        topics: FeedTopicState | None = None,
+        start_ns: int = START_NS,
+        calendar: Calendar = "24/7",
+        session: Sessions = "extended",
     ) -> None:
         self.wall, self.monotonic = ManualClock(start_ns), ManualClock(0)
         self.waiting = WaitingRecords(UPDATE_NS, now_ns=self.monotonic)
@@ -38,7 +43,7 @@ class OnDemandRun:
         self.feed = LiveFeed(
             settings,
             [self.provider],
-            lambda since_ns: FeedTopicState(),
+            lambda since_ns: topics or FeedTopicState(),
             now_ns=self.wall,
             waiting=self.waiting,
         )
@@ -193,6 +198,25 @@ def test_records_that_arrived_before_the_start_close_the_first_slice() -> None:
     later.feed.resume(state)
     later.advance(COALESCE_NS)
     assert later.take() == [START_NS + COALESCE_NS], "not only at the next heartbeat"
+
+
+def test_a_slice_on_demand_that_some_topics_lack_is_written_again_before_any_other() -> None:
+    """The feed was killed while a minute waited for its bars, after a slice for a command."""
+    run = OnDemandRun()
+    run.take()
+    state = run.feed.state()
+    missing_ns = START_NS + MINUTE_NS - RESERVED_NS + 1000
+    logs = clocked_logs(1)
+    topics = FeedTopicState(tuple(logs))
+    for log in logs:
+        topics.add(log, Clock(START_NS, "market_data@test"))
+    topics.add(("commands", 0), Clock(missing_ns, "market_data@test"))
+    later = OnDemandRun(start_ns=START_NS + MINUTE_NS + SECOND_NS, topics=topics)
+    later.feed.resume(state)
+    assert later.take() == [missing_ns, missing_ns + 1000], "then the slice for what arrived while the feed was down"
+    later.provider.bar(START_NS, "A", 10.0)
+    later.advance(300 * MILLI_NS)
+    assert later.take() == [START_NS + MINUTE_NS, later.wall.now_ns]
 
 
 @pytest.mark.parametrize("seed", range(5))
