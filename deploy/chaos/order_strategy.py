@@ -78,7 +78,8 @@ class OrderStrategy(TradingStrategy):
             ctx.note(f"{update.tag or update.request}: {update.check}")
 
     def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
-        ctx.note(f"{event.kind} of {event.symbol}")
+        subject = getattr(event, "symbol", "several symbols")  # a headline has none
+        ctx.note(f"{event.kind} of {subject}")
 
     @every("20m")
     def rotate(self, ctx: TradingContext) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from operators.alignment import AlignedLogs
 from operators.log_cursor import Log
 from operators.stage import TimeSlice
@@ -62,7 +64,7 @@ def test_a_repeated_clock_skips_no_record_of_an_added_input() -> None:
     added = AlignedLogs("signals", [FEATURES, COMMANDS], earlier.snapshot())
     complete = AlignedLogs("signals", [FEATURES, COMMANDS])
     complete.feed("features", 0, [(0, row(1)), (1, clock(10))])
-    messages = [clock(5), command("old"), clock(10), command("new"), clock(5), clock(10), clock(20)]
+    messages: list[Any] = [clock(5), command("old"), clock(10), command("new"), clock(5), clock(10), clock(20)]
     for reader in (added, complete):
         reader.feed("features", 0, [(2, row(2)), (3, clock(20))])
         reader.feed("commands", 0, list(enumerate(messages)))

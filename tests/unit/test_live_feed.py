@@ -272,8 +272,8 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
         for record in time_slice.records:
             assert has_symbol(record)
             logs[0 if record.symbol == "A" else 1].append(record)
-        for log in logs.values():
-            log.append(Clock(time_slice.ts_ns, "x"))
+        for messages in logs.values():
+            messages.append(Clock(time_slice.ts_ns, "x"))
     for number, messages in logs.items():
         reader.feed("market-bars", number, list(enumerate(messages)))
     bars_read = [(t.ts_ns, r.symbol, r.seq) for t in reader.take_slices() for r in t.records if isinstance(r, Bar)]

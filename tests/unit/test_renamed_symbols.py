@@ -6,6 +6,7 @@ shares at 10.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def test_a_strategy_leaves_the_share_under_its_new_name_when_it_would_have(tmp_p
     settings = {"signals": {"ensemble": {"enabled": ensemble}}}
     run = run_actions(tmp_path, bars, [CHANGE], quantity=10, strategy={"leave": 40}, settings=settings)
     fills = [(one.symbol, one.side, one.quantity, iso(one.filled_at_ns)) for one in run.fills]
-    assert fills == [("FB", "BUY", 10, "2024-06-03T01:00:00Z"), ("META", "SELL", 10, "2024-06-04T16:00:00Z")]
+    assert fills == [
+        ("FB", "BUY", Decimal(10), "2024-06-03T01:00:00Z"),
+        ("META", "SELL", Decimal(10), "2024-06-04T16:00:00Z"),
+    ]
 
 
 def test_the_old_name_has_no_bars_until_another_company_trades_under_it(tmp_path: Path) -> None:

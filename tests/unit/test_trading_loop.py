@@ -99,14 +99,14 @@ def test_pending_feedback_survives_a_restart() -> None:
 def test_each_stage_gets_its_own_state_back() -> None:
     before = TradingLoop(RecordingStage(), RecordingStage(), RecordingStage())
     before.on_slice(1, [])
-    stages = [RecordingStage(), RecordingStage(), RecordingStage()]
+    stages = RecordingStage(), RecordingStage(), RecordingStage()
     after = TradingLoop(*stages)
     after.restore(before.snapshot())
     assert [stage.inputs for stage in stages] == [[(1, [])]] * 3
 
 
 def test_an_empty_slice_reaches_every_stage() -> None:
-    stages = [RecordingStage(), RecordingStage(), RecordingStage()]
+    stages = RecordingStage(), RecordingStage(), RecordingStage()
     assert TradingLoop(*stages).on_slice(5, []) == []
     assert [stage.inputs for stage in stages] == [[(5, [])]] * 3
 

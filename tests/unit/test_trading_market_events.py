@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from dataflows.runtime import topology
 from operators.alignment import AlignedLogs
 from operators.strategies import TradingStrategy
 from operators.trading import market_events
-from operators.trading.market_events import EVENT_NAMES, TOPICS
+from operators.trading.market_events import EVENT_NAMES, TOPICS, EventName
 from operators.trading.stage import TradingStrategyStage
 from schemas.errors import BadInput
 from schemas.records import Clock, Fundamentals, NewsItem, Quote, Record, SentimentScore
@@ -88,7 +89,7 @@ def test_the_memory_of_ids_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Quoted(TradingStrategy):
     symbols = ("KO", "PEP")
-    events = ("quotes",)
+    events: Sequence[EventName] = ("quotes",)
 
     def on_slice(self, ctx: Any) -> None:
         newest = ctx.quote("KO")

@@ -260,7 +260,7 @@ def test_exits_of_an_auction_trade_in_the_next_one_and_others_from_the_next_bar_
         stage,
         [
             order(1, **entry),
-            order(2, SELL, parent_id="prop-1", reduce_only=True, **exit_terms),
+            order(2, SELL, **(exit_terms | Terms(parent_id="prop-1", reduce_only=True))),
             minute_bar(1, 100.0, 98.0, 101.0, 100.5),
         ],
         [minute_bar(2, 95.0, 94.0, 98.0, 97.0, day=20240103)],
