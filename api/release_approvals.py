@@ -12,8 +12,7 @@ from operators.risk.approvals import (
     RELEASE_REQUESTED,
     REQUEST_ID,
     REQUESTED_BY,
-    is_adjustment_of_cash,
-    is_release,
+    grants_approval,
     lacks_approval,
     person_of,
 )
@@ -24,6 +23,7 @@ from schemas.records import (
     CASH_TRANSFER,
     KILL_SWITCH,
     RELEASE,
+    RESUME_STRATEGY,
     Command,
     CommandKind,
 )
@@ -38,6 +38,7 @@ KIND = "kind"
 _KINDS: dict[str, CommandKind] = {
     SET_BREAKER: SET_BREAKER,
     ACCEPT_POSITION: ACCEPT_POSITION,
+    RESUME_STRATEGY: RESUME_STRATEGY,
     ADJUSTMENT: CASH_TRANSFER,
 }
 
@@ -96,8 +97,7 @@ def _recent_commands(db: Connection) -> dict[str, Command]:
 def _obstacle(request: Command, commands_by_id: dict[str, Command]) -> str | None:
     is_acceptance = request.arguments.get(KIND) in (ACCEPT_POSITION, ADJUSTMENT)
     for command in commands_by_id.values():
-        can_approve = is_release(command) or command.kind == ACCEPT_POSITION or is_adjustment_of_cash(command)
-        if can_approve and command.arguments.get(REQUEST_ID) == request.command_id:
+        if grants_approval(command) and command.arguments.get(REQUEST_ID) == request.command_id:
             return f"{command.actor} has approved it"
         if command.kind == KILL_SWITCH and command.ts_ns > request.ts_ns and not is_acceptance:
             return f"{command.actor} has halted trading after it"

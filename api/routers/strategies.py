@@ -11,11 +11,14 @@ from sqlalchemy import select
 
 from api.access import Caller, Reader, caller_with
 from api.json_types import ApiModel, TextLine, nanoseconds, utc
+from api.order_acceptance import is_repeated_submission
 from api.pagination import Before, Limit, newest_page
 from api.problems import Conflict, NotFound, problem_responses
+from api.release_approvals import or_request
 from api.resources import Db, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
+from api.routers.order_entry import IdempotencyKey
 from api.strategy_accounts import (
     StrategyDetail,
     StrategyEquityPoint,
@@ -25,8 +28,10 @@ from api.strategy_accounts import (
     strategy_positions_of,
 )
 from api.submissions import submit
+from operators.risk.approvals import RELEASE_REQUESTED
 from schemas.records import RESUME_STRATEGY, StrategyAction, StrategyActionKind
 from schemas.suggestions import did_you_mean
+from sinks.commands import new_command
 from sinks.record_tables import record_of
 from sinks.tables import strategy_actions
 
@@ -74,11 +79,13 @@ class ResumeCommand(ApiModel):
 
 
 class ResumeReceipt(ApiModel):
-    """The command is stored in the log. The strategy runs again from the next time slice on, without its old state."""
+    """PENDING: the command is stored in the log. The strategy runs again from the next time slice on, without its old
+    state. APPROVAL_REQUIRED: another user must approve it with `POST /risk/releases/{command_id}/approve`.
+    """
 
     command_id: str
     strategy: str
-    status: Literal["PENDING"]
+    status: Literal["PENDING", "APPROVAL_REQUIRED"]
     submitted_at: str
 
 
@@ -140,23 +147,33 @@ def resume_strategy(
     caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
     db: Db,
     resources: ResourcesDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> ResumeReceipt:
     """Resume a suspended strategy from the next time slice on, without its old state. Requires a verified session.
 
-    404 for an unknown strategy, 409 for one that is not suspended.
+    With `risk_manager.approvals: [releases]`, a second person must approve it. 404 for an unknown strategy, 409 for one
+    that is not suspended, and for an idempotency key of a different request.
     """
     caller.require_verified()
-    if _find(strategy, strategy_overviews(db)).suspension is None:
+    is_new = not is_repeated_submission(db, caller.username, idempotency_key)
+    if is_new and _find(strategy, strategy_overviews(db)).suspension is None:
         raise Conflict(f"Strategy {strategy} is not suspended.")
+    resume = new_command(RESUME_STRATEGY, actor=caller.username, reason=body.reason, arguments={"strategy": strategy})
+    request = or_request(resume, resources.settings.risk().approvals)
+    is_complete = request is resume
     command = submit(
         resources,
-        RESUME_STRATEGY,
-        actor=caller.username,
-        reason=body.reason,
-        arguments={"strategy": strategy},
+        RESUME_STRATEGY if is_complete else RELEASE_REQUESTED,
+        actor=request.actor,
+        reason=request.reason,
+        arguments=request.arguments,
+        idempotency_key=idempotency_key,
     )
     return ResumeReceipt(
-        command_id=command.command_id, strategy=strategy, status="PENDING", submitted_at=utc(command.ts_ns)
+        command_id=command.command_id,
+        strategy=strategy,
+        status="PENDING" if is_complete else "APPROVAL_REQUIRED",
+        submitted_at=utc(command.ts_ns),
     )
 
 

@@ -51,8 +51,8 @@ def features(settings: Settings) -> Callable[[], Stage]:
 
 def signals(settings: Settings) -> Callable[[], Stage]:
     strategies = configured_strategies(settings)
-    ensemble = settings.signals.ensemble
-    return lambda: SignalStage(strategies.views, ensemble, strategies.flatten_on_error)
+    ensemble, approvals = settings.signals.ensemble, settings.risk_manager.approvals
+    return lambda: SignalStage(strategies.views, ensemble, strategies.flatten_on_error, approvals)
 
 
 def strategies(settings: Settings) -> Callable[[], Stage]:
@@ -102,6 +102,7 @@ def _account_settings(settings: Settings, configured: ConfiguredStrategies) -> T
         limits=configured.limits,
         flatten_on_error=configured.flatten_on_error,
         accruals=portfolio.accruals,
+        approvals=settings.risk_manager.approvals,
     )
 
 

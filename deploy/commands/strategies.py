@@ -131,6 +131,8 @@ def suspended(as_json: AsJson = False) -> None:
 
 
 def resume(name: Name, reason: Reason) -> None:
+    """Resume a strategy, or request it if risk_manager.approvals needs a second person."""
+    from api.release_approvals import or_request
     from configs.command_signing import command_signer
     from schemas.records import RESUME_STRATEGY
     from sinks.commands import new_command, send
@@ -141,9 +143,14 @@ def resume(name: Name, reason: Reason) -> None:
     if name not in names:
         known = ", ".join(names) or "none"
         raise DeployError(f"strategy {name} is not suspended{did_you_mean(name, names) or '.'} Suspended: {known}")
-    command = new_command(RESUME_STRATEGY, actor=getpass.getuser(), reason=reason, arguments={"strategy": name})
+    resume = new_command(RESUME_STRATEGY, actor=getpass.getuser(), reason=reason, arguments={"strategy": name})
+    command = or_request(resume, settings.risk_manager.approvals)
     kafka = settings.kafka
     send(kafka.cluster, command, prefix=kafka.topic_prefix, signer=command_signer(COMMAND_LINE))
+    if command is not resume:
+        approval = f"kill-switch approve {command.command_id}"
+        print(f"requested {command.command_id}; another person must approve it: {approval}")
+        return
     print(f"published {command.command_id}; strategy {name} runs again from the next time slice on")
 
 

@@ -6,6 +6,8 @@ person, with the first one in its arguments. Risk ignores every release that doe
 Taking over the broker's position (`ACCEPT_POSITION`) or cash (a `CASH_TRANSFER` of the kind ADJUSTMENT) ends a block of
 trading like a release, so it also needs a second person. With `approvals: [reconciliation]`, only these commands do.
 The gateway, and for cash also the simulated venue, ignores such a command if it does not name two persons.
+
+The resume of a suspended strategy (`RESUME_STRATEGY`) is a release, which the strategies and signals services check.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Container
 from typing import Final
 
 from operators.risk.commands import SET_BREAKER
-from schemas.records import ACCEPT_POSITION, ADJUSTMENT, CASH_TRANSFER, HALTED, RELEASE, Command
+from schemas.records import ACCEPT_POSITION, ADJUSTMENT, CASH_TRANSFER, HALTED, RELEASE, RESUME_STRATEGY, Command
 
 RELEASES: Final = "releases"
 RECONCILIATION: Final = "reconciliation"
@@ -37,10 +39,15 @@ def is_adjustment_of_cash(command: Command) -> bool:
     return command.kind == CASH_TRANSFER and command.arguments.get("kind") == ADJUSTMENT
 
 
+def grants_approval(command: Command) -> bool:
+    """Whether a command is of a kind that a second person can approve."""
+    return is_release(command) or command.kind in (ACCEPT_POSITION, RESUME_STRATEGY) or is_adjustment_of_cash(command)
+
+
 def lacks_approval(command: Command, approvals: Container[str]) -> bool:
     """Whether a command needs a second person and names none: a release, or the acceptance of a position or cash."""
     is_acceptance = command.kind == ACCEPT_POSITION or is_adjustment_of_cash(command)
-    needs_approval = (RELEASES in approvals and (is_release(command) or is_acceptance)) or (
+    needs_approval = (RELEASES in approvals and grants_approval(command)) or (
         RECONCILIATION in approvals and is_acceptance
     )
     if not needs_approval:

@@ -46,9 +46,10 @@ class SignalStage:
     feature row, for the last `PENDING_RECORDS_MAX` records. Raises BadInput for two strategies with the same name.
 
     A strategy that raises or returns an invalid view has no effect with this record, and a `StrategySuspension` is
-    published. From the next time slice on, all shards suspend the strategy until a RESUME_STRATEGY command. Its views
-    stay as they are; for the names in `flatten_on_error`, their direction becomes 0. After a resume, the strategy
-    starts without state, because it has missed records.
+    published. From the next time slice on, all shards suspend the strategy until a RESUME_STRATEGY command, which needs
+    a second person if `approvals` contain "releases". Its views stay as they are; for the names in `flatten_on_error`,
+    their direction becomes 0. After a resume, the strategy starts without state, because it has missed
+    records.
 
     If another company begins to trade under a symbol (`FeatureRow.first_seq`), all strategies start without state and
     view of the symbol, and records stored for the old company are dropped. `seq` continues.
@@ -68,11 +69,12 @@ class SignalStage:
         strategies: Sequence[Strategy],
         ensemble: EnsembleSettings | None = None,
         flatten_on_error: Collection[str] = (),
+        approvals: Collection[str] = (),
     ) -> None:
         self._strategies = list(strategies)
         self.names = [strategy.name for strategy in strategies]
         self._flatten_on_error = frozenset(flatten_on_error)
-        self._suspensions = StrategySuspensions()
+        self._suspensions = StrategySuspensions(approvals)
         self._ensemble = ensemble if ensemble is not None and ensemble.enabled else None
         if self._ensemble is not None:
             self._weights = self._ensemble.initial_weights(self.names)

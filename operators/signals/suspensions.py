@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Literal
 
 from operators.raised_error import RaisedError, describe_error, source_file
+from operators.risk.approvals import lacks_approval
 from operators.strategies import Strategy
 from schemas.errors import BadInput
 from schemas.records import RESUMED, SUSPENDED, Command, StrategyAction, StrategySuspension, suspension_id
@@ -59,7 +61,9 @@ class StrategySuspensions:
     time slice. The shard in which the strategy failed writes the record of the resume.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, approvals: Container[str] = ()) -> None:
+        """`approvals` are the actions that need a second person (`operators/risk/approvals.py`)."""
+        self._approvals = approvals
         self._suspended: dict[str, str] = {}  # strategy -> id of its suspension
         self._failed: dict[tuple[str, str], None] = {}  # (strategy, symbol of this shard)
         self._seqs: dict[str, int] = {}
@@ -83,9 +87,12 @@ class StrategySuspensions:
         return True
 
     def resume(self, ts_ns: int, command: Command) -> str | None:
-        """Apply a resume command. Return the strategy that it resumes, or None if it resumes none."""
+        """Apply a resume command. Return the strategy that it resumes, or None if it resumes none.
+
+        A command without the approval that the settings require has no effect.
+        """
         strategy = command.arguments.get("strategy", "")
-        if command.command_id in self._command_ids:
+        if lacks_approval(command, self._approvals) or command.command_id in self._command_ids:
             return None
         self._command_ids[command.command_id] = None
         if len(self._command_ids) > COMMAND_IDS_MAX:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from operators.risk.approvals import lacks_approval
 from operators.strategy_limits import LOSS_STOP
 from operators.trading.accounts import StrategyAccounts
 from operators.trading.context import NewAction
@@ -77,7 +78,7 @@ class Suspensions:
         self, actions: ActionLog, accounts: StrategyAccounts, loss_stops: LossStops, settings: TradingSettings
     ) -> None:
         self._actions, self._accounts, self._loss_stops = actions, accounts, loss_stops
-        self._flatten_on_error = settings.flatten_on_error
+        self._flatten_on_error, self._approvals = settings.flatten_on_error, settings.approvals
         self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it, also of removed ones
         self._command_ids: dict[str, None] = {}
 
@@ -132,8 +133,11 @@ class Suspensions:
         prices: dict[str, float],
         out: list[Record],
     ) -> None:
-        """Resume the strategy that a RESUME_STRATEGY command names, without state."""
-        if command.command_id in self._command_ids:
+        """Resume the strategy that a RESUME_STRATEGY command names, without state.
+
+        A command without the approval that the settings require has no effect.
+        """
+        if lacks_approval(command, self._approvals) or command.command_id in self._command_ids:
             return
         self._command_ids[command.command_id] = None
         if len(self._command_ids) > COMMAND_IDS_MAX:

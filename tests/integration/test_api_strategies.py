@@ -157,3 +157,13 @@ def test_a_suspended_strategy_is_resumed_by_a_command_with_its_reason(client: Te
         )
     assert (sent["kind"], sent["reason"], sent["arguments"]) == (RESUME_STRATEGY, "fixed", {"strategy": "failing"})
     assert sent["acknowledged"]
+
+
+def test_a_repeated_resume_with_the_same_key_returns_the_same_command(client: TestClient) -> None:
+    app: Any = client.app
+    headers = bearer(token_of(app, Role.RISK)) | {"Idempotency-Key": "resume-1"}
+    path, body = "/api/v1/strategies/failing/resume", {"reason": "fixed again"}
+    first, second = (client.post(path, json=body, headers=headers) for _ in range(2))
+    assert first.status_code == second.status_code == 202, second.text
+    assert first.json() == second.json()
+    assert client.post(path, json={"reason": "other"}, headers=headers).status_code == 409
