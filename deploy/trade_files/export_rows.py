@@ -39,13 +39,15 @@ def export_rows(
     Rows without a quantity are not trades. `skipped` counts them by the text that names their kind. A row that moves
     units in another way than a trade raises BadInput, unless `skip_actions` lists its kind.
     """
-    header, number = _header(lines[0]), 0
+    header, number, account = _header(lines[0]), 0, ""
     for line in lines[1:]:
         if layout.section and line.values[0].lower() != layout.section:
             continue
         if layout.matches(_header(line)):
             header = _header(line)
             continue
+        if not any(line.values[: len(header)]):
+            continue  # text behind the last column
         number += 1
         fields = dict(zip(header, line.values, strict=False))
         row = TradeFileRow(file, number, line.number, fields, is_export=True)
@@ -59,7 +61,19 @@ def export_rows(
         elif _first(row, layout.asset_class).lower() in CURRENCY_CONVERSIONS:
             skipped["currency conversion"] += 1
         else:
+            account = _same_account(row, layout, account)
             yield _plain_row(file, row, line, layout)
+
+
+def _same_account(row: TradeFileRow, layout: Layout, account: str) -> str:
+    """Return the account of a trade. Raises BadInput if it is not that of the trades before."""
+    found = _first(row, layout.account)
+    if account and found != account:
+        raise BadInput(
+            f"{row.place}: trade of account {found!r} after trades of {account!r}; lots belong to one account, so "
+            "export each account to a file of its own and run lots for each"
+        )
+    return found
 
 
 def _header(line: Line) -> list[str]:

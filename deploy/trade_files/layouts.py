@@ -33,6 +33,7 @@ class Layout:
     fill_id         column that identifies a trade; `fill_key`: columns that do so together
     remaining       column of the quantity that the order has left after the trade: it orders the fills of one order
     section         first cell of the lines that belong to the layout, for files with several sections
+    account         column of the account, in exports that may hold several
     asset_kind      kind of all symbols; None: by the column of the asset class, or by the symbol
     """
 
@@ -59,6 +60,7 @@ class Layout:
     multiplier: Names = ()
     asset_class: Names = ()
     currency: Names = ()
+    account: Names = ()
     asset_kind: AssetKind | None = None
 
     def matches(self, header: Sequence[str]) -> bool:
@@ -104,6 +106,7 @@ INTERACTIVE_BROKERS_FLEX = Layout(
     multiplier=("multiplier",),
     asset_class=("assetclass",),
     currency=("currencyprimary", "currency"),
+    account=("clientaccountid", "accountid"),
 )
 
 INTERACTIVE_BROKERS_STATEMENT = Layout(
@@ -120,6 +123,7 @@ INTERACTIVE_BROKERS_STATEMENT = Layout(
     section="trades",
     asset_class=("asset category",),
     currency=("currency",),
+    account=("account",),
 )
 
 SCHWAB = Layout(
@@ -163,6 +167,20 @@ FIDELITY = Layout(
     quantity=("quantity",),
     price=("price ($)", "price"),
     fees=(("commission ($)", "commission"), ("fees ($)", "fees")),
+    account=("account number", "account"),
+)
+
+ROBINHOOD = Layout(
+    name="Robinhood: account activity",
+    source="Robinhood, Reports and statements, Account activity",
+    marks=("activity date", "trans code"),
+    time=("activity date",),
+    symbol=("instrument",),
+    side=("trans code",),
+    sides={"buy": BUY, "sell": SELL_HELD},
+    quantity=("quantity",),
+    price=("price",),
+    value=("amount",),  # net of the regulatory fees, which have no column
 )
 
 ALPACA = Layout(
@@ -229,6 +247,7 @@ LAYOUTS = (
     INTERACTIVE_BROKERS_STATEMENT,
     SCHWAB,
     FIDELITY,
+    ROBINHOOD,
     ALPACA,
     COINBASE,
     COINBASE_FILLS,

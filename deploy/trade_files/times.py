@@ -13,7 +13,8 @@ _CLOCK = r"(?P<clock>\d{2}:?\d{2}(?::?\d{2})?)"
 _ZONE = r"(?P<zone> UTC)?"
 _BROKER_TIMES = (
     # Schwab and Fidelity: 01/31/2024. Schwab: "02/02/2024 as of 01/31/2024", the second date is that of the trade.
-    re.compile(rf"(?:\d\d/\d\d/\d{{4}} as of )?(?P<m>\d\d)/(?P<d>\d\d)/(?P<y>\d{{4}})(?: {_CLOCK})?{_ZONE}"),
+    # Robinhood: 1/31/2024.
+    re.compile(rf"(?:\d\d/\d\d/\d{{4}} as of )?(?P<m>\d\d?)/(?P<d>\d\d?)/(?P<y>\d{{4}})(?: {_CLOCK})?{_ZONE}"),
     # Interactive Brokers: 20240131, 20240131;093000 and "2024-01-31, 09:30:00".
     re.compile(rf"(?P<y>\d{{4}})(?P<m>\d\d)(?P<d>\d\d)(?:[; ]{_CLOCK})?{_ZONE}"),
     re.compile(rf"(?P<y>\d{{4}})-(?P<m>\d\d)-(?P<d>\d\d), ?{_CLOCK}{_ZONE}"),
@@ -80,7 +81,7 @@ def _to_iso(text: str) -> str:
     match = next((found for pattern in _BROKER_TIMES if (found := pattern.fullmatch(text))), None)
     if match is None:
         return ""
-    day = f"{match['y']}-{match['m']}-{match['d']}"
+    day = f"{match['y']}-{match['m']:0>2}-{match['d']:0>2}"
     if match["clock"] is None:
         return day
     digits = match["clock"].replace(":", "").ljust(6, "0")
