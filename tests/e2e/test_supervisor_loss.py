@@ -18,6 +18,9 @@ from tests.e2e.cli_platform import CliPlatform
 
 pytestmark = pytest.mark.timeout(600)
 
+POLL_S = 1.0
+"""The API collects a whole page of metrics for each poll, and the test parses it."""
+
 
 def state_of(platform: CliPlatform) -> PlatformState:
     state = read_state(platform.home)
@@ -29,7 +32,7 @@ def eventually(condition: Callable[[], object], expectation: str, timeout_s: flo
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"{expectation} did not happen within {timeout_s:.0f} s"
-        time.sleep(0.2)
+        time.sleep(POLL_S)
 
 
 def kill(pid: int | None) -> None:
