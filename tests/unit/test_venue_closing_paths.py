@@ -64,11 +64,29 @@ EXITS: dict[str, list[PathOrder]] = {
     "at the close 15, loss 96 of 6": [market("end", 15, "close"), stop("loss", 96, 6)],
     "at the close from 99 15, profit 104 of 6": [limit("end", 99, 15, "close"), limit("profit", 104, 6)],
 }
+EXITS |= {
+    "profit 104, loss 96 of 15 as a group": [
+        PathOrder("profit", False, "limit", limit=104, quantity=15),
+        PathOrder("loss", False, "stop", stop=96, quantity=15),
+    ],
+    "profit 100, loss 97 of 15 as a group": [
+        PathOrder("profit", False, "limit", limit=100, quantity=15),
+        PathOrder("loss", False, "stop", stop=97, quantity=15),
+    ],
+}
+POSITIONS: dict[str, PathOrder | None] = {
+    "held": None,
+    "market": PathOrder("entry", True, "market"),
+    "limit 98": PathOrder("entry", True, "limit", limit=98),
+    "stop 102": PathOrder("entry", True, "stop", stop=102),
+}
 CLOSING_ROWS = [
-    pytest.param(is_held, exits, shape, id=f"{'held' if is_held else 'market'} | {exits} | {shape}")
-    for is_held in (True, False)
+    pytest.param(position, exits, shape, id=f"{position} | {exits} | {shape}")
+    for position in POSITIONS
     for exits in EXITS
     for shape in SHAPES
+    # Of an entry inside the bar, exits of which each is free may close different quantities on each path.
+    if position in ("held", "market") or "of 15" in exits
 ]
 # Entries that buy 10 units at one moment or not at all, and their exits.
 ENTRIES: dict[str, tuple[PathOrder, tuple[TimeInForce, ...]]] = {
@@ -106,11 +124,12 @@ def run_bar(orders: Sequence[Record], shape_name: str, *, held: Side | None, mir
     return run_slices(stage, [*opening, *before], [*orders, shape_bar(2, SHAPES[shape_name], mirror)])
 
 
-@pytest.mark.parametrize(("is_held", "exits_name", "shape_name"), CLOSING_ROWS)
-def test_exits_close_no_more_than_is_held(is_held: bool, exits_name: str, shape_name: str) -> None:
-    parent = "held" if is_held else "entry"
+@pytest.mark.parametrize(("position", "exits_name", "shape_name"), CLOSING_ROWS)
+def test_exits_close_no_more_than_is_held(position: str, exits_name: str, shape_name: str) -> None:
+    entry = POSITIONS[position]
+    parent = "held" if entry is None else "entry"
     exits = [PathOrder(**{**vars(one), "parent": parent}) for one in EXITS[exits_name]]
-    entries = [] if is_held else [PathOrder("entry", True, "market")]
+    entries = [] if entry is None else [entry]
     expected = closing_outcome(SHAPES[shape_name], [*entries, *exits])
     for mirror in (False, True):
         for sequence in (exits, exits[::-1]):
@@ -119,7 +138,7 @@ def test_exits_close_no_more_than_is_held(is_held: bool, exits_name: str, shape_
             for number, one in enumerate(sequence, 11):
                 time_in_force: TimeInForce = {"open": OPG, "close": CLS}.get(one.when, GTC)  # type: ignore[assignment]
                 orders.append(venue_order(one, number, time_in_force, mirror=mirror))
-            executions = run_bar(orders, shape_name, held=opening if is_held else None, mirror=mirror)
+            executions = run_bar(orders, shape_name, held=opening if entry is None else None, mirror=mirror)
             sold: dict[float, int] = {}
             for report in executions:
                 if report.exec_type == TRADE and report.order_id not in ("ord-held", "ord-entry"):
