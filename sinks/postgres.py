@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -161,14 +161,14 @@ def _first_line(error: Exception) -> str:
 class PostgresSinkPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
     """One partition of the sink, with its own connection."""
 
-    def __init__(self, writer: PostgresWriter) -> None:
-        self._writer = writer
+    def __init__(self, writer: PostgresWriter, excluded: Collection[type] = ()) -> None:
+        self._writer, self._excluded = writer, frozenset(excluded)
 
     def write_batch(self, values: list[Sequence[TimeSlice]]) -> None:
         """Write lists of time slices in one transaction."""
-        self._writer.write(
-            record for time_slices in values for time_slice in time_slices for record in time_slice.records
-        )
+        records = (record for time_slices in values for time_slice in time_slices for record in time_slice.records)
+        excluded = self._excluded
+        self._writer.write((record for record in records if type(record) not in excluded) if excluded else records)
 
     def snapshot(self) -> None:
         """No state: committed rows are in the tables, and a replay does not change them."""
@@ -180,17 +180,25 @@ class PostgresSinkPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
 class PostgresSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
     """Bytewax sink for items `(key, time slices)`. Writes every record to the table of its type.
 
-    With `partitions` > 1 the keys are shard numbers "0" … "N-1" and each has its own connection.
+    Records of the `excluded` types are not written. With `partitions` > 1 the keys are shard numbers "0" … "N-1" and
+    each has its own connection.
     """
 
     def __init__(
-        self, database_url: str, *, name: str = "sink", partitions: int = 1, unavailable_after_s: float = 120.0
+        self,
+        database_url: str,
+        *,
+        name: str = "sink",
+        partitions: int = 1,
+        unavailable_after_s: float = 120.0,
+        excluded: Collection[type] = (),
     ) -> None:
         assert partitions >= 1
         self._database_url = database_url
         self._name = name
         self._partitions = partitions
         self._unavailable_after_s = unavailable_after_s
+        self._excluded = excluded
 
     def list_parts(self) -> list[str]:
         # Fixed width, so that text order equals numeric order.
@@ -209,5 +217,6 @@ class PostgresSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
                 self._database_url,
                 name=f"{self._name}:{for_part}",
                 unavailable_after_s=self._unavailable_after_s,
-            )
+            ),
+            self._excluded,
         )

@@ -24,6 +24,7 @@ from dataflows.sources.existing_topics import first_topic_with_messages, wait_fo
 from dataflows.sources.kafka import KafkaSliceSource
 from schemas.errors import Unavailable
 from schemas.records import TOPIC_OF, Record
+from sinks.audit import AUDITED_TYPE_SET
 from sinks.kafka import KafkaSliceSink
 from sinks.leases import ServiceLease
 from sinks.postgres import PostgresSink, PostgresWriter
@@ -103,7 +104,9 @@ def connect(service: str) -> ServiceEndpoints:
             log_record=record_log.RecordLog(),
             pass_through=topology.PASS_THROUGH.get(service, ()),
         ),
-        "postgres": PostgresSink(postgres.url, name=service, unavailable_after_s=postgres.retry_s),
+        "postgres": PostgresSink(
+            postgres.url, name=service, unavailable_after_s=postgres.retry_s, excluded=stored_elsewhere(service)
+        ),
     }
     if service in REDIS_SERVICES:
         # Imported here: the Redis client takes a fifth of the start time of the services that do not use it.
@@ -116,6 +119,15 @@ def connect(service: str) -> ServiceEndpoints:
             sinks["kafka"], lambda shard: _repeated_records(service, kafka, shard, resumed_ns)
         )
     return ServiceEndpoints(settings, stats, sinks, lease, resumed_ns)
+
+
+def stored_elsewhere(service: str) -> frozenset[type]:
+    """Return the types of audited records that another service stores in tables, in the order of their log.
+
+    `risk` stores the commands, also those of the feed: two writers would link them in the order in which they commit.
+    """
+    others = (kinds for name, kinds in topology.PASS_THROUGH.items() if name != service)
+    return frozenset(kind for kinds in others for kind in kinds if kind in AUDITED_TYPE_SET)
 
 
 def _repeated_records(

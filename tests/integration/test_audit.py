@@ -9,12 +9,14 @@ from contextlib import closing
 import psycopg2
 import pytest
 
+from dataflows.runtime.live_endpoints import stored_elsewhere
+from dataflows.sources.market.live_feed import FEED_SWITCHED
 from deploy.verification.audit import AuditResult, ChainHead, audit_topic
 from operators.stage import TimeSlice
 from schemas.records import RELEASE, Command, Execution, Record, RiskFence
 from sinks import audit as audit_chain
 from sinks.audit import AUDITED_TOPICS, AUDITED_TYPES
-from sinks.postgres import PostgresWriter
+from sinks.postgres import PostgresSink, PostgresWriter
 from tests.builders import command
 from tests.unit.tape import market, platform_output, settings, with_command
 
@@ -132,6 +134,18 @@ def test_the_chain_is_the_same_in_any_batches_with_any_repeats(url: str, make_da
         start = end
     _write(repeated_url, [*batches, [r for time_slice in SESSION_SLICES for r in time_slice.records]])
     assert _chain(repeated_url) == _chain(url)
+
+
+def test_a_command_of_the_feed_is_linked_where_it_is_in_the_log(make_database: Callable[[], str]) -> None:
+    """The feed often stores its records before `risk` stores the commands that precede them in the log."""
+    database_url = make_database()
+    switched = command("feed-1-second", 9, FEED_SWITCHED)
+    log = [RELEASE_COMMAND, switched]
+    for service, records in (("market_data", [switched]), ("risk", log), ("market_data", [switched])):
+        sink = PostgresSink(database_url, name=service, excluded=stored_elsewhere(service))
+        with closing(sink.build_part("postgres", "0000", None)) as part:
+            part.write_batch([[TimeSlice(9, records)]])
+    assert [row[3] for row in _chain(database_url)] == [record.command_id for record in log]
 
 
 def test_rows_from_before_the_chain_are_linked_when_it_begins(url: str, make_database: Callable[[], str]) -> None:

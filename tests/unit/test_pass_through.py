@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dataflows.runtime import topology
-from schemas.records import TOPIC_OF
+from dataflows.runtime.live_endpoints import stored_elsewhere
+from schemas.records import TOPIC_OF, Command
 from sinks.kafka import KafkaSliceSink
 
 
@@ -18,3 +19,9 @@ def test_pass_through_records_are_not_written_to_topics(service: str) -> None:
     )
     assert not set(pass_through) & set(sink.topics)
     assert set(sink.topics) | set(pass_through) >= {kind for kind, topic in TOPIC_OF.items() if topic in output_topics}
+
+
+def test_each_audited_record_is_stored_by_one_service() -> None:
+    """The feed publishes commands, and `risk` stores them. Two writers would link them in a different order."""
+    assert stored_elsewhere("market_data") == {Command}
+    assert stored_elsewhere("risk") == frozenset()
