@@ -289,7 +289,11 @@ class _NoSink(FixedPartitionedSink[Any, None]):
 def _rebuild_feed(settings: Settings, target: Path) -> Rebuilt:
     last_bars: dict[str, Bar] = {}
     clock_ns, count = -1, 0
-    with closing(read_topics(settings.kafka, "rebuild", ["market-bars"])) as time_slices:
+    logs = topology.clocked_logs("market_data", topology.FEED_SHARD, settings.kafka.symbol_partitions)
+    # A feed that was killed may have written its last clocks to some topics only. The feed writes these again.
+    until_ns = _last_common_clock_ns({log: _last_clock_ns(settings.kafka, *log) for log in logs})
+    until = ReplayEnd(ts_ns=until_ns, end_of_logs=True)
+    with closing(read_topics(settings.kafka, "rebuild", ["market-bars"], until=until)) as time_slices:
         for time_slice in time_slices:
             clock_ns = time_slice.ts_ns
             for record in time_slice.records:

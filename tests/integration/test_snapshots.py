@@ -271,6 +271,22 @@ def test_the_feed_is_rebuilt_with_the_counters_of_its_topics(environment: dict[s
     assert state["last_tick_ns"] == state["feed"]["next_open"] == INPUT_SLICES[-1].ts_ns
 
 
+def test_the_feed_is_rebuilt_to_the_last_clock_of_all_its_topics(
+    kafka: str, make_database: Callable[[], str], home: Path
+) -> None:
+    """A feed that was killed has written the last time slices to `market-bars` only: it writes them again."""
+    prefix = make_topics(kafka)
+    write(kafka, prefix, INPUT_SLICES[:-2], INPUT_TOPICS)
+    write_only(kafka, prefix, INPUT_SLICES[-2:], {"market-bars"})
+    environment = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "KAFKA__TOPIC_PREFIX": prefix, "DATABASE_URL": make_database()}
+    completed = cli(home, "rebuild", "market_data", **environment)
+    assert completed.returncode == 0, completed.stderr
+    state = states_of(home / "recovery" / "market_data")["ticks"]["feed"]
+    bars = {bar.symbol: bar for time_slice in INPUT_SLICES[:-2] for bar in time_slice.records if type(bar) is Bar}
+    assert state["feed"]["minutes"]["symbols"] == {symbol: (bar.seq, bar.close) for symbol, bar in bars.items()}
+    assert state["last_tick_ns"] == state["feed"]["next_open"] == INPUT_SLICES[-3].ts_ns
+
+
 def test_a_store_in_use_is_not_rebuilt_and_serves_one_process_only(environment: dict[str, str], home: Path) -> None:
     store = home / "recovery" / "portfolio"
     with locked_store(store):
