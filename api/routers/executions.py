@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 
 from api.json_types import ApiModel, TextLine, utc
+from api.order_responses import ExecutionReport, report_fields
 from api.pagination import Before, Limit, newest_page
 from api.resources import Db
 from api.routers import PREFIX
-from api.routers.orders import ExecutionReport, report_fields
 from schemas.records import TRADE, ExecType, Execution
 from sinks.record_tables import record_of
 from sinks.tables import executions

@@ -11,6 +11,7 @@ from sqlalchemy import desc, func, select
 
 from api.access import Caller, Reader, caller_with
 from api.json_types import Amount, ApiModel, TextLine, json_value, utc
+from api.order_responses import OrderCheck
 from api.pagination import Before, Limit, newest_page
 from api.problems import problem_responses
 from api.resources import Db, PrimaryDb, ResourcesDep
@@ -18,7 +19,6 @@ from api.risk_preview import rebuild_risk_state, run_checks
 from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import OrderTicket
-from api.routers.orders import OrderCheck
 from operators.manual_orders import bracket_exits, parse_proposal
 from operators.risk.acceptance import check_exits
 from operators.risk.usage import limit_utilization
