@@ -11,7 +11,9 @@ from deploy.home import home_from_environment
 
 if TYPE_CHECKING:
     from dataflows.sources.tape.rules import TapeFileKind
-    from schemas.records import CorporateAction, ExchangeRate, Record, TradingStatus
+    from schemas.records import CorporateAction, ExchangeRate, Record, TradingSession, TradingStatus
+
+    ReferenceRecord = CorporateAction | ExchangeRate | TradingSession | TradingStatus
 
 File = Annotated[Path, typer.Argument(help="CSV or JSON lines file, as described in docs/howto/feed.md.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -74,21 +76,23 @@ def _publish(records: Sequence["Record"]) -> None:
         log.send(record)
 
 
-def _records(file: Path) -> list["CorporateAction | ExchangeRate | TradingStatus"]:
+def _records(file: Path) -> list["ReferenceRecord"]:
     """Read all rows. Raises BadInput with file, line, field, value and expectation for the first malformed row."""
     from dataflows.sources.tape.rules import REFERENCE_DATA
     from operators.reference_data import validate_corporate_action
     from schemas.errors import BadInput, InvalidField
-    from schemas.records import CorporateAction, ExchangeRate, TradingStatus
+    from schemas.records import CorporateAction, ExchangeRate, TradingSession, TradingStatus
 
-    records: list[CorporateAction | ExchangeRate | TradingStatus] = []
+    records: list[ReferenceRecord] = []
     for line, record in _numbered_rows(file, REFERENCE_DATA):
         if isinstance(record, CorporateAction):
             try:
                 validate_corporate_action(record)
             except InvalidField as error:
                 raise BadInput(f"file {file}, line {line}: {error}") from error
-        assert isinstance(record, CorporateAction | ExchangeRate | TradingStatus), "rows of REFERENCE_DATA"
+        assert isinstance(record, CorporateAction | ExchangeRate | TradingSession | TradingStatus), (
+            "rows of REFERENCE_DATA"
+        )
         records.append(record)
     return records
 
@@ -109,8 +113,9 @@ def _numbered_rows(file: Path, kind: "TapeFileKind") -> list[tuple[int, "Record"
     return rows
 
 
-def _show(records: Sequence["CorporateAction | ExchangeRate | TradingStatus"], as_json: bool) -> None:
-    from schemas.records import ExchangeRate, TradingStatus
+def _show(records: Sequence["ReferenceRecord"], as_json: bool) -> None:
+    from dataflows.sources.row_times import iso
+    from schemas.records import ExchangeRate, TradingSession, TradingStatus
 
     if as_json:
         print(json.dumps([{"type": type(record).__name__, **record._asdict()} for record in records], default=str))
@@ -118,6 +123,8 @@ def _show(records: Sequence["CorporateAction | ExchangeRate | TradingStatus"], a
     for record in records:
         if isinstance(record, ExchangeRate):
             print(f"{record.rate_id}  1 {record.base} = {record.rate} {record.quote}")
+        elif isinstance(record, TradingSession):
+            print(f"{record.session_id}  from {iso(record.open_ns)} to {iso(record.close_ns)}")
         elif isinstance(record, TradingStatus):
             print(f"{record.status_id}  {record.kind} {record.symbol}  {record.code} {record.reason}".rstrip())
         else:

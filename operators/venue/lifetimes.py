@@ -29,12 +29,17 @@ from schemas.records import (
     IOC,
     OPG,
     POST,
+    PRE,
     REGULAR,
     Bar,
     Record,
     SessionPhase,
+    TradingSession,
 )
 
+CALENDAR = "XNYS"
+RECORDED_DAYS_MAX = 64
+"""Number of recent days whose recorded trading hours are stored."""
 SessionEnd = Callable[[int], int | None]
 """Returns the end (ns) of the session that contains a time (ns); None if it has none."""
 
@@ -42,8 +47,9 @@ SessionEnd = Callable[[int], int | None]
 class OrderLifetimes:
     """The sessions of the bars, and the time in force of the orders.
 
-    session      trading day and session of the first bar in the last time slice with bars
-    regular_day  trading day of the last regular bar
+    session         trading day and session of the first bar in the last time slice with bars
+    regular_day     trading day of the last regular bar
+    recorded_hours  open and close of recent days whose trading hours were recorded, in place of `session_end`
     """
 
     def __init__(
@@ -55,6 +61,16 @@ class OrderLifetimes:
         self.regular_day = 0
         self._session_opens = False  # whether this time slice has the first regular bars of a trading day
         self._known_end: tuple[int, SessionPhase, int | None] = (0, REGULAR, None)
+        self.recorded_hours: dict[int, tuple[int, int]] = {}
+
+    def record_hours(self, hours: TradingSession) -> None:
+        """Use the recorded trading hours of a day of the exchange, if its calendar is used at all."""
+        if self._session_end is None or hours.calendar != CALENDAR or hours.close_ns <= hours.open_ns:
+            return
+        self.recorded_hours[hours.day] = (hours.open_ns, hours.close_ns)
+        if len(self.recorded_hours) > RECORDED_DAYS_MAX:
+            del self.recorded_hours[min(self.recorded_hours)]
+        self._known_end = (0, REGULAR, None)
 
     def begin_bars(self, records: Sequence[Record], first_bar: Bar) -> None:
         """Note the session of the first bar of a time slice, and whether a day's regular session opens with it."""
@@ -158,7 +174,11 @@ class OrderLifetimes:
             return None
         day, session, end_ns = self._known_end
         if (day, session) != (bar.trading_day, bar.session):
-            end_ns = self._session_end(bar.open_ns)
+            recorded = self.recorded_hours.get(bar.trading_day)
+            if recorded is not None and bar.session in (PRE, REGULAR):
+                end_ns = recorded[0] if bar.session == PRE else recorded[1]
+            else:
+                end_ns = self._session_end(bar.open_ns)
             self._known_end = (bar.trading_day, bar.session, end_ns)
         return end_ns
 

@@ -49,18 +49,20 @@ from schemas.records import (
     Quote,
     Record,
     RiskFence,
+    TradingSession,
     TradingState,
     Valuation,
 )
 
-SNAPSHOT_VERSION = 6
+SNAPSHOT_VERSION = 7
 _ORDER_RECORDS = frozenset({Order, OrderCancel, RiskFence, Valuation, Command})
 
 
 class VenueStage:
     """The logic of the simulated venue: its book, and the time in force of its orders.
 
-    Inputs, in this order within a time slice: orders, cancels and fences, commands, quotes, reference data and bars.
+    Inputs, in this order within a time slice: orders, cancels and fences, commands, quotes, reference data (with the
+    trading hours) and bars.
     Outputs: `Execution` and `CashTransfer`, with a common `seq`.
 
     `operators/venue/bar_path.py` determines whether an order trades in a bar and at which price,
@@ -141,6 +143,8 @@ class VenueStage:
                 self._apply_command(ts_ns, record, out)
             elif isinstance(record, Valuation):
                 self._apply_valuation(ts_ns, record, out)
+            elif isinstance(record, TradingSession):
+                self._lifetimes.record_hours(record)
 
     # -- incoming records ----------------------------------------------------------------------------------------------
 
@@ -325,28 +329,33 @@ class VenueStage:
             reference,
             self._transfers.snapshot(),
             self._fills.account.snapshot(),
+            list(self._lifetimes.recorded_hours.items()),
         )
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot.
 
         Version 2 contains no corporate actions, version 3 no cash transfers, version 4 neither `regular_day` nor
-        ended orders, and orders whose children wait until they are filled in full. Version 5 contains no account.
+        ended orders, and orders whose children wait until they are filled in full. Version 5 contains no account,
+        version 6 no recorded trading hours.
         """
         version, *state = snapshot
         expected = f"2 to {SNAPSHOT_VERSION}"
-        assert version in (2, 3, 4, 5, SNAPSHOT_VERSION), f"venue snapshot: version {version}, expected {expected}"
+        assert version in (2, 3, 4, 5, 6, SNAPSHOT_VERSION), f"venue snapshot: version {version}, expected {expected}"
         if version == 2:
             state.append(([], self._reference.snapshot()))
         if version < 4:
             state.append([])
         self._reports.seq, self._epoch, self._fence_state, orders, positions, session, *tail = state
-        (split_symbols, reference), transfers, *account = tail
+        (split_symbols, reference), transfers, *later = tail
+        account, recorded_hours = later[:1], later[1:]
         if version < 5:
             day, phase = session
             session = (day, phase, day if phase in (REGULAR, POST) else 0, [])
         day, phase, self._lifetimes.regular_day, ended = session
         self._lifetimes.session = (day, phase)
+        for hours in recorded_hours:
+            self._lifetimes.recorded_hours = {recorded_day: tuple(bounds) for recorded_day, bounds in hours}
         self._transfers.restore(transfers)
         self._fills.split_symbols = dict.fromkeys(split_symbols)
         self._reference.restore(reference)

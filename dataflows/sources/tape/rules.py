@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from dataflows.sources.bar_layouts import TIME_NAMES
 from dataflows.sources.tape.fields import RowFields, content_id, start_of_day_ns
@@ -36,13 +36,24 @@ from schemas.records import (
     Quote,
     Record,
     SymbolState,
+    TradingSession,
     TradingStatus,
 )
 
-ReferenceKind = Literal[CorporateActionKind, "EXCHANGE_RATE", "TRADING_HALT", "TRADING_RESUMED"]
-REFERENCE_KINDS: tuple[ReferenceKind, ...] = (*ACTION_KINDS, EXCHANGE_RATE, TRADING_HALT, TRADING_RESUMED)
+ReferenceKind = Literal[CorporateActionKind, "EXCHANGE_RATE", "TRADING_HALT", "TRADING_RESUMED", "TRADING_SESSION"]
+TRADING_SESSION: Final = "TRADING_SESSION"
+REFERENCE_KINDS: tuple[ReferenceKind, ...] = (
+    *ACTION_KINDS,
+    EXCHANGE_RATE,
+    TRADING_HALT,
+    TRADING_RESUMED,
+    TRADING_SESSION,
+)
+FULL_SESSION_NS = 6 * 3600 * 1_000_000_000 + 1800 * 1_000_000_000
+"""Length of a regular session of XNYS. A shorter one has an early close."""
 DEFAULT_CURRENCY = "USD"
 DAY_NS = 86_400 * 1_000_000_000
+XNYS: Final = "XNYS"
 TIME_COLUMNS = tuple(name for name in TIME_NAMES if name)
 NEWS_TIME_COLUMNS = ("known_at", *TIME_COLUMNS, "published", "published_at", "created_at")
 
@@ -151,7 +162,7 @@ def data_record(fields: RowFields, context: RowContext) -> TimedRecord:
 
 
 def reference_record(fields: RowFields, context: RowContext) -> TimedRecord:
-    """Build a corporate action, an exchange rate, or a halt or resumption of trading."""
+    """Build a corporate action, an exchange rate, a halt or resumption of trading, or the trading hours of a day."""
     kind = fields.one_of("kind", REFERENCE_KINDS)
     if kind == EXCHANGE_RATE:
         return _exchange_rate(fields, context)
@@ -159,6 +170,8 @@ def reference_record(fields: RowFields, context: RowContext) -> TimedRecord:
         return _trading_status(HALTED, fields, context)
     if kind == TRADING_RESUMED:
         return _trading_status(TRADING, fields, context)
+    if kind == TRADING_SESSION:
+        return _trading_session(fields)
     return _corporate_action(kind, fields, context)
 
 
@@ -209,6 +222,28 @@ def _trading_status(state: SymbolState, fields: RowFields, context: RowContext) 
         code=code,
         reason=fields.text("reason", ""),
         source=fields.text("source", context.source),
+    )
+
+
+def _trading_session(fields: RowFields) -> TimedRecord:
+    """Build the trading hours of a day of XNYS. Without a time, they are known from midnight UTC before the day."""
+    day = fields.day("day")
+    open_ns, close_ns = fields.time_ns(("open",)), fields.time_ns(("close",))
+    if open_ns is None or close_ns is None or close_ns <= open_ns:
+        raise InvalidField("fields open and close must be times, the close after the open")
+    start_ns = start_of_day_ns(day)
+    if not start_ns <= open_ns < close_ns <= start_of_day_ns(day, days_later=1):
+        raise InvalidField(f"fields open and close must lie on the day {day} in New York")
+    time_ns = fields.time_ns(TIME_COLUMNS) or start_of_day_ns(day, zone=UTC)
+    return time_ns, TradingSession(
+        session_id=f"session-{XNYS}-{day}",
+        ts_ns=time_ns,
+        calendar=XNYS,
+        day=day,
+        open_ns=open_ns,
+        close_ns=close_ns,
+        utc_offset_s=(start_of_day_ns(day, zone=UTC) - start_ns) // 1_000_000_000,
+        early_close=close_ns - open_ns < FULL_SESSION_NS,
     )
 
 
