@@ -237,7 +237,7 @@ def _refuse_memory(strategy: Any) -> None:
     Its class becomes a subclass of the same name. A class whose instances cannot change their class stays as it is.
     """
     with suppress(TypeError):
-        object.__setattr__(strategy, "__class__", _without_memory(type(strategy)))
+        object.__setattr__(strategy, "__class__", _without_memory(strategy.__class__))
 
 
 @cache

@@ -105,7 +105,8 @@ def test_a_split_that_was_loaded_late_converts_the_orders_from_then_on(make_data
     stage = PortfolioStage()
     recorded = stage.on_slice(20, [split, bar("AAPL", 2, 20, day=20240103)])
     effects = [record for record in recorded if isinstance(record, CashFlow)]
-    assert [(one.kind, one.cause_id, one.ts_ns, one.amount) for one in effects] == [(SPLIT, "s", 20, 0)]
-    records = (split, bar("AAPL", 1, 10, day=20240103), bar("AAPL", 2, 20, day=20240103), *effects)
+    assert [(one.kind, one.cause_id, one.ts_ns, one.amount) for one in effects] == [(SPLIT, "s", 20, Decimal(0))]
+    bars = bar("AAPL", 1, 10, day=20240103), bar("AAPL", 2, 20, day=20240103)
+    records: list[Record] = [split, *bars, *effects]
     found = present(make_database, early, accepted(16, early), late, accepted(26, late), *records)
     assert found == {"ord-1": (20, 20, 50), "ord-2": (10, 10, 50)}

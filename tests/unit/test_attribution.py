@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.feedback import FeedbackSettings, FeedbackStage
-from operators.feedback.trade_allocation import allocate_by_weight
 from operators.ledger import Ledger
 from operators.ledger.corporate_actions import Split
 from operators.ledger.lots import (
@@ -20,6 +19,7 @@ from operators.ledger.lots import (
     METHODS,
     LotMethod,
 )
+from operators.strategy_shares import allocate_by_weight
 from operators.valuation import Marks
 from schemas.records import BUY, SELL, SPLIT, Attribution, StrategyWeights
 from schemas.records.constants import Side

@@ -18,7 +18,8 @@ from configs.settings import LiveFeedSection
 from dataflows.sources.market.clock_recovery import FeedTopicState
 from dataflows.sources.market.live_feed import FEED_SWITCHED, LiveFeed
 from dataflows.sources.market.polygon import PolygonHistory, PolygonOptions, PolygonRestProvider, PolygonSocketProvider
-from dataflows.sources.market.provider import Provider, QuoteUpdate, TradePrint
+from dataflows.sources.market.provider import Provider, QuoteUpdate, RowsBySymbol, TradePrint
+from dataflows.sources.market.rest_provider import RestBarsProvider
 from dataflows.sources.market.simulated_provider import SimulatedProvider
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import Minute, MinuteRow
@@ -161,12 +162,24 @@ def test_failed_request_gives_a_one_line_error(server: PolygonServer) -> None:
     with pytest.raises(Unavailable, match=r"^Polygon responded with status 500$"):
         PolygonHistory(source(server, symbols=("AAPL",))).bars(START_NS, START_NS + MINUTE_NS)
     requests = PolygonRestProvider(source(server, key="another-key"))
-    assert requests.unhealthy_reason(minute(), 0) == "no response yet"
     wait_for(
         lambda: requests.unhealthy_reason(minute(), 0) == "Polygon responded with status 401: Unknown API Key",
         "the reason",
     )
     assert requests.history(START_NS, START_NS + MINUTE_NS) == {}
+
+
+def test_a_pending_request_is_reported_until_it_has_a_response() -> None:
+    answered = threading.Event()
+
+    def fetch(first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+        answered.wait(60)
+        return {first_open_ns: {}}
+
+    requests = RestBarsProvider("polygon", fetch)
+    assert requests.unhealthy_reason(minute(), 0) == "no response yet"
+    answered.set()
+    wait_for(lambda: requests.unhealthy_reason(minute(), 0) == "", "the response")
 
 
 def test_wrong_key_gives_a_one_line_reason_without_immediate_retry(server: PolygonServer) -> None:
