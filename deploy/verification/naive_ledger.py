@@ -95,7 +95,7 @@ class NaiveLedger:
             self._distribute(action)
         elif action.kind == MERGER_CASH:
             self._pay_merger_cash(action)
-        else:
+        elif flow.quantity:  # without a position, the record shows only when the split took effect
             self._split(action)
 
     def _book_dividend(self, flow: CashFlow, action: CorporateAction) -> None:
@@ -114,10 +114,9 @@ class NaiveLedger:
     def _split(self, action: CorporateAction) -> None:
         symbol, ratio, before = action.symbol, _new_for_old(action), self.quantity(action.symbol)
         after = _rounded(before * ratio)
-        if not before:
-            return  # the record shows only when the split took effect
         if abs(after) <= SMALLEST_POSITION:
-            self._trade(symbol, -before, Fraction(action.amount or 0) * ratio)
+            # The price of an old share has nine places in the books; of many shares, the rest would be money here.
+            self._trade(symbol, -before, _rounded(Fraction(action.amount or 0) * ratio))
             return
         for lot in self.lots[symbol]:
             lot.units = lot.units * after / before

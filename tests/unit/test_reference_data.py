@@ -209,6 +209,16 @@ def test_all_positions_agree_after_any_corporate_actions_and_restarts(
             desk.restart()
 
 
+def test_shares_that_a_tiny_ratio_ends_are_paid_at_a_price_of_nine_places() -> None:
+    """Of 1.25 per new share, an old one gets 0.000000000125: nothing in the books, and in the naive ledger too."""
+    desk = TradingLoopHarness()
+    desk.step({"A": 10.0}, directions={"A": 1})
+    desk.step({"A": 10.0})
+    assert desk.portfolio.ledger.quantity("A") >= 500
+    desk.step({"A": 10.0}, corporate_action("s", SPLIT, "A", ratio="0.0000000001", amount="1.25"))
+    assert desk.portfolio.ledger.quantity("A") == 0
+
+
 def test_indicators_continue_in_new_shares_after_a_split() -> None:
     stage = FeatureStage(["sma_2"])
     bars = [bar("A", n, n, 10.0, day=DAYS[(n - 1) // 3]) for n in range(1, 7)]
