@@ -28,7 +28,8 @@ class ConfiguredStrategies(NamedTuple):
     """The strategies of the settings, in order, by form.
 
     `capital` is the share of equity by strategy, without shares of 1. `flatten_on_error` are the strategies whose views
-    and positions end when they are suspended. `limits` are those of the trading strategies that have some.
+    and positions end when they are suspended. `limits` are those of the trading strategies that have some, and
+    `time_limits` the processor seconds of a handler of the strategies that have their own.
     """
 
     views: list[Strategy]
@@ -36,6 +37,7 @@ class ConfiguredStrategies(NamedTuple):
     capital: dict[str, Decimal]
     flatten_on_error: frozenset[str]
     limits: dict[str, StrategyLimits]
+    time_limits: dict[str, float]
 
 
 def configured_strategies(settings: Settings) -> ConfiguredStrategies:
@@ -58,6 +60,9 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
         capital={one.name: entry.capital for one, entry in by_entry if entry.capital != 1},
         flatten_on_error=frozenset(one.name for one, entry in by_entry if entry.on_error == "flatten"),
         limits={one.name: entry.limits for one, entry in by_entry if entry.limits != NO_LIMITS},
+        time_limits={
+            one.name: entry.handler_time_limit_s for one, entry in by_entry if entry.handler_time_limit_s is not None
+        },
     )
 
 

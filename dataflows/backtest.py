@@ -29,6 +29,7 @@ from dataflows.research.quote_check import QuoteCheck
 from dataflows.research.report import Observer, ReportSink, Stopwatch
 from dataflows.research.unaffordable_lots import lot_warnings
 from dataflows.runtime import shutdown, stages
+from dataflows.runtime.handler_watchdog import HandlerWatchdog, OnStuck, time_limits
 from dataflows.runtime.topology import GLOBAL_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, StageLogic
 from dataflows.sources.feed_scan import FeedScan
@@ -43,6 +44,7 @@ from dataflows.sources.feed_source import FeedSource, MarketFeed
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.kafka import ShardSlices
 from dataflows.sources.tape.orders import FeedWithOrders, read_orders
+from operators.handler_limit import HandlerLimit
 from operators.partitions import partition_of
 from operators.performance import Performance
 from operators.stage import Stage, TimeSlice
@@ -115,12 +117,19 @@ class ShardMerge(StatefulBatchLogic[AnalysedShard, list[TimeSlice], Any]):
         return (VERSION, self._loop.snapshot())
 
 
-def build(settings: Settings, source: SliceSource, sink: SliceSink, *, shards: int = 1) -> Dataflow:
-    """Build the backtest flow.
+def build(
+    settings: Settings,
+    source: SliceSource,
+    sink: SliceSink,
+    *,
+    shards: int = 1,
+    limit: HandlerLimit | None = None,
+) -> Dataflow:
+    """Build the backtest flow. `limit` is that of the handlers of trading strategies.
 
     Source items: (any key, time slices of Bars). Sink items: (GLOBAL_SHARD, time slices of all stage outputs).
     """
-    analysis, trading_loop = stages.analysis(settings), stages.decision_loop(settings)
+    analysis, trading_loop = stages.analysis(settings), stages.decision_loop(settings, limit)
     flow = Dataflow("backtest")
     time_slices = op.input("ticks", flow, source)
     sharded = op.flat_map_batch("shards", time_slices, _shard_splitter(shards))
@@ -153,7 +162,8 @@ def flow() -> Dataflow:
     def notes(performance: Performance) -> dict[str, Any]:
         return _feed_notes(settings, feeds[-1], performance) if feeds else {}
 
-    return build(settings, source, _report_sink(settings, print_at_end=True, notes=notes))
+    limit = HandlerWatchdog(time_limits(settings))
+    return build(settings, source, _report_sink(settings, print_at_end=True, notes=notes), limit=limit)
 
 
 def _recognize_bars(settings: Settings, paths: Sequence[Path]) -> tuple[Settings, FeedScan]:
@@ -179,13 +189,15 @@ def run(
     progress: Callable[[Performance, float], None] = lambda performance, share: None,
     orders: Path | None = None,
     observers: Sequence[Observer] = (),
+    on_stuck: OnStuck = lambda timeout: None,
 ) -> tuple[Performance, dict[str, Any]]:
     """Run to the end of the bars. Return the performance and its summary with wall-clock `elapsed_s` and `bars_per_s`.
 
     `bars` are files and folders, or a period of the topics in `settings.kafka`. `progress` receives, after every batch,
     the performance so far and the share of the files read (0 to 1; 0 for topics). `orders` is a file of orders
-    (`dataflows/sources/tape/orders.py`). `observers` receive the records of each time slice. The summary has
-    `warnings`, a list of sentences, if there are any.
+    (`dataflows/sources/tape/orders.py`). `observers` receive the records of each time slice. `on_stuck`
+    receives the timeout of a handler that exceeds its time limit and cannot be interrupted, in another thread. The
+    summary has `warnings`, a list of sentences, if there are any.
 
     Raises BadInput if the settings, files or orders are invalid, and Unavailable if Kafka does not respond.
     """
@@ -210,7 +222,8 @@ def run(
     errors: list[PlatformError] = []
     open_feed = _guarded_opener(settings, open_feed, errors.append)
     source = FeedSource(open_feed, batch_slices=batch_slices, at_end="stop")
-    dataflow = build(settings.for_backtest(), source, sink, shards=workers)
+    limit = HandlerWatchdog(time_limits(settings), on_stuck=on_stuck)
+    dataflow = build(settings.for_backtest(), source, sink, shards=workers, limit=limit)
     try:
         with _reduced_gc():
             if workers == 1:

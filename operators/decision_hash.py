@@ -1,5 +1,7 @@
 """One hash over all decisions of a run: orders, fences, executions, cash transfers and the ledger.
 
+A suspension because of a time limit is part of the hash too, because the clock of the run has decided it.
+
 Two runs with the same hash sent the same orders at the same event times, got the same fills, and ended with the same
 lot matches, lots, positions and cash. Batch size, process count, arrival order and restarts do not change the hash.
 Sentences for a reader (`schemas/records/prose.py`) are left out, so that a release may reword them.
@@ -12,12 +14,27 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from schemas.records import CashTransfer, Execution, Lot, LotMatch, Order, Position, RiskFence, Valuation
+from operators.handler_limit import HANDLER_TIME_LIMIT
+from schemas.records import (
+    SUSPENDED,
+    CashTransfer,
+    Execution,
+    Lot,
+    LotMatch,
+    Order,
+    Position,
+    RiskFence,
+    StrategyAction,
+    StrategySuspension,
+    Valuation,
+)
 from schemas.records.flat import to_flat
 from schemas.records.prose import without_prose
 
-VERSION = 2
-"""Version 1 also covered `Execution.text` and `RiskFence.reason`: a reworded sentence changed the hash."""
+VERSION = 3
+"""Version 1 also covered `Execution.text` and `RiskFence.reason`: a reworded sentence changed the hash. Version 2 did
+not cover suspensions because of a time limit.
+"""
 _HASHED_RECORDS: tuple[type, ...] = (Order, RiskFence, Execution, LotMatch, CashTransfer)
 """A type without a record adds nothing to the hash, so that a new type at the end changes no hash of earlier runs."""
 _EXCLUDED_TYPES = frozenset({list, tuple, dict})
@@ -37,6 +54,7 @@ class DecisionHash:
         self._positions: dict[str, Any] = {}
         self._lots: dict[str, Any] = {}
         self._cash: Any = None
+        self._timeouts: list[str] = []  # suspensions because of a time limit
 
     def add(self, record: Any) -> None:
         """Add one record. Types that are no decision are ignored."""
@@ -53,6 +71,16 @@ class DecisionHash:
                 self._lots[record.lot_id] = record
             else:
                 self._lots.pop(record.lot_id, None)
+        elif kind is StrategyAction or kind is StrategySuspension:
+            self._add_suspension(record)
+
+    def _add_suspension(self, record: StrategyAction | StrategySuspension) -> None:
+        if isinstance(record, StrategyAction):
+            is_timeout = record.kind == SUSPENDED and record.arguments.get("error_type") == HANDLER_TIME_LIMIT
+        else:
+            is_timeout = record.state == SUSPENDED and record.error_type == HANDLER_TIME_LIMIT
+        if is_timeout:
+            self._timeouts.append(canonical_line(without_prose(record)))
 
     def hexdigest(self) -> str:
         """Return the hash as 64 hexadecimal digits."""
@@ -61,6 +89,8 @@ class DecisionHash:
             for key in sorted(latest):
                 total_hash.update(_as_line(latest[key]).encode())
         total_hash.update(canonical_text(self._cash).encode())
+        for line in sorted(self._timeouts):  # those of view strategies come from several shards
+            total_hash.update(line.encode())
         return total_hash.hexdigest()
 
     def snapshot(self) -> Any:
@@ -68,12 +98,15 @@ class DecisionHash:
         chains = {kind.__name__: digest for kind, digest in self._chains.items()}
         positions = {symbol: _as_line(record) for symbol, record in self._positions.items()}
         lots = {lot_id: _as_line(record) for lot_id, record in self._lots.items()}
-        return (VERSION, chains, positions, lots, canonical_text(self._cash))
+        return (VERSION, chains, positions, lots, canonical_text(self._cash), list(self._timeouts))
 
     def restore(self, snapshot: Any) -> None:
         """Continue from a `snapshot()`. A chain of version 1 cannot be continued: it has hashed the prose."""
-        version, chains, positions, lots, self._cash = snapshot
-        assert version == VERSION, f"decision hash state has version {version}, expected {VERSION}; run from the start"
+        version, chains, positions, lots, self._cash, *timeouts = snapshot
+        assert version in (2, VERSION), (
+            f"decision hash state has version {version}, expected {VERSION}; run from the start"
+        )
+        self._timeouts = list(timeouts[0]) if timeouts else []
         self._chains = {kind: chains.get(kind.__name__, b"") for kind in _HASHED_RECORDS}
         self._positions, self._lots = dict(positions), dict(lots)
 

@@ -109,10 +109,12 @@ class Performance:
             if type(record) is StrategySuspension:
                 if record.state == SUSPENDED:
                     self.suspensions.append(record)
+                    add(record)
                 continue
             if type(record) is StrategyAction:
                 if record.kind == SUSPENDED:
                     self.suspensions.append(suspension_of(record))
+                    add(record)
                 continue
             if type(record) is Valuation:
                 self._fold_valuation(record)

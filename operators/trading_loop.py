@@ -124,7 +124,13 @@ class TradingLoop:
         reports = [record for record in executed if type(record) is not OrderIntent]
         actions = _NO_RECORDS
         if self._strategies is not None:
-            fed_back = self._refusals + self._orders + self._proposals + self._risk_events
+            fed_back = (
+                by_topic.records_of("handler-timeouts")
+                + self._refusals
+                + self._orders
+                + self._proposals
+                + self._risk_events
+            )
             history = by_topic.records_of("history-bars")
             current = reference + reports + commands + history + bars + by_topic.records_in_order(_ANALYSIS) + scores
             current += by_topic.records_in_order(self._event_topics)
@@ -192,7 +198,8 @@ class LearningLoop:
         scores: list[Record] = [record for record in sentiment_out if type(record) is SentimentScore]
         predictions = by_topic.records_of("predictions")
         signal_inputs = (
-            self._weights
+            by_topic.records_of("handler-timeouts")
+            + self._weights
             + self._suspensions
             + by_topic.records_of("commands")
             + by_topic.records_of("features")

@@ -41,6 +41,7 @@ from schemas.records import (
     FeatureRow,
     Fundamentals,
     GatewayStatus,
+    HandlerTimeout,
     HistoryBar,
     HistoryRow,
     InternalCross,
@@ -135,6 +136,7 @@ SCHEMA_IDS: dict[type, int] = {
     InternalCross: 80,
     HistoryBar: 70,
     HistoryRow: 71,
+    HandlerTimeout: 90,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
-from schemas.records import EXTERNAL_RECORDS, Bar
+from schemas.records import EXTERNAL_RECORDS, SUSPENDED, Bar, StrategyAction
 from schemas.records.flat import field_names
 from sinks.record_tables import RECORD_TABLES, record_of
 
@@ -25,6 +25,15 @@ def stream_records(connection: Connection, kind: type[R]) -> Iterator[R]:
         cursor.execute(f"SELECT {_columns(kind)} FROM {RECORD_TABLES[kind].name} ORDER BY {order_by}")  # noqa: S608  (our names)
         for row in cursor:
             yield _record(kind, row)
+
+
+def stream_suspensions(connection: Connection) -> Iterator[StrategyAction]:
+    """Yield the suspensions of trading strategies, in their order."""
+    with connection.cursor() as cursor:
+        query = f"SELECT {_columns(StrategyAction)} FROM strategy_actions WHERE kind = %s ORDER BY seq"  # noqa: S608
+        cursor.execute(query, (SUSPENDED,))
+        for row in cursor:
+            yield _record(StrategyAction, row)
 
 
 def symbol_bars(connection: Connection, symbol: str, first_ns: int, last_ns: int) -> Iterator[Bar]:

@@ -32,6 +32,9 @@ class PredictionsSection(Section):
     registry: Path | None = None
 
 
+HandlerSeconds = Annotated[float, Field(ge=0.01, le=3600)]
+
+
 class StrategyEntry(Section):
     """One strategy.
 
@@ -41,6 +44,7 @@ class StrategyEntry(Section):
     capital     share of the account's equity with which the strategy sizes its positions
     limits      limits of a trading strategy's orders and losses, in addition to those of the account
     universe    path of a file with the universe of a trading strategy, in place of the one that the strategy declares
+    handler_time_limit_s  processor time of one call of a handler; the default is that of all strategies
     """
 
     name: str
@@ -49,11 +53,18 @@ class StrategyEntry(Section):
     capital: Annotated[Decimal, Field(gt=0, le=10)] = Decimal(1)
     limits: StrategyLimits = NO_LIMITS
     universe: Annotated[str, Field(min_length=1)] | None = None
+    handler_time_limit_s: HandlerSeconds | None = None
 
 
 class SignalsSection(Section):
+    """`handler_time_limit_s` is the processor time of one call of a handler (`decide`, `on_slice`, ...). A strategy
+    that needs more is suspended. `handler_waiting_limit_s` is the time in which a call waits, for example sleeps.
+    """
+
     strategies: tuple[StrategyEntry, ...] = (StrategyEntry(name="ema_cross"),)
     ensemble: EnsembleSettings = EnsembleSettings()
+    handler_time_limit_s: HandlerSeconds = 5.0
+    handler_waiting_limit_s: HandlerSeconds = 60.0
 
 
 class BacktestSection(Section):

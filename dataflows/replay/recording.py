@@ -14,12 +14,12 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from configs.settings import KafkaSection
 from dataflows.runtime import topology
+from dataflows.runtime.handler_timeouts import recorded_timeouts, slices_with_timeouts
 from dataflows.sources.kafka import KafkaSliceSource
 from dataflows.sources.shared_consumer import ReplayEnd
 from operators.alignment import VERSION, AlignmentCounts
 from operators.log_cursor import Log
 from operators.stage import TimeSlice
-from schemas.codec import decode
 from schemas.errors import Unavailable
 from schemas.records import TOPIC_OF, Command
 from sinks.cluster import client_config
@@ -68,11 +68,16 @@ class Recording(NamedTuple):
 def open_recording(kafka: KafkaSection, group_id: str, until: ReplayEnd | None = None) -> Recording:
     """Open the current content of the topics. `group_id` names the consumer group; its offsets are never committed.
 
+    The inputs of a time slice begin with the recorded timeouts of handlers. They are read after the derived records,
+    so that none is missing whose suspension is among these.
+
     Iteration raises Unavailable if Kafka does not respond or the topics no longer hold their first messages.
     """
     until = until or ReplayEnd(end_of_logs=True)
+    inputs = _read_slices(kafka, group_id, INPUT_TOPICS, until)
     return Recording(
-        _read_slices(kafka, group_id, INPUT_TOPICS, until), _read_slices(kafka, group_id, DERIVED_TOPICS, until)
+        slices_with_timeouts(inputs, lambda: recorded_timeouts(kafka)),
+        _read_slices(kafka, group_id, DERIVED_TOPICS, until),
     )
 
 
@@ -91,27 +96,6 @@ def read_topics(
     `on_counts` receives the reader's counts. Iteration raises Unavailable.
     """
     return _read_slices(kafka, group_id, topics, until or ReplayEnd(end_of_logs=True), since_ns, on_counts)
-
-
-def read_unclocked(kafka: KafkaSection, topic: str) -> Iterator[Any]:
-    """Yield the records of a one-partition topic without a clock, to its current end. Raises Unavailable."""
-    name = kafka.topic_prefix + topic
-    consumer = Consumer(client_config(kafka.cluster, {"group.id": "untimed", "log_level": 0}))
-    try:
-        low, high = log_range(consumer, name, 0, timeout_s=10)
-        consumer.assign([TopicPartition(name, 0, low)])
-        offset = low
-        while offset < high:
-            messages = consumer.consume(min(1000, high - offset), timeout=10)
-            if not messages:
-                raise Unavailable(f"topic {name}: no messages received within 10 s")
-            for message in messages:
-                offset = (message.offset() or 0) + 1
-                yield decode(message.value())
-    except KafkaException as error:
-        raise Unavailable(f"topic {name}: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
 
 
 def end_offsets(kafka: KafkaSection, topics: Sequence[str]) -> dict[tuple[str, int], int]:

@@ -26,6 +26,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from configs.settings import KafkaSection, Settings
 from dataflows.replay.recording import read_topics
 from dataflows.runtime import stages, topology
+from dataflows.runtime.handler_timeouts import TOPIC as HANDLER_TIMEOUTS
+from dataflows.runtime.handler_timeouts import StageWithTimeouts, recorded_timeouts
 from dataflows.runtime.repeated_records import decision_fields
 from dataflows.runtime.wiring import build_stage_flow
 from dataflows.sources.feed_selection import platform_feed
@@ -35,7 +37,7 @@ from dataflows.sources.shared_consumer import ReplayEnd
 from operators.alignment import AlignedLogs
 from operators.bar_completion import SNAPSHOT_VERSION
 from operators.partitions import partition_of
-from operators.stage import TimeSlice
+from operators.stage import Stage, TimeSlice
 from schemas.codec import decode
 from schemas.errors import BadInput, Unavailable, Undecodable
 from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, Record
@@ -71,9 +73,10 @@ def rebuild_store(settings: Settings, service: str, shards: Sequence[str], targe
         return Rebuilt(-1, 0)
     comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns)
     source = _BoundedSource(settings, service, shards, last_slice_ns)
-    flow = build_stage_flow(
-        service, getattr(stages, service)(settings), source, {"kafka": _ComparingSink(comparison, shards)}
-    )
+    make_stage: Callable[[], Stage] = getattr(stages, service)(settings)
+    if HANDLER_TIMEOUTS in topology.SERVICES[service].unclocked:
+        make_stage = StageWithTimeouts.factory(make_stage, recorded_timeouts(settings.kafka))
+    flow = build_stage_flow(service, make_stage, source, {"kafka": _ComparingSink(comparison, shards)})
     _run(flow, target)
     if comparison.difference:
         raise BadInput(comparison.difference)

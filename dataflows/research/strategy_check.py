@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,15 +22,19 @@ from dataflows.research.strategy_dry_run import (
 )
 from dataflows.research.strategy_source import Finding, at_class, at_declaration, purity_findings
 from dataflows.research.strategy_warm_up import WarmUp, measure_warm_up
+from dataflows.runtime.handler_watchdog import HandlerWatchdog, TimeLimits
+from operators.handler_limit import describe_timeout
 from operators.strategies import STRATEGIES, Strategy, TradingStrategy
 from operators.strategies.trading_strategy import schedules_of
 from schemas.errors import BadInput
-from schemas.records import SUBMIT_ORDER, TARGET_QUANTITY, TARGET_WEIGHT, Bar, Record, StrategyAction
+from schemas.records import SUBMIT_ORDER, TARGET_QUANTITY, TARGET_WEIGHT, Bar, HandlerTimeout, Record, StrategyAction
 
 MINUTES = 2 * SESSION_MINUTES
 """Length of the dry run: two sessions."""
 ORDER_SHARE_MAX = 100
 """An order or target of more than this multiple of the capital is a mistake."""
+HANDLER_LIMITS = TimeLimits(processor_s=5.0, waiting_s=15.0)
+"""Time limits of a handler in the dry run."""
 _CAPITAL = 100_000
 _DECLARATIONS = ("symbols", "features", "history", "events", "warm_up", "name", "universe")
 
@@ -88,11 +92,19 @@ def _summary(kind: type) -> str:
 
 
 def check_strategy(
-    name: str, parameters: Mapping[str, Any] | None = None, folder: Path | None = None, *, minutes: int = MINUTES
+    name: str,
+    parameters: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    *,
+    minutes: int = MINUTES,
+    on_stuck: Callable[[StrategyReport], None] = lambda report: None,
+    limits: TimeLimits = HANDLER_LIMITS,
 ) -> StrategyReport:
     """Check the strategy `path/to/file.py:ClassName`, or one of the platform. Loading a file runs it.
 
-    `minutes` is the length of the dry run in bars. Raises BadInput for a strategy that cannot be loaded.
+    `minutes` is the length of the dry run in bars. A handler that exceeds `limits` is a finding. If it cannot be
+    interrupted, the check does not end; `on_stuck` then receives the report so far, in another thread. Raises BadInput
+    for a strategy that cannot be loaded.
     """
     (strategy,) = load_strategies([{"name": name, "parameters": dict(parameters or {})}], folder)
     findings = purity_findings(strategy)
@@ -105,8 +117,15 @@ def check_strategy(
     except BadInput as error:
         findings.append(_declaration_finding(strategy, str(error)))
         return report
+
+    def end_stuck_run(timeout: HandlerTimeout) -> None:
+        text = f"{describe_timeout(timeout)}, and cannot be interrupted"
+        finding = Finding("dry run", text, timeout.file, timeout.line)
+        on_stuck(report._replace(findings=[*findings, finding]))
+
+    limit = HandlerWatchdog(limits, on_stuck=end_stuck_run)
     started = time.process_time()
-    expected, failures = run_over(strategy, tape)
+    expected, failures = run_over(strategy, tape, limit)
     slice_ms = (time.process_time() - started) * 1000 / len(tape)
     findings += failures
     warm_up = WarmUp(None, 0)

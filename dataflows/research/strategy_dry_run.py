@@ -13,6 +13,7 @@ from configs.strategies import load_strategies
 from configs.universe_files import universe_members
 from dataflows.research.strategy_source import Finding
 from operators.features import FeatureStage
+from operators.handler_limit import HandlerLimit
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
 from operators.signals.stage import SignalStage
@@ -129,14 +130,22 @@ def _symbols(strategy: Strategy | TradingStrategy) -> Sequence[str]:
 class DryRun:
     """A fresh strategy with the stages around it. `on_slice` returns its signals or actions.
 
+    `limit` is the time limit of its handlers.
+
     Raises BadInput for an invalid declaration.
     """
 
-    def __init__(self, strategy: Strategy | TradingStrategy, symbols: Sequence[str]) -> None:
+    def __init__(
+        self, strategy: Strategy | TradingStrategy, symbols: Sequence[str], limit: HandlerLimit | None = None
+    ) -> None:
         fresh = deepcopy(strategy)
         specs = row_features(fresh) if isinstance(fresh, TradingStrategy) else fresh.features
         self._features = FeatureStage(specs, _DAYS)
-        self._stage: Any = _trading_loop(fresh, symbols) if isinstance(fresh, TradingStrategy) else SignalStage([fresh])
+        self._stage: Any
+        if isinstance(fresh, TradingStrategy):
+            self._stage = _trading_loop(fresh, symbols, limit)
+        else:
+            self._stage = SignalStage([fresh], limit=limit)
 
     def on_slice(self, records: Sequence[Record]) -> list[Record]:
         ts_ns = max(record.ts_ns for record in records if type(record) is Bar)
@@ -153,7 +162,7 @@ class DryRun:
         self._stage.restore(stage)
 
 
-def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str]) -> TradingLoop:
+def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str], limit: HandlerLimit | None) -> TradingLoop:
     """Return the strategy with a venue, a portfolio, and risk without limits."""
     calendars = {"XNYS", *(schedule.calendar for _, schedule in schedules_of(strategy) if schedule.calendar)}
     members = tuple(UniverseMember(symbol) for symbol in symbols)
@@ -166,17 +175,17 @@ def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str]) -> TradingL
     portfolio = PortfolioSettings(
         allow_short=True, max_position_percentage=Decimal(1), trading_strategies=(strategy.name,)
     )
-    stage = TradingStrategyStage([strategy], settings)
+    stage = TradingStrategyStage([strategy], settings, limit=limit)
     return TradingLoop(
         VenueStage(VenueSettings()), PortfolioStage(portfolio), RiskStage(RiskSettings.unlimited()), stage
     )
 
 
 def run_over(
-    strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Record]]
+    strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Record]], limit: HandlerLimit | None = None
 ) -> tuple[list[list[Record]], list[Finding]]:
-    """Return the decisions of each time slice, and how the strategy failed, if it did."""
-    dry_run, out = DryRun(strategy, symbols_of(tape)), list[list[Record]]()
+    """Return the decisions of each time slice, and how the strategy failed, if it did. `limit` is of its handlers."""
+    dry_run, out = DryRun(strategy, symbols_of(tape), limit), list[list[Record]]()
     for records in tape:
         decisions = dry_run.on_slice(records)
         out.append(decisions)

@@ -15,6 +15,7 @@ from configs.universe_files import universe_members
 from operators.features import FeatureStage
 from operators.feedback import FeedbackStage
 from operators.gateway import GatewayStage
+from operators.handler_limit import HandlerLimit
 from operators.indicators import build
 from operators.portfolio import PortfolioStage
 from operators.predictions import PredictionStage
@@ -49,26 +50,30 @@ def features(settings: Settings) -> Callable[[], Stage]:
     return lambda: FeatureStage(specs, sessions)
 
 
-def signals(settings: Settings) -> Callable[[], Stage]:
+def signals(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
+    """Run the view strategies of the settings. `limit` is that of their time; a replay has none."""
     strategies = configured_strategies(settings)
     ensemble, approvals = settings.signals.ensemble, settings.risk_manager.approvals
-    return lambda: SignalStage(strategies.views, ensemble, strategies.flatten_on_error, approvals)
+    return lambda: SignalStage(strategies.views, ensemble, strategies.flatten_on_error, approvals, limit)
 
 
-def strategies(settings: Settings) -> Callable[[], Stage]:
-    """Run the trading strategies of the settings. Without any, book the sub-accounts of those that ran before."""
-    return trading_strategies(settings) or (lambda: IdleStrategies(lambda: _trading_stage(settings)()))
+def strategies(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
+    """Run the trading strategies of the settings. Without any, book the sub-accounts of those that ran before.
+
+    `limit` is that of their handlers' time; a replay has none.
+    """
+    return trading_strategies(settings, limit) or (lambda: IdleStrategies(lambda: _trading_stage(settings)()))
 
 
-def trading_strategies(settings: Settings) -> Callable[[], StrategiesStage] | None:
+def trading_strategies(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], StrategiesStage] | None:
     """Return the stage of the trading strategies; None if the settings have none.
 
     Their universe is every symbol that has had a bar, so that a backtest on recorded topics has that of the live feed.
     """
-    return _trading_stage(settings) if configured_strategies(settings).trading else None
+    return _trading_stage(settings, limit) if configured_strategies(settings).trading else None
 
 
-def _trading_stage(settings: Settings) -> Callable[[], StrategiesStage]:
+def _trading_stage(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], StrategiesStage]:
     configured = configured_strategies(settings)
     # Imported here because both import NumPy, which a platform without trading strategies does not need.
     from dataflows.sources.trading_calendar import session_table
@@ -83,7 +88,7 @@ def _trading_stage(settings: Settings) -> Callable[[], StrategiesStage]:
         universe_files=universe_members(configured.trading),
     )
     instruments = settings.traded_instruments()
-    return lambda: TradingStrategyStage(configured.trading, trading, instruments)
+    return lambda: TradingStrategyStage(configured.trading, trading, instruments, limit)
 
 
 def unread_topics(settings: Settings) -> frozenset[str]:
@@ -178,9 +183,9 @@ def analysis(settings: Settings) -> Callable[[], Stage]:
     return lambda: Analysis(make_features(), make_predictions())
 
 
-def trading_loop(settings: Settings) -> Callable[[], TradingLoop]:
+def trading_loop(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], TradingLoop]:
     """Return execution, the trading strategies, portfolio and risk as one stage."""
-    make_strategies = trading_strategies(settings)
+    make_strategies = trading_strategies(settings, limit)
     return lambda: TradingLoop(
         execution(settings)(),
         portfolio(settings)(),
@@ -189,7 +194,12 @@ def trading_loop(settings: Settings) -> Callable[[], TradingLoop]:
     )
 
 
-def decision_loop(settings: Settings) -> Callable[[], Stage]:
-    """Return all stages after the analysis as one stage, for the fused backtest."""
+def decision_loop(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
+    """Return all stages after the analysis as one stage, for the fused backtest.
+
+    `limit` is that of the handlers of trading strategies.
+    """
     make_signals = signals(settings)
-    return lambda: LearningLoop(sentiment(settings)(), make_signals(), trading_loop(settings)(), feedback(settings)())
+    return lambda: LearningLoop(
+        sentiment(settings)(), make_signals(), trading_loop(settings, limit)(), feedback(settings)()
+    )

@@ -122,6 +122,7 @@ SERVICES: dict[str, ServiceSpec] = {
         ),
         outputs=("signals", "strategy-suspensions"),
         by_shard=True,
+        unclocked=("handler-timeouts",),
     ),
     "execution": ServiceSpec(
         inputs=(
@@ -155,6 +156,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("sentiment"),
         ),
         outputs=("strategy-actions",),
+        unclocked=("handler-timeouts",),
     ),
     "portfolio": ServiceSpec(
         inputs=(

@@ -1,5 +1,6 @@
 """`backtest`: run the live stages over bar files or recorded topics, without any service of the platform."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -30,6 +31,7 @@ from schemas.errors import BadInput
 if TYPE_CHECKING:
     from configs.settings import Settings
     from operators.performance import Performance
+    from schemas.records import HandlerTimeout
 
 Bars = Annotated[
     list[Path],
@@ -169,6 +171,7 @@ def backtest(
                     progress=_progress_callback(progress),
                     orders=orders,
                     observers=observers,
+                    on_stuck=_end_stuck_run,
                 )
             except Unavailable as error:
                 raise DeployError(str(error)) from error
@@ -227,12 +230,26 @@ def _with_strategies(settings: "Settings", strategy: str | None, file: Path | No
 
 
 def _fail_if_suspended(performance: "Performance") -> None:
-    """Raises DeployError if a strategy raised an exception: the results then contain only its views until then."""
+    """Raises DeployError if a strategy was suspended: the results then contain only its views until then."""
     from deploy.commands.strategies import describe
 
     if performance.suspensions:
         names = ", ".join(dict.fromkeys(suspension.strategy for suspension in performance.suspensions))
-        raise DeployError(f"suspended because of an exception: {names}. First: {describe(performance.suspensions[0])}")
+        first = describe(performance.suspensions[0])
+        raise DeployError(f"suspended because of an exception or a time limit: {names}. First: {first}")
+
+
+def _end_stuck_run(timeout: "HandlerTimeout") -> None:
+    """End this process: a handler of a strategy does not return and cannot be interrupted."""
+    from operators.handler_limit import describe_timeout
+
+    print(
+        f"error: strategy {timeout.strategy}: {describe_timeout(timeout)} ({timeout.file}:{timeout.line}). "
+        "It cannot be interrupted, because it waits or catches every exception, so there are no results.",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
 
 
 def _progress_callback(progress: Progress) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,7 @@ from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from configs.settings import Settings
+    from dataflows.research.strategy_check import StrategyReport
     from schemas.records import StrategySuspension
 
 Name = Annotated[str, typer.Argument(help="Name of the strategy, as in its signals or actions.")]
@@ -91,7 +94,18 @@ def new(name: NewName, folder: Folder = Path("my_strategies"), view: View = Fals
 def check(source: Source, parameters: Parameters = "{}", minutes: Minutes = 780, as_json: AsJson = False) -> None:
     from dataflows.research.strategy_check import check_strategy
 
-    report = check_strategy(source, _parse_parameters(parameters), minutes=minutes)
+    def end_stuck_check(report: StrategyReport) -> None:
+        _print_report(report, as_json=as_json)
+        sys.stdout.flush()
+        os._exit(1)
+
+    report = check_strategy(source, _parse_parameters(parameters), minutes=minutes, on_stuck=end_stuck_check)
+    _print_report(report, as_json=as_json)
+    if report.findings:
+        raise typer.Exit(1)
+
+
+def _print_report(report: StrategyReport, *, as_json: bool) -> None:
     if as_json:
         findings = [finding._asdict() for finding in report.findings]
         print(json.dumps({**report._asdict(), "findings": findings}, indent=2))
@@ -106,8 +120,6 @@ def check(source: Source, parameters: Parameters = "{}", minutes: Minutes = 780,
             print(finding.text())
         count = len(report.findings)
         print("no findings" if not count else "1 finding" if count == 1 else f"{count} findings")
-    if report.findings:
-        raise typer.Exit(1)
 
 
 def _parse_parameters(text: str) -> dict[str, Any]:

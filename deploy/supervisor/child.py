@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from dataflows.runtime import suspension_files
+from dataflows.runtime.exit_status import HANDLER_TIMED_OUT
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor.adopted_process import UNKNOWN_STATUS, AdoptedProcess
 from deploy.supervisor.process_fingerprint import fingerprint
@@ -199,7 +200,8 @@ class Child:
             self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
             return
         self.restarts += 1
-        self._unhealthy_exits += 1
+        # Each such exit suspends a strategy, so that their number is bounded: no crash loop.
+        self._unhealthy_exits = 1 if returncode == HANDLER_TIMED_OUT else self._unhealthy_exits + 1
         self._exits.append(now)
         exit_text = _exit_text(returncode)
         last_message = last_log_message(self.home.logs / f"{self.service.name}.log")

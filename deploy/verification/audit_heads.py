@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflows.replay.recording import read_unclocked
+from dataflows.sources.unclocked_topic import read_unclocked
 from deploy.verification.audit import ChainHead
 from schemas.codec import encode
 from schemas.errors import BadInput, Unavailable

@@ -42,10 +42,11 @@ from schemas.records import (
     Order,
     Position,
     RiskFence,
+    StrategySuspension,
     Valuation,
 )
 from sinks.database import libpq_url
-from sinks.queries import last_record, stream_records
+from sinks.queries import last_record, stream_records, stream_suspensions
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
@@ -77,7 +78,8 @@ def compare_ledger(database_url: str, ledger: Ledger, snapshots: Sequence[Snapsh
         with closing(snapshot_connection(database_url)) as later_db:
             rebuild = _LedgerRebuild(db, ledger, AttributionWalk(db, upto_ns), RebuiltMarks(later_db))
             rebuild.book_executions(later_db, upto_ns, sorted(snapshots, key=lambda snapshot: snapshot.clock_ns))
-            for decision in chain(stream_records(later_db, Order), stream_records(later_db, RiskFence)):
+            suspensions = chain(stream_suspensions(later_db), stream_records(later_db, StrategySuspension))
+            for decision in chain(stream_records(later_db, Order), stream_records(later_db, RiskFence), suspensions):
                 rebuild.decisions.add(decision)
         if valuation is not None:
             rebuild.decisions.add(valuation)

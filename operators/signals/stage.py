@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
+from operators.handler_limit import HandlerCalls, HandlerLimit
+from operators.raised_error import source_file
 from operators.signals.ensemble import ENSEMBLE, LEARNED, EnsembleSettings, LastView, combine_views
 from operators.signals.suspensions import StrategySuspensions, describe_failure
 from operators.signals.symbol_signals import NO_VIEW, UNKNOWN_VIEW, SymbolSignals
@@ -34,7 +36,8 @@ FILING_IDS_MAX = 1_000
 """Number of recent filing ids remembered to discard duplicates."""
 
 _RECORD_TYPES: dict[str, Any] = {kind.__name__: kind for kind in READABLE}
-Decider = tuple[int, Callable[[Any, Any], tuple[Any, TargetView | None]]]
+Decide = Callable[[Any, Any], tuple[Any, TargetView | None]]
+Decider = tuple[int, Decide]
 
 
 class SignalStage:
@@ -45,11 +48,11 @@ class SignalStage:
     and fundamentals arrive for the symbols of all shards. The last record of each symbol is stored until the first
     feature row, for the last `PENDING_RECORDS_MAX` records. Raises BadInput for two strategies with the same name.
 
-    A strategy that raises or returns an invalid view has no effect with this record, and a `StrategySuspension` is
-    published. From the next time slice on, all shards suspend the strategy until a RESUME_STRATEGY command, which needs
-    a second person if `approvals` contain "releases". Its views stay as they are; for the names in `flatten_on_error`,
-    their direction becomes 0. After a resume, the strategy starts without state, because it has missed
-    records.
+    A strategy that raises, returns an invalid view or exceeds `limit` has no effect with this record, and a
+    `StrategySuspension` is published. HandlerTimeouts are the first records of a time slice. From the next time slice
+    on, all shards suspend the strategy until a RESUME_STRATEGY command, which needs a second person if `approvals`
+    contain "releases". Its views stay as they are; for the names in `flatten_on_error`, their direction becomes 0.
+    After a resume, the strategy starts without state, because it has missed records.
 
     If another company begins to trade under a symbol (`FeatureRow.first_seq`), all strategies start without state and
     view of the symbol, and records stored for the old company are dropped. `seq` continues.
@@ -70,6 +73,7 @@ class SignalStage:
         ensemble: EnsembleSettings | None = None,
         flatten_on_error: Collection[str] = (),
         approvals: Collection[str] = (),
+        limit: HandlerLimit | None = None,
     ) -> None:
         self._strategies = list(strategies)
         self.names = [strategy.name for strategy in strategies]
@@ -84,6 +88,7 @@ class SignalStage:
         for name in self.names:
             if self.names.count(name) > 1:
                 raise BadInput(f"two strategies have the name {name}; set another name in the parameters of one")
+        self._calls, self._is_guarded = HandlerCalls(limit), False
         self._deciders: dict[type, list[Decider]] = {}
         for index, strategy in enumerate(strategies):
             for kind in reads_of(strategy):
@@ -96,6 +101,10 @@ class SignalStage:
         self._filing_ids: dict[str, None] = {}
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        is_guarded = self._calls.begin(ts_ns, records)
+        if is_guarded != self._is_guarded:
+            self._is_guarded = is_guarded
+            self._select_deciders()
         symbols, row_deciders = self._symbols, self._row_deciders
         signals: list[Signal] = []
         received = weights_changed = False
@@ -153,12 +162,24 @@ class SignalStage:
     # -- suspensions
 
     def _select_deciders(self) -> None:
-        """Select the strategies to run: all that are not suspended."""
+        """Select the strategies to run: all that are not suspended. Where a time limit or a recorded timeout applies,
+        each call is guarded; otherwise it costs nothing.
+        """
         self._active_deciders = {
-            kind: [(index, decide) for index, decide in deciders if self.names[index] not in self._suspensions]
+            kind: [
+                (index, self._guarded(index, decide) if self._is_guarded else decide)
+                for index, decide in deciders
+                if self.names[index] not in self._suspensions
+            ]
             for kind, deciders in self._deciders.items()
         }
         self._row_deciders = self._active_deciders.get(FeatureRow, [])
+
+    def _guarded(self, index: int, decide: Decide) -> Decide:
+        name, run = self.names[index], self._calls.run
+        code = getattr(decide, "__code__", None)
+        file = source_file(self._strategies[index]) if code is None else code.co_filename
+        return lambda record, state: run(name, record.symbol, decide, file, record, state)
 
     def _record_failure(self, ts_ns: int, index: int, record: Any, error: Exception) -> None:
         cause_id = feature_id(record.symbol, record.seq) if type(record) is FeatureRow else id_of(record)

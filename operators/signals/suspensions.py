@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any, Literal
 
+from operators.handler_limit import HandlerTimedOut, timeout_error
 from operators.raised_error import RaisedError, describe_error, source_file
 from operators.risk.approvals import lacks_approval
 from operators.strategies import Strategy
@@ -42,6 +43,8 @@ def describe_failure(error: Exception, strategy: Strategy) -> RaisedError:
     """Describe why a view strategy failed. If no line of its own raised, what `decide` returned is invalid: the
     position is then that of `decide`.
     """
+    if isinstance(error, HandlerTimedOut):
+        return timeout_error(error.timeout)
     code = getattr(strategy.decide, "__code__", None)
     file = source_file(strategy) if code is None else code.co_filename
     described = describe_error(error, source_file(strategy), file)

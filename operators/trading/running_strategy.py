@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from operators.handler_limit import HandlerCalls, HandlerTimedOut, timeout_error
 from operators.raised_error import RaisedError, describe_error
 from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
 from operators.trading.account_records import AccountRecords
@@ -33,6 +34,7 @@ class RunningStrategy:
         orders: StrategyOrders,
         universe: Universe,
         settings: TradingSettings,
+        calls: HandlerCalls,
     ) -> None:
         self.strategy, self.name = strategy, declarations.name
         self.context, self.orders, self.universe = context, orders, universe
@@ -54,7 +56,7 @@ class RunningStrategy:
             else:
                 days = settings.sessions[schedule.calendar or settings.calendar]
                 self._timers.append((handler, DailyTimer(schedule, days)))
-        self._calendar = settings.calendar
+        self._calendar, self._calls = settings.calendar, calls
 
     def set_sessions(self, sessions: ExchangeSessions) -> None:
         """Schedule the handlers with `at` by other trading hours from now on."""
@@ -67,15 +69,19 @@ class RunningStrategy:
     ) -> list[NewAction] | RaisedError:
         """Call a handler. Return its actions, or what was wrong: then the call has had no effect."""
         context = self.context
+        file: str = getattr(getattr(handler, "__code__", None), "co_filename", "")  # of the function of a method
         context.begin(ts_ns, causes)
         try:
-            returned = handler(context, *arguments)
+            returned = self._calls.run(self.name, "", handler, file, context, *arguments)
             _check_returned(handler, returned)
             self._check_attributes(handler)
             context.state = plain_state(context.state)
+        except HandlerTimedOut as timed_out:
+            context.discard()
+            return timeout_error(timed_out.timeout)
         except Exception as error:  # noqa: BLE001  (code of the user)
             context.discard()
-            code = handler.__code__  # that of the function of a method
+            code = handler.__code__
             described = describe_error(error, code.co_filename)
             if described.file != code.co_filename:  # found after the call
                 described = described._replace(file=code.co_filename, line=code.co_firstlineno)

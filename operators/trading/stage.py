@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from operators.exchange_halts import EXCHANGE_HALT
+from operators.handler_limit import HandlerCalls, HandlerLimit
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger.events import share_ratio
 from operators.ledger.split_ratio import split_price
@@ -72,17 +73,17 @@ _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 class TradingStrategyStage:
     """The logic of the strategies service: one instance for all symbols.
 
-    Inputs, in this order within a time slice: OrderRefusal, Order and OrderCancel, OrderProposal, InternalCross and
-    TargetReduction, and RiskEvent (each of the previous time slice), Quote, CorporateAction, ExchangeRate,
-    TradingSession and DataRow, Execution and CashTransfer, Command, Bar, FeatureRow, Prediction, Fundamentals, NewsItem
-    and SentimentScore. It needs Quote and NewsItem only if a strategy declares them (`event_topics`). Outputs: one
-    StrategyAction for each action, in the order of the strategies' names, then the StrategyPositions and
-    StrategyAccounts that have changed.
+    Inputs, in this order within a time slice: HandlerTimeout, OrderRefusal, Order and OrderCancel, OrderProposal,
+    InternalCross and TargetReduction, and RiskEvent (these of the previous time slice), Quote, CorporateAction,
+    ExchangeRate, TradingSession and DataRow, Execution and CashTransfer, Command, Bar, FeatureRow, Prediction,
+    Fundamentals, NewsItem and SentimentScore. It needs Quote and NewsItem only if a strategy declares them
+    (`event_topics`). Outputs: one StrategyAction for each action, in the order of the strategies' names, then the
+    StrategyPositions and StrategyAccounts that have changed.
 
-    A handler that raises or acts invalidly has no effect, and its strategy is suspended at once, until a
-    RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error`, positions are closed and orders are
-    cancelled. After a resume it starts without state. Other strategies are not affected. A strategy is also suspended
-    when its losses exceed its limits.
+    A handler that raises, acts invalidly or exceeds `limit` has no effect, and its strategy is suspended at once,
+    until a RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error`, positions are closed and
+    orders are cancelled. After a resume it starts without state. Other strategies are not affected. A strategy is also
+    suspended when its losses exceed its limits.
 
     Without strategies, the stage publishes nothing and reads nothing. Raises BadInput for an invalid declaration and
     for two strategies with the same name.
@@ -93,6 +94,7 @@ class TradingStrategyStage:
         strategies: Sequence[TradingStrategy],
         settings: TradingSettings | None = None,
         instruments: Instruments = NO_INSTRUMENTS,
+        limit: HandlerLimit | None = None,
     ) -> None:
         self.settings = settings = settings or TradingSettings()
         self._instruments = instruments
@@ -118,6 +120,7 @@ class TradingStrategyStage:
         self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
         self._market.halts = self._reference.halts
+        self._calls = HandlerCalls(limit)
         self._running: dict[str, RunningStrategy] = {}
         for (strategy, declarations), symbols_of_one in zip(declared, universes, strict=True):
             name = declarations.name
@@ -126,7 +129,9 @@ class TradingStrategyStage:
             context = TradingContext(
                 declarations, self._market, account, orders, universe, self._user_data, self._market_events
             )
-            self._running[name] = RunningStrategy(strategy, declarations, context, orders, universe, settings)
+            self._running[name] = RunningStrategy(
+                strategy, declarations, context, orders, universe, settings, self._calls
+            )
         self._answers = Answers(self._accounts, self._target_orders, self._running)
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
         self._execution_seq = 0
@@ -135,6 +140,7 @@ class TradingStrategyStage:
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         if not self._accounts.accounts:
             return []
+        self._calls.begin(ts_ns, records)
         out: list[Record] = []
         if self._sessions.apply(records):
             self._set_sessions()

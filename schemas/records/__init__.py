@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeGuard, get_args
 
 from schemas.records.analysis import (
     FeatureRow,
+    HandlerTimeout,
     HistoryRow,
     LlmRequest,
     ModelScore,
@@ -76,6 +77,7 @@ from schemas.records.constants import (
     PORTFOLIO,
     POST,
     PRE,
+    PROCESSOR_TIME,
     READY,
     RECONCILING,
     REDUCING,
@@ -116,6 +118,7 @@ from schemas.records.constants import (
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
     UNKNOWN,
+    WAITING_TIME,
     WARMING_UP,
     WITHDRAWAL,
     BreakerScope,
@@ -139,6 +142,7 @@ from schemas.records.constants import (
     SuspensionState,
     SymbolState,
     TimeInForce,
+    TimeMeasure,
     TradingState,
 )
 from schemas.records.dead_letters import AuditHead, DeadLetter, LateRecord
@@ -231,6 +235,7 @@ __all__ = [
     "PORTFOLIO",
     "POST",
     "PRE",
+    "PROCESSOR_TIME",
     "READY",
     "RECONCILING",
     "REDUCING",
@@ -273,6 +278,7 @@ __all__ = [
     "UNIVERSE_ADDED",
     "UNIVERSE_REMOVED",
     "UNKNOWN",
+    "WAITING_TIME",
     "WARMING_UP",
     "WITHDRAWAL",
     "Attribution",
@@ -305,6 +311,7 @@ __all__ = [
     "Fundamentals",
     "GatewayState",
     "GatewayStatus",
+    "HandlerTimeout",
     "HistoryBar",
     "HistoryRow",
     "IntentKind",
@@ -350,6 +357,7 @@ __all__ = [
     "SymbolState",
     "TargetReduction",
     "TimeInForce",
+    "TimeMeasure",
     "Trade",
     "TradingSession",
     "TradingState",
@@ -424,8 +432,8 @@ ExternalRecord = (
 """Records from outside the platform, other than market data. They have no `seq` and take effect at the next clock in
 their log. A duplicate has the same id (its first field), and the stage that reads it discards it.
 """
-UnclockedRecord = DeadLetter | LateRecord | AuditHead
-"""Rejected records and audit heads: without a `seq`, in topics without a clock."""
+UnclockedRecord = DeadLetter | LateRecord | AuditHead | HandlerTimeout
+"""Rejected records, audit heads and handler timeouts: without a `seq`, in topics without a clock."""
 Record = SequencedRecord | ExternalRecord | UnclockedRecord
 
 BY_SYMBOL: frozenset[type[NamedTuple]] = frozenset(get_args(SymbolRecord))
@@ -453,6 +461,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     Prediction: "predictions",
     Signal: "signals",
     StrategySuspension: "strategy-suspensions",
+    HandlerTimeout: "handler-timeouts",
     StrategyAction: "strategy-actions",
     StrategyPosition: "strategy-actions",
     StrategyAccount: "strategy-actions",

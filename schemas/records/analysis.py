@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, final
 
-from schemas.records.constants import SentimentMethod, SuspensionState
+from schemas.records.constants import SentimentMethod, SuspensionState, TimeMeasure
 
 
 @final
@@ -134,6 +134,25 @@ class StrategySuspension(NamedTuple):
     message: str  # text of the exception, or the reason of the resume
     file: str  # source file that raised, "" after a resume
     line: int
+
+
+@final
+class HandlerTimeout(NamedTuple):
+    """A handler of a strategy did not return within its time limit.
+
+    The verdict of a clock, and therefore a given record: it is written before anything acts on it. A restart and a
+    replay read it, and do not call the handler in this time slice (`operators/handler_limit.py`).
+    """
+
+    ts_ns: int  # time slice of the call
+    strategy: str
+    symbol: str  # of a view strategy; "" for a trading strategy
+    call: int  # counts the calls of the strategy's handlers (on the symbol) in the time slice, from 1
+    handler: str
+    measure: TimeMeasure
+    limit_s: float
+    file: str  # source file of the handler
+    line: int  # line that ran when the limit was reached
 
 
 @final

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from schemas.records.analysis import StrategySuspension, StrategyWeights
+from schemas.records.analysis import HandlerTimeout, StrategySuspension, StrategyWeights
 from schemas.records.constants import RESUMED, SUSPENDED
 from schemas.records.dead_letters import DeadLetter, LateRecord
 from schemas.records.ledger import CashTransfer
@@ -33,6 +33,7 @@ PROSE_FIELDS: dict[type, tuple[str, ...]] = {
     DeadLetter: ("reason",),
     Execution: ("text",),
     GatewayStatus: ("reason",),
+    HandlerTimeout: ("file", "line"),
     LateRecord: ("reason",),
     OrderCancel: ("reason",),
     OrderProposal: ("sizing",),

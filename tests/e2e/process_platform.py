@@ -158,9 +158,10 @@ class ProcessPlatform:
     def terminate(self, name: str, timeout_s: float = 180.0) -> int:
         """Stop a single-process service with SIGTERM and return its exit code."""
         self._running[name][0].send_signal(signal.SIGTERM)
-        return self._wait_for_exit(name, timeout_s)
+        return self.wait_for_exit(name, timeout_s)
 
-    def _wait_for_exit(self, name: str, timeout_s: float = 180.0) -> int:
+    def wait_for_exit(self, name: str, timeout_s: float = 180.0) -> int:
+        """Wait until the process of a service ends, and return its exit code."""
         [child] = self._running.pop(name)
         try:
             return child.wait(timeout_s)
@@ -179,7 +180,7 @@ class ProcessPlatform:
         for name in single_process:
             self._running[name][0].send_signal(signal.SIGTERM)
         for name in single_process:
-            assert self._wait_for_exit(name) == 0, f"{name}: {self.log_tail(name)}"
+            assert self.wait_for_exit(name) == 0, f"{name}: {self.log_tail(name)}"
         for name in list(self._running):
             self.kill(name)
 

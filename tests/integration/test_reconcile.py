@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings, load_settings
-from dataflows.replay.recording import read_unclocked
+from dataflows.sources.unclocked_topic import read_unclocked
 from deploy.verification.broker import check_broker
 from deploy.verification.orders import ClockCut, check_orders
 from operators.gateway import GatewayStage

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings, load_settings
-from dataflows.replay.recording import read_unclocked
+from dataflows.sources.unclocked_topic import read_unclocked
 from operators.risk import RiskStage
 from schemas.records import Command, RiskFence
 from sinks.postgres import PostgresWriter

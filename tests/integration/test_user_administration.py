@@ -17,7 +17,7 @@ from api.app import create_app
 from api.roles import Role
 from api.second_factor import STEP_S, totp
 from configs.settings import Settings, load_settings
-from dataflows.replay.recording import read_unclocked
+from dataflows.sources.unclocked_topic import read_unclocked
 from deploy.commands.security import audit_rows
 from schemas.records import Command
 from sinks.database import open_engine

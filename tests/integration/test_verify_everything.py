@@ -12,8 +12,8 @@ import psycopg2
 import pytest
 
 from configs.settings import Settings
-from dataflows.replay.recording import read_unclocked
 from dataflows.runtime import topology
+from dataflows.sources.unclocked_topic import read_unclocked
 from deploy.commands.verify import check_all
 from deploy.home import Home
 from deploy.supervisor.live_start import read_recorded_account, read_verify_problems

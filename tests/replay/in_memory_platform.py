@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from configs.settings import Settings
@@ -16,11 +16,22 @@ from dataflows.runtime import stages, topology
 from dataflows.runtime.wiring import StageLogic
 from operators.alignment import AlignedLogs
 from operators.partitions import partition_of
-from operators.stage import TimeSlice
+from operators.stage import Stage, TimeSlice
 from schemas.codec import decode, encode
 from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, Record, TradingSession, has_seq, sequence_key
 
 LogName = tuple[str, int]
+MakeStage = Callable[[str, Settings], Stage]
+"""Makes the stage of a service."""
+
+
+class ProcessEnded(BaseException):
+    """A stage ends its process. The shard restarts from its last snapshot."""
+
+
+def stage_of(service: str, settings: Settings) -> Stage:
+    stage: Stage = getattr(stages, service)(settings)()
+    return stage
 
 
 class Logs:
@@ -96,15 +107,18 @@ class Logs:
 class ServiceShard:
     """One shard of one service: its reader, its stage and the last snapshot of both."""
 
-    def __init__(self, service: str, shard: str, settings: Settings, logs: Logs) -> None:
+    def __init__(
+        self, service: str, shard: str, settings: Settings, logs: Logs, make_stage: MakeStage = stage_of
+    ) -> None:
         self.service, self.shard, self._settings, self._logs = service, shard, settings, logs
+        self._make_stage = make_stage
         self._inputs = topology.input_logs(service, shard, logs.partitions)
         self._start(None)
         self.take_snapshot()
 
     def _start(self, snapshot: Any) -> None:
         reader_state, logic_state = snapshot or (None, None)
-        stage = getattr(stages, self.service)(self._settings)()
+        stage = self._make_stage(self.service, self._settings)
         self.reader = AlignedLogs(self.service, self._inputs, reader_state)
         self.logic = StageLogic(stage, logic_state, topology.PASS_THROUGH.get(self.service, ()))
         self.next_offsets = dict(self.reader.next_offsets())
@@ -149,13 +163,14 @@ class InMemoryPlatform:
         seed: int,
         crash_rate: float = 0.0,
         only_crashes: str | None = None,
+        make_stage: MakeStage = stage_of,
     ) -> None:
         self.logs = Logs(partitions)
         self._feed, self._feed_position, self._feed_snapshot, self._feed_position_max = feed, 0, 0, 0
         self._rng, self._crash_rate, self._only_crashes = random.Random(seed), crash_rate, only_crashes
         self.crash_count = 0
         self.shards = [
-            ServiceShard(service, shard, settings, self.logs)
+            ServiceShard(service, shard, settings, self.logs, make_stage)
             for service in topology.STAGED_SERVICES
             for shard in topology.shards(service, partitions)
         ]
@@ -181,7 +196,12 @@ class InMemoryPlatform:
         log_name = rng.choice(shard.unread_logs() or list(shard.next_offsets))
         offset_before = shard.next_offsets[log_name]
         shard.feed(log_name, rng.choice((1, 3, 20, 200)))
-        moved = shard.step(rng.choice((1, 5, 1000))) or shard.next_offsets[log_name] > offset_before
+        try:
+            moved = shard.step(rng.choice((1, 5, 1000))) or shard.next_offsets[log_name] > offset_before
+        except ProcessEnded:
+            shard.crash()
+            self.crash_count += 1
+            return True
         if rng.random() < 0.2:
             shard.take_snapshot()
         if rng.random() < self._crash_rate and self._only_crashes in (None, shard.service):

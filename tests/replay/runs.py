@@ -23,7 +23,7 @@ from tests.replay import recorded
 from tests.replay.in_memory_platform import InMemoryPlatform, Logs
 
 SETTINGS_FILE = Path(__file__).parent / "settings.yaml"
-DECISIONS = ("orders", "executions", "positions", "valuations")
+DECISIONS = ("orders", "executions", "positions", "valuations", "strategy-actions", "strategy-suspensions")
 _UNRECORDED_FIELDS = {"elapsed_s", "bars_per_s", "bar_interval", "session", "warnings", "doubtful_data"}
 """Of the summary: the speed, and what is about the files instead of the decisions."""
 

@@ -8,9 +8,20 @@ from typing import Any
 import pytest
 
 from operators.decision_hash import DecisionHash, canonical_text, decision_hash
-from schemas.records import BUY, CheckResult, Lot
+from schemas.records import BUY, SUSPENDED, CheckResult, Lot, StrategySuspension
 from schemas.records.flat import from_flat, to_flat, to_flat_dict
-from tests.builders import bar, execution, fence, lot_match, order, position, refusal, signal, valuation
+from tests.builders import (
+    bar,
+    execution,
+    fence,
+    lot_match,
+    order,
+    position,
+    refusal,
+    signal,
+    strategy_action,
+    valuation,
+)
 
 D = Decimal
 ORDER = order(1, BUY, 5, "A", ts_ns=60, risk_epoch=1, checks=[CheckResult("cash", "1", "2")])
@@ -108,6 +119,27 @@ def test_closed_lot_adds_only_its_matches() -> None:
 
 def test_order_checks_do_not_change_the_hash() -> None:
     assert decision_hash([ORDER._replace(checks=[])]) == decision_hash([ORDER])
+
+
+def test_a_suspension_because_of_a_time_limit_changes_the_hash_whatever_its_words() -> None:
+    arguments = {"error_type": "HandlerTimeLimit", "message": "5 s", "file": "/srv/own.py", "line": "3"}
+    timeout = strategy_action(SUSPENDED, "", ts_ns=60, **arguments)
+    raised = timeout._replace(arguments={**arguments, "error_type": "ValueError"})
+    reworded = timeout._replace(arguments={**arguments, "message": "five seconds", "file": "own.py", "line": "4"})
+    view = StrategySuspension("A", 1, 60, "view", "SUSPENDED", "feat-A-1", "HandlerTimeLimit", "5 s", "view.py", 7)
+    base = decision_hash(DECISION_RECORDS)
+    assert decision_hash([*DECISION_RECORDS, raised]) == base
+    assert decision_hash([*DECISION_RECORDS, timeout]) == decision_hash([reworded, *DECISION_RECORDS]) != base
+    assert decision_hash([view, timeout]) == decision_hash([timeout, view]) != decision_hash([timeout])
+
+
+def test_the_state_of_a_hash_without_time_limits_is_continued() -> None:
+    """A version 2 state has one element less."""
+    before, after = DecisionHash(), DecisionHash()
+    for record in DECISION_RECORDS:
+        before.add(record)
+    after.restore((2, *before.snapshot()[1:5]))
+    assert after.hexdigest() == decision_hash(DECISION_RECORDS)
 
 
 @pytest.mark.parametrize("cut", range(len(DECISION_RECORDS) + 1))

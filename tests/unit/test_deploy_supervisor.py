@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dataflows.runtime import suspension_files
+from dataflows.runtime.exit_status import HANDLER_TIMED_OUT
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import control
@@ -144,6 +145,23 @@ def test_crash_loop_is_reported_with_the_last_output(dummies: DummyServices, mon
         failed = child(home, "signals")
         assert failed.reason == "crash loop: exited with status 1; last log entry: no such strategy"
         assert failed.restarts == 6
+
+
+def test_exits_because_of_recorded_timeouts_of_handlers_are_no_crash_loop(
+    dummies: DummyServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.supervisor.child.BACKOFF_FIRST_S", 0.01)
+    home, exits = dummies.home, dummies.home.root / "exits"
+    script = (
+        f"import pathlib, sys, time; file = pathlib.Path({str(exits)!r}); count = len(file.read_text())\n"
+        f"if count == 8: time.sleep(600)\n"
+        f"file.write_text('x' * (count + 1)); sys.exit({HANDLER_TIMED_OUT})"
+    )
+    exits.touch()
+    limited = dummies.command("strategies", ProcessKind.DATAFLOW, script, lambda pid: None if pid else "is down")
+    with supervised(home, [limited]):
+        eventually(lambda: child(home, "strategies").restarts == 8)
+        eventually(lambda: child(home, "strategies").status is Status.HEALTHY)
 
 
 def test_suspended_service_stays_down_until_released(dummies: DummyServices) -> None:
