@@ -5,14 +5,23 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
 
-from configs.settings import KafkaSection, load_settings
+from confluent_kafka import Consumer, TopicPartition
+
+from configs.settings import KafkaSection, LiveFeedSection, load_settings
+from dataflows.runtime import topology
 from dataflows.sources.market.clock_recovery import Log, clocked_logs, feed_topic_reader
+from dataflows.sources.market.live_feed import LiveFeed
 from deploy.supervisor.topics import TopicSpec, create_topics
-from schemas.codec import encode
+from schemas.codec import decode, encode
 from schemas.records import Clock, Record
-from sinks.kafka import producer
+from sinks.cluster import client_config
+from sinks.kafka import KafkaSliceSink, producer
+from sinks.log_offsets import log_range
 from tests.builders import bar
+from tests.unit.test_live_feed import START_NS, FakeProvider
 
 PARTITIONS, SECOND_NS = 2, 10**9
 
@@ -59,3 +68,49 @@ def test_the_topics_end_at_different_clocks(kafka: str) -> None:
     # Everything is older than a snapshot of the next day.
     state = read(time.time_ns() + 86_400 * SECOND_NS)
     assert (state.common_clock_ns(4), state.missing_clocks(4)) == (4, [])
+
+
+def clocks_of(kafka: KafkaSection, log: Log) -> list[int]:
+    """Return the clocks of a log as its reader sees them."""
+    topic = kafka.topic_prefix + log[0]
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "test", "enable.auto.commit": False}))
+    with closing(consumer):
+        low, high = log_range(consumer, topic, log[1], timeout_s=60)
+        consumer.assign([TopicPartition(topic, log[1], low)])
+        clocks: list[int] = []
+        while consumer.position([TopicPartition(topic, log[1])])[0].offset < high:
+            for message in consumer.consume(100, 0.1):
+                record = decode(message.value() or b"")
+                if type(record) is Clock and record.ts_ns > max(clocks, default=-1):
+                    clocks.append(record.ts_ns)
+        return clocks
+
+
+def test_a_restarted_feed_completes_the_clocks_of_all_topics(kafka: str) -> None:
+    section, now_ns, provider = empty_topics(kafka), START_NS, FakeProvider()
+    settings = LiveFeedSection(symbols=("A", "D"), calendar="24/7")
+    logs = clocked_logs(PARTITIONS)
+    sink = KafkaSliceSink(
+        section.cluster,
+        writer="market_data@1",
+        topics=topology.SERVICES["market_data"].outputs,
+        clock_partitions={topology.FEED_SHARD: logs},
+        partitions=PARTITIONS,
+        prefix=section.topic_prefix,
+    ).build_part("kafka", topology.FEED_SHARD, None)
+
+    def open_feed(state: dict[str, Any] | None) -> LiveFeed:
+        return LiveFeed(settings, [provider], feed_topic_reader(section), now_ns=lambda: now_ns).resume(state)
+
+    feed = open_feed(None)
+    sink.write_batch([feed.take(10)])
+    sink.snapshot()
+    state = feed.state()
+    first, second = (Clock(now_ns + number * SECOND_NS // 4, "market_data@1") for number in (1, 2))
+    write(section, {("market-bars", 0): [first], ("commands", 0): [first, second]})
+    now_ns += 2 * SECOND_NS
+    sink.write_batch([open_feed(state).take(10)])
+    sink.snapshot()
+    clocks = {log: clocks_of(section, log) for log in logs}
+    assert {first.ts_ns, second.ts_ns} < set(clocks["commands", 0])
+    assert clocks == dict.fromkeys(logs, clocks["commands", 0])
