@@ -144,7 +144,7 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
         with self._lock:
             if self._producer is None:
                 wait_for_producer_ids(self.servers)
-                self._producer = producer(self.servers)
+                self._producer = producer(self.servers, no_gaps=True)
         return _KafkaSinkPartition(self, self._producer, self._clock_partitions[for_part])
 
 
@@ -173,14 +173,19 @@ def wait_for_producer_ids(servers: Servers, timeout_s: float = DELIVERY_TIMEOUT_
     raise Unavailable(f"Kafka at {servers} assigned no producer id for {timeout_s:.0f} s")
 
 
-def producer(servers: Servers) -> Producer:
-    """Return a producer without loss or reordering: idempotent, all acks, no lingering."""
+def producer(servers: Servers, *, no_gaps: bool = False) -> Producer:
+    """Return a producer without loss or reordering: idempotent, all acks, no lingering.
+
+    A message that is not delivered within `DELIVERY_TIMEOUT_S` fails. A later one may still be delivered, if the broker
+    is back in time. With `no_gaps`, messages do not fail by time: of those in a log, only the last ones can be missing
+    when the process ends. The caller bounds the wait, and ends the process.
+    """
     options = {
         "enable.idempotence": True,
         "acks": "all",
         "linger.ms": 0,
         "socket.nagle.disable": True,
-        "message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
+        "message.timeout.ms": 0 if no_gaps else int(DELIVERY_TIMEOUT_S * 1000),
         "reconnect.backoff.max.ms": 1000,
         "queue.buffering.max.messages": 200_000,
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import time
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -20,6 +22,8 @@ from confluent_kafka.admin import AdminClient
 from dataflows.runtime import topology
 from dataflows.sources.kafka import KafkaSliceSource, ShardSlices
 from dataflows.sources.shared_consumer import ReplayEnd
+from deploy.chaos.proxy import Proxy
+from deploy.local.ports import free_ports
 from deploy.supervisor.topics import TopicSpec, create_topics
 from operators.alignment import AlignedLogs
 from operators.dead_letter_rate import RateLimits
@@ -321,3 +325,26 @@ def test_the_clock_names_its_writer_and_is_in_every_partition(kafka: str, prefix
             messages += consumer.consume(end - len(messages), 5)
         assert [r for r in (decode(m.value()) for m in messages) if isinstance(r, Clock)] == clocks
     consumer.close()
+
+
+def test_an_outage_longer_than_the_delivery_timeout_leaves_no_gap_in_a_log(
+    kafka: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker is back when the first time slice is older than the timeout, and the second one is not.
+
+    Readers would discard the records of the first one if they came after the second one, because their `seq` is lower.
+    """
+    monkeypatch.setattr("sinks.kafka.wait_for_producer_ids", lambda servers: None)
+    monkeypatch.setattr("sinks.kafka.DELIVERY_TIMEOUT_S", 5.0)
+    [port] = free_ports(1)
+    sink = bars_sink(f"127.0.0.1:{port}", prefix).build_part("kafka", topology.FEED_SHARD, None)
+    monkeypatch.setattr("sinks.kafka.DELIVERY_TIMEOUT_S", 120.0)
+    time_slices = make_tape(2)
+    sink.write_batch([time_slices[:1]])
+    time.sleep(8)
+    sink.write_batch([time_slices[1:]])
+    with Proxy(port, int(kafka.rpartition(":")[2])):
+        for _ in range(10):  # a failed record is reported at once, while later ones are still being delivered
+            with contextlib.suppress(Unavailable):
+                sink.snapshot()
+    assert read(kafka, prefix).time_slices["books"] == time_slices
