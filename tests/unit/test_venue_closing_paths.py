@@ -33,6 +33,7 @@ from tests.unit.test_venue_paths import SHAPES, fills, mirrored, shape_bar
 from tests.unit.venue_runs import FREE, minute_bar, run_slices
 
 SESSION_END_NS = 2 * MINUTE_NS
+TIMES_IN_FORCE: dict[str, TimeInForce] = {"": GTC, "open": OPG, "close": CLS}
 
 
 def limit(name: str, price: float, quantity: int, when: str = "") -> PathOrder:
@@ -136,8 +137,7 @@ def test_exits_close_no_more_than_is_held(position: str, exits_name: str, shape_
             opening: Side = SELL if mirror else BUY
             orders: list[Record] = [venue_order(one, 10, GTC, mirror=mirror) for one in entries]
             for number, one in enumerate(sequence, 11):
-                time_in_force: TimeInForce = {"open": OPG, "close": CLS}.get(one.when, GTC)  # type: ignore[assignment]
-                orders.append(venue_order(one, number, time_in_force, mirror=mirror))
+                orders.append(venue_order(one, number, TIMES_IN_FORCE[one.when], mirror=mirror))
             executions = run_bar(orders, shape_name, held=opening if entry is None else None, mirror=mirror)
             sold: dict[float, int] = {}
             for report in executions:
