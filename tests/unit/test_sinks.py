@@ -9,11 +9,14 @@ import pytest
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
+from deploy.local.ports import free_ports
 from deploy.supervisor.migrate import migrate
-from schemas.errors import BadInput
+from operators.stage import TimeSlice
+from schemas.errors import BadInput, Unavailable
 from schemas.records import Order, Position, Quote
 from schemas.records.flat import field_names
 from sinks.database import libpq_url, sqlalchemy_url
+from sinks.kafka import KafkaSliceSink
 from sinks.postgres import PostgresSink
 from sinks.record_tables import FROM_FEEDS, LATEST, fields_of
 from sinks.redis import LatestWriter, latest_value_of, record_json
@@ -64,6 +67,20 @@ def test_a_shard_keeps_its_partition() -> None:
     assert [sink.part_fn(str(shard)) for shard in range(6)] == [0, 1, 2, 0, 1, 2]
     assert sink.part_fn("books") == sink.part_fn("books") < 3
     assert len(sink.list_parts()) == 3
+
+
+def test_a_sink_ends_its_process_if_kafka_acknowledges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its records do not fail by time, so that the wait must end here."""
+    monkeypatch.setattr("sinks.kafka.wait_for_producer_ids", lambda servers: None)
+    monkeypatch.setattr("sinks.kafka.DELIVERY_TIMEOUT_S", 1.0)
+    [port] = free_ports(1)
+    sink = KafkaSliceSink(
+        f"127.0.0.1:{port}", writer="w", topics=[], clock_partitions={"feed": [("market-bars", 0)]}, partitions=1
+    )
+    part = sink.build_part("kafka", "feed", None)
+    part.write_batch([[TimeSlice(1, [])]])
+    with pytest.raises(Unavailable, match="the broker acknowledged nothing for 1 s"):
+        part.snapshot()
 
 
 def test_a_url_of_another_database_is_rejected_without_its_password() -> None:
