@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from configs.settings.sections import Duration, Section
 from operators.bar_completion import DAY_S, BarSettings, Calendar, FeedSettings, FileSessions
@@ -18,12 +18,19 @@ EXTRA_FILE_KINDS = ("quotes", "reference_data", "data", "news", "fundamentals")
 """Kinds of files that a tape may contain in addition to bars."""
 
 
+def _day_as_text(value: Any) -> Any:
+    """Convert a whole number to text: YAML parses the day 20240307 as a number."""
+    return str(value) if type(value) is int else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileFeedSection(FeedSettings):
     """Files of bars (`paths`) and of other records for their tape, and how to read them. `speed` is "max" or a multiple
     of real time.
     """
 
+    start: Annotated[str | None, BeforeValidator(_day_as_text)] = None
+    end: Annotated[str | None, BeforeValidator(_day_as_text)] = None
     paths: tuple[Path, ...] = ()
     quotes: tuple[Path, ...] = ()
     reference_data: tuple[Path, ...] = ()

@@ -17,8 +17,8 @@ LogLevel = Annotated[
 
 
 def _time_of_day(value: Any) -> Any:
-    """Convert a number of minutes to HH:MM: YAML parses 12:30 without quotes as 750."""
-    return f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else value
+    """Convert H:MM to HH:MM."""
+    return value.zfill(len("HH:MM")) if isinstance(value, str) else value
 
 
 class ChecksSection(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,30 @@ def test_settings_cannot_be_changed_afterwards() -> None:
 
 def test_risk_counts_cash_from_the_portfolios_initial_capital() -> None:
     assert load(INITIAL_CAPITAL="77").risk().initial_capital == 77
+
+
+@pytest.mark.parametrize("start", ["2024-03-07T14:30:00Z", "2024-03-07 14:30:00", "2024-03-07", "20240307"])
+def test_times_need_no_quotes(start: str, tmp_path: Path) -> None:
+    from_file = load(f"market_data: {{files: {{start: {start}}}}}", tmp_path)
+    from_environment = load(MARKET_DATA__FILES__START=start)
+    quoted = load(f'market_data: {{files: {{start: "{start}"}}}}', tmp_path)
+    assert from_file == from_environment == quoted
+    assert from_file.market_data.files.start == start
+    assert load(MARKET_DATA__FILES__END=start).market_data.files.end == start
+
+
+def test_a_time_that_is_no_iso_time_is_quoted_in_the_error() -> None:
+    expected = "setting start must be an ISO date or time such as 2024-01-31, found '14:30'"
+    assert error_message(MARKET_DATA__FILES__START="14:30") == expected
+
+
+def test_times_of_day_and_strategy_parameters_need_no_quotes(tmp_path: Path) -> None:
+    text = """
+        platform: {checks: {replay_check: 2:30}}
+        alerts: {quiet_hours: {begin: 22:00, end: 07:00}}
+        signals: {strategies: [{name: mine.py:Mine, parameters: {flat_at: 15:55, until: 2024-03-07}}]}
+    """
+    settings = load(text, tmp_path)
+    assert settings.platform.checks.replay_check == "02:30"
+    assert (settings.alerts.quiet_hours.begin, settings.alerts.quiet_hours.end) == (time(22), time(7))
+    assert settings.signals.strategies[0].parameters == {"flat_at": "15:55", "until": "2024-03-07"}
