@@ -109,12 +109,13 @@ def test_no_module_and_no_test_creates_topics_without_waiting_for_their_leaders(
 
 
 def _users_of(names: set[str], rooms: tuple[str, ...]) -> set[str]:
-    """Return the files that use one of the names or attributes."""
+    """Return the files that use one of the names or attributes. Only files whose text has a name are parsed."""
+    texts = {path: path.read_text(encoding="utf-8") for room in rooms for path in (ROOT / room).rglob("*.py")}
     return {
         path.relative_to(ROOT).as_posix()
-        for room in rooms
-        for path in (ROOT / room).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for path, text in texts.items()
+        if any(name in text for name in names)
+        for node in ast.walk(ast.parse(text))
         if (node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", None)) in names
     }
 
