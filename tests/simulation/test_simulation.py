@@ -184,8 +184,8 @@ class PortfolioStageResettingSeq(PortfolioStage):
     """Its snapshot omits the number of proposals."""
 
     def restore(self, snapshot: Any) -> None:
-        super().restore(snapshot)
-        self._proposal_seq = 0
+        version, ledger, marks, (valuation_seq, _proposal_seq, *counters), *rest = snapshot
+        super().restore((version, ledger, marks, (valuation_seq, 0, *counters), *rest))
 
 
 class RandomFillVenueStage(VenueStage):

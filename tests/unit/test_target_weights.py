@@ -24,6 +24,8 @@ from tests.builders.market import MINUTE_NS
 from tests.unit.portfolio_harness import PortfolioHarness, signed_quantities
 
 WEIGHTS = SizingSettings(method="target_weights")
+WEIGHTS_INDEX = -2
+"""Where a snapshot of the portfolio holds the weights; the targets of the strategies follow them."""
 BASE_INPUT = SizingInput(
     direction=1, strength=ONE, price=Decimal(50), equity=Decimal(1_000_000), current_quantity=ZERO, lot_size=ONE
 )
@@ -154,7 +156,7 @@ def test_another_method_keeps_the_weights_and_does_not_trade_on_them() -> None:
     assert desk.step() == []
     other = PortfolioStage(ACCOUNT)
     other.restore(desk.stage.snapshot())
-    assert other.snapshot()[-1] == (1, "cmd-1", {"X": Decimal("0.3")}, ["cmd-1"])
+    assert other.snapshot()[WEIGHTS_INDEX] == (1, "cmd-1", {"X": Decimal("0.3")}, ["cmd-1"])
 
 
 def test_weight_follows_a_symbol_change() -> None:
@@ -163,7 +165,7 @@ def test_weight_follows_a_symbol_change() -> None:
     desk.step()
     desk.queued.append(corporate_action("r", SYMBOL_CHANGE, "X", new_symbol="W"))
     desk.step()
-    assert desk.stage.snapshot()[-1][2] == {"Z": Decimal("0.1"), "W": Decimal("0.3")}
+    assert desk.stage.snapshot()[WEIGHTS_INDEX][2] == {"Z": Decimal("0.1"), "W": Decimal("0.3")}
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
@@ -177,7 +179,7 @@ def test_older_snapshots_are_read(version: int) -> None:
     old = (version, *snapshot[1 : {1: 9, 2: 10, 3: 11}[version]])
     restored = PortfolioStage(ACCOUNT)
     restored.restore(old)
-    assert restored.snapshot()[-1] == (1, "", {}, [])
+    assert restored.snapshot()[WEIGHTS_INDEX] == (1, "", {}, [])
     assert restored.snapshot()[1:9] == snapshot[1:9]
 
 
