@@ -123,8 +123,8 @@ def _splits(db: Connection, symbols: Collection[str]) -> list[_Split]:
     """Return the splits of these symbols that have taken effect.
 
     The portfolio records the time slice, which is also that of risk: a split that was loaded late takes effect then.
-    Of a split before release 0.3.0 without a position, there is no such record. It counts from the first bar of the
-    ex-date or later on.
+    A split before release 0.3.0 has no such record if the symbol had no position. It then takes effect with the first
+    bar on or after its ex-date.
     """
     is_split = corporate_actions.c.kind.in_((SPLIT, STOCK_DIVIDEND))
     query = select(corporate_actions).where(corporate_actions.c.symbol.in_(symbols), is_split)

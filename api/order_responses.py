@@ -13,8 +13,8 @@ from schemas.records import Execution
 
 class OrderStatus(ApiModel):
     """One order. PENDING: the venue has not reported on it yet. `avg_fill_price` is null before the first fill.
-    `reason` explains why an order closed without a complete fill. `waiting_for` says what an open order needs that is
-    not its price: a service, the market, another order or the next bar; null for a closed order.
+    `reason` explains why an order closed without a complete fill. `waiting_for` names what an open order waits for,
+    other than its price: a service, the market, another order or the next bar. It is null for a closed order.
 
     When one order of a `group_id` trades, the others of the group are cancelled. An order with a `parent_id` (the
     `cause_id` of another order) waits until that order fills. `replaces` is the id of the order that a changed order

@@ -25,7 +25,7 @@ HISTORY_BARS_MAX = 10_000
 """Maximum number of bars of a symbol that are loaded for declared needs."""
 INDICATOR_BARS_MAX = 2_000
 RENAMED_BARS_MIN = 2_000
-"""Bars of the old symbol that a view strategy receives under the new one. It declares no memory of its own."""
+"""Bars of the old symbol that a view strategy receives under the new one. It cannot declare how many it needs."""
 WARM_UP_FACTOR = 4
 """Bars loaded for an indicator, per bar until its first value. A recursive average then hardly depends on its start."""
 _REGULAR_NS, _EXTENDED_NS = 390 * MINUTE_NS, 960 * MINUTE_NS

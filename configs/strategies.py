@@ -231,22 +231,22 @@ def _validated(name: str, strategy: Any) -> Strategy | TradingStrategy:
     except TypeError as error:
         raise BadInput(f"strategy {name!r}: decide must accept (row, state): {error}") from error
     _check_specs(repr(name), strategy, features, build)
-    _refuse_memory(strategy)
+    _make_read_only(strategy)
     validated: Strategy = strategy
     return validated
 
 
-def _refuse_memory(strategy: Any) -> None:
-    """Let an assignment to an attribute of a view strategy raise from now on, because a snapshot would lose the value.
+def _make_read_only(strategy: Any) -> None:
+    """Make the attributes of a view strategy read-only, because a snapshot would lose a changed value.
 
-    Its class becomes a subclass of the same name. A class whose instances cannot change their class stays as it is.
+    Its class becomes a subclass of the same name. An instance whose class cannot be changed keeps its attributes.
     """
     with suppress(TypeError):
-        object.__setattr__(strategy, "__class__", _without_memory(strategy.__class__))
+        object.__setattr__(strategy, "__class__", _read_only(strategy.__class__))
 
 
 @cache
-def _without_memory(kind: type) -> type:
+def _read_only(kind: type) -> type:
     def refuse(self: object, attribute: str, value: object = None) -> None:
         raise BadInput(f"decide changes self.{attribute}, which a snapshot does not contain; return it as the state")
 

@@ -1,6 +1,6 @@
 """One hash over all decisions of a run: orders, fences, executions, cash transfers and the ledger.
 
-A suspension because of a time limit is part of the hash too, because the clock of the run has decided it.
+A suspension for an exceeded time limit is part of the hash too, because it depends on the clock of the run.
 
 Two runs with the same hash sent the same orders at the same event times, got the same fills, and ended with the same
 lot matches, lots, positions and cash. Batch size, process count, arrival order and restarts do not change the hash.
@@ -33,7 +33,7 @@ from schemas.records.prose import without_prose
 
 VERSION = 3
 """Version 1 also covered `Execution.text` and `RiskFence.reason`: a reworded sentence changed the hash. Version 2 did
-not cover suspensions because of a time limit.
+not cover suspensions for an exceeded time limit.
 """
 _HASHED_RECORDS: tuple[type, ...] = (Order, RiskFence, Execution, LotMatch, CashTransfer)
 """A type without a record adds nothing to the hash, so that a new type at the end changes no hash of earlier runs."""
@@ -54,7 +54,7 @@ class DecisionHash:
         self._positions: dict[str, Any] = {}
         self._lots: dict[str, Any] = {}
         self._cash: Any = None
-        self._timeouts: list[str] = []  # suspensions because of a time limit
+        self._timeouts: list[str] = []  # suspensions for an exceeded time limit
 
     def add(self, record: Any) -> None:
         """Add one record. Types that are no decision are ignored."""

@@ -66,7 +66,7 @@ class ExchangeHalts:
         return halt is not None and halt.from_ns <= ts_ns and (halt.until_ns is None or ts_ns < halt.until_ns)
 
     def rename(self, symbol: str, new_symbol: str) -> None:
-        """Continue the halt of a renamed symbol under its new name; without one, forget that of the symbol."""
+        """Move the last halt of a symbol to its new name. Without a new name (a delisted symbol), remove it."""
         halt = self._halts.pop(symbol, None)
         if halt is not None and new_symbol:
             self._halts[new_symbol] = halt

@@ -1,8 +1,8 @@
 """Time limits of the handlers of strategies, without a clock: what a stage does if a handler exceeds its limit.
 
-Whether a call exceeds its limit is measured outside the stage, by a `HandlerLimit`. The verdict is a `HandlerTimeout`,
-a given record of the time slice of the call. A stage that receives the record does not call the handler, and suspends
-the strategy as after an exception. A restart and a replay therefore decide alike on any machine.
+A `HandlerLimit` outside the stage measures whether a call exceeds its limit. It records the result as a
+`HandlerTimeout`, an input record of the time slice of the call. A stage that receives the record does not call the
+handler, and suspends the strategy as after an exception. A restart and a replay therefore decide alike on any machine.
 """
 
 from __future__ import annotations

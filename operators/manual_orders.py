@@ -66,10 +66,10 @@ PRICES_OF: Final[Mapping[OrderType, tuple[str, ...]]] = {
 }
 """The prices that an order of each type must have. A trailing stop has an amount or a percentage instead."""
 TAPE_ROW_SEPARATOR: Final = "~"
-"""In the ids of commands from an orders tape: between the order's own id and the line that amends or cancels it. In
-the id of a strategy's order that a person has amended: between its id before and that of the command."""
+"""Separator in two kinds of ids: of commands from an orders tape (order id, line that amends or cancels it), and of a
+strategy's order that a person has amended (previous order id, id of the command)."""
 ORDER_STRATEGY_PATTERN: Final = f"^ord-{ACTION_PREFIX}(.*)-[0-9]+({'|'.join(EXIT_SUFFIXES)})?(~.*)?$"
-"""Of the id of a trading strategy's order, as a regular expression for SQL. Its first group is the strategy."""
+"""Regular expression for SQL that matches the id of a trading strategy's order. Its first group is the strategy."""
 _IDENTIFIER_PATTERN = re.compile(r"[!-~]{1,64}")
 _NANOSECONDS_PATTERN = re.compile(r"\d{1,19}")
 _AMOUNT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")

@@ -177,8 +177,8 @@ def producer(servers: Servers, *, no_gaps: bool = False) -> Producer:
     """Return a producer without loss or reordering: idempotent, all acks, no lingering.
 
     A message that is not delivered within `DELIVERY_TIMEOUT_S` fails. A later one may still be delivered, if the broker
-    is back in time. With `no_gaps`, messages do not fail by time: of those in a log, only the last ones can be missing
-    when the process ends. The caller bounds the wait, and ends the process.
+    is back in time. With `no_gaps`, messages have no timeout: a log can lack only its newest messages when the process
+    ends. The caller limits its wait, and then ends the process.
     """
     options = {
         "enable.idempotence": True,

@@ -32,7 +32,7 @@ class Endless(TradingStrategy):
                 file.write(f"{self.name}\n")
         while self.how == "spin":
             pass
-        while self.how == "calculate":  # in C code, which never gives way to another thread
+        while self.how == "calculate":  # in C code, which never releases the GIL
             sum(range(10**15))
         while self.how == "wait":
             time.sleep(3600)

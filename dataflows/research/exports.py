@@ -84,8 +84,8 @@ def _order_records(db: Connection) -> Iterator[Record]:
 def _effective_splits(db: Connection) -> list[CorporateAction]:
     """Return the splits with the time at which they took effect, which the portfolio records.
 
-    Of a split before release 0.3.0 without a position, there is no such record. It counts from the first bar on or
-    after the ex-date on.
+    A split before release 0.3.0 has no such record if the symbol had no position. It then takes effect with the first
+    bar on or after its ex-date.
     """
     effect_ns = {
         flow.cause_id.removesuffix(FIRST_PART): flow.ts_ns

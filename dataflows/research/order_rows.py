@@ -33,7 +33,7 @@ _OPEN_TEXTS: dict[TimeInForce, str] = {
     CLS: "CLS: the bars end before the close",
     DAY: "day order: the bars end before the session does",
 }
-"""Why orders are open whose time no bar of the run reaches, by time in force."""
+"""Reasons of orders that are open because the bars end before they can trade or expire, by time in force."""
 
 
 class OrderRows:

@@ -1,4 +1,4 @@
-"""End a process whose handler computes in C code without ever giving way, so that no thread of Python can run.
+"""End a process whose handler computes in C code that never releases the GIL, so that no other Python thread runs.
 
 The operating system counts the processor time of the process from the start of each call. At the limit, it sends
 SIGPROF. `faulthandler` then writes the position of all threads into a file, without the interpreter, and the signal
@@ -18,7 +18,7 @@ from operators.handler_limit import HandlerCall
 from schemas.records import PROCESSOR_TIME, HandlerTimeout
 
 FACTOR = 3
-"""The process ends after this multiple of the limit. Before that, the watchdog ends every handler that it can."""
+"""The process ends after this multiple of the limit. Before that, the watchdog ends all other handlers."""
 _SIZE = 4096
 _LENGTH_BYTES = 2
 
@@ -26,7 +26,7 @@ _LENGTH_BYTES = 2
 class HandlerBackstop:
     """The files and the timer of one process with one worker. Create it once in a process, after `take_timeout`.
 
-    `process` names the process; no other one that runs may have the same name.
+    `process` names the process. No two running processes may have the same name.
     """
 
     def __init__(self, folder: Path, process: str) -> None:
@@ -40,7 +40,7 @@ class HandlerBackstop:
         faulthandler.register(signal.SIGPROF, file=self._trace, all_threads=True, chain=True)
 
     def begin(self, call: HandlerCall, limit_s: float) -> None:
-        """Note the call, and start the timer."""
+        """Record the call, and start the timer."""
         fields = (str(call.ts_ns), call.strategy, call.symbol, str(call.number), call.handler, str(limit_s), call.file)
         content = "\0".join(fields).encode()[: _SIZE - _LENGTH_BYTES]
         self._memory[: len(content) + _LENGTH_BYTES] = len(content).to_bytes(_LENGTH_BYTES) + content

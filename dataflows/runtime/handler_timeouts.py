@@ -1,7 +1,7 @@
 """The recorded timeouts of handlers: write them before the process ends, and pass them to the stages at a restart.
 
 A live service ends its process at a timeout, and never interrupts the handler: an exception at any bytecode could leave
-state of the platform half changed, and then live and replay would differ. The restart begins from a snapshot, like
+state of the platform partially changed, and then live and replay would differ. The restart begins from a snapshot, like
 after any crash.
 """
 

@@ -84,7 +84,7 @@ class _Worker:
         self._call: HandlerCall | None = None
         self._timeout: HandlerTimeout | None = None
         self._is_interrupted = False
-        # Only of the watchdog: the call that it measures.
+        # Used by the watchdog's thread only: the call that it measures.
         self._measured: HandlerCall | None = None
         self._start_s = self._ready_s = self._waiting_s = self._interrupted_s = 0.0
 

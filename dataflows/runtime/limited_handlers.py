@@ -23,7 +23,7 @@ from schemas.errors import Unavailable
 
 
 class MakeStages(Protocol):
-    """Such as `stages.strategies`."""
+    """A function that builds the stages of a service, such as `stages.strategies`."""
 
     def __call__(self, settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]: ...
 
@@ -31,8 +31,8 @@ class MakeStages(Protocol):
 def limited_stage(make_stages: MakeStages, endpoints: ServiceEndpoints) -> Callable[[], Stage]:
     """Return the live stage of a service: with the timeouts that it has recorded, and with time limits.
 
-    At a timeout, the process records it and ends. If the last process ended without a record, because a handler never
-    gave way, the timeout is recorded now. Raises Unavailable if the timeouts cannot be read or written.
+    At a timeout, the process records it and ends. If the last process ended without a record, because its handler
+    never released the GIL, the timeout is recorded now. Raises Unavailable if the timeouts cannot be read or written.
     """
     settings, stats = endpoints.settings, stats_folder()
     kafka = settings.kafka

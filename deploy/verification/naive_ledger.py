@@ -115,7 +115,7 @@ class NaiveLedger:
         symbol, ratio, before = action.symbol, _new_for_old(action), self.quantity(action.symbol)
         after = _rounded(before * ratio)
         if abs(after) <= SMALLEST_POSITION:
-            # The price of an old share has nine places in the books; of many shares, the rest would be money here.
+            # The books round the price of one old share to nine places. An unrounded price of many shares would differ.
             self._trade(symbol, -before, _rounded(Fraction(action.amount or 0) * ratio))
             return
         for lot in self.lots[symbol]:

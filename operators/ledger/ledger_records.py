@@ -13,7 +13,7 @@ from schemas.records import CashFlow, CashFlowKind, Lot, LotDirection, LotMatch,
 
 
 class BookingOrigin(NamedTuple):
-    """What a booking comes from: the ending of the ids of its records, its times, and the id of its cause."""
+    """The origin of a booking: the suffix of the ids of its records, its times, and the id of its cause."""
 
     tag: str
     ts_ns: int

@@ -133,7 +133,7 @@ class Construction:
     def crossing_strategies(self, symbol: str, due: list[str], equity: Decimal) -> list[str]:
         """Return those of the strategies in `due` that can trade with each other; [] if all trade in one direction.
 
-        A strategy with limits on its orders increases its position by orders alone, because risk checks them.
+        A strategy with limits on its orders never increases its position by a cross, because risk checks only orders.
         """
         price, unit_price, lot_size = self._price_terms(symbol, due)
         if price <= 0:

@@ -94,12 +94,12 @@ class TargetTrading:
         self._add_due(symbol, [strategy])
 
     def queue_all(self) -> None:
-        """Let the active views of all symbols be applied again."""
+        """Queue the active views of all symbols, so that they are applied again."""
         for symbol, targets in self.targets.items():
             self._add_due(symbol, [strategy for strategy, target in targets.items() if target.direction])
 
     def queue_retries(self, ts_ns: int) -> None:
-        """Let the exits that have waited long enough be proposed again."""
+        """Queue the exits whose retry time has passed, so that they are proposed again."""
         for symbol in [symbol for symbol, (at_ns, _) in self.exit_retries.items() if at_ns <= ts_ns]:
             _, strategies = self.exit_retries.pop(symbol)
             self._add_due(symbol, strategies)

@@ -52,7 +52,7 @@ class Target:
         return self.quantity - self.held
 
     def abandon_increase(self) -> bool:
-        """Set the target to the part of it that is held, so that at most a reduction remains. Return if it changed."""
+        """Limit the target so that it at most reduces what is held. Return whether it changed."""
         reachable = min(self.quantity, self.held, key=abs) if self.quantity * self.held > 0 else ZERO
         is_changed = reachable != self.quantity
         self.quantity = reachable

@@ -162,7 +162,7 @@ class StrategyOrders:
         return -position if terms.side == BUY else position
 
     def _closes_own(self, name: str, terms: OrderTerms) -> bool:
-        """Whether an order and the open ones of its side that are not reduce-only close at most the position."""
+        """Whether an order and the open orders of its side that are not reduce-only close at most the position."""
         bought, sold = self._opening(name, terms.symbol)
         return (bought if terms.side == BUY else sold) + terms.quantity <= self._held(name, terms)
 

@@ -40,8 +40,8 @@ def suspension_of(action: StrategyAction) -> StrategySuspension:
 
 
 def describe_failure(error: Exception, strategy: Strategy) -> RaisedError:
-    """Describe why a view strategy failed. If no line of its own raised, what `decide` returned is invalid: the
-    position is then that of `decide`.
+    """Describe why a view strategy failed. If no line of its own raised, `decide` returned an invalid value, and
+    the position is that of `decide`.
     """
     if isinstance(error, HandlerTimedOut):
         return timeout_error(error.timeout)

@@ -31,7 +31,7 @@ class SymbolSignals:
         self.begin(1, count)
 
     def begin(self, first_seq: int, count: int) -> None:
-        """Begin without states and views, at the first row of a company. Signals go on with the next number."""
+        """Begin without states and views, at the first row of a company. Signal numbers continue."""
         self.first_seq = first_seq
         self.states: list[Any] = [None] * count
         self.last_views = [NO_VIEW] * count

@@ -16,7 +16,7 @@ class IdleStrategies:
     """Publishes nothing.
 
     If strategies ran before, their sub-accounts are still booked, so that they are right when a strategy is added
-    again. `create` returns the stage that does so, without strategies; without it, the state is retained unchanged.
+    again. `create` returns a stage without strategies that books them; if it is not passed, the state is unchanged.
     """
 
     def __init__(self, create: Callable[[], Stage] | None = None) -> None:

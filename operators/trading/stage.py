@@ -17,7 +17,7 @@ from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
 from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill, SubAccount
-from operators.trading.answers import Answers
+from operators.trading.action_outcomes import ActionOutcomes
 from operators.trading.context import TradingContext
 from operators.trading.declarations import check_declarations
 from operators.trading.exchange_sessions import ExchangeSessions
@@ -132,7 +132,7 @@ class TradingStrategyStage:
             self._running[name] = RunningStrategy(
                 strategy, declarations, context, orders, universe, settings, self._calls
             )
-        self._answers = Answers(self._accounts, self._target_orders, self._running)
+        self._outcomes = ActionOutcomes(self._accounts, self._target_orders, self._running)
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
         self._execution_seq = 0
         self._risk_event_seq = 0
@@ -148,7 +148,7 @@ class TradingStrategyStage:
         updates: dict[str, list[OrderUpdate]] = {name: one.updates for name, one in self._running.items()}
         for one in self._running.values():
             one.updates = []
-        crosses = self._answers.apply(ts_ns, records, updates)
+        crosses = self._outcomes.apply(ts_ns, records, updates)
         events = self._apply_reference_data(ts_ns, records)
         self._market.update(ts_ns, records)
         for one in self._running.values():
@@ -385,7 +385,7 @@ class TradingStrategyStage:
     def snapshot(self) -> Any:
         return (
             VERSION,
-            (self._actions.seq, self._answers.refusal_seq, self._execution_seq),
+            (self._actions.seq, self._outcomes.refusal_seq, self._execution_seq),
             self._market.snapshot(),
             (self._accounts.snapshot(), self._target_orders.snapshot(), self._loss_stops.snapshot()),
             self._reference.snapshot(),
@@ -418,7 +418,7 @@ class TradingStrategyStage:
             self._user_data.restore(user_data)
             for state in market_events:  # version 2 has none
                 self._market_events.restore(state)
-        self._actions.seq, self._answers.refusal_seq, self._execution_seq = counters
+        self._actions.seq, self._outcomes.refusal_seq, self._execution_seq = counters
         self._market.restore(market)
         own_accounts, target_orders, *loss_stops = accounts
         self._accounts.restore(own_accounts)

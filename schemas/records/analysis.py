@@ -140,8 +140,8 @@ class StrategySuspension(NamedTuple):
 class HandlerTimeout(NamedTuple):
     """A handler of a strategy did not return within its time limit.
 
-    The verdict of a clock, and therefore a given record: it is written before anything acts on it. A restart and a
-    replay read it, and do not call the handler in this time slice (`operators/handler_limit.py`).
+    It depends on a clock, so it is an input record: it is written before anything acts on it. A restart and a replay
+    read it, and do not call the handler in this time slice (`operators/handler_limit.py`).
     """
 
     ts_ns: int  # time slice of the call

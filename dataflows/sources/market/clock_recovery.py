@@ -31,7 +31,8 @@ READ_TIMEOUT_S = 60.0
 TIMESTAMP_MARGIN_NS = 30_000_000_000
 """Message timestamps come from the producer's clock; reading starts this much before the snapshot."""
 TAIL_MESSAGES_MAX = 100_000
-"""Bounds what is read of a log that holds only clocks for the feed. Deliveries end within two minutes."""
+"""Most messages read from the end of a log in which the feed writes only clocks. Those of the last two minutes, the
+timeout of a delivery, are far fewer."""
 RECENT_CLOCKS_MAX = 100_000
 
 Log = tuple[str, int]

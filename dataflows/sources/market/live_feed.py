@@ -276,7 +276,7 @@ class LiveFeed:
         if not already_written:
             self._bars_complete_to_ns = {}
             return bars
-        # An earlier process was interrupted in this minute and wrote these bars, or their log's clock: restore counts.
+        # An earlier process ended in this minute. It wrote these bars, or the clock of their log: restore their counts.
         snapshot_after = self._completion.snapshot()
         counts = {s: count for s, count in snapshot_after["symbols"].items() if s not in already_written}
         counts |= {symbol: counts_before[symbol] for symbol in already_written if symbol in counts_before}

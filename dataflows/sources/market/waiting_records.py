@@ -1,6 +1,6 @@
 """The records that wait for a time slice: why a live feed closes the next one before its heartbeat is due.
 
-A thread reports what it reads in the followed topics (`followed_topics.py`), and the feed asks when a slice is due.
+A thread reports what it reads in the followed topics (`followed_topics.py`). The feed reads when a slice is due.
 Times are those of a monotonic clock, so that a change of the wall clock delays nothing.
 """
 

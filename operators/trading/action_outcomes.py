@@ -1,4 +1,4 @@
-"""What risk and the portfolio decided on the strategies' actions in the previous time slice."""
+"""The outcomes of the strategies' actions: decisions of risk and the portfolio in the previous time slice."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CrossFills = list[tuple[InternalCross, StrategyFill]]
 """The sides of internal crosses that belong to trading strategies."""
 
 
-class Answers:
+class ActionOutcomes:
     """Update the orders and sub-accounts of the strategies, and return what to pass to their handlers."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Answers:
     def apply(self, ts_ns: int, records: Sequence[Record], updates: dict[str, list[OrderUpdate]]) -> CrossFills:
         """Process the decisions of a time slice, and add to the updates of each strategy. Return its crosses."""
         fills: CrossFills = []
-        # Before the refusals, which precede the proposals that they answer.
+        # Proposals first: in a time slice, refusals precede the proposals that they reject.
         for record in records:
             if type(record) is OrderProposal:
                 self._accounts.record_proposal(record)
