@@ -28,8 +28,8 @@ class ConfiguredStrategies(NamedTuple):
     """The strategies of the settings, in order, by form.
 
     `capital` is the share of equity by strategy, without shares of 1. `flatten_on_error` are the strategies whose views
-    and positions end when they are suspended. `limits` are those of the trading strategies that have some, and
-    `time_limits` the processor seconds of a handler of the strategies that have their own.
+    and positions end when they are suspended. `limits` are those of the strategies that have some, and `time_limits`
+    the processor seconds of a handler of the strategies that have their own.
     """
 
     views: list[Strategy]
@@ -39,19 +39,28 @@ class ConfiguredStrategies(NamedTuple):
     limits: dict[str, StrategyLimits]
     time_limits: dict[str, float]
 
+    @property
+    def limited_views(self) -> tuple[str, ...]:
+        """The names of the view strategies with limits."""
+        return tuple(one.name for one in self.views if one.name in self.limits)
+
 
 def configured_strategies(settings: Settings) -> ConfiguredStrategies:
     """Return the strategies of the settings, after registering the user's own indicators.
 
-    Raises BadInput like `load_strategies` and `register_indicator_files`, and for limits of a view strategy.
+    Raises BadInput like `load_strategies` and `register_indicator_files`, and for limits of a view strategy in the
+    ensemble.
     """
     register_indicator_files(settings.features.indicator_files)
     entries = settings.signals.strategies
     strategies = load_strategies([entry.model_dump(include={"name", "parameters"}) for entry in entries])
     by_entry = list(zip(strategies, entries, strict=True))
     for one, entry in by_entry:
-        if entry.limits != NO_LIMITS and not isinstance(one, TradingStrategy):
-            raise BadInput(f"strategy {entry.name!r}: limits are for trading strategies, found a view strategy")
+        if entry.limits != NO_LIMITS and settings.signals.ensemble.enabled and not isinstance(one, TradingStrategy):
+            raise BadInput(
+                f"strategy {entry.name!r}: a view strategy has limits only if it trades by itself; "
+                "set signals.ensemble.enabled to false"
+            )
         if entry.universe is not None:
             _use_universe_file(one, entry.name, entry.universe)
     return ConfiguredStrategies(

@@ -42,7 +42,7 @@ class StrategyEntry(Section):
     parameters  arguments of the class
     on_error    what happens to a suspended strategy: its views and positions stay (`hold`), or they end (`flatten`)
     capital     share of the account's equity with which the strategy sizes its positions
-    limits      limits of a trading strategy's orders and losses, in addition to those of the account
+    limits      limits of a strategy's orders and losses, in addition to those of the account
     universe    path of a file with the universe of a trading strategy, in place of the one that the strategy declares
     handler_time_limit_s  processor time of one call of a handler; the default is that of all strategies
     """

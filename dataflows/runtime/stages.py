@@ -70,7 +70,8 @@ def trading_strategies(settings: Settings, limit: HandlerLimit | None = None) ->
 
     Their universe is every symbol that has had a bar, so that a backtest on recorded topics has that of the live feed.
     """
-    return _trading_stage(settings, limit) if configured_strategies(settings).trading else None
+    configured = configured_strategies(settings)
+    return _trading_stage(settings, limit) if configured.trading or configured.limited_views else None
 
 
 def _trading_stage(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], StrategiesStage]:
@@ -108,6 +109,7 @@ def _account_settings(settings: Settings, configured: ConfiguredStrategies) -> T
         flatten_on_error=configured.flatten_on_error,
         accruals=portfolio.accruals,
         approvals=settings.risk_manager.approvals,
+        limited_views=configured.limited_views,
     )
 
 
@@ -118,7 +120,7 @@ def portfolio(settings: Settings) -> Callable[[], Stage]:
 
 def risk(settings: Settings) -> Callable[[], Stage]:
     open_time, configured = _open_time(settings.feed_session()), configured_strategies(settings)
-    names = [strategy.name for strategy in configured.trading]
+    names = [*(strategy.name for strategy in configured.trading), *configured.limited_views]
     accounts, instruments = _account_settings(settings, configured), settings.traded_instruments()
     return lambda: RiskStage(
         settings.risk(), open_time, StrategyAccounts(names, accounts, instruments), configured.limits

@@ -121,7 +121,8 @@ class TradeAllocation:
             change, {name: signed_quantity for name, signed_quantity in opposite.items() if name in owner.strategies}
         )
         rest = change - sum((quantity for _, quantity in closing), ZERO)
-        if rest and not opening_shares:
+        knows_views = any(name in self._views.get(execution.symbol, {}) for name in owner.strategies)
+        if rest and not opening_shares and knows_views:
             # No strategy of the proposal has a view on this side. The rest closes positions of other strategies.
             other_names = sorted(
                 (name for name in opposite if name not in owner.strategies), key=lambda name: (name == MANUAL, name)

@@ -22,6 +22,8 @@ from operators.sizing import REBALANCED, Estimates, TargetWeights
 from operators.stage import Restorable
 from operators.valuation import Marks
 from schemas.records import (
+    RESUMED,
+    SUSPENDED,
     Bar,
     CashTransfer,
     Command,
@@ -35,7 +37,7 @@ from schemas.records import (
 
 __all__ = ["PortfolioSettings", "PortfolioStage"]
 
-SNAPSHOT_VERSION = 5
+SNAPSHOT_VERSION = 6
 _SECOND_NS = 1_000_000_000
 
 
@@ -63,6 +65,8 @@ class PortfolioStage:
         if self.settings.settled_cash_only:
             self._settled_cash = SettledCash(self.ledger.cash, days=self.settings.settlement_days)
         self._trading_day = 0
+        # Of view strategies that a loss stop has suspended: the last signal of each symbol since then, for a resume.
+        self._suspended_views: dict[str, dict[str, Signal]] = {}
         self._valuation_seq = 0
         self._refusal_seq = 0
         self._last_rebalance = 0
@@ -198,11 +202,19 @@ class PortfolioStage:
         traded_strategies = self.settings.strategies
         if traded_strategies is not None and signal.strategy not in traded_strategies:
             return
+        if signal.strategy in self._suspended_views:
+            self._suspended_views[signal.strategy][signal.symbol] = signal
+            return
         view = RequestedView(signal.direction, signal.strength)
         cause = signal_id(signal.symbol, signal.seq)
         self._trading.set_target(signal.symbol, signal.strategy, view, signal.price, cause)
 
     def _apply_action(self, action: StrategyAction) -> None:
+        if action.kind == SUSPENDED and action.strategy not in self.settings.trading_strategies:
+            self._suspended_views.setdefault(action.strategy, {})
+        elif action.kind == RESUMED:
+            for signal in self._suspended_views.pop(action.strategy, {}).values():
+                self._apply_signal(signal)
         requested = parse_target(action)
         if requested is not None:
             price = self.marks.prices.get(action.symbol, 0.0)
@@ -228,21 +240,30 @@ class PortfolioStage:
             self._estimates.snapshot(),
             self._corporate_actions.snapshot(),
             self._weights.snapshot(),
-            trading.targets.held(),
+            (trading.targets.held(), self._suspended_signals()),
         )
+
+    def _suspended_signals(self) -> list[tuple[str, list[tuple[Any, ...]]]]:
+        return [(name, [tuple(one) for one in signals.values()]) for name, signals in self._suspended_views.items()]
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Restore a snapshot of this or an earlier version.
 
         Version 1 contains no estimates. Version 2 contains no corporate actions, version 3 no target weights, version 4
-        not what each strategy holds.
+        not what each strategy holds, version 5 no suspended view strategies.
         """
         version, ledger, marks, counters, settled_cash, targets, pending, due, exit_retries, *component_states = (
             snapshot
         )
         expected = f"1 to {SNAPSHOT_VERSION}"
-        assert version in (1, 2, 3, 4, SNAPSHOT_VERSION), f"portfolio snapshot: version {version}, expected {expected}"
-        held = component_states.pop() if version == SNAPSHOT_VERSION else None
+        assert version in range(1, SNAPSHOT_VERSION + 1), f"portfolio snapshot: version {version}, expected {expected}"
+        held = component_states.pop() if version >= 5 else None
+        suspended: list[tuple[str, list[tuple[Any, ...]]]] = []
+        if held is not None and version > 5:
+            held, suspended = held
+        self._suspended_views = {
+            name: {one.symbol: one for one in (Signal(*values) for values in rows)} for name, rows in suspended
+        }
         self.ledger.restore(ledger)
         self.marks.restore(marks)
         self._estimates, self._weights = Estimates(self.settings.sizing), TargetWeights()

@@ -252,15 +252,17 @@ class TargetTrading:
     def _next_due(self, symbol: str, equity: Decimal, construction: Construction) -> list[str]:
         """Return the strategies of the next proposal, in order.
 
-        All views are traded by one order. A target that a strategy has sized itself has an order of its own, so that
-        the order's fills belong to that strategy alone, unless another strategy trades in the opposite direction.
+        All views are traded by one order, except those of strategies with limits on their orders, which risk can
+        reject. A target that a strategy has sized itself has an order of its own, so that the order's fills belong to
+        that strategy alone, unless another strategy trades in the opposite direction.
         """
         due, targets = sorted(self.due.get(symbol, ())), self.targets.get(symbol, {})
         if len(due) > 1:
             crossing = construction.crossing_strategies(symbol, due, equity)
             if crossing:
                 return crossing
-        return [name for name in due if targets[name].requested is None] or due[:1]
+        limited = self._settings.order_limited
+        return [name for name in due if targets[name].requested is None and name not in limited] or due[:1]
 
     def _remove_due(self, symbol: str, strategies: Sequence[str]) -> None:
         due = self.due[symbol]

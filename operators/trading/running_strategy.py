@@ -18,7 +18,7 @@ from operators.trading.settings import TradingSettings
 from operators.trading.timers import DailyTimer, IntervalTimer
 from operators.trading.universe import Universe
 from schemas.errors import BadInput
-from schemas.records import Bar
+from schemas.records import Bar, strategy_action_id
 
 VERSION = 1
 
@@ -117,6 +117,11 @@ class RunningStrategy:
             if is_due:
                 due.append(handler)
         return due
+
+    def next_action_id(self) -> str:
+        """Return the id of the next action of the platform on behalf of the strategy."""
+        self.context.action_count += 1
+        return strategy_action_id(self.name, self.context.action_count)
 
     def reset(self) -> None:
         """Start afresh after a resume: without state and undelivered updates."""

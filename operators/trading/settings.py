@@ -28,6 +28,7 @@ class TradingSettings:
     * `limits`: limits by strategy. Those of its losses suspend it; risk checks the others.
     * `flatten_on_error`: strategies whose positions are closed when they are suspended; those of others are held.
     * `accruals`: interest and borrow fees of the account.
+    * `limited_views`: view strategies with limits. They have a sub-account, and a loss stop suspends them.
     * `approvals`: actions that need a second person (`operators/risk/approvals.py`); "releases" include a resume.
 
     Raises BadInput for a value out of range.
@@ -45,6 +46,7 @@ class TradingSettings:
     flatten_on_error: frozenset[str] = frozenset()
     accruals: AccrualSettings = field(default_factory=AccrualSettings)
     approvals: tuple[str, ...] = ()
+    limited_views: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.initial_capital <= 0:

@@ -22,6 +22,7 @@ from operators.trading.context import TradingContext
 from operators.trading.declarations import check_declarations
 from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.idle import NO_STATE
+from operators.trading.limited_views import LimitedView, Suspendable
 from operators.trading.loss_stop import LossStops
 from operators.trading.market import Market
 from operators.trading.market_events import MarketEvent, MarketEvents
@@ -106,14 +107,13 @@ class TradingStrategyStage:
             if self.names.count(name) > 1:
                 raise BadInput(f"two strategies have the name {name}; set another name in the parameters of one")
         universes = [candidates_of(one, settings) for one, _ in declared]
-        symbols = (
-            None if None in universes else {symbol for one in universes for symbol in one or ()} | needs.benchmarks
-        )
+        follows_all = None in universes or settings.limited_views  # the symbols of a view strategy are not known
+        symbols = None if follows_all else {symbol for one in universes for symbol in one or ()} | needs.benchmarks
         self._market = Market(needs, symbols, settings.sessions.get(settings.calendar))
         self._sessions = ExchangeSessions(settings.sessions)
         self._user_data = UserData(name for _, declarations in declared for name in declarations.data)
         self._market_events = MarketEvents(name for _, declarations in declared for name in declarations.events)
-        self._accounts = StrategyAccounts(self.names, settings, instruments)
+        self._accounts = StrategyAccounts([*self.names, *settings.limited_views], settings, instruments)
         self._loss_stops = LossStops(self._accounts, settings)
         self._actions = ActionLog(self._accounts)
         self._suspensions = Suspensions(self._actions, self._accounts, self._loss_stops, settings)
@@ -132,6 +132,8 @@ class TradingStrategyStage:
             self._running[name] = RunningStrategy(
                 strategy, declarations, context, orders, universe, settings, self._calls
             )
+        self._views = {name: LimitedView(name) for name in settings.limited_views}
+        self._suspendable: dict[str, Suspendable] = {**self._running, **self._views}
         self._outcomes = ActionOutcomes(self._accounts, self._target_orders, self._running)
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
         self._execution_seq = 0
@@ -162,7 +164,7 @@ class TradingStrategyStage:
         self._deliver_market_events(ts_ns, self._market_events.take(ts_ns, records), out)
         self._deliver(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
-        self._suspensions.apply_loss_stops(ts_ns, self._running, self._market.prices, out)
+        self._suspensions.apply_loss_stops(ts_ns, self._suspendable, self._market.prices, out)
         self._run(ts_ns, out)
         self._publish_accounts(ts_ns, out)
         return out
@@ -179,7 +181,7 @@ class TradingStrategyStage:
     @property
     def suspended(self) -> list[str]:
         """The names of the suspended strategies."""
-        return [name for name in self._suspensions.names if name in self._running]
+        return [name for name in self._suspensions.names if name in self._suspendable]
 
     # -- incoming records
 
@@ -192,7 +194,7 @@ class TradingStrategyStage:
     def _apply_commands(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
         for record in records:
             if type(record) is Command and record.kind == RESUME_STRATEGY:
-                self._suspensions.resume(ts_ns, record, self._running, self._market.prices, out)
+                self._suspensions.resume(ts_ns, record, self._suspendable, self._market.prices, out)
 
     def _apply_reference_data(self, ts_ns: int, records: Sequence[Record]) -> list[ReferenceEvent]:
         """Apply exchange rates, corporate actions and halts. Return the actions and halts with their ids."""
@@ -297,16 +299,16 @@ class TradingStrategyStage:
     def _deliver_fill(
         self, ts_ns: int, report: Execution, share: StrategyFill, known_id: str, tag: str, out: list[Record]
     ) -> None:
-        one = self._running[share.strategy]
-        if not one.has_on_fill:
+        one = self._running.get(share.strategy)
+        if one is None or not one.has_on_fill:
             return
         fill = fill_of(report, share.quantity, share.fee, known_id, tag)
         self._evaluate(ts_ns, one, one.strategy.on_fill, [report.execution_id], out, fill)
 
     def _deliver_cross(self, ts_ns: int, cross: InternalCross, share: StrategyFill, out: list[Record]) -> None:
         """Pass one side of an internal cross to its strategy."""
-        one = self._running[share.strategy]
-        if one.has_on_fill:
+        one = self._running.get(share.strategy)
+        if one is not None and one.has_on_fill:
             fill = cross_fill(cross, share.quantity)
             self._evaluate(ts_ns, one, one.strategy.on_fill, [cross.cross_id], out, fill)
 
@@ -391,7 +393,9 @@ class TradingStrategyStage:
             self._reference.snapshot(),
             {name: one.snapshot() for name, one in self._running.items()},
             *self._suspensions.snapshot(),
-            self._action_counts | {name: one.context.action_count for name, one in self._running.items()},
+            self._action_counts
+            | {name: one.context.action_count for name, one in self._running.items()}
+            | {name: one.action_count for name, one in self._views.items()},
             (
                 self._sessions.snapshot(),
                 self._user_data.snapshot(),
@@ -431,6 +435,8 @@ class TradingStrategyStage:
             else:
                 one.context.action_count = action_counts.get(name, 0)
             one.universe.update()
+        for name, view in self._views.items():
+            view.action_count = action_counts.get(name, 0)
         self._action_counts = dict(action_counts)
         self._suspensions.restore(suspended, command_ids)
 

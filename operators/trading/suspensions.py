@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from operators.risk.approvals import lacks_approval
 from operators.strategy_limits import LOSS_STOP
 from operators.trading.accounts import StrategyAccounts
 from operators.trading.context import NewAction
+from operators.trading.limited_views import Suspendable
 from operators.trading.loss_stop import LossStops
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
@@ -20,7 +21,6 @@ from schemas.records import (
     Record,
     StrategyAction,
     StrategyActionKind,
-    strategy_action_id,
 )
 
 COMMAND_IDS_MAX = 1_000
@@ -54,7 +54,7 @@ class ActionLog:
     def record_own(
         self,
         ts_ns: int,
-        one: RunningStrategy,
+        one: Suspendable,
         kind: StrategyActionKind,
         symbol: str,
         arguments: dict[str, str],
@@ -62,9 +62,7 @@ class ActionLog:
         reason: str = "",
     ) -> StrategyAction:
         """Return the record of an action of the platform on behalf of a strategy."""
-        one.context.action_count += 1
-        action_id = strategy_action_id(one.name, one.context.action_count)
-        return self.record(ts_ns, one.name, NewAction(action_id, kind, symbol, arguments, reason, cause_ids))
+        return self.record(ts_ns, one.name, NewAction(one.next_action_id(), kind, symbol, arguments, reason, cause_ids))
 
 
 class Suspensions:
@@ -90,7 +88,7 @@ class Suspensions:
         return sorted(self._suspended)
 
     def suspend(
-        self, ts_ns: int, one: RunningStrategy, reason: dict[str, str], causes: Sequence[str], out: list[Record]
+        self, ts_ns: int, one: Suspendable, reason: dict[str, str], causes: Sequence[str], out: list[Record]
     ) -> None:
         """Suspend a strategy. `reason` is the error with its file and line, or the limit that was exceeded."""
         on_error = "flatten" if one.name in self._flatten_on_error else "hold"
@@ -103,7 +101,7 @@ class Suspensions:
             self._flatten(ts_ns, one, suspension.action_id, out)
 
     def apply_loss_stops(
-        self, ts_ns: int, running: dict[str, RunningStrategy], prices: dict[str, float], out: list[Record]
+        self, ts_ns: int, running: Mapping[str, Suspendable], prices: dict[str, float], out: list[Record]
     ) -> None:
         """Suspend each strategy that has lost more than its limits allow."""
         for name, breach in self._loss_stops.find_breaches(prices):
@@ -111,25 +109,27 @@ class Suspensions:
                 arguments = {"error_type": LOSS_STOP, "file": "", "line": "0", **breach._asdict()}
                 self.suspend(ts_ns, running[name], arguments, [], out)
 
-    def _flatten(self, ts_ns: int, one: RunningStrategy, cause_id: str, out: list[Record]) -> None:
+    def _flatten(self, ts_ns: int, one: Suspendable, cause_id: str, out: list[Record]) -> None:
         """Cancel the strategy's orders, and set the target of every symbol that it has or may get to 0."""
-        for order_id in one.orders.ids():
-            symbol = one.orders.symbol_of(order_id) or ""
-            action = self._actions.record_own(ts_ns, one, CANCEL_ORDER, symbol, {"order_id": order_id}, [cause_id])
-            one.orders.add_request(action.action_id, "cancel", order_id)
-            out.append(action)
         ledger = self._accounts.accounts[one.name].ledger
         positions = {position.symbol for position in ledger.positions() if position.quantity}
+        if isinstance(one, RunningStrategy):
+            positions |= set(one.targets)
+            for order_id in one.orders.ids():
+                symbol = one.orders.symbol_of(order_id) or ""
+                action = self._actions.record_own(ts_ns, one, CANCEL_ORDER, symbol, {"order_id": order_id}, [cause_id])
+                one.orders.add_request(action.action_id, "cancel", order_id)
+                out.append(action)
         out.extend(
             self._actions.record_own(ts_ns, one, TARGET_QUANTITY, symbol, {"quantity": "0"}, [cause_id])
-            for symbol in sorted(positions | set(one.targets))
+            for symbol in sorted(positions)
         )
 
     def resume(
         self,
         ts_ns: int,
         command: Command,
-        running: dict[str, RunningStrategy],
+        running: Mapping[str, Suspendable],
         prices: dict[str, float],
         out: list[Record],
     ) -> None:

@@ -43,7 +43,8 @@ def price_bar(symbol: str, seq: int, ts_ns: int, price: Price, day: int = DAY) -
 class TradingDesk:
     """Run strategies over minute bars of one session, or of `days`. Orders reach the venue in the next minute.
 
-    By default, the simulated venue has no fees and no slippage, and risk no limits but those of the strategies.
+    `limits` of a name that is not that of a strategy are those of a view strategy, whose signals the test passes to
+    `step`. By default, the simulated venue has no fees and no slippage, and risk no limits but those of the strategies.
     """
 
     def __init__(
@@ -58,12 +59,15 @@ class TradingDesk:
         flatten_on_error: Collection[str] = (),
         portfolio: Mapping[str, Any] | None = None,
     ) -> None:
+        names = [one.name for one in strategies]
+        views = tuple(name for name in limits or {} if name not in names)
         days = days or {DAY: session(minutes=minutes, early_close=early_close)}
         settings = TradingSettings(
             initial_capital=CAPITAL,
             sessions={"XNYS": days},
             limits=limits or {},
             flatten_on_error=frozenset(flatten_on_error),
+            limited_views=views,
         )
         self.strategies = TradingStrategyStage(strategies, settings)
         self._features = FeatureStage([spec for one in strategies for spec in row_features(one)])
@@ -78,7 +82,7 @@ class TradingDesk:
         }
         self.portfolio = PortfolioStage(PortfolioSettings(**account | dict(portfolio or {})))
         ends = sorted(one.close_ns for one in days.values())
-        accounts = StrategyAccounts([one.name for one in strategies], settings, NO_INSTRUMENTS)
+        accounts = StrategyAccounts([*names, *views], settings, NO_INSTRUMENTS)
         account_limits = risk or RiskSettings.unlimited(initial_capital=CAPITAL)
         self._loop = TradingLoop(
             VenueStage(venue or FREE, session_end=lambda ts_ns: next((end for end in ends if end > ts_ns), None)),
