@@ -1,4 +1,4 @@
-"""Requests for a release that wait for a second person, from the table of commands (`operators/risk/approvals.py`)."""
+"""Requests for a release that wait for a second person, from the table of commands (`operators/approvals.py`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, select
 
 from api.problems import Conflict, Forbidden, NotFound
-from operators.risk.approvals import (
+from operators.approvals import (
     RELEASE_REQUESTED,
     REQUEST_ID,
     REQUESTED_BY,

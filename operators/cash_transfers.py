@@ -14,9 +14,9 @@ from collections.abc import Container
 from decimal import Decimal
 from typing import NamedTuple, get_args
 
+from operators.approvals import REQUEST_ID, lacks_approval
 from operators.manual_orders import parse_amount
 from operators.money import plain, quantize
-from operators.risk.approvals import REQUEST_ID, lacks_approval
 from schemas.errors import BadInput
 from schemas.records import (
     CASH_TRANSFER,

@@ -19,9 +19,9 @@ from api.resources import Db, Resources, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
 from api.submissions import submit
+from operators.approvals import RELEASE_REQUESTED
 from operators.exchange_halts import EXCHANGE_HALT
 from operators.money import ZERO
-from operators.risk.approvals import RELEASE_REQUESTED
 from operators.risk.commands import SET_BREAKER, parse_breaker_command
 from schemas.errors import BadInput
 from schemas.records import (

@@ -19,8 +19,8 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import IdempotencyKey
 from api.submissions import submit
+from operators.approvals import RELEASE_REQUESTED
 from operators.cash_transfers import AMOUNT_MAX, parse_transfer, transfer_arguments
-from operators.risk.approvals import RELEASE_REQUESTED
 from schemas.records import CASH_TRANSFER, CashTransfer, CashTransferKind, CommandKind
 from sinks.commands import new_command
 from sinks.record_tables import record_of

@@ -18,7 +18,7 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.submissions import submit
 from operators.adjustments import PositionDifference
-from operators.risk.approvals import RELEASE_REQUESTED
+from operators.approvals import RELEASE_REQUESTED
 from schemas.records import ACCEPT_POSITION, CommandKind
 from sinks.commands import new_command
 

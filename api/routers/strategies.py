@@ -28,7 +28,7 @@ from api.strategy_accounts import (
     strategy_positions_of,
 )
 from api.submissions import submit
-from operators.risk.approvals import RELEASE_REQUESTED
+from operators.approvals import RELEASE_REQUESTED
 from schemas.records import RESUME_STRATEGY, StrategyAction, StrategyActionKind
 from schemas.suggestions import did_you_mean
 from sinks.commands import new_command

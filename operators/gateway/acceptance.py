@@ -6,10 +6,10 @@ from collections.abc import Container, Iterable
 from decimal import Decimal
 
 from operators.adjustments import PositionDifference, parse_difference
+from operators.approvals import lacks_approval
 from operators.gateway.gateway_order import GatewayOrder
 from operators.gateway.reconciliation import Reconciliation
 from operators.money import plain
-from operators.risk.approvals import lacks_approval
 from schemas.errors import BadInput
 from schemas.records import Command
 

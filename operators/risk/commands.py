@@ -9,12 +9,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple, cast
 
+from operators.approvals import SET_BREAKER as SET_BREAKER
 from operators.manual_orders import OrderRequest, parse_amount
 from operators.risk.breakers import SCOPES_OF_MEASURE, SEVERITY
 from schemas.errors import BadInput
 from schemas.records import PORTFOLIO, BreakerScope, Command, OrderTerms, TradingState
 
-SET_BREAKER: Final = "SET_BREAKER"
 RECONCILING: Final = "RECONCILING"
 RECONCILED: Final = "RECONCILED"
 """Commands that block new orders until reconciliation with the broker is complete, and unblock them."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from operators.approvals import lacks_approval
 from operators.exchange_halts import EXCHANGE_HALT
 from operators.manual_orders import order_id_of, without_nul
 from operators.money import ZERO, plain
-from operators.risk.approvals import lacks_approval
 from operators.risk.book import RiskBook
 from operators.risk.breaker_meters import BreakerMeters
 from operators.risk.breakers import SEVERITY, BreakerChange, Breakers

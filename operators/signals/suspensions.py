@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any, Literal
 
+from operators.approvals import lacks_approval
 from operators.handler_limit import HandlerTimedOut, timeout_error
 from operators.raised_error import RaisedError, describe_error, source_file
-from operators.risk.approvals import lacks_approval
 from operators.strategies import Strategy
 from schemas.errors import BadInput
 from schemas.records import RESUMED, SUSPENDED, Command, StrategyAction, StrategySuspension, suspension_id
@@ -65,7 +65,7 @@ class StrategySuspensions:
     """
 
     def __init__(self, approvals: Container[str] = ()) -> None:
-        """`approvals` are the actions that need a second person (`operators/risk/approvals.py`)."""
+        """`approvals` are the actions that need a second person (`operators/approvals.py`)."""
         self._approvals = approvals
         self._suspended: dict[str, str] = {}  # strategy -> id of its suspension
         self._failed: dict[tuple[str, str], None] = {}  # (strategy, symbol of this shard)

@@ -29,7 +29,7 @@ class TradingSettings:
     * `flatten_on_error`: strategies whose positions are closed when they are suspended; those of others are held.
     * `accruals`: interest and borrow fees of the account.
     * `limited_views`: view strategies with limits. They have a sub-account, and a loss stop suspends them.
-    * `approvals`: actions that need a second person (`operators/risk/approvals.py`); "releases" include a resume.
+    * `approvals`: actions that need a second person (`operators/approvals.py`); "releases" include a resume.
 
     Raises BadInput for a value out of range.
     """

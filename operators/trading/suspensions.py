@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from operators.risk.approvals import lacks_approval
+from operators.approvals import lacks_approval
 from operators.strategy_limits import LOSS_STOP
 from operators.trading.accounts import StrategyAccounts
 from operators.trading.context import NewAction

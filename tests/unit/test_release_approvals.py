@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from configs.settings import load_settings
+from operators.approvals import REQUESTED_BY
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.approvals import REQUESTED_BY
 from operators.risk.breakers import Breaker
 from operators.risk.commands import SET_BREAKER
 from schemas.errors import BadInput

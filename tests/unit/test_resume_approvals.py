@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.release_approvals import or_request
-from operators.risk.approvals import RELEASE_REQUESTED, RELEASES, lacks_approval
+from operators.approvals import RELEASE_REQUESTED, RELEASES, lacks_approval
 from operators.signals import SignalStage
 from schemas.records import RESUME_STRATEGY, Command, FeatureRow, StrategySuspension
 from tests.builders import command, feature_row

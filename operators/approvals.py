@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
-from operators.risk.commands import SET_BREAKER
 from schemas.records import ACCEPT_POSITION, ADJUSTMENT, CASH_TRANSFER, HALTED, RELEASE, RESUME_STRATEGY, Command
 
+SET_BREAKER: Final = "SET_BREAKER"
+"""The command that sets a circuit breaker (`operators/risk/commands.py`)."""
 RELEASES: Final = "releases"
 RECONCILIATION: Final = "reconciliation"
 RELEASE_REQUESTED: Final = "RELEASE_REQUESTED"
