@@ -355,7 +355,9 @@ class VenueStage:
         day, phase, self._lifetimes.regular_day, ended = session
         self._lifetimes.session = (day, phase)
         for hours in recorded_hours:
-            self._lifetimes.recorded_hours = {recorded_day: tuple(bounds) for recorded_day, bounds in hours}
+            self._lifetimes.recorded_hours = {
+                recorded_day: (open_ns, close_ns) for recorded_day, (open_ns, close_ns) in hours
+            }
         self._transfers.restore(transfers)
         self._fills.split_symbols = dict.fromkeys(split_symbols)
         self._reference.restore(reference)

@@ -300,8 +300,15 @@ def test_feed_gives_the_halts_of_its_symbols_from_every_provider() -> None:
 def test_alpacas_socket_reports_halts_and_resumptions() -> None:
     """With the feed `sip`. Other statuses, such as a price indication, change nothing."""
     at = msgpack.Timestamp.from_unix_nano(START_NS)
-    halt = {"T": "s", "S": "AAPL", "sc": "H", "sm": "Trading Halt", "rc": "T12", "rm": "Information requested"}
-    messages = [
+    halt: dict[str, Any] = {
+        "T": "s",
+        "S": "AAPL",
+        "sc": "H",
+        "sm": "Trading Halt",
+        "rc": "T12",
+        "rm": "Information requested",
+    }
+    messages: list[dict[str, Any]] = [
         {**halt, "t": at},
         {"T": "s", "S": "AAPL", "sc": "5", "sm": "Price Indication", "t": at},
         {"T": "s", "S": "AAPL", "sc": "P", "t": "yesterday"},
