@@ -7,12 +7,15 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from configs.settings import KafkaSection, Settings, load_settings
 from dataflows.runtime import topology
-from deploy.home import REPOSITORY
+from deploy import cli as command_line
 from deploy.supervisor.topics import create_topics, read_topics
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
@@ -47,14 +50,29 @@ def kafka_settings(settings: Settings, servers: str, prefix: str) -> KafkaSectio
 
 
 def cli(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python cli.py ...` on the state folder `home`, in the environment of the tests without `DATABASE_URL`."""
+    """Run `python cli.py ...` on the state folder `home`, in the environment of the tests without `DATABASE_URL`.
+
+    The command runs in this process: a process of its own would only import the platform's modules again.
+    """
     inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    return subprocess.run(
-        [sys.executable, "-m", "deploy.cli", *arguments],
-        cwd=REPOSITORY,
-        env={**inherited, "PLATFORM_HOME": str(home), **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    out, error = StringIO(), StringIO()
+    with (
+        patch.dict(os.environ, {**inherited, "PLATFORM_HOME": str(home), **environment}, clear=True),
+        patch.object(sys, "argv", ["cli.py", *arguments]),
+        patch.object(sys, "stdin", StringIO()),  # a question finds the end of its input
+        redirect_stdout(out),
+        redirect_stderr(error),
+    ):
+        status = _exit_status()
+    return subprocess.CompletedProcess(["cli.py", *arguments], status, out.getvalue(), error.getvalue())
+
+
+def _exit_status() -> int:
+    """Run the command line, and return the exit status of the process that it would end."""
+    try:
+        return command_line.main()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return end.code or 0
