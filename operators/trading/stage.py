@@ -13,21 +13,21 @@ from operators.ledger.split_ratio import split_price
 from operators.manual_orders import trading_strategy_of
 from operators.money import ONE
 from operators.order_split import split_lots
-from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
-from operators.trading.accounts import AccountRow, StrategyAccounts, StrategyFill, SubAccount
+from operators.trading.accounts import AccountRow, StrategyAccounts, SubAccount
 from operators.trading.action_outcomes import ActionOutcomes
 from operators.trading.context import TradingContext
 from operators.trading.declarations import check_declarations
+from operators.trading.delivery import ReferenceEvent, StrategyDelivery
 from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.idle import NO_STATE
 from operators.trading.limited_views import LimitedView, Suspendable
 from operators.trading.loss_stop import LossStops
 from operators.trading.market import Market
-from operators.trading.market_events import MarketEvent, MarketEvents
+from operators.trading.market_events import MarketEvents
 from operators.trading.market_needs import MarketNeeds
-from operators.trading.orders import OrderUpdate, StrategyOrders, cross_fill, fill_of
+from operators.trading.orders import OrderUpdate, StrategyOrders
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from operators.trading.suspensions import ActionLog, Suspensions
@@ -52,22 +52,17 @@ from schemas.records import (
     CashTransfer,
     Command,
     CorporateAction,
-    DataRow,
     Execution,
-    InternalCross,
     Record,
     RiskEvent,
     StrategyActionKind,
     StrategyState,
-    TradingStatus,
     bar_id,
 )
 
 __all__ = ["TradingSettings", "TradingStrategyStage"]
 
 VERSION = 3
-ReferenceEvent = tuple[str, CorporateAction | TradingStatus]
-"""A corporate action or a halt, with its id."""
 _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 
 
@@ -134,6 +129,7 @@ class TradingStrategyStage:
             )
         self._views = {name: LimitedView(name) for name in settings.limited_views}
         self._suspendable: dict[str, Suspendable] = {**self._running, **self._views}
+        self._delivery = StrategyDelivery(self._running, self._actions, self._suspensions)
         self._outcomes = ActionOutcomes(self._accounts, self._target_orders, self._running)
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
         self._execution_seq = 0
@@ -158,11 +154,11 @@ class TradingStrategyStage:
         rows = self._user_data.take_due(ts_ns, records)
         self._select_universes(ts_ns, out)
         for cross, share in crosses:
-            self._deliver_cross(ts_ns, cross, share, out)
+            self._delivery.pass_cross(ts_ns, cross, share, out)
         self._deliver_risk_events(ts_ns, records, out)
-        self._deliver_rows(ts_ns, rows, out)
-        self._deliver_market_events(ts_ns, self._market_events.take(ts_ns, records), out)
-        self._deliver(ts_ns, events, updates, out)
+        self._delivery.pass_rows(ts_ns, rows, out)
+        self._delivery.pass_market_events(ts_ns, self._market_events.take(ts_ns, records), out)
+        self._delivery.pass_decisions(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
         self._suspensions.apply_loss_stops(ts_ns, self._suspendable, self._market.prices, out)
         self._run(ts_ns, out)
@@ -222,36 +218,6 @@ class TradingStrategyStage:
             events.append((due.action_id, due))
         return [*events, *((status.status_id, status) for status in self._reference.status_changes)]
 
-    def _deliver(
-        self,
-        ts_ns: int,
-        events: Sequence[ReferenceEvent],
-        updates: dict[str, list[OrderUpdate]],
-        out: list[Record],
-    ) -> None:
-        """Pass corporate actions, halts and decisions to the strategies."""
-        for name, one in self._running.items():
-            if one.has_on_event:
-                for event_id, event in events:
-                    if event.symbol in one.universe:
-                        self._evaluate(ts_ns, one, one.strategy.on_event, [event_id], out, event)
-            for update in updates[name]:
-                self._deliver_update(ts_ns, one, update, out)
-
-    def _deliver_rows(self, ts_ns: int, rows: Sequence[DataRow], out: list[Record]) -> None:
-        """Pass new rows of the user's data to the strategies that declare it."""
-        for one in self._running.values():
-            for row in rows:
-                if one.has_on_event and row.name in one.data:
-                    self._evaluate(ts_ns, one, one.strategy.on_event, [row.row_id], out, row)
-
-    def _deliver_market_events(self, ts_ns: int, events: Sequence[MarketEvent], out: list[Record]) -> None:
-        """Pass quotes, headlines, sentiment scores and filings to the strategies that declare and can trade them."""
-        for one in self._running.values():
-            for event in events:
-                if one.has_on_event and event.name in one.events and event.concerns(one.universe):
-                    self._evaluate(ts_ns, one, one.strategy.on_event, [event.record_id], out, event.record)
-
     def _deliver_risk_events(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
         """Pass the previous time slice's margin calls and breaker changes to the strategies that they concern."""
         for record in records:
@@ -263,12 +229,7 @@ class TradingStrategyStage:
             for one in self._running.values():
                 concerns = {STRATEGY: record.scope_key == one.name, SYMBOL: record.scope_key in one.universe}
                 if one.has_on_event and concerns.get(record.scope, True):
-                    self._evaluate(ts_ns, one, one.strategy.on_event, [record.cause_id], out, record)
-
-    def _deliver_update(self, ts_ns: int, one: RunningStrategy, update: OrderUpdate, out: list[Record]) -> None:
-        if one.has_on_order:
-            causes = [update.order_id] if update.order_id else []
-            self._evaluate(ts_ns, one, one.strategy.on_order, causes, out, update)
+                    self._delivery.evaluate(ts_ns, one, one.strategy.on_event, [record.cause_id], out, record)
 
     def _book_reports(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
         """Book the reports and transfers in their order, and pass each to the strategy that it belongs to."""
@@ -289,28 +250,12 @@ class TradingStrategyStage:
             known_id, tag = one.orders.known_id(report.order_id), one.orders.tag_of(report.order_id)
             update = one.orders.apply_report(report, ts_ns)
         for share in self._accounts.book_execution(report):
-            self._deliver_fill(ts_ns, report, share, known_id, tag, out)
+            self._delivery.pass_fill(ts_ns, report, share, known_id, tag, out)
         if update is not None:
             assert one is not None, "an update belongs to a strategy"
-            self._deliver_update(ts_ns, one, update, out)
+            self._delivery.pass_update(ts_ns, one, update, out)
         for name, target_update in self._target_orders.apply_report(report, ts_ns):
-            self._deliver_update(ts_ns, self._running[name], target_update, out)
-
-    def _deliver_fill(
-        self, ts_ns: int, report: Execution, share: StrategyFill, known_id: str, tag: str, out: list[Record]
-    ) -> None:
-        one = self._running.get(share.strategy)
-        if one is None or not one.has_on_fill:
-            return
-        fill = fill_of(report, share.quantity, share.fee, known_id, tag)
-        self._evaluate(ts_ns, one, one.strategy.on_fill, [report.execution_id], out, fill)
-
-    def _deliver_cross(self, ts_ns: int, cross: InternalCross, share: StrategyFill, out: list[Record]) -> None:
-        """Pass one side of an internal cross to its strategy."""
-        one = self._running.get(share.strategy)
-        if one is not None and one.has_on_fill:
-            fill = cross_fill(cross, share.quantity)
-            self._evaluate(ts_ns, one, one.strategy.on_fill, [cross.cross_id], out, fill)
+            self._delivery.pass_update(ts_ns, self._running[name], target_update, out)
 
     def _select_universes(self, ts_ns: int, out: list[Record]) -> None:
         """Publish the changes of the universes that a rule selects, and pass them to their strategies."""
@@ -328,7 +273,7 @@ class TradingStrategyStage:
                 action = self._actions.record_own(ts_ns, one, kind, change.symbol, change.arguments, causes)
                 out.append(action)
                 if one.has_on_event:
-                    self._evaluate(ts_ns, one, one.strategy.on_event, [action.action_id], out, action)
+                    self._delivery.evaluate(ts_ns, one, one.strategy.on_event, [action.action_id], out, action)
 
     def _session_bar(self) -> Bar | None:
         """Return a bar of a regular or continuous session that closed in this time slice; None if there is none."""
@@ -345,29 +290,11 @@ class TradingStrategyStage:
         for one in self._running.values():
             due = one.due_handlers(ts_ns, bar, open_ns)
             if one.has_on_slice and any(symbol in one.universe for symbol in closed):
-                self._evaluate(ts_ns, one, one.strategy.on_slice, [], out)
+                self._delivery.evaluate(ts_ns, one, one.strategy.on_slice, [], out)
             for handler in due:
-                self._evaluate(ts_ns, one, getattr(one.strategy, handler), [], out)
+                self._delivery.evaluate(ts_ns, one, getattr(one.strategy, handler), [], out)
 
-    # -- evaluation
-
-    def _evaluate(
-        self,
-        ts_ns: int,
-        one: RunningStrategy,
-        handler: Callable[..., Any],
-        causes: Sequence[str],
-        out: list[Record],
-        *arguments: Any,
-    ) -> None:
-        """Call a handler of a strategy that is not suspended. Publish its actions, or suspend it."""
-        if one.name in self._suspensions:
-            return
-        result = one.evaluate(ts_ns, handler, causes, *arguments)
-        if isinstance(result, RaisedError):
-            self._suspensions.suspend(ts_ns, one, result._asdict() | {"line": str(result.line)}, causes, out)
-            return
-        out.extend(self._actions.record(ts_ns, one.name, action) for action in result)
+    # -- sub-accounts
 
     def _publish_accounts(self, ts_ns: int, out: list[Record]) -> None:
         """Publish the sub-accounts and positions that have changed, by strategy."""
