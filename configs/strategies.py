@@ -78,12 +78,12 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
 def _use_universe_file(strategy: Strategy | TradingStrategy, name: str, path: str) -> None:
     """Give a strategy the universe of a file. Raises BadInput if it cannot have one."""
     if not isinstance(strategy, TradingStrategy):
-        raise BadInput(f"strategy {name!r}: a universe file is for trading strategies, found a view strategy")
+        raise BadInput(f"strategy {name!r}: only a trading strategy can have a universe file, found a view strategy")
     try:
         strategy.universe = UniverseFile(path)
     except AttributeError as error:
-        expected = "a class attribute `universe`, or none"
-        raise BadInput(f"strategy {name!r}: a universe file needs {expected}, found a property") from error
+        message = "the setting universe replaces a class attribute `universe`, found a property of that name"
+        raise BadInput(f"strategy {name!r}: {message}") from error
 
 
 def configured_features(settings: Settings) -> tuple[str, ...]:

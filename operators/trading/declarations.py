@@ -96,7 +96,7 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
     for event in events:
         if event not in EVENT_NAMES:
             suggestion = did_you_mean(str(event), EVENT_NAMES) or "."
-            raise BadInput(f"`events` must be of {', '.join(EVENT_NAMES)}, found {event!r:.64}{suggestion}")
+            raise BadInput(f"`events` must only contain {', '.join(EVENT_NAMES)}, found {event!r:.64}{suggestion}")
     warm_up: Any = strategy.warm_up
     if type(warm_up) is not int or warm_up < 0:
         raise BadInput(f"`warm_up` must be a number of bars of at least 0, found {warm_up!r:.64}")

@@ -122,8 +122,11 @@ def test_a_quote_that_is_not_declared_is_an_error_in_a_sentence() -> None:
     [
         ("quotes", r"`events` must be a tuple of names, such as \(\"quotes\",\), found 'quotes'"),
         (5, "`events` must be a tuple of names"),
-        (("quote",), "`events` must be of quotes, news, sentiment, filings, found 'quote'; did you mean quotes?"),
-        ((5,), "`events` must be of quotes, news, sentiment, filings, found 5"),
+        (
+            ("quote",),
+            "`events` must only contain quotes, news, sentiment, filings, found 'quote'; did you mean quotes?",
+        ),
+        ((5,), "`events` must only contain quotes, news, sentiment, filings, found 5"),
     ],
 )
 def test_an_invalid_declaration_is_rejected(declared: Any, message: str) -> None:

@@ -151,7 +151,7 @@ def test_a_setting_replaces_the_universe_of_a_strategy(tmp_path: Path) -> None:
     path = str(write(tmp_path))
     (strategy,) = configured_strategies(settings_with(StrategyEntry(name="macd_trend", universe=path))).trading
     assert strategy.universe == UniverseFile(path)
-    with pytest.raises(BadInput, match="a universe file is for trading strategies, found a view strategy"):
+    with pytest.raises(BadInput, match="only a trading strategy can have a universe file, found a view strategy"):
         configured_strategies(settings_with(StrategyEntry(name="ema_cross", universe=path)))
 
 

@@ -230,7 +230,7 @@ def _trading_session(fields: RowFields) -> TimedRecord:
     day = fields.day("day")
     open_ns, close_ns = fields.time_ns(("open",)), fields.time_ns(("close",))
     if open_ns is None or close_ns is None or close_ns <= open_ns:
-        raise InvalidField("fields open and close must be times, the close after the open")
+        raise InvalidField("fields open and close must be times, with close after open")
     start_ns = start_of_day_ns(day)
     if not start_ns <= open_ns < close_ns <= start_of_day_ns(day, days_later=1):
         raise InvalidField(f"fields open and close must lie on the day {day} in New York")
