@@ -16,7 +16,7 @@ from operators.ledger.cash import SettledCash
 from operators.money import ONE, ZERO, divide, floor_to, multiply, plain, round_to, to_decimal, units_for
 from operators.portfolio.requested_targets import RequestedTarget
 from operators.portfolio.settings import PortfolioSettings
-from operators.portfolio.targets import Target, Targets, net_target, reduce_targets
+from operators.portfolio.targets import Target, Targets, limit_changes, net_target, reduce_targets
 from operators.sizing import (
     REBALANCED,
     Estimates,
@@ -264,14 +264,14 @@ class Construction:
         equity: Decimal,
         lot_size: Decimal,
     ) -> Step:
-        """Limit the net quantity to the symbol's share of equity. The targets of the due views are reduced first."""
+        """Limit the net quantity to the symbol's share of equity. The due strategies change their positions less."""
         settings, target = self._settings, net_target(targets)
         limit = units_for(multiply(equity, settings.max_position_percentage), unit_price, lot_size)
         capped = cap_quantity(target, position, limit)
         if capped == target:
             return NO_STEP
         excess = target - capped
-        reduce_targets(targets, [*_in_direction(targets, due, excess), *sorted(targets.keys() - set(due))], excess)
+        limit_changes(targets, due, excess)
         share = plain(settings.max_position_percentage)
         found = plain(divide(multiply(abs(target), unit_price), equity)) if equity > 0 else "no equity"
         text = f"capped at {plain(capped)} by {share} of equity {plain(equity)}"
@@ -320,7 +320,7 @@ class Construction:
         affordable = units_for(free_cash, unit_cost, lot_size)
         if affordable >= added:
             return NO_STEP
-        reduce_targets(targets, _in_direction(targets, due, added), added - affordable)
+        limit_changes(targets, due, added - affordable)
         text = f"increase limited to {plain(affordable)} by free cash {plain(free_cash)}"
         return Step(text, "free_cash", plain(multiply(added, unit_cost)), plain(free_cash))
 
@@ -333,11 +333,6 @@ def _requested_units(requested: RequestedTarget, unit_price: Decimal, equity: De
     else:
         units = floor_to(amount, lot_size)
     return -units if requested.direction < 0 else units
-
-
-def _in_direction(targets: dict[str, Target], due: Sequence[str], quantity: Decimal) -> list[str]:
-    """Return the strategies in `due`, those first whose changes have the sign of `quantity`."""
-    return sorted(due, key=lambda name: targets[name].change * quantity <= 0)
 
 
 def _reductions(step: Step, targets: dict[str, Target], before: dict[str, Decimal]) -> list[Reduction]:

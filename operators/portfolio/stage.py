@@ -108,7 +108,7 @@ class PortfolioStage:
                         changed_symbols[symbol] = None
             elif type(record) is Execution:
                 needs_valuation = True
-                self._book_execution(ts_ns, record, changed_symbols, out)
+                self._book_execution(record, changed_symbols, out)
             elif type(record) is Signal:
                 self._apply_signal(record)
             elif type(record) is StrategyAction:
@@ -117,6 +117,7 @@ class PortfolioStage:
                 self._apply_refusal(ts_ns, record)
             elif type(record) is Command and self._weights.apply_command(record) and self._uses_target_weights:
                 self._trading.queue_all()
+        self._trading.settle(ts_ns, out)
         for symbol in changed_symbols:
             marks.revalue(self.ledger, symbol)
         if needs_valuation:
@@ -184,9 +185,7 @@ class PortfolioStage:
     def _build_trading(self) -> TargetTrading:
         return TargetTrading(self.settings, self.ledger, self.marks, self._estimates, self._weights)
 
-    def _book_execution(
-        self, ts_ns: int, execution: Execution, changed_symbols: dict[str, None], out: list[Record]
-    ) -> None:
+    def _book_execution(self, execution: Execution, changed_symbols: dict[str, None], out: list[Record]) -> None:
         cash_before = self.ledger.cash
         changes = self.ledger.apply(execution)
         if self._settled_cash is not None:
@@ -196,7 +195,7 @@ class PortfolioStage:
             out.extend(changes)
             self.marks.prices.setdefault(symbol, float(execution.price))
             changed_symbols[symbol] = None
-        self._trading.apply_report(ts_ns, execution, changes, out)
+        self._trading.apply_report(execution, changes)
 
     def _apply_signal(self, signal: Signal) -> None:
         traded_strategies = self.settings.strategies

@@ -73,6 +73,9 @@ class TargetTrading:
         self.exit_retries: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._reserved = ZERO
         self._rebalance_all = False  # a view started or ended, which changes the other symbols' shares
+        # Of the reports of a time slice: first fills of net orders, with which the crosses trade, and ended orders
+        self._first_fills: dict[str, Execution] = {}
+        self._ended: dict[str, PendingOrder] = {}
 
     # -- targets
 
@@ -123,10 +126,8 @@ class TargetTrading:
         if pending is not None and pending.proposal_id == refusal.cause_id:
             self._close_pending(ts_ns, refusal.symbol, pending)
 
-    def apply_report(
-        self, ts_ns: int, execution: Execution, changes: Sequence[LedgerRecord], out: list[Record]
-    ) -> None:
-        """Apply a report whose ledger records are `changes`, and publish the crosses that trade with its fill."""
+    def apply_report(self, execution: Execution, changes: Sequence[LedgerRecord]) -> None:
+        """Apply a report whose ledger records are `changes`. Call `settle` after all reports of the time slice."""
         symbol = execution.symbol
         traded = quantize(execution.quantity if execution.side == BUY else -execution.quantity)
         strategy = trading_strategy_of(execution.order_id)
@@ -147,21 +148,32 @@ class TargetTrading:
             self._reserved -= pending.reserved_cash
             pending.remaining -= traded
             self._reserved += pending.reserved_cash
-            self._fill(ts_ns, pending, execution, traded, out)
+            self._fill(pending, execution, traded)
             if execution.leaves_quantity == 0 or pending.remaining == 0:
-                self._close_pending(ts_ns, symbol, pending)
+                self._ended[symbol] = pending
         elif execution.exec_type in ORDER_END_TYPES:
-            self._close_pending(ts_ns, symbol, pending)
+            self._ended[symbol] = pending
 
-    def _fill(
-        self, ts_ns: int, pending: PendingOrder, execution: Execution, traded: Decimal, out: list[Record]
-    ) -> None:
-        """Divide a fill between the strategies of its order. With the first one, their opposite changes trade."""
+    def settle(self, ts_ns: int, out: list[Record]) -> None:
+        """Publish the crosses that trade with the reported fills, and end the orders that have ended.
+
+        A cross follows all executions of its time slice, as for the readers of both topics: a manual sale in the same
+        time slice closes the same positions everywhere.
+        """
+        for symbol, execution in self._first_fills.items():
+            pending = self.pending[symbol]
+            causes = [pending.proposal_id, execution.execution_id]
+            self._cross(ts_ns, symbol, pending.changes, execution.price, causes, out)
+        for symbol, pending in self._ended.items():
+            self._close_pending(ts_ns, symbol, pending)
+        self._first_fills, self._ended = {}, {}
+
+    def _fill(self, pending: PendingOrder, execution: Execution, traded: Decimal) -> None:
+        """Divide a fill between the strategies of its order. With the first one, their opposite changes will trade."""
         targets = self.targets[execution.symbol]
         if not pending.has_traded:
             pending.has_traded = True
-            causes = [pending.proposal_id, execution.execution_id]
-            self._cross(ts_ns, execution.symbol, pending.changes, execution.price, causes, out)
+            self._first_fills[execution.symbol] = execution
         shares = share_fill(pending.changes, execution, traded) or [(self._only_strategy(targets, pending), traded)]
         for name, share in shares:
             targets[name].held += share
@@ -278,7 +290,7 @@ class TargetTrading:
         self.seq += 1
         new_id, delta, settings = proposal_id(self.seq), planned.delta, self._settings
         changes = changes_of(self.targets[symbol])
-        if len(due) == 1 and len(changes) == 1:
+        if len(due) == 1 and list(changes) == due:
             changes = {}
         pending = self.pending[symbol] = PendingOrder(new_id, delta, delta, planned.unit_cost, tuple(due), changes)
         self._reserved += pending.reserved_cash

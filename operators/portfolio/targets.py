@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -217,6 +217,20 @@ def apply_own_trade(targets: dict[str, Target], strategy: str, quantity: Decimal
     target = targets.setdefault(strategy, Target(0, 0.0, price, "", ZERO))
     target.quantity += quantity
     target.held += quantity
+
+
+def limit_changes(targets: dict[str, Target], strategies: Sequence[str], amount: Decimal) -> None:
+    """Reduce the sum of the targets by `amount` (signed), by which the changes of `strategies` exceed a limit.
+
+    Each strategy in turn gives up to its change of that sign, so that no other strategy and no person sells for it.
+    """
+    for strategy in strategies:
+        change = targets[strategy].change
+        if change * amount > 0:
+            reduction = min(change, amount, key=abs)
+            targets[strategy].quantity -= reduction
+            amount -= reduction
+    reduce_targets(targets, [*strategies, *sorted(targets.keys() - {*strategies, MANUAL})], amount)
 
 
 def reduce_targets(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:

@@ -181,6 +181,46 @@ def test_a_manual_sale_during_a_net_order_changes_no_target() -> None:
     desk.check()
 
 
+def test_a_manual_purchase_in_the_time_slice_of_a_cross_closes_the_same_positions_everywhere() -> None:
+    """It buys back the 2 that the net order has sold. Of the 25 sold to the other strategy, it closes nothing."""
+    desk = desk_of({1: -27, 4: 0}, {1: 25})
+    desk.step(1, command("cmd-m", 1, "SUBMIT_ORDER", {"symbol": "KO", "side": "BUY", "quantity": "4"}), KO=100.0)
+    desk.step(2, KO=100.0)
+    assert positions(desk) == {"first": -25, "second": 25, REMAINDER: 2}
+    desk.step(3, KO=100.0)
+    assert positions(desk) == {"second": 25, REMAINDER: 2}, "the first strategy has bought back all that it is short"
+    desk.check()
+
+
+def test_an_exit_that_another_strategy_sends_again_belongs_to_its_own_strategy() -> None:
+    """A person cancels the exit of the second strategy. The next target of the first one repeats it."""
+    terms = {"order_type": "LIMIT", "limit_offset_bps": D(0), "exit_retry_s": 36_000}
+    desk = desk_of({6: 0, 9: 0}, {1: 60, 3: 0}, portfolio=terms)
+    desk.step(3, KO=100.0)
+    desk.step(1, KO=99.0)
+    desk.step(1, command("cmd-c", 1, "CANCEL_ORDER", {"order_id": "ord-2"}), KO=99.0)
+    assert positions(desk) == {"second": 60}, "the limit of the exit was not reached"
+    desk.step(7, KO=100.0)
+    assert positions(desk) == {} and crosses(desk) == []
+    assert desk.position("KO") == 0
+
+
+def test_a_limit_on_one_strategy_sells_no_manual_position() -> None:
+    """The account may hold 30, and a person holds 70. The first strategy can buy back only a part of its short."""
+    desk = desk_of({3: -50, 6: -10}, {}, portfolio={"max_position_percentage": D("0.03")})
+    arguments = {"symbol": "KO", "side": "BUY", "quantity": "70"}
+    desk.step(1, command("cmd-b", 1, "SUBMIT_ORDER", arguments), KO=100.0)
+    desk.step(4, KO=100.0)
+    assert positions(desk) == {"first": -50, REMAINDER: 70}
+    desk.step(1, KO=100.0)
+    sale = command("cmd-s", 1, "SUBMIT_ORDER", {**arguments, "side": "SELL"})
+    desk.step(1, sale, KO=100.0)
+    desk.step(3, KO=100.0)
+    assert crosses(desk) == []
+    assert positions(desk) == {"first": -40} and desk.position("KO") == -40
+    desk.check()
+
+
 def test_explain_shows_a_cross_with_its_order_and_below_its_action() -> None:
     desk = desk_of({3: 100}, {1: 60, 3: 0})
     desk.step(6, KO=100.0)
