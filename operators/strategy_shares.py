@@ -67,6 +67,12 @@ def allocate_by_weight(total: Decimal, weights: Sequence[tuple[str, Decimal]]) -
     return shares
 
 
+def balance_amounts(amounts: StrategyAmounts) -> StrategyAmounts:
+    """Return amounts that sum to 0: the last one takes the rounding remainder."""
+    others = amounts[:-1]
+    return [*others, (amounts[-1][0], -sum((amount for _, amount in others), ZERO))]
+
+
 def share_fill(changes: Mapping[str, Decimal], execution: Execution, traded: Decimal) -> StrategyAmounts:
     """Divide a fill of `traded` signed units between the strategies whose changes are on its side, after crosses.
 

@@ -16,9 +16,23 @@ from typing import Any
 
 from operators.feedback.trade_allocation import UNATTRIBUTED, TradeAllocation
 from operators.instruments import Instrument
+from operators.ledger.events import share_ratio
+from operators.ledger.split_ratio import split_quantity
 from operators.money import ONE, ZERO, multiply, portion, quantize, to_decimal
-from operators.strategy_shares import StrategyAmounts, allocate_by_weight
-from schemas.records import EXTERNAL_FLOWS, TRADE, Attribution, CashFlow, Execution, InternalCross, Position, Valuation
+from operators.strategy_shares import StrategyAmounts, allocate_by_weight, balance_amounts
+from schemas.records import (
+    CASH_DIVIDEND,
+    DELISTING,
+    EXTERNAL_FLOWS,
+    TRADE,
+    Attribution,
+    CashFlow,
+    CorporateAction,
+    Execution,
+    InternalCross,
+    Position,
+    Valuation,
+)
 
 ACCOUNT = "account"
 """Row of amounts without a symbol, such as interest on the account."""
@@ -62,7 +76,10 @@ class SymbolAttribution:
         self.last_holders: StrategyAmounts = []
 
     def holders(self) -> StrategyAmounts:
-        return [(name, abs(position.quantity)) for name, position in self.positions.items() if position.quantity]
+        return [(name, abs(quantity)) for name, quantity in self.signed_holders()]
+
+    def signed_holders(self) -> StrategyAmounts:
+        return [(name, position.quantity) for name, position in self.positions.items() if position.quantity]
 
 
 class AttributionBook:
@@ -140,7 +157,7 @@ class AttributionBook:
         if flow.kind in EXTERNAL_FLOWS:
             return
         book = self._attributions.get(flow.symbol)
-        holders = [] if book is None else book.holders() or book.last_holders
+        holders = [] if book is None else book.signed_holders() or book.last_holders
         for name, amount in allocate_by_weight(quantize(flow.amount + flow.accrued), holders or [(ACCOUNT, ONE)]):
             self._totals_of(name).cash_flows += amount
 
@@ -163,6 +180,30 @@ class AttributionBook:
             position = book.positions.setdefault(name, StrategyPosition())
             position.quantity += old_position.quantity
             position.cost += old_position.cost
+
+    def apply_between_strategies(self, action: CorporateAction, rate: Decimal) -> None:
+        """Apply a dividend, a split or a delisting to positions that sum to 0, for which the ledger has no record.
+
+        `rate` converts the action's currency. What the strategies that are long receive, those that are short pay.
+        """
+        book, ratio = self._attributions.get(action.symbol), share_ratio(action)
+        holders = [] if book is None or book.quantity else book.signed_holders()
+        if book is None or not holders:
+            return
+        if action.kind in (CASH_DIVIDEND, DELISTING):
+            unit_value = rate if action.kind == CASH_DIVIDEND else self.unit_value(action.symbol)
+            per_unit = multiply(action.amount or ZERO, unit_value)
+            for name, value in balance_amounts([(name, multiply(quantity, per_unit)) for name, quantity in holders]):
+                totals, position = self._totals_of(name), book.positions[name]
+                if action.kind == DELISTING:
+                    self._book_trade(position, totals, -position.quantity, -value)
+                else:
+                    totals.cash_flows += value
+        elif ratio != ONE:
+            for name, quantity in balance_amounts(
+                [(name, split_quantity(quantity, ratio)) for name, quantity in holders]
+            ):
+                book.positions[name].quantity = quantity
 
     def spin_off(self, symbol: str, new_symbol: str) -> None:
         """Let the holders of a symbol hold the distributed shares. Call before the ledger's Position of these."""
@@ -215,22 +256,24 @@ class AttributionBook:
     def _book_corporate_action(
         self, book: SymbolAttribution, quantity: Decimal, cost: Decimal, realized: Decimal
     ) -> None:
-        """Attribute a corporate action. Each strategy keeps its share of the position and of the cash."""
-        holders = [(name, position.quantity) for name, position in book.positions.items() if position.quantity]
+        """Attribute a corporate action. Each strategy keeps its share of the position and of the cash.
+
+        A strategy that is short pays what the others receive.
+        """
+        holders = book.signed_holders()
         if not holders:
             holders = [(UNATTRIBUTED, ONE)]
             book.positions[UNATTRIBUTED] = StrategyPosition()
-        shares = [(name, abs(allocated)) for name, allocated in holders]
         if not quantity:
-            for name, paid in allocate_by_weight(cost - realized, shares):
+            for name, paid in allocate_by_weight(cost - realized, holders):
                 position = book.positions[name]
                 self._totals_of(name).realized -= paid + position.cost
                 position.quantity = position.cost = ZERO
             return
         for (name, allocated), (_, cost_share), (_, gain) in zip(
             allocate_by_weight(quantity, holders),
-            allocate_by_weight(cost, shares),
-            allocate_by_weight(realized, shares),
+            allocate_by_weight(cost, holders),
+            allocate_by_weight(realized, holders),
             strict=True,
         ):
             position = book.positions[name]

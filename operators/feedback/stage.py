@@ -193,6 +193,8 @@ class FeedbackStage:
             if isinstance(record, CorporateAction) and record.kind in (SYMBOL_CHANGE, DELISTING):
                 self._adjusted_prices.prices.pop(record.symbol, None)  # it has no bars any more
                 self._retired[record.symbol] = None
+            if isinstance(record, CorporateAction):
+                self._book.apply_between_strategies(record, self._reference.rate_of(record.currency))
             if isinstance(record, ExchangeRate):
                 self._book.set_rate(record.base, self._reference.rate_of(record.base))
             elif record.kind == SYMBOL_CHANGE:

@@ -1,0 +1,73 @@
+"""Corporate actions on a symbol in which one strategy is long and another short: each bears its own profit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+
+from operators.feedback import FeedbackSettings
+from operators.feedback.stage import FeedbackStage
+from schemas.records import TOPIC_OF, Attribution, Record, Valuation
+from tests.builders import corporate_action
+from tests.unit.test_internal_crosses import desk_of
+from tests.unit.trading_desk import TradingDesk, price_bar
+
+D = Decimal
+_INPUTS = (
+    "reference-data",
+    "market-bars",
+    "strategy-actions",
+    "executions",
+    "positions",
+    "valuations",
+    "order-proposals",
+)
+
+
+def _rank(record: Record) -> int:
+    topic = TOPIC_OF[type(record)]
+    return _INPUTS.index(topic) if topic in _INPUTS else len(_INPUTS)
+
+
+def step(desk: TradingDesk, feedback: FeedbackStage, price: float, records: Sequence[Record] = ()) -> dict[str, D]:
+    """Trade a minute. Return the attributed profit of each strategy."""
+    seen = len(desk.records)
+    desk.step(1, *records, KO=price)
+    published = desk.records[seen:]
+    (valuation,) = (one for one in published if type(one) is Valuation)
+    inputs = sorted([*records, price_bar("KO", desk.minute, valuation.ts_ns, price), *published], key=_rank)
+    rows = feedback.on_slice(valuation.ts_ns, [one for one in inputs if _rank(one) < len(_INPUTS)])
+    return {
+        one.strategy: one.realized_pnl + one.unrealized_pnl + one.cash_flows - one.fees
+        for one in rows
+        if type(one) is Attribution
+    }
+
+
+@pytest.mark.parametrize("short", [-60, -100, -20], ids=["flat account", "short account", "long account"])
+@pytest.mark.parametrize(
+    ("action", "price", "profit"),
+    [
+        (corporate_action("act-1", "SPLIT", "KO", ratio=2), 50.0, 0),
+        (corporate_action("act-1", "SPLIT", "KO", ratio=D("0.3")), 320.0, -4),
+        (corporate_action("act-1", "CASH_DIVIDEND", "KO", amount=2), 98.0, 0),
+        (corporate_action("act-1", "DELISTING", "KO", amount=90), 90.0, -10),
+    ],
+    ids=["split", "reverse split", "dividend", "delisting"],
+)
+def test_the_attributed_profit_of_opposite_positions_is_that_of_the_sub_accounts(
+    short: int, action: Record, price: float, profit: float
+) -> None:
+    desk = desk_of({1: 60}, {1: short})
+    settings = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
+    feedback = FeedbackStage(settings, slippage_bps=0.0, trading=("first", "second"))
+    for _ in range(3):
+        step(desk, feedback, 100.0)
+    step(desk, feedback, price, [action])
+    attributed = step(desk, feedback, price)
+    profits = {row.strategy: row.profit for row in desk.strategies.accounts()[:-1]}
+    assert {name: attributed[name] for name in profits} == pytest.approx(profits, abs=D("1e-6"))
+    assert profits["first"] == pytest.approx(D(profit * 60), abs=D("1e-6"))
+    assert "unattributed" not in attributed
