@@ -253,7 +253,7 @@ def _metric_values(metrics: list[Any]) -> MetricValues:
     return {(s.name, tuple(s.labels.values())): s.value for metric in metrics for s in metric.samples}
 
 
-def test_the_price_of_a_renamed_share_without_bars_grows_old(make_database: Callable[[], str]) -> None:
+def test_the_price_age_of_a_renamed_share_without_bars_increases(make_database: Callable[[], str]) -> None:
     """META has no bar since the position was moved to it. MSFT has bars, also without a trade."""
     url = make_database()
     loaded = load_settings(environment={"DATABASE_URL": url})

@@ -150,7 +150,7 @@ def test_a_snapshot_before_all_clocks_are_complete_lets_the_next_process_find_th
     assert later.state()["at_ns"] == START_NS + 2 * MINUTE_NS - STEP_NS
 
 
-def test_a_missing_clock_would_delay_a_feedback_record_of_one_service() -> None:
+def test_a_missing_clock_delays_a_feedback_record_of_one_service() -> None:
     """Why each topic must have each clock: `signals` would receive weights later than a replay of all topics does."""
 
     def delivered(feature_clocks: Sequence[int]) -> dict[int, int]:

@@ -139,7 +139,7 @@ def test_a_split_of_either_symbol_and_a_restart_change_nothing(symbol: str) -> N
     assert not np.isnan(results[0][-1]).any()
 
 
-def test_the_refusal_where_one_symbol_is_read_names_the_form_that_can_read_two(tmp_path: Path) -> None:
+def test_the_error_for_an_indicator_of_two_symbols_names_trading_strategies(tmp_path: Path) -> None:
     sentence = "reads two symbols, but view strategies, the settings and other indicators read one; only a trading"
     for spec in ("correlation_60(SPY)", "beta_60(SPY)@15m", "ema_5(beta_60(SPY))", "correlation"):
         with pytest.raises(BadInput, match=sentence):

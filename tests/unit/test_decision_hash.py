@@ -121,7 +121,7 @@ def test_order_checks_do_not_change_the_hash() -> None:
     assert decision_hash([ORDER._replace(checks=[])]) == decision_hash([ORDER])
 
 
-def test_a_suspension_because_of_a_time_limit_changes_the_hash_whatever_its_words() -> None:
+def test_a_suspension_for_an_exceeded_time_limit_changes_the_hash_and_its_wording_does_not() -> None:
     arguments = {"error_type": "HandlerTimeLimit", "message": "5 s", "file": "/srv/own.py", "line": "3"}
     timeout = strategy_action(SUSPENDED, "", ts_ns=60, **arguments)
     raised = timeout._replace(arguments={**arguments, "error_type": "ValueError"})

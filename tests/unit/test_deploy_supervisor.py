@@ -147,7 +147,7 @@ def test_crash_loop_is_reported_with_the_last_output(dummies: DummyServices, mon
         assert failed.restarts == 6
 
 
-def test_exits_because_of_recorded_timeouts_of_handlers_are_no_crash_loop(
+def test_exits_after_recorded_handler_timeouts_are_not_a_crash_loop(
     dummies: DummyServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deploy.supervisor.child.BACKOFF_FIRST_S", 0.01)

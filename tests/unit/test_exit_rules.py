@@ -155,7 +155,7 @@ RULES = (Rules(), NO_TRAIL, NO_TARGET, Rules(0.02, 0.005, 0.01, ((0, 0.03), (5, 
 
 
 @pytest.mark.parametrize("rules", RULES)
-def test_thirty_random_candles_are_left_as_the_rules_say(rules: Any) -> None:
+def test_thirty_random_candles_are_exited_as_the_rules_say(rules: Any) -> None:
     exits = {seed: exit_of(random_candles(seed), rules) for seed in range(12)}
     assert exits == {seed: brute_force(random_candles(seed), rules) for seed in range(12)}
     assert len(set(exits.values())) > 4, "the tapes differ in their exits"

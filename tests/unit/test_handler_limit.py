@@ -144,7 +144,7 @@ def test_a_resumed_strategy_runs_again_without_state() -> None:
     assert [action.arguments.get("text") for action in actions if action.kind == NOTE] == ["slice 1", "slice 1"]
 
 
-def test_only_the_call_with_this_number_is_left_out() -> None:
+def test_only_the_call_with_the_recorded_number_is_skipped() -> None:
     """Of two fills in a time slice, the handler of the second one exceeded its limit: the first one had its effect."""
 
     class Twice(TradingStrategy):

@@ -134,7 +134,7 @@ def test_a_sale_is_sent_alone_when_the_net_order_is_rejected() -> None:
     assert "rejected target" in notes_of(desk, "first")
 
 
-def test_a_strategy_with_limits_on_its_orders_buys_by_orders_alone() -> None:
+def test_a_strategy_with_limits_never_increases_its_position_by_a_cross() -> None:
     """Risk checks its limits on orders. What only reduces its position can cross."""
     limits = {"first": StrategyLimits(max_position_size=D(5_000))}
     desk = desk_of({3: 51, 6: 50, 9: 0}, {1: 60, 3: 0, 9: 60}, limits=limits)

@@ -215,7 +215,7 @@ def test_an_ensembles_order_walks_back_to_its_parts_the_model_and_the_weights() 
         (fundamentals("fund-1"), "fund-1"),
     ],
 )
-def test_an_action_walks_back_to_the_event_that_the_strategy_received(cause: Record, cause_id: str) -> None:
+def test_an_action_is_traced_to_the_event_that_the_strategy_received(cause: Record, cause_id: str) -> None:
     action = strategy_action("NOTE", cause_ids=[cause_id, "quote-A-9"])
     explanation = explain(MemoryRecordStore([action, cause]), action.action_id)
     assert explanation is not None

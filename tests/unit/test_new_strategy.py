@@ -62,7 +62,7 @@ def test_existing_files_are_not_overwritten(tmp_path: Path, existing: str) -> No
         ("a" * 40, "a" * 28),
     ],
 )
-def test_an_unfit_name_is_refused_with_a_suggestion(tmp_path: Path, name: str, suggestion: str) -> None:
+def test_an_unsuitable_name_is_rejected_with_a_suggestion(tmp_path: Path, name: str, suggestion: str) -> None:
     with pytest.raises(BadInput, match=rf"did you mean {suggestion}\?"):
         write_strategy(name, tmp_path)
     write_strategy(suggestion, tmp_path)

@@ -118,7 +118,7 @@ def test_a_promised_indicator_exists(words: str) -> None:
             assert outputs(spec), build(spec)
 
 
-def test_several_values_of_one_indicator_are_there() -> None:
+def test_an_indicator_with_several_values_has_all_of_them() -> None:
     assert set(outputs("linear_regression_14")) == {
         "linear_regression_14",
         "linear_regression_14_slope",
@@ -127,7 +127,7 @@ def test_several_values_of_one_indicator_are_there() -> None:
     assert {"prior_day_high", "prior_day_low", "prior_day_close"} <= set(outputs("prior_day"))
 
 
-def test_every_candle_pattern_of_talib_is_there_and_compared_with_it() -> None:
+def test_every_candle_pattern_of_talib_exists_and_is_compared_with_it() -> None:
     assert sorted(one.talib_name for one in PATTERNS.values()) == talib.get_function_groups()["Pattern Recognition"]
 
 

@@ -52,7 +52,7 @@ def test_no_table_has_a_position_under_the_old_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ensemble", [False, True])
-def test_a_strategy_leaves_the_share_under_its_new_name_when_it_would_have(tmp_path: Path, ensemble: bool) -> None:
+def test_a_strategy_exits_a_renamed_share_after_its_number_of_bars(tmp_path: Path, ensemble: bool) -> None:
     """It leaves after 40 bars of the share: 24 of FB and 16 of META. It declares no indicator."""
     bars = [*hourly("FB", [300.0] * 24), *hourly("META", [300.0] * 48, first_hour=24)]
     settings = {"signals": {"ensemble": {"enabled": ensemble}}}

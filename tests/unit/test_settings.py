@@ -173,7 +173,7 @@ def test_times_need_no_quotes(start: str, tmp_path: Path) -> None:
     assert load(MARKET_DATA__FILES__END=start).market_data.files.end == start
 
 
-def test_a_time_that_is_no_iso_time_is_quoted_in_the_error() -> None:
+def test_the_error_for_an_invalid_time_shows_it_as_written() -> None:
     expected = "setting start must be an ISO date or time such as 2024-01-31, found '14:30'"
     assert error_message(MARKET_DATA__FILES__START="14:30") == expected
 

@@ -147,7 +147,7 @@ def test_commands_are_not_delayed_by_a_minute_that_waits_for_its_bars() -> None:
     assert [type(record) for record in slices[0].records] == [Bar]
 
 
-def test_the_end_of_a_minute_that_waits_is_never_reached_by_the_clock() -> None:
+def test_the_clock_never_reaches_the_end_of_a_minute_that_waits_for_bars() -> None:
     run = OnDemandRun()
     run.take()
     run.advance(MINUTE_NS)

@@ -137,7 +137,7 @@ def test_an_open_reduce_only_order_beyond_the_own_units_counts_in_later_orders()
     assert refusals(gross) == [("strategy_max_gross_exposure", "1,100.00", "1,000.00")]
 
 
-def test_a_position_is_closed_beside_its_own_stop_and_not_reversed_beyond_it() -> None:
+def test_a_position_with_an_open_stop_can_be_closed_but_not_reversed_further() -> None:
     """The stop for 10 stays open. With it, the sale of 10 can make the position short by 10, as large as it was."""
 
     def protect(ctx: Any) -> None:

@@ -153,7 +153,7 @@ def test_exits_close_no_more_than_is_held(position: str, exits_name: str, shape_
 
 
 @pytest.mark.parametrize(("entry_name", "shape_name"), ENTRY_ROWS)
-def test_an_order_of_one_moment_trades_then_or_ends(entry_name: str, shape_name: str) -> None:
+def test_auction_and_immediate_orders_trade_at_their_time_or_end(entry_name: str, shape_name: str) -> None:
     entry, times_in_force = ENTRIES[entry_name]
     exits = [
         PathOrder("profit", False, "limit", limit=104, parent="entry"),
