@@ -73,7 +73,7 @@ class TargetTrading:
         self.exit_retries: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._reserved = ZERO
         self._rebalance_all = False  # a view started or ended, which changes the other symbols' shares
-        # Of the reports of a time slice: first fills of net orders, with which the crosses trade, and ended orders
+        # From the reports of a time slice: first fills of net orders, with which crosses trade, and ended orders
         self._first_fills: dict[str, Execution] = {}
         self._ended: dict[str, PendingOrder] = {}
 
@@ -157,8 +157,8 @@ class TargetTrading:
     def settle(self, ts_ns: int, out: list[Record]) -> None:
         """Publish the crosses that trade with the reported fills, and end the orders that have ended.
 
-        A cross follows all executions of its time slice, as for the readers of both topics: a manual sale in the same
-        time slice closes the same positions everywhere.
+        A cross is booked after all executions of its time slice, as the readers of both topics do: a manual sale in the
+        same time slice then closes the same positions everywhere.
         """
         for symbol, execution in self._first_fills.items():
             pending = self.pending[symbol]

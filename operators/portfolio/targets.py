@@ -222,7 +222,8 @@ def apply_own_trade(targets: dict[str, Target], strategy: str, quantity: Decimal
 def limit_changes(targets: dict[str, Target], strategies: Sequence[str], amount: Decimal) -> None:
     """Reduce the sum of the targets by `amount` (signed), by which the changes of `strategies` exceed a limit.
 
-    Each strategy in turn gives up to its change of that sign, so that no other strategy and no person sells for it.
+    Each strategy in turn gives up at most its own change of that sign, so that the positions of other strategies and of
+    manual orders do not change.
     """
     for strategy in strategies:
         change = targets[strategy].change
@@ -236,7 +237,7 @@ def limit_changes(targets: dict[str, Target], strategies: Sequence[str], amount:
 def reduce_targets(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:
     """Reduce the sum of the targets by `amount` (signed).
 
-    Each strategy in turn gives up to its quantity of that sign. The last one takes the remainder.
+    Each strategy in turn gives up at most its quantity of that sign. The last one takes the remainder.
     """
     target = None
     for strategy in strategies:
