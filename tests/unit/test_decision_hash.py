@@ -123,7 +123,7 @@ def test_order_checks_do_not_change_the_hash() -> None:
 
 def test_a_suspension_for_an_exceeded_time_limit_changes_the_hash_and_its_wording_does_not() -> None:
     arguments = {"error_type": "HandlerTimeLimit", "message": "5 s", "file": "/srv/own.py", "line": "3"}
-    timeout = strategy_action(SUSPENDED, "", ts_ns=60, **arguments)
+    timeout = strategy_action(SUSPENDED, "", ts_ns=60)._replace(arguments=arguments)
     raised = timeout._replace(arguments={**arguments, "error_type": "ValueError"})
     reworded = timeout._replace(arguments={**arguments, "message": "five seconds", "file": "own.py", "line": "4"})
     view = StrategySuspension("A", 1, 60, "view", "SUSPENDED", "feat-A-1", "HandlerTimeLimit", "5 s", "view.py", 7)
