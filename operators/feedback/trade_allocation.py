@@ -1,8 +1,9 @@
 """Allocate each trade to the strategies that caused it.
 
-The order of a trading strategy belongs to it. A proposal for several strategies contains the change of each. Another
-proposal names its strategies, and the views they had at that time determine how much of it each of them opens. Its
-trade first closes positions of the opposite side: those of its own strategies, then those of others.
+The order of a trading strategy, and a proposal for its target alone, belong to it. A proposal for several strategies
+contains the change of each. Another proposal names its strategies, and the views they had at that time determine how
+much of it each of them opens. Its trade first closes positions of the opposite side: those of its own strategies, then
+those of others.
 
 In an allocation, each share is rounded to nine decimal places, and the largest share takes the remainder.
 """
@@ -114,6 +115,8 @@ class TradeAllocation:
             shares = share_fill(dict(owner.changes), execution, change)
             if shares:
                 return [part for share in shares for part in self._expand(execution.symbol, share, opposite)]
+        if len(owner.strategies) == 1 and owner.strategies[0] in self._trading:
+            return [(owner.strategies[0], change)]  # as in the portfolio: it can also be short beside others
         opening_shares = list(owner.opening_shares)
         if owner.strategies == (ENSEMBLE,):
             return self._allocate_to_ensemble(change, opposite, opening_shares)

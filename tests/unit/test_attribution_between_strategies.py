@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from operators.feedback import FeedbackSettings
 from operators.feedback.stage import FeedbackStage
+from operators.trading.accounts import REMAINDER
 from schemas.records import TOPIC_OF, Attribution, Record, Valuation
-from tests.builders import corporate_action
+from tests.builders import command, corporate_action
 from tests.unit.test_internal_crosses import desk_of
 from tests.unit.trading_desk import TradingDesk, price_bar
+from tests.unit.trading_harness import Recording
 
 D = Decimal
 _INPUTS = (
@@ -71,3 +74,30 @@ def test_the_attributed_profit_of_opposite_positions_is_that_of_the_sub_accounts
     assert {name: attributed[name] for name in profits} == pytest.approx(profits, abs=D("1e-6"))
     assert profits["first"] == pytest.approx(D(profit * 60), abs=D("1e-6"))
     assert "unattributed" not in attributed
+
+
+def test_a_strategy_that_sells_twice_is_short_and_leaves_a_manual_position_alone() -> None:
+    """It sells 60 for its target of 0, and 60 by an order of its own in the same minute."""
+
+    def sell_twice(ctx: Any, number: int) -> None:
+        if number == 1:
+            ctx.target_quantity("KO", 60)
+        elif number == 4:
+            ctx.submit("KO", "SELL", 60)
+            ctx.target_quantity("KO", 0)
+        elif number == 7:
+            ctx.target_quantity("KO", 0)
+
+    strategy = Recording(sell_twice)
+    strategy.name = "first"
+    desk = TradingDesk(strategy, portfolio={"order_type": "LIMIT", "limit_offset_bps": D(0)})
+    arguments = {"symbol": "KO", "side": "BUY", "quantity": "100"}
+    desk.step(4, command("cmd-b", 1, "SUBMIT_ORDER", arguments), KO=100.0)
+    desk.step(1, KO=99.0)
+    desk.step(1, KO=100.0)
+    desk.step(1, KO=100.0)
+    quantities = {row.strategy: row.quantities for row in desk.strategies.accounts()}
+    assert quantities == {"first": {"KO": -60}, REMAINDER: {"KO": 100}}
+    desk.step(3, KO=100.0)
+    quantities = {row.strategy: row.quantities for row in desk.strategies.accounts()}
+    assert quantities == {"first": {}, REMAINDER: {"KO": 100}}
