@@ -9,7 +9,6 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import psycopg2
@@ -19,7 +18,6 @@ import structlog
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from psycopg2 import sql
-from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 from xdist.remote import Producer
 
 from configs.env_file import ENV_FILE_VARIABLE, OFF
@@ -30,7 +28,6 @@ from deploy.local.ports import free_ports
 from deploy.local.stack import ServiceStack
 from deploy.supervisor.migrate import migrate
 from deploy.testing.pytest_run import TEMPORARY_SERVICES_VARIABLE
-from operators.sentiment import lexicon_scorer
 from tests.scheduling import FilesAndPlatforms, start_with_platforms
 
 os.environ[ENV_FILE_VARIABLE] = OFF
@@ -89,17 +86,6 @@ def restore_logging() -> Iterator[None]:
     structlog.reset_defaults()
     sys.excepthook = excepthook
     root.handlers[:], root.level = handlers, level
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_sentiment_lexicon() -> Iterator[None]:
-    """Read VADER's lexicon once for each test process, because the simulations start the sentiment stage often.
-
-    Each scorer replaces the same words, so that all scorers can share one analyzer. To read it takes 8 ms.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lexicon_scorer, "SentimentIntensityAnalyzer", cache(SentimentIntensityAnalyzer))
-        yield
 
 
 @pytest.fixture(scope="session")
