@@ -9,22 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from configs.settings import AlpacaGatewaySection
 from dataflows.broker.activity_poll import ActivityPoll
-from dataflows.broker.alpaca_api import (
-    NOT_FOUND,
-    AlpacaApi,
-    decimal_text,
-    parse_decimal,
-)
+from dataflows.broker.alpaca_api import NOT_FOUND, AlpacaApi, decimal_text, parse_decimal
 from dataflows.broker.attached_stops import AttachedStops
 from dataflows.broker.broker_errors import BrokerRejected, BrokerThrottled, BrokerUncertain
 from dataflows.broker.first_reconciliation import FirstReconciliation
+from dataflows.broker.pending_requests import BACKOFF_S, PendingCancel, PendingSubmit, WatchedOrder, backoff_s
 from dataflows.broker.request_budget import RequestBudget
 from dataflows.broker.updates import (
     FINAL_STATUSES,
@@ -53,39 +48,8 @@ from sinks.background_thread import BackgroundThread
 log = structlog.get_logger(__name__)
 
 _IDLE_S = 0.02
-_BACKOFF_S = (0.25, 8.0)
 SECOND_NS = 1_000_000_000
 Publish = Callable[[BrokerUpdate | BrokerAccount | BrokerActivity], None]
-
-
-@dataclass
-class _PendingSubmit:
-    """An order without a definite response. `uncertain`: it must be looked up, because the broker may have it.
-
-    `was_sent`: a request of this order may have reached the broker before the current one.
-    """
-
-    intent: OrderIntent
-    uncertain: bool
-    attempted_s: float
-    was_sent: bool
-    due_s: float = 0.0
-    attempts: int = 0
-
-
-@dataclass
-class _PendingCancel:
-    intent: OrderIntent
-    due_s: float = 0.0
-    attempts: int = 0
-
-
-@dataclass
-class _WatchedOrder:
-    """An order that the broker has. `published_id` is the id of its last published update."""
-
-    due_s: float
-    published_id: str = ""
 
 
 class BrokerClient:
@@ -121,9 +85,9 @@ class BrokerClient:
         self._inbox: list[tuple[OrderIntent, bool]] = []
         # Trade updates and connection states (bool) of the stream, in order of arrival.
         self._stream_messages: list[dict[str, Any] | bool] = []
-        self._submits: dict[str, _PendingSubmit] = {}
-        self._cancels: dict[str, _PendingCancel] = {}
-        self._watched: dict[str, _WatchedOrder] = {}
+        self._submits: dict[str, PendingSubmit] = {}
+        self._cancels: dict[str, PendingCancel] = {}
+        self._watched: dict[str, WatchedOrder] = {}
         self._broker_order_ids: dict[str, str] = {}  # client_order_id -> the broker's own id
         self._attached = AttachedStops(api)
         self._authorized = self._connected = False
@@ -196,16 +160,16 @@ class BrokerClient:
             self._failing_since_s = self._failing_since_s or now_s
             if now_s - self._failing_since_s >= self._disconnected_after_s:
                 self._publish_disconnected(str(error))
-            self._budget.pause_until(time.monotonic() + _BACKOFF_S[0])
+            self._budget.pause_until(time.monotonic() + BACKOFF_S[0])
         return False
 
     def _register_intent(self, intent: OrderIntent, repeat: bool) -> None:
         client_order_id = intent.client_order_id
         self._attached.register(intent)
         if intent.kind == SUBMIT:
-            self._submits.setdefault(client_order_id, _PendingSubmit(intent, repeat, time.monotonic(), was_sent=repeat))
+            self._submits.setdefault(client_order_id, PendingSubmit(intent, repeat, time.monotonic(), was_sent=repeat))
         else:
-            self._cancels.setdefault(client_order_id, _PendingCancel(intent))
+            self._cancels.setdefault(client_order_id, PendingCancel(intent))
 
     def _reject_if_closed(self) -> None:
         """Reject the orders that were not sent while none may be sent. An uncertain one is looked up first."""
@@ -245,7 +209,7 @@ class BrokerClient:
         """Record that the broker has the order: drop its pending submit and look it up until it ends."""
         self._submits.pop(client_order_id, None)
         self._broker_order_ids[client_order_id] = str(order.get("id"))
-        watched = self._watched.setdefault(client_order_id, _WatchedOrder(due_s))
+        watched = self._watched.setdefault(client_order_id, WatchedOrder(due_s))
         watched.due_s = min(watched.due_s, due_s)
 
     # -- requests, the most urgent first -------------------------------------------------------------------------------
@@ -278,7 +242,7 @@ class BrokerClient:
             return True
         return False
 
-    def _send_submit(self, client_order_id: str, submit: _PendingSubmit, now_s: float) -> None:
+    def _send_submit(self, client_order_id: str, submit: PendingSubmit, now_s: float) -> None:
         if submit.uncertain:
             self._resolve_submit(client_order_id, submit, now_s)
             return
@@ -298,10 +262,10 @@ class BrokerClient:
         try:
             order = self._api.submit(submit.intent, self._order_ids.add_to(client_order_id))
         except BrokerThrottled:
-            submit.due_s = now_s + self._backoff_s(submit.attempts)
+            submit.due_s = now_s + backoff_s(submit.attempts)
             raise
         except BrokerUncertain as error:
-            submit.uncertain, submit.was_sent, submit.due_s = True, True, time.monotonic() + _BACKOFF_S[0]
+            submit.uncertain, submit.was_sent, submit.due_s = True, True, time.monotonic() + BACKOFF_S[0]
             submit.attempted_s = time.monotonic()
             self._publish_unknown(client_order_id, f"no response to the order: {error}")
             return
@@ -318,14 +282,14 @@ class BrokerClient:
                 self._publish_rejected(client_order_id, rejection.message)
             return
         # Until the broker has reported the attached stop too, the order is looked up again.
-        submit.uncertain, submit.was_sent, submit.due_s = True, True, now_s + _BACKOFF_S[0]
+        submit.uncertain, submit.was_sent, submit.due_s = True, True, now_s + BACKOFF_S[0]
         self._confirm_submit(client_order_id, submit.intent, order, now_s)
 
-    def _resolve_submit(self, client_order_id: str, submit: _PendingSubmit, now_s: float) -> None:
+    def _resolve_submit(self, client_order_id: str, submit: PendingSubmit, now_s: float) -> None:
         """Look an uncertain order up by its id. "Not found" is final only after `settle_s`: it may be on its way."""
         submit.attempts += 1
         self._budget.record(now_s)
-        submit.due_s = now_s + self._backoff_s(submit.attempts)
+        submit.due_s = now_s + backoff_s(submit.attempts)
         try:
             order = self._api.find(self._order_ids.add_to(client_order_id))
         except BrokerRejected as rejection:
@@ -359,7 +323,7 @@ class BrokerClient:
             self._watch_order(intent.stop_client_order_id, stop, due_s)
             self._publish_order(intent.stop_client_order_id, stop, refetched=False)
 
-    def _send_cancel(self, client_order_id: str, cancel: _PendingCancel, now_s: float) -> None:
+    def _send_cancel(self, client_order_id: str, cancel: PendingCancel, now_s: float) -> None:
         # An attached stop is sent, and cancelled, with its order.
         submitted_id = self._attached.order_of(client_order_id)
         submit = self._submits.get(submitted_id)
@@ -369,7 +333,7 @@ class BrokerClient:
                 self._publish(gateway_update(CANCELED, self._now_ns(), "canceled before it was sent", name))
             return
         cancel.attempts += 1
-        cancel.due_s = now_s + self._backoff_s(cancel.attempts)
+        cancel.due_s = now_s + backoff_s(cancel.attempts)
         broker_order_id = self._broker_order_ids.get(client_order_id)
         self._budget.record(now_s)
         try:
@@ -385,13 +349,13 @@ class BrokerClient:
             self._api.cancel(broker_order_id)
         except BrokerRejected as rejection:
             if rejection.status == NOT_FOUND and broker_order_id is None:
-                if submit is None and cancel.attempts > len(_BACKOFF_S):
+                if submit is None and cancel.attempts > len(BACKOFF_S):
                     del self._cancels[client_order_id]
                 return
             # The order has ended; the lookup reports how.
             log.info("cancel rejected", order=client_order_id, reason=rejection.message)
         del self._cancels[client_order_id]
-        self._watched.setdefault(client_order_id, _WatchedOrder(now_s)).due_s = now_s
+        self._watched.setdefault(client_order_id, WatchedOrder(now_s)).due_s = now_s
 
     def _refetch(self, client_order_id: str, now_s: float) -> None:
         watched = self._watched[client_order_id]
@@ -445,8 +409,3 @@ class BrokerClient:
             self._watched[client_order_id].published_id = ""
         log.warning("order status unknown", order=client_order_id, reason=reason)
         self._publish(gateway_update(UNKNOWN, self._now_ns(), reason, client_order_id))
-
-    @staticmethod
-    def _backoff_s(attempts: int) -> float:
-        first, longest = _BACKOFF_S
-        return min(longest, first * 2.0 ** min(attempts, 8))

@@ -269,6 +269,8 @@ def test_a_trading_strategy_is_shown_with_its_books_and_resumed_with_a_reason(da
 def test_strategy_results_add_up_to_the_ledgers_pnl(dashboard: Dashboard) -> None:
     admin = dashboard.admin
     page = admin.page
+    admin.open_view("Trades")
+    expect(admin.row(admin.order("BUY", "2", "MSFT"))).to_contain_text("FILLED")
     admin.open_view("Performance")
     panel = page.get_by_role("region", name="Results by strategy", exact=True)
     expect(panel.locator("tbody tr", has_text="Manual orders")).to_be_visible()
