@@ -220,7 +220,7 @@ def _source(location: tuple[str, ...], file: Path | None, variables: Mapping[tup
 
 def _list_keys(keys: Sequence[str]) -> str:
     if not 0 < len(keys) <= _KEYS_SHOWN_MAX:
-        return "; configs/*.yaml list the settings"
+        return "; configs/*.yaml list the usual settings"
     return f"; expected one of {', '.join(keys)}"
 
 
