@@ -73,6 +73,15 @@ def balance_amounts(amounts: StrategyAmounts) -> StrategyAmounts:
     return [*others, (amounts[-1][0], -sum((amount for _, amount in others), ZERO))]
 
 
+def largest_holder(positions: Mapping[str, Decimal]) -> str:
+    """Return the strategy with the most units, long or short; of several, the last one by name.
+
+    >>> largest_holder({"pairs": Decimal(-60), "trend": Decimal(40)})
+    'pairs'
+    """
+    return max(positions, key=lambda name: (abs(positions[name]), name))
+
+
 def share_fill(changes: Mapping[str, Decimal], execution: Execution, traded: Decimal) -> StrategyAmounts:
     """Divide a fill of `traded` signed units between the strategies whose changes are on its side, after crosses.
 

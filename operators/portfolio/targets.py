@@ -13,6 +13,7 @@ from operators.manual_orders import MANUAL
 from operators.money import ZERO, multiply
 from operators.order_split import split_lots
 from operators.portfolio.requested_targets import RequestedTarget
+from operators.strategy_shares import largest_holder
 from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, TARGET_QUANTITY, Execution
 
 ORDER_END_TYPES = (CANCELED, REPLACED, EXPIRED, REJECTED)
@@ -140,9 +141,9 @@ class Targets(dict[str, dict[str, Target]]):
         for target in targets.values():
             target.split(ratio)
         if targets and (difference := net - net_target(targets)):
-            max(targets.values(), key=lambda target: abs(target.quantity)).quantity += difference
+            targets[largest_holder({name: target.quantity for name, target in targets.items()})].quantity += difference
         if targets and (difference := held - net_held(targets)):
-            max(targets.values(), key=lambda target: abs(target.held)).held += difference
+            targets[largest_holder({name: target.held for name, target in targets.items()})].held += difference
 
     def rename(self, symbol: str, new_symbol: str) -> None:
         """Move the targets to `new_symbol`. The old symbol keeps targets of 0, because its orders may still end."""

@@ -16,7 +16,7 @@ from operators.ledger.cash import AccrualSettings, ShortPosition
 from operators.ledger.events import AccountIncome, share_ratio, to_ledger_event
 from operators.ledger.split_ratio import split_quantity
 from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
-from operators.strategy_shares import StrategyAmounts, allocate_by_weight, sides_of
+from operators.strategy_shares import StrategyAmounts, allocate_by_weight, largest_holder, sides_of
 from operators.trading.settings import TradingSettings
 from schemas.records import (
     BUY,
@@ -24,6 +24,8 @@ from schemas.records import (
     DELISTING,
     EXTERNAL_FLOWS,
     SELL,
+    SPLIT,
+    STOCK_DIVIDEND,
     SYMBOL_CHANGE,
     TRADE,
     CashTransfer,
@@ -218,10 +220,40 @@ class StrategyAccounts:
                 one.ledger.set_rate(rate.base, rate.rate)
 
     def apply_action(self, ts_ns: int, action: CorporateAction, rate: Decimal) -> None:
-        """Apply a corporate action, before the executions of its time slice. `rate` converts its currency."""
-        for one in self._all():
-            self._apply_to(one, ts_ns, action, rate)
+        """Apply a corporate action, before the executions of its time slice. `rate` converts its currency.
+
+        Strategies keep the fraction of a share at a split. That of the account, which is sold, is of the largest one.
+        """
+        self._apply_to(self.account, ts_ns, action, rate)
+        is_split = action.kind in (SPLIT, STOCK_DIVIDEND)
+        own_action = action._replace(amount=None) if is_split else action
+        for one in self.accounts.values():
+            self._apply_to(one, ts_ns, own_action, rate)
         self._apply_to_positions(action)
+        if is_split and action.amount is not None:
+            self._sell_fraction(ts_ns, action, action.amount)
+
+    def _sell_fraction(self, ts_ns: int, action: CorporateAction, price: Decimal) -> None:
+        """Sell the fraction of a share that the account has sold at a split, as the portfolio does for its targets."""
+        positions = self._positions.get(action.symbol, {})
+        difference = self.account.ledger.quantity(action.symbol) - sum(positions.values(), ZERO)
+        if not positions or not 0 < abs(difference) < ONE:
+            return
+        name = largest_holder(positions)
+        self._add_units(action.symbol, name, difference)
+        if name in self.accounts:
+            sale = InternalCross(
+                seq=0,
+                ts_ns=ts_ns,
+                cross_id=action.action_id,
+                symbol=action.symbol,
+                quantity=abs(difference),
+                price=price,
+                buyer=name if difference > 0 else REMAINDER,
+                seller=REMAINDER if difference > 0 else name,
+                cause_ids=[action.action_id],
+            )
+            self.accounts[name].ledger.book_cross(sale, difference)
 
     def _apply_to(self, one: SubAccount, ts_ns: int, action: CorporateAction, rate: Decimal) -> None:
         ledger, quantity = one.ledger, one.ledger.quantity(action.symbol)

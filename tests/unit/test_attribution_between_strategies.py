@@ -76,6 +76,19 @@ def test_the_attributed_profit_of_opposite_positions_is_that_of_the_sub_accounts
     assert "unattributed" not in attributed
 
 
+def test_strategies_with_half_a_share_after_a_split_sell_it_and_keep_no_remainder() -> None:
+    """33 and 34 shares become 33.5 in the account, whose half share is sold at 200: that of the larger position."""
+    desk = desk_of({1: 33, 6: 0}, {1: 34, 6: 0})
+    desk.step(3, KO=100.0)
+    desk.step(1, corporate_action("spl-1", "SPLIT", "KO", ratio=D("0.5"), amount=200), KO=200.0)
+    rows = {row.strategy: (row.quantities.get("KO", 0), row.profit) for row in desk.strategies.accounts()}
+    assert rows == {"first": (D("16.5"), 0), "second": (D("16.5"), 0), REMAINDER: (0, 0)}
+    desk.step(5, KO=200.0)
+    assert [row.quantities for row in desk.strategies.accounts()] == [{}, {}, {}]
+    assert desk.position("KO") == 0
+    desk.check()
+
+
 def test_a_strategy_that_sells_twice_is_short_and_leaves_a_manual_position_alone() -> None:
     """It sells 60 for its target of 0, and 60 by an order of its own in the same minute."""
 
