@@ -13,9 +13,12 @@ from typing import Any
 from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
 from operators.ledger import Ledger, SpinOff
 from operators.ledger.cash import AccrualSettings, Charge, ShortPosition
+from operators.ledger.corporate_actions import fractional_units
 from operators.ledger.events import AccountIncome, distribution_prices, share_ratio, to_ledger_event
+from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_quantity
+from operators.manual_orders import MANUAL
 from operators.money import ONE, divide, multiply, to_decimal
-from operators.portfolio.targets import Targets, apply_manual_trade, net_target
+from operators.portfolio.targets import Targets, apply_own_trade, net_held
 from operators.reference_data import ReferenceData
 from operators.sizing import Estimates, TargetWeights
 from operators.valuation import Marks
@@ -49,10 +52,11 @@ class PortfolioCorporateActions:
         targets: Targets,
         estimates: Estimates,
         weights: TargetWeights,
+        trading_strategies: Sequence[str] = (),
     ) -> None:
         self._reference, self._income = ReferenceData(currency=currency), AccountIncome(settings)
         self._ledger, self._marks, self._targets, self._estimates = ledger, marks, targets, estimates
-        self._weights = weights
+        self._weights, self._trading_strategies = weights, trading_strategies
         self.adjusted_prices = AdjustedPrices()
         self.splits: list[tuple[str, Decimal]] = []  # symbol and ratio of the splits of this time slice
 
@@ -125,6 +129,7 @@ class PortfolioCorporateActions:
             if event is not None and self._ledger.quantity(symbol) * self._ledger.quantity(action.new_symbol) < 0:
                 return []  # as for a symbol change
             self._distribute(action, changed_symbols)
+            self._distribute_to_strategies(action)
         elif action.kind == MERGER_CASH:
             if symbol in prices and action.cash_per_share:
                 self._reduce_mark(symbol, action.cash_per_share)
@@ -143,10 +148,11 @@ class PortfolioCorporateActions:
             return records
         records += self._ledger.apply_action(event)
         if isinstance(event, SpinOff):
-            # No strategy has decided to hold the distributed shares, so that none sells them.
+            # No view strategy has decided to hold the distributed shares, so that none sells them.
             targets = self._targets.setdefault(event.new_symbol, {})
-            units = self._ledger.quantity(event.new_symbol) - net_target(targets)
-            apply_manual_trade(targets, units, prices[event.new_symbol])
+            units = self._ledger.quantity(event.new_symbol) - net_held(targets)
+            if units:
+                apply_own_trade(targets, MANUAL, units, prices[event.new_symbol])
         return records
 
     def _distribute(self, action: CorporateAction, changed_symbols: dict[str, None]) -> None:
@@ -159,6 +165,23 @@ class PortfolioCorporateActions:
             self._estimates.go_ex(symbol, before, after)
             prices.setdefault(action.new_symbol, distributed)
             changed_symbols[action.new_symbol] = None
+
+    def _distribute_to_strategies(self, action: CorporateAction) -> None:
+        """Let each trading strategy hold the distributed shares that its sub-account receives."""
+        assert action.ratio is not None, f"{action.action_id}: expected a validated corporate action"
+        price = self._marks.prices.get(action.new_symbol, 0.0)
+        new_targets = self._targets.setdefault(action.new_symbol, {})
+        for name, target in self._targets.get(action.symbol, {}).items():
+            units = split_quantity(target.held, action.ratio)
+            existing = new_targets.get(name)
+            if abs(units) <= ROUNDING_REMAINDER or name not in self._trading_strategies:
+                continue
+            if existing is not None and existing.held * units < 0:
+                continue  # as in its sub-account: long one symbol and short the other
+            if action.amount is not None:
+                units -= fractional_units(units)
+            if units:
+                apply_own_trade(new_targets, name, units, price)
 
     def _book_charges(self, ts_ns: int, charges: Sequence[Charge]) -> list[Record]:
         return [self._ledger.book_charge(ts_ns, charge) for charge in charges]

@@ -175,6 +175,7 @@ class PortfolioStage:
             self._trading.targets,
             self._estimates,
             self._weights,
+            settings.trading_strategies,
         )
 
     def _build_construction(self) -> Construction:

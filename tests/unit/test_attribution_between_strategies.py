@@ -89,6 +89,30 @@ def test_strategies_with_half_a_share_after_a_split_sell_it_and_keep_no_remainde
     desk.check()
 
 
+def test_a_strategy_sells_the_shares_that_a_spin_off_distributed_to_it() -> None:
+    """It receives 30, the other strategy is short of 20, and a person holds 10 of the distributed shares."""
+
+    def trade(ctx: Any, number: int) -> None:
+        if number == 1:
+            ctx.target_quantity("KO", 60)
+        elif number == 5:
+            ctx.close("PEP")
+
+    first, second = Recording(trade), Recording(lambda ctx, number: number == 1 and ctx.target_quantity("KO", -40))
+    first.name, second.name = "first", "second"
+    desk = TradingDesk(first, second)
+    desk.step(1, command("cmd-b", 1, "SUBMIT_ORDER", {"symbol": "KO", "side": "BUY", "quantity": "20"}), KO=100.0)
+    desk.step(2, KO=100.0)
+    terms = {"new_symbol": "PEP", "ratio": D("0.5"), "cost_share": D("0.2")}
+    desk.step(1, corporate_action("spo-1", "SPIN_OFF", "KO", **terms), KO=80.0, PEP=40.0)
+    quantities = {row.strategy: row.quantities.get("PEP", 0) for row in desk.strategies.accounts()}
+    assert quantities == {"first": 30, "second": -20, REMAINDER: 10} and desk.position("PEP") == 20
+    desk.step(4, KO=80.0, PEP=40.0)
+    quantities = {row.strategy: row.quantities.get("PEP", 0) for row in desk.strategies.accounts()}
+    assert quantities == {"first": 0, "second": -20, REMAINDER: 10} and desk.position("PEP") == -10
+    desk.check()
+
+
 def test_a_strategy_that_sells_twice_is_short_and_leaves_a_manual_position_alone() -> None:
     """It sells 60 for its target of 0, and 60 by an order of its own in the same minute."""
 
