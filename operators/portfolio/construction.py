@@ -141,11 +141,26 @@ class Construction:
         targets, changes = self._targets[symbol], dict[str, Decimal]()
         for name in due:
             held, size = targets[name].held, self._size(symbol, name, unit_price, equity, lot_size).quantity
-            reduces = size * held >= 0 and abs(size) <= abs(held)
-            if reduces or name not in self._settings.order_limited:
+            if name not in self._settings.order_limited or not _increases(held, size):
                 changes[name] = size - held
         is_opposite = min(changes.values(), default=ZERO) < 0 < max(changes.values(), default=ZERO)
         return [name for name, change in changes.items() if change] if is_opposite else []
+
+    def must_wait(self, symbol: str, strategy: str, retried: Iterable[str], equity: Decimal) -> bool:
+        """Whether a strategy with limits would increase its position against an exit that is retried.
+
+        Both would cross without an order, and so without the check of the limits. `retried` are the strategies whose
+        unfilled changes will have an order.
+        """
+        if strategy not in self._settings.order_limited:
+            return False
+        targets = self._targets[symbol]
+        others = [targets[name].change for name in retried if name != strategy and targets[name].change]
+        price, unit_price, lot_size = self._price_terms(symbol, [strategy])
+        if not others or price <= 0:
+            return False
+        held, size = targets[strategy].held, self._size(symbol, strategy, unit_price, equity, lot_size).quantity
+        return _increases(held, size) and any(change * (size - held) < 0 for change in others)
 
     def adjustment_turnover(self, ready: Iterable[tuple[str, list[str]]], equity: Decimal) -> Decimal:
         """Return the value of all adjustments in this time slice; 0 if the settings do not limit the turnover.
@@ -333,6 +348,11 @@ def _requested_units(requested: RequestedTarget, unit_price: Decimal, equity: De
     else:
         units = floor_to(amount, lot_size)
     return -units if requested.direction < 0 else units
+
+
+def _increases(held: Decimal, size: Decimal) -> bool:
+    """Whether a position becomes larger, or changes its side."""
+    return size * held < 0 or abs(size) > abs(held)
 
 
 def _reductions(step: Step, targets: dict[str, Target], before: dict[str, Decimal]) -> list[Reduction]:

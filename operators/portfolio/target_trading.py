@@ -242,9 +242,9 @@ class TargetTrading:
         if self._estimates.uses_comparison:
             construction.update_active_symbols()
         ready = [
-            (symbol, self._next_due(symbol, equity, construction))
+            (symbol, due)
             for symbol in sorted(self.due)
-            if symbol not in self.pending
+            if symbol not in self.pending and (due := self._next_due(symbol, equity, construction))
         ]
         turnover = construction.adjustment_turnover(ready, equity)
         for symbol, next_due in ready:
@@ -269,6 +269,8 @@ class TargetTrading:
         that strategy alone, unless another strategy trades in the opposite direction.
         """
         due, targets = sorted(self.due.get(symbol, ())), self.targets.get(symbol, {})
+        retried = targets if symbol in self.exit_retries else self.due.get(symbol, ())
+        due = [name for name in due if not construction.must_wait(symbol, name, retried, equity)]
         if len(due) > 1:
             crossing = construction.crossing_strategies(symbol, due, equity)
             if crossing:

@@ -10,8 +10,9 @@ import pytest
 
 from operators.feedback import FeedbackSettings
 from operators.feedback.stage import FeedbackStage
+from operators.strategy_limits import StrategyLimits
 from operators.trading.accounts import REMAINDER
-from schemas.records import TOPIC_OF, Attribution, Record, Valuation
+from schemas.records import TOPIC_OF, Attribution, InternalCross, OrderRefusal, Record, Valuation
 from tests.builders import command, corporate_action
 from tests.unit.test_internal_crosses import desk_of
 from tests.unit.trading_desk import TradingDesk, price_bar
@@ -111,6 +112,21 @@ def test_a_strategy_sells_the_shares_that_a_spin_off_distributed_to_it() -> None
     quantities = {row.strategy: row.quantities.get("PEP", 0) for row in desk.strategies.accounts()}
     assert quantities == {"first": 0, "second": -20, REMAINDER: 10} and desk.position("PEP") == -10
     desk.check()
+
+
+def test_a_strategy_with_limits_does_not_buy_from_an_exit_that_waits_for_its_retry() -> None:
+    """A person cancels the exit. The purchase of 60 exceeds the limit of 50, so risk has to check it."""
+    terms = {"order_type": "LIMIT", "limit_offset_bps": D(0), "exit_retry_s": 300}
+    limits = {"first": StrategyLimits(max_position_size=D(5_000))}
+    desk = desk_of({6: 60}, {1: 60, 3: 0}, portfolio=terms, limits=limits)
+    desk.step(3, KO=100.0)
+    desk.step(1, KO=99.0)
+    desk.step(1, command("cmd-c", 1, "CANCEL_ORDER", {"order_id": "ord-2"}), KO=99.0)
+    desk.step(3, KO=100.0)
+    assert desk.of(InternalCross) == [] and desk.position("KO") == 60
+    desk.step(10, KO=100.0)
+    assert [one.check for one in desk.of(OrderRefusal)] == ["strategy_max_position_size"]
+    assert desk.of(InternalCross) == [] and desk.position("KO") == 0
 
 
 def test_a_strategy_that_sells_twice_is_short_and_leaves_a_manual_position_alone() -> None:
