@@ -224,6 +224,9 @@ class StrategyAccounts:
 
         Strategies keep the fraction of a share at a split. That of the account, which is sold, is of the largest one.
         """
+        units, new_units = (self.account.ledger.quantity(one) for one in (action.symbol, action.new_symbol))
+        if action.new_symbol and units * new_units < 0:
+            return  # as in the portfolio: the result is undefined, change nothing
         self._apply_to(self.account, ts_ns, action, rate)
         is_split = action.kind in (SPLIT, STOCK_DIVIDEND)
         own_action = action._replace(amount=None) if is_split else action

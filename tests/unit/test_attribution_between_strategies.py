@@ -129,6 +129,20 @@ def test_a_strategy_with_limits_does_not_buy_from_an_exit_that_waits_for_its_ret
     assert desk.of(InternalCross) == [] and desk.position("KO") == 0
 
 
+def test_a_spin_off_that_the_account_ignores_changes_no_sub_account() -> None:
+    """The account is long of the old share and short of the distributed one, each for another strategy."""
+    first = Recording(lambda ctx, number: number == 1 and ctx.target_quantity("KO", 60))
+    second = Recording(lambda ctx, number: number == 1 and ctx.target_quantity("PEP", -10))
+    first.name, second.name = "first", "second"
+    desk = TradingDesk(first, second)
+    desk.step(3, KO=100.0, PEP=50.0)
+    terms = {"new_symbol": "PEP", "ratio": D("0.5"), "cost_share": D("0.2")}
+    desk.step(1, corporate_action("spo-1", "SPIN_OFF", "KO", **terms), KO=80.0, PEP=50.0)
+    rows = [row.quantities for row in desk.strategies.accounts()]
+    assert rows == [{"KO": 60}, {"PEP": -10}, {}]
+    desk.check()
+
+
 def test_a_strategy_that_sells_twice_is_short_and_leaves_a_manual_position_alone() -> None:
     """It sells 60 for its target of 0, and 60 by an order of its own in the same minute."""
 
