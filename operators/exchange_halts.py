@@ -10,6 +10,9 @@ VERSION = 1
 EXCHANGE_HALT: Final = "exchange_halt"
 """Name of the risk check, and measure of the risk events about halts."""
 
+BAR_NS_MAX: Final = 24 * 3600 * 1_000_000_000
+"""The longest bar: one day."""
+
 
 class ExchangeHalt(NamedTuple):
     """A halt from `from_ns` until `until_ns`, which is None while it lasts. `ts_ns` is the time of the last record."""
@@ -47,7 +50,8 @@ class ExchangeHalts:
             return False
         if status.state == HALTED:
             # A bar of this time slice may have opened in the halt before: both count as one.
-            from_ns = status.ts_ns if last is None else last.from_ns
+            follows = last is not None and last.until_ns is not None and status.ts_ns - last.until_ns < BAR_NS_MAX
+            from_ns = last.from_ns if last is not None and follows else status.ts_ns
             halt = ExchangeHalt(from_ns, None, status.ts_ns, status.code, status.reason)
         else:
             assert last is not None, "the symbol is halted"
@@ -66,10 +70,13 @@ class ExchangeHalts:
         return halt is not None and halt.from_ns <= ts_ns and (halt.until_ns is None or ts_ns < halt.until_ns)
 
     def rename(self, symbol: str, new_symbol: str) -> None:
-        """Move the last halt of a symbol to its new name. Without a new name (a delisted symbol), remove it."""
-        halt = self._halts.pop(symbol, None)
-        if halt is not None and new_symbol:
-            self._halts[new_symbol] = halt
+        """Move the last halt of a symbol to its new name, unless that is halted or was later.
+
+        Without a new name (a delisted symbol), remove it.
+        """
+        halts = [one for one in (self._halts.pop(symbol, None), self._halts.get(new_symbol)) if one is not None]
+        if halts and new_symbol:
+            self._halts[new_symbol] = max(halts, key=lambda halt: (halt.until_ns is None, halt.ts_ns))
 
     def snapshot(self) -> Any:
         return (VERSION, {symbol: tuple(halt) for symbol, halt in self._halts.items()})

@@ -157,6 +157,23 @@ def test_late_and_repeated_records_change_nothing() -> None:
     assert halts.current("AAPL") is None
 
 
+def test_two_halts_on_different_days_are_not_one() -> None:
+    """A daily bar between them, or that opened before the second one, is not in a halt."""
+    halts, day = ExchangeHalts(), 24 * 3600
+    for state, second in ((HALTED, 10), (TRADING, 20), (HALTED, 4 * day), (TRADING, 4 * day + 60)):
+        assert halts.apply(status(state, second)) is True
+    assert not halts.contains("AAPL", 2 * day * SECOND_NS) and not halts.contains("AAPL", (4 * day - 1) * SECOND_NS)
+    assert halts.contains("AAPL", (4 * day + 59) * SECOND_NS)
+
+
+def test_the_old_halt_of_a_renamed_symbol_does_not_end_the_halt_of_its_new_name() -> None:
+    halts = ExchangeHalts()
+    for one in (status(HALTED, 1), status(TRADING, 9), status(HALTED, 5, "APPL")):
+        assert halts.apply(one) is True
+    halts.rename("AAPL", "APPL")
+    assert halts.current("APPL") is not None
+
+
 def test_a_renamed_symbol_stays_halted_and_a_delisted_one_is_forgotten() -> None:
     reference = ReferenceData()
     rename = corporate_action("a-1", "SYMBOL_CHANGE", "AAPL", new_symbol="APPL")
