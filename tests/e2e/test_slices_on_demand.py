@@ -53,9 +53,11 @@ def test_a_command_and_an_approved_order_close_slices_before_the_heartbeat(platf
 
     def has_new_order_before_a_heartbeat() -> bool:
         """Whether an order reached the venue in the slice after its own, less than a heartbeat after its command."""
-        clocks = sorted({one.ts_ns for one in decoded(platform, "commands") if isinstance(one, Clock)})
+        # Read the latest records first: what they refer to was written before them.
         reports = {one.order_id: one for one in decoded(platform, "executions") if isinstance(one, Execution)}
-        for order in decoded(platform, "orders"):
+        orders = decoded(platform, "orders")
+        clocks = sorted({one.ts_ns for one in decoded(platform, "commands") if isinstance(one, Clock)})
+        for order in orders:
             if not isinstance(order, Order) or order.order_id not in reports:
                 continue
             approved, reported = clocks.index(order.ts_ns), clocks.index(reports[order.order_id].ts_ns)
@@ -63,7 +65,7 @@ def test_a_command_and_an_approved_order_close_slices_before_the_heartbeat(platf
             if approved and clocks[reported] - clocks[approved - 1] < HEARTBEAT_NS:
                 return True
         # A bar may end a slice at the same moment, and a busy machine may be slow: try again.
-        if len(published) <= sum(isinstance(one, Order) for one in decoded(platform, "orders")):
+        if len(published) <= sum(isinstance(one, Order) for one in orders):
             published.append(f"cmd-{uuid.uuid4().hex[:8]}")
             terms = {"symbol": "AAPL", "side": "BUY", "quantity": "1", "order_type": LIMIT, "limit_price": "1"}
             platform.produce("commands", 0, encode(command(published[-1], time.time_ns(), "SUBMIT_ORDER", terms)))

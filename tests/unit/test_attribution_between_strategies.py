@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +28,23 @@ _INPUTS = (
     "valuations",
     "order-proposals",
 )
+SPIN_OFF = corporate_action("spo-1", "SPIN_OFF", "KO", new_symbol="PEP", ratio=D("0.5"), cost_share=D("0.2"))
+
+
+def recording(name: str, script: Callable[[Any, int], None]) -> Recording:
+    strategy = Recording(script)
+    strategy.name = name
+    return strategy
+
+
+def target_at_once(name: str, symbol: str, quantity: int) -> Recording:
+    """Build a strategy that requests a target quantity in its first time slice."""
+
+    def trade(ctx: Any, number: int) -> None:
+        if number == 1:
+            ctx.target_quantity(symbol, quantity)
+
+    return recording(name, trade)
 
 
 def _rank(record: Record) -> int:
@@ -82,8 +99,10 @@ def test_strategies_with_half_a_share_after_a_split_sell_it_and_keep_no_remainde
     desk = desk_of({1: 33, 6: 0}, {1: 34, 6: 0})
     desk.step(3, KO=100.0)
     desk.step(1, corporate_action("spl-1", "SPLIT", "KO", ratio=D("0.5"), amount=200), KO=200.0)
-    rows = {row.strategy: (row.quantities.get("KO", 0), row.profit) for row in desk.strategies.accounts()}
-    assert rows == {"first": (D("16.5"), 0), "second": (D("16.5"), 0), REMAINDER: (0, 0)}
+    accounts = {row.strategy: row for row in desk.strategies.accounts()}
+    quantities = {name: account.quantities.get("KO", 0) for name, account in accounts.items()}
+    assert quantities == {"first": D("16.5"), "second": D("16.5"), REMAINDER: 0}
+    assert not any(account.profit for account in accounts.values())
     desk.step(5, KO=200.0)
     assert [row.quantities for row in desk.strategies.accounts()] == [{}, {}, {}]
     assert desk.position("KO") == 0
@@ -99,13 +118,10 @@ def test_a_strategy_sells_the_shares_that_a_spin_off_distributed_to_it() -> None
         elif number == 5:
             ctx.close("PEP")
 
-    first, second = Recording(trade), Recording(lambda ctx, number: number == 1 and ctx.target_quantity("KO", -40))
-    first.name, second.name = "first", "second"
-    desk = TradingDesk(first, second)
+    desk = TradingDesk(recording("first", trade), target_at_once("second", "KO", -40))
     desk.step(1, command("cmd-b", 1, "SUBMIT_ORDER", {"symbol": "KO", "side": "BUY", "quantity": "20"}), KO=100.0)
     desk.step(2, KO=100.0)
-    terms = {"new_symbol": "PEP", "ratio": D("0.5"), "cost_share": D("0.2")}
-    desk.step(1, corporate_action("spo-1", "SPIN_OFF", "KO", **terms), KO=80.0, PEP=40.0)
+    desk.step(1, SPIN_OFF, KO=80.0, PEP=40.0)
     quantities = {row.strategy: row.quantities.get("PEP", 0) for row in desk.strategies.accounts()}
     assert quantities == {"first": 30, "second": -20, REMAINDER: 10} and desk.position("PEP") == 20
     desk.step(4, KO=80.0, PEP=40.0)
@@ -131,13 +147,9 @@ def test_a_strategy_with_limits_does_not_buy_from_an_exit_that_waits_for_its_ret
 
 def test_a_spin_off_that_the_account_ignores_changes_no_sub_account() -> None:
     """The account is long of the old share and short of the distributed one, each for another strategy."""
-    first = Recording(lambda ctx, number: number == 1 and ctx.target_quantity("KO", 60))
-    second = Recording(lambda ctx, number: number == 1 and ctx.target_quantity("PEP", -10))
-    first.name, second.name = "first", "second"
-    desk = TradingDesk(first, second)
+    desk = TradingDesk(target_at_once("first", "KO", 60), target_at_once("second", "PEP", -10))
     desk.step(3, KO=100.0, PEP=50.0)
-    terms = {"new_symbol": "PEP", "ratio": D("0.5"), "cost_share": D("0.2")}
-    desk.step(1, corporate_action("spo-1", "SPIN_OFF", "KO", **terms), KO=80.0, PEP=50.0)
+    desk.step(1, SPIN_OFF, KO=80.0, PEP=50.0)
     rows = [row.quantities for row in desk.strategies.accounts()]
     assert rows == [{"KO": 60}, {"PEP": -10}, {}]
     desk.check()
