@@ -219,6 +219,22 @@ def test_a_slice_on_demand_that_some_topics_lack_is_written_again_before_any_oth
     assert later.take() == [START_NS + MINUTE_NS, later.wall.now_ns]
 
 
+def test_a_missing_clock_that_waits_for_its_bars_causes_no_busy_loop() -> None:
+    run = OnDemandRun()
+    run.take()
+    state = run.feed.state()
+    topics = FeedTopicState(tuple(clocked_logs(1)))
+    for log in topics.logs:
+        topics.add(log, Clock(START_NS, "market_data@test"))
+    topics.add(("commands", 0), Clock(START_NS + MINUTE_NS, "market_data@test"))
+    later = OnDemandRun(start_ns=START_NS + MINUTE_NS + SECOND_NS, topics=topics)
+    later.waiting.start()
+    later.feed.resume(state)
+    assert later.take() == []
+    waiting_ns = later.waiting.due_in_ns()
+    assert waiting_ns is not None and waiting_ns > 0, "`wait` would return at once"
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_slices_are_strictly_ordered_and_no_bar_is_late(seed: int) -> None:
     """Random records, quotes, late bars and jumps of the wall clock."""

@@ -150,6 +150,8 @@ class LiveFeed:
             if ts_ns is not None:
                 time_slices.append(self._build_slice(ts_ns, []))
             break
+        if not time_slices and self._waiting.due_in_ns() == 0:
+            self._waiting.block(RECHECK_NS)
         return time_slices
 
     def _complete_clocks(self, count: int, now_ns: int) -> list[TimeSlice]:

@@ -34,6 +34,7 @@ class WaitingRecords:
         self._closed_ns = self._closed_before_ns = -1  # event times of the last two time slices
         self._closed_at_ns = now_ns() - saturated_ns
         self._passed_risk_ns = -1
+        self._blocked_to_ns = -1
 
     def start(self) -> None:
         """Require a time slice at once: records may have arrived while the feed was down."""
@@ -77,7 +78,12 @@ class WaitingRecords:
             due_ns = min(self._since_ns.values()) + COALESCE_NS
             if self._closed_before_ns > self._passed_risk_ns:
                 due_ns = max(due_ns, self._closed_at_ns + self._saturated_ns)
-            return max(0, due_ns - self._now_ns())
+            return max(0, max(due_ns, self._blocked_to_ns) - self._now_ns())
+
+    def block(self, delay_ns: int) -> None:
+        """Report that the feed can close no time slice within `delay_ns`, so that `wait` does not return earlier."""
+        with self._changed:
+            self._blocked_to_ns = self._now_ns() + delay_ns
 
     def close(self, ts_ns: int) -> None:
         """Report that the feed closes the time slice `ts_ns`. It contains every record reported so far."""
