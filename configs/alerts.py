@@ -46,6 +46,14 @@ class FrozenModel(BaseModel):
 
 
 class PortfolioAlerts(FrozenModel):
+    """Alerts about the account and its positions. An unset threshold disables its alert.
+
+    daily_loss_threshold    [account currency] P&L of the day below which the alert is active
+    position_concentration  [fraction] value of one position as a share of equity
+    margin_utilization      [fraction] used share of a margin limit
+    stale_position          [seconds] age of a held symbol's price while others have bars
+    """
+
     daily_loss_threshold: Annotated[float, Field(lt=0)] | None = None
     position_concentration: PositiveRatio | None = None
     margin_utilization: PositiveRatio | None = None
@@ -53,6 +61,25 @@ class PortfolioAlerts(FrozenModel):
 
 
 class SystemAlerts(FrozenModel):
+    """Alerts about services, servers and the machine. An unset threshold disables its alert. For an alert about a
+    condition, the threshold is how long the condition lasts before the alert is sent.
+
+    service_downtime    [seconds] how long a service is unhealthy
+    database_latency    [seconds] duration of a small query
+    message_queue_lag   [messages] lag of a dataflow
+    stale_feed          [seconds] time without data from the feed while the market is open
+    dead_letter_rate    [fraction] dead letters as a share of a dataflow's input within five minutes
+    dataflow_halted     [seconds] how long a dataflow is suspended because of too many dead letters
+    missing_records     [seconds] how long a gap in the sequence numbers of an input is seen
+    unverified_command  [seconds] how long a command without a valid signature is seen in the log
+    check_failure       [seconds] how long `verify` or `replay-check` counts as failed
+    check_overdue       [seconds] how long a scheduled check is overdue
+    thread_death        [seconds] how long the death of a background thread of a dataflow is seen
+    crash_loop          [restarts] restarts of a service within five minutes
+    disk_space          [fraction] free share of the state folder's disk below which the alert is active
+    clock_skew          [seconds] difference between the API's and PostgreSQL's clock, or a step of this machine's clock
+    """
+
     service_downtime: AlertDuration | None = None
     database_latency: AlertDuration | None = None
     message_queue_lag: Annotated[int, Field(ge=0)] | None = None
@@ -70,6 +97,21 @@ class SystemAlerts(FrozenModel):
 
 
 class TradingAlerts(FrozenModel):
+    """Alerts about orders, strategies and risk. An unset threshold disables its alert. For an alert about a condition,
+    the threshold is how long the condition lasts before the alert is sent.
+
+    order_rejection_rate        [fraction] rejected share of at least 20 orders within 15 minutes of event time
+    execution_latency           [seconds] time from approval to fill (95th percentile), minus the one bar that a
+                                simulated fill waits
+    circuit_breaker_activation  [seconds] how long a circuit breaker is open or trading is halted
+    strategy_suspension         [seconds] how long a strategy is suspended
+    analysis_suspension         [seconds] how long an indicator or a model is suspended for a symbol
+    risk_check_error            [seconds] how long an exception of a risk check is seen
+    kill_switch_unconfirmed     [seconds] how long trading is halted on the host without the gateway's confirmation
+    emulated_stop               [seconds] how long stops are open that work only while the platform runs, while the
+                                gateway is down
+    """
+
     order_rejection_rate: PositiveRatio | None = None
     execution_latency: AlertDuration | None = None
     circuit_breaker_activation: AlertDuration | None = None
@@ -84,7 +126,12 @@ ALERT_NAMES = frozenset({*PortfolioAlerts.model_fields, *SystemAlerts.model_fiel
 
 
 class Channel(FrozenModel):
-    """A receiver of the alerts of at least `severity`. The secret named `secret` holds its addresses, one per line."""
+    """A receiver of alerts.
+
+    name      name of the channel
+    secret    name of the secret with the channel's addresses, one per line
+    severity  lowest severity that the channel receives
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
     secret: str
@@ -104,8 +151,12 @@ class Channel(FrozenModel):
 
 
 class QuietHours(FrozenModel):
-    """Between `begin` and `end` in `timezone`, alerts below the severity `let_through` wait until `end`. If `end` is
-    earlier than `begin`, the quiet hours span midnight.
+    """Hours in which alerts wait. If `end` is earlier than `begin`, they span midnight.
+
+    begin        start of the quiet hours (HH:MM)
+    end          end of the quiet hours (HH:MM), when the alerts that waited are sent
+    timezone     IANA time zone of `begin` and `end`
+    let_through  lowest severity that is sent during the quiet hours
     """
 
     begin: time
@@ -142,7 +193,18 @@ class QuietHours(FrozenModel):
 
 
 class AlertsSection(FrozenModel):
-    """Thresholds of the alerts; null (~) disables an alert."""
+    """Thresholds, severities and channels of the alerts.
+
+    portfolio      thresholds of the account and its positions
+    system         thresholds of services, servers and the machine
+    trading        thresholds of orders, strategies and risk
+    severity       severities by alert; the others have `warning`
+    channels       receivers of the alerts
+    dedupe_window  [seconds] time within which a recurring alert is sent once
+    quiet_hours    hours in which less severe alerts wait; unset: none
+    check_every    [seconds] interval at which the conditions are checked
+    metrics_url    address of the metrics that are checked
+    """
 
     portfolio: PortfolioAlerts = PortfolioAlerts()
     system: SystemAlerts = SystemAlerts()

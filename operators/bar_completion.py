@@ -64,7 +64,7 @@ class MinuteRow(NamedTuple):
 class BarSettings:
     """Which bars a feed has. Raises BadInput for any other value.
 
-    calendar        "XNYS" or "24/7"
+    calendar        trading calendar of the bars
     session         "extended" (pre-market, regular and post-market) or "regular"
     bar_interval_s  length of a bar in seconds
     """
@@ -87,11 +87,11 @@ class BarSettings:
 class FeedSettings:
     """How to read files of bars. Raises BadInput for any other value.
 
-    calendar        "XNYS" or "24/7"
+    calendar        trading calendar of the bars
     session         "extended" (pre-market, regular and post-market), "regular", or "auto": regular if no row lies in
                     the pre- or post-market
     bar_interval    length of a bar, such as "1m", "1h" or "1d"; "auto": recognized from the rows
-    bar_interval_s  the same in seconds; None: as `bar_interval`
+    bar_interval_s  length of a bar in place of `bar_interval`; None: as `bar_interval`
     timezone        IANA zone of times without a zone
     time_is         whether a row's time is the "open" or the "close" of its bar
     date_order      order of dates such as 01/02/2024: "mdy" or "dmy"; "auto": only if the rows prove it

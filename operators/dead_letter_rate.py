@@ -18,10 +18,10 @@ _MINUTE_NS = 60_000_000_000
 class RateLimits:
     """Limits of the dead-letter rate. None is no limit.
 
-    per_minute  maximum number of dead letters within a minute of event time
-    share       maximum share of dead letters among the records of the last `ticks` time slices
-    ticks       number of time slices over which `share` is computed
-    least       number of dead letters below which `share` is not checked
+    per_minute  [dead letters] maximum number of dead letters within a minute of event time
+    share       [fraction] maximum share of dead letters among the records of the last `ticks` time slices
+    ticks       [time slices] number of time slices over which `share` is computed
+    least       [dead letters] number of dead letters below which `share` is not checked
     """
 
     per_minute: int | None = 100

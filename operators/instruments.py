@@ -32,21 +32,27 @@ _PAIR = re.compile(r"[^/\s]+/[^/\s]+")
 class Instrument:
     """One tradable symbol. Prices and money in `currency`, quantities in units (shares, coins, contracts).
 
-    tick_size           order prices are multiples of it; for US equities below 1 USD, the tick size is at most 0.0001
-    lot_size            order quantities are multiples of it
-    multiplier          money per unit and price point: 1 for shares and coins, 50 for one E-mini S&P contract
-    min_quantity        minimum order quantity
-    max_quantity        maximum order quantity; None: no maximum
-    min_notional        minimum order value
+    tick_size           [currency] order prices are multiples of it; for US equities below 1 USD, the tick size is at
+                        most 0.0001
+    lot_size            [units] order quantities are multiples of it
+    multiplier          [currency per point] money per unit and price point: 1 for shares and coins, 50 for one E-mini
+                        S&P contract
+    min_quantity        [units] minimum order quantity
+    max_quantity        [units] maximum order quantity; None: no maximum
+    min_notional        [currency] minimum order value
     calendar            name of the trading calendar (exchange-calendars), "24/7" for crypto
     sessions            sessions in which orders are allowed
-    margin_class        name of the margin rule, a `MarginClass.name` in `MarginSettings.classes`
-    margin_initial      margin in money per contract of a future; None for other classes
-    sector, group       for concentration limits; "" for none
+    margin_class        name of the margin rule in `risk_manager.margin.classes`
+    margin_initial      [currency] margin in money per contract of a future; None for other classes
     beta                sensitivity to the market; None if unknown
     tradable            whether new orders are allowed
     shortable           whether short sales are allowed
-    borrowable          maximum short position in units; None: easy to borrow, no maximum
+    borrowable          [units] maximum short position in units; None: easy to borrow, no maximum
+    symbol              the tradable symbol
+    asset_class         the kind of instrument
+    currency            currency of its prices
+    sector              sector for concentration limits; "" for none
+    group               group for concentration limits; "" for none
 
     Raises BadInput for a value out of range.
     """
@@ -127,7 +133,7 @@ class Instruments:
 
     listed      definitions, one per symbol
     unlisted    definition of all other symbols (its `symbol` is not used); None: other symbols are unknown. Unless
-                more than its steps is set, undefined pairs of the form BASE/QUOTE trade in fractions (`UNLISTED_PAIR`)
+                more than its steps is set, undefined pairs of the form BASE/QUOTE trade in fractions
 
     >>> book = Instruments(listed=(Instrument(symbol="BTCUSD", asset_class=CRYPTO, lot_size=Decimal("0.0001")),))
     >>> book["BTCUSD"].asset_class, book["AAPL"].asset_class

@@ -18,13 +18,15 @@ class StrategyLimits:
     The first group rejects orders, except those that only reduce the strategy's position. The second group is a loss
     stop: above it, the strategy is suspended.
 
-    max_order_notional   quantity x price of one order
-    max_position_size    |quantity| x last price of one symbol, with the strategy's open orders filled
-    max_gross_exposure   sum of |quantity| x last price, with the strategy's open orders filled
-    max_orders_per_day   approved orders of a trading day, without amendments
+    max_order_notional   [account currency] quantity x price of one order
+    max_position_size    [account currency] |quantity| x last price of one symbol, with the strategy's open orders
+                         filled
+    max_gross_exposure   [account currency] sum of |quantity| x last price, with the strategy's open orders filled
+    max_orders_per_day   [orders] approved orders of a trading day, without amendments
 
-    max_daily_loss       equity of the strategy at the start of the trading day minus its current equity
-    max_drawdown         fall of its equity from its highest value, as a fraction of that value
+    max_daily_loss       [account currency] equity of the strategy at the start of the trading day minus its current
+                         equity
+    max_drawdown         [fraction] fall of its equity from its highest value, as a fraction of that value
     """
 
     max_order_notional: Decimal | None = None

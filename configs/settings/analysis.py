@@ -15,8 +15,10 @@ from operators.strategy_limits import NO_LIMITS, StrategyLimits
 
 
 class FeaturesSection(Section):
-    """`indicators` are specs such as `sma_20` that are computed beside those that strategies and the model need.
-    `indicator_files` are Python files with your own indicators.
+    """Indicators and files with your own indicators.
+
+    indicators       specs such as `sma_20` that are computed beside those that strategies and the model need
+    indicator_files  Python files with your own indicators
     """
 
     indicators: tuple[str, ...] = ()
@@ -24,8 +26,11 @@ class FeaturesSection(Section):
 
 
 class PredictionsSection(Section):
-    """`model` is the sha256 of a registered model or its first digits, or "none"; the default is the active model.
-    `registry` is the folder of models; the default is `models/` in the state folder.
+    """The model of the predictions.
+
+    model     digest (sha256) of a registered model or its first digits, or `none` for no predictions; unset: the active
+              model
+    registry  folder of the models; unset: `models/` in the state folder
     """
 
     model: str | None = None
@@ -38,13 +43,15 @@ HandlerSeconds = Annotated[float, Field(ge=0.01, le=3600)]
 class StrategyEntry(Section):
     """One strategy.
 
-    name        of a strategy of the platform, or path/to/file.py:Class
-    parameters  arguments of the class
-    on_error    what happens to a suspended strategy: its views and positions stay (`hold`), or they end (`flatten`)
-    capital     share of the account's equity with which the strategy sizes its positions
-    limits      limits of a strategy's orders and losses, in addition to those of the account
-    universe    path of a file with the universe of a trading strategy, in place of the one that the strategy declares
-    handler_time_limit_s  processor time of one call of a handler; the default is that of all strategies
+    name                  name of a strategy of the platform, or path/to/file.py:Class
+    parameters            arguments of the class
+    on_error              what happens to a suspended strategy: its views and positions stay (`hold`), or they end
+                          (`flatten`)
+    capital               [fraction] share of the account's equity with which the strategy sizes its positions
+    limits                limits of a strategy's orders and losses, in addition to those of the account
+    universe              path of a file with the universe of a trading strategy, in place of the one that the strategy
+                          declares
+    handler_time_limit_s  processor time of one call of a handler; unset: that of all strategies
     """
 
     name: str
@@ -57,8 +64,13 @@ class StrategyEntry(Section):
 
 
 class SignalsSection(Section):
-    """`handler_time_limit_s` is the processor time of one call of a handler (`decide`, `on_slice`, ...). A strategy
-    that needs more is suspended. `handler_waiting_limit_s` is the time in which a call waits, for example sleeps.
+    """The strategies, and the time limits of their handlers (`decide`, `on_slice`, ...).
+
+    strategies               the strategies that run
+    ensemble                 the weighted view of all strategies
+    handler_time_limit_s     processor time of one call of a handler; a strategy that needs more is suspended
+    handler_waiting_limit_s  time in which one call of a handler waits, for example sleeps; a strategy that waits longer
+                             is suspended
     """
 
     strategies: tuple[StrategyEntry, ...] = (StrategyEntry(name="ema_cross"),)
@@ -68,10 +80,12 @@ class SignalsSection(Section):
 
 
 class BacktestSection(Section):
-    """What `python -m bytewax.run dataflows.backtest` reads: the files of `market_data.files`, or the recorded topics.
+    """What `python -m bytewax.run dataflows.backtest` reads. The period is `start` and `end` of `market_data.files`.
 
-    The period is `start` and `end` of `market_data.files`. `symbols` (default: all) and `commands` (whether recorded
-    commands are given) apply to topics only. `allow_in_sample` allows a model on the bars from which it learned.
+    source           the files of `market_data.files`, or the recorded topics
+    symbols          symbols to read from topics; unset: all
+    commands         whether the commands recorded in topics are given to the run
+    allow_in_sample  whether a model may be used on the bars from which it learned
     """
 
     source: Literal["files", "topics"] = "files"

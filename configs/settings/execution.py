@@ -13,7 +13,12 @@ from schemas.errors import BadInput
 
 
 class AlpacaSection(Section):
-    """The account at Alpaca. `url` is another server with the same API, such as `cli.py alpaca-server`."""
+    """The account at Alpaca.
+
+    api_key     key id of the account (the secret ALPACA_API_KEY)
+    secret_key  secret key of the account (the secret ALPACA_SECRET_KEY)
+    url         address of another server with the same API, such as `python cli.py alpaca-server`; unset: Alpaca itself
+    """
 
     api_key: SecretStr | None = None
     secret_key: SecretStr | None = None
@@ -34,16 +39,20 @@ class AlpacaSection(Section):
 class AlpacaGatewaySection(Section):
     """Settings of the gateway to Alpaca: those of `GatewaySettings` (operators/gateway) and of the broker client.
 
-    platform_id          prefix of every order id at the broker
+    platform_id          prefix of every order id at the broker; unset: a hash of Kafka's cluster id
     order_age_max_s      age above which an intent is rejected instead of sent
     request_timeout_s    timeout of a request
     settle_s             time after the last attempt at which the broker's "not found" is final
     refetch_s            delay from an order's update to a lookup of the order, because fill reports can be lost
     poll_s               interval of lookups while the order works
     reconcile_s          interval of reconciliation with the broker's account
-    requests_per_minute  most requests per minute; fewer after the broker has reported too many
-    cash_tolerance       difference between the broker's and the books' cash that is accepted; `unlimited`: not compared
-    foreign_cash         cash on the account that does not belong to this platform
+    requests_per_minute  [requests per minute] most requests per minute; fewer after the broker has reported too many
+    cash_tolerance       [account currency] difference between the broker's and the books' cash that is accepted;
+                         `unlimited`: not compared
+    foreign_cash         [account currency] cash on the account that does not belong to this platform
+    extended_hours       whether to trade also in the pre- and post-market, where market orders become limit orders
+    collar_bps           distance of the limit price of such an order from the last price
+    foreign_positions    [units] signed positions on the account that do not belong to this platform, by symbol
     """
 
     extended_hours: bool = False
@@ -62,8 +71,13 @@ class AlpacaGatewaySection(Section):
 
 
 class ExecutionSection(Section):
-    """`broker` is the simulated venue or Alpaca. The `mode` live trades real money and requires `live_account`, the
-    number of the account.
+    """Where orders are executed.
+
+    broker        the simulated venue or Alpaca
+    mode          `paper`, or `live` to trade real money, which also requires `live_account`
+    live_account  number of the account that trades real money; allowed only with the mode `live`
+    venue         fees, slippage and other rules of the simulated venue
+    alpaca        the gateway to Alpaca
     """
 
     broker: Literal["simulated", "alpaca"] = "simulated"

@@ -25,8 +25,17 @@ def _day_as_text(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFeedSection(FeedSettings):
-    """Files of bars (`paths`) and of other records for their tape, and how to read them. `speed` is "max" or a multiple
-    of real time.
+    """Files of bars and of other records for their tape, and how to read them.
+
+    start           ISO date or time; rows whose bar opens before it are skipped
+    end             ISO date or time; rows whose bar opens at it or later are skipped
+    paths           CSV or Parquet files of bars
+    quotes          files of quotes
+    reference_data  files of reference data: corporate actions, exchange rates, halts and sessions
+    data            files of your own data rows
+    news            files of headlines
+    fundamentals    files of company filings
+    speed           `max`, or a multiple of real time
     """
 
     start: Annotated[str | None, BeforeValidator(_day_as_text)] = None
@@ -41,7 +50,13 @@ class FileFeedSection(FeedSettings):
 
 
 class SimulatorFeedSection(Section):
-    """`market`: `trending` has trends that last minutes, `choppy` many reversals (`dataflows/sources/simulator.py`)."""
+    """Simulated prices.
+
+    symbols     simulated symbols
+    seed        seed of the random prices
+    interval_s  length of a bar; it divides a day
+    market      `trending` has trends that last minutes, `choppy` many reversals
+    """
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
     seed: int = 7
@@ -50,7 +65,11 @@ class SimulatorFeedSection(Section):
 
 
 class AlpacaFeedSection(Section):
-    """Settings of a live feed that only Alpaca has. The account is in the section `alpaca`."""
+    """Settings of a live feed that only Alpaca has. The account is in the section `alpaca`.
+
+    asset_class  stocks or crypto
+    data_feed    Alpaca's feed of stock data: IEX only, or all exchanges (`sip`)
+    """
 
     asset_class: Literal["stocks", "crypto"] = "stocks"
     data_feed: Literal["iex", "sip"] = "iex"
@@ -61,14 +80,15 @@ class LiveFeedSection(BarSettings):
     """Live bars from any provider. Raises BadInput for any other value.
 
     symbols               symbols expected in every minute
-    quotes, trades        whether to subscribe to them
     clock_ms              shortest time between time slices that hold only quotes and trades, and between time slices
                           for waiting records while the services are behind
     clock_session_s       longest time between time slices during a session
     clock_closed_s        longest time between time slices outside all sessions
     wait_s                longest wait for the bars of a minute after its end
     stale_s               seconds without data during a session after which the feed fails over to the next provider
-    backfill_minutes_max  most minutes backfilled at a start
+    backfill_minutes_max  [minutes] most minutes backfilled at a start
+    quotes                whether to subscribe to quotes
+    trades                whether to subscribe to trades
     """
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
@@ -97,8 +117,11 @@ class LiveFeedSection(BarSettings):
 
 
 class PolygonSection(Section):
-    """The account at Polygon (now Massive). `stream_url` and `rest_url` replace Polygon's URLs, for another plan or for
-    another server with the same API.
+    """The account at Polygon (now Massive).
+
+    api_key     API key of the account (the secret POLYGON_API_KEY)
+    stream_url  address of the stream, for another plan or another server with the same API; unset: Polygon's own
+    rest_url    address of the REST API, for another plan or another server with the same API; unset: Polygon's own
     """
 
     api_key: SecretStr | None = None
@@ -130,11 +153,18 @@ POLYGON_BAR_INTERVALS_S = (1, 60)
 
 
 class MarketDataSection(Section):
-    """`providers` of a live feed, the preferred one first: a stream of Polygon or Alpaca, their REST API, or simulated
-    prices. `update_frequency` is the polling interval of a REST provider while bars of a minute are missing.
-    `heartbeat_s` is the interval at which a live feed writes the wall clock to the log for the breaker `lag`; 0
-    disables it. `history_bars` is the number of bars of each symbol before the start that warm up indicators and
-    strategies; without it, as many as they declare.
+    """The feed of bars and quotes.
+
+    feed              the feed; `live` uses the `providers`
+    heartbeat_s       interval at which a live feed writes the wall clock to the log for the breaker `lag`; 0: off
+    history_bars      [bars] bars of each symbol before the start that warm up indicators and strategies; unset: as many
+                      as they declare
+    files             the feed `files`
+    simulator         the feed `simulator`
+    live              the feeds `live`, `alpaca` and `polygon`
+    alpaca            settings that only Alpaca's prices have
+    providers         providers of a live feed, the preferred one first; empty: those of the feed `alpaca` or `polygon`
+    update_frequency  [seconds] polling interval of a REST provider while bars of a minute are missing
     """
 
     feed: Literal["simulator", "files", "live", "alpaca", "polygon"] = "simulator"
@@ -191,21 +221,33 @@ def _bars_per_year(calendar: Calendar, session: FileSessions, interval_s: int) -
 
 
 class NewsSimulatorSection(Section):
-    """On average, every second interval of `interval_s` seconds has a headline."""
+    """Simulated headlines.
+
+    seed        seed of the random headlines
+    interval_s  length of an interval; on average, every second interval has a headline
+    """
 
     seed: int = 7
     interval_s: Annotated[float, Field(gt=0)] = 15.0
 
 
 class NewsFilesSection(Section):
+    """Files of headlines.
+
+    paths  files of headlines that are read at an interval
+    """
+
     paths: tuple[Path, ...] = ()
 
 
 class RssSection(Section):
-    """RSS and Atom feeds. `max_bytes` limits one decompressed response, `timeout_s` each wait for data.
+    """RSS and Atom feeds.
 
-    A redirect may lead to the feed's own host and to `redirect_hosts`. With `private_addresses`, feeds may be on this
-    machine or in its network.
+    urls               addresses of the feeds
+    timeout_s          longest wait for data
+    max_bytes          [bytes] maximum size of one decompressed response
+    redirect_hosts     hosts to which a redirect may lead, in addition to the feed's own
+    private_addresses  whether feeds may be on this machine or in its network
     """
 
     urls: tuple[str, ...] = ()
@@ -216,14 +258,25 @@ class RssSection(Section):
 
 
 class AlpacaNewsSection(Section):
-    """Without symbols, the feed requests all news. The account and the URL are in the section `alpaca`."""
+    """The news of Alpaca. The account and the URL are in the section `alpaca`.
+
+    symbols  symbols whose news are requested; empty: all news
+    """
 
     symbols: tuple[str, ...] = ()
 
 
 class NewsSection(Section):
-    """The source of headlines in addition to those of a tape. `companies` maps each symbol to the names of its company
-    in texts. The last `remembered` ids are stored to drop duplicates.
+    """The source of headlines in addition to those of a tape.
+
+    feed             the source; `none` for no headlines
+    poll_interval_s  polling interval of files, RSS feeds and Alpaca
+    companies        names of each symbol's company in texts
+    remembered       [ids] number of the last ids that are stored to discard duplicates
+    simulator        the source `simulator`
+    files            the source `files`
+    rss              the source `rss`
+    alpaca           the source `alpaca`
     """
 
     feed: Literal["none", "simulator", "files", "rss", "alpaca"] = "none"
@@ -237,9 +290,15 @@ class NewsSection(Section):
 
 
 class SecFactsSection(Section):
-    """The SEC's companyfacts API. `companies` maps each symbol to its CIK. `user_agent` identifies you with an e-mail
-    address, which the SEC requires. `url` replaces the SEC's URL and contains `{cik}`. Filings older than
-    `history_days` are skipped. `private_addresses` allows a `url` on the own machine or network.
+    """The SEC's companyfacts API.
+
+    companies          the SEC's number (CIK) of each symbol's company
+    user_agent         your name and e-mail address, which the SEC requires
+    url                address that replaces the SEC's and contains `{cik}`
+    requests_per_s     [requests per second] most requests per second
+    timeout_s          longest wait for data
+    history_days       [days] age above which filings are skipped
+    private_addresses  whether `url` may be on this machine or in its network
     """
 
     companies: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
@@ -252,11 +311,23 @@ class SecFactsSection(Section):
 
 
 class FundamentalsFilesSection(Section):
+    """Files of company filings.
+
+    paths  files of filings that are read at an interval
+    """
+
     paths: tuple[Path, ...] = ()
 
 
 class FundamentalsSection(Section):
-    """The source of fundamentals in addition to those of a tape."""
+    """The source of fundamentals in addition to those of a tape.
+
+    feed             the source; `none` for no filings
+    poll_interval_s  polling interval of the source
+    remembered       [ids] number of the last ids that are stored to discard duplicates
+    sec              the source `sec`
+    files            the source `files`
+    """
 
     feed: Literal["none", "sec", "files"] = "none"
     poll_interval_s: Annotated[float, Field(gt=0)] = 3600.0

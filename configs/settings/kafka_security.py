@@ -11,10 +11,17 @@ from configs.settings.sections import Section
 
 
 class KafkaSecurity(Section):
-    """`ca_file` holds the certificates (PEM) that signed those of the brokers; the default is the system's certificate
-    authorities. A broker's certificate must contain its host name. `certificate_file` and `key_file` (PEM, without a
-    passphrase) are the client certificate, if the cluster requires one. `user` and the secret KAFKA_PASSWORD are the
-    SASL credentials for `mechanism`.
+    """TLS, client certificate and SASL of the connection to a cluster.
+
+    protocol          whether the connection is encrypted (SSL) and whether it uses a password (SASL)
+    ca_file           certificates (PEM) that signed those of the brokers; unset: the system's certificate authorities
+    certificate_file  client certificate (PEM), if the cluster requires one
+    key_file          key of the client certificate (PEM, without a passphrase)
+    mechanism         SASL mechanism
+    user              SASL user
+    password          SASL password (the secret KAFKA_PASSWORD)
+
+    A broker's certificate must contain its host name.
     """
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"

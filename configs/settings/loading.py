@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import structlog
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from configs.env_file import use_env_file
 from configs.logs import mask_values
 from configs.recorded_endpoints import embedded_kafka_variables
 from configs.secrets import declared_secrets, resolve_secrets, secrets_folder
+from configs.settings.fields import key_types, sections_in
 from configs.settings.tree import Settings
 from configs.yaml_text import parse_yaml
 from schemas.errors import BadInput
@@ -220,7 +220,7 @@ def _source(location: tuple[str, ...], file: Path | None, variables: Mapping[tup
 
 def _list_keys(keys: Sequence[str]) -> str:
     if not 0 < len(keys) <= _KEYS_SHOWN_MAX:
-        return "; configs/*.yaml list the usual settings"
+        return "; docs/settings.md lists all settings"
     return f"; expected one of {', '.join(keys)}"
 
 
@@ -228,24 +228,8 @@ def _accepted_keys(location: tuple[str, ...]) -> list[str]:
     """The keys that the section at `location` accepts."""
     sections: list[type] = [Settings]
     for part in location:
-        types_by_section = [_key_types(section) for section in sections]
+        types_by_section = [key_types(section) for section in sections]
         # An index of a list and a key of a mapping do not name a field: they stay within the same section.
         if any(part in types for types in types_by_section):
-            sections = [inner for types in types_by_section for inner in _sections_in(types.get(part))]
-    return sorted({key for section in sections for key in _key_types(section)} | _EXTRA_KEYS.get(location, set()))
-
-
-def _key_types(section: type) -> dict[str, Any]:
-    if issubclass(section, BaseModel):
-        return {name: field.annotation for name, field in section.model_fields.items()}
-    assert is_dataclass(section), f"expected a model or a dataclass, found {section}"
-    hints = get_type_hints(section, include_extras=True)
-    return {field.name: hints[field.name] for field in fields(section) if field.init}
-
-
-def _sections_in(annotation: Any) -> Iterator[type]:
-    """The section classes of an annotation, including those inside unions, sequences and mappings."""
-    if isinstance(annotation, type) and (is_dataclass(annotation) or issubclass(annotation, BaseModel)):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _sections_in(argument)
+            sections = [inner for types in types_by_section for inner in sections_in(types.get(part))]
+    return sorted({key for section in sections for key in key_types(section)} | _EXTRA_KEYS.get(location, set()))

@@ -22,7 +22,11 @@ def _time_of_day(value: Any) -> Any:
 
 
 class ChecksSection(Section):
-    """Scheduled checks: `verify` at an interval in seconds, `replay_check` at a time of day in UTC."""
+    """Scheduled checks.
+
+    verify        [seconds] interval of the check `verify`; unset: off
+    replay_check  [UTC] time of day (HH:MM) of the check `replay-check`; unset: off
+    """
 
     verify: Annotated[int | None, BeforeValidator(in_seconds)] = 300
     replay_check: Annotated[
@@ -31,7 +35,11 @@ class ChecksSection(Section):
 
 
 class DeadLettersSection(Section):
-    """The rate of dead letters at which a service is suspended; `services` overrides `every` for single services."""
+    """The rate of dead letters at which a service is suspended.
+
+    every     limits of every service
+    services  limits of single services by name, in place of `every`
+    """
 
     every: RateLimits = RateLimits()
     services: dict[str, RateLimits] = Field(default_factory=dict)
@@ -41,6 +49,14 @@ class DeadLettersSection(Section):
 
 
 class PlatformSection(Section):
+    """Settings of operations.
+
+    checks               scheduled checks
+    dead_letters         rate of dead letters at which a service is suspended
+    snapshot_interval_s  interval of snapshots: maximum of the work that is replayed after a crash
+    log_level            minimum level of log entries
+    """
+
     checks: ChecksSection = ChecksSection()
     dead_letters: DeadLettersSection = DeadLettersSection()
     snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
@@ -61,10 +77,23 @@ NetworkText = Annotated[str, AfterValidator(_network)]
 
 
 class ApiSection(Section):
-    """Settings of the API. Rates apply to each user. `login_rate` is the number of failed log-ins without a delay, per
-    account and per address; after them, the delay doubles from 1 s up to the period. Without `jwt_key` or
-    `metrics_token`, the API generates them in the secrets of the state folder. `X-Forwarded-For` counts only from
-    `trusted_proxies` (addresses or networks).
+    """Settings of the API. Rates apply to each user.
+
+    jwt_key            key that signs the tokens, at least 32 characters; unset: generated in the secrets of the state
+                       folder
+    metrics_token      token that reads the metrics, at least 16 characters; unset: generated in the secrets of the
+                       state folder
+    access_token_s     lifetime of an access token
+    refresh_token_s    lifetime of a refresh token
+    read_rate          most read requests of one user
+    command_rate       most requests of one user that change something, such as orders and cancels
+    login_rate         failed log-ins without a delay, per account and per address; then the delay doubles from 1 s up
+                       to the period
+    command_timeout_s  how long a request waits until Kafka acknowledges its command
+    stream_rate        most new WebSocket connections of one user
+    streams_max        [connections] maximum of open WebSockets per API process
+    trusted_proxies    addresses or networks whose `X-Forwarded-For` header counts
+    cors_origins       web origins whose pages may call the API
     """
 
     jwt_key: Annotated[SecretStr, Field(min_length=32)] | None = None

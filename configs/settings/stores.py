@@ -12,8 +12,12 @@ from sinks.cluster import Cluster
 
 
 class PostgresSection(Section):
-    """`replica_url` is a read replica for the API's queries. The API keeps `pool_size` connections to each server open,
-    and opens up to as many more on demand. A sink retries for `retry_s` seconds while the database is unavailable.
+    """PostgreSQL, which stores the books.
+
+    url          address of the database (environment DATABASE_URL)
+    replica_url  address of a read replica for the API's queries (environment DATABASE_REPLICA_URL)
+    pool_size    [connections] connections that the API keeps open to each server; it opens up to as many more on demand
+    retry_s      how long a sink retries while the database is unavailable; then its worker stops
     """
 
     url: str
@@ -23,16 +27,34 @@ class PostgresSection(Section):
 
 
 class RedisSection(Section):
+    """Redis, the cache.
+
+    url  address of the server (environment REDIS_URL)
+    """
+
     url: str
 
 
 class DatabaseSection(Section):
+    """The databases.
+
+    postgres  PostgreSQL
+    redis     Redis
+    """
+
     postgres: PostgresSection
     redis: RedisSection
 
 
 class TopicEntry(Section):
-    """One entry of kafka_topics.yaml. `partitions` is a number, or "symbols" for `symbol_partitions`."""
+    """One topic of kafka_topics.yaml.
+
+    partitions      [partitions] number of partitions, or `symbols` for `kafka.symbol_partitions`
+    retention_days  [days] age above which Kafka deletes the records
+    owner           service that writes the topic's clock; unset: the topic has none
+    readers         services that read the topic
+    schemas         types of the records
+    """
 
     partitions: int | Literal["symbols"]
     retention_days: int
@@ -42,8 +64,16 @@ class TopicEntry(Section):
 
 
 class KafkaSection(Section):
-    """`topic_prefix` is the prefix of every topic name, so that several platforms can share one cluster. Live trading
-    requires two copies of every topic, unless `replication_acknowledged` accepts fewer.
+    """The Kafka cluster and its topics.
+
+    bootstrap_servers         addresses of brokers, HOST:PORT, separated by commas
+    security                  TLS and SASL of the connection
+    topic_prefix              prefix of every topic name, so that several platforms can share one cluster
+    symbol_partitions         [partitions] number of partitions of the topics with `partitions: symbols`; it never
+                              changes for existing data
+    replication               [copies] replicas of each new topic
+    replication_acknowledged  [copies] copies of each topic that live trading requires; unset: two
+    topics                    the topics, by name
     """
 
     bootstrap_servers: str

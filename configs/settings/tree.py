@@ -47,8 +47,28 @@ def _rebalance_in_seconds(value: Any) -> Any:
 
 
 class Settings(Section):
-    """All settings. `instruments` to `feedback` affect trading decisions; the other sections only configure
-    operations.
+    """All settings. `instruments` to `feedback` affect trading decisions; the other sections only configure operations.
+
+    instruments        steps, margin, sector and other terms of the tradable symbols
+    market_data        the feed of bars and quotes
+    news               the source of headlines in addition to those of a tape
+    fundamentals       the source of company filings in addition to those of a tape
+    features           indicators that are computed for every symbol
+    sentiment          scores of headlines
+    predictions        the model that makes the predictions
+    signals            the strategies and how their views are combined
+    portfolio_manager  capital, position sizes and order types
+    risk_manager       limits that every order must pass, and circuit breakers
+    alpaca             keys and address of the account at Alpaca
+    polygon            key and addresses of the account at Polygon
+    execution          the broker or the simulated venue
+    feedback           evaluation of signals and learned weights
+    backtest           input of `python -m bytewax.run dataflows.backtest`
+    platform           snapshots, scheduled checks, dead letters and the log
+    api                tokens, rates and origins of the HTTP API
+    alerts             thresholds, severities and channels of the alerts
+    database           PostgreSQL and Redis
+    kafka              the Kafka cluster and its topics
     """
 
     instruments: Instruments = NO_INSTRUMENTS

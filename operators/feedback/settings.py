@@ -11,19 +11,20 @@ from schemas.errors import BadInput
 class FeedbackSettings:
     """Settings of the feedback service. Raises BadInput for a value out of range.
 
-    * `horizon_bars`: a signal is evaluated this many bars of its symbol later.
-    * `attribution_interval_s`, `weights_interval_s`, `models_interval_s`: interval in seconds of event time at which
-      P&L by strategy, changed weights and model scores are published; 0: never.
-    * `benchmark`: symbol whose return is subtracted from the outcome of a signal; None: the equal-weighted mean of the
-      other symbols.
-    * `slippage_bps`: expected slippage of one trade in an outcome, in basis points; None: `slippage_bps` of the
-      simulated venue if its slippage is fixed, else 0.
-    * `half_life_s`: age in seconds of event time at which an outcome has half of its weight.
-    * `prior_outcomes`: number of outcomes at which a score has half of its full value.
-    * `learning_rate`: how strongly weights react to scores; a strategy that is better by a t-value of 1 has e to the
-      power of this times the weight.
-    * `weight_min`: minimum weight of a strategy, as a share of the average weight.
-    * `weight_change_min`: minimum change of a weight that publishes new weights.
+    horizon_bars            [bars] a signal is evaluated this many bars of its symbol later
+    attribution_interval_s  [seconds of event time] interval at which P&L by strategy is published; 0: never
+    weights_interval_s      [seconds of event time] interval at which changed weights are published; 0: never
+    models_interval_s       [seconds of event time] interval at which the scores of models are published; 0: never
+    benchmark               symbol whose return is subtracted from the outcome of a signal; None: the equal-weighted
+                            mean of the other symbols
+    slippage_bps            expected slippage of one trade in an outcome; None: `slippage_bps` of the simulated venue if
+                            its slippage is fixed, else 0
+    half_life_s             [seconds of event time] age at which an outcome has half of its weight
+    prior_outcomes          [outcomes] number of outcomes at which a score has half of its full value
+    learning_rate           how strongly weights react to scores; a strategy that is better by a t-value of 1 has e to
+                            the power of this times the weight
+    weight_min              [fraction] minimum weight of a strategy, as a share of the average weight
+    weight_change_min       minimum change of a weight that publishes new weights
     """
 
     horizon_bars: int = 30

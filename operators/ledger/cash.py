@@ -82,12 +82,17 @@ class SettledCash:
 
 @dataclass(frozen=True, kw_only=True)
 class AccrualSettings:
-    """Annual rates as fractions (0.06 is 6 %), accrued per night over a year of `year_days` (360 or 365).
+    """Annual rates as fractions (0.06 is 6 %), accrued per night over a year of `year_days`. Collateral is `collateral`
+    times the price, rounded up to a whole unit of currency, times the shares (the industry convention, as Interactive
+    Brokers describes it under "Short Stock Borrow Fees").
 
-    * `margin_rate`: charged on settled cash below zero. `credit_rate`: paid on settled cash above zero.
-    * `borrow_rate`: charged on the collateral of shares sold short, for symbols without a rate in `borrow_rates`.
-      Collateral is `collateral` times the price, rounded up to a whole unit of currency, times the shares (the
-      industry convention, as Interactive Brokers describes it under "Short Stock Borrow Fees").
+    margin_rate   [fraction per year] charged on settled cash below zero
+    credit_rate   [fraction per year] paid on settled cash above zero
+    borrow_rate   [fraction per year] charged on the collateral of shares sold short, for symbols without a rate in
+                  `borrow_rates`
+    borrow_rates  [fraction per year] borrow rates by symbol, in place of `borrow_rate`
+    collateral    [multiple] collateral of a share sold short as a multiple of its price
+    year_days     [days] length of a year: 360 or 365
 
     Raises BadInput for a value out of range.
     """

@@ -17,22 +17,37 @@ from schemas.records import DAY, GTC, LIMIT, MARKET
 class PortfolioSettings:
     """Settings of one portfolio. Money in `currency`, percentages as fractions (0.05 is 5 %).
 
-    * `max_position_percentage`: maximum value of a symbol as a share of equity.
-    * `cash_buffer`: share added to the reference price of a buy to check its cost (the fill is later, with a fee).
-    * `limit_offset_bps`: distance of a LIMIT price from the reference price in the direction of a fill, in basis
-      points. The price is rounded to the nearest `tick_size`.
-    * `rebalance_interval_s`: interval in seconds of event time at which positions of the methods in
-      `sizing.REBALANCED` are traded back to target. None: only at a signal.
-    * `settled_cash_only`: cash account. Buys use settled cash only; proceeds of a sale settle `settlement_days`
-      sessions later. A session starts with the first bar of a new trading day.
-    * `strategies`: the strategies whose signals are traded; None: all. With the ensemble enabled, only the ensemble.
-    * `accruals`: interest and borrow fees per night.
-    * `currency`: account currency. An instrument in another currency is traded once its exchange rate is known.
-    * `trading_strategies`: strategies that place orders and request targets by actions. They are always traded.
-    * `capital`: share of equity that a strategy sizes with, by strategy. Without an entry: 1.
-    * `order_limited`: strategies with limits on their orders. Risk checks each order that increases their positions, so
-      that these are not combined with the orders of others.
-    * `exit_retry_s`: seconds until an exit that was rejected or not filled is proposed again. Entries are not retried.
+    initial_capital          [account currency] cash before the first execution (environment INITIAL_CAPITAL)
+    currency                 account currency; an instrument in another currency is traded once its exchange rate is
+                             known
+    max_position_percentage  [fraction] maximum value of a symbol as a share of equity
+    sizing                   how a view is converted into a quantity
+    order_type               type of the orders
+    limit_offset_bps         distance of a LIMIT price from the reference price in the direction of a fill
+    tick_size                [currency] a LIMIT price is rounded to the nearest multiple of it; an instrument in
+                             `instruments` has its own
+    time_in_force            time in force of the orders
+    allow_short              whether the portfolio opens short positions
+    cash_buffer              [fraction] share added to the reference price of a buy to check its cost (the fill is
+                             later, with a fee)
+    rebalance_interval_s     [seconds of event time] interval at which positions of the methods `target_percent`,
+                             `volatility_target`, `risk_parity` and `target_weights` are traded back to target; None:
+                             only at a signal. The key `rebalance_frequency` sets it as a duration such as "1h"
+    settled_cash_only        cash account: buys use settled cash only; a session starts with the first bar of a new
+                             trading day
+    settlement_days          [sessions] sessions after a sale until its proceeds are settled
+    accruals                 interest and borrow fees per night
+    exit_retry_s             [seconds] time until an exit that was rejected or not filled is proposed again; entries are
+                             not retried
+    strategies               the strategies whose signals are traded; None: all. With the ensemble enabled, only the
+                             ensemble
+    trading_strategies       set by the platform: strategies that place orders and request targets by actions; they are
+                             always traded
+    capital                  [fraction] set by the platform from `signals.strategies`: share of equity that a strategy
+                             sizes with
+    order_limited            set by the platform from `signals.strategies`: strategies with limits on their orders. Risk
+                             checks each order that increases their positions, so that these are not combined with the
+                             orders of others
 
     Raises BadInput for a value out of range.
     """

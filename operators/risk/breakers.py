@@ -37,25 +37,21 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Breaker:
-    """One circuit breaker.
+    """One circuit breaker. Raises BadInput for an unknown measure, scope or state, and for a number out of range.
 
-    measure      daily_loss       money lost since the start of the trading day, including open positions
-                 day_fall         the daily loss as a fraction of the equity at the start of the day
-                 drawdown         fall from the highest equity, as a fraction of the highest equity
-                 loss_streak      number of consecutive closing trades at a loss
-                 reject_rate      fraction of the last `window` orders that the venue rejected; unknown before
-                                  `window` orders
-                 volatility_jump  |return| of a bar in standard deviations, exponentially weighted over `window` bars
-                 staleness        seconds since the last bar of a symbol with a position
-                 lag              seconds that event time was behind the wall clock at the last heartbeat of
-                                  market_data (`market_data.heartbeat_s`)
-    threshold    the breaker trips when the measure is above it; an equal value does not trip it
-    scope        PORTFOLIO, or one state for each STRATEGY or each SYMBOL
-    trips_to     REDUCING or HALTED
-    cool_down_s  seconds of event time before an automatic reset; None: manual reset only
-    window       see measure
-
-    Raises BadInput for an unknown measure, scope or state, and for a number out of range.
+    measure      what is measured. `daily_loss`: money lost since the start of the trading day, including open
+                 positions. `day_fall`: the daily loss as a fraction of the equity at the start of the day. `drawdown`:
+                 fall from the highest equity, as a fraction of the highest equity. `loss_streak`: number of consecutive
+                 closing trades at a loss. `reject_rate`: fraction of the last `window` orders that the venue rejected;
+                 unknown before `window` orders. `volatility_jump`: |return| of a bar in standard deviations,
+                 exponentially weighted over `window` bars. `staleness`: seconds since the last bar of a symbol with a
+                 position. `lag`: seconds that event time was behind the wall clock at the last heartbeat of market_data
+                 (`market_data.heartbeat_s`)
+    threshold    [that of the measure] the breaker trips when the measure is above it; an equal value does not trip it
+    scope        one state for the portfolio, or one for each strategy or each symbol
+    trips_to     state after the trip: only orders that reduce a position pass (REDUCING), or none (HALTED)
+    cool_down_s  [seconds of event time] time before an automatic reset; None: manual reset only
+    window       [orders or bars] orders of `reject_rate`, bars of `volatility_jump`
     """
 
     measure: Literal[

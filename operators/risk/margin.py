@@ -17,7 +17,14 @@ from schemas.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class MarginClass:
-    """Fractions of |position value| that equity must cover to open (initial) and to hold (maintenance) a position."""
+    """Fractions of |position value| that equity must cover to open (initial) and to hold (maintenance) a position.
+
+    name               name of the class, which `margin_class` of an instrument refers to
+    initial_long       [fraction] equity to open a long position
+    initial_short      [fraction] equity to open a short position
+    maintenance_long   [fraction] equity to hold a long position
+    maintenance_short  [fraction] equity to hold a short position
+    """
 
     name: str = "equity"
     initial_long: Decimal = Decimal("0.50")
@@ -49,7 +56,10 @@ CASH_ONLY = MarginClass(
 
 @dataclass(frozen=True, kw_only=True)
 class MarginSettings:
-    """Margin rules by `Instrument.margin_class`. An instrument of an unlisted class requires its full value."""
+    """Margin rules of a margin account.
+
+    classes  the rules; an instrument whose `margin_class` is not listed requires its full value
+    """
 
     classes: tuple[MarginClass, ...] = (MarginClass(),)
 

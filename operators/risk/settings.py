@@ -28,51 +28,63 @@ class RiskSettings:
     first group are required: an unset limit rejects every order. The limits of the second group are off until set.
     Raises BadInput for a value out of range.
 
-    initial_capital            cash before the first execution
-    max_order_notional         quantity x price of one order
-    max_position               |quantity| of one symbol
-    max_position_size          |quantity| x last price of one symbol (environment MAX_POSITION_SIZE)
-    max_portfolio_leverage     (sum of |quantity| x last price) / equity
-    max_daily_loss             equity at the start of the trading day minus current equity; above it only reducing
-                               orders pass
-    stale_price_s              seconds of event time since the symbol's last bar. A bar without a trade counts,
+    initial_capital            [account currency] set by the platform from `portfolio_manager.initial_capital`: cash
+                               before the first execution
+    max_order_notional         [account currency] quantity x price of one order
+    max_position               [units] |quantity| of one symbol
+    max_position_size          [account currency] |quantity| x last price of one symbol (environment MAX_POSITION_SIZE)
+    max_portfolio_leverage     [multiple of equity] (sum of |quantity| x last price) / equity
+    max_daily_loss             [account currency] equity at the start of the trading day minus current equity; above it
+                               only reducing orders pass
+    stale_price_s              [seconds of event time] time since the symbol's last bar. A bar without a trade counts,
                                because it shows that the feed is alive. While the market is closed, no time counts
-    buying_power_multiple      buying power as a multiple of equity (1: no borrowing)
-    reserve_bps                cash that a market order reserves above the last price, in basis points
+    buying_power_multiple      [multiple of equity] buying power (1: no borrowing)
+    reserve_bps                cash that a market order reserves above the last price
 
-    instruments                the tradable instruments with their tick and lot sizes
-    account_currency           orders in another currency are rejected until its exchange rate is known
-    accruals                   interest and borrow fees in risk's own cash; the same as the portfolio's
-    max_order_quantity         units of one order, in addition to the instrument's maximum
-    min_order_notional         smallest order value; an order that closes a position may be smaller
-    price_collar_bps           how far a limit price may be through the last price (a buy above it, a sell below it),
-                               in basis points; also rejects a stop that the last price has passed. Default 10 %
-    duplicate_window_s         rejects an identical order within this many seconds of event time; 0: off
-    prevent_self_trade         rejects an order that would trade against an own open order
-    max_orders_in_window       approvals within `order_window_s` seconds of event time
-    max_amends_in_window       amendment requests within `order_window_s` seconds of event time
-    max_open_orders            open orders
+    instruments                set by the platform from the section `instruments`: the tradable instruments
+    account_currency           set by the platform from `portfolio_manager.currency`: orders in another currency are
+                               rejected until its exchange rate is known
+    accruals                   set by the platform from `portfolio_manager.accruals`: interest and borrow fees in risk's
+                               own cash
+    max_order_quantity         [units] maximum quantity of one order, in addition to the instrument's maximum
+    min_order_notional         [account currency] smallest order value; an order that closes a position may be smaller
+    price_collar_bps           how far a limit price may be through the last price (a buy above it, a sell below it);
+                               also rejects a stop that the last price has passed
+    duplicate_window_s         [seconds of event time] time within which an identical order is rejected; 0: off
+    prevent_self_trade         whether to reject an order that would trade against an own open order
+    max_orders_in_window       [orders] maximum number of approvals within `order_window_s`
+    max_amends_in_window       [requests] maximum number of amendment requests within `order_window_s`
+    max_open_orders            [orders] maximum number of open orders
     allow_short                whether short positions are allowed
     allow_reversal             whether one order may close a position and open the opposite (many brokers reject it)
-    max_concentration          value of one symbol / equity
-    max_sector_share           gross value of the instruments of one sector / equity
-    max_group_share            gross value of the instruments of one group / equity
-    max_gross_exposure         sum of |quantity| x last price
-    max_net_exposure           |longs - shorts| at last prices
-    max_beta_exposure          |sum of beta x value|; an order for an instrument without a beta is rejected
-    max_volume_share           quantity of one order / average daily volume of the last `volume_days` days
-    max_drawdown               fall of equity from its highest value, as a fraction of that value
-    max_expected_shortfall     expected loss of one day in the worst 1 - `shortfall_confidence` of days
-    shortfall_method           historical (the last `shortfall_days` days with today's positions) or parametric (normal)
-    max_day_trades             day trades within five trading days while equity is below `day_trade_equity_min`
-                               (FINRA rule 4210(f)(8): 3 and 25,000)
-    wash_sale_days             notes on an order that it buys back within this many days of a sale at a loss; 0: off
-    circuit_breaker_threshold  fall of equity since the start of the day, as a fraction, that halts all trading
+    max_concentration          [fraction] value of one symbol / equity
+    max_sector_share           [fraction] gross value of the instruments of one sector / equity
+    max_group_share            [fraction] gross value of the instruments of one group / equity
+    max_gross_exposure         [account currency] sum of |quantity| x last price
+    max_net_exposure           [account currency] |longs - shorts| at last prices
+    max_beta_exposure          [account currency] |sum of beta x value|; an order for an instrument without a beta is
+                               rejected
+    max_volume_share           [fraction] quantity of one order / average daily volume of the last `volume_days` days
+    max_drawdown               [fraction] fall of equity from its highest value, as a fraction of that value
+    max_expected_shortfall     [account currency] expected loss of one day in the worst 1 - `shortfall_confidence` of
+                               days
+    shortfall_method           `historical` (the worst of the last `shortfall_days` days with today's positions) or
+                               `parametric` (a normal distribution with the mean and deviation of these days)
+    max_day_trades             [day trades] maximum within five trading days while equity is below
+                               `day_trade_equity_min` (FINRA rule 4210(f)(8): 3 and 25,000)
+    wash_sale_days             [days] a purchase within this many days of a sale at a loss gets a note; 0: off
+    circuit_breaker_threshold  [fraction] fall of equity since the start of the day that halts all trading
     breakers                   additional circuit breakers
-    usage_interval_s           interval in seconds of event time at which limit usage is published (`RiskUsage`); 0: off
-    approvals                  actions that need a second person: releases (also of positions and cash that are taken
-                               over from the broker), reconciliation (only these)
+    usage_interval_s           [seconds of event time] interval at which limit usage is published (`RiskUsage`); 0: off
+    approvals                  actions that need a second person: `releases` (also of positions and cash that are taken
+                               over from the broker), `reconciliation` (only these)
     margin                     margin rules of a margin account; they replace `buying_power_multiple`
+    order_window_s             [seconds of event time] window of `max_orders_in_window` and `max_amends_in_window`
+    volume_days                [days] number of last days of the average volume for `max_volume_share`
+    shortfall_confidence       [fraction] share of days that `max_expected_shortfall` leaves out: 0.975 averages the
+                               worst 2.5 % of days
+    shortfall_days             [days] number of last days whose returns `max_expected_shortfall` uses
+    day_trade_equity_min       [account currency] equity from which on `max_day_trades` does not apply
     """
 
     initial_capital: Decimal = Decimal(1_000_000)

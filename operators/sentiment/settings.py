@@ -9,17 +9,19 @@ from schemas.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class LlmSettings:
-    """A language model at an OpenAI-compatible `base_url` (such as `http://127.0.0.1:8080/v1`), called per headline.
+    """A language model at an OpenAI-compatible API, called per headline. The first two limits apply in the stage, the
+    others in the client. Raises BadInput for a value out of range.
 
-    Used by the stage:
-    * `timeout_s`: seconds of event time after which the lexicon scores a headline without a response.
-    * `waiting_max`: maximum number of headlines that wait for a response.
-
-    Used by the client:
-    * `request_timeout_s`: seconds of wall-clock time per attempt. `retries`: number of further attempts.
-    * `requests_per_day`, `tokens_per_day`: limits per UTC day. `answer_tokens_max`: maximum tokens of one response.
-
-    Raises BadInput for a value out of range.
+    enabled            whether the language model scores headlines; otherwise a lexicon does
+    base_url           address of the API, such as `http://127.0.0.1:8080/v1`; its key is the secret LLM_API_KEY
+    model              name of the model
+    timeout_s          [seconds of event time] time after which the lexicon scores a headline without a response
+    waiting_max        [headlines] maximum number of headlines that wait for a response
+    request_timeout_s  wall-clock time of one attempt
+    retries            [attempts] number of further attempts
+    requests_per_day   [requests] most requests of a UTC day
+    tokens_per_day     [tokens] most tokens of a UTC day
+    answer_tokens_max  [tokens] maximum length of one response
     """
 
     enabled: bool = False
@@ -52,7 +54,11 @@ class LlmSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SentimentSettings:
-    """Settings of the sentiment stage. `remembered` is the number of recent news ids stored to discard duplicates."""
+    """Settings of the sentiment stage.
+
+    remembered  [ids] number of recent news ids that are stored to discard duplicates
+    llm         the language model
+    """
 
     remembered: int = 10_000
     llm: LlmSettings = field(default_factory=LlmSettings)

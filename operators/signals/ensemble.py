@@ -26,14 +26,13 @@ LEARNED = "learned"
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleSettings:
-    """Settings of the ensemble. If `enabled`, the platform trades the combined view of all strategies.
+    """Settings of the ensemble. Raises BadInput for a value out of range.
 
-    * `weights`: "equal"; numbers by strategy, of which only the ratios matter (a missing strategy has weight 0);
-      or "learned": equal until `feedback` publishes weights in the topic `weights`.
-    * `threshold`: a score with at most this absolute value gives direction 0.
-    * `change_min`: minimum change of the strength that publishes a new signal in an unchanged direction.
-
-    Raises BadInput for a value out of range.
+    enabled     whether the platform trades the combined view of all strategies
+    weights     `equal`; numbers by strategy, of which only the ratios matter (a missing strategy has weight 0); or
+                `learned`: equal until `feedback` publishes weights in the topic `weights`
+    threshold   [score] a score with at most this absolute value gives direction 0
+    change_min  [strength] minimum change of the strength that publishes a new signal in an unchanged direction
     """
 
     enabled: bool = False

@@ -30,11 +30,13 @@ REBALANCED: frozenset[SizingMethod] = frozenset(
 class KellySettings:
     """`kelly`: a fraction of the growth-optimal share of equity, estimated from the strategy's closed trades.
 
-    * `fraction`: multiple of the full Kelly share (0.5 is half Kelly). `cap`: maximum share of equity.
-    * `warm_up_fraction`: share of equity until the strategy has closed `trades_min` trades.
-    * `shrinkage_trades`: number of trades without an edge that are added to the estimate of the win rate.
-    * `floor`: minimum share of equity, for a strategy without an edge. At 0 the strategy stops trading, so that its
-      estimate never changes again.
+    fraction          [multiple] multiple of the full Kelly share (0.5 is half Kelly)
+    cap               [fraction] maximum share of equity
+    warm_up_fraction  [fraction] share of equity until the strategy has closed `trades_min` trades
+    trades_min        [trades] closed trades before the first estimate
+    shrinkage_trades  [trades] number of trades without an edge that are added to the estimate of the win rate
+    floor             [fraction] minimum share of equity, for a strategy without an edge. At 0 the strategy stops
+                      trading, so that its estimate never changes again
     """
 
     fraction: Decimal = Decimal("0.5")
@@ -58,10 +60,11 @@ class KellySettings:
 class VolatilitySettings:
     """`volatility_target`, and the volatility estimate of `risk_parity`.
 
-    * `target`: annual volatility that one position at full strength adds to equity (0.01 is 1 % of equity per year).
-    * `half_life_bars`: number of bars after which a squared return has half its weight in the estimate.
-    * `bars_min`: number of returns before the first estimate. Without an estimate, no position is opened.
-    * `bars_per_year`: factor to annualize. The platform derives it from the feed's calendar and bar interval.
+    target          [fraction per year] annual volatility that one position at full strength adds to equity (0.01 is 1 %
+                    of equity)
+    half_life_bars  [bars] number of bars after which a squared return has half its weight in the estimate
+    bars_min        [returns] number of returns before the first estimate; without an estimate, no position is opened
+    bars_per_year   [bars] factor to annualize; unset: derived from the feed's calendar and bar interval
     """
 
     target: Decimal = Decimal("0.01")
@@ -79,7 +82,10 @@ class VolatilitySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RiskParitySettings:
-    """`risk_parity`: allocate `exposure`, a share of equity, to all active views by inverse volatility."""
+    """`risk_parity`: allocate equity to all active views by inverse volatility.
+
+    exposure  [fraction] share of equity that is allocated
+    """
 
     exposure: Decimal = Decimal("0.5")
 
@@ -89,7 +95,12 @@ class RiskParitySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AtrStopSettings:
-    """`atr_stop`: a loss of `multiple` average true ranges (over `period` bars) costs the share `risk` of equity."""
+    """`atr_stop`: a loss of `multiple` average true ranges costs the share `risk` of equity.
+
+    risk      [fraction] share of equity that is lost at the stop
+    multiple  [average true ranges] distance of the stop
+    period    [bars] length of the average
+    """
 
     risk: Decimal = Decimal("0.001")
     multiple: Decimal = Decimal(2)
@@ -103,7 +114,21 @@ class AtrStopSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SizingSettings:
-    """How a view is converted into a quantity.
+    """How a view is converted into a quantity. `no_trade_band` and `turnover_max` apply to the methods
+    `target_percent`, `volatility_target`, `risk_parity` and `target_weights`. Raises BadInput for a value out of range.
+
+    method         the method (docs/howto/sizing.md)
+    fraction       [fraction] share of equity, for `fixed_fraction` and `target_percent`
+    quantity       [units] units, for `fixed_quantity`
+    lot_size       [units] smallest step (0.0001 for fractional shares); quantities are rounded towards zero to it
+    no_trade_band  [fraction] share of the target's value; a smaller difference from the target is not traded
+    turnover_max   [fraction] limit of the adjustments of one time slice as a share of equity; above it, each is traded
+                   by the same fraction (None: no limit). Entries, exits and reversals are not limited
+    share_max      [fraction] maximum share of equity for the methods that use estimates or recorded weights
+    kelly          parameters of `kelly`
+    volatility     parameters of `volatility_target`, and the volatility estimate of `risk_parity`
+    risk_parity    parameters of `risk_parity`
+    atr_stop       parameters of `atr_stop`
 
     * `fixed_fraction`: on entry, `fraction` of equity times the signal's strength. The quantity is kept while the
       direction does not change.
@@ -114,16 +139,6 @@ class SizingSettings:
       `RiskParitySettings`.
     * `target_weights`: traded to like `target_percent`, with the symbol's fraction in the last TARGET_WEIGHTS command
       of the log (`target_weights.py`), and again at each new command. The fraction of an unlisted symbol is 0.
-
-    `share_max`: maximum share of equity for the methods that use estimates or recorded weights.
-
-    For the methods in `REBALANCED`: a difference below `no_trade_band` (a share of the target's value) is not traded.
-    The adjustments of one time slice are limited to `turnover_max` of equity; above it, each is traded by the same
-    fraction (None: no limit). Entries, exits and reversals are not limited.
-
-    `lot_size`: smallest step in units (0.0001 for fractional shares). Quantities are rounded towards zero to it.
-
-    Raises BadInput for a value out of range.
     """
 
     method: SizingMethod = "fixed_fraction"

@@ -19,7 +19,12 @@ FillSource = Literal["bars", "quotes"]
 
 @dataclass(frozen=True, kw_only=True)
 class TradingHalt:
-    """No trading in `symbol` in bars that open in [from_ns, until_ns)."""
+    """No trading in a symbol in bars that open in [from_ns, until_ns).
+
+    symbol    the halted symbol
+    from_ns   [nanoseconds since 1970 UTC] start of the halt
+    until_ns  [nanoseconds since 1970 UTC] end of the halt
+    """
 
     symbol: str
     from_ns: int
@@ -33,26 +38,31 @@ class VenueSettings:
     fills_from            bars or quotes, for all order types or by order type: {MARKET: quotes, STOP: bars}. Types
                           that are not listed fill from bars. From quotes, a buy trades at the ask and a sell at the
                           bid, up to its size. On-open and on-close orders always fill from bars
-    fee_model             none, per_share, per_notional, alpaca_equity or alpaca_crypto (`operators/venue/fees.py`)
-    fee_per_share         per_share: fee per unit traded
-    fee_min               minimum fee of an order with at least one fill
-    fee_max_share         per_share: maximum fee as a fraction of the order's traded value; None: no maximum
-    fee_bps               per_notional: basis points of the traded value
-    slippage_model        fixed, volume_share or square_root (`operators/venue/slippage.py`)
-    slippage_bps          fixed: slippage of a taker from the open or quote, in basis points of the price
-    impact                volume_share: price impact at a volume share of 1; zipline's is 0.1
-    impact_bps            square_root: basis points at a volume share of 1
-    tick_size             prices after slippage are rounded to it, against the taker; None: nine decimal places
-    max_volume_share      maximum fraction of a bar's volume for all own orders of a symbol; None: no maximum
-    latency_ns            an order can trade in the first bar that opens at least this long after its approval
-    reject_share          fraction of the orders that the venue rejects at random, chosen by `seed` and the order's id
+    fee_model             how fees are computed (docs/howto/venue.md)
+    fee_per_share         [account currency] fee per unit traded, for `per_share`
+    fee_min               [account currency] minimum fee of an order with at least one fill
+    fee_max_share         [fraction] maximum fee of an order as a fraction of its traded value, for `per_share`; None:
+                          no maximum
+    fee_bps               fee as a share of the traded value, for `per_notional`
+    slippage_model        how slippage is computed (docs/howto/venue.md)
+    slippage_bps          slippage of a taker from the open or quote, as a share of the price, for `fixed`
+    impact                [fraction] price impact at a volume share of 1, for `volume_share`; zipline's is 0.1
+    impact_bps            price impact at a volume share of 1, for `square_root`
+    tick_size             [currency] prices after slippage are rounded to it, against the taker; None: nine decimal
+                          places
+    max_volume_share      [fraction] maximum fraction of a bar's volume for all own orders of a symbol; None: no maximum
+    latency_ns            [nanoseconds] an order can trade in the first bar that opens at least this long after its
+                          approval
+    reject_share          [fraction] fraction of the orders that the venue rejects at random, chosen by `seed` and the
+                          order's id
     seed                  seed of the random rejections; the only source of randomness
     sessions              sessions in which orders trade
     market_sessions       sessions in which orders without a limit trade; outside them they wait
     cash_account          whether a purchase fills only as far as the cash pays; the rest is cancelled. Always so with
                           `portfolio_manager.settled_cash_only`
     halts                 periods in which a symbol does not trade
-    instruments           lot sizes for partial fills, and borrowable units
+    instruments           set by the platform from the section `instruments`: lot sizes for partial fills, and
+                          borrowable units
     """
 
     fills_from: FillSource | Mapping[OrderType, FillSource] = "bars"

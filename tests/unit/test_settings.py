@@ -104,6 +104,7 @@ def test_variables_of_other_programs_are_ignored() -> None:
         ),
         ("portfolio_manager: {sizing: {frction: 1}}", ["portfolio_manager.sizing.frction", "did you mean fraction?"]),
         ("portfolio_manager: {rebalance_freqency: 1h}", ["did you mean rebalance_frequency?"]),
+        ("risk_manager: {colour: 3}", ["unknown setting risk_manager.colour", "docs/settings.md lists all settings"]),
         ("risk_manager: {max_dayly_loss: 3}", ["unknown setting risk_manager.max_dayly_loss in ", "max_daily_loss?"]),
         ("risk_manager: {breakers: [{measur: lag}]}", ["risk_manager.breakers.0.measur", "did you mean measure?"]),
         ("platform: {dead_letters: {services: {a: {per_minut: 5}}}}", ["services.a.per_minut", "mean per_minute?"]),
