@@ -208,7 +208,8 @@ def _facts(record: Record) -> list[str]:
         if field == "checks":
             long += [f"check {check.check}: found {check.found}, limit {check.limit}" for check in value]
         elif isinstance(value, dict):
-            long.append(f"{field}: " + ", ".join(f"{key} {item}" for key, item in value.items()))
+            if value:
+                long.append(f"{field}: " + ", ".join(f"{key} {item}" for key, item in value.items()))
         elif field in ("sizing", "message", "text", "reason", "headline", "summary", "prompt", "answer") and value:
             long += [f"{field}: {line}" for line in str(value).splitlines()]
         elif field == "signature":

@@ -135,6 +135,7 @@ def test_the_command_explains_with_places_and_reports_missing_ones(
         and "sizing: fixed_fraction" in completed.stdout
         and "Bar bar-" in completed.stdout
     )
+    assert not [line for line in completed.stdout.splitlines() if line.endswith(": ")], "fields without a value"
     completed = cli(tmp_path, "explain", "ord-3", "--json", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", **environment)
     tree = json.loads(completed.stdout)
     assert tree["root"]["place"] is None and "Kafka is not reachable" in tree["note"]

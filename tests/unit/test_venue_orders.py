@@ -334,9 +334,9 @@ def test_immediate_or_cancel_from_quotes_ends_with_the_first_quote() -> None:
 
 
 def as_version_4(snapshot: Any) -> Any:
-    """Return a venue snapshot of version 6 in the layout of version 4, which release 0.2.0 wrote."""
-    version, seq, epoch, fence, orders, positions, session, reference, transfers, _account = snapshot
-    assert version == 6
+    """Return a venue snapshot of version 7 in the layout of version 4, which release 0.2.0 wrote."""
+    version, seq, epoch, fence, orders, positions, session, reference, transfers, _account, _hours = snapshot
+    assert version == 7
     old_orders = [(terms, progress[:11]) for terms, progress in orders]
     return (4, seq, epoch, fence, old_orders, positions, session[:2], reference, transfers)
 
