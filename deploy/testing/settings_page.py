@@ -36,7 +36,7 @@ _TYPE_NAMES: Mapping[Any, str] = {
     Decimal: "number",
     Path: "path",
     time: "time of day",
-    SecretStr: "secret",
+    SecretStr: "secret",  # pragma: allowlist secret
     NoneType: "unset",
     Any: "any value",
 }
