@@ -96,8 +96,8 @@ class _Worker:
         """End the call. Return its timeout, if it has exceeded its limit. No interrupt arrives afterwards."""
         with self._lock:
             self._call = None
-            if self._is_interrupted:
-                _set_pending_exception(self.thread_id, None)
+        if self._is_interrupted:
+            _receive_pending_exception(self.thread_id)
         return self._timeout
 
     def check(self, limits: TimeLimits, elapsed_s: float, *, interrupt: bool) -> HandlerCall | None:
@@ -264,7 +264,20 @@ def _processor_clock(thread_id: int) -> int | None:
     return None if read is None else int(read(thread_id))
 
 
-def _set_pending_exception(thread_id: int, kind: type[BaseException] | None) -> None:
-    """Raise an exception in a thread at its next bytecode; None withdraws one that has not been raised yet."""
-    exception = None if kind is None else ctypes.py_object(kind)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), exception)
+def _receive_pending_exception(thread_id: int) -> None:
+    """Let an interrupt that this thread has not received yet arrive here, and no later.
+
+    It is set again, which replaces one that is pending. To withdraw it instead would leave CPython 3.11 with a flag
+    that asks every thread to check for it for ever: `cProfile` and tracing would then never return from a call.
+    """
+    try:
+        _set_pending_exception(thread_id, _Interrupt)
+        while True:
+            pass
+    except _Interrupt:
+        return
+
+
+def _set_pending_exception(thread_id: int, kind: type[BaseException]) -> None:
+    """Raise an exception in a thread at its next bytecode."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from dataflows.runtime.handler_watchdog import HandlerWatchdog, TimeLimits
+from deploy.home import REPOSITORY
 from operators.handler_limit import HandlerCall, HandlerTimedOut
 from schemas.records import PROCESSOR_TIME, WAITING_TIME, HandlerTimeout
 
@@ -104,6 +107,24 @@ def test_the_next_call_after_an_interrupt_runs_undisturbed() -> None:
         with pytest.raises(HandlerTimedOut):
             watchdog.run(call_of(spin), spin)
         assert watchdog.run(call_of(wait), lambda: "calm") == "calm"
+
+
+PROFILE_AFTER_AN_INTERRUPT = """
+import cProfile
+from tests.unit.test_handler_watchdog import SPINNING, HandlerTimedOut, HandlerWatchdog, call_of, spin, wait
+try:
+    HandlerWatchdog(SPINNING).run(call_of(spin), spin)
+except HandlerTimedOut:
+    cProfile.run("call_of(wait)")
+"""
+
+
+def test_functions_can_be_profiled_after_an_interrupt() -> None:
+    """In a process of its own, because a profile that never returns cannot be ended from within."""
+    command = [sys.executable, "-c", PROFILE_AFTER_AN_INTERRUPT]
+    completed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert "function calls" in completed.stdout
 
 
 def test_a_strategy_may_have_its_own_limit() -> None:
