@@ -16,9 +16,26 @@ from dataflows.replay.recording import open_recording
 from deploy.alpaca_server import AlpacaServer, ServerSettings
 from deploy.local.ports import free_ports
 from deploy.verification.broker import check_broker
+from operators.kill_switch import AT_ONCE
 from operators.manual_orders import order_id_of
 from schemas.codec import decode, encode
-from schemas.records import Bar, CashTransfer, Clock, Command, Execution, GatewayStatus, OrderRefusal, Position, Quote
+from schemas.records import (
+    HALTED,
+    KILL_SWITCH,
+    NEW,
+    TRADE,
+    Bar,
+    CashTransfer,
+    Clock,
+    Command,
+    Execution,
+    GatewayStatus,
+    Order,
+    OrderRefusal,
+    Position,
+    Quote,
+    RiskFence,
+)
 from tests.builders import command
 from tests.e2e.conftest import MakePlatform
 from tests.e2e.process_platform import ProcessPlatform
@@ -123,6 +140,20 @@ def is_booked(platform: ProcessPlatform, order_id: str) -> bool:
     }
 
 
+def every_order_has_ended(platform: ProcessPlatform) -> bool:
+    """Whether trading is halted, and every order is filled or has ended otherwise."""
+    decisions = [decode(value) for value in platform.messages("orders")]
+    reports = [record for record in executions(platform) if isinstance(record, Execution)]
+    ended_ids = {
+        one.order_id
+        for one in reports
+        if one.exec_type not in (NEW, TRADE) or (one.exec_type == TRADE and not one.leaves_quantity)
+    }
+    return any(isinstance(one, RiskFence) and one.state == HALTED for one in decisions) and all(
+        one.order_id in ended_ids for one in decisions if isinstance(one, Order)
+    )
+
+
 def gateway_is_ready(platform: ProcessPlatform) -> bool:
     states = [record.state for record in executions(platform) if isinstance(record, GatewayStatus)]
     return bool(states) and states[-1] == "READY"
@@ -155,6 +186,9 @@ def test_orders_fill_at_the_broker_and_reconcile_across_service_kills(
     platform.wait_until(lambda: gateway_is_ready(platform), "the gateway is reconciled again")
     last_id = submit_order(platform, "AAPL", "SELL")
     platform.wait_until(lambda: is_booked(platform, last_id), "the last fill in the books")
+    # The strategies go on trading. Without a halt, the broker could fill an order whose report no service reads.
+    platform.produce("commands", 0, encode(command("cmd-halt", time.time_ns(), KILL_SWITCH, dict(AT_ONCE))))
+    platform.wait_until(lambda: every_order_has_ended(platform), "the halt and the end of every order")
     platform.stop()
 
     submits = server.broker.book.submission_counts
@@ -183,9 +217,14 @@ def test_orders_fill_at_the_broker_and_reconcile_across_service_kills(
         assert seqs == list(range(1, len(rows) + 1)), f"{symbol}: without gap or repeat over a kill"
         assert opens == sorted(set(opens))
     with psycopg2.connect(platform.servers.database_url) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT count(*), count(DISTINCT client_order_id) FROM order_intents WHERE kind = 'SUBMIT'")
-        intent_counts = cursor.fetchone()
-    assert intent_counts is not None and intent_counts[0] == intent_counts[1] == len(submits)
+        cursor.execute("SELECT client_order_id FROM order_intents WHERE kind = 'SUBMIT'")
+        intent_ids = [client_order_id for (client_order_id,) in cursor.fetchall()]
+    sent_ids = {name.split("-", 1)[1] for name in submits}
+    assert len(intent_ids) == len(set(intent_ids)) and sent_ids <= set(intent_ids)
+    # The halt can stop an order between its approval and its request.
+    unsent = [one for one in executions(platform) if isinstance(one, Execution) and one.order_id not in sent_ids]
+    assert set(intent_ids) - sent_ids <= {one.order_id for one in unsent}
+    assert not [one for one in unsent if one.exec_type == TRADE]
 
     matching_check = check_broker(platform.servers.database_url, {})
     assert matching_check.difference is None and matching_check.records >= len(broker_positions)
