@@ -10,6 +10,7 @@ from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 from sinks.host_kill_switch import HostKillSwitch
+from sinks.leases import ServiceLease
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
@@ -24,15 +25,23 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
 def flow() -> Dataflow:
     """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.execution`."""
     endpoints = live_endpoints.connect("execution")
+    broker_sink = connect_broker(endpoints.settings, endpoints.lease)
+    if broker_sink is not None:
+        endpoints.sinks["broker"] = broker_sink
+    return build(endpoints.settings, live_endpoints.topics_source("execution", endpoints), endpoints.sinks)
+
+
+def connect_broker(settings: Settings, lease: ServiceLease | None) -> SliceSink | None:
+    """Return the sink that sends order intents to the broker; None for the simulated venue, whose guard it starts."""
     stats_folder = live_endpoints.stats_folder()
     kill_switch = None if stats_folder is None else HostKillSwitch(stats_folder.parent)
-    if endpoints.settings.execution.broker == "alpaca":
+    if settings.execution.broker == "alpaca":
         # Imported here because it is slow to import and the simulated venue does not use it.
         from dataflows.broker.broker_setup import build_broker_sink
 
-        endpoints.sinks["broker"] = build_broker_sink(endpoints.settings, endpoints.lease, kill_switch)
-    elif kill_switch is not None:
+        return build_broker_sink(settings, lease, kill_switch)
+    if kill_switch is not None:
         from dataflows.broker.halt_setup import start_simulated_guard
 
-        start_simulated_guard(endpoints.settings, kill_switch)
-    return build(endpoints.settings, live_endpoints.topics_source("execution", endpoints), endpoints.sinks)
+        start_simulated_guard(settings, kill_switch)
+    return None

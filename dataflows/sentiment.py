@@ -35,9 +35,17 @@ def flow() -> Dataflow:
     """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.sentiment`."""
     endpoints = live_endpoints.connect("sentiment")
     sinks = dict(endpoints.sinks)
-    if endpoints.settings.sentiment.llm.enabled:
-        sinks["asking"] = LlmRequestSink(GLOBAL_SHARD, lambda: _build_requester(endpoints.settings))
+    request_sink = connect_llm(endpoints.settings)
+    if request_sink is not None:
+        sinks["asking"] = request_sink
     return build(endpoints.settings, live_endpoints.topics_source("sentiment", endpoints), sinks)
+
+
+def connect_llm(settings: Settings) -> SliceSink | None:
+    """Return the sink that sends requests to the language model; None if the settings do not enable one."""
+    if not settings.sentiment.llm.enabled:
+        return None
+    return LlmRequestSink(GLOBAL_SHARD, lambda: _build_requester(settings))
 
 
 def _build_requester(settings: Settings) -> LlmRequester:

@@ -107,6 +107,7 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
     - `prefix`: precedes every topic name.
     - `log_record`: called with each record of a type in `logged_types`.
     - `pass_through`: record types that were read from these topics and go to other sinks; writing them back would loop.
+    - `open_producer`: opens the producer, which other sinks may share; by default the sink opens its own.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
         logged_types: Collection[type] = (),
         log_record: RecordLogger = lambda record: None,
         pass_through: Collection[type] = (),
+        open_producer: Callable[[], Producer] | None = None,
     ) -> None:
         self.writer, self.partitions, self.codec, self.on_written = writer, partitions, codec, on_written
         self.prefix = prefix
@@ -131,6 +133,7 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
             kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics and kind not in pass_through
         }
         self.servers, self._clock_partitions = servers, clock_partitions
+        self._open_producer = open_producer or (lambda: open_slice_producer(servers))
         self._producer: Producer | None = None
         self._lock = threading.Lock()
 
@@ -143,9 +146,14 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _KafkaSinkPartition:
         with self._lock:
             if self._producer is None:
-                wait_for_producer_ids(self.servers)
-                self._producer = producer(self.servers, no_gaps=True)
+                self._producer = self._open_producer()
         return _KafkaSinkPartition(self, self._producer, self._clock_partitions[for_part])
+
+
+def open_slice_producer(servers: Servers) -> Producer:
+    """Return the producer of a slice sink. Raises Unavailable if the broker assigns no producer id."""
+    wait_for_producer_ids(servers)
+    return producer(servers, no_gaps=True)
 
 
 def wait_for_producer_ids(servers: Servers, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:

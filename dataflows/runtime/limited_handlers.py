@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from configs.settings import Settings
@@ -34,16 +34,21 @@ def limited_stage(make_stages: MakeStages, endpoints: ServiceEndpoints) -> Calla
     At a timeout, the process records it and ends. If the last process ended without a record, because its handler
     never released the GIL, the timeout is recorded now. Raises Unavailable if the timeouts cannot be read or written.
     """
-    settings, stats = endpoints.settings, stats_folder()
-    kafka = settings.kafka
+    return limited_stages([make_stages], endpoints.settings, endpoints.stats.name)[0]
+
+
+def limited_stages(services: Sequence[MakeStages], settings: Settings, process: str) -> list[Callable[[], Stage]]:
+    """Return the live stages of several services that share a process of this name, as `limited_stage` describes."""
+    stats, kafka = stats_folder(), settings.kafka
     backstop: HandlerBackstop | None = None
     if stats is not None:
         folder = stats.parent / "handlers"
-        process = f"{endpoints.stats.name}-{store_lock.store_arguments(sys.argv[1:]).process}"
+        process = f"{process}-{store_lock.store_arguments(sys.argv[1:]).process}"
         unrecorded = take_timeout(folder, process)
         if unrecorded is not None and not publish_timeouts(kafka, [unrecorded]):
             raise Unavailable(f"Kafka at {kafka.bootstrap_servers} did not accept the timeout of a handler")
         backstop = HandlerBackstop(folder, process)
     limits, end_process = time_limits(settings), record_and_exit(kafka)
     watchdog = HandlerWatchdog(limits, end_process=end_process, backstop=backstop)
-    return StageWithTimeouts.factory(make_stages(settings, watchdog), recorded_timeouts(kafka))
+    timeouts = recorded_timeouts(kafka)
+    return [StageWithTimeouts.factory(make_stages(settings, watchdog), timeouts) for make_stages in services]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
+from confluent_kafka import Producer
 
 from configs import logs
 from configs.recorded_endpoints import use_recorded_addresses
@@ -48,62 +49,59 @@ class ServiceEndpoints(NamedTuple):
     resumed_ns: dict[str, int]
 
 
-def connect(service: str) -> ServiceEndpoints:
-    """Load the settings and open the sinks and the stats file of one service.
+class StartedProcess(NamedTuple):
+    """The settings and the report of a process. `has_run`: whether its recovery store was used before."""
+
+    settings: Settings
+    stats: Stats
+    is_first_of_cluster: bool
+    has_run: bool
+
+
+def start_process(name: str) -> StartedProcess:
+    """Load the settings and open the stats file of a process; `name` is that of a service or `compact`.
 
     A process that a user starts by hand finds the addresses and its credentials in the state folder. The process then
-    logs under the service's name and shuts down cleanly on SIGTERM.
+    logs under its name and shuts down cleanly on SIGTERM.
+
+    Raises BadInput if the settings are invalid, and Unavailable if another process uses the recovery store or the store
+    is missing.
+    """
+    shutdown.install_signal_handler()
+    logs.configure(name)
+    store = store_lock.store_arguments(sys.argv[1:])
+    if store.folder is not None and not store.folder.is_dir():
+        raise Unavailable(
+            f"the recovery store of {name} is missing: {store.folder} does not exist; "
+            f"restore the store with `python cli.py rebuild {name}`"
+        )
+    store_lock.lock_own_store(store)
+    use_recorded_addresses(os.environ, secrets_folder(os.environ), name)
+    settings = load_settings()
+    logs.configure(name, settings.platform.log_level)
+    replica = own_replica()
+    stats = Stats(name, stats_folder(), replica=None if replica == topology.SINGLE_REPLICA else str(replica))
+    has_run = store.folder is not None and not store_lock.is_unused(store.folder)
+    return StartedProcess(settings, stats, store.process == 0, has_run)
+
+
+def connect(service: str) -> ServiceEndpoints:
+    """Load the settings and open the sinks and the stats file of one service, as `start_process` describes.
 
     Raises BadInput if the settings are invalid. Raises Unavailable if the topics do not exist, if another process uses
     the recovery store or holds the lease, if the store is missing, or if it is empty although the service's topics hold
     its records.
     """
-    shutdown.install_signal_handler()
-    logs.configure(service)
-    store = store_lock.store_arguments(sys.argv[1:])
-    if store.folder is not None and not store.folder.is_dir():
-        raise Unavailable(
-            f"the recovery store of {service} is missing: {store.folder} does not exist; "
-            f"restore the store with `python cli.py rebuild {service}`"
-        )
-    store_lock.lock_own_store(store)
-    use_recorded_addresses(os.environ, secrets_folder(os.environ), service)
-    settings = load_settings()
-    logs.configure(service, settings.platform.log_level)
+    settings, stats, is_first, has_run = start_process(service)
     kafka, postgres = settings.kafka, settings.database.postgres
-    replica = own_replica()
-    stats = Stats(service, stats_folder(), replica=None if replica == topology.SINGLE_REPLICA else str(replica))
     spec = topology.SERVICES[service]
     log.info("service started", release=platform_version(), reads=[i.topic for i in spec.inputs], writes=spec.outputs)
-    pass_through_topics = {TOPIC_OF[record_type] for record_type in topology.PASS_THROUGH.get(service, ())}
-    output_topics = [*spec.outputs, *spec.unclocked, "dead-letters", "late-records"]
-    topics = [*output_topics, *spec.follows, *(service_input.topic for service_input in spec.inputs)]
-    wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in topics])
-    lease = _take_lease(service, settings) if store.process == 0 else None
-    has_run = store.folder is not None and not store_lock.is_unused(store.folder)
+    wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in topics_of(service)])
+    lease = take_lease(service, settings) if is_first else None
     if not has_run:
-        _require_no_records(service, settings)
-
-    def count_written(count: int) -> None:
-        stats.records_out += count
-
+        require_no_records(service, settings, service)
     sinks: dict[str, SliceSink] = {
-        "kafka": KafkaSliceSink(
-            kafka.cluster,
-            writer=f"{service}@{platform_version()}",
-            # Pass-through records reach this sink, but they came from these topics: writing them back would loop.
-            topics=[topic for topic in output_topics if topic not in pass_through_topics],
-            clock_partitions={
-                shard: topology.clocked_logs(service, shard, kafka.symbol_partitions)
-                for shard in own_shards(service, kafka.symbol_partitions)
-            },
-            partitions=kafka.symbol_partitions,
-            prefix=kafka.topic_prefix,
-            on_written=count_written,
-            logged_types=record_log.LOG_LINES,
-            log_record=record_log.RecordLog(),
-            pass_through=topology.PASS_THROUGH.get(service, ()),
-        ),
+        "kafka": kafka_sink(service, settings, stats),
         "postgres": PostgresSink(
             postgres.url, name=service, unavailable_after_s=postgres.retry_s, excluded=stored_elsewhere(service)
         ),
@@ -119,6 +117,46 @@ def connect(service: str) -> ServiceEndpoints:
             sinks["kafka"], lambda shard: _repeated_records(service, kafka, shard, resumed_ns)
         )
     return ServiceEndpoints(settings, stats, sinks, lease, resumed_ns)
+
+
+def topics_of(service: str) -> list[str]:
+    """Return the topics that a service reads or writes."""
+    spec = topology.SERVICES[service]
+    return [*_written_topics(service), *spec.follows, *(service_input.topic for service_input in spec.inputs)]
+
+
+def _written_topics(service: str) -> list[str]:
+    spec = topology.SERVICES[service]
+    return [*spec.outputs, *spec.unclocked, "dead-letters", "late-records"]
+
+
+def kafka_sink(
+    service: str, settings: Settings, stats: Stats, open_producer: Callable[[], Producer] | None = None
+) -> KafkaSliceSink:
+    """Return the sink of a service's topics. `open_producer` opens a producer that several sinks share."""
+    kafka = settings.kafka
+    pass_through_topics = {TOPIC_OF[record_type] for record_type in topology.PASS_THROUGH.get(service, ())}
+
+    def count_written(count: int) -> None:
+        stats.records_out += count
+
+    return KafkaSliceSink(
+        kafka.cluster,
+        writer=f"{service}@{platform_version()}",
+        # Pass-through records reach this sink, but they came from these topics: writing them back would loop.
+        topics=[topic for topic in _written_topics(service) if topic not in pass_through_topics],
+        clock_partitions={
+            shard: topology.clocked_logs(service, shard, kafka.symbol_partitions)
+            for shard in own_shards(service, kafka.symbol_partitions)
+        },
+        partitions=kafka.symbol_partitions,
+        prefix=kafka.topic_prefix,
+        on_written=count_written,
+        logged_types=record_log.LOG_LINES,
+        log_record=record_log.RecordLog(),
+        pass_through=topology.PASS_THROUGH.get(service, ()),
+        open_producer=open_producer,
+    )
 
 
 def stored_elsewhere(service: str) -> frozenset[type]:
@@ -140,7 +178,7 @@ def _repeated_records(
     return RepeatedRecords(kafka.cluster, kafka.topic_prefix, service, logs_written, resumed_ns[shard])
 
 
-def _take_lease(service: str, settings: Settings) -> ServiceLease | None:
+def take_lease(service: str, settings: Settings) -> ServiceLease | None:
     """Take the lease of the feed or of the gateway to a broker; other services need none. Raises Unavailable."""
     if service != "market_data" and not (service == "execution" and settings.execution.broker != "simulated"):
         return None
@@ -150,8 +188,11 @@ def _take_lease(service: str, settings: Settings) -> ServiceLease | None:
     return lease
 
 
-def _require_no_records(service: str, settings: Settings) -> None:
-    """Raises Unavailable if this service wrote records before: it must not start from empty and count from 1 again."""
+def require_no_records(service: str, settings: Settings, process: str) -> None:
+    """Raises Unavailable if this service wrote records before: it must not start from empty and count from 1 again.
+
+    `process` is the process that runs it.
+    """
     kafka = settings.kafka
     shards = own_shards(service, kafka.symbol_partitions)
     logs_written = [
@@ -163,8 +204,8 @@ def _require_no_records(service: str, settings: Settings) -> None:
     topic = first_topic_with_messages(kafka.cluster, kafka.topic_prefix, logs_written)
     if topic is not None:
         raise Unavailable(
-            f"the recovery store of {service} is empty or missing, but topic {topic} holds records of {service}; "
-            f"restore the store with `python cli.py rebuild {service}`"
+            f"the recovery store of {process} is empty or missing, but topic {topic} holds records of {service}; "
+            f"restore the store with `python cli.py rebuild {process}`"
         )
 
 
@@ -186,8 +227,7 @@ def topics_source(service: str, endpoints: ServiceEndpoints, unread: Collection[
     """Return the source of the service's input topics, aligned by time, without the topics `unread`."""
     kafka = endpoints.settings.kafka
     partitions = kafka.symbol_partitions
-    folder, name = stats_folder(), endpoints.stats.name
-    run_dir = None if folder is None else folder.parent
+    read_released_ns, on_suspend = suspension_callbacks(endpoints.stats)
     return KafkaSliceSource(
         kafka.cluster,
         service,
@@ -197,10 +237,20 @@ def topics_source(service: str, endpoints: ServiceEndpoints, unread: Collection[
         stats=endpoints.stats,
         on_resume=endpoints.resumed_ns.__setitem__,
         limits=endpoints.settings.platform.dead_letters.limits_for(service),
-        read_released_ns=lambda: -1 if run_dir is None else suspension_files.last_released_ns(run_dir),
-        on_suspend=lambda at_ns, reason: (
-            None if run_dir is None else suspension_files.write_suspension(run_dir, name, at_ns, reason)
-        ),
+        read_released_ns=read_released_ns,
+        on_suspend=on_suspend,
+    )
+
+
+def suspension_callbacks(stats: Stats) -> tuple[Callable[[], int], Callable[[int, str], None]]:
+    """Return functions that read the last release of suspended processes, and write a suspension of this process."""
+    folder, name = stats_folder(), stats.name
+    if folder is None:
+        return (lambda: -1), (lambda at_ns, reason: None)
+    run_dir = folder.parent
+    return (
+        lambda: suspension_files.last_released_ns(run_dir),
+        lambda at_ns, reason: suspension_files.write_suspension(run_dir, name, at_ns, reason),
     )
 
 

@@ -110,18 +110,22 @@ def _read(consumer: Consumer, topic: str, partition: int, start: int, end: int) 
                 continue
 
 
-class _ComparingPartition(StatefulSinkPartition[list[TimeSlice], Any]):
-    def __init__(self, inner: Any, read_repeated: Callable[[], RepeatedRecords | None]) -> None:
-        self._inner, self._read_repeated = inner, read_repeated
+SlicesOf = Callable[[Any], Sequence[TimeSlice]]
+"""Returns the time slices in an item of a sink."""
+
+
+class _ComparingPartition(StatefulSinkPartition[Any, Any]):
+    def __init__(self, inner: Any, read_repeated: Callable[[], RepeatedRecords | None], slices_of: SlicesOf) -> None:
+        self._inner, self._read_repeated, self._slices_of = inner, read_repeated, slices_of
         self._repeated: RepeatedRecords | None = None
         self._started = False
 
-    def write_batch(self, values: list[list[TimeSlice]]) -> None:
+    def write_batch(self, values: list[Any]) -> None:
         if not self._started:
             self._started, self._repeated = True, self._read_repeated()
         if self._repeated is not None:
-            for time_slices in values:
-                self._repeated.compare(time_slices)
+            for value in values:
+                self._repeated.compare(self._slices_of(value))
             if not self._repeated.pending:
                 self._repeated = None
         self._inner.write_batch(values)
@@ -133,14 +137,20 @@ class _ComparingPartition(StatefulSinkPartition[list[TimeSlice], Any]):
         self._inner.close()
 
 
-class ComparingSink(FixedPartitionedSink[list[TimeSlice], Any]):
+class ComparingSink(FixedPartitionedSink[Any, Any]):
     """Wraps the Kafka sink of a service: before it writes, repeated records are compared with the recorded ones.
 
-    `read_repeated(shard)` is called at the first batch of a shard; None means that nothing can be compared.
+    `read_repeated(shard)` is called at the first batch of a shard; None means that nothing can be compared. `slices_of`
+    returns the time slices of an item; by default, an item is a list of them.
     """
 
-    def __init__(self, inner: Any, read_repeated: Callable[[str], RepeatedRecords | None]) -> None:
-        self._inner, self._read_repeated = inner, read_repeated
+    def __init__(
+        self,
+        inner: Any,
+        read_repeated: Callable[[str], RepeatedRecords | None],
+        slices_of: SlicesOf = lambda item: item,
+    ) -> None:
+        self._inner, self._read_repeated, self._slices_of = inner, read_repeated, slices_of
 
     def list_parts(self) -> list[str]:
         parts: list[str] = self._inner.list_parts()
@@ -152,4 +162,4 @@ class ComparingSink(FixedPartitionedSink[list[TimeSlice], Any]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> _ComparingPartition:
         inner = self._inner.build_part(step_id, for_part, resume_state)
-        return _ComparingPartition(inner, lambda: self._read_repeated(for_part))
+        return _ComparingPartition(inner, lambda: self._read_repeated(for_part), self._slices_of)

@@ -7,6 +7,7 @@ lags by one time slice (`operators/alignment.py`). The fused backtest and the st
 from __future__ import annotations
 
 from collections.abc import Collection
+from enum import StrEnum
 from typing import NamedTuple
 
 from operators.log_cursor import Log
@@ -21,6 +22,13 @@ from schemas.records import (
     ExchangeRate,
     LlmAnswer,
 )
+
+
+class Layout(StrEnum):
+    """Which services share a process: none, or all deciding services."""
+
+    SERVICES = "services"
+    COMPACT = "compact"
 
 
 class ServiceInput(NamedTuple):
@@ -198,6 +206,21 @@ SERVICES: dict[str, ServiceSpec] = {
 }
 STAGED_SERVICES = tuple(name for name, service in SERVICES.items() if service.inputs)
 """Services that run a stage over topics; the other services read feeds."""
+COMPACT = "compact"
+"""The process that runs all deciding services in the compact layout. It is no service of its own."""
+COMPACT_SERVICES = (
+    "features",
+    "sentiment",
+    "predictions",
+    "signals",
+    "execution",
+    "strategies",
+    "portfolio",
+    "risk",
+    "feedback",
+)
+"""The services that share one process in the compact layout, each after the services whose outputs it reads without a
+lag. A service that a user adds runs in its own process in both layouts."""
 PASS_THROUGH: dict[str, tuple[type, ...]] = {
     "sentiment": (LlmAnswer,),
     "execution": (BrokerUpdate, BrokerAccount, BrokerActivity),
@@ -231,6 +254,43 @@ def own_topics(service: str) -> tuple[str, ...]:
     ('predictions',)
     """
     return ("market-bars", "market-quotes", "history-bars") if service == "market_data" else SERVICES[service].outputs
+
+
+def processes(layout: Layout) -> tuple[str, ...]:
+    """Return the names of the dataflow processes of a layout.
+
+    >>> processes(Layout.COMPACT)
+    ('market_data', 'news', 'fundamentals', 'compact')
+    """
+    if layout is Layout.SERVICES:
+        return tuple(SERVICES)
+    return (*(name for name in SERVICES if name not in COMPACT_SERVICES), COMPACT)
+
+
+def compact_topics() -> frozenset[str]:
+    """Return the topics that the compact process writes with their clock. It does not read them from Kafka."""
+    return frozenset(topic for service in COMPACT_SERVICES for topic in SERVICES[service].outputs)
+
+
+def compact_conflict() -> str | None:
+    """Return why the compact layout cannot run these services, or None.
+
+    A service of the compact process must not wait for a service outside that reads its outputs: neither could continue.
+    """
+    own_topics_of_compact, reached = compact_topics(), set[str]()
+    outside = [name for name in STAGED_SERVICES if name not in COMPACT_SERVICES]
+    for _ in outside:  # as often as a chain of them can be long
+        written = own_topics_of_compact.union(*(SERVICES[name].outputs for name in reached))
+        reached |= {name for name in outside if any(item.topic in written for item in SERVICES[name].inputs)}
+    for service in COMPACT_SERVICES:
+        for item in SERVICES[service].inputs:
+            writer = next((name for name in reached if item.topic in SERVICES[name].outputs), None)
+            if writer is not None and not item.feedback:
+                return (
+                    f"the compact layout cannot run {service}: it reads topic {item.topic} of {writer}, which reads "
+                    "topics of the compact process; mark the input as feedback, or use --layout services"
+                )
+    return None
 
 
 def partitions_of(topic: str, partitions: int) -> range:

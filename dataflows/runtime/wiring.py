@@ -39,10 +39,11 @@ class StageLogic(StatefulBatchLogic[list[TimeSlice], list[TimeSlice], Any]):
             stage.restore(state)
 
     def on_batch(self, values: list[list[TimeSlice]]) -> tuple[list[list[TimeSlice]], bool]:
-        out = [[self._run_slice(time_slice) for time_slice in time_slices] for time_slices in values]
+        out = [[self.run_slice(time_slice) for time_slice in time_slices] for time_slices in values]
         return out, StatefulBatchLogic.RETAIN
 
-    def _run_slice(self, time_slice: TimeSlice) -> TimeSlice:
+    def run_slice(self, time_slice: TimeSlice) -> TimeSlice:
+        """Return the stage's output for one time slice, followed by the records that bypass the stage."""
         records = time_slice.records
         forwarded: list[Record] = []
         if records and type(records[-1]) in UNCLOCKED_RECORDS:

@@ -18,28 +18,19 @@ from typing import Any
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
 from dataflows.runtime.stats import Stats
+from dataflows.sources.rejection_guard import RejectionGuard
 from dataflows.sources.shared_consumer import ReplayEnd, SharedConsumer
 from operators.alignment import AlignedLogs, AlignmentCounts
-from operators.command_signatures import REASON_PREFIX
-from operators.dead_letter_rate import DeadLetterRate, RateLimits
+from operators.dead_letter_rate import RateLimits
 from operators.log_cursor import Log
 from operators.stage import TimeSlice
 from schemas.codec import DEFAULT_CODEC, Codec
-from schemas.errors import TooManyDeadLetters
-from schemas.records import UNCLOCKED_RECORDS, DeadLetter, LateRecord, Record
 from sinks.cluster import Servers
 
 IMMEDIATELY = datetime(1970, 1, 1, tzinfo=UTC)
 
 ShardSlices = tuple[str, list[TimeSlice]]
 """Item between the steps of a dataflow: a shard's name and some of its time slices in order."""
-
-
-def _is_rejected(record: Record) -> bool:
-    """Whether a record counts for the limits. Commands without a valid signature do not: they must stop no service."""
-    if type(record) not in UNCLOCKED_RECORDS:
-        return False
-    return not (type(record) is DeadLetter and record.reason.startswith(REASON_PREFIX))
 
 
 class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
@@ -56,37 +47,15 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
         self._name, self._reader, self._consumer, self._source = name, reader, consumer, source
         self._snapshot_taken_after_stop = False
         limits = source.limits
-        self._dead_letter_rate = None if limits is None else DeadLetterRate(limits, rate_state)
+        self._guard = (
+            None if limits is None else RejectionGuard(limits, rate_state, source.read_released_ns, source.on_suspend)
+        )
         if source.until is not None:
             # Must precede the first fetch: the broker handles a connection's requests one after another, and a pending
             # fetch would delay the request for the end of a log.
             consumer.set_end(list(reader.next_offsets()), source.until)
         consumer.add(reader)
         consumer.partitions.append(self)
-
-    def _check_dead_letter_rate(self, time_slices: list[TimeSlice]) -> None:
-        """Suspend the service if too many records were rejected, before any of these time slices is emitted: the last
-        snapshot is from before them. Raises TooManyDeadLetters.
-        """
-        if self._dead_letter_rate is None:
-            return
-        for ts_ns, records in time_slices:
-            rejected = sum(_is_rejected(record) for record in records) if records else 0
-            reason = self._dead_letter_rate.fold(ts_ns, len(records) - rejected, rejected)
-            if reason is not None and ts_ns <= (last_released_ns := self._source.read_released_ns()):
-                self._dead_letter_rate.release(last_released_ns)
-            elif reason is not None:
-                last_rejected = next(
-                    record
-                    for record in reversed(records)
-                    if isinstance(record, DeadLetter | LateRecord) and _is_rejected(record)
-                )
-                location = f"{last_rejected.topic}/{last_rejected.partition}@{last_rejected.offset}"
-                reason = f"{reason}; last rejected record {location}: {last_rejected.reason}"
-                self._source.on_suspend(ts_ns, reason)
-                raise TooManyDeadLetters(
-                    f"suspended at {ts_ns}: {reason}; to continue, run `python cli.py dead-letters release`"
-                )
 
     def next_batch(self) -> list[ShardSlices]:
         if self._source.stop_requested():
@@ -98,7 +67,8 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
         if not time_slices:
             self._consumer.resume_where_drained()
             time_slices = self._poll_until_slice()
-        self._check_dead_letter_rate(time_slices)
+        if self._guard is not None:
+            self._guard.check(time_slices)
         self._write_stats()
         if self._source.until is not None:
             time_slices = self._stop_at_end(time_slices)
@@ -156,7 +126,7 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
         self._snapshot_taken_after_stop = self._source.stop_requested()
         self._consumer.commit(self._reader.next_offsets())
         snapshot = self._reader.snapshot()
-        return snapshot if self._dead_letter_rate is None else (*snapshot, self._dead_letter_rate.snapshot())
+        return snapshot if self._guard is None else (*snapshot, self._guard.snapshot())
 
     def close(self) -> None:
         self._consumer.partitions.remove(self)

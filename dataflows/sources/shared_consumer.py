@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from sys import maxsize
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from operators.alignment import AlignedLogs
 from schemas.codec import Codec
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import DeadLetter
@@ -38,6 +37,16 @@ class ReplayEnd(NamedTuple):
     offsets: Mapping[tuple[str, int], int] | None = None  # (topic, partition) -> first offset to exclude
 
 
+class LogReader(Protocol):
+    """Receives the messages of several logs, such as `AlignedLogs`."""
+
+    def next_offsets(self) -> Mapping[tuple[str, int], int]: ...
+
+    def feed(self, topic: str, partition: int, messages: Iterable[tuple[int, Any]]) -> None: ...
+
+    def buffered(self, topic: str, partition: int) -> int: ...
+
+
 class SharedConsumer:
     """One consumer, shared by the shards of one worker; delivers each log's messages to the shards that read it."""
 
@@ -62,7 +71,7 @@ class SharedConsumer:
             options["log_level"] = 0
         self._consumer = Consumer(client_config(servers, options))
         # Every shard of this process reads a log of all symbols (weights, news), each from its own position.
-        self._readers: dict[tuple[str, int], list[AlignedLogs]] = {}
+        self._readers: dict[tuple[str, int], list[LogReader]] = {}
         self._next_offsets: dict[tuple[tuple[str, int], int], int] = {}  # (log, id of the reader) -> its next offset
         self._log_by_topic: dict[tuple[str | None, int | None], tuple[str, int]] = {}  # key: with the topic prefix
         self._paused: set[tuple[str, int]] = set()
@@ -72,7 +81,7 @@ class SharedConsumer:
         self.end_offsets: dict[tuple[str, int], int] = {}  # log -> first offset that a bounded replay excludes
         self.partitions: list[ShardPartition] = []
 
-    def add(self, reader: AlignedLogs) -> None:
+    def add(self, reader: LogReader) -> None:
         for log, offset in reader.next_offsets().items():
             self._next_offsets[log, id(reader)] = offset
             readers = self._readers.setdefault(log, [])
@@ -133,7 +142,7 @@ class SharedConsumer:
             self.delivered_to[log_key] = delivered[-1][0] + 1
         return len(messages)
 
-    def _deliver(self, reader: AlignedLogs, log: tuple[str, int], entries: list[tuple[int, Any]]) -> None:
+    def _deliver(self, reader: LogReader, log: tuple[str, int], entries: list[tuple[int, Any]]) -> None:
         next_offset = self._next_offsets[log, id(reader)]
         reader.feed(
             *log, entries if entries[0][0] >= next_offset else [entry for entry in entries if entry[0] >= next_offset]

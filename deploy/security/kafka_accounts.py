@@ -23,6 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported at
 
 from deploy.errors import DeployError
 from deploy.security.kafka_rights import KafkaRight, all_rights, principals
+from deploy.supervisor.layout import read_layout
 from sinks.cluster import Servers, client_config
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def create_accounts(servers: Servers, home: Home, topic_prefix: str) -> None:
     Raises DeployError.
     """
     set_passwords(servers, {principal: home.kafka_password(principal) for principal in principals()})
-    apply_rights(servers, all_rights(topic_prefix))
+    apply_rights(servers, all_rights(topic_prefix, layout=read_layout(home)))
 
 
 def set_passwords(servers: Servers, passwords: Mapping[str, str]) -> None:
@@ -54,13 +55,14 @@ def set_passwords(servers: Servers, passwords: Mapping[str, str]) -> None:
 
 
 def apply_rights(servers: Servers, rights: Collection[KafkaRight]) -> tuple[int, int]:
-    """Create the missing rights, and remove other rights of the same principals. Rights of other principals stay.
+    """Create the missing rights, and remove other rights of the platform's principals: those of a layout that is
+    not in use lose all. Rights of other principals stay.
 
     Returns the numbers of created and removed rights. Raises DeployError.
     """
     admin = AdminClient(client_config(servers, {"log_level": 0}))
     required = {_binding(right) for right in rights}
-    users = {binding.principal for binding in required}
+    users = {f"User:{principal}" for principal in principals()} | {binding.principal for binding in required}
     existing = {binding for binding in _existing(servers, admin) if binding.principal in users}
     missing, outdated = required - existing, existing - required
     if missing:

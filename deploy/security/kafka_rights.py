@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 from configs.recorded_endpoints import COMMAND_LINE, VIEWER
-from dataflows.runtime.topology import SERVICES, ServiceSpec
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, SERVICES, Layout, ServiceSpec
 from deploy.supervisor.platform_identity import TOPIC as IDENTITY_TOPIC
 from deploy.supervisor.topics import read_topics
 
@@ -42,8 +42,10 @@ class KafkaRight(NamedTuple):
 
 
 def principals(services: Collection[str] = SERVICES) -> tuple[str, ...]:
-    """Return every principal except the superuser: one for each dataflow, the API, the command line and readers."""
-    return (*services, API, COMMAND_LINE, CHECKS, VIEWER)
+    """Return every principal except the superuser: one for each dataflow and for the process that runs several of them
+    in the compact layout, the API, the command line and readers.
+    """
+    return (*services, COMPACT, API, COMMAND_LINE, CHECKS, VIEWER)
 
 
 def topic_names() -> list[str]:
@@ -52,12 +54,16 @@ def topic_names() -> list[str]:
 
 
 def all_rights(
-    topic_prefix: str, services: Mapping[str, ServiceSpec] = SERVICES, topics: Collection[str] | None = None
+    topic_prefix: str,
+    services: Mapping[str, ServiceSpec] = SERVICES,
+    topics: Collection[str] | None = None,
+    layout: Layout = Layout.SERVICES,
 ) -> frozenset[KafkaRight]:
     """Return the rights of all principals except the superuser, which needs none.
 
     Services read their inputs and, after a restart, what they wrote themselves. The API, the command line, the checks
-    and the viewer read every topic.
+    and the viewer read every topic. In the layout `compact`, one principal has the rights of all services of that
+    process, and those services have none.
     """
     every_topic = topic_names() if topics is None else topics
     rights: set[KafkaRight] = set()
@@ -65,19 +71,25 @@ def all_rights(
     def grant(principal: str, operation: Operation, names: Collection[str]) -> None:
         rights.update(KafkaRight(principal, "TOPIC", topic_prefix + name, operation) for name in names)
 
+    processes = {
+        service: COMPACT if layout is Layout.COMPACT and service in COMPACT_SERVICES else service
+        for service in services
+    }
     for service, spec in services.items():
-        written = (*spec.outputs, *spec.unclocked, *WRITTEN_BY_ALL)
-        grant(service, "WRITE", written)
-        grant(service, "READ", (*written, *spec.follows, *(service_input.topic for service_input in spec.inputs)))
+        written = (*spec.outputs, *spec.unclocked, *WRITTEN_BY_ALL, *EXTRA_WRITES.get(service, ()))
+        grant(processes[service], "WRITE", written)
+        read = (*written, *spec.follows, *(service_input.topic for service_input in spec.inputs))
+        grant(processes[service], "READ", read)
+    for process in processes.values():
         # Committed offsets only show the lag.
-        rights.add(KafkaRight(service, "GROUP", f"{topic_prefix}platform-{service}", "READ"))
+        rights.add(KafkaRight(process, "GROUP", f"{topic_prefix}platform-{process}", "READ"))
     for principal in (API, COMMAND_LINE, CHECKS, VIEWER):
         grant(principal, "READ", every_topic)
     for principal in (API, COMMAND_LINE, CHECKS):
         grant(principal, "DESCRIBE_CONFIGS", every_topic)
-    for principal, names in EXTRA_WRITES.items():
-        grant(principal, "WRITE", names)
+        grant(principal, "WRITE", EXTRA_WRITES[principal])
     # Consumers look up the coordinator of their group, also those that commit nothing.
-    rights.update(KafkaRight(principal, "GROUP", EVERY_GROUP, "DESCRIBE") for principal in principals(services))
+    active = {*processes.values(), API, COMMAND_LINE, CHECKS, VIEWER}
+    rights.update(KafkaRight(principal, "GROUP", EVERY_GROUP, "DESCRIBE") for principal in active)
     rights.add(KafkaRight(VIEWER, "GROUP", f"{topic_prefix}{VIEWER}", "READ"))
     return frozenset(rights)

@@ -9,8 +9,9 @@ from pathlib import Path
 from dataflows.runtime.topology import Replica
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import scheduled_checks
+from deploy.supervisor.layout import dataflow_names
 from deploy.supervisor.probes import DataflowProbe, HttpProbe
-from deploy.supervisor.process_spec import DATAFLOW_NAMES, ProcessKind, ProcessSpec
+from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.replicas import replica_name, replicas_of, store_of
 from deploy.supervisor.start_options import LOCAL_SYMBOLS
 
@@ -44,10 +45,10 @@ def child_environment(overrides: Mapping[str, str]) -> dict[str, str]:
 
 
 def dataflow_services(home: Home, environment: Mapping[str, str], *, snapshot_interval_s: int) -> list[ProcessSpec]:
-    """Describe the processes of every dataflow, as many as it has recovery stores in the state folder."""
+    """Describe the processes of the layout's dataflows, as many of each as it has recovery stores."""
     return [
         service
-        for name in DATAFLOW_NAMES
+        for name in dataflow_names(home)
         for service in replica_services(
             home, name, replicas_of(home, name), environment, snapshot_interval_s=snapshot_interval_s
         )

@@ -21,10 +21,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from psycopg2 import sql
 
 from configs.settings import Settings, load_settings
-from dataflows.runtime.topology import STAGED_SERVICES
+from dataflows.runtime.topology import COMPACT, STAGED_SERVICES, Layout, processes
 from deploy.home import REPOSITORY, Home
 from deploy.local.ports import free_ports
 from deploy.supervisor.initialize import make_recovery_store
+from deploy.supervisor.layout import write_layout
 from deploy.supervisor.platform_services import child_environment, dataflow_services
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.topics import create_topics, read_topics
@@ -43,7 +44,7 @@ ServiceProcess = subprocess.Popen[bytes] | ForkedProcess
 @cache
 def fork_server() -> ForkServer:
     """Return the one fork server of this test process."""
-    modules = [f"dataflows.{name}" for name in DATAFLOW_NAMES]
+    modules = [f"dataflows.{name}" for name in (*DATAFLOW_NAMES, COMPACT)]
     # PyArrow's allocator starts a background thread by default, and a fork does not copy threads.
     environment = child_environment({"JE_ARROW_MALLOC_CONF": "background_thread:false"})
     server = ForkServer(modules, environment, REPOSITORY)
@@ -62,7 +63,7 @@ class ProcessPlatform:
 
     `speed` is "max" or a multiple of real time. `workers` sets the number of worker threads of a service, `processes`
     the number of its processes. All three may change before a service starts again. `overrides` are settings as
-    environment variables.
+    environment variables. `layout` may change while no service runs, with `set_layout`.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ProcessPlatform:
         workers: Mapping[str, int] | None = None,
         processes: Mapping[str, int] | None = None,
         overrides: Mapping[str, str] | None = None,
+        layout: Layout = Layout.SERVICES,
     ) -> None:
         self.servers, self.prefix = servers, f"e2e-{uuid.uuid4().hex[:8]}."
         self.partitions = pinned_settings().kafka.symbol_partitions
@@ -93,13 +95,21 @@ class ProcessPlatform:
             **(overrides or {}),
         }
         self._environment = environment
-        services = dataflow_services(self.home, child_environment(environment), snapshot_interval_s=1)
+        self.set_layout(layout)
+
+    def set_layout(self, layout: Layout) -> None:
+        """Describe the processes of this layout."""
+        self.home.create_folders()
+        write_layout(self.home, layout)
+        self.names = processes(layout)
+        environment = child_environment(self._environment)
+        services = dataflow_services(self.home, environment, snapshot_interval_s=1)
         self._services = {service.name: service for service in services}
 
     def __enter__(self) -> ProcessPlatform:
         self.home.create_folders()
         create_topics(self.servers.kafka, [replace(topic, name=self.prefix + topic.name) for topic in read_topics()])
-        for name in DATAFLOW_NAMES:
+        for name in self.names:
             make_recovery_store(self.home.recovery / name)
         return self
 
@@ -111,16 +121,16 @@ class ProcessPlatform:
 
     def start(self, *names: str) -> None:
         """Start these services, or all services if no name is given."""
-        for name in names or DATAFLOW_NAMES:
+        for name in names or self.names:
             self._running[name] = [self._spawn(name, flags) for flags in self._flags(name)]
 
     def start_feed_last(self) -> None:
-        """Start all services, the feed last. Return when the first time slices have passed through risk."""
-        downstream = [name for name in DATAFLOW_NAMES if name != "market_data"]
+        """Start all services, the feed last. Return when the first time slices have passed through the last one."""
+        downstream = [name for name in self.names if name != "market_data"]
         self.start(*downstream)
         self.wait_until(lambda: all(self.stats(name) for name in downstream), "all but the feed")
         self.start("market_data")
-        self.wait_until_past("risk", 0)
+        self.wait_until_past(self._staged()[-1], 0)
 
     def _flags(self, name: str) -> list[tuple[str, ...]]:
         """Return the extra `bytewax.run` arguments for each process of a service."""
@@ -219,7 +229,7 @@ class ProcessPlatform:
         feed = self.stats("market_data")
         multi_process = {*self.workers, *self.processes}
         # The news and fundamentals services run on the wall clock and process no time slices.
-        single_process = [name for name in ("market_data", *STAGED_SERVICES) if name not in multi_process]
+        single_process = [name for name in ("market_data", *self._staged()) if name not in multi_process]
         return bool(feed.get("feed_finished")) and all(
             self.stats(name).get("pid") == self._running[name][0].pid
             and self.last_tick_ns(name) == feed["last_tick_ns"]
@@ -240,7 +250,11 @@ class ProcessPlatform:
         self.stop()
 
     def progress(self) -> str:
-        return ", ".join(f"{name} at {self.last_tick_ns(name)}" for name in DATAFLOW_NAMES)
+        return ", ".join(f"{name} at {self.last_tick_ns(name)}" for name in self.names)
+
+    def _staged(self) -> list[str]:
+        """Return the processes that run stages."""
+        return [name for name in (*STAGED_SERVICES, COMPACT) if name in self.names]
 
     def log_tail(self, name: str) -> str:
         return "\n".join((self.home.logs / f"{name}.log").read_text().splitlines()[-15:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataflows.runtime.topology import SERVICES, ServiceInput, ServiceSpec
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, SERVICES, Layout, ServiceInput, ServiceSpec
 from deploy.commands.kafka import kafka_acls_commands
 from deploy.security.kafka_rights import KafkaRight, all_rights, principals, topic_names
 
@@ -41,6 +41,17 @@ def test_only_risk_writes_orders_and_commands_have_four_writers() -> None:
     assert writers("executions") == {"execution"}
     assert writers("commands") == {"market_data", "execution", "api", "cli"}
     assert writers("audit-heads") == {"cli", "checks"}
+
+
+def test_in_the_compact_layout_one_principal_has_the_rights_of_all_its_services() -> None:
+    rights = all_rights("", layout=Layout.COMPACT)
+    assert {right.principal for right in rights if (right.name, right.operation) == ("orders", "WRITE")} == {COMPACT}
+    for service in COMPACT_SERVICES:
+        for operation in ("READ", "WRITE"):
+            assert topics(service, operation, RIGHTS) <= topics(COMPACT, operation, rights), service
+    assert not {right.principal for right in rights} & set(COMPACT_SERVICES)
+    assert not {right.principal for right in RIGHTS} & {COMPACT}
+    assert topics("market_data", "WRITE", rights) == topics("market_data", "WRITE")
 
 
 def test_readers_see_every_topic_and_the_viewer_writes_none() -> None:

@@ -24,9 +24,8 @@ PINNED: dict[str, Any] = json.loads((Path(__file__).parent / "step_ids.json").re
 def build(service: str) -> Dataflow:
     """Build a service with in-memory sinks under the names that `dataflows/runtime/live_endpoints.py` uses."""
     settings = load_settings(environment={})
-    sinks = {
-        name: MemorySink(["0"]) for name in ("kafka", "postgres", *(["redis"] if service in REDIS_SERVICES else []))
-    }
+    redis = ["redis"] if service in (*REDIS_SERVICES, topology.COMPACT) else []
+    sinks = {name: MemorySink(["0"]) for name in ("kafka", "postgres", *redis)}
     if service == "backtest":
         return backtest.build(settings, TestingSource([]), sinks["kafka"])
     flow: Dataflow = importlib.import_module(f"dataflows.{service}").build(settings, TestingSource([]), sinks)
@@ -40,7 +39,7 @@ def ids(flow: Dataflow) -> dict[str, Any]:
     return {"flow_id": flow.flow_id, "steps": sorted(stateful)}
 
 
-@pytest.mark.parametrize("service", [*topology.SERVICES, "backtest"])
+@pytest.mark.parametrize("service", [*topology.SERVICES, topology.COMPACT, "backtest"])
 def test_flow_and_step_ids_are_as_pinned(service: str) -> None:
     assert ids(build(service)) == PINNED[service]
 

@@ -96,6 +96,33 @@ def test_topology_without_feedback_has_no_cycle() -> None:
         waits = {service: upstream - free for service, upstream in waits.items() if service not in free}
 
 
+def test_each_compact_service_runs_after_those_whose_outputs_it_reads() -> None:
+    written: set[str] = set()
+    for service in topology.COMPACT_SERVICES:
+        awaited = {item.topic for item in topology.SERVICES[service].inputs if not item.feedback}
+        assert awaited & topology.compact_topics() <= written, service
+        written |= set(topology.SERVICES[service].outputs)
+    assert topology.compact_conflict() is None
+
+
+def test_every_service_runs_in_one_process_of_each_layout() -> None:
+    services = set(topology.SERVICES)
+    assert set(topology.processes(topology.Layout.SERVICES)) == services
+    compact = [name for name in topology.processes(topology.Layout.COMPACT) if name != topology.COMPACT]
+    assert sorted([*compact, *topology.COMPACT_SERVICES]) == sorted(services)
+
+
+def test_a_compact_service_that_waits_for_a_reader_of_its_outputs_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    added = topology.ServiceSpec(inputs=(topology.ServiceInput("features"),), outputs=("added",))
+    risk = topology.SERVICES["risk"]
+    waiting = risk._replace(inputs=(*risk.inputs, topology.ServiceInput("added")))
+    monkeypatch.setattr(topology, "SERVICES", {**topology.SERVICES, "added": added, "risk": waiting})
+    monkeypatch.setattr(topology, "STAGED_SERVICES", (*topology.STAGED_SERVICES, "added"))
+    conflict = topology.compact_conflict()
+    assert conflict is not None
+    assert "cannot run risk: it reads topic added of added" in conflict
+
+
 @pytest.mark.parametrize("topic", ["orders", "order-refusals", "weights", "strategy-suspensions"])
 def test_the_loop_is_closed_by_feedback(topic: str) -> None:
     readers = [

@@ -1,0 +1,129 @@
+"""All deciding services in one process: the layout `compact`. Same topics, tables, records and decisions as `services`.
+
+See `docs/decisions/0017-layouts.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import bytewax.operators as op
+import structlog
+from bytewax.dataflow import Dataflow
+
+from configs.settings import Settings
+from dataflows import execution, sentiment
+from dataflows.runtime import live_endpoints, shutdown, stages, topology
+from dataflows.runtime.compact_sinks import CompactKafkaSink, all_records, service_items, stored_records
+from dataflows.runtime.compact_stages import CompactStages
+from dataflows.runtime.limited_handlers import limited_stages
+from dataflows.runtime.repeated_records import ComparingSink, RepeatedRecords
+from dataflows.runtime.stats import Stats
+from dataflows.runtime.wiring import SliceSink, SliceSource
+from dataflows.sources.compact import CompactSource
+from dataflows.sources.existing_topics import wait_for_topics
+from dataflows.sources.rejection_guard import RejectionGuard
+from operators.stage import Stage
+from schemas.errors import BadInput
+from sinks.kafka import open_slice_producer
+from sinks.postgres import PostgresSink
+
+log = structlog.get_logger(__name__)
+
+
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
+    """Build the flow.
+
+    Source items: ("compact", slices of the outputs of all services). `sinks`, by step name: `kafka` receives these
+    items, `postgres` the records to store, `redis`, `asking` and `broker` the outputs of one service.
+    """
+    flow = Dataflow(topology.COMPACT)
+    outputs = op.input("ticks", flow, source)
+    op.output("kafka", outputs, sinks["kafka"])
+    op.output("postgres", op.map("rows", outputs, stored_records), sinks["postgres"])
+    for name, service in (("redis", "portfolio"), ("asking", "sentiment"), ("broker", "execution")):
+        if name in sinks:
+            op.output(name, op.map(service, outputs, service_items(service)), sinks[name])
+    return flow
+
+
+def flow() -> Dataflow:
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.compact`."""
+    conflict = topology.compact_conflict()
+    if conflict is not None:
+        raise BadInput(conflict)
+    settings, stats, _, has_run = live_endpoints.start_process(topology.COMPACT)
+    kafka = settings.kafka
+    log.info("process started", release=live_endpoints.platform_version(), services=topology.COMPACT_SERVICES)
+    topics = {topic for service in topology.COMPACT_SERVICES for topic in live_endpoints.topics_of(service)}
+    wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in sorted(topics)])
+    lease = live_endpoints.take_lease("execution", settings)
+    if not has_run:
+        for service in topology.COMPACT_SERVICES:
+            live_endpoints.require_no_records(service, settings, topology.COMPACT)
+    resumed_ns: dict[str, int] = {}
+    sinks = _open_sinks(settings, stats, resumed_ns if has_run else None)
+    broker_sink, llm_sink = execution.connect_broker(settings, lease), sentiment.connect_llm(settings)
+    sinks |= {"broker": broker_sink} if broker_sink is not None else {}
+    sinks |= {"asking": llm_sink} if llm_sink is not None else {}
+    make_stages, unread = live_stages(settings, stats), {"strategies": stages.unread_topics(settings)}
+    read_released_ns, on_suspend = live_endpoints.suspension_callbacks(stats)
+
+    def guard_of(service: str, state: Any) -> RejectionGuard:
+        limits = settings.platform.dead_letters.limits_for(service)
+        return RejectionGuard(limits, state, read_released_ns, on_suspend)
+
+    source = CompactSource(
+        kafka.cluster,
+        lambda state: CompactStages(
+            make_stages, kafka.symbol_partitions, unread=unread, guard_of=guard_of, state=state
+        ),
+        prefix=kafka.topic_prefix,
+        stop_requested=shutdown.stop_requested,
+        stats=stats,
+        on_resume=lambda passed_ns: resumed_ns.update({topology.COMPACT: passed_ns}),
+    )
+    return build(settings, source, sinks)
+
+
+def live_stages(settings: Settings, stats: Stats) -> dict[str, Callable[[], Stage]]:
+    """Return the function that makes the live stage of each service; those with strategies have time limits."""
+    limited = ("signals", "strategies")
+    makers = dict(zip(limited, limited_stages([stages.signals, stages.strategies], settings, stats.name), strict=True))
+    return {
+        service: makers[service] if service in limited else getattr(stages, service)(settings)
+        for service in topology.COMPACT_SERVICES
+    }
+
+
+def _open_sinks(settings: Settings, stats: Stats, resumed_ns: Mapping[str, int] | None) -> dict[str, SliceSink]:
+    """Return the sinks of every layout. With `resumed_ns`, records that are repeated after a crash are compared."""
+    # Imported here: the Redis client is slow to import.
+    from sinks.redis import RedisLatestSink
+
+    kafka, postgres = settings.kafka, settings.database.postgres
+    shared_producer = cache(lambda: open_slice_producer(kafka.cluster))
+    kafka_sinks = {
+        service: live_endpoints.kafka_sink(service, settings, stats, shared_producer)
+        for service in topology.COMPACT_SERVICES
+    }
+    kafka_sink: SliceSink = CompactKafkaSink(kafka_sinks)
+    if resumed_ns is not None:
+        logs = [
+            log_name
+            for service in topology.COMPACT_SERVICES
+            for shard in topology.shards(service, kafka.symbol_partitions)
+            for log_name in topology.clocked_logs(service, shard, kafka.symbol_partitions)
+        ]
+        kafka_sink = ComparingSink(
+            kafka_sink,
+            lambda part: RepeatedRecords(kafka.cluster, kafka.topic_prefix, part, logs, resumed_ns[part]),
+            all_records,
+        )
+    return {
+        "kafka": kafka_sink,
+        "postgres": PostgresSink(postgres.url, name=topology.COMPACT, unavailable_after_s=postgres.retry_s),
+        "redis": RedisLatestSink(settings.database.redis.url),
+    }

@@ -1,0 +1,52 @@
+"""Runs of the compact process in memory: the feed's logs in, the logs of all services out."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from configs.settings import Settings
+from dataflows.runtime import topology
+from dataflows.runtime.compact_stages import CompactSlice, CompactStages
+from operators.stage import TimeSlice
+from tests.replay.in_memory_platform import Logs, stage_of
+
+
+def compact_stages(settings: Settings, partitions: int, state: Any = None) -> CompactStages:
+    make_stages = {
+        service: lambda service=service: stage_of(service, settings) for service in topology.COMPACT_SERVICES
+    }
+    return CompactStages(make_stages, partitions, state=state)
+
+
+def feed_from(stages: CompactStages, logs: Logs) -> None:
+    """Feed every message of the external logs, from the positions of `stages`."""
+    for log, start in stages.next_offsets().items():
+        stages.feed(*log, logs.read(log, start, len(logs.messages[log]) - start))
+
+
+def write_slices(logs: Logs, slices: Iterable[CompactSlice]) -> None:
+    for compact_slice in slices:
+        for service, shard, time_slice in compact_slice.outputs:
+            logs.write(service, shard, [time_slice])
+
+
+def run_compact(settings: Settings, feed: Sequence[TimeSlice], partitions: int, *, crash_every: int = 0) -> Logs:
+    """Return the logs of a run. With `crash_every`, the process starts again after so many time slices, and has
+    written each last time slice before its crash without a snapshot, so that it writes it again.
+    """
+    logs = Logs(partitions)
+    logs.write("market_data", topology.FEED_SHARD, feed)
+    stages = compact_stages(settings, partitions)
+    feed_from(stages, logs)
+    if not crash_every:
+        write_slices(logs, stages.take_slices(len(feed)))
+        return logs
+    while stages.passed_ns < feed[-1].ts_ns:
+        write_slices(logs, stages.take_slices(crash_every))
+        snapshot = pickle.dumps(stages.snapshot())
+        write_slices(logs, stages.take_slices(1))
+        stages = compact_stages(settings, partitions, pickle.loads(snapshot))  # noqa: S301  (written above)
+        feed_from(stages, logs)
+    return logs
