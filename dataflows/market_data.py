@@ -23,5 +23,10 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
 def flow() -> Dataflow:
     """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.market_data`."""
     endpoints = live_endpoints.connect("market_data")
-    source = platform_feed(endpoints.settings, stop_requested=shutdown.stop_requested, stats=endpoints.stats)
+    source = platform_feed(
+        endpoints.settings,
+        stop_requested=shutdown.stop_requested,
+        stats=endpoints.stats,
+        delivered_offsets=lambda: endpoints.delivered,
+    )
     return build(endpoints.settings, source, endpoints.sinks)

@@ -81,6 +81,10 @@ class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._error is None:
             self._error = topic_error(self._sink.servers, error, "WRITE", message.topic())
+        elif error is None and self._sink.delivered is not None:
+            offset, topic = message.offset(), (message.topic() or "").removeprefix(self._sink.prefix)
+            if offset is not None and offset >= 0:  # unknown if only a repeated request was acknowledged
+                self._sink.delivered[topic, message.partition() or 0] = offset + 1
 
     def _raise_if_failed(self) -> None:
         if self._error is not None:
@@ -108,6 +112,7 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
     - `log_record`: called with each record of a type in `logged_types`.
     - `pass_through`: record types that were read from these topics and go to other sinks; writing them back would loop.
     - `open_producer`: opens the producer, which other sinks may share; by default the sink opens its own.
+    - `delivered`: gets, for each (topic, partition), the offset behind the last message that the broker acknowledged.
     """
 
     def __init__(
@@ -125,9 +130,10 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
         log_record: RecordLogger = lambda record: None,
         pass_through: Collection[type] = (),
         open_producer: Callable[[], Producer] | None = None,
+        delivered: dict[tuple[str, int], int] | None = None,
     ) -> None:
         self.writer, self.partitions, self.codec, self.on_written = writer, partitions, codec, on_written
-        self.prefix = prefix
+        self.prefix, self.delivered = prefix, delivered
         self.logged_types, self.log_record = frozenset(logged_types), log_record
         self.topics = {
             kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics and kind not in pass_through

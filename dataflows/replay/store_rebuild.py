@@ -33,6 +33,7 @@ from dataflows.runtime.wiring import build_stage_flow
 from dataflows.sources.feed_selection import platform_feed
 from dataflows.sources.feed_source import STATE_VERSION, MarketFeed
 from dataflows.sources.kafka import KafkaSliceSource, ShardPartition
+from dataflows.sources.market.clock_recovery import read_feed_history
 from dataflows.sources.shared_consumer import ReplayEnd
 from operators.alignment import AlignedLogs
 from operators.bar_completion import SNAPSHOT_VERSION
@@ -341,8 +342,17 @@ def _file_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], c
 
 
 def _live_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:
-    """The live feed reads the `seq` of quotes and trades from its topics when it resumes, from the beginning here."""
-    return {**feed.state(), "clock_ns": clock_ns, "at_ns": 0, "minutes": minutes}
+    """Read the `seq` of quotes, trades and history bars from the topics of the feed."""
+    topics = read_feed_history(settings.kafka, clock_ns)
+    return {
+        **feed.state(),
+        "clock_ns": clock_ns,
+        "minutes": minutes,
+        "quotes": topics.quotes,
+        "trades": topics.trades,
+        "history": topics.history,
+        "offsets": topics.ends,
+    }
 
 
 _FEED_STATES: Mapping[str, Callable[[Settings, MarketFeed, dict[str, Any], int], dict[str, Any]]] = {

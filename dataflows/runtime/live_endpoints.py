@@ -39,7 +39,8 @@ REDIS_SERVICES = frozenset({"market_data", "portfolio"})
 class ServiceEndpoints(NamedTuple):
     """The connections of a service. `sinks` are by step name, in the order of execution: Kafka first, because other
     services wait for its topics. `lease` is held by a service of which only one process may act. The source of topics
-    stores in `resumed_ns` the last time slice of each shard's snapshot, -1 without one.
+    stores in `resumed_ns` the last time slice of each shard's snapshot, -1 without one. The Kafka sink of a feed stores
+    in `delivered` the offset behind the last record of each (topic, partition) that Kafka has acknowledged.
     """
 
     settings: Settings
@@ -47,6 +48,7 @@ class ServiceEndpoints(NamedTuple):
     sinks: dict[str, SliceSink]
     lease: ServiceLease | None
     resumed_ns: dict[str, int]
+    delivered: dict[tuple[str, int], int]
 
 
 class StartedProcess(NamedTuple):
@@ -100,8 +102,9 @@ def connect(service: str) -> ServiceEndpoints:
     lease = take_lease(service, settings) if is_first else None
     if not has_run:
         require_no_records(service, settings, service)
+    delivered: dict[tuple[str, int], int] = {}
     sinks: dict[str, SliceSink] = {
-        "kafka": kafka_sink(service, settings, stats),
+        "kafka": kafka_sink(service, settings, stats, delivered=None if spec.inputs else delivered),
         "postgres": PostgresSink(
             postgres.url, name=service, unavailable_after_s=postgres.retry_s, excluded=stored_elsewhere(service)
         ),
@@ -116,7 +119,7 @@ def connect(service: str) -> ServiceEndpoints:
         sinks["kafka"] = ComparingSink(
             sinks["kafka"], lambda shard: _repeated_records(service, kafka, shard, resumed_ns)
         )
-    return ServiceEndpoints(settings, stats, sinks, lease, resumed_ns)
+    return ServiceEndpoints(settings, stats, sinks, lease, resumed_ns, delivered)
 
 
 def topics_of(service: str) -> list[str]:
@@ -131,9 +134,17 @@ def _written_topics(service: str) -> list[str]:
 
 
 def kafka_sink(
-    service: str, settings: Settings, stats: Stats, open_producer: Callable[[], Producer] | None = None
+    service: str,
+    settings: Settings,
+    stats: Stats,
+    open_producer: Callable[[], Producer] | None = None,
+    *,
+    delivered: dict[tuple[str, int], int] | None = None,
 ) -> KafkaSliceSink:
-    """Return the sink of a service's topics. `open_producer` opens a producer that several sinks share."""
+    """Return the sink of a service's topics. `open_producer` opens a producer that several sinks share.
+
+    `delivered` gets the offset behind the last record of each (topic, partition) that Kafka has acknowledged.
+    """
     kafka = settings.kafka
     pass_through_topics = {TOPIC_OF[record_type] for record_type in topology.PASS_THROUGH.get(service, ())}
 
@@ -156,6 +167,7 @@ def kafka_sink(
         log_record=record_log.RecordLog(),
         pass_through=topology.PASS_THROUGH.get(service, ()),
         open_producer=open_producer,
+        delivered=delivered,
     )
 
 

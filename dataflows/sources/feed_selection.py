@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from configs.command_signing import command_signer
@@ -42,9 +42,16 @@ def symbol_tagger(settings: Settings) -> Tagger:
 
 
 def platform_feed(
-    settings: Settings, *, stop_requested: StopRequested = never_stop, stats: Stats | None = None
+    settings: Settings,
+    *,
+    stop_requested: StopRequested = never_stop,
+    stats: Stats | None = None,
+    delivered_offsets: Callable[[], Mapping[tuple[str, int], int]] = dict,
 ) -> FeedSource:
-    """Return the feed of a running platform. It publishes the trading hours of the sessions."""
+    """Return the feed of a running platform. It publishes the trading hours of the sessions.
+
+    `delivered_offsets` returns, for each (topic, partition), the offset behind the last record in Kafka.
+    """
     calendar = settings.trading_calendar()
     sessions = SessionAnnouncements(calendar, session_table(calendar))
     if not settings.market_data.live_providers():
@@ -63,7 +70,7 @@ def platform_feed(
     heartbeat_s = settings.market_data.heartbeat_s
     waiting = waiting_records(settings)
     return FeedSource(
-        live_feed_opener(settings, waiting),
+        live_feed_opener(settings, waiting, delivered_offsets),
         at_end="idle",
         stop_requested=stop_requested,
         stats=stats,

@@ -27,7 +27,7 @@ def make_ends(database_url: str) -> live_endpoints.ServiceEndpoints:
     postgres = settings.database.postgres.model_copy(update={"url": database_url, "retry_s": 0.5})
     database = settings.database.model_copy(update={"postgres": postgres})
     return live_endpoints.ServiceEndpoints(
-        settings.model_copy(update={"database": database}), Stats("news", None), {}, None, {}
+        settings.model_copy(update={"database": database}), Stats("news", None), {}, None, {}, {}
     )
 
 

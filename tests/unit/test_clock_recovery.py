@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from configs.settings import LiveFeedSection
-from dataflows.sources.market.clock_recovery import FeedTopicState, Log, clocked_logs
+from dataflows.sources.market.clock_recovery import FeedTopicState, Log, Since, clocked_logs
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import QuoteUpdate
 from operators import log_cursor
@@ -32,28 +32,36 @@ class KilledFeed:
             for symbol in SYMBOLS:
                 self.provider.bar(START_NS + number * MINUTE_NS, symbol, 10.0 + number)
         self.provider.history_by_minute = dict(self.provider.rows_by_minute)
-        feed = self.open(START_NS, FeedTopicState())
         self.written: Messages = {log: [] for log in LOGS}
+        feed = self.open(START_NS, self.written)
         write(self.written, feed.take(100))
-        feed = self.open(START_NS + MINUTE_NS - STEP_NS, FeedTopicState(), feed.state())
+        feed = self.open(START_NS + MINUTE_NS - STEP_NS, self.written, feed.state())
         write(self.written, feed.take(100))
         self.state = feed.state()
         self.provider.quotes = [
             QuoteUpdate(symbol=symbol, bid=1.0, ask=2.0, bid_size=1.0, ask_size=1.0) for symbol in SYMBOLS
         ]
         self.unconfirmed: Messages = {log: [] for log in LOGS}
-        write(self.unconfirmed, self.open(START_NS + MINUTE_NS + STEP_NS, FeedTopicState(), self.state).take(100))
+        write(self.unconfirmed, self.open(START_NS + MINUTE_NS + STEP_NS, self.written, self.state).take(100))
 
-    def open(self, now_ns: int, topics: FeedTopicState, state: dict[str, Any] | None = None) -> LiveFeed:
+    def open(self, now_ns: int, logs: Messages, state: dict[str, Any] | None = None) -> LiveFeed:
+        """Open a feed that reads the logs behind the offsets of the state. Records are acknowledged at once."""
         settings = LiveFeedSection(symbols=SYMBOLS, calendar="24/7", wait_s=5.0, clock_session_s=STEP_NS / SECOND_NS)
-        return LiveFeed(settings, [self.provider], lambda _since: topics, now_ns=lambda: now_ns).resume(state)
+        feed = LiveFeed(
+            settings,
+            [self.provider],
+            lambda since: topic_state(logs, since),
+            delivered_offsets=lambda: {log: len(messages) for log, messages in logs.items()},
+            now_ns=lambda: now_ns,
+        )
+        return feed.resume(state)
 
     def logs_after_restart(self, written: Mapping[Log, int]) -> Messages:
         """Return the logs after a crash that left so many of the unconfirmed messages in each log, and a restart."""
         logs: Messages = {log: [*self.written[log], *self.unconfirmed[log][: written[log]]] for log in LOGS}
-        feed = self.open(START_NS + MINUTE_NS + SECOND_NS, topic_state(logs), self.state)
+        feed = self.open(START_NS + MINUTE_NS + SECOND_NS, logs, self.state)
         write(logs, feed.take(100))
-        later = self.open(START_NS + 2 * MINUTE_NS, FeedTopicState(), feed.state())
+        later = self.open(START_NS + 2 * MINUTE_NS, logs, feed.state())
         write(logs, later.take(100))
         return logs
 
@@ -68,10 +76,14 @@ def write(logs: Messages, time_slices: Sequence[TimeSlice]) -> None:
             logs[log].append(Clock(time_slice.ts_ns, "market_data@test"))
 
 
-def topic_state(logs: Messages) -> FeedTopicState:
-    state = FeedTopicState(tuple(LOGS))
+def topic_state(logs: Messages, since: Since) -> FeedTopicState:
+    """Return the state of the logs as the reader of Kafka does."""
+    offsets = since if isinstance(since, Mapping) else dict.fromkeys(LOGS, 0)
+    state = FeedTopicState(tuple(LOGS), starts=dict(offsets))
     for log, messages in logs.items():
-        for message in messages:
+        state.ends[log] = len(messages)
+        for message in messages[offsets[log] :]:
+            state.messages += 1
             state.add(log, message)
     return state
 
@@ -139,15 +151,15 @@ def test_a_bar_that_arrives_after_the_clock_of_its_log_is_not_written() -> None:
 def test_a_snapshot_before_all_clocks_are_complete_lets_the_next_process_find_them() -> None:
     killed = KilledFeed()
     written = {log: len(messages) for log, messages in killed.unconfirmed.items()} | {("commands", 0): 0}
-    topics = topic_state({log: [*killed.written[log], *killed.unconfirmed[log][: written[log]]] for log in LOGS})
+    logs = {log: [*killed.written[log], *killed.unconfirmed[log][: written[log]]] for log in LOGS}
     missing = [START_NS + MINUTE_NS, START_NS + MINUTE_NS + STEP_NS]
-    feed = killed.open(START_NS + 2 * MINUTE_NS - STEP_NS, topics, killed.state)
+    feed = killed.open(START_NS + 2 * MINUTE_NS - STEP_NS, logs, killed.state)
     assert [time_slice.ts_ns for time_slice in feed.take(1)] == missing[:1]
     state = feed.state()
-    assert (state["clock_ns"], state["at_ns"]) == (missing[0], killed.state["at_ns"])
-    later = killed.open(START_NS + 2 * MINUTE_NS - STEP_NS, topics, state)
+    assert (state["clock_ns"], state["offsets"]) == (missing[0], killed.state["offsets"])
+    later = killed.open(START_NS + 2 * MINUTE_NS - STEP_NS, logs, state)
     assert [time_slice.ts_ns for time_slice in later.take(2)] == [missing[1], START_NS + 2 * MINUTE_NS - STEP_NS]
-    assert later.state()["at_ns"] == START_NS + 2 * MINUTE_NS - STEP_NS
+    assert later.state()["offsets"] == {log: len(messages) for log, messages in logs.items()}
 
 
 def test_a_missing_clock_delays_a_feedback_record_of_one_service() -> None:

@@ -10,7 +10,7 @@ import msgpack
 
 from configs.settings import LiveFeedSection
 from dataflows.sources.market.alpaca import AlpacaOptions, AlpacaRestProvider, AlpacaSocketProvider
-from dataflows.sources.market.clock_recovery import FeedTopicState
+from dataflows.sources.market.clock_recovery import FeedTopicState, Since
 from dataflows.sources.market.live_feed import FEED_SWITCHED, LiveFeed
 from dataflows.sources.market.provider import QuoteUpdate, RejectedMessage, RowsBySymbol, TradePrint
 from dataflows.sources.market.slice_times import RESERVED_NS
@@ -88,9 +88,9 @@ class LiveFeedRun:
         self, *providers: FakeProvider, symbols: Sequence[str] = ("A", "B"), written: FeedTopicState | None = None
     ) -> None:
         self.now = START_NS
-        self.requested_since: list[int | None] = []
+        self.requested_since: list[Since] = []
 
-        def read(since: int | None) -> FeedTopicState:
+        def read(since: Since) -> FeedTopicState:
             self.requested_since.append(since)
             return written or FeedTopicState()
 
@@ -231,7 +231,7 @@ def test_missed_minutes_are_requested_after_a_restart() -> None:
     assert bars_out == [(2, START_NS + 2 * MINUTE_NS, 11.0), (3, START_NS + 4 * MINUTE_NS, 13.0)]
     times = [time_slice.ts_ns for time_slice in output]
     assert times == sorted(times) and times[-1] == later.now
-    assert later.requested_since == [state["at_ns"]]
+    assert later.requested_since == [state["offsets"]]
 
 
 def test_partially_written_minute_is_completed_after_a_restart() -> None:

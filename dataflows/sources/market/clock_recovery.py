@@ -3,13 +3,16 @@
 A feed that is killed may have written a clock to some of its logs and not to others. Services that read different logs
 would then process different time slices. The next process therefore writes each such clock again, with the same time,
 to all logs. Readers discard a clock that their log already has (`operators/alignment.py`).
+
+The snapshot has a position in each log, and only the messages behind it are read. The cost of a restart does not depend
+on the length of the logs.
 """
 
 from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,9 +30,11 @@ from sinks.cluster import client_config
 from sinks.log_offsets import log_range, offsets_at_times
 
 UNCLOCKED_TOPICS = topology.SERVICES["market_data"].unclocked
+OWN_TOPICS = frozenset(topology.own_topics("market_data"))
 READ_TIMEOUT_S = 60.0
+"""How long the reader waits for the next message before it gives up."""
 TIMESTAMP_MARGIN_NS = 30_000_000_000
-"""Message timestamps come from the producer's clock; reading starts this much before the snapshot."""
+"""Message timestamps come from the producer's clock; reading starts this much before the time of an old snapshot."""
 TAIL_MESSAGES_MAX = 100_000
 """Most messages read from the end of a log in which the feed writes only clocks. Those of the last two minutes, the
 timeout of a delivery, are far fewer."""
@@ -37,6 +42,14 @@ RECENT_CLOCKS_MAX = 100_000
 
 Log = tuple[str, int]
 """(topic, partition)."""
+Since = Mapping[Log, int] | int | None
+"""Where reading starts: an offset for each log, or the wall-clock time of a snapshot of version 1. None without any."""
+
+
+def feed_logs(partitions: int) -> list[Log]:
+    """Return the logs into which the feed writes records or its clock."""
+    unclocked = [(topic, p) for topic in UNCLOCKED_TOPICS for p in topology.partitions_of(topic, partitions)]
+    return [*clocked_logs(partitions), *unclocked]
 
 
 def clocked_logs(partitions: int) -> list[Log]:
@@ -46,12 +59,15 @@ def clocked_logs(partitions: int) -> list[Log]:
 
 @dataclass
 class FeedTopicState:
-    """What the feed's topics hold since a snapshot, or from their beginning.
+    """What the feed's topics hold since a snapshot.
 
     clocks   the last clock of each log of `logs`, into which the feed writes the clock
     recent   the clocks of all these logs, of which the newest are stored
     bars     the last bar by symbol
     quotes, trades, history  the last `seq` of quotes, trades and history bars by symbol
+    starts   the offset of each log from which it was read
+    ends     the offset behind the last message of each log
+    messages  how many messages were read
     """
 
     logs: tuple[Log, ...] = ()
@@ -61,6 +77,9 @@ class FeedTopicState:
     quotes: dict[str, int] = field(default_factory=dict)
     trades: dict[str, int] = field(default_factory=dict)
     history: dict[str, int] = field(default_factory=dict)
+    starts: dict[Log, int] = field(default_factory=dict)
+    ends: dict[Log, int] = field(default_factory=dict)
+    messages: int = 0
 
     def common_clock_ns(self, snapshot_clock_ns: int, topic: str | None = None) -> int:
         """Return the last clock that every log has, or every log of one topic.
@@ -108,57 +127,142 @@ class FeedTopicState:
             self.history[record.symbol] = max(record.seq, self.history.get(record.symbol, 0))
 
 
-def feed_topic_reader(kafka: KafkaSection) -> Callable[[int | None], FeedTopicState]:
-    """Return a function that reads the state from a wall-clock time or from the beginning. Raises Unavailable."""
+def feed_topic_reader(kafka: KafkaSection) -> Callable[[Since], FeedTopicState]:
+    """Return a function that reads the state since a snapshot. Raises Unavailable.
 
-    def read(since_ns: int | None) -> FeedTopicState:
-        consumer = Consumer(
-            client_config(kafka.cluster, {"group.id": "none", "enable.auto.commit": False, "log_level": 0})
-        )
-        with closing(consumer):
+    Without a snapshot, the logs of the feed must be empty, because their counts are not read from their beginning.
+    """
+
+    def read(since: Since) -> FeedTopicState:
+        with closing(_consumer(kafka)) as consumer:
             try:
-                return _read_feed_topics(consumer, kafka, since_ns)
+                return _read_feed_topics(consumer, kafka, since)
             except KafkaException as error:
                 raise Unavailable(f"topics of the feed: {error.args[0].str()}") from error
 
     return read
 
 
-def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since_ns: int | None) -> FeedTopicState:
-    partitions, prefix = kafka.symbol_partitions, kafka.topic_prefix
-    state = FeedTopicState(tuple(clocked_logs(partitions)))
-    unclocked = [(topic, p) for topic in UNCLOCKED_TOPICS for p in topology.partitions_of(topic, partitions)]
-    starts, ends = [], {}
-    for log in (*state.logs, *unclocked):
-        name, partition = prefix + log[0], log[1]
-        low, high = log_range(consumer, name, partition, timeout_s=READ_TIMEOUT_S)
-        start = low if log[0] in SYMBOL_TOPICS else max(low, high - TAIL_MESSAGES_MAX)
-        if since_ns is not None:
-            requested = TopicPartition(name, partition, max(0, (since_ns - TIMESTAMP_MARGIN_NS) // 1_000_000))
-            offset = offsets_at_times(consumer, [requested], timeout_s=READ_TIMEOUT_S)[0].offset
-            # No message since then: the snapshot covers everything in this partition.
-            start = max(start, offset) if offset >= 0 else high
-        if start < high:
-            starts.append(TopicPartition(name, partition, start))
-            ends[name, partition] = high
-    consumer.assign(starts)
+def read_feed_history(kafka: KafkaSection, until_ns: int) -> FeedTopicState:
+    """Read the logs of the feed from their beginning, to rebuild a recovery store. Raises Unavailable.
+
+    `ends` of the result has the positions behind the clock `until_ns`, where the feed continues. A log without that
+    clock is read again from its start.
+    """
+    with closing(_consumer(kafka)) as consumer:
+        try:
+            ranges = _log_ranges(consumer, kafka)
+            state = FeedTopicState(tuple(clocked_logs(kafka.symbol_partitions)))
+            state.ends = state.starts = {log: low for log, (low, _) in ranges.items()}
+            positions = dict(state.starts)
+            for log, offset, record in _read(consumer, kafka, state.starts, {log: ranges[log][1] for log in ranges}):
+                state.messages += 1
+                if type(record) is Clock and record.ts_ns <= until_ns:
+                    positions[log] = offset + 1
+                if record is not None:
+                    state.add(log, record)
+            state.ends = positions
+            return state
+        except KafkaException as error:
+            raise Unavailable(f"topics of the feed: {error.args[0].str()}") from error
+
+
+def _consumer(kafka: KafkaSection) -> Consumer:
+    options = {"group.id": "none", "enable.auto.commit": False, "auto.offset.reset": "error", "log_level": 0}
+    return Consumer(client_config(kafka.cluster, options))
+
+
+def _log_ranges(consumer: Consumer, kafka: KafkaSection) -> dict[Log, tuple[int, int]]:
+    """Return the first offset of each log and the offset behind its last message."""
+    return {
+        (topic, partition): log_range(consumer, kafka.topic_prefix + topic, partition, timeout_s=READ_TIMEOUT_S)
+        for topic, partition in feed_logs(kafka.symbol_partitions)
+    }
+
+
+def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since: Since) -> FeedTopicState:
+    ranges = _log_ranges(consumer, kafka)
+    state = FeedTopicState(tuple(clocked_logs(kafka.symbol_partitions)))
+    state.ends = {log: high for log, (_, high) in ranges.items()}
+    if since is None:
+        state.starts = _starts_of_new_logs(ranges)
+    elif isinstance(since, int):
+        state.starts = _starts_at_time(consumer, kafka, ranges, since)
+    else:
+        state.starts = {log: _start_at_position(log, since.get(log), *limits) for log, limits in ranges.items()}
+    for log, _, record in _read(consumer, kafka, state.starts, state.ends):
+        state.messages += 1
+        if record is not None:
+            state.add(log, record)
+    return state
+
+
+def _starts_of_new_logs(ranges: Mapping[Log, tuple[int, int]]) -> dict[Log, int]:
+    for (topic, partition), (low, high) in ranges.items():
+        if topic in OWN_TOPICS and high > 0:
+            raise Unavailable(
+                f"the recovery store of market_data has no state, but topic {topic}/{partition} holds {high - low} "
+                "messages; restore the store with `python cli.py rebuild market_data`"
+            )
+    return {log: max(low, high - TAIL_MESSAGES_MAX) for log, (low, high) in ranges.items()}
+
+
+def _start_at_position(log: Log, position: int | None, low: int, high: int) -> int:
+    """Return the offset from which to read a log. `position` is None for a topic that is newer than the snapshot."""
+    if position is None:
+        return low if log[0] in SYMBOL_TOPICS else max(low, high - TAIL_MESSAGES_MAX)
+    if position > high or (position < low and log[0] in OWN_TOPICS):
+        raise Unavailable(
+            f"topic {log[0]}/{log[1]} holds the offsets {low} to {high}, but the recovery store of market_data "
+            f"continues at {position}; restore the topic from a backup, or the store with "
+            "`python cli.py rebuild market_data`"
+        )
+    return max(position, low)
+
+
+def _starts_at_time(
+    consumer: Consumer, kafka: KafkaSection, ranges: Mapping[Log, tuple[int, int]], since_ns: int
+) -> dict[Log, int]:
+    at_ms = max(0, (since_ns - TIMESTAMP_MARGIN_NS) // 1_000_000)
+    starts: dict[Log, int] = {}
+    for log, (low, high) in ranges.items():
+        requested = TopicPartition(kafka.topic_prefix + log[0], log[1], at_ms)
+        offset = offsets_at_times(consumer, [requested], timeout_s=READ_TIMEOUT_S)[0].offset
+        first = low if log[0] in SYMBOL_TOPICS else max(low, high - TAIL_MESSAGES_MAX)
+        # No message since then: the snapshot covers everything in this partition.
+        starts[log] = max(first, offset) if offset >= 0 else high
+    return starts
+
+
+def _read(
+    consumer: Consumer, kafka: KafkaSection, starts: Mapping[Log, int], ends: Mapping[Log, int]
+) -> Iterator[tuple[Log, int, Any]]:
+    """Yield the messages between two offsets of each log, with the feed's own records and None for all others."""
+    prefix, remaining = kafka.topic_prefix, {log: end for log, end in ends.items() if starts[log] < end}
+    consumer.assign([TopicPartition(prefix + topic, p, starts[topic, p]) for topic, p in remaining])
     deadline = time.monotonic() + READ_TIMEOUT_S
-    while ends:
+    while remaining:
         if time.monotonic() > deadline:
-            raise Unavailable(f"topics of the feed: the end was not reached within {READ_TIMEOUT_S:.0f} s")
+            raise Unavailable(f"topics of the feed: no message received within {READ_TIMEOUT_S:.0f} s")
         for message in consumer.consume(1000, 0.5):
             if message.error() is not None:
                 raise KafkaException(message.error())
-            topic, partition = message.topic() or "", message.partition() or 0
-            try:
-                record = DEFAULT_CODEC.decode(message.value())
-            except Undecodable:
-                record = None  # the consumer of the topic creates the dead letter
-            log = (topic.removeprefix(prefix), partition)
-            # Edge services and people write records to the other topics.
-            is_own = record.writer.startswith("market_data@") if type(record) is Clock else log[0] in SYMBOL_TOPICS
-            if is_own:
-                state.add(log, record)
-            if (message.offset() or 0) + 1 >= ends.get((topic, partition), 0):
-                ends.pop((topic, partition), None)
-    return state
+            deadline = time.monotonic() + READ_TIMEOUT_S
+            log = ((message.topic() or "").removeprefix(prefix), message.partition() or 0)
+            offset = message.offset() or 0
+            if offset < ends[log]:
+                yield log, offset, _own_record(log[0], message.value())
+            if offset + 1 >= ends[log]:
+                remaining.pop(log, None)
+
+
+def _own_record(topic: str, value: bytes | None) -> Any:
+    """Return the record or the clock of a message if the feed wrote it, else None. Edge services and people write
+    records to the topics that are not by symbol.
+    """
+    try:
+        record = DEFAULT_CODEC.decode(value)
+    except Undecodable:
+        return None  # the consumer of the topic creates the dead letter
+    is_own = record.writer.startswith("market_data@") if type(record) is Clock else topic in SYMBOL_TOPICS
+    return record if is_own else None

@@ -12,27 +12,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import structlog
 
 from configs.settings import LiveFeedSection
-from dataflows.sources.market.clock_recovery import FeedTopicState
+from dataflows.sources.market.clock_recovery import FeedTopicState, Log, Since
 from dataflows.sources.market.live_history import load_history
-from dataflows.sources.market.provider import Provider, QuoteUpdate, RowsBySymbol
+from dataflows.sources.market.pending_updates import STAGE, PendingUpdates
+from dataflows.sources.market.provider import Provider, RowsBySymbol
 from dataflows.sources.market.slice_times import RESERVED_NS, SliceTimes
 from dataflows.sources.market.waiting_records import WaitingRecords
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import Minute, MinuteCompletion
 from operators.history_bars import bars_per_symbol, history_bars
 from operators.stage import TimeSlice
-from schemas.records import CONTINUOUS, REGULAR, Command, DeadLetter, HistoryBar, Quote, Record, Trade
+from schemas.records import CONTINUOUS, REGULAR, Command, HistoryBar, Record
 
 log = structlog.get_logger(__name__)
 
-STATE_VERSION = 1
-STAGE = "market_data"
+STATE_VERSION = 2
+TIMESTAMPS_VERSION = 1  # up to release 0.2.0: with the wall-clock time of the snapshot, without offsets
 FEED_SWITCHED: Final = "FEED_SWITCHED"
 SECOND_NS, MILLI_NS = 1_000_000_000, 1_000_000
 RECHECK_NS = 5 * MILLI_NS
@@ -52,18 +53,19 @@ class Follower(Protocol):
 class LiveFeed:
     """A `MarketFeed` (`dataflows/sources/feed_source.py`) that reads from `providers`, in order of preference.
 
-    `read_topic_state` reads the feed's own topics, from a wall-clock time or from their beginning. After a crash, they
-    may contain part of a time slice that is not in any snapshot. `history_bars` is the number of bars that a symbol
-    without a bar gets from a provider at a start. `waiting` reports why a time slice is due before its heartbeat, and
-    `follower` fills it.
+    `read_topic_state` reads the feed's own topics since a snapshot. After a crash, they may contain part of a time
+    slice that is not in any snapshot. `delivered_offsets` returns, for each log, the offset behind the last record that
+    Kafka has acknowledged. `history_bars` is the number of bars that a symbol without a bar gets from a provider at a
+    start. `waiting` reports why a time slice is due before its heartbeat, and `follower` fills it.
     """
 
     def __init__(
         self,
         settings: LiveFeedSection,
         providers: Sequence[Provider],
-        read_topic_state: Callable[[int | None], FeedTopicState],
+        read_topic_state: Callable[[Since], FeedTopicState],
         *,
+        delivered_offsets: Callable[[], Mapping[Log, int]] = dict,
         now_ns: Callable[[], int] = time.time_ns,
         sign: Callable[[Command], Command] = lambda command: command,
         history_bars: int = 0,
@@ -71,7 +73,8 @@ class LiveFeed:
         follower: Follower | None = None,
     ) -> None:
         self._settings, self._providers = settings, list(providers)
-        self._read_topic_state, self._now_ns, self._sign = read_topic_state, now_ns, sign
+        self._read_topic_state, self._delivered_offsets = read_topic_state, delivered_offsets
+        self._now_ns, self._sign = now_ns, sign
         self._calendar = TradingCalendar(settings.calendar, settings.session)
         self._completion = MinuteCompletion()
         self._expected_symbols = frozenset(settings.symbols)
@@ -81,12 +84,10 @@ class LiveFeed:
         self.interval_ns = settings.interval_ns
         self._clock_ns = -1
         self._missing_clocks: deque[int] = deque()  # clocks that an earlier process did not write to every topic
-        self._read_since_ns = 0  # the wall-clock time from which `read_topic_state` found them
+        self._read_from: Mapping[Log, int] = {}  # the offsets from which `read_topic_state` found them
+        self._read_to: Mapping[Log, int] = {}  # the offsets to which it read
         self._active_provider = 0
-        self._quote_seq: dict[str, int] = {}
-        self._trade_seq: dict[str, int] = {}
-        self._quotes: dict[str, QuoteUpdate] = {}  # the latest quote of each symbol, for the next time slice
-        self._pending_records: list[Record] = []  # trades, halts, commands and dead letters for the next time slice
+        self._updates = PendingUpdates(settings.symbols)
         self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was down
         self._bars_complete_to_ns: dict[str, int] = {}  # symbol -> up to which time an earlier process wrote its bars
         self._history_count = history_bars
@@ -134,7 +135,7 @@ class LiveFeed:
         if self._follower is not None:
             self._follower.raise_if_failed()
         self._checked_ns = now_ns = self._now_ns()
-        self._collect_updates()
+        self._updates.collect(self._providers, self._active_provider, self._clock_ns)
         time_slices = self._complete_clocks(count, now_ns)
         while len(time_slices) < count and not self._missing_clocks:
             minute = self._minute
@@ -180,64 +181,16 @@ class LiveFeed:
         return [bar._replace(ts_ns=ts_ns) for bar in history]
 
     def _has_updates(self) -> bool:
-        return bool(self._quotes or self._pending_records or self._history)
+        return bool(self._updates or self._history)
 
     def _build_slice(self, ts_ns: int, bars: Sequence[Record]) -> TimeSlice:
-        records: list[Record] = []
-        for symbol in sorted(self._quotes):
-            quote = self._quotes[symbol]
-            self._quote_seq[symbol] = seq = self._quote_seq.get(symbol, 0) + 1
-            records.append(
-                Quote(
-                    symbol=symbol,
-                    seq=seq,
-                    ts_ns=ts_ns,
-                    bid=quote.bid,
-                    ask=quote.ask,
-                    bid_size=quote.bid_size,
-                    ask_size=quote.ask_size,
-                )
-            )
+        records = self._updates.take_quotes(ts_ns)
         records += self._take_history(ts_ns)
         records += bars
-        records += self._pending_records
-        self._quotes, self._pending_records, self._clock_ns = {}, [], ts_ns
+        records += self._updates.take_records()
+        self._clock_ns = ts_ns
         self._waiting.close(ts_ns)
         return TimeSlice(ts_ns, records)
-
-    def _collect_updates(self) -> None:
-        """Collect the latest quote of each symbol and every trade of the active provider. Messages that any provider
-        rejected become dead letters.
-        """
-        for index, provider in enumerate(self._providers):
-            quotes, trades = provider.drain_updates()
-            self._pending_records += [
-                DeadLetter(
-                    topic=f"feed:{provider.name}",
-                    partition=0,
-                    offset=rejected.at_ns,
-                    stage=STAGE,
-                    ts_ns=self._clock_ns,
-                    reason=rejected.reason,
-                    schema_id=None,
-                    raw=rejected.raw,
-                )
-                for rejected in provider.drain_rejected()
-            ]
-            # A halt counts from every provider: a repeat has the same id.
-            self._pending_records += [
-                status for status in provider.drain_statuses() if status.symbol in self._expected_symbols
-            ]
-            if index != self._active_provider:
-                continue
-            for quote in quotes:
-                if 0.0 < quote.bid <= quote.ask and quote.symbol in self._expected_symbols:
-                    self._quotes[quote.symbol] = quote
-            for trade in trades:
-                self._trade_seq[trade.symbol] = seq = self._trade_seq.get(trade.symbol, 0) + 1
-                self._pending_records.append(
-                    Trade(symbol=trade.symbol, seq=seq, ts_ns=trade.ts_ns, price=trade.price, size=trade.size)
-                )
 
     # -- minutes
 
@@ -303,7 +256,7 @@ class LiveFeed:
             reason=reason,
             arguments={"from": previous, "to": provider},
         )
-        self._pending_records.append(self._sign(command))
+        self._updates.records.append(self._sign(command))
         self._active_provider = provider_index
 
     # -- start and restart
@@ -314,14 +267,12 @@ class LiveFeed:
         snapshot_clock_ns, self._clock_ns = self._clock_ns, topic_state.common_clock_ns(self._clock_ns)
         bars_clock_ns = topic_state.common_clock_ns(snapshot_clock_ns, "market-bars")
         self._missing_clocks = deque(topic_state.missing_clocks(snapshot_clock_ns))
+        self._read_from, self._read_to = topic_state.starts, topic_state.ends
         if self._missing_clocks:
             log.info("clocks that some topics lack are written again", clocks=len(self._missing_clocks))
         self._completion.restore(topic_state.merge_into(self._completion.snapshot()))
         self._bars_complete_to_ns = topic_state.bars_complete_to_ns(self._expected_symbols)
-        for symbol, seq in topic_state.quotes.items():
-            self._quote_seq[symbol] = max(seq, self._quote_seq.get(symbol, 0))
-        for symbol, seq in topic_state.trades.items():
-            self._trade_seq[symbol] = max(seq, self._trade_seq.get(symbol, 0))
+        self._updates.advance(topic_state.quotes, topic_state.trades)
         for symbol, seq in topic_state.history.items():
             self._history_seq[symbol] = max(seq, self._history_seq.get(symbol, 0))
         # At the first start, begin with the current minute: the provider's bar covers all of it.
@@ -380,23 +331,27 @@ class LiveFeed:
             "v": STATE_VERSION,
             "clock_ns": self._clock_ns,
             # A process that continues here must find the missing clocks too.
-            "at_ns": self._read_since_ns if self._missing_clocks else self._now_ns(),
+            "offsets": dict(self._read_from if self._missing_clocks else self._offsets()),
             "minutes": self._completion.snapshot(),
-            "quotes": dict(self._quote_seq),
-            "trades": dict(self._trade_seq),
+            **self._updates.state(),
             "active": self._active_provider,
         }
+
+    def _offsets(self) -> dict[Log, int]:
+        """Return, for each log, an offset behind which is everything that this feed has not yet emitted."""
+        return {**self._read_to, **self._delivered_offsets()}
 
     def resume(self, state: dict[str, Any] | None) -> LiveFeed:
         """Restore `state`, then continue after the last record in the topics, which may be newer than the state."""
         if state is None:
             return self
-        assert state["v"] == STATE_VERSION, f"live feed state of version {state['v']}, expected {STATE_VERSION}"
+        version = state["v"]
+        known = version in (STATE_VERSION, TIMESTAMPS_VERSION)
+        assert known, f"live feed state of version {version}, expected {STATE_VERSION}"
         self._clock_ns = state["clock_ns"]
         self._completion.restore(state["minutes"])
-        self._quote_seq, self._trade_seq = dict(state["quotes"]), dict(state["trades"])
+        self._updates.restore(state)
         self._history_seq = dict(state.get("history", {}))
         self._active_provider = min(state["active"], len(self._providers) - 1)
-        self._read_since_ns = state["at_ns"]
-        self._open(self._read_topic_state(self._read_since_ns))
+        self._open(self._read_topic_state(state["at_ns"] if version == TIMESTAMPS_VERSION else state["offsets"]))
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from configs.history_needs import history_bars_needed
 from configs.settings import Settings
 from configs.strategies import configured_strategies
 from configs.universe_files import universe_members
-from dataflows.sources.market.clock_recovery import feed_topic_reader
+from dataflows.sources.market.clock_recovery import Log, feed_topic_reader
 from dataflows.sources.market.followed_topics import FollowedTopics
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import Provider
@@ -21,10 +21,15 @@ from operators.strategies import TradingStrategy
 from sinks.signing_keys import FEED
 
 
-def live_feed_opener(settings: Settings, waiting: WaitingRecords | None = None) -> Callable[[], LiveFeed]:
+def live_feed_opener(
+    settings: Settings,
+    waiting: WaitingRecords | None = None,
+    delivered_offsets: Callable[[], Mapping[Log, int]] = dict,
+) -> Callable[[], LiveFeed]:
     """Return a function that opens the feed with its providers, for the symbols of the strategies too.
 
-    The records that wait in the followed topics are reported to `waiting`. Raises BadInput for inconsistent settings.
+    The records that wait in the followed topics are reported to `waiting`. `delivered_offsets` is as in `LiveFeed`.
+    Raises BadInput for inconsistent settings.
     """
     settings = _with_symbols_of_strategies(settings)
     live = settings.market_data.live
@@ -38,6 +43,7 @@ def live_feed_opener(settings: Settings, waiting: WaitingRecords | None = None) 
             live,
             [make() for make in provider_makers],
             feed_topic_reader(settings.kafka),
+            delivered_offsets=delivered_offsets,
             sign=command_signer(FEED).sign_if_possible,
             history_bars=history_bars,
             waiting=waiting,
