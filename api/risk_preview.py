@@ -28,7 +28,7 @@ from operators.risk.order_checks import OrderChecks
 from operators.risk.order_context import OrderContext
 from operators.risk.position import OpenOrder
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict
+from operators.risk.verdict import Refusal
 from schemas.records import (
     ACTIVE,
     BUY,
@@ -36,6 +36,7 @@ from schemas.records import (
     SELL,
     TRADE,
     Bar,
+    CheckResult,
     Execution,
     Order,
     OrderProposal,
@@ -60,7 +61,7 @@ class RebuiltRiskState(NamedTuple):
     ts_ns: int
 
 
-def run_checks(risk_state: RebuiltRiskState, proposal: OrderProposal) -> list[Verdict]:
+def run_checks(risk_state: RebuiltRiskState, proposal: OrderProposal) -> list[CheckResult | Refusal]:
     """Return the verdicts that an order lists, in order, up to the first rejection, as `RiskStage` does."""
     results, refusal = OrderChecks(risk_state.limits).run(proposal.terms, OrderContext(proposal, *risk_state))
     return [*results, refusal] if refusal is not None else [*results]

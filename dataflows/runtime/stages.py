@@ -118,12 +118,17 @@ def portfolio(settings: Settings) -> Callable[[], Stage]:
     return lambda: PortfolioStage(portfolio, instruments)
 
 
-def risk(settings: Settings) -> Callable[[], Stage]:
+def risk(settings: Settings, *, lists_checks: bool = True) -> Callable[[], Stage]:
+    """Return the risk stage. Without `lists_checks`, orders do not list the results of their checks."""
     open_time, configured = _open_time(settings.feed_session()), configured_strategies(settings)
     names = [*(strategy.name for strategy in configured.trading), *configured.limited_views]
     accounts, instruments = _account_settings(settings, configured), settings.traded_instruments()
     return lambda: RiskStage(
-        settings.risk(), open_time, StrategyAccounts(names, accounts, instruments), configured.limits
+        settings.risk(),
+        open_time,
+        StrategyAccounts(names, accounts, instruments),
+        configured.limits,
+        lists_checks=lists_checks,
     )
 
 
@@ -185,23 +190,27 @@ def analysis(settings: Settings) -> Callable[[], Stage]:
     return lambda: Analysis(make_features(), make_predictions())
 
 
-def trading_loop(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], TradingLoop]:
+def trading_loop(
+    settings: Settings, limit: HandlerLimit | None = None, *, lists_checks: bool = True
+) -> Callable[[], TradingLoop]:
     """Return execution, the trading strategies, portfolio and risk as one stage."""
     make_strategies = trading_strategies(settings, limit)
     return lambda: TradingLoop(
         execution(settings)(),
         portfolio(settings)(),
-        risk(settings)(),
+        risk(settings, lists_checks=lists_checks)(),
         None if make_strategies is None else make_strategies(),
     )
 
 
-def decision_loop(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
+def decision_loop(
+    settings: Settings, limit: HandlerLimit | None = None, *, lists_checks: bool = True
+) -> Callable[[], Stage]:
     """Return all stages after the analysis as one stage, for the fused backtest.
 
-    `limit` is that of the handlers of trading strategies.
+    `limit` is that of the handlers of trading strategies. Without `lists_checks`, orders do not list the results of
+    their risk checks.
     """
     make_signals = signals(settings)
-    return lambda: LearningLoop(
-        sentiment(settings)(), make_signals(), trading_loop(settings, limit)(), feedback(settings)()
-    )
+    make_loop = trading_loop(settings, limit, lists_checks=lists_checks)
+    return lambda: LearningLoop(sentiment(settings)(), make_signals(), make_loop(), feedback(settings)())

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from operators.instruments import Instrument
 from operators.money import ZERO, divide
 from operators.risk.settings import UNLIMITED, Limit
-from operators.risk.verdict import Refusal, Verdict, check_limit, limit_number_text, number_text, passed
+from operators.risk.verdict import PassedLimit, Refusal, Verdict, check_limit, number_text, passed
 from schemas.records import BUY, LIMIT, MARKET, STOP, STOP_LIMIT, OrderTerms
 
 LOT_SIZE: Final = "lot_size"
@@ -36,7 +36,7 @@ def check_lot(order: OrderTerms, instrument: Instrument, position: Decimal) -> V
     lot, quantity = instrument.lot_size, order.quantity
     closes_position = position == (-quantity if order.side == BUY else quantity)
     if closes_position or not quantity % lot:
-        return passed(LOT_SIZE, number_text(quantity), limit_number_text(lot))
+        return PassedLimit(LOT_SIZE, quantity, lot, money=False)
     message = f"{LOT_SIZE}: {order.symbol} quantity {number_text(quantity)} is not a multiple of lot size"
     return Refusal(LOT_SIZE, number_text(quantity), number_text(lot), f"{message} {number_text(lot)}")
 
@@ -56,7 +56,7 @@ def check_tick(order: OrderTerms, instrument: Instrument) -> Verdict:
     if not set_prices:
         return passed(TICK_SIZE, "no limit price", "any")
     _, price = set_prices[0]
-    return passed(TICK_SIZE, number_text(price), number_text(instrument.tick_size_at(price)))
+    return PassedLimit(TICK_SIZE, price, instrument.tick_size_at(price), money=False)
 
 
 def check_collar(

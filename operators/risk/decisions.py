@@ -41,12 +41,14 @@ class OrderDecisions:
         book: RiskBook,
         history: RiskHistory,
         breakers: Breakers,
+        *,
+        lists_checks: bool = True,
     ) -> None:
         self._settings = settings
         self._book = book
         self._history = history
         self._breakers = breakers
-        self._checks = OrderChecks(settings)
+        self._checks = OrderChecks(settings, lists_results=lists_checks)
         self.strategy_orders: StrategyOrders | None = None  # the limits of single strategies
         self.order_seq = 0
         self.refusal_seq = 0

@@ -6,7 +6,7 @@ from operators.raised_error import describe_error, source_file
 from operators.risk.checks import RiskCheck, enabled_checks, unlisted_checks
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal
+from operators.risk.verdict import Refusal, listed_result
 from schemas.records import CheckResult, OrderTerms
 
 NO_EXCEPTION = "no exception"
@@ -14,12 +14,16 @@ NO_EXCEPTION = "no exception"
 
 
 class OrderChecks:
-    """The checks that `settings` enable, in order."""
+    """The checks that `settings` enable, in order.
 
-    def __init__(self, settings: RiskSettings) -> None:
+    Without `lists_results`, orders list no results, whose texts take a third of the time of the checks.
+    """
+
+    def __init__(self, settings: RiskSettings, *, lists_results: bool = True) -> None:
         self._settings = settings
-        unlisted = unlisted_checks(settings)
-        self._checks = [(check, check not in unlisted) for check in enabled_checks(settings)]
+        checks = enabled_checks(settings)
+        unlisted = unlisted_checks(settings) if lists_results else frozenset(checks)
+        self._checks = [(check, check not in unlisted) for check in checks]
 
     def run(self, terms: OrderTerms, context: OrderContext) -> tuple[list[CheckResult], Refusal | None]:
         """Return the results that an order lists, and the first rejection. No check runs after a rejection.
@@ -36,7 +40,7 @@ class OrderChecks:
             if isinstance(verdict, Refusal):
                 return results, verdict
             if is_listed:
-                results.append(verdict)
+                results.append(listed_result(verdict))
         return results, None
 
 

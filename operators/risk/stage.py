@@ -79,12 +79,14 @@ class RiskStage:
         open_time: OpenTime | None = None,
         strategy_accounts: StrategyAccounts | None = None,
         strategy_limits: Mapping[str, StrategyLimits] = MappingProxyType({}),
+        *,
+        lists_checks: bool = True,
     ) -> None:
         """`open_time` returns how long the market is open between two times. Without it, prices age at night too.
 
         `strategy_accounts` are the sub-accounts of the trading strategies. They are booked even without limits, because
         a limit that is added later needs the positions. Without strategies in the settings, they are booked if there
-        have been some before.
+        have been some before. Without `lists_checks`, orders do not list the results of their checks.
         """
         self.settings = settings
         self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency, open_time)
@@ -94,7 +96,7 @@ class RiskStage:
         self._idle_accounts = strategy_accounts
         self._idle_state: list[Any] = []  # of strategies, without accounts to book
         self._strategy_limits = strategy_limits
-        self._decisions = OrderDecisions(settings, self._book, self._history, self._breakers)
+        self._decisions = OrderDecisions(settings, self._book, self._history, self._breakers, lists_checks=lists_checks)
         if strategy_accounts is not None and strategy_accounts.accounts:
             self._book_strategies(strategy_accounts)
         self._meters = BreakerMeters(settings.all_breakers(), settings.initial_capital)

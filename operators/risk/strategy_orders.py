@@ -14,7 +14,7 @@ from operators.reference_data import ReferenceData
 from operators.risk.book import RiskBook
 from operators.risk.order_context import OrderContext
 from operators.risk.position import OpenOrder
-from operators.risk.verdict import Refusal, Verdict, check_limit
+from operators.risk.verdict import Refusal, Verdict, check_limit, listed_result
 from operators.strategy_limits import StrategyLimits
 from operators.strategy_shares import match_changes, parse_changes
 from operators.trading.accounts import StrategyAccounts
@@ -102,7 +102,7 @@ class StrategyOrders:
             for verdict in self._verdicts(name, terms, context):
                 if isinstance(verdict, Refusal):
                     return results, verdict
-                results.append(verdict)
+                results.append(listed_result(verdict))
         return results, None
 
     def _limited(self, strategy: str) -> list[str]:

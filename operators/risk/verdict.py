@@ -21,8 +21,33 @@ class Refusal(NamedTuple):
     message: str
 
 
-Verdict = CheckResult | Refusal
-"""A `CheckResult` passes the order; a `Refusal` rejects it."""
+class PassedLimit(NamedTuple):
+    """A passed check of a number. Its texts are formatted only if the order lists its checks.
+
+    >>> PassedLimit("cash", Decimal("12400.5"), Decimal(20000), money=True).to_result()
+    CheckResult(check='cash', found='12,400.50', limit='20,000.00')
+    """
+
+    check: str
+    found: Decimal
+    limit: Decimal | str
+    money: bool
+
+    def to_result(self) -> CheckResult:
+        found_text = money_text(self.found) if self.money else number_text(self.found)
+        limit_text = self.limit
+        if isinstance(limit_text, Decimal):
+            limit_text = limit_money_text(limit_text) if self.money else limit_number_text(limit_text)
+        return CheckResult(self.check, found_text, limit_text)
+
+
+Verdict = CheckResult | PassedLimit | Refusal
+"""A `CheckResult` or `PassedLimit` passes the order; a `Refusal` rejects it."""
+
+
+def listed_result(verdict: CheckResult | PassedLimit) -> CheckResult:
+    """Return a passed check as an order lists it."""
+    return verdict.to_result() if isinstance(verdict, PassedLimit) else verdict
 
 
 def passed(check: str, value: str, limit: str) -> CheckResult:
@@ -42,15 +67,13 @@ def check_limit(
     check: str, symbol: str, template: str, value: Decimal, limit: Limit, *, money: bool = False
 ) -> Verdict:
     """Reject the order if `value` is above `limit` or if the limit is not set. A value equal to the limit passes."""
+    if limit is not None and (limit == UNLIMITED or value <= limit):
+        return PassedLimit(check, value, limit, money)
     value_text = money_text(value) if money else number_text(value)
     if limit is None:
         message = f"{check}: {symbol} order is rejected because the limit is not set. Set a number or unlimited"
         return Refusal(check, value_text, "not set", message)
-    if limit == UNLIMITED:
-        return CheckResult(check, value_text, UNLIMITED)
     limit_text = limit_money_text(limit) if money else limit_number_text(limit)
-    if value <= limit:
-        return CheckResult(check, value_text, limit_text)
     return refused(check, symbol, template, value_text, limit_text)
 
 

@@ -11,7 +11,7 @@ from operators.money import ZERO, multiply
 from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
-from operators.risk.verdict import Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
+from operators.risk.verdict import PassedLimit, Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
 from schemas.records import OrderTerms
 
 NAME = "cash"
@@ -32,8 +32,9 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
         return buying_power - multiply(multiple + 1, exposure.short) - context.book.reserved - context.required_cash
 
     remaining = context.evaluate(headroom)
-    required, available = money_text(context.required_cash), money_text(max(ZERO, remaining + context.required_cash))
+    available_cash = max(ZERO, remaining + context.required_cash)
     if remaining >= 0:
-        return passed(NAME, required, available)
+        return PassedLimit(NAME, context.required_cash, available_cash, money=True)
+    required, available = money_text(context.required_cash), money_text(available_cash)
     message = f"{NAME}: {order.symbol} order needs {required} {limits.account_currency}, available {available}"
     return Refusal(NAME, required, available, message)

@@ -2,7 +2,7 @@
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, money_text, passed
+from operators.risk.verdict import PassedLimit, Refusal, Verdict, money_text
 from schemas.records import OrderTerms
 
 NAME = "known_price"
@@ -10,7 +10,7 @@ NAME = "known_price"
 
 def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     if context.last_price is not None and context.last_price > 0:
-        return passed(NAME, money_text(context.last_price), "above 0")
+        return PassedLimit(NAME, context.last_price, "above 0", money=True)
     if context.last_price is None:
         message = f"{NAME}: No market data for {order.symbol}. Check the symbol"
         return Refusal(NAME, "no market data", "above 0", message)

@@ -10,7 +10,7 @@ from operators.money import ZERO
 from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
-from operators.risk.verdict import Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
+from operators.risk.verdict import PassedLimit, Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
 from schemas.records import OrderTerms
 
 NAME = "max_daily_loss"
@@ -29,9 +29,10 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
         return limit - context.book.day_start_equity + context.book.equity_at(exposure)
 
     remaining = context.evaluate(headroom)
-    loss_text, limit_text = money_text(max(ZERO, limit - remaining)), money_text(limit)
+    found = max(ZERO, limit - remaining)
     if remaining >= 0:
-        return passed(NAME, loss_text, limit_text)
+        return PassedLimit(NAME, found, limit, money=True)
+    loss_text, limit_text = money_text(found), money_text(limit)
     loss = f"daily loss is {loss_text} {limits.account_currency}, limit {limit_text}"
     message = f"{NAME}: {loss}; {order.symbol} order would open or increase a position"
     return Refusal(NAME, loss_text, limit_text, message)

@@ -6,7 +6,7 @@ from operators.money import divide, multiply
 from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
-from operators.risk.verdict import Verdict, check_limit, number_text, passed, refuse_unpriced, refused
+from operators.risk.verdict import PassedLimit, Verdict, check_limit, number_text, passed, refuse_unpriced, refused
 from schemas.records import OrderTerms
 
 NAME = "max_portfolio_leverage"
@@ -28,11 +28,13 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
 
     remaining = context.evaluate(headroom)
     equity = context.equity(context.exposure)
-    leverage_text = (
-        number_text(divide(context.exposure.worst_gross + added_exposure, equity).quantize(_HUNDREDTH))
-        if equity > 0
-        else "no equity"
-    )
+    if equity <= 0:
+        leverage_text = "no equity"
+    else:
+        leverage = divide(context.exposure.worst_gross + added_exposure, equity).quantize(_HUNDREDTH)
+        if remaining >= 0:
+            return PassedLimit(NAME, leverage, limit, money=False)
+        leverage_text = number_text(leverage)
     if remaining >= 0:
         return passed(NAME, leverage_text, number_text(limit))
     template = "order would raise leverage to {} times equity" if equity > 0 else "order would add exposure with {}"
