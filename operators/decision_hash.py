@@ -9,9 +9,9 @@ Sentences for a reader (`schemas/records/prose.py`) are left out, so that a rele
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from hashlib import sha256
 from typing import Any
 
 from operators.handler_limit import HANDLER_TIME_LIMIT
@@ -28,8 +28,8 @@ from schemas.records import (
     StrategySuspension,
     Valuation,
 )
-from schemas.records.flat import to_flat
-from schemas.records.prose import without_prose
+from schemas.records.flat import field_names, to_flat
+from schemas.records.prose import PROSE_FIELDS, without_prose
 
 VERSION = 3
 """Version 1 also covered `Execution.text` and `RiskFence.reason`: a reworded sentence changed the hash. Version 2 did
@@ -38,6 +38,14 @@ not cover suspensions for an exceeded time limit.
 _HASHED_RECORDS: tuple[type, ...] = (Order, RiskFence, Execution, LotMatch, CashTransfer)
 """A type without a record adds nothing to the hash, so that a new type at the end changes no hash of earlier runs."""
 _EXCLUDED_TYPES = frozenset({list, tuple, dict})
+_DIGITS_MAX = 28
+"""Digits to which `Decimal.normalize` rounds a number."""
+_PROSE_INDEXES = {
+    kind: tuple(field_names(kind).index(name) for name in PROSE_FIELDS[kind])
+    for kind in _HASHED_RECORDS
+    if kind in PROSE_FIELDS
+}
+"""Positions of the texts among the flat fields of a record."""
 
 
 class DecisionHash:
@@ -60,8 +68,8 @@ class DecisionHash:
         """Add one record. Types that are no decision are ignored."""
         kind = type(record)
         if kind in self._chains:
-            text = canonical_line(without_prose(record))
-            self._chains[kind] = hashlib.sha256(self._chains[kind] + text.encode()).digest()
+            line = canonical_line(record, _PROSE_INDEXES.get(kind, ()))
+            self._chains[kind] = sha256(self._chains[kind] + line.encode()).digest()
         elif kind is Valuation:
             self._cash = record.cash
         elif kind is Position:
@@ -84,7 +92,7 @@ class DecisionHash:
 
     def hexdigest(self) -> str:
         """Return the hash as 64 hexadecimal digits."""
-        total_hash = hashlib.sha256(b"".join(self._chains[kind] for kind in _HASHED_RECORDS))
+        total_hash = sha256(b"".join(self._chains[kind] for kind in _HASHED_RECORDS))
         for latest in (self._positions, self._lots):
             for key in sorted(latest):
                 total_hash.update(_as_line(latest[key]).encode())
@@ -119,17 +127,27 @@ def decision_hash(records: Iterable[Any]) -> str:
     return decisions.hexdigest()
 
 
-def canonical_line(record: Any) -> str:
+def canonical_line(record: Any, prose_indexes: Sequence[int] = ()) -> str:
     """Return a record as one canonical line. Lists inside a record are left out: they explain a decision.
+
+    The flat fields at `prose_indexes`, which contain texts, are empty.
 
     >>> canonical_line(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     '1|60|2|HALTED|test|c1\\n'
     """
+    values = to_flat(record)
+    if prose_indexes:
+        blanked = list(values)
+        for index in prose_indexes:
+            blanked[index] = ""
+        values = tuple(blanked)
     parts: list[str] = []
-    for value in to_flat(record):
+    for value in values:
         kind = type(value)
         if kind is str:
             parts.append(value)
+        elif kind is int:
+            parts.append(str(value))
         elif kind not in _EXCLUDED_TYPES:
             parts.append(canonical_text(value))
     return "|".join(parts) + "\n"
@@ -146,5 +164,10 @@ def canonical_text(value: Any) -> str:
     ('1.5', '100', '-')
     """
     if isinstance(value, Decimal):
-        return f"{value.normalize():f}" if value else "0"
+        if not value:
+            return "0"
+        text = str(value)
+        if "E" in text or len(text) > _DIGITS_MAX:
+            return f"{value.normalize():f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
     return "-" if value is None else str(value)

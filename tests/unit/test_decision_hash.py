@@ -159,3 +159,11 @@ def test_a_restart_anywhere_gives_the_same_hash(cut: int) -> None:
 )
 def test_equal_values_have_one_text(value: Any, expected: str) -> None:
     assert canonical_text(value) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-0.000", "100", "1E+4", "-1200.500", "1E-9", "0.000000012", "9" * 30, "1.5E+30"]
+)
+def test_a_number_has_one_text_whatever_its_exponent(text: str) -> None:
+    number = Decimal(text)
+    assert canonical_text(number) == (f"{number.normalize():f}" if number else "0")

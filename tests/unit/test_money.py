@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 
 import pytest
@@ -27,6 +27,18 @@ def test_amounts_round_half_to_even_at_the_ninth_place(text: str, rounded: str) 
 @given(st.floats(min_value=0.0001, max_value=1e6))
 def test_a_price_becomes_the_decimal_it_prints_as(x: float) -> None:
     assert to_decimal(x) == quantize(Decimal(repr(x)))
+
+
+def test_zero_keeps_its_sign_whatever_was_converted_before() -> None:
+    assert [str(to_decimal(x)) for x in (0.0, -0.0, 0.0, -0.0)] == ["0E-9", "-0E-9", "0E-9", "-0E-9"]
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_a_plain_number_has_no_exponent_and_no_trailing_zeros(amount: Decimal) -> None:
+    text = plain(amount)
+    rounded = Context(prec=38, rounding=ROUND_HALF_EVEN).plus(amount)
+    assert "E" not in text and Decimal(text) == rounded
+    assert text == "0" or "." not in text or text[-1] not in "0."
 
 
 @pytest.mark.parametrize("x", [float("nan"), float("inf"), float("-inf")])
