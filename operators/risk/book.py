@@ -14,7 +14,7 @@ from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_
 from operators.living_orders import LivingOrder, LivingOrders
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from operators.rebase import rebase
-from operators.risk.exposure import Exposure, exact_exposure, rounded_exposure, rounded_net_value
+from operators.risk.exposure import Exposure, exact_exposure, net_value, rounded_exposure
 from operators.risk.last_price import LastBar, OpenTime, price_age_ns
 from operators.risk.position import OpenOrder, RiskPosition
 from schemas.records import (
@@ -307,9 +307,9 @@ class RiskBook:
         """Compute the exposure in floats, rounded to the cent."""
         return rounded_exposure(self.positions, self.last_bars)
 
-    def net_value(self) -> Decimal:
-        """Net value of all positions at their last prices, computed in floats and rounded to the cent."""
-        return rounded_net_value(self.positions, self.last_bars)
+    def net_value(self) -> float:
+        """Net value of all positions at their last prices, computed in floats."""
+        return net_value(self.positions, self.last_bars)
 
     def exact_exposure(self) -> Exposure:
         """Compute the exposure in exact arithmetic."""

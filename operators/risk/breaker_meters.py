@@ -25,7 +25,9 @@ from operators.risk.breakers import (
     STALENESS,
     VOLATILITY_JUMP,
     Breaker,
+    Breakers,
 )
+from operators.risk.equity_bounds import EquityBounds
 from schemas.records import (
     BUY,
     HEARTBEAT,
@@ -63,6 +65,7 @@ class BreakerMeters:
             (breaker.measure, breaker.scope): breaker.window for breaker in breakers
         }
         self._needs_equity = any(breaker.measure in _EQUITY_MEASURES for breaker in breakers)
+        self._bounds = EquityBounds(breakers)
         self._streak_scopes: list[BreakerScope] = [
             scope for scope in (PORTFOLIO, STRATEGY, SYMBOL) if (LOSS_STREAK, scope) in self._measures
         ]
@@ -138,19 +141,16 @@ class BreakerMeters:
             variance = previous.variance + alpha * (bar_return * bar_return - previous.variance)
             self._return_variances[record.symbol] = ReturnVariance(record.close, variance, previous.bars + 1)
 
-    def measure(self, ts_ns: int, book: RiskBook) -> dict[tuple[str, str], dict[str, Decimal]]:
-        """Return all measures that the breakers use, as of the end of this time slice's bars."""
+    def measure(self, ts_ns: int, book: RiskBook, breakers: Breakers) -> dict[tuple[str, str], dict[str, Decimal]]:
+        """Return all measures that the breakers use, as of the end of this time slice's bars.
+
+        While no breaker is tripped and the equity is far from all limits, its measures are absent.
+        """
         out: dict[tuple[str, str], dict[str, Decimal]] = {}
         if self._needs_equity and book.unpriced_symbol() is None:
-            equity = book.cash + book.accrued + book.net_value()
-            self.peak_equity = max(self.peak_equity, equity)
-            day_loss, measures = book.day_start_equity - equity, self._measures
-            if (DAILY_LOSS, PORTFOLIO) in measures:
-                out[DAILY_LOSS, PORTFOLIO] = {"": max(ZERO, day_loss)}
-            if (DAY_FALL, PORTFOLIO) in measures and (base := book.day_start_base) > 0:
-                out[DAY_FALL, PORTFOLIO] = {"": max(ZERO, divide(base - equity, base))}
-            if (DRAWDOWN, PORTFOLIO) in measures and self.peak_equity > 0:
-                out[DRAWDOWN, PORTFOLIO] = {"": divide(self.peak_equity - equity, self.peak_equity)}
+            net = book.net_value()
+            if breakers.is_tripped or not self._bounds.contain(book, net, self.peak_equity):
+                out = self._measure_equity(book, to_decimal(round(net, 2)))
         for scope in self._streak_scopes:
             out[LOSS_STREAK, scope] = {k: Decimal(n) for (s, k), n in self._streaks.items() if s == scope}
         for scope in self._reject_scopes:
@@ -170,6 +170,20 @@ class BreakerMeters:
                 for symbol, position in book.positions.items()
                 if position.quantity and symbol in book.last_bars
             }
+        return out
+
+    def _measure_equity(self, book: RiskBook, net: Decimal) -> dict[tuple[str, str], dict[str, Decimal]]:
+        """Return the measures of the equity, of positions with this net value."""
+        out: dict[tuple[str, str], dict[str, Decimal]] = {}
+        equity = book.cash + book.accrued + net
+        self.peak_equity = max(self.peak_equity, equity)
+        day_loss, measures = book.day_start_equity - equity, self._measures
+        if (DAILY_LOSS, PORTFOLIO) in measures:
+            out[DAILY_LOSS, PORTFOLIO] = {"": max(ZERO, day_loss)}
+        if (DAY_FALL, PORTFOLIO) in measures and (base := book.day_start_base) > 0:
+            out[DAY_FALL, PORTFOLIO] = {"": max(ZERO, divide(base - equity, base))}
+        if (DRAWDOWN, PORTFOLIO) in measures and self.peak_equity > 0:
+            out[DRAWDOWN, PORTFOLIO] = {"": divide(self.peak_equity - equity, self.peak_equity)}
         return out
 
     def rebase_peak(self, before: Decimal, after: Decimal) -> None:

@@ -112,6 +112,11 @@ class Breakers:
         self.exchange_halts = ExchangeHalts() if exchange_halts is None else exchange_halts
         self._tripped: dict[tuple[int, str], TrippedBreaker] = {}  # by (index of the breaker, key)
 
+    @property
+    def is_tripped(self) -> bool:
+        """Whether any breaker is tripped."""
+        return bool(self._tripped)
+
     def state(self, scope: BreakerScope, key: str) -> TradingState:
         """Return the most severe state of the breakers of one scope and key."""
         if not self._tripped:

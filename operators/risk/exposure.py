@@ -55,10 +55,10 @@ def exact_exposure(positions: Positions, last_bars: LastBars) -> Exposure:
     return Exposure(long, short, worst_gross)
 
 
-def rounded_net_value(positions: Positions, last_bars: LastBars) -> Decimal:
-    """Net value of all positions at their last prices, computed in floats and rounded to the cent."""
+def net_value(positions: Positions, last_bars: LastBars) -> float:
+    """Net value of all positions at their last prices, computed in floats."""
     net = 0.0
     for symbol, position in positions.items():
         # Not `sum`, whose result for floats depends on the Python version.
         net += position.quantity_factor * last_bars[symbol].close
-    return to_decimal(round(net, 2))
+    return net

@@ -161,7 +161,7 @@ class RiskStage:
             self._meters.rebase_peak(*flow)
             self._history.rebase_peak(*flow)
         if self._meters.is_enabled:
-            for change in self._breakers.update(ts_ns, self._meters.measure(ts_ns, book)):
+            for change in self._breakers.update(ts_ns, self._meters.measure(ts_ns, book, self._breakers)):
                 out += self._apply_breaker_change(ts_ns, change, f"tick-{ts_ns}")
         if self.settings.margin is not None:
             out += self._check_margin(ts_ns, self.settings.margin)
