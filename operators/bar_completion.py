@@ -257,9 +257,8 @@ class MinuteCompletion:
         """Return the minute's bars in order of symbol. `rows` are `MinuteRow`s or equivalent tuples, one per symbol."""
         states = self._states
         rows_by_symbol = {row[0]: row for row in rows}
-        new_symbols = rows_by_symbol.keys() - states.keys()
-        if new_symbols:
-            states.update((symbol, [0, 0.0]) for symbol in new_symbols)
+        if not rows_by_symbol.keys() <= states.keys():
+            states.update((symbol, [0, 0.0]) for symbol in rows_by_symbol.keys() - states.keys())
             self._states = states = dict(sorted(states.items()))
         open_ns, ts_ns, session, day = minute
         bars: list[Bar] = []

@@ -31,6 +31,7 @@ from schemas.records import (
 )
 
 VERSION = 6
+IndicatorUpdate = Callable[[Bar, dict[str, float]], None]
 
 
 class SymbolHistory(NamedTuple):
@@ -55,7 +56,7 @@ class SymbolFeatures:
         self.close = close
         self.first_seq = first_seq
         self.suspended: set[int] = set()
-        self.updates: list[Callable[[Bar, dict[str, float]], None]] = [indicator.update for indicator in indicators]
+        self.updates: list[IndicatorUpdate] = [indicator.update for indicator in indicators]
 
     def suspend(self, index: int) -> None:
         """Stop updating the indicator at `index`."""
@@ -154,10 +155,15 @@ class FeatureStage:
             state = symbols.get(symbol)
             if state is None:
                 state = symbols[symbol] = SymbolFeatures([self._create(spec) for spec in self.specs], 0)
-            values = self._update(bar, state, letters)
+            values: dict[str, float] = {}
+            for update in state.updates:
+                try:
+                    update(bar, values)
+                except Exception as error:  # noqa: BLE001  (may be code of the user)
+                    letters.append(self._suspend_failed(bar, state, update, values, error))
             state.seq = seq = state.seq + 1
-            state.close = bar.close
-            row_values = (symbol, seq, bar.ts_ns, bar.seq, bar.close, values, state.first_seq)
+            state.close = close = bar.close
+            row_values = (symbol, seq, bar.ts_ns, bar.seq, close, values, state.first_seq)
             rows.append(construct(FeatureRow, row_values))
         return [*rows, *letters] if letters else rows
 
@@ -168,9 +174,15 @@ class FeatureStage:
             try:
                 update(bar, values)
             except Exception as error:  # noqa: BLE001  (may be code of the user)
-                index = next(i for i, one in enumerate(state.indicators) if one.update == update)
-                letters.append(self._suspend(bar, state, index, values, error))
+                letters.append(self._suspend_failed(bar, state, update, values, error))
         return values
+
+    def _suspend_failed(
+        self, bar: Bar, state: SymbolFeatures, update: IndicatorUpdate, values: dict[str, float], error: Exception
+    ) -> DeadLetter:
+        """Suspend the indicator whose `update` raised."""
+        index = next(i for i, one in enumerate(state.indicators) if one.update == update)
+        return self._suspend(bar, state, index, values, error)
 
     def _add_history(self, record: HistoryBar, rows: list[Record], letters: list[Record]) -> None:
         """Process a bar from before the first one of its symbol. Ignore a repeated bar, and one after the first bar."""

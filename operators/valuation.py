@@ -27,16 +27,21 @@ class Marks:
 
     def revalue(self, ledger: Ledger, symbol: str) -> None:
         """Update the value of `symbol` after a change of its price or quantity."""
-        old_value = self.values.pop(symbol, ZERO)
+        values = self.values
         position = ledger.position(symbol)
-        new_value = ZERO
-        if position is not None and (quantity := position.quantity):
-            new_value = multiply(quantity, to_decimal(self.prices[symbol]))
-            if position.unit_value is not ONE:
-                new_value = multiply(new_value, position.unit_value)
-            self.values[symbol] = new_value
-        self.net += new_value - old_value
-        self.gross += abs(new_value) - abs(old_value)
+        if position is None or not (quantity := position.book.quantity):
+            old_value = values.pop(symbol, ZERO)
+            self.net -= old_value
+            self.gross -= abs(old_value)
+            return
+        new_value = multiply(quantity, to_decimal(self.prices[symbol]))
+        if position.unit_value is not ONE:
+            new_value = multiply(new_value, position.unit_value)
+        old_value = values.get(symbol, ZERO)
+        values[symbol] = new_value
+        change = new_value - old_value
+        self.net += change
+        self.gross += change if new_value >= ZERO <= old_value else abs(new_value) - abs(old_value)
 
     @property
     def short_value(self) -> Decimal:

@@ -88,10 +88,9 @@ class FeedbackStage:
         self._apply_reference_data(self._reference.take_due(records))
         if self._adjusted_prices.prices:
             records = self._adjusted_prices.adjust_bars(records)
-        due_outcomes = self._record_bars(ts_ns, records)
-        for record in records:
-            if type(record) is Bar:
-                continue
+        others: list[Record] = []
+        due_outcomes = self._record_bars(ts_ns, records, others)
+        for record in others:
             if type(record) is Signal:
                 self._record_signal(record)
             elif type(record) is Prediction:
@@ -117,8 +116,11 @@ class FeedbackStage:
         self._write_periodic(ts_ns, valuation, out)
         return out
 
-    def _record_bars(self, ts_ns: int, records: Sequence[Record]) -> list[SignalOutcome]:
-        """Process the bars of a time slice: the market's move, the due predictions, and the due outcomes, returned."""
+    def _record_bars(self, ts_ns: int, records: Sequence[Record], others: list[Record]) -> list[SignalOutcome]:
+        """Process the bars of a time slice: the market's move, the due predictions, and the due outcomes, returned.
+
+        Adds the records that are no bars to `others`.
+        """
         bars, closes, outcomes, models = self._bars, self._closes, self._outcomes, self._models
         pending_signals, pending_forecasts = outcomes.pending, models.pending
         due_bars: list[Bar] = []
@@ -126,6 +128,7 @@ class FeedbackStage:
         symbols = 0  # with a return
         for record in records:
             if type(record) is not Bar:
+                others.append(record)
                 continue
             symbol, seq, close = record.symbol, record.seq, record.close
             bars[symbol] = seq
