@@ -130,6 +130,8 @@ class PortfolioCorporateActions:
                 return []  # as for a symbol change
             self._distribute(action, changed_symbols)
             self._distribute_to_strategies(action)
+            if event is None:
+                self._hold_rest(action.new_symbol)
         elif action.kind == MERGER_CASH:
             if symbol in prices and action.cash_per_share:
                 self._reduce_mark(symbol, action.cash_per_share)
@@ -148,12 +150,18 @@ class PortfolioCorporateActions:
             return records
         records += self._ledger.apply_action(event)
         if isinstance(event, SpinOff):
-            # No view strategy has decided to hold the distributed shares, so that none sells them.
-            targets = self._targets.setdefault(event.new_symbol, {})
-            units = self._ledger.quantity(event.new_symbol) - net_held(targets)
-            if units:
-                apply_own_trade(targets, MANUAL, units, prices[event.new_symbol])
+            self._hold_rest(event.new_symbol)
         return records
+
+    def _hold_rest(self, symbol: str) -> None:
+        """Let the manual position hold the distributed shares that no trading strategy has received.
+
+        No view strategy has decided to hold them, so that none sells them.
+        """
+        targets = self._targets.setdefault(symbol, {})
+        units = self._ledger.quantity(symbol) - net_held(targets)
+        if units:
+            apply_own_trade(targets, MANUAL, units, self._marks.prices.get(symbol, 0.0))
 
     def _distribute(self, action: CorporateAction, changed_symbols: dict[str, None]) -> None:
         """Divide the mark between a share and the distributed shares, until both have traded."""
@@ -179,7 +187,7 @@ class PortfolioCorporateActions:
             if existing is not None and existing.held * units < 0:
                 continue  # as in its sub-account: long one symbol and short the other
             if action.amount is not None:
-                units -= fractional_units(units)
+                units -= fractional_units(units if existing is None else existing.held + units)
             if units:
                 apply_own_trade(new_targets, name, units, price)
 

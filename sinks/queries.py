@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
-from schemas.records import EXTERNAL_RECORDS, SUSPENDED, Bar, StrategyAction
+from schemas.records import EXTERNAL_RECORDS, SUSPENDED, Bar, StrategyAccount, StrategyAction
 from schemas.records.flat import field_names
 from sinks.record_tables import RECORD_TABLES, record_of
 
@@ -55,6 +55,23 @@ def first_bar_ns(connection: Connection, symbol: str, from_ns: int, from_day: in
         )
         row = cursor.fetchone()
     return None if row is None else int(row[0])
+
+
+def first_action_slice_ns(connection: Connection, from_ns: int, from_day: int) -> int | None:
+    """Return the time of the first bar of any symbol from `from_ns` on, on the trading day `from_day` or later."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT min(ts_ns) FROM bars WHERE ts_ns >= %s AND trading_day >= %s", (from_ns, from_day))
+        row = cursor.fetchone()
+    return None if row is None or row[0] is None else int(row[0])
+
+
+def latest_accounts(connection: Connection) -> list[StrategyAccount]:
+    """Return the last sub-account of each trading strategy, by name."""
+    with connection.cursor() as cursor:
+        columns = _columns(StrategyAccount)
+        query = f"SELECT DISTINCT ON (strategy) {columns} FROM strategy_accounts ORDER BY strategy, seq DESC"  # noqa: S608
+        cursor.execute(query)
+        return [_record(StrategyAccount, row) for row in cursor.fetchall()]
 
 
 def last_record(connection: Connection, kind: type[R]) -> R | None:

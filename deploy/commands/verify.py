@@ -99,6 +99,7 @@ def check_all(
         verify_ledger,
         verify_orders,
         verify_sequences,
+        verify_strategies,
         verify_weights,
     )
     from deploy.verification.signatures import verify_signatures
@@ -109,7 +110,8 @@ def check_all(
     decision_hash = ""
     if not audit:
         ledger_verdict = verify_ledger(settings, home, wait_s)
-        checks = [*ledger_verdict.checks, verify_weights(settings), *verify_broker(settings, wait_s)]
+        checks = [*ledger_verdict.checks, verify_weights(settings), *verify_strategies(settings, wait_s)]
+        checks += verify_broker(settings, wait_s)
         checks += verify_orders(settings, wait_s)
         decision_hash = ledger_verdict.decision_hash
         if kafka is not None:

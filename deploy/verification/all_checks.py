@@ -19,6 +19,7 @@ from deploy.verification.ledger_tables import compare_ledger, snapshot_connectio
 from deploy.verification.orders import check_orders, current_cut
 from deploy.verification.recovery_snapshots import snapshot_ledgers
 from deploy.verification.sequences import TopicSequences, check_tables, read_sequences, sequenced_topics
+from deploy.verification.strategy_accounts import check_strategies
 from deploy.verification.verdict import Comparison, Verdict
 from operators.ledger import Ledger
 from operators.portfolio import PortfolioStage
@@ -71,6 +72,17 @@ def verify_weights(settings: Settings) -> Comparison:
     strategies = configured_strategies(settings)
     with closing(snapshot_connection(settings.database.postgres.url)) as db:
         return check_weights(db, [strategy.name for strategy in strategies.views])
+
+
+def verify_strategies(settings: Settings, wait_s: float) -> list[Comparison]:
+    """Check the sub-accounts of the trading strategies and their sum. Raises psycopg2.Error."""
+    url, portfolio = settings.database.postgres.url, settings.portfolio()
+    listed = settings.traded_instruments().listed
+
+    def check() -> Verdict:
+        return Verdict([check_strategies(url, portfolio.initial_capital, listed, portfolio.currency)], "")
+
+    return retry_until_agrees(check, wait_s).checks
 
 
 def verify_broker(settings: Settings, wait_s: float) -> list[Comparison]:

@@ -73,7 +73,7 @@ class NaiveLedger:
             units = Fraction(execution.quantity) * (1 if execution.side == BUY else -1)
             self.cash -= Fraction(execution.fee)
             self.fees += Fraction(execution.fee)
-            self._trade(execution.symbol, units, Fraction(execution.price), execution.filled_at_ns)
+            self.book_trade(execution.symbol, units, Fraction(execution.price), execution.filled_at_ns)
 
     def book_cash_flow(self, flow: CashFlow, action: CorporateAction | None) -> None:
         """Book a cash flow. `action` is the corporate action that it names as its cause, or None."""
@@ -90,7 +90,7 @@ class NaiveLedger:
             if action.symbol in self.was_split:
                 self.was_split.add(action.new_symbol)
         elif action.kind == DELISTING:
-            self._trade(action.symbol, -self.quantity(action.symbol), Fraction(action.amount or 0))
+            self.book_trade(action.symbol, -self.quantity(action.symbol), Fraction(action.amount or 0))
         elif action.kind in (SPIN_OFF, RIGHTS):
             self._distribute(action)
         elif action.kind == MERGER_CASH:
@@ -116,14 +116,14 @@ class NaiveLedger:
         after = _rounded(before * ratio)
         if abs(after) <= SMALLEST_POSITION:
             # The books round the price of one old share to nine places. An unrounded price of many shares would differ.
-            self._trade(symbol, -before, _rounded(Fraction(action.amount or 0) * ratio))
+            self.book_trade(symbol, -before, _rounded(Fraction(action.amount or 0) * ratio))
             return
         for lot in self.lots[symbol]:
             lot.units = lot.units * after / before
         self.was_split.add(symbol)
         fraction = after - int(after)
         if action.amount is not None and fraction:
-            self._trade(symbol, -fraction, Fraction(action.amount))
+            self.book_trade(symbol, -fraction, Fraction(action.amount))
 
     def _distribute(self, action: CorporateAction) -> None:
         """Give `ratio` new shares for each share, with their part of what each lot cost."""
@@ -137,7 +137,7 @@ class NaiveLedger:
         self.was_split.add(action.new_symbol)
         total = self.quantity(action.new_symbol)
         if action.amount is not None and total != int(total):
-            self._trade(action.new_symbol, int(total) - total, Fraction(action.amount))
+            self.book_trade(action.new_symbol, int(total) - total, Fraction(action.amount))
 
     def _pay_merger_cash(self, action: CorporateAction) -> None:
         """Pay the cash of a merger. Of it, what a lot is worth above its cost is P&L; the rest reduces the cost."""
@@ -152,7 +152,7 @@ class NaiveLedger:
             self.realized += side * gain
             lot.cost -= side * (units * cash - gain)
 
-    def _trade(self, symbol: str, units: Fraction, price: Fraction, ts_ns: int = 0) -> None:
+    def book_trade(self, symbol: str, units: Fraction, price: Fraction, ts_ns: int = 0) -> None:
         """Close lots of the other side, first in first out, and open one with the rest."""
         self.bookings += 1
         value = price * Fraction(self._unit_value(symbol))

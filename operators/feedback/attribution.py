@@ -14,12 +14,21 @@ from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from operators.feedback.strategy_positions import (
+    Distribution,
+    StrategyPosition,
+    StrategyTotals,
+    SymbolAttribution,
+    book_trade,
+    distribute,
+    split_positions,
+)
 from operators.feedback.trade_allocation import UNATTRIBUTED, TradeAllocation
 from operators.instruments import Instrument
 from operators.ledger.events import share_ratio
-from operators.ledger.split_ratio import split_quantity
-from operators.money import ONE, ZERO, multiply, portion, quantize, to_decimal
-from operators.strategy_shares import StrategyAmounts, allocate_by_weight, balance_amounts
+from operators.manual_orders import MANUAL
+from operators.money import ONE, ZERO, multiply, quantize, to_decimal
+from operators.strategy_shares import allocate_by_weight, balance_amounts
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
@@ -36,50 +45,6 @@ from schemas.records import (
 
 ACCOUNT = "account"
 """Row of amounts without a symbol, such as interest on the account."""
-
-
-class StrategyPosition:
-    """One strategy's position in a symbol. Quantity and cost are negative for a short position."""
-
-    __slots__ = ("cost", "quantity")
-
-    def __init__(self, quantity: Decimal = ZERO, cost: Decimal = ZERO) -> None:
-        self.quantity = quantity
-        self.cost = cost
-
-
-class StrategyTotals:
-    """Totals of one strategy over all symbols, since the start."""
-
-    __slots__ = ("cash_flows", "fees", "realized", "trades")
-
-    def __init__(self) -> None:
-        self.realized = ZERO
-        self.fees = ZERO
-        self.cash_flows = ZERO
-        self.trades = 0
-
-
-class SymbolAttribution:
-    """The ledger's values of a symbol, and the strategies' positions.
-
-    `last_holders` are the shares of the strategies that last had a position.
-    """
-
-    __slots__ = ("cost", "last_holders", "positions", "quantity", "realized")
-
-    def __init__(self) -> None:
-        self.quantity = ZERO
-        self.cost = ZERO
-        self.realized = ZERO
-        self.positions: dict[str, StrategyPosition] = {}
-        self.last_holders: StrategyAmounts = []
-
-    def holders(self) -> StrategyAmounts:
-        return [(name, abs(quantity)) for name, quantity in self.signed_holders()]
-
-    def signed_holders(self) -> StrategyAmounts:
-        return [(name, position.quantity) for name, position in self.positions.items() if position.quantity]
 
 
 class AttributionBook:
@@ -100,7 +65,11 @@ class AttributionBook:
         self._attributions: dict[str, SymbolAttribution] = {}
         self._totals: dict[str, StrategyTotals] = {}
         self.allocation = TradeAllocation(trading)  # receives the signals and proposals
-        self._executions: dict[str, Execution] = {}  # of the current time slice
+        self._trading = frozenset(trading)
+        # Of the current time slice: fills, and corporate actions whose Positions the ledger publishes later in it.
+        self._executions: dict[str, Execution] = {}
+        self._ratios: dict[str, Decimal] = {}
+        self._distributions: dict[str, Distribution] = {}
 
     # -- incoming records ----------------------------------------------------------------------------------------------
 
@@ -122,8 +91,14 @@ class AttributionBook:
         if not position.quantity and (holders := book.holders()):
             book.last_holders = holders
         execution = self._executions.pop(position.execution_id, None)
-        if execution is None:
-            self._book_corporate_action(book, position.quantity, cost, realized)
+        if execution is None and position.symbol in self._distributions:
+            self._book_distribution(book, position.symbol, cost - realized)
+        elif execution is None:
+            ratio = self._ratios.pop(position.symbol, ONE)
+            if ratio != ONE and book.signed_holders():
+                self._split_holders(book, cost - realized, ratio)
+            else:
+                self._book_corporate_action(book, position.quantity, cost, realized)
         else:
             # The amount paid, signed like the quantity, is the decrease of cash.
             self._book_fill(book, execution, change, cost - realized)
@@ -146,7 +121,7 @@ class AttributionBook:
             paid = allocate_by_weight(value * side, [(name, abs(amount)) for name, amount in parts])
             for (name, amount), (_, part) in zip(parts, paid, strict=True):
                 position, totals = book.positions.setdefault(name, StrategyPosition()), self._totals_of(name)
-                self._book_trade(position, totals, amount, part)
+                book_trade(position, totals, amount, part)
                 totals.trades += 1
 
     def record_cash_flow(self, flow: CashFlow) -> None:
@@ -166,20 +141,35 @@ class AttributionBook:
         self._rates[currency] = quantize(rate)
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a symbol. Call before the ledger's Position under the new name."""
+        """Rename a symbol. Call before the ledger's Position under the new name.
+
+        Without a position, the ledger's realized P&L stays under the old name.
+        """
         old_book = self._attributions.pop(old, None)
         self.allocation.rename(old, new)
         if old_book is None:
             return
         book = self._attributions.setdefault(new, SymbolAttribution())
-        book.quantity += old_book.quantity
-        book.cost += old_book.cost
-        book.realized += old_book.realized
+        if old_book.quantity:
+            book.quantity += old_book.quantity
+            book.cost += old_book.cost
+            book.realized += old_book.realized
+        else:
+            self._attributions[old] = SymbolAttribution()
+            self._attributions[old].realized = old_book.realized
         book.last_holders = book.last_holders or old_book.last_holders
         for name, old_position in old_book.positions.items():
             position = book.positions.setdefault(name, StrategyPosition())
             position.quantity += old_position.quantity
             position.cost += old_position.cost
+
+    def begin_slice(self) -> None:
+        """Start a time slice, before its corporate actions."""
+        self._ratios, self._distributions = {}, {}
+
+    def split(self, symbol: str, ratio: Decimal) -> None:
+        """Record a split. Call before the ledger's Position: each strategy keeps its fraction of a share."""
+        self._ratios[symbol] = ratio
 
     def apply_between_strategies(self, action: CorporateAction, rate: Decimal) -> None:
         """Apply a dividend, a split or a delisting to positions that sum to 0, for which the ledger has no record.
@@ -196,23 +186,56 @@ class AttributionBook:
             for name, value in balance_amounts([(name, multiply(quantity, per_unit)) for name, quantity in holders]):
                 totals, position = self._totals_of(name), book.positions[name]
                 if action.kind == DELISTING:
-                    self._book_trade(position, totals, -position.quantity, -value)
+                    book_trade(position, totals, -position.quantity, -value)
                 else:
                     totals.cash_flows += value
         elif ratio != ONE:
-            for name, quantity in balance_amounts(
-                [(name, split_quantity(quantity, ratio)) for name, quantity in holders]
-            ):
-                book.positions[name].quantity = quantity
+            self._split_holders(book, ZERO, ratio)
 
-    def spin_off(self, symbol: str, new_symbol: str) -> None:
-        """Let the holders of a symbol hold the distributed shares. Call before the ledger's Position of these."""
-        book = self._attributions.get(symbol)
-        new_book = self._attributions.setdefault(new_symbol, SymbolAttribution())
-        if book is not None and not new_book.positions:
-            new_book.positions = {
-                name: StrategyPosition(position.quantity) for name, position in book.positions.items()
-            }
+    def spin_off(self, action: CorporateAction) -> None:
+        """Let the holders of a symbol hold the distributed shares. Call before the ledger's Position of these.
+
+        A trading strategy receives its own, as in its sub-account, with their part of its cost. All others are of the
+        manual position, as in the portfolio.
+        """
+        book = self._attributions.get(action.symbol)
+        if book is None or not book.positions:
+            return
+        new_book = self._attributions.setdefault(action.new_symbol, SymbolAttribution())
+        if book.quantity * new_book.quantity < 0:
+            return  # as in the ledger: nothing is distributed
+        trading = {name: self._totals_of(name) for name in book.positions if name in self._trading}
+        paid = distribute(action, book, new_book, trading, self.unit_value(action.new_symbol))
+        if book.quantity:
+            self._distributions[action.symbol] = self._distributions[action.new_symbol] = Distribution(new_book, paid)
+        else:
+            self._book_manual_rest(new_book, paid)
+
+    def _book_distribution(self, book: SymbolAttribution, symbol: str, paid: Decimal) -> None:
+        """Process the ledger's Position of a symbol that distributes shares, or of these. The old one comes first."""
+        distribution = self._distributions.pop(symbol)
+        distribution.paid += paid
+        if book is distribution.new_book:
+            self._book_manual_rest(book, distribution.paid)
+
+    def _book_manual_rest(self, book: SymbolAttribution, paid: Decimal) -> None:
+        """Let the manual position hold what the account has beyond the strategies, for `paid`."""
+        rest = book.quantity - sum((position.quantity for position in book.positions.values()), ZERO)
+        if rest:
+            position = book.positions.setdefault(MANUAL, StrategyPosition())
+            book_trade(position, self._totals_of(MANUAL), rest, paid)
+        elif paid:
+            self._totals_of(MANUAL).realized -= paid
+
+    def _split_holders(self, book: SymbolAttribution, paid: Decimal, ratio: Decimal) -> None:
+        """Split the position of each strategy. The largest one takes the difference to the account, for its cash."""
+        name, difference = split_positions(book, ratio)
+        position, totals = book.positions[name], self._totals_of(name)
+        if difference and paid:
+            book_trade(position, totals, difference, paid)
+        else:
+            position.quantity += difference
+            totals.realized -= paid
 
     def _book_fill(self, book: SymbolAttribution, execution: Execution, change: Decimal, paid: Decimal) -> None:
         opposite = {
@@ -223,35 +246,18 @@ class AttributionBook:
             # Fast path: nearly every fill belongs to one strategy.
             ((name, quantity),) = allocations
             totals = self._totals_of(name)
-            self._book_trade(book.positions.setdefault(name, StrategyPosition()), totals, quantity, paid)
+            book_trade(book.positions.setdefault(name, StrategyPosition()), totals, quantity, paid)
             totals.fees += quantize(execution.fee)
             totals.trades += 1
             return
         weights = [(name, abs(quantity)) for name, quantity in allocations]
         values = [value for _, value in allocate_by_weight(paid, weights)]
         for (name, quantity), value in zip(allocations, values, strict=True):
-            self._book_trade(
-                book.positions.setdefault(name, StrategyPosition()), self._totals_of(name), quantity, value
-            )
+            book_trade(book.positions.setdefault(name, StrategyPosition()), self._totals_of(name), quantity, value)
         for name, fee in allocate_by_weight(quantize(execution.fee), weights):
             self._totals_of(name).fees += fee
         for name in dict.fromkeys(name for name, _ in allocations):
             self._totals_of(name).trades += 1
-
-    @staticmethod
-    def _book_trade(position: StrategyPosition, totals: StrategyTotals, quantity: Decimal, paid: Decimal) -> None:
-        """Book `quantity` for `paid`, both signed. The closing part realizes the difference to the average cost."""
-        before = position.quantity
-        if before * quantity < 0:
-            closing = quantity if abs(quantity) <= abs(before) else -before
-            value = paid if closing == quantity else portion(paid, closing, quantity)
-            cost = position.cost if closing == -before else portion(position.cost, -closing, before)
-            totals.realized -= value + cost
-            position.cost -= cost
-            position.quantity += closing
-            quantity, paid = quantity - closing, paid - value
-        position.quantity += quantity
-        position.cost += paid
 
     def _book_corporate_action(
         self, book: SymbolAttribution, quantity: Decimal, cost: Decimal, realized: Decimal

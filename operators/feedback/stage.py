@@ -192,6 +192,8 @@ class FeedbackStage:
 
     def _apply_reference_data(self, due_records: Sequence[CorporateAction | ExchangeRate]) -> None:
         """Apply reference data, before the bars and the ledger's records of the time slice."""
+        if due_records:
+            self._book.begin_slice()
         for record in due_records:
             if isinstance(record, CorporateAction) and record.kind in (SYMBOL_CHANGE, DELISTING):
                 self._adjusted_prices.prices.pop(record.symbol, None)  # it has no bars any more
@@ -214,8 +216,9 @@ class FeedbackStage:
         if ratio != ONE:
             self._outcomes.split(symbol, float(exact_ratio(ratio)))
             self._models.split(symbol, float(exact_ratio(ratio)))
+            self._book.split(symbol, ratio)
         if action.kind in (SPIN_OFF, RIGHTS):
-            self._book.spin_off(symbol, action.new_symbol)
+            self._book.spin_off(action)
         if symbol not in self._closes:
             return
         if action.kind in (SPIN_OFF, RIGHTS):

@@ -115,7 +115,7 @@ class TradeAllocation:
             shares = share_fill(dict(owner.changes), execution, change)
             if shares:
                 return [part for share in shares for part in self._expand(execution.symbol, share, opposite)]
-        if len(owner.strategies) == 1 and owner.strategies[0] in self._trading:
+        if len(owner.strategies) == 1 and owner.strategies != (ENSEMBLE,):
             return [(owner.strategies[0], change)]  # as in the portfolio: it can also be short beside others
         opening_shares = list(owner.opening_shares)
         if owner.strategies == (ENSEMBLE,):

@@ -132,7 +132,7 @@ class Targets(dict[str, dict[str, Target]]):
 
         With `whole_units` (cash in lieu of fractions), the fraction of the net target is removed, as that of the
         position is. Targets that sum to the position therefore do so after the split: the largest one takes the
-        difference.
+        difference. The target of the manual position stays what it holds, because nobody trades it.
         """
         targets = self.get(symbol, {})
         net, held = split_quantity(net_target(targets), ratio), split_quantity(net_held(targets), ratio)
@@ -140,10 +140,14 @@ class Targets(dict[str, dict[str, Target]]):
             net, held = net - fractional_units(net), held - fractional_units(held)
         for target in targets.values():
             target.split(ratio)
-        if targets and (difference := net - net_target(targets)):
-            targets[largest_holder({name: target.quantity for name, target in targets.items()})].quantity += difference
         if targets and (difference := held - net_held(targets)):
-            targets[largest_holder({name: target.held for name, target in targets.items()})].held += difference
+            largest = targets[largest_holder({name: target.held for name, target in targets.items()})]
+            largest.held += difference
+            if largest is targets.get(MANUAL):
+                largest.quantity = largest.held
+        quantities = {name: target.quantity for name, target in targets.items() if name != MANUAL}
+        if quantities and (difference := net - net_target(targets)):
+            targets[largest_holder(quantities)].quantity += difference
 
     def rename(self, symbol: str, new_symbol: str) -> None:
         """Move the targets to `new_symbol`. The old symbol keeps targets of 0, because its orders may still end."""

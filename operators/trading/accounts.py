@@ -15,6 +15,7 @@ from operators.ledger import Ledger
 from operators.ledger.cash import AccrualSettings, ShortPosition
 from operators.ledger.events import AccountIncome, share_ratio, to_ledger_event
 from operators.ledger.split_ratio import split_quantity
+from operators.manual_orders import MANUAL
 from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
 from operators.strategy_shares import StrategyAmounts, allocate_by_weight, largest_holder, sides_of
 from operators.trading.settings import TradingSettings
@@ -23,7 +24,9 @@ from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
     EXTERNAL_FLOWS,
+    RIGHTS,
     SELL,
+    SPIN_OFF,
     SPLIT,
     STOCK_DIVIDEND,
     SYMBOL_CHANGE,
@@ -233,8 +236,15 @@ class StrategyAccounts:
         for one in self.accounts.values():
             self._apply_to(one, ts_ns, own_action, rate)
         self._apply_to_positions(action)
+        if action.kind in (SPIN_OFF, RIGHTS):
+            self._hold_distributed(action.new_symbol)
         if is_split and action.amount is not None:
             self._sell_fraction(ts_ns, action, action.amount)
+
+    def _hold_distributed(self, symbol: str) -> None:
+        """Let the manual position hold the distributed shares that no sub-account has, as the portfolio does."""
+        held = sum(self._positions.get(symbol, {}).values(), ZERO)
+        self._add_units(symbol, MANUAL, self.account.ledger.quantity(symbol) - held)
 
     def _sell_fraction(self, ts_ns: int, action: CorporateAction, price: Decimal) -> None:
         """Sell the fraction of a share that the account has sold at a split, as the portfolio does for its targets."""

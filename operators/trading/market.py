@@ -242,7 +242,10 @@ class Market:
             assert action.amount is not None, f"{action.action_id}: expected a validated corporate action"
             price = ex_price(price, multiply(action.amount, rate))
         elif action.kind in (SPIN_OFF, RIGHTS):
-            price, _ = distribution_prices(action, price)
+            price, distributed = distribution_prices(action, price)
+            if self._universe is not None:
+                self._universe.add(action.new_symbol)  # the strategies hold the distributed shares
+            self.prices.setdefault(action.new_symbol, distributed)
         elif ratio != ONE:
             if 0 < action.ex_date <= self._history_days.get(symbol, 0):
                 return  # the history includes it

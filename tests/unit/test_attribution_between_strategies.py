@@ -145,6 +145,21 @@ def test_a_strategy_with_limits_does_not_buy_from_an_exit_that_waits_for_its_ret
     assert desk.of(InternalCross) == [] and desk.position("KO") == 0
 
 
+def test_a_spin_off_of_a_flat_account_distributes_by_its_ratio() -> None:
+    desk = TradingDesk(target_at_once("first", "KO", 100), target_at_once("second", "KO", -100))
+    feedback = FeedbackStage(
+        FeedbackSettings(attribution_interval_s=60, weights_interval_s=0), slippage_bps=0.0, trading=("first", "second")
+    )
+    for _ in range(3):
+        step(desk, feedback, 100.0)
+    profits = step(desk, feedback, 80.0, [SPIN_OFF])
+    rows = {row.strategy: row for row in desk.strategies.accounts()}
+    assert [rows[name].quantities["PEP"] for name in ("first", "second")] == [50, -50]
+    attributed = feedback._book._attributions["PEP"].positions
+    assert {name: one.quantity for name, one in attributed.items()} == {"first": D(50), "second": D(-50)}
+    assert profits["first"] == rows["first"].profit == -profits["second"] == 0
+
+
 def test_a_spin_off_that_the_account_ignores_changes_no_sub_account() -> None:
     """The account is long of the old share and short of the distributed one, each for another strategy."""
     desk = TradingDesk(target_at_once("first", "KO", 60), target_at_once("second", "PEP", -10))
