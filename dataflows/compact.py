@@ -18,6 +18,7 @@ from dataflows import execution, sentiment
 from dataflows.runtime import live_endpoints, shutdown, stages, topology
 from dataflows.runtime.compact_sinks import CompactKafkaSink, all_records, service_items, stored_records
 from dataflows.runtime.compact_stages import CompactStages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.limited_handlers import limited_stages
 from dataflows.runtime.repeated_records import ComparingSink, RepeatedRecords
 from dataflows.runtime.stats import Stats
@@ -93,7 +94,7 @@ def live_stages(settings: Settings, stats: Stats) -> dict[str, Callable[[], Stag
     limited = ("signals", "strategies")
     makers = dict(zip(limited, limited_stages([stages.signals, stages.strategies], settings, stats.name), strict=True))
     return {
-        service: makers[service] if service in limited else getattr(stages, service)(settings)
+        service: makers[service] if service in limited else StageFactory(getattr(stages, service), settings)
         for service in topology.COMPACT_SERVICES
     }
 

@@ -8,6 +8,7 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 from sinks.host_kill_switch import HostKillSwitch
 from sinks.leases import ServiceLease
@@ -19,7 +20,7 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
     Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Executions, GatewayStatuses
     and OrderIntents). With a broker, one sink sends the intents to it.
     """
-    return build_stage_flow("execution", stages.execution(settings), source, sinks)
+    return build_stage_flow("execution", StageFactory(stages.execution, settings), source, sinks)
 
 
 def flow() -> Dataflow:

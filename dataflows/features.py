@@ -8,12 +8,13 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Build the flow. Source items: (shard, time slices of all inputs). Sink items: (shard, slices of FeatureRows)."""
-    return build_stage_flow("features", stages.features(settings), source, sinks)
+    return build_stage_flow("features", StageFactory(stages.features, settings), source, sinks)
 
 
 def flow() -> Dataflow:

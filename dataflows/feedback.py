@@ -8,6 +8,7 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
@@ -17,7 +18,7 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
     Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of StrategyWeights,
     SignalOutcomes, Attribution and ModelScores).
     """
-    return build_stage_flow("feedback", stages.feedback(settings), source, sinks)
+    return build_stage_flow("feedback", StageFactory(stages.feedback, settings), source, sinks)
 
 
 def flow() -> Dataflow:

@@ -10,6 +10,7 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
@@ -19,7 +20,7 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
     Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Positions, Lots, LotMatches,
     Valuations and OrderProposals).
     """
-    return build_stage_flow("portfolio", stages.portfolio(settings), source, sinks)
+    return build_stage_flow("portfolio", StageFactory(stages.portfolio, settings), source, sinks)
 
 
 def flow() -> Dataflow:

@@ -8,12 +8,13 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Build the flow. Source items: (shard, time slices of FeatureRows). Sink items: (shard, slices of Predictions)."""
-    return build_stage_flow("predictions", stages.predictions(settings), source, sinks)
+    return build_stage_flow("predictions", StageFactory(stages.predictions, settings), source, sinks)
 
 
 def flow() -> Dataflow:

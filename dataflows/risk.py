@@ -10,6 +10,7 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
@@ -19,7 +20,7 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
     Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Orders, OrderCancels,
     RiskFences, OrderRefusals, RiskEvents and the Commands).
     """
-    return build_stage_flow("risk", stages.risk(settings), source, sinks)
+    return build_stage_flow("risk", StageFactory(stages.risk, settings), source, sinks)
 
 
 def flow() -> Dataflow:

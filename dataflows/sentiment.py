@@ -11,6 +11,7 @@ from configs.settings import Settings
 from dataflows.llm.llm_client import LlmClient
 from dataflows.llm.request_sink import LlmBudget, LlmRequester, LlmRequestSink
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.topology import GLOBAL_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 from dataflows.sources.topic_tail import topic_tail_reader
@@ -28,7 +29,7 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
     Source items: (shard, time slices of NewsItems and LlmAnswers). Sink items: (shard, time slices of
     SentimentScores and LlmRequests).
     """
-    return build_stage_flow("sentiment", stages.sentiment(settings), source, sinks)
+    return build_stage_flow("sentiment", StageFactory(stages.sentiment, settings), source, sinks)
 
 
 def flow() -> Dataflow:

@@ -8,6 +8,7 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.limited_handlers import limited_stage
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 from operators.stage import Stage
@@ -23,7 +24,7 @@ def build(
 
     Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Signals).
     """
-    return build_stage_flow("signals", make_stage or stages.signals(settings), source, sinks)
+    return build_stage_flow("signals", make_stage or StageFactory(stages.signals, settings), source, sinks)
 
 
 def flow() -> Dataflow:

@@ -10,6 +10,7 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.limited_handlers import limited_stage
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 from operators.stage import Stage
@@ -25,7 +26,7 @@ def build(
 
     Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of StrategyActions).
     """
-    return build_stage_flow("strategies", make_stage or stages.strategies(settings), source, sinks)
+    return build_stage_flow("strategies", make_stage or StageFactory(stages.strategies, settings), source, sinks)
 
 
 def flow() -> Dataflow:

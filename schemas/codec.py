@@ -33,6 +33,7 @@ from schemas.records import (
     CheckResult,
     Clock,
     Command,
+    Configuration,
     CorporateAction,
     DataRow,
     DeadLetter,
@@ -137,6 +138,7 @@ SCHEMA_IDS: dict[type, int] = {
     HistoryBar: 70,
     HistoryRow: 71,
     HandlerTimeout: 90,
+    Configuration: 100,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.

@@ -1,4 +1,4 @@
-"""The audit chain: every order, cancel, fence, refusal, execution, risk event and command, linked by hashes.
+"""The audit chain: every order, cancel, fence, refusal, execution, risk event, command and configuration, by hashes.
 
 Each record has one row in `audit_chain`, in the order of its topic's log. `digest` is SHA-256 over the record; `head`
 is SHA-256 over the previous head and the digest. A changed, removed or inserted table row breaks a digest or a link.
@@ -6,7 +6,7 @@ Recomputing all later links changes every later head, of which copies exist else
 what this proves and what it does not).
 
 The rows depend only on the records and are written in the same transaction. A duplicate record is recognized by its
-`seq` (a command by its id) and adds no row.
+`seq` (a command or configuration by its id) and adds no row.
 """
 
 from __future__ import annotations
@@ -25,13 +25,28 @@ from psycopg2.extensions import connection as Connection  # noqa: N812  (a class
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 
 from schemas.codec import avro_row, schema_json
-from schemas.records import TOPIC_OF, Command, Execution, Order, OrderCancel, OrderRefusal, RiskEvent, RiskFence
+from schemas.records import (
+    TOPIC_OF,
+    Command,
+    Configuration,
+    Execution,
+    Order,
+    OrderCancel,
+    OrderRefusal,
+    RiskEvent,
+    RiskFence,
+)
 from schemas.records.flat import field_names
 from sinks.queries import stream_records
 from sinks.record_tables import RECORD_TABLES
 
-AUDITED_TYPES: tuple[type, ...] = (Order, OrderCancel, RiskFence, OrderRefusal, Execution, RiskEvent, Command)
+AUDITED_TYPES: tuple[type, ...] = (
+    *(Order, OrderCancel, RiskFence, OrderRefusal, Execution, RiskEvent),
+    *(Command, Configuration),
+)
 AUDITED_TYPE_SET = frozenset(AUDITED_TYPES)
+ID_TYPES: dict[str, type[Command] | type[Configuration]] = {TOPIC_OF[kind]: kind for kind in (Command, Configuration)}
+"""By topic, the audited records that have an id (their first field) instead of a `seq`."""
 AUDITED_TOPICS = tuple(dict.fromkeys(TOPIC_OF[kind] for kind in AUDITED_TYPES))
 SEGMENT_ROWS = 1000
 """Rows of a topic's chain per segment; the head of a full segment is sealed."""
@@ -76,14 +91,19 @@ def _record_hasher(record_type: type, fields: int) -> Callable[[Any], bytes]:
     schema = json.loads(schema_json(record_type))
     schema["fields"] = schema["fields"][:fields]
     parsed = fastavro.parse_schema(schema)
+    map_names = [
+        field["name"]
+        for field in schema["fields"]
+        if isinstance(field["type"], dict) and field["type"]["type"] == "map"
+    ]
     prefix = f"{record_type.__name__} {fields} ".encode()
     write = fastavro.schemaless_writer
 
     def hash_one(record: Any) -> bytes:
         row = avro_row(record)  # the schema selects its fields
-        if record_type is Command:
+        for name in map_names:
             # A map has no order, and the database does not preserve one.
-            row["arguments"] = dict(sorted(row["arguments"].items()))
+            row[name] = dict(sorted(row[name].items()))
         buffer = BytesIO()
         write(buffer, parsed, row)
         return hashlib.sha256(prefix + buffer.getvalue()).digest()
@@ -139,7 +159,7 @@ def chain_links(topic: str, records: Iterable[Any], position: int = 0, head: byt
         digest = digest_of(record)
         head = next_head(head, digest)
         kind = type(record)
-        seq = 0 if kind is Command else record.seq
+        seq = 0 if topic in ID_TYPES else record.seq
         yield Link(
             topic=topic,
             position=position,
@@ -165,13 +185,14 @@ def _append(cursor: Cursor, links: list[Link]) -> None:
 def _backfill_chain(cursor: Cursor, topic: str, records: list[Any]) -> tuple[int, int, bytes]:
     """Link the existing rows of a topic without a chain, which an older release wrote.
 
-    Return the tip: position, seq and head. Commands of the current batch follow in log order, so they are excluded.
+    Return the tip: position, seq and head. Records with an id of the current batch follow in log order, so they are
+    excluded.
     """
     position, seq, head = 0, 0, GENESIS
-    new_command_ids = {record.command_id for record in records if type(record) is Command}
+    new_ids = {record[0] for record in records} if topic in ID_TYPES else set()
     links = chain_links(
         topic,
-        (record for record in stored_records(cursor.connection, topic) if _command_id(record) not in new_command_ids),
+        (record for record in stored_records(cursor.connection, topic) if record[0] not in new_ids),
     )
     while batch := list(islice(links, SEGMENT_ROWS)):
         _append(cursor, batch)
@@ -179,12 +200,8 @@ def _backfill_chain(cursor: Cursor, topic: str, records: list[Any]) -> tuple[int
     return position, seq, head
 
 
-def _command_id(record: Any) -> str | None:
-    return record.command_id if type(record) is Command else None
-
-
 def stored_records(connection: Connection, topic: str) -> Iterator[Any]:
-    """Yield the rows of a topic's tables as records in order of `seq`, streamed; commands in order of time."""
+    """Yield the rows of a topic's tables as records in order of `seq`, streamed; those with an id in order of time."""
     streams: list[Iterator[Any]] = [
         stream_records(connection, kind) for kind in AUDITED_TYPES if TOPIC_OF[kind] == topic
     ]
@@ -203,20 +220,19 @@ def read_links(connection: Connection, topic: str) -> Iterator[Link]:
 def _unlinked(cursor: Cursor, topic: str, records: list[Any], last_seq: int) -> list[Any]:
     """Return the records that the chain does not hold yet, without duplicates, in log order."""
     unique: dict[Any, Any] = {}
-    if topic != TOPIC_OF[Command]:
+    if topic not in ID_TYPES:
         for record in sorted(records, key=lambda record: record.seq):
             if record.seq > last_seq:
                 unique.setdefault(record.seq, record)
         return list(unique.values())
     for record in records:
-        unique.setdefault(record.command_id, record)
+        unique.setdefault(record[0], record)
     if not unique:
         return []
-    cursor.execute(
-        "SELECT row_key FROM audit_chain WHERE table_name = 'commands' AND row_key = ANY(%s)", (list(unique),)
-    )
+    table = RECORD_TABLES[ID_TYPES[topic]].name
+    cursor.execute("SELECT row_key FROM audit_chain WHERE table_name = %s AND row_key = ANY(%s)", (table, list(unique)))
     linked_keys = {key for (key,) in cursor.fetchall()}
-    return [record for command_id, record in unique.items() if command_id not in linked_keys]
+    return [record for record_id, record in unique.items() if record_id not in linked_keys]
 
 
 def _copy_line(link: Link) -> str:

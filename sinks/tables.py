@@ -39,6 +39,7 @@ from schemas.records import (
     CashFlow,
     CashTransfer,
     Command,
+    Configuration,
     CorporateAction,
     DeadLetter,
     ExchangeRate,
@@ -130,6 +131,7 @@ lots = _table(Lot, Index("ix_lots_open", "symbol", postgresql_where=text("quanti
 lot_matches = _table(LotMatch, Index(None, "seq"), Index(None, "symbol", "seq"))
 valuations = _table(Valuation, Index(None, "ts_ns"))
 commands = _table(Command, Index(None, "ts_ns"))
+configurations = _table(Configuration, Index(None, "number"))
 quotes = _table(Quote, Index(None, "symbol", "ts_ns"))
 trades = _table(Trade, Index(None, "symbol", "ts_ns"))
 _SYMBOLS_INDEX = Index(None, "symbols", postgresql_using="gin", postgresql_ops={"symbols": "jsonb_path_ops"})

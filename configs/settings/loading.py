@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -86,7 +87,7 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise BadInput(_error_sentence(error, file, {path: name for path, _, name in variables})) from error
+        raise BadInput(error_sentence(error, file, {path: name for path, _, name in variables})) from error
     except BadInput as error:
         # Raised by a section's own check, which does not know the source of the value.
         raise BadInput(f"settings file {file}: {error}" if file else str(error)) from error
@@ -193,7 +194,9 @@ def _set_path(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     tree[last] = value
 
 
-def _error_sentence(error: ValidationError, file: Path | None, variables: Mapping[tuple[str, ...], str]) -> str:
+def error_sentence(
+    error: ValidationError, file: Path | None = None, variables: Mapping[tuple[str, ...], str] = MappingProxyType({})
+) -> str:
     """Describe the first unknown key, else the first error. `variables` maps settings to environment variables."""
     errors = error.errors()
     first = next((each for each in errors if each["type"] in _UNKNOWN_KEY_ERRORS), errors[0])

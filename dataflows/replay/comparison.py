@@ -14,6 +14,7 @@ from configs.settings import Settings
 from dataflows.replay.differences import Difference, derived_records, first_difference
 from dataflows.replay.recording import INPUT_TOPICS, Recording
 from dataflows.runtime import stages
+from dataflows.runtime.configured_stage import ConfiguredStage, StageFactory
 from operators.decision_hash import DecisionHash
 from operators.stage import TimeSlice
 from schemas.records import TOPIC_OF, Record
@@ -35,7 +36,8 @@ class Pipeline:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._analysis, self._decision_loop = stages.analysis(settings)(), stages.decision_loop(settings)()
+        self._analysis = stages.analysis(settings)()
+        self._decision_loop = stages.decision_loop(settings, with_idle=True)()
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         analysed = self._analysis.on_slice(ts_ns, records)
@@ -49,6 +51,11 @@ class Pipeline:
         assert version == VERSION, f"pipeline state of version {version}, expected {VERSION}"
         self._analysis.restore(analysis_state)
         self._decision_loop.restore(decision_state)
+
+
+def configured_pipeline(settings: Settings) -> ConfiguredStage:
+    """Return all stages of the platform as one stage that takes the configurations of its time slices."""
+    return StageFactory(lambda current: lambda: Pipeline(current), settings)()
 
 
 class ReplayComparison(NamedTuple):
@@ -84,14 +91,15 @@ def compare(
     settings: Settings, recording: Recording, window: ReplayWindow | None = None, progress: Progress = lambda _: None
 ) -> ReplayComparison:
     """Replay the inputs from their beginning and compare the outputs, up to the last time slice that all derived topics
-    have, or to the first difference.
+    have, or to the first difference. Each span is replayed under its recorded configuration; before the first one,
+    under `settings`.
 
     `decision_hash` covers the recorded decisions compared. Over a whole recording it equals that of `verify` and
     `backtest`.
     """
     window = window or ReplayWindow()
     tally = _ComparisonTally()
-    for recorded, replayed in paired_slices(Pipeline(settings), recording):
+    for recorded, replayed in paired_slices(configured_pipeline(settings), recording):
         ts_ns = max(recorded.ts_ns, replayed.ts_ns)
         if window.ends_before(ts_ns):
             break

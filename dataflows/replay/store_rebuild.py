@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from configs.settings import KafkaSection, Settings
 from dataflows.replay.recording import read_topics
 from dataflows.runtime import stages, topology
+from dataflows.runtime.configured_stage import MakeStage, StageFactory
 from dataflows.runtime.handler_timeouts import TOPIC as HANDLER_TIMEOUTS
 from dataflows.runtime.handler_timeouts import StageWithTimeouts, recorded_timeouts
 from dataflows.runtime.repeated_records import decision_fields
@@ -38,7 +39,7 @@ from dataflows.sources.shared_consumer import ReplayEnd
 from operators.alignment import AlignedLogs
 from operators.bar_completion import SNAPSHOT_VERSION
 from operators.partitions import partition_of
-from operators.stage import Stage, TimeSlice
+from operators.stage import TimeSlice
 from schemas.codec import decode
 from schemas.errors import BadInput, Unavailable, Undecodable
 from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, Record
@@ -74,9 +75,10 @@ def rebuild_store(settings: Settings, service: str, shards: Sequence[str], targe
         return Rebuilt(-1, 0)
     comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns)
     source = _BoundedSource(settings, service, shards, last_slice_ns)
-    make_stage: Callable[[], Stage] = getattr(stages, service)(settings)
+    make: MakeStage = getattr(stages, service)
     if HANDLER_TIMEOUTS in topology.SERVICES[service].unclocked:
-        make_stage = StageWithTimeouts.factory(make_stage, recorded_timeouts(settings.kafka))
+        make = StageWithTimeouts.under_settings(make, recorded_timeouts(settings.kafka))
+    make_stage = StageFactory(make, settings)
     flow = build_stage_flow(service, make_stage, source, {"kafka": _ComparingSink(comparison, shards)})
     _run(flow, target)
     if comparison.difference:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from configs.settings import KafkaSection
+from configs.settings import KafkaSection, Settings
 from dataflows.runtime.exit_status import HANDLER_TIMED_OUT
 from dataflows.sources.unclocked_topic import read_unclocked
 from operators.handler_limit import describe_timeout
@@ -40,6 +40,13 @@ class StageWithTimeouts:
     def factory(cls, make_stage: Callable[[], Stage], timeouts: TimeoutsBySlice) -> Callable[[], Stage]:
         """Return a function that makes a stage with these timeouts, as `make_stage` makes one without."""
         return lambda: cls(make_stage(), timeouts)
+
+    @classmethod
+    def under_settings(
+        cls, make: Callable[[Settings], Callable[[], Stage]], timeouts: TimeoutsBySlice
+    ) -> Callable[[Settings], Callable[[], Stage]]:
+        """Return a function that makes such stages from settings, as `make` makes those without timeouts."""
+        return lambda settings: cls.factory(make(settings), timeouts)
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         return self._stage.on_slice(ts_ns, with_timeouts(ts_ns, records, self._timeouts))

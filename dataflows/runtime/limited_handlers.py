@@ -8,6 +8,7 @@ from typing import Protocol
 
 from configs.settings import Settings
 from dataflows.runtime import store_lock
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.handler_backstop import HandlerBackstop, take_timeout
 from dataflows.runtime.handler_timeouts import (
     StageWithTimeouts,
@@ -51,4 +52,9 @@ def limited_stages(services: Sequence[MakeStages], settings: Settings, process: 
     limits, end_process = time_limits(settings), record_and_exit(kafka)
     watchdog = HandlerWatchdog(limits, end_process=end_process, backstop=backstop)
     timeouts = recorded_timeouts(kafka)
-    return [StageWithTimeouts.factory(make_stages(settings, watchdog), timeouts) for make_stages in services]
+
+    def factory(make_stages: MakeStages) -> StageFactory:
+        make = StageWithTimeouts.under_settings(lambda current: make_stages(current, watchdog), timeouts)
+        return StageFactory(make, settings)
+
+    return [factory(make_stages) for make_stages in services]

@@ -62,7 +62,11 @@ def strategies(settings: Settings, limit: HandlerLimit | None = None) -> Callabl
 
     `limit` is that of their handlers' time; a replay has none.
     """
-    return trading_strategies(settings, limit) or (lambda: IdleStrategies(lambda: _trading_stage(settings)()))
+    return trading_strategies(settings, limit) or _idle_strategies(settings)
+
+
+def _idle_strategies(settings: Settings) -> Callable[[], IdleStrategies]:
+    return lambda: IdleStrategies(lambda: _trading_stage(settings)())
 
 
 def trading_strategies(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], StrategiesStage] | None:
@@ -191,10 +195,15 @@ def analysis(settings: Settings) -> Callable[[], Stage]:
 
 
 def trading_loop(
-    settings: Settings, limit: HandlerLimit | None = None, *, lists_checks: bool = True
+    settings: Settings, limit: HandlerLimit | None = None, *, lists_checks: bool = True, with_idle: bool = False
 ) -> Callable[[], TradingLoop]:
-    """Return execution, the trading strategies, portfolio and risk as one stage."""
-    make_strategies = trading_strategies(settings, limit)
+    """Return execution, the trading strategies, portfolio and risk as one stage.
+
+    `with_idle`: also book the sub-accounts of strategies that the settings no longer have, as the service does.
+    """
+    make_strategies: Callable[[], StrategiesStage] | None = trading_strategies(settings, limit)
+    if make_strategies is None and with_idle:
+        make_strategies = _idle_strategies(settings)
     return lambda: TradingLoop(
         execution(settings)(),
         portfolio(settings)(),
@@ -204,13 +213,13 @@ def trading_loop(
 
 
 def decision_loop(
-    settings: Settings, limit: HandlerLimit | None = None, *, lists_checks: bool = True
+    settings: Settings, limit: HandlerLimit | None = None, *, lists_checks: bool = True, with_idle: bool = False
 ) -> Callable[[], Stage]:
     """Return all stages after the analysis as one stage, for the fused backtest.
 
     `limit` is that of the handlers of trading strategies. Without `lists_checks`, orders do not list the results of
-    their risk checks.
+    their risk checks. `with_idle` is as in `trading_loop`.
     """
     make_signals = signals(settings)
-    make_loop = trading_loop(settings, limit, lists_checks=lists_checks)
+    make_loop = trading_loop(settings, limit, lists_checks=lists_checks, with_idle=with_idle)
     return lambda: LearningLoop(sentiment(settings)(), make_signals(), make_loop(), feedback(settings)())

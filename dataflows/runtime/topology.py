@@ -18,6 +18,7 @@ from schemas.records import (
     BrokerActivity,
     BrokerUpdate,
     Command,
+    Configuration,
     CorporateAction,
     ExchangeRate,
     LlmAnswer,
@@ -96,14 +97,19 @@ SERVICES: dict[str, ServiceSpec] = {
             "llm-answers",
             "broker-updates",
             "commands",
+            "configuration",
         ),
         unclocked=("market-trades",),
-        follows=("reference-data", "news", "fundamentals", "llm-answers", "broker-updates", "commands", "orders"),
+        follows=(
+            *("reference-data", "news", "fundamentals", "llm-answers", "broker-updates", "commands", "configuration"),
+            "orders",
+        ),
     ),
     "news": ServiceSpec(inputs=(), outputs=(), unclocked=("news",)),
     "fundamentals": ServiceSpec(inputs=(), outputs=(), unclocked=("fundamentals",)),
     "features": ServiceSpec(
         inputs=(
+            ServiceInput("configuration"),
             ServiceInput("market-quotes"),
             ServiceInput("reference-data"),
             ServiceInput("history-bars"),
@@ -113,15 +119,18 @@ SERVICES: dict[str, ServiceSpec] = {
         by_shard=True,
     ),
     "sentiment": ServiceSpec(
-        inputs=(ServiceInput("llm-answers"), ServiceInput("news")),
+        inputs=(ServiceInput("configuration"), ServiceInput("llm-answers"), ServiceInput("news")),
         outputs=("sentiment", "llm-requests"),
         unclocked=("llm-answers",),
     ),
-    "predictions": ServiceSpec(inputs=(ServiceInput("features"),), outputs=("predictions",), by_shard=True),
+    "predictions": ServiceSpec(
+        inputs=(ServiceInput("configuration"), ServiceInput("features")), outputs=("predictions",), by_shard=True
+    ),
     "signals": ServiceSpec(
         inputs=(
             ServiceInput("weights", feedback=True),
             ServiceInput("strategy-suspensions", feedback=True, all_partitions=True),
+            ServiceInput("configuration"),
             ServiceInput("commands"),
             ServiceInput("features"),
             ServiceInput("predictions"),
@@ -136,6 +145,7 @@ SERVICES: dict[str, ServiceSpec] = {
         inputs=(
             ServiceInput("orders", feedback=True),
             ServiceInput("valuations", feedback=True),
+            ServiceInput("configuration"),
             ServiceInput("commands"),
             ServiceInput("market-quotes"),
             ServiceInput("reference-data"),
@@ -151,6 +161,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("orders", feedback=True),
             ServiceInput("order-proposals", feedback=True),
             ServiceInput("risk-events", feedback=True),
+            ServiceInput("configuration"),
             ServiceInput("market-quotes"),
             ServiceInput("reference-data"),
             ServiceInput("executions"),
@@ -169,6 +180,7 @@ SERVICES: dict[str, ServiceSpec] = {
     "portfolio": ServiceSpec(
         inputs=(
             ServiceInput("order-refusals", feedback=True),
+            ServiceInput("configuration"),
             ServiceInput("reference-data"),
             ServiceInput("executions"),
             ServiceInput("commands"),
@@ -180,6 +192,7 @@ SERVICES: dict[str, ServiceSpec] = {
     ),
     "risk": ServiceSpec(
         inputs=(
+            ServiceInput("configuration"),
             ServiceInput("reference-data"),
             ServiceInput("executions"),
             ServiceInput("commands"),
@@ -191,6 +204,7 @@ SERVICES: dict[str, ServiceSpec] = {
     ),
     "feedback": ServiceSpec(
         inputs=(
+            ServiceInput("configuration"),
             ServiceInput("reference-data"),
             ServiceInput("market-bars"),
             ServiceInput("predictions"),
@@ -225,7 +239,7 @@ PASS_THROUGH: dict[str, tuple[type, ...]] = {
     "sentiment": (LlmAnswer,),
     "execution": (BrokerUpdate, BrokerAccount, BrokerActivity),
     "portfolio": (CorporateAction, ExchangeRate),
-    "risk": (Command,),
+    "risk": (Command, Configuration),
 }
 """Records that an external system or a user wrote, stored in tables by the one service listed here. `news` and
 `fundamentals` store the records that they write."""

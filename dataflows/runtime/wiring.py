@@ -32,7 +32,7 @@ class StageLogic(StatefulBatchLogic[list[TimeSlice], list[TimeSlice], Any]):
     """
 
     def __init__(self, stage: Stage, resume: Any, pass_through: tuple[type, ...] = ()) -> None:
-        self._stage, self._pass_through = stage, pass_through
+        self.stage, self._pass_through = stage, pass_through
         if resume is not None:
             version, state = resume
             assert version == VERSION, f"stage state of version {version}, expected {VERSION}"
@@ -51,7 +51,7 @@ class StageLogic(StatefulBatchLogic[list[TimeSlice], list[TimeSlice], Any]):
             records = records[: len(records) - len(forwarded)]
         if self._pass_through:
             forwarded += [record for record in records if type(record) in self._pass_through]
-        outputs = self._stage.on_slice(time_slice.ts_ns, records)
+        outputs = self.stage.on_slice(time_slice.ts_ns, records)
         return TimeSlice(time_slice.ts_ns, outputs + forwarded if forwarded else outputs)
 
     def on_eof(self) -> tuple[list[list[TimeSlice]], bool]:
@@ -59,7 +59,7 @@ class StageLogic(StatefulBatchLogic[list[TimeSlice], list[TimeSlice], Any]):
         return [], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
-        return (VERSION, self._stage.snapshot())
+        return (VERSION, self.stage.snapshot())
 
 
 def build_stage_flow(

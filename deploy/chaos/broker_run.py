@@ -38,7 +38,7 @@ KINDS: tuple[FaultKind, ...] = (
 )
 """The faults that need no tape. A wrong clock is not one of them: a live feed stamps records with it."""
 SECONDS_PER_FAULT, SECONDS_MIN = 6.0, 30.0
-_EDGES = ("broker-updates", "commands")
+_EDGES = ("broker-updates", "commands", "configuration")
 # A deposit by hand is in the books only. Like Alpaca, the local broker takes 200 requests a minute, of which a
 # reconciliation needs three: more would leave none to the kill switch.
 _SETTINGS_OF_BROKER = {"reconcile_s": 3, "settle_s": 2, "cash_tolerance": "unlimited"}

@@ -20,9 +20,9 @@ from schemas.codec import decode, encode
 from schemas.errors import Undecodable
 from schemas.records import TOPIC_OF, Clock, LlmAnswer, LlmRequest, Record
 
-TOPICS = ("llm-answers", "commands", "news", "fundamentals")
+TOPICS = ("llm-answers", "commands", "configuration", "news", "fundamentals")
 """Topics of the edges other than the feed. The feed also publishes the tape's records to the last two. The commands are
-the records of the signing keys.
+the records of the signing keys, the configuration is that of the start.
 """
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 What = Annotated[str, typer.Argument(help="Dataflow, such as portfolio, or table, such as executions.")]
 Table = Annotated[bool, typer.Option("--table", help="Rebuild the table if a dataflow has the same name.")]
 
-EXTRA_WRITERS = {"commands": "risk"}
+EXTRA_WRITERS = {"commands": "risk", "configurations": "risk"}
 """Tables with a second writer besides the owner of the topic."""
 _BATCH_SIZE = 5000
 

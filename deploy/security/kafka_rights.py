@@ -17,12 +17,13 @@ from deploy.supervisor.topics import read_topics
 API, CHECKS = "api", "checks"
 WRITTEN_BY_ALL = ("dead-letters", "late-records")
 COMMANDS_TOPIC = "commands"
+CONFIGURATION_TOPIC = "configuration"
 
 EXTRA_WRITES: dict[str, tuple[str, ...]] = {
     # The halt of a kill switch that could not be published while Kafka was down.
     "execution": (COMMANDS_TOPIC,),
-    API: (COMMANDS_TOPIC,),
-    COMMAND_LINE: (COMMANDS_TOPIC, "reference-data", "audit-heads"),
+    API: (COMMANDS_TOPIC, CONFIGURATION_TOPIC),
+    COMMAND_LINE: (COMMANDS_TOPIC, CONFIGURATION_TOPIC, "reference-data", "audit-heads"),
     CHECKS: ("audit-heads",),
 }
 """Topics that a principal writes although the service diagram does not show it."""

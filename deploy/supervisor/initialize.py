@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 from configs.settings import Settings, load_settings
+from dataflows.runtime.live_endpoints import platform_version
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.command_keys import record_command_keys
+from deploy.supervisor.configuration_record import record_start
 from deploy.supervisor.live_start import require_live_start
 from deploy.supervisor.migrate import migrate
 from deploy.supervisor.platform_identity import read_folder_identity
@@ -56,6 +58,8 @@ def initialize(
     if identity is not None and not substitute and with_stores:
         recorded = record_command_keys(home, settings, identity.platform_id)
         print(f"signing keys recorded: {len(recorded) or 'none, all exist'}")
+    configuration = record_start(settings, platform_version())
+    print(f"settings recorded: {configuration.configuration_id if configuration else 'none, they are unchanged'}")
 
 
 def make_recovery_store(folder: Path) -> None:

@@ -16,7 +16,7 @@ from deploy.home import Home
 from deploy.recovery.store_positions import StorePositions, missing_stores, read_positions
 from deploy.supervisor.platform_identity import RecordedIdentities, read_cluster_id, read_identities
 from deploy.supervisor.state import replace_file
-from schemas.records import TOPIC_OF, Command
+from schemas.records import TOPIC_OF, Command, Configuration
 
 if TYPE_CHECKING:
     from configs.settings import Settings
@@ -57,8 +57,9 @@ class StateContents:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing has run yet. The signing keys in topic `commands` are written before anything runs."""
-        topics = set(self.topics_with_records) - {TOPIC_OF[Command]}
+        """Whether nothing has run yet. Signing keys and settings are in the topics `commands` and
+        `configuration` before anything runs."""
+        topics = set(self.topics_with_records) - {TOPIC_OF[Command], TOPIC_OF[Configuration]}
         return not (topics or self.used_stores or self.tables)
 
 

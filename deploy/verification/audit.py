@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.verification.verdict import FINDINGS_MAX, Comparison
 from operators.decision_hash import canonical_text
-from schemas.records import TOPIC_OF, Command
+from schemas.records import TOPIC_OF
 from schemas.records.flat import to_flat_dict
 from sinks.audit import (
     AUDITED_TYPES,
     GENESIS,
+    ID_TYPES,
     SEGMENT_ROWS,
     Link,
     digest_of,
@@ -24,6 +25,7 @@ from sinks.audit import (
     read_links,
     stored_records,
 )
+from sinks.record_tables import RECORD_TABLES
 from sinks.statements import storable
 from sinks.tables import TABLE_OF
 
@@ -117,7 +119,7 @@ class _TopicAudit:
         link, row = next(links, None), next(rows, None)
         count = 0
         while link is not None or row is not None:
-            order = None if link is None else (link.position if self._topic == TOPIC_OF[Command] else link.seq)
+            order = None if link is None else (link.position if self._topic in ID_TYPES else link.seq)
             if row is not None and (order is None or row.order < order):
                 self._unlinked.add((type(row.record), primary_key_text(row.record)))
                 self._add_record_finding(row.record, "is not in the audit chain: inserted, or its chain row removed")
@@ -142,7 +144,7 @@ class _TopicAudit:
 
     def _original_of(self, link: Link, log: _LogRecords) -> Any:
         """Return the log's record at a link's place. Reports the records before it that have no link."""
-        if self._topic == TOPIC_OF[Command]:
+        if self._topic in ID_TYPES:
             for _ in range(link.position - self._tip[0] - 1):
                 self._report_missing(log.next_record())
             return log.next_record()
@@ -264,19 +266,21 @@ def _merge_moved(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
 
 
 def _rows(db: Connection, topic: str) -> Iterator[_StoredRow]:
-    """Yield the stored records in the order of the chain. Commands without a link come last."""
-    if topic != TOPIC_OF[Command]:
+    """Yield the stored records in the order of the chain. Records with an id and without a link come last."""
+    kind = ID_TYPES.get(topic)
+    if kind is None:
         for record in stored_records(db, topic):
             yield _StoredRow(record.seq, record)
         return
-    names = ", ".join(f"r.{name}" for name in Command._fields)
-    with db.cursor("commands") as cursor:
+    table, (key,) = RECORD_TABLES[kind]
+    names = ", ".join(f"r.{name}" for name in kind._fields)
+    with db.cursor("records_with_an_id") as cursor:
         cursor.execute(
-            f"SELECT coalesce(c.position, {_NO_POSITION}), {names} FROM commands r LEFT JOIN audit_chain c "  # noqa: S608
-            "ON c.table_name = 'commands' AND c.row_key = r.command_id ORDER BY c.position NULLS LAST, r.command_id"
+            f"SELECT coalesce(c.position, {_NO_POSITION}), {names} FROM {table} r LEFT JOIN audit_chain c "  # noqa: S608
+            f"ON c.table_name = '{table}' AND c.row_key = r.{key} ORDER BY c.position NULLS LAST, r.{key}"
         )
         for position, *row in cursor:
-            yield _StoredRow(position, Command._make(row))
+            yield _StoredRow(position, kind._make(row))
 
 
 def _segments(db: Connection, topic: str) -> dict[int, tuple[int, bytes]]:
@@ -286,13 +290,14 @@ def _segments(db: Connection, topic: str) -> dict[int, tuple[int, bytes]]:
 
 
 class _LogRecords:
-    """The audited records of a log in the order of the chain: by seq, a command at its first occurrence."""
+    """The audited records of a log in the order of the chain: by seq, a record with an id at its first occurrence."""
 
     def __init__(
         self, topic: str, required: Iterable[TimeSlice], read_later: Callable[[int], Iterable[TimeSlice]]
     ) -> None:
         self._kinds = frozenset(kind for kind in AUDITED_TYPES if TOPIC_OF[kind] == topic)
-        self._seen_command_ids: set[str] = set()
+        self._id_type = ID_TYPES.get(topic)
+        self._seen_ids: set[str] = set()
         self._passed_ns = -1
         self._read_later = read_later
         self._later_records: Iterator[Any] | None = None
@@ -317,10 +322,10 @@ class _LogRecords:
         for time_slice in time_slices:
             self._passed_ns = time_slice.ts_ns
             records: list[Any] = [record for record in time_slice.records if type(record) in self._kinds]
-            if Command not in self._kinds:
+            if self._id_type is None:
                 yield from sorted(records, key=lambda record: record.seq)
                 continue
             for record in records:
-                if record.command_id not in self._seen_command_ids:  # by its id as published
-                    self._seen_command_ids.add(record.command_id)
-                    yield Command._make(map(storable, record))
+                if record[0] not in self._seen_ids:  # by its id as published
+                    self._seen_ids.add(record[0])
+                    yield self._id_type._make(map(storable, record))

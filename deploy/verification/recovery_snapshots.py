@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dataflows.runtime.configured_stage import read_state
 from deploy.errors import DeployError
 from deploy.recovery.recovery_store import StateSnapshot, read_store
 from deploy.verification.ledger_tables import SnapshotLedger
@@ -39,7 +40,8 @@ def _clock(snapshots: list[StateSnapshot], service: str) -> int | None:
 
 def _stage(snapshots: list[StateSnapshot], service: str) -> Any:
     """Return the snapshot of the stage: item 1 of the snapshot of its logic (`dataflows/runtime/wiring.py`)."""
-    return next((one.state[1] for one in snapshots if one.step.startswith(f"{service}.stage")), None)
+    state = next((one.state[1] for one in snapshots if one.step.startswith(f"{service}.stage")), None)
+    return read_state(state).stage
 
 
 def _portfolio(settings: Settings, state: Any) -> Callable[[Ledger], str | None]:

@@ -24,6 +24,10 @@ class IdleStrategies:
         self._stage: Stage | None = None
         self._state: Any = NO_STATE
 
+    @property
+    def event_topics(self) -> Sequence[str]:
+        return ()
+
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         return [] if self._stage is None else self._stage.on_slice(ts_ns, records)
 

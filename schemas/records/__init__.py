@@ -151,6 +151,7 @@ from schemas.records.external import (
     BrokerActivity,
     BrokerUpdate,
     Command,
+    Configuration,
     CorporateAction,
     DataRow,
     ExchangeRate,
@@ -299,6 +300,7 @@ __all__ = [
     "Clock",
     "Command",
     "CommandKind",
+    "Configuration",
     "CorporateAction",
     "CorporateActionKind",
     "DataRow",
@@ -417,6 +419,7 @@ SequencedRecord = (
 """Records with a `seq`."""
 ExternalRecord = (
     Command
+    | Configuration
     | NewsItem
     | LlmAnswer
     | Fundamentals
@@ -491,6 +494,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     Attribution: "attribution",
     ModelScore: "attribution",
     Command: "commands",
+    Configuration: "configuration",
     DeadLetter: "dead-letters",
     LateRecord: "late-records",
     AuditHead: "audit-heads",

@@ -235,3 +235,29 @@ class Command(NamedTuple):
     arguments: dict[str, str]
     key_id: str = ""
     signature: str = ""
+
+
+@final
+class Configuration(NamedTuple):
+    """The settings from the next clock in the log on, and the source of the user's own files that they name.
+
+    `number` counts the configurations of a platform from 1, so that of two concurrent changes the first in the log
+    counts. `settings` is canonical JSON without secrets and addresses (`configs/recorded_settings.py`). `overrides` are
+    the changes at run time: JSON by setting, on top of the settings file. `signers` may sign the next configuration:
+    public keys in base64 by key id. `signature` is as in `Command`.
+    """
+
+    configuration_id: str  # "config-" and the number
+    ts_ns: int  # the sender's wall clock
+    number: int
+    actor: str
+    reason: str
+    release: str
+    settings: str
+    sha256: str  # of `settings` and `source_sha256`
+    overrides: dict[str, str]
+    sources: dict[str, str]  # text of each strategy and indicator file outside the platform, by path
+    source_sha256: dict[str, str]  # of the same files
+    signers: dict[str, str] = {}  # noqa: RUF012  (never changed)
+    key_id: str = ""
+    signature: str = ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from configs.recorded_settings import configuration_sha256, recorded_text, source_hashes
+from configs.settings import Settings
 from schemas.records import (
     BUY,
     KILL_SWITCH,
@@ -11,6 +13,7 @@ from schemas.records import (
     BrokerEvent,
     BrokerUpdate,
     Command,
+    Configuration,
     CorporateAction,
     CorporateActionKind,
     DeadLetter,
@@ -101,6 +104,34 @@ def fundamentals(
         facts=dict(facts or {}),
         ratios=dict(ratios or {}),
         currency=currency,
+    )
+
+
+def configuration(
+    number: int,
+    settings: Settings | None = None,
+    *,
+    ts_ns: int = 1,
+    text: str | None = None,
+    actor: str = "tester",
+    reason: str = "because",
+    sources: Mapping[str, str] | None = None,
+) -> Configuration:
+    """Return the configuration of settings; without them, of the defaults. `text` replaces the recorded text."""
+    hashes = source_hashes(sources or {})
+    text = text if text is not None else "{}" if settings is None else recorded_text(settings)
+    return Configuration(
+        configuration_id=f"config-{number}",
+        ts_ns=ts_ns,
+        number=number,
+        actor=actor,
+        reason=reason,
+        release="test",
+        settings=text,
+        sha256=configuration_sha256(text, hashes),
+        overrides={},
+        sources=dict(sources or {}),
+        source_sha256=hashes,
     )
 
 

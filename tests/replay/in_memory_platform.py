@@ -13,12 +13,23 @@ from typing import Any
 
 from configs.settings import Settings
 from dataflows.runtime import stages, topology
+from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.wiring import StageLogic
 from operators.alignment import AlignedLogs
 from operators.partitions import partition_of
 from operators.stage import Stage, TimeSlice
 from schemas.codec import decode, encode
-from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, Record, TradingSession, has_seq, sequence_key
+from schemas.records import (
+    BY_SYMBOL,
+    TOPIC_OF,
+    Clock,
+    Command,
+    Configuration,
+    Record,
+    TradingSession,
+    has_seq,
+    sequence_key,
+)
 
 LogName = tuple[str, int]
 MakeStage = Callable[[str, Settings], Stage]
@@ -30,8 +41,7 @@ class ProcessEnded(BaseException):
 
 
 def stage_of(service: str, settings: Settings) -> Stage:
-    stage: Stage = getattr(stages, service)(settings)()
-    return stage
+    return StageFactory(getattr(stages, service), settings)()
 
 
 class Logs:
@@ -99,8 +109,8 @@ class Logs:
         return out
 
     def contents(self) -> dict[str, list[str]]:
-        """Return the records of each topic without duplicates, by partition. Omit `commands`, which no stage writes."""
-        topics = {topic for topic, _ in self.messages if topic != "commands"}
+        """Return the records of each topic without duplicates, by partition. Omit those that no stage writes."""
+        topics = {topic for topic, _ in self.messages if topic not in ("commands", "configuration")}
         return {topic: [repr(record) for record in self.records(topic)] for topic in sorted(topics)}
 
 
@@ -217,12 +227,14 @@ class InMemoryPlatform:
             self._feed_position = self._feed_snapshot
             self.crash_count += 1
         time_slices = self._feed[self._feed_position : self._feed_position + rng.choice((1, 5, 50))]
-        # A Command in the feed represents a person's request. The person sends it once, even if market_data crashes.
+        # A person sends a Command or Configuration in the feed once, even if market_data crashes.
         repeated, new = (
             time_slices[: max(0, self._feed_position_max - self._feed_position)],
             time_slices[max(0, self._feed_position_max - self._feed_position) :],
         )
-        repeated = [TimeSlice(t.ts_ns, [r for r in t.records if type(r) is not Command]) for t in repeated]
+        repeated = [
+            TimeSlice(t.ts_ns, [r for r in t.records if type(r) not in (Command, Configuration)]) for t in repeated
+        ]
         self.logs.write("market_data", topology.FEED_SHARD, [*repeated, *new])
         self._feed_position += len(time_slices)
         self._feed_position_max = max(self._feed_position_max, self._feed_position)

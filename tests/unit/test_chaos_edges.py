@@ -20,10 +20,11 @@ from operators.sentiment.llm_prompt import build_prompt, parse_answer
 from operators.stage import TimeSlice
 from schemas.codec import encode
 from schemas.records import TOPIC_OF, Clock, Fundamentals, LlmAnswer, LlmRequest, NewsItem, SentimentScore, Signal
-from tests.builders import llm_answer
+from tests.builders import configuration, llm_answer
 from tests.builders.signing import SigningAuthority
 
 MINUTES = 80
+CONFIGURATIONS = [configuration(number) for number in (1, 2, 3)]
 
 
 class ChaosScenario:
@@ -46,7 +47,8 @@ class ChaosScenario:
         """
         own_records: list[Any] = list(self.edge_records.get(topic, {}).values())
         if not own_records:
-            own_records = SigningAuthority().records if topic == "commands" else self._answers()
+            made = {"commands": lambda: SigningAuthority().records, "configuration": lambda: CONFIGURATIONS}
+            own_records = made.get(topic, self._answers)()
         messages: list[bytes] = []
         for interval in (slice(0, 50), slice(30, None)):
             for index, time_slice in enumerate(self.tape[interval], interval.start or 0):

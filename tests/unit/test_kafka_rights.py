@@ -40,6 +40,7 @@ def test_only_risk_writes_orders_and_commands_have_four_writers() -> None:
     assert writers("orders") == {"risk"}
     assert writers("executions") == {"execution"}
     assert writers("commands") == {"market_data", "execution", "api", "cli"}
+    assert writers("configuration") == {"market_data", "api", "cli"}
     assert writers("audit-heads") == {"cli", "checks"}
 
 
@@ -57,7 +58,7 @@ def test_in_the_compact_layout_one_principal_has_the_rights_of_all_its_services(
 def test_readers_see_every_topic_and_the_viewer_writes_none() -> None:
     for principal in ("api", "cli", "checks", "viewer"):
         assert topics(principal, "READ") == set(topic_names())
-    assert topics("api", "WRITE") == {"commands"}
+    assert topics("api", "WRITE") == {"commands", "configuration"}
     assert not topics("viewer", "WRITE")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dataflows.runtime import topology
 from dataflows.runtime.live_endpoints import stored_elsewhere
-from schemas.records import TOPIC_OF, Command
+from schemas.records import TOPIC_OF, Command, Configuration
 from sinks.kafka import KafkaSliceSink
 
 
@@ -23,5 +23,5 @@ def test_pass_through_records_are_not_written_to_topics(service: str) -> None:
 
 def test_each_audited_record_is_stored_by_one_service() -> None:
     """The feed publishes commands, and `risk` stores them. Two writers would link them in a different order."""
-    assert stored_elsewhere("market_data") == {Command}
+    assert stored_elsewhere("market_data") == {Command, Configuration}
     assert stored_elsewhere("risk") == frozenset()

@@ -1,0 +1,168 @@
+"""A stage under the configuration of the log: a record `Configuration` rebuilds it at its time slice.
+
+The new stage restores the snapshot of the old one, as after a restart with other settings: a new strategy starts
+afresh, the state of all others stays. The snapshot holds the configuration in force, so that a restart continues with
+it and not with the settings file. Before the first configuration of a log, the settings of the process are in force.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from configs.recorded_settings import require_valid, settings_of
+from configs.settings import Settings
+from operators.stage import Stage
+from schemas.errors import BadInput
+from schemas.records import Configuration, Record
+
+log = structlog.get_logger(__name__)
+
+MARK: Final = "configuration"
+"""The first element of a snapshot that holds a configuration."""
+VERSION: Final = 1
+
+MakeStage = Callable[[Settings], Callable[[], Stage]]
+"""A function of `stages.py`. The stages that it makes from the same settings may share what they have loaded."""
+OnApplied = Callable[[Configuration, int], None]
+"""Receives the configuration that a stage has taken, and the time slice from which on it is in force."""
+CheckSources = Callable[[Configuration], None]
+"""Raises BadInput if the files of this host are not those of a configuration."""
+
+
+class ConfiguredState(NamedTuple):
+    """The snapshot of a stage and the configuration in force; None before the first one."""
+
+    configuration: Configuration | None
+    stage: Any
+
+
+class StageFactory:
+    """Makes the stages of one service. Shards under equal settings share what one call of `make` loads.
+
+    Raises BadInput if the settings of the process are invalid.
+    """
+
+    def __init__(
+        self,
+        make: MakeStage,
+        settings: Settings,
+        *,
+        check_sources: CheckSources = lambda _: None,
+        on_applied: OnApplied = lambda *_: None,
+    ) -> None:
+        self._make, self._settings, self._check_sources = make, settings, check_sources
+        self.on_applied = on_applied
+        # Made at once, so that a process with invalid settings does not start.
+        self._newest: tuple[Settings, Callable[[], Stage]] = (settings, make(settings))
+        self._own = self._newest
+
+    def __call__(self) -> ConfiguredStage:
+        return ConfiguredStage(self)
+
+    def maker(self, configuration: Configuration | None) -> Callable[[], Stage]:
+        """Return a function that makes a stage under a configuration; None: under the settings of the process.
+
+        The function is the same one for equal settings in a row. Raises BadInput.
+        """
+        if configuration is None:
+            return self._own[1]
+        settings = settings_of(configuration, self._settings)
+        if settings != self._newest[0]:
+            self._check_sources(configuration)
+            self._newest = self._own if settings == self._own[0] else (settings, self._make(settings))
+        return self._newest[1]
+
+
+class ConfiguredStage:
+    """A stage that takes each new `Configuration` of its time slices.
+
+    A configuration whose number is not higher than that in force is a repeat, or lost against a concurrent change. An
+    invalid one changes nothing. The stage is made at the first time slice, so that a restart at which the user has
+    changed a file and its configuration does not need the old file.
+    """
+
+    def __init__(self, factory: StageFactory) -> None:
+        self._factory = factory
+        self._configuration: Configuration | None = None
+        self._make: Callable[[], Stage] | None = None
+        self._stage: Stage | None = None
+        self._unrestored: Any = None  # the snapshot of a stage that is not made yet
+
+    @property
+    def configuration(self) -> Configuration | None:
+        """The configuration in force; None before the first one."""
+        return self._configuration
+
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        if Configuration in set(map(type, records)):
+            self._take(ts_ns, [record for record in records if type(record) is Configuration])
+            records = [record for record in records if type(record) is not Configuration]
+        return self._made().on_slice(ts_ns, records)
+
+    def _take(self, ts_ns: int, configurations: Sequence[Configuration]) -> None:
+        """Take the last valid one of the new configurations of a time slice."""
+        newest = self._configuration
+        for configuration in configurations:
+            if newest is not None and configuration.number <= newest.number:
+                continue
+            try:
+                require_valid(configuration)
+            except BadInput as error:
+                log.error("configuration ignored", configuration=configuration.configuration_id, reason=str(error))
+                continue
+            newest = configuration
+        if newest is None or newest is self._configuration:
+            return
+        make = self._factory.maker(newest)
+        if self._stage is not None and make is not self._make:
+            self._unrestored, self._stage = self._stage.snapshot(), None
+        self._configuration = newest
+        self._made()
+        self._factory.on_applied(newest, ts_ns)
+
+    def _made(self) -> Stage:
+        if self._stage is None:
+            self._make = self._factory.maker(self._configuration)
+            self._stage = self._make()
+            if self._unrestored is not None:
+                self._stage.restore(self._unrestored)
+                self._unrestored = None
+        return self._stage
+
+    def snapshot(self) -> Any:
+        """Return the stage's own snapshot before the first configuration; else one that holds both."""
+        state = self._made().snapshot()
+        if self._configuration is None:
+            return state
+        return (MARK, VERSION, _packed(self._configuration), state)
+
+    def restore(self, snapshot: Any) -> None:
+        """Restore a snapshot, also one of the stage alone, as earlier releases wrote it."""
+        self._configuration, self._unrestored = read_state(snapshot)
+        self._stage = self._make = None
+
+
+def read_state(snapshot: Any) -> ConfiguredState:
+    """Return the parts of a stage's snapshot, also of one without a configuration."""
+    if not (isinstance(snapshot, tuple) and snapshot and snapshot[0] == MARK):
+        return ConfiguredState(None, snapshot)
+    _, version, packed, state = snapshot
+    assert version == VERSION, f"state of a configured stage: version {version}, expected {VERSION}"
+    values = json.loads(zlib.decompress(packed))
+    return ConfiguredState(Configuration(**values), state)
+
+
+_last_packed: list[tuple[Configuration, bytes]] = []
+
+
+def _packed(configuration: Configuration) -> bytes:
+    """Return the record as compressed JSON without the text of the sources. The last result is cached."""
+    if not _last_packed or _last_packed[0][0] != configuration:
+        values = configuration._replace(sources={})._asdict()
+        _last_packed[:] = [(configuration, zlib.compress(json.dumps(values, sort_keys=True).encode(), 9))]
+    return _last_packed[0][1]

@@ -1,0 +1,47 @@
+"""Record the settings of a start in the topic `configuration`, unless the last record has the same. Idempotent.
+
+`initialize` writes the record before any service starts. Changes at run time (overrides) stay in force over a restart.
+"""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Final
+
+from configs.configuration_changes import next_configuration, usable_overrides
+from deploy.errors import DeployError
+from schemas.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+    from schemas.records import Configuration
+
+START_REASON: Final = "settings of the start"
+
+
+def record_start(settings: Settings, release: str) -> Configuration | None:
+    """Record the settings of a start. Return the new record, None if the last one is equal. Raises DeployError."""
+    from sinks.commands import CommandLog
+    from sinks.configuration_log import newest_configuration
+
+    kafka = settings.kafka
+    try:
+        last = newest_configuration(kafka.cluster, kafka.topic_prefix, settings.database.postgres.url)
+        overrides = {} if last is None else usable_overrides(settings, last.overrides)
+        record = next_configuration(
+            last, settings, overrides=overrides, actor=_user(), reason=START_REASON, release=release
+        )
+        if last is not None and record.sha256 == last.sha256:
+            return None
+        CommandLog(kafka.cluster, prefix=kafka.topic_prefix).send(record)
+    except (BadInput, Unavailable) as error:
+        raise DeployError(f"cannot record the settings: {error}") from error
+    return record
+
+
+def _user() -> str:
+    """Return the name of the user of the operating system."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without an entry for its user
+        return "start"

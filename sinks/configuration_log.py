@@ -1,0 +1,107 @@
+"""The newest configuration of a platform: from its table, or from the end of its topic if the table does not have it.
+
+The service `risk` stores configurations when it has processed their time slice. A newer one is in the messages that the
+service has not processed, which are few: the topic is not read from its start, because most messages are clocks.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+
+import psycopg2
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+
+from schemas.codec import decode
+from schemas.errors import Unavailable, Undecodable
+from schemas.records import TOPIC_OF, Configuration
+from schemas.records.flat import field_names
+from sinks.cluster import Servers, client_config
+from sinks.database import libpq_url
+from sinks.log_offsets import log_range
+from sinks.record_tables import record_of
+
+TOPIC = TOPIC_OF[Configuration]
+STORED_BY = "risk"
+_MARGIN_MESSAGES = 5_000
+"""Messages before the committed offset that are read too: the offset is committed before the rows are."""
+_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 60.0
+
+
+def newest_configuration(servers: Servers, prefix: str, database_url: str) -> Configuration | None:
+    """Return the newest configuration in the log, None without one. Raises Unavailable.
+
+    The first record of a number counts. The table of a platform whose topics were lost counts for nothing.
+    """
+    try:
+        with closing(_consumer(servers, prefix)) as consumer:
+            low, high = log_range(consumer, prefix + TOPIC, 0, timeout_s=_TIMEOUT_S)
+            if high == 0:
+                return None
+            # The table first: a record that is stored meanwhile is also in the topic behind the committed offset.
+            start = max(low, _committed(consumer, prefix) - _MARGIN_MESSAGES)
+            newest = stored_configuration(database_url)
+            for configuration in _read(consumer, prefix, start, high):
+                if newest is None or configuration.number > newest.number:
+                    newest = configuration
+            return newest
+    except KafkaException as error:
+        raise Unavailable(f"topic {prefix}{TOPIC}: {error.args[0].str()}") from error
+
+
+def stored_configuration(database_url: str, configuration_id: str | None = None) -> Configuration | None:
+    """Return the configuration with this id, or the newest one, from its table; None without one. Raises Unavailable.
+
+    Also None if the table does not exist yet.
+    """
+    names = field_names(Configuration)
+    condition = "TRUE" if configuration_id is None else "configuration_id = %(id)s"
+    query = f"SELECT {', '.join(names)} FROM configurations WHERE {condition} ORDER BY number DESC LIMIT 1"  # noqa: S608
+    try:
+        with closing(psycopg2.connect(libpq_url(database_url), connect_timeout=5)) as connection:
+            cursor = connection.cursor()
+            cursor.execute(query, {"id": configuration_id})
+            row = cursor.fetchone()
+    except psycopg2.errors.UndefinedTable:
+        return None
+    except psycopg2.Error as error:
+        raise Unavailable(f"cannot read table configurations: {str(error).strip().splitlines()[0]}") from error
+    return None if row is None else record_of(Configuration, dict(zip(names, row, strict=True)))
+
+
+def _consumer(servers: Servers, prefix: str) -> Consumer:
+    options = {"group.id": f"{prefix}platform-{STORED_BY}", "enable.auto.commit": False, "log_level": 0}
+    return Consumer(client_config(servers, options))
+
+
+def _committed(consumer: Consumer, prefix: str) -> int:
+    """Return the offset up to which the service that stores configurations has processed the topic, 0 if unknown."""
+    try:
+        [position] = consumer.committed([TopicPartition(prefix + TOPIC, 0)], timeout=_TIMEOUT_S)
+    except KafkaException:
+        return 0
+    return 0 if position.offset == OFFSET_INVALID or position.error is not None else int(position.offset)
+
+
+def _read(consumer: Consumer, prefix: str, start: int, end: int) -> list[Configuration]:
+    found: list[Configuration] = []
+    if start >= end:
+        return found
+    consumer.assign([TopicPartition(prefix + TOPIC, 0, start)])
+    deadline = time.monotonic() + _READ_TIMEOUT_S
+    while start < end:
+        messages = consumer.consume(min(1000, end - start), timeout=1)
+        if not messages and time.monotonic() > deadline:
+            raise Unavailable(f"topic {prefix}{TOPIC}: the end was not reached within {_READ_TIMEOUT_S:.0f} s")
+        for message in messages:
+            if (error := message.error()) is not None:
+                raise KafkaException(error)
+            start = (message.offset() or 0) + 1
+            try:
+                record = decode(message.value())
+            except Undecodable:
+                continue  # the consumers of the topic create the dead letter
+            if type(record) is Configuration:
+                found.append(record)
+    return found
