@@ -15,8 +15,9 @@ a `LateRecord`, because its minute is already complete. Other late records are p
 external record (a command, a headline, a broker's report) is its position in the log, so it is processed at the first
 clock after it.
 
-Commands are verified here, before any stage receives them, because the verdict depends only on their log
-(`operators/command_signatures.py`): all services and replays agree. A command that is not authentic is a dead letter.
+Commands and configurations are verified here, before any stage receives them, because the verdict depends only on their
+log (`operators/command_signatures.py`, `configuration_chain.py`): all services and replays agree. A record that is not
+authentic is a dead letter.
 
 The in-band clocks follow Li et al., "Semantics and Evaluation Techniques for Window Aggregates in Data Streams" (SIGMOD
 2005), section 3. Time-aligned reading is the idea of Kafka Streams' KIP-353, here controlled by the data.
@@ -27,8 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from operators.command_signatures import CommandSignatures
-from operators.log_cursor import Log, LogCursor, LogSegment, RejectedMessage
+from operators.log_cursor import Log, LogCursor, LogSegment, RejectedMessage, Signatures
 from operators.market_data_checks import check_bar, check_quote
 from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
@@ -37,6 +37,7 @@ from schemas.records import (
     Bar,
     Clock,
     Command,
+    Configuration,
     DeadLetter,
     LateRecord,
     Quote,
@@ -46,7 +47,7 @@ from schemas.records import (
 
 VERSION = 1
 KEYED_VERSION = 2
-"""The version of a snapshot after the cut-over: the state of the log `commands` has a fourth element, its keys."""
+"""The version of a snapshot after the cut-over: the state of a log of signed records has a fourth element, its keys."""
 
 
 class AlignmentCounts(NamedTuple):
@@ -93,16 +94,19 @@ class AlignedLogs:
                 cursor.feed_clock(record, offset)
             elif type(record) is DeadLetter:
                 self._add_dead_letter(cursor, record)
-            elif type(record) is Command and cursor.signatures is not None:
-                self._feed_command(cursor, offset, record, cursor.signatures)
+            elif isinstance(record, Command | Configuration) and cursor.signatures is not None:
+                self._feed_signed(cursor, offset, record, cursor.signatures)
             else:
                 cursor.open_records.append(record)
 
-    def _feed_command(self, cursor: LogCursor, offset: int, command: Command, signatures: CommandSignatures) -> None:
-        """Add a command if it is authentic, or if it is a halt; otherwise, and for each such halt, a dead letter."""
-        cursor.signatures, is_accepted, reason = signatures.check(command)
+    def _feed_signed(
+        self, cursor: LogCursor, offset: int, record: Command | Configuration, signatures: Signatures
+    ) -> None:
+        """Add a record if it is authentic, or if it is a halt; otherwise, and for each such halt, a dead letter."""
+        # Each log has records of the type that its signatures check.
+        cursor.signatures, is_accepted, reason = signatures.check(record)  # type: ignore[arg-type]
         if is_accepted:
-            cursor.open_records.append(command)
+            cursor.open_records.append(record)
         if not reason:
             self._duplicates += not is_accepted
             return
@@ -114,8 +118,8 @@ class AlignedLogs:
             stage=self._stage,
             ts_ns=0,
             reason=reason,
-            schema_id=SCHEMA_IDS[Command],
-            raw=encode(command),
+            schema_id=SCHEMA_IDS[type(record)],
+            raw=encode(record),
         )
         self._add_dead_letter(cursor, dead_letter)
 
@@ -324,7 +328,8 @@ class AlignedLogs:
                 cursor.fed_clock_ns = cursor.passed_clock_ns
                 cursor.passed_seqs, cursor.fed_seqs = dict(passed_seqs), dict(passed_seqs)
                 if keys:
-                    cursor.signatures = cursor.passed_signatures = CommandSignatures.restored(keys[0])
+                    assert cursor.signatures is not None, f"{topic} has no signed records"
+                    cursor.signatures = cursor.passed_signatures = cursor.signatures.restored(keys[0])
                 # A clock is a message, so a passed clock without a passed message is the time at which the log joined.
                 cursor.joining = cursor.next_offset == 0 and cursor.passed_clock_ns >= 0
 

@@ -237,13 +237,18 @@ def key_id_of(public_key: bytes) -> str:
 
 def is_signed_by(command: Command, platform_id: str, public_key: bytes) -> bool:
     """Whether the command carries a valid signature of this key for this platform."""
+    return is_signature(command.signature, signed_bytes(command, platform_id), public_key)
+
+
+def is_signature(signature: str, signed: bytes, public_key: bytes) -> bool:
+    """Whether a signature in base64 is that of this key over these bytes."""
     # Imported here, because only readers of signed commands need it: the import takes 40 ms.
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
         key = Ed25519PublicKey.from_public_bytes(public_key)
-        key.verify(decode_base64(command.signature), signed_bytes(command, platform_id))
+        key.verify(decode_base64(signature), signed)
     except (InvalidSignature, ValueError):
         return False
     return True

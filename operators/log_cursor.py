@@ -6,12 +6,14 @@ from collections import deque
 from typing import NamedTuple, cast
 
 from operators.command_signatures import CommandSignatures
+from operators.configuration_chain import ConfigurationChain
 from schemas.records import (
     BY_SYMBOL,
     EXTERNAL_RECORDS,
     TOPIC_OF,
     Clock,
     Command,
+    Configuration,
     DeadLetter,
     LateRecord,
     Record,
@@ -22,7 +24,12 @@ from schemas.records import (
 RejectedMessage = DeadLetter | LateRecord
 _SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
 _MARKET_DATA_TOPICS = frozenset({"market-bars", "market-quotes"})
-_COMMAND_TOPIC = TOPIC_OF[Command]
+Signatures = CommandSignatures | ConfigurationChain
+"""What a log of signed records has recorded: the keys that verify them."""
+_FIRST_SIGNATURES: dict[str, Signatures] = {
+    TOPIC_OF[Command]: CommandSignatures(),
+    TOPIC_OF[Configuration]: ConfigurationChain(),
+}
 _UNSEQUENCED_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in EXTERNAL_RECORDS)
 
 
@@ -43,7 +50,7 @@ class LogSegment(NamedTuple):
     dead_letters: list[RejectedMessage]
     next_offset: int
     at_clock: bool  # whether every record has the time of the clock
-    signatures: CommandSignatures | None
+    signatures: Signatures | None
 
 
 class LogCursor:
@@ -83,7 +90,7 @@ class LogCursor:
         self.dead_letters: list[RejectedMessage] = []
         self.buffered = 0
         # The keys that the log has recorded, up to the last message fed and in the last time slice passed on.
-        self.signatures = self.passed_signatures = CommandSignatures() if log.topic == _COMMAND_TOPIC else None
+        self.signatures = self.passed_signatures = _FIRST_SIGNATURES.get(log.topic)
         self.joining = False  # an input that the snapshot lacks: its records up to the snapshot's time are skipped
         self.skipped_clock_ns = -1  # last clock before which records were skipped
 

@@ -12,6 +12,7 @@ from contextlib import closing
 import psycopg2
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
+from operators.configuration_chain import ConfigurationChain
 from schemas.codec import decode
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import TOPIC_OF, Configuration
@@ -30,9 +31,9 @@ _READ_TIMEOUT_S = 60.0
 
 
 def newest_configuration(servers: Servers, prefix: str, database_url: str) -> Configuration | None:
-    """Return the newest configuration in the log, None without one. Raises Unavailable.
+    """Return the newest authentic configuration in the log, None without one. Raises Unavailable.
 
-    The first record of a number counts. The table of a platform whose topics were lost counts for nothing.
+    The table of a platform whose topics were lost counts for nothing.
     """
     try:
         with closing(_consumer(servers, prefix)) as consumer:
@@ -42,9 +43,10 @@ def newest_configuration(servers: Servers, prefix: str, database_url: str) -> Co
             # The table first: a record that is stored meanwhile is also in the topic behind the committed offset.
             start = max(low, _committed(consumer, prefix) - _MARGIN_MESSAGES)
             newest = stored_configuration(database_url)
+            chain = ConfigurationChain() if newest is None else ConfigurationChain(newest.number, newest.signers)
             for configuration in _read(consumer, prefix, start, high):
-                if newest is None or configuration.number > newest.number:
-                    newest = configuration
+                chain, is_accepted, _ = chain.check(configuration)
+                newest = configuration if is_accepted else newest
             return newest
     except KafkaException as error:
         raise Unavailable(f"topic {prefix}{TOPIC}: {error.args[0].str()}") from error

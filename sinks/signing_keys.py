@@ -1,4 +1,4 @@
-"""Private keys that sign commands: one file for each writer, in the folder `secrets/signing/` of the state folder.
+"""Private keys that sign commands and configurations: one file for each writer, in `secrets/signing/`.
 
 | file | used by |
 |---|---|
@@ -8,7 +8,8 @@
 | `execution.json` | the gateway: a halt that was set while Kafka did not respond |
 | `recorded.json` | the ids of the key records that Kafka acknowledged |
 
-Only the owner may read them. `operators/command_signatures.py` verifies the signatures.
+Only the owner may read them. `operators/command_signatures.py` and `configuration_chain.py` verify the
+signatures.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import json
 import os
 import stat
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, get_args
 
 import structlog
 
-from operators.command_signatures import ANY, SIGNING_KINDS, decode_base64, key_id_of, signed_bytes
+from operators.command_signatures import ANY, ROOT_WRITER, SIGNING_KINDS, decode_base64, key_id_of, signed_bytes
+from operators.configuration_chain import signed_bytes as configuration_bytes
 from schemas.errors import BadInput, Unavailable
 from schemas.records import (
     HEARTBEAT,
@@ -33,6 +36,7 @@ from schemas.records import (
     SIGNING_ROOT,
     Command,
     CommandKind,
+    Configuration,
 )
 
 log = structlog.get_logger(__name__)
@@ -94,6 +98,14 @@ class PrivateKey(NamedTuple):
 
         unsigned = command._replace(key_id=self.key_id, signature="")
         signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(signed_bytes(unsigned, self.platform_id))
+        return unsigned._replace(signature=b64encode(signature).decode())
+
+    def sign_configuration(self, configuration: Configuration) -> Configuration:
+        """Return the configuration with this key's signature."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        unsigned = configuration._replace(key_id=self.key_id, signature="")
+        signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(configuration_bytes(unsigned))
         return unsigned._replace(signature=b64encode(signature).decode())
 
     def __repr__(self) -> str:
@@ -271,3 +283,35 @@ class CommandSigner:
                 raise BadInput(f"signing key {path} was removed")
             self._cached = (version, key)
         return self._cached[1]
+
+
+# -- configurations ----------------------------------------------------------------------------------------------------
+
+CONFIGURATION_SIGNERS: Final = (ROOT_WRITER, COMMAND_LINE, API)
+"""The keys that may sign configurations."""
+
+
+def configuration_signers(folder: Path) -> dict[str, str]:
+    """Return the public keys in base64, by key id, that may sign the next configuration; none without keys.
+
+    Raises BadInput if a key file cannot be read.
+    """
+    keys = [read_key(folder, writer) for writer in CONFIGURATION_SIGNERS]
+    return {key.key_id: b64encode(key.public_key).decode() for key in keys if key is not None}
+
+
+def sign_configuration(folder: Path, configuration: Configuration, signers: Mapping[str, str]) -> Configuration:
+    """Return the configuration with a signature by one of `signers`, the keys of the last one.
+
+    It is unsigned if there are no signers. Raises BadInput if this host has none of their keys.
+    """
+    if not signers:
+        return configuration
+    for writer in CONFIGURATION_SIGNERS:
+        key = read_key(folder, writer)
+        if key is not None and key.key_id in signers:
+            return key.sign_configuration(configuration)
+    raise BadInput(
+        f"none of the keys in {folder} may sign the configuration: the last one names {', '.join(signers)}; "
+        "restore the keys from a backup"
+    )

@@ -29,15 +29,16 @@ VERSION: Final = 1
 MakeStage = Callable[[Settings], Callable[[], Stage]]
 """A function of `stages.py`. The stages that it makes from the same settings may share what they have loaded."""
 OnApplied = Callable[[Configuration, int], None]
-"""Receives the configuration that a stage has taken, and the time slice from which on it is in force."""
+"""Receives the configuration that a stage has taken or restored, and the time slice from which on it is in force."""
 CheckSources = Callable[[Configuration], None]
 """Raises BadInput if the files of this host are not those of a configuration."""
 
 
 class ConfiguredState(NamedTuple):
-    """The snapshot of a stage and the configuration in force; None before the first one."""
+    """The snapshot of a stage, the configuration in force (None before the first one) and since which time slice."""
 
     configuration: Configuration | None
+    since_ns: int
     stage: Any
 
 
@@ -89,6 +90,7 @@ class ConfiguredStage:
     def __init__(self, factory: StageFactory) -> None:
         self._factory = factory
         self._configuration: Configuration | None = None
+        self._since_ns = -1
         self._make: Callable[[], Stage] | None = None
         self._stage: Stage | None = None
         self._unrestored: Any = None  # the snapshot of a stage that is not made yet
@@ -121,7 +123,7 @@ class ConfiguredStage:
         make = self._factory.maker(newest)
         if self._stage is not None and make is not self._make:
             self._unrestored, self._stage = self._stage.snapshot(), None
-        self._configuration = newest
+        self._configuration, self._since_ns = newest, ts_ns
         self._made()
         self._factory.on_applied(newest, ts_ns)
 
@@ -139,22 +141,24 @@ class ConfiguredStage:
         state = self._made().snapshot()
         if self._configuration is None:
             return state
-        return (MARK, VERSION, _packed(self._configuration), state)
+        return (MARK, VERSION, _packed(self._configuration), self._since_ns, state)
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot, also one of the stage alone, as earlier releases wrote it."""
-        self._configuration, self._unrestored = read_state(snapshot)
+        self._configuration, self._since_ns, self._unrestored = read_state(snapshot)
         self._stage = self._make = None
+        if self._configuration is not None:
+            self._factory.on_applied(self._configuration, self._since_ns)
 
 
 def read_state(snapshot: Any) -> ConfiguredState:
     """Return the parts of a stage's snapshot, also of one without a configuration."""
     if not (isinstance(snapshot, tuple) and snapshot and snapshot[0] == MARK):
-        return ConfiguredState(None, snapshot)
-    _, version, packed, state = snapshot
+        return ConfiguredState(None, -1, snapshot)
+    _, version, packed, since_ns, state = snapshot
     assert version == VERSION, f"state of a configured stage: version {version}, expected {VERSION}"
     values = json.loads(zlib.decompress(packed))
-    return ConfiguredState(Configuration(**values), state)
+    return ConfiguredState(Configuration(**values), since_ns, state)
 
 
 _last_packed: list[tuple[Configuration, bytes]] = []

@@ -13,16 +13,22 @@ from deploy.errors import DeployError
 from schemas.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from configs.settings import Settings
     from schemas.records import Configuration
 
 START_REASON: Final = "settings of the start"
 
 
-def record_start(settings: Settings, release: str) -> Configuration | None:
-    """Record the settings of a start. Return the new record, None if the last one is equal. Raises DeployError."""
+def record_start(settings: Settings, release: str, keys: Path | None) -> Configuration | None:
+    """Record the settings of a start. Return the new record, None if the last one is equal. Raises DeployError.
+
+    `keys` is the folder of the signing keys; None on a platform that does not sign.
+    """
     from sinks.commands import CommandLog
     from sinks.configuration_log import newest_configuration
+    from sinks.signing_keys import configuration_signers, sign_configuration
 
     kafka = settings.kafka
     try:
@@ -31,8 +37,11 @@ def record_start(settings: Settings, release: str) -> Configuration | None:
         record = next_configuration(
             last, settings, overrides=overrides, actor=_user(), reason=START_REASON, release=release
         )
-        if last is not None and record.sha256 == last.sha256:
+        record = record._replace(signers={} if keys is None else configuration_signers(keys))
+        if last is not None and (record.sha256, record.signers) == (last.sha256, last.signers):
             return None
+        if last is not None and keys is not None:
+            record = sign_configuration(keys, record, last.signers)
         CommandLog(kafka.cluster, prefix=kafka.topic_prefix).send(record)
     except (BadInput, Unavailable) as error:
         raise DeployError(f"cannot record the settings: {error}") from error

@@ -11,7 +11,7 @@ from configs.settings import Settings, load_settings
 from dataflows.runtime.live_endpoints import platform_version
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.supervisor.command_keys import record_command_keys
+from deploy.supervisor.command_keys import record_command_keys, signing_folder
 from deploy.supervisor.configuration_record import record_start
 from deploy.supervisor.live_start import require_live_start
 from deploy.supervisor.migrate import migrate
@@ -58,7 +58,8 @@ def initialize(
     if identity is not None and not substitute and with_stores:
         recorded = record_command_keys(home, settings, identity.platform_id)
         print(f"signing keys recorded: {len(recorded) or 'none, all exist'}")
-    configuration = record_start(settings, platform_version())
+    keys = signing_folder(home) if identity is not None and not substitute and with_stores else None
+    configuration = record_start(settings, platform_version(), keys)
     print(f"settings recorded: {configuration.configuration_id if configuration else 'none, they are unchanged'}")
 
 

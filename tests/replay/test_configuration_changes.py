@@ -14,7 +14,7 @@ from configs.settings import Settings
 from dataflows.replay.comparison import compare, configured_pipeline
 from dataflows.replay.differences import derived_records
 from dataflows.replay.recording import DERIVED_TOPICS, Recording
-from dataflows.runtime.configured_stage import StageFactory
+from dataflows.runtime.configured_stage import StageFactory, read_state
 from operators.stage import TimeSlice
 from schemas.records import Configuration, Order, OrderRefusal, Record, Signal, StrategyAction
 from tests.builders import configuration
@@ -98,7 +98,8 @@ def test_staged_services_write_the_records_of_the_replay(
     expected = by_topic([record for time_slice in outputs for record in time_slice.records])
     assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
     assert bool(platform.crash_count) == bool(crash_rate)
-    assert {shard.logic.stage.configuration.configuration_id for shard in platform.shards} == {"config-20"}
+    states = [read_state(shard.logic.stage.snapshot()) for shard in platform.shards]
+    assert {state.configuration and state.configuration.configuration_id for state in states} == {"config-20"}
 
 
 def test_a_restart_continues_with_the_configuration_in_force(

@@ -47,8 +47,7 @@ class ChaosScenario:
         """
         own_records: list[Any] = list(self.edge_records.get(topic, {}).values())
         if not own_records:
-            made = {"commands": lambda: SigningAuthority().records, "configuration": lambda: CONFIGURATIONS}
-            own_records = made.get(topic, self._answers)()
+            own_records = self._own_records(topic)
         messages: list[bytes] = []
         for interval in (slice(0, 50), slice(30, None)):
             for index, time_slice in enumerate(self.tape[interval], interval.start or 0):
@@ -57,6 +56,11 @@ class ChaosScenario:
                     messages += [encode(record._replace(ts_ns=99)) for record in (*own_records[:-1], own_records[0])]
                 messages.append(encode(Clock(time_slice.ts_ns, "market_data@test")))
         return [*messages, encode(own_records[-1])]
+
+    def _own_records(self, topic: str) -> list[Any]:
+        if topic == "configuration":
+            return list(CONFIGURATIONS)
+        return list(SigningAuthority().records) if topic == "commands" else self._answers()
 
     def _answers(self) -> list[Any]:
         """Return the answers to the first three requests, which precede the time slice of the answers."""
