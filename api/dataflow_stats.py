@@ -15,14 +15,20 @@ log = structlog.get_logger(__name__)
 
 SUPERVISOR_SILENT_AFTER_S = 10.0
 """The supervisor writes its state every two seconds. An older state says nothing about the present."""
+COMPACT = "compact"
+"""The process that runs several services in the layout `compact`."""
+_PROGRESS = ("pid", "started_at", "updated_at", "last_tick_ns", "moved_at", "ticks")
 COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps", "unverified_commands")
+
+_COUNTS_OF_SERVICES = {"services", *COUNTS} - {"records_out"}
 
 
 def read_stats(home: Path) -> dict[str, dict[str, Any]]:
     """Return the contents of `run/stats/*.json` by service name; empty if no dataflow ever ran.
 
     The reports of a service with several processes are merged: the counts are summed, and the event time, the time of
-    the report and the start are those of the process that is furthest behind.
+    the report and the start are those of the process that is furthest behind. A process that runs several services has
+    a row of its own and one for each of them.
     """
     stats: dict[str, dict[str, Any]] = {}
     for path in sorted((home / "run" / "stats").glob("*.json")):
@@ -30,7 +36,14 @@ def read_stats(home: Path) -> dict[str, dict[str, Any]]:
         if row is not None and {"service", "updated_at"} <= row.keys():
             service = str(row["service"])
             stats[service] = _merge_processes(stats[service], row) if service in stats else row
+            stats |= _rows_of_shared_process(row)
     return stats
+
+
+def _rows_of_shared_process(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a row for each service that runs in the process of this report: its counts, and the process's progress."""
+    progress = {name: row[name] for name in _PROGRESS if name in row}
+    return {name: {"service": name, **progress, **counts} for name, counts in row.get("services", {}).items()}
 
 
 def _merge_processes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +90,34 @@ def read_children(home: Path) -> dict[str, dict[str, Any]]:
     if age_s is None or age_s > SUPERVISOR_SILENT_AFTER_S:
         return {}
     return {str(child["name"]): child for child in read_state(home).get("children", [])}
+
+
+def process_rows(stats: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return only the rows of processes. Of a process with several services, without the sums of their counts.
+
+    >>> process_rows({"compact": {"records_in": 3, "records_out": 1, "services": {"risk": {}}}, "risk": {}})
+    {'compact': {'records_out': 1}}
+    """
+    shared = {name for row in stats.values() for name in row.get("services", ())}
+    return {
+        name: {key: value for key, value in row.items() if key not in _COUNTS_OF_SERVICES} if "services" in row else row
+        for name, row in stats.items()
+        if name not in shared
+    }
+
+
+def shared_processes(stats: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the services of each process that runs several."""
+    return {process: sorted(row["services"]) for process, row in stats.items() if row.get("services")}
+
+
+def with_services(children: Mapping[str, dict[str, Any]], stats: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what the supervisor reports, also under the names of the services that share a process."""
+    out = dict(children)
+    for process, row in stats.items():
+        for service in row.get("services", ()) if process in children else ():
+            out[service] = {**children[process], "name": service}
+    return out
 
 
 def is_crash_loop(child: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Connection, desc, or_, select
 
-from api.dataflow_stats import is_crash_loop, read_children, read_stats
+from api.dataflow_stats import is_crash_loop, read_children, read_stats, with_services
 from api.json_types import ApiModel, utc
 from api.market_hours import market_open, slice_interval_s
 from api.resources import Resources
@@ -83,9 +83,10 @@ def read_progress(db: Connection, resources: Resources) -> PlatformProgress:
     halted = "" if fence is None or fence["state"] != HALTED else fence["reason"] or "no reason given"
     host_halt = HostKillSwitch(run).halt() if run.is_dir() else None
     status = db.execute(select(gateway_statuses).order_by(desc(gateway_statuses.c.seq)).limit(1)).mappings().first()
+    stats = read_stats(resources.home)
     return PlatformProgress(
-        stats=read_stats(resources.home),
-        children=read_children(resources.home),
+        stats=stats,
+        children=with_services(read_children(resources.home), stats),
         now=time.time(),
         market_open=lambda: market_open(settings, datetime.now(UTC)),
         halted=halted if host_halt is None else host_halt.text,

@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from sqlalchemy import Engine, event
 
+from api.dataflow_stats import read_stats, shared_processes
 from api.metrics.checks import read_checks
 from api.metrics.clock import ClockMetrics
 from api.metrics.collector import MetricsCollector, MetricSection
@@ -34,7 +35,10 @@ def metric_sections(resources: Resources) -> list[MetricSection]:
     """Return the sections of the page, each with the time in seconds for which it is cached."""
     settings, home = resources.settings, resources.home
     books, trading = PortfolioMetrics(settings, resources.engine), TradingMetrics(resources.engine)
-    database, brokers = DatabaseMetrics(resources.engine), KafkaMetrics(settings.kafka, lambda: resources.kafka_admin)
+    database = DatabaseMetrics(resources.engine)
+    brokers = KafkaMetrics(
+        settings.kafka, lambda: resources.kafka_admin, lambda: shared_processes(read_stats(resources.home))
+    )
     return [
         MetricSection("services", ServiceMetrics(settings, home).read, 0.5),
         MetricSection("checks", lambda: read_checks(home, settings.platform.checks), 1.0),

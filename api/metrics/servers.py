@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import psutil
@@ -103,7 +103,14 @@ def _clock_skew_s(db: Connection) -> float:
 class KafkaMetrics:
     """The end offsets of the topics and the lag of each dataflow, by the offsets that it commits for monitoring."""
 
-    def __init__(self, kafka: KafkaSection, client: Callable[[], AdminClient]) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSection,
+        client: Callable[[], AdminClient],
+        shared_processes: Callable[[], Mapping[str, Collection[str]]] = dict,
+    ) -> None:
+        """`shared_processes` returns the services of each process that runs several."""
+        self._shared_processes = shared_processes
         self._kafka, self._client, self._committed = kafka, client, CommittedOffsets(kafka)
         self._partitions = {
             topic: kafka.symbol_partitions if entry.partitions == "symbols" else entry.partitions
@@ -168,10 +175,15 @@ class KafkaMetrics:
 
     def _lags(self, end_offsets: dict[Log, int]) -> list[tuple[tuple[str, str], int]]:
         """Return lags by (reader, topic). Omits groups that never committed or whose coordinator does not respond."""
+        topics = self._kafka.topics
         logs: dict[str, list[Log]] = {
-            reader: [log for log in end_offsets if reader in self._kafka.topics[log[0]].readers]
-            for reader in sorted({reader for entry in self._kafka.topics.values() for reader in entry.readers})
+            reader: [log for log in end_offsets if reader in topics[log[0]].readers]
+            for reader in sorted({reader for entry in topics.values() for reader in entry.readers})
         }
+        for process, services in self._shared_processes().items():
+            # It reads the topics that its services do not write themselves.
+            read = {log for service in services for log in logs.pop(service, ())}
+            logs[process] = sorted(log for log in read if topics[log[0]].owner not in services)
         lags: dict[tuple[str, str], int] = {}
         for reader, offsets in self._committed.read(logs, timeout_s=KAFKA_TIMEOUT_S).items():
             for (topic, partition), offset in offsets.items():

@@ -10,9 +10,11 @@ import psutil
 from prometheus_client.core import Metric
 
 from api.dataflow_stats import (
+    COMPACT,
     COUNTS,
     SUPERVISOR_SILENT_AFTER_S,
     is_crash_loop,
+    process_rows,
     read_children,
     read_degraded_reasons,
     read_stats,
@@ -23,6 +25,8 @@ from api.metrics.kill_switch import kill_switch_metrics
 from configs.settings import Settings
 
 SILENT_AFTER_S = 15.0
+GATEWAY = "execution"
+"""The service whose health an alert needs, also if it shares a process."""
 _MEANINGS = {
     "records_in": "records read",
     "records_out": "records written to topics",
@@ -44,12 +48,15 @@ class ServiceMetrics:
         self._dataflows = sorted({topic.owner for topic in settings.kafka.topics.values() if topic.owner})
 
     def read(self) -> list[Metric]:
-        stats, now = read_stats(self._home), time.time()
+        reports, now = read_stats(self._home), time.time()
         children = read_children(self._home)
+        stats = process_rows(reports)
+        # The counts of a process with several services are those of the services.
+        by_service = reports | stats
         return [
             *self._supervisor(),
-            *self._health(stats, children, now),
-            *_counts(stats),
+            *self._health(reports, children, now),
+            *_counts(by_service),
             *_progress(stats, now),
             *_threads(stats, now),
             *_processes(stats, children),
@@ -89,6 +96,8 @@ class ServiceMetrics:
         processes is then unknown and not on the page.
         """
         up: dict[Labels, Value] = {(name,): child.get("status") == "healthy" for name, child in children.items()}
+        if COMPACT in children:
+            up[(GATEWAY,)] = up[(COMPACT,)]
         for name in self._dataflows if not children else ():
             up[(name,)] = name in stats and now - float(stats[name]["updated_at"]) < SILENT_AFTER_S
         crash_loops: dict[Labels, Value] = {(name,): is_crash_loop(child) for name, child in children.items()}

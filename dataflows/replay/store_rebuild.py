@@ -59,8 +59,11 @@ class Rebuilt(NamedTuple):
     records: int
 
 
-def rebuild_store(settings: Settings, service: str, shards: Sequence[str], target: Path) -> Rebuilt:
-    """Write the state of these shards into the new, empty store `target`.
+def rebuild_store(
+    settings: Settings, service: str, shards: Sequence[str], target: Path, *, until_ns: int | None = None
+) -> Rebuilt:
+    """Write the state of these shards into the new, empty store `target`, as of the last time slice in all their topics
+    or, if that is earlier, `until_ns`.
 
     Raises BadInput if the replay differs from the recording or the inputs end too early, with the first difference, and
     Unavailable if the topics cannot be read.
@@ -70,7 +73,9 @@ def rebuild_store(settings: Settings, service: str, shards: Sequence[str], targe
     outputs = [
         log for shard in shards for log in topology.clocked_logs(service, shard, settings.kafka.symbol_partitions)
     ]
-    last_slice_ns = _last_common_clock_ns({log: _last_clock_ns(settings.kafka, *log) for log in outputs})
+    last_slice_ns = last_common_slice_ns(settings.kafka, outputs)
+    if until_ns is not None:
+        last_slice_ns = min(last_slice_ns, until_ns)
     if last_slice_ns < 0:
         return Rebuilt(-1, 0)
     comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns)
@@ -80,7 +85,7 @@ def rebuild_store(settings: Settings, service: str, shards: Sequence[str], targe
         make = StageWithTimeouts.under_settings(make, recorded_timeouts(settings.kafka))
     make_stage = StageFactory(make, settings)
     flow = build_stage_flow(service, make_stage, source, {"kafka": _ComparingSink(comparison, shards)})
-    _run(flow, target)
+    run_with_store(flow, target)
     if comparison.difference:
         raise BadInput(comparison.difference)
     if source.reached_ns() < last_slice_ns:
@@ -91,8 +96,14 @@ def rebuild_store(settings: Settings, service: str, shards: Sequence[str], targe
     return Rebuilt(last_slice_ns, comparison.compared)
 
 
-def _run(flow: Dataflow, target: Path) -> None:
-    run_main(flow, epoch_interval=_EPOCH, recovery_config=RecoveryConfig(target, timedelta(0)))
+def last_common_slice_ns(kafka: KafkaSection, logs: Sequence[LogName]) -> int:
+    """Return the last time slice that is in all these logs, -1 if there is none."""
+    return _last_common_clock_ns({log: _last_clock_ns(kafka, *log) for log in logs})
+
+
+def run_with_store(flow: Dataflow, target: Path, epoch: timedelta = _EPOCH) -> None:
+    """Run a flow that writes the recovery store `target`, and return when it has ended."""
+    run_main(flow, epoch_interval=epoch, recovery_config=RecoveryConfig(target, timedelta(0)))
 
 
 # -- a service that runs a stage ---------------------------------------------------------------------------------------
@@ -322,7 +333,7 @@ def _rebuild_feed(settings: Settings, target: Path) -> Rebuilt:
     }
     flow = Dataflow("market_data")
     op.output("kafka", op.input("ticks", flow, _StateSource(state)), _NoSink())
-    _run(flow, target)
+    run_with_store(flow, target)
     return Rebuilt(clock_ns, count)
 
 

@@ -265,9 +265,12 @@ class CompactStages:
     # -- state
 
     @property
-    def counts(self) -> list[AlignmentCounts]:
-        """The counts of each shard's reader."""
-        return [shard.reader.counts for shard in self._shards]
+    def counts(self) -> dict[str, list[AlignmentCounts]]:
+        """The counts of each shard's reader, by service."""
+        out: dict[str, list[AlignmentCounts]] = {}
+        for shard in self._shards:
+            out.setdefault(shard.service, []).append(shard.reader.counts)
+        return out
 
     def snapshot(self) -> Any:
         """Return the state after the last time slice: of each shard, and the records that feedback inputs wait for.

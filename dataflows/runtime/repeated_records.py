@@ -7,24 +7,22 @@ an old record, and the readers would discard it. The service must stop instead.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
+from dataflows.runtime.log_tail import READ_TIMEOUT_S, read_ranges
 from operators.stage import TimeSlice
-from schemas.codec import decode
-from schemas.errors import Unavailable, Undecodable
+from schemas.errors import Unavailable
 from schemas.records import TOPIC_OF, Clock, Record, SequencedRecord, has_seq, sequence_key
 from sinks.cluster import Servers, client_config
 from sinks.log_offsets import log_range
 
 EXPLANATIONS = frozenset({"reason", "text", "message", "checks", "file", "line"})
 """Fields that explain a decision in words. A release may word them differently."""
-_READ_TIMEOUT_S = 60.0
 _FIRST_READS = (1, 500)
 """So many messages from the end of a log are read first; usually the first read finds the clock of the snapshot."""
 
@@ -41,12 +39,14 @@ class RepeatedRecords:
         options = {"group.id": f"{prefix}repeated-records", "enable.auto.commit": False, "log_level": 0}
         try:
             with closing(Consumer(client_config(servers, options))) as consumer:
-                for topic, partition in logs:
-                    for record in _tail(consumer, prefix + topic, partition, passed_ns):
+                names = [(prefix + topic, partition) for topic, partition in logs]
+                for (topic, _), records in _tails(consumer, names, passed_ns):
+                    for record in records:
                         if type(record) is Clock:
                             self._last_clock_ns = max(self._last_clock_ns, record.ts_ns)
                         elif has_seq(record):
-                            self._recorded.setdefault((topic, sequence_key(record), record.seq), record)
+                            key = (topic.removeprefix(prefix), sequence_key(record), record.seq)
+                            self._recorded.setdefault(key, record)
         except KafkaException as error:
             raise Unavailable(f"cannot read the topics of {service}: {error.args[0].str()}") from error
 
@@ -81,33 +81,19 @@ def decision_fields(record: Any) -> tuple[Any, ...]:
     return (type(record), *(value for name, value in values if name not in EXPLANATIONS))
 
 
-def _tail(consumer: Consumer, topic: str, partition: int, passed_ns: int) -> list[Any]:
-    """Return the records and clocks of a log after its clock `passed_ns`; of a new log, all."""
-    first, end = log_range(consumer, topic, partition, timeout_s=_READ_TIMEOUT_S)
-    for count in (*_FIRST_READS, end - first):
-        start = max(first, end - count)
-        records = list(_read(consumer, topic, partition, start, end))
-        passed = [n for n, record in enumerate(records) if type(record) is Clock and record.ts_ns <= passed_ns]
-        if passed or start == first:
-            return records[passed[-1] + 1 :] if passed else records
-    return []
-
-
-def _read(consumer: Consumer, topic: str, partition: int, start: int, end: int) -> Iterator[Any]:
-    consumer.assign([TopicPartition(topic, partition, start)])
-    deadline, offset = time.monotonic() + _READ_TIMEOUT_S, start
-    while offset < end:
-        messages = consumer.consume(min(1000, end - offset), timeout=0.5)
-        if not messages and time.monotonic() > deadline:
-            raise Unavailable(f"topic {topic}/{partition}: no messages received within {_READ_TIMEOUT_S:.0f} s")
-        for message in messages:
-            if message.error() is not None:
-                raise KafkaException(message.error())
-            offset = (message.offset() or 0) + 1
-            try:
-                yield decode(message.value())
-            except Undecodable:
-                continue
+def _tails(consumer: Consumer, logs: Sequence[LogName], passed_ns: int) -> Iterator[tuple[LogName, list[Any]]]:
+    """Yield the records and clocks of each log after its clock `passed_ns`; of a new log, all."""
+    remaining = {log: log_range(consumer, *log, timeout_s=READ_TIMEOUT_S) for log in logs}
+    for count in (*_FIRST_READS, None):
+        ranges = {
+            log: (first if count is None else max(first, end - count), end) for log, (first, end) in remaining.items()
+        }
+        for log, numbered in read_ranges(consumer, ranges).items():
+            records = [record for _, record in numbered]
+            passed = [n for n, record in enumerate(records) if type(record) is Clock and record.ts_ns <= passed_ns]
+            if passed or ranges[log][0] == remaining[log][0]:
+                yield log, records[passed[-1] + 1 :] if passed else records
+                del remaining[log]
 
 
 SlicesOf = Callable[[Any], Sequence[TimeSlice]]

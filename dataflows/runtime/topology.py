@@ -262,11 +262,15 @@ def shards(service: str, partitions: int) -> list[str]:
 
 
 def own_topics(service: str) -> tuple[str, ...]:
-    """Return the topics into which only this service writes. Others write into most topics of market_data.
+    """Return the topics into which only this service, or the compact process, writes.
+
+    Others write into most topics of market_data.
 
     >>> own_topics("predictions")
     ('predictions',)
     """
+    if service == COMPACT:
+        return tuple(topic for name in COMPACT_SERVICES for topic in SERVICES[name].outputs)
     return ("market-bars", "market-quotes", "history-bars") if service == "market_data" else SERVICES[service].outputs
 
 
@@ -283,7 +287,7 @@ def processes(layout: Layout) -> tuple[str, ...]:
 
 def compact_topics() -> frozenset[str]:
     """Return the topics that the compact process writes with their clock. It does not read them from Kafka."""
-    return frozenset(topic for service in COMPACT_SERVICES for topic in SERVICES[service].outputs)
+    return frozenset(own_topics(COMPACT))
 
 
 def compact_conflict() -> str | None:

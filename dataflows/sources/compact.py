@@ -6,7 +6,7 @@ It has one part. Its snapshot holds the state of every service, so that they all
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from dataflows.runtime.stats import Stats
 from dataflows.runtime.topology import COMPACT
 from dataflows.sources.kafka import IMMEDIATELY
 from dataflows.sources.shared_consumer import SharedConsumer
+from operators.alignment import AlignmentCounts
 from schemas.codec import DEFAULT_CODEC
 from sinks.cluster import Servers
 
@@ -62,15 +63,12 @@ class CompactPartition(StatefulSourcePartition[CompactItem, Any]):
     def _write_stats(self) -> None:
         if not self._stats.write_due():
             return
-        counts = self._stages.counts
+        counts_by_service = self._stages.counts
+        by_service = {service: _sums(counts) for service, counts in counts_by_service.items()}
         self._stats.write(
             last_tick_ns=self._stages.passed_ns,
-            records_in=sum(count.accepted for count in counts),
-            dead_letters=sum(count.dead_letters for count in counts),
-            late_records=sum(count.late for count in counts),
-            duplicates=sum(count.duplicates for count in counts),
-            seq_gaps=sum(count.gaps for count in counts),
-            unverified_commands=sum(count.unverified_commands for count in counts),
+            **_sums([count for counts in counts_by_service.values() for count in counts]),
+            services=by_service,
         )
 
     def next_awake(self) -> datetime | None:
@@ -84,6 +82,18 @@ class CompactPartition(StatefulSourcePartition[CompactItem, Any]):
 
     def close(self) -> None:
         self._consumer.close()
+
+
+def _sums(counts: Sequence[AlignmentCounts]) -> dict[str, int]:
+    """Return the sums of the counts of several readers, by their names in the statistics file."""
+    return {
+        "records_in": sum(count.accepted for count in counts),
+        "dead_letters": sum(count.dead_letters for count in counts),
+        "late_records": sum(count.late for count in counts),
+        "duplicates": sum(count.duplicates for count in counts),
+        "seq_gaps": sum(count.gaps for count in counts),
+        "unverified_commands": sum(count.unverified_commands for count in counts),
+    }
 
 
 class CompactSource(FixedPartitionedSource[CompactItem, Any]):

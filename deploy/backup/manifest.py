@@ -213,6 +213,7 @@ def accepted_topics() -> dict[str, int]:
 
 
 def accepted_services() -> set[str]:
+    from dataflows.runtime.topology import COMPACT
     from deploy.supervisor.process_spec import DATAFLOW_NAMES
 
-    return set(DATAFLOW_NAMES)
+    return {*DATAFLOW_NAMES, COMPACT}

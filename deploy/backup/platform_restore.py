@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from dataflows.runtime.topology import COMPACT, Layout
 from deploy.backup.archive import ArchiveReader, ChunkReader
 from deploy.backup.database_tables import (
     emptied_database,
@@ -56,6 +57,7 @@ from deploy.backup.topic_messages import LogReader, LogWriter, unpack
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.recovery.recorded_topics import platform_settings, require_kafka, supervisor_lock
+from deploy.supervisor.layout import write_layout
 from deploy.supervisor.migrate import migrate
 from deploy.supervisor.platform_identity import TOPIC as IDENTITY_TOPIC
 from deploy.supervisor.platform_identity import (
@@ -291,6 +293,7 @@ def _write_stores(home: Home, archive: ArchiveReader, manifest: BackupManifest, 
                 name,
                 identity,
             )
+    write_layout(home, Layout.COMPACT if COMPACT in manifest.stores else Layout.SERVICES)
 
 
 def _write_models(home: Home, archive: ArchiveReader, manifest: BackupManifest, identity: Identity | None) -> None:

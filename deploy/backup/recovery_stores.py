@@ -18,7 +18,7 @@ from pathlib import Path
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.recovery.recovery_store import copy_store
-from deploy.supervisor.process_spec import DATAFLOW_NAMES
+from deploy.supervisor.layout import dataflow_names
 from deploy.supervisor.replicas import replicas_of, store_of
 
 ATTEMPTS, PAUSE_S = 100, 0.05
@@ -27,7 +27,7 @@ ATTEMPTS, PAUSE_S = 100, 0.05
 def store_folders(home: Home) -> dict[str, Path]:
     """Return the folder of each store by name: `risk`, `features/1of3`. Raises DeployError if one is missing."""
     folders = {}
-    for service in DATAFLOW_NAMES:
+    for service in dataflow_names(home):
         for replica in replicas_of(home, service):
             name = service if replica.total == 1 else f"{service}/{replica}"
             folders[name] = store_of(home, service, replica)

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from configs.settings import load_settings
+from dataflows.runtime.topology import Layout
 from deploy.chaos.base_settings import base_settings
 from deploy.chaos.comparison import RunInputs, compare
 from deploy.chaos.edge_records import EdgeLog
@@ -44,7 +45,9 @@ _EDGES = ("broker-updates", "commands", "configuration")
 _SETTINGS_OF_BROKER = {"reconcile_s": 3, "settle_s": 2, "cash_tolerance": "unlimited"}
 
 
-def run_with_broker(folder: Path, faults: Sequence[PlannedFault], print_line: PrintLine) -> RunOutcome:
+def run_with_broker(
+    folder: Path, faults: Sequence[PlannedFault], print_line: PrintLine, layout: Layout = Layout.SERVICES
+) -> RunOutcome:
     """Raises DeployError if the run is impossible, or if the platform does not recover from a fault."""
     for fault in faults:
         if fault.kind not in KINDS:
@@ -52,7 +55,7 @@ def run_with_broker(folder: Path, faults: Sequence[PlannedFault], print_line: Pr
     folder.mkdir(parents=True, exist_ok=True)
     settings_file = folder / "settings.yaml"
     _write_settings(settings_file)
-    options = StartOptions("alpaca", settings=str(settings_file), broker="local-alpaca")
+    options = StartOptions("alpaca", settings=str(settings_file), broker="local-alpaca", layout=layout)
     settings = load_settings(settings_file, environment=options.environment())
     with ChaosStack(folder / "home", options) as stack:
         print_line(f"platform healthy; injecting {len(faults)} faults")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dataflows.runtime.topology import Layout
 from deploy.chaos.broker_run import run_with_broker
 from deploy.chaos.fault import FaultKind
 from deploy.chaos.injection import PrintLine
@@ -27,6 +28,7 @@ def run(
     *,
     minutes: int = MINUTES_MAX,
     result_folder: Path | None = None,
+    layout: Layout = Layout.SERVICES,
 ) -> ChaosResult:
     """Run the test of a seed on a tape of `minutes`; with the fault `broker`, on a broker and its live feed.
 
@@ -38,9 +40,9 @@ def run(
     folder = result_folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         if "broker" in kinds:
-            outcome = run_with_broker(folder, faults, print_line)
+            outcome = run_with_broker(folder, faults, print_line, layout)
         else:
-            outcome = run_on_tape(folder, seed, minutes, faults, print_line)
+            outcome = run_on_tape(folder, seed, minutes, faults, print_line, layout)
     finally:
         if result_folder is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -188,8 +188,13 @@ class ChaosStack:
         return state
 
     def children(self, service: str) -> tuple[ChildState, ...]:
-        """Return the processes of a service."""
-        return self.state().processes_of(service)
+        """Return the processes that run a service."""
+        return self.state().processes_of(self.process_of(service))
+
+    def process_of(self, service: str) -> str:
+        """Return the name of the process that runs a service: in the layout `compact`, several share one."""
+        is_compact = self._options.requested_layout() is topology.Layout.COMPACT
+        return topology.COMPACT if is_compact and service in topology.COMPACT_SERVICES else service
 
     def pids(self) -> dict[str, int | None]:
         """Return the pid of each process."""
@@ -340,9 +345,10 @@ class ChaosStack:
 
     def stop_services(self, names: Sequence[str]) -> None:
         """Stop these services, and wait until they have stopped."""
-        for name in names:
+        processes = dict.fromkeys(map(self.process_of, names))
+        for name in processes:
             control.request(self.home, "stop", name)
-        for name in names:
+        for name in processes:
             control.wait_for_status(self.home, name, Status.STOPPED)
 
     # -- results

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.settings import Settings, load_settings
+from dataflows.runtime.topology import Layout
 from deploy.chaos import edge_records
 from deploy.chaos.comparison import RunInputs, compare
 from deploy.chaos.expected import tape_slices
@@ -40,7 +41,12 @@ class RunSetup(NamedTuple):
 
 
 def run_on_tape(
-    folder: Path, seed: int, minutes: int, faults: Sequence[PlannedFault], print_line: PrintLine
+    folder: Path,
+    seed: int,
+    minutes: int,
+    faults: Sequence[PlannedFault],
+    print_line: PrintLine,
+    layout: Layout = Layout.SERVICES,
 ) -> RunOutcome:
     """Raises DeployError if the run is impossible, or if the platform does not recover from a fault."""
     has_space_faults = any(fault.kind == "space" for fault in faults)
@@ -54,7 +60,7 @@ def run_on_tape(
         seconds = max(SECONDS_MIN, sum(FAULTS[fault.kind].tape_s for fault in faults))
         speed = f"{minutes * 60 / seconds:.0f}" if faults else "max"
         settings_file = str(folder / "settings.yaml")
-        options = StartOptions("files", tuple(map(str, setup.bars)), speed, settings_file)
+        options = StartOptions("files", tuple(map(str, setup.bars)), speed, settings_file, layout=layout)
         with ChaosStack(folder / "home", options, limited_disks=has_space_faults) as stack:
             print_line(f"platform healthy; injecting {len(faults)} faults")
             with ThrottledFeed(stack, clocks, LEAD_SLICES_MAX) as feed:

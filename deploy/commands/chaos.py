@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.name_arguments import parse_values
+from dataflows.runtime.topology import Layout
+from deploy.name_arguments import parse_values, require_choice
 from schemas.errors import BadInput
 
 Seed = Annotated[
@@ -26,15 +27,19 @@ Services = Annotated[
     ),
 ]
 Faults = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Comma-separated kinds of faults. `space`, which fills the disks of Kafka and PostgreSQL, needs root. "
+        help="Comma-separated kinds of faults (default: all that need neither root nor a broker). "
+        "`space`, which fills the disks of Kafka and PostgreSQL, needs root. "
         "`broker` runs the platform on the local broker."
     ),
 ]
 ResultFolder = Annotated[
     Path | None,
     typer.Option("--keep", help="Store input files, logs and data in this folder, which must not exist yet."),
+]
+LayoutName = Annotated[
+    str, typer.Option("--layout", help="Layout of the platform, as `start` takes it: services or compact.")
 ]
 WriteDocs = Annotated[bool, typer.Option("--write-docs", help="Write the result table into docs/guarantees.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -51,16 +56,20 @@ def chaos(
     kills: Kills = 20,
     minutes: Minutes = 390,
     services: Services = None,
-    faults: Faults = _DEFAULT_KINDS,
+    faults: Faults = None,
+    layout: LayoutName = Layout.SERVICES,
     result_folder: ResultFolder = None,
     write_docs: WriteDocs = False,
     as_json: AsJson = False,
 ) -> None:
     from deploy.chaos import report
     from deploy.chaos.run import run
-    from deploy.chaos.schedule import KINDS, TARGETS
+    from deploy.chaos.schedule import KINDS, NOT_COMPACT, TARGETS
 
-    kinds = parse_values("--faults", faults, KINDS) if kills else []
+    require_choice("--layout", layout, tuple(Layout))
+    possible = [kind for kind in KINDS if layout != Layout.COMPACT or kind not in NOT_COMPACT]
+    chosen = faults or ",".join(kind for kind in _DEFAULT_KINDS.split(",") if kind in possible)
+    kinds = parse_values("--faults", chosen, possible) if kills else []
     targets = parse_values("--services", services or ",".join(TARGETS), TARGETS)
     if result_folder is not None and result_folder.exists():
         raise BadInput(f"--keep must name a folder that does not exist yet, found {result_folder}")
@@ -72,6 +81,7 @@ def chaos(
         _print_line,
         minutes=minutes,
         result_folder=result_folder.resolve() if result_folder else None,
+        layout=Layout(layout),
     )
     if as_json:
         print(json.dumps(result.as_tree(), indent=2))

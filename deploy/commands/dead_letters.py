@@ -72,13 +72,14 @@ def list_letters(
 
 def release(service: Annotated[str, typer.Argument(help="Suspended service (`halted` in `status`).")]) -> None:
     from dataflows.runtime import suspension_files
+    from dataflows.runtime.topology import COMPACT
     from deploy.supervisor.control import start_one
     from deploy.supervisor.process_spec import DATAFLOW_NAMES
     from deploy.supervisor.state import running_state
 
     home = home_from_environment()
     suspended = [path.stem for path in sorted((home.run / "halted").glob("*.json"))]
-    service = resolve_service(service, dict.fromkeys([*DATAFLOW_NAMES, *suspended]))
+    service = resolve_service(service, dict.fromkeys([*DATAFLOW_NAMES, COMPACT, *suspended]))
     suspension = suspension_files.read_suspension(home.run, service)
     if suspension is None:
         raise DeployError(f"{service} is not suspended; `python cli.py status` shows the state of each service")

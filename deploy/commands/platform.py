@@ -14,7 +14,15 @@ from deploy.errors import DeployError
 from deploy.home import PRIVATE_UMASK, REPOSITORY, Home, home_from_environment
 from deploy.name_arguments import require_choice
 from deploy.service_names import resolve_service
-from deploy.supervisor.start_options import BROKERS, FEEDS, StartOptions, load_options, save_options, validate_options
+from deploy.supervisor.start_options import (
+    BROKERS,
+    FEEDS,
+    LAYOUTS,
+    StartOptions,
+    load_options,
+    save_options,
+    validate_options,
+)
 from deploy.supervisor.state import PlatformState, running_state
 from schemas.errors import BadInput
 
@@ -28,6 +36,16 @@ SettingsFile = Annotated[
 Broker = Annotated[str | None, typer.Option(help="Broker for the orders: simulated, alpaca or local-alpaca.")]
 LiveAccount = Annotated[
     str | None, typer.Option(help="Number of the real-money account to trade. Requires TRADING_MODE=live.")
+]
+LayoutName = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        help="Which services share a process: `services` (none) or `compact` (all that decide). Default: as last time.",
+    ),
+]
+Drain = Annotated[
+    bool, typer.Option("--drain", help="Stop the feeds first, and wait until every service has processed their data.")
 ]
 Foreground = Annotated[
     bool, typer.Option("--foreground", help="Run in the foreground, and stop the platform on Ctrl-C.")
@@ -56,6 +74,7 @@ def start(
     settings: SettingsFile = None,
     broker: Broker = None,
     live_account: LiveAccount = None,
+    layout: LayoutName = None,
     foreground: Foreground = False,
     dev: Dev = False,
     build: Build = False,
@@ -72,8 +91,10 @@ def start(
         require_choice("--feed", feed, FEEDS)
     if broker is not None:
         require_choice("--broker", broker, BROKERS)
+    if layout is not None:
+        require_choice("--layout", layout, LAYOUTS)
     options = validate_options(
-        feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account, dev=dev
+        feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account, dev=dev, layout=layout
     )
     _require_same_configuration(home, options)
     options = _with_recognized_bars(home, options)
@@ -94,12 +115,16 @@ def _with_recognized_bars(home: Home, options: StartOptions) -> StartOptions:
     return replace(options, bar_interval=files.bar_interval, session=files.session)
 
 
-def stop() -> None:
+def stop(drain: Drain = False) -> None:
     from deploy.supervisor.start_progress import ProgressPrinter, stop_platform
 
     console = Console()
     home = home_from_environment()
     _warn_of_emulated_stops(console, home)
+    if drain:
+        from deploy.supervisor.drain import drain as drain_platform
+
+        drain_platform(home, console.print)
     stopped = stop_platform(home, ProgressPrinter(console, running_state(home)))
     console.print("stopped" if stopped else "nothing was running")
 

@@ -95,10 +95,11 @@ def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
     if state.dev:
         console.print("dev mode: dataflows, the API and alerts restart when their code changes", style="cyan")
+    layout = f"   layout {state.layout}" if state.layout else ""
     addresses = f"API {state.api}   Kafka {state.kafka}" + (
         f"   dashboard {state.dashboard}" if state.dashboard else ""
     )
-    console.print(f"{state.phase}: {state.message}   {addresses}", highlight=False)
+    console.print(f"{state.phase}: {state.message}{layout}   {addresses}", highlight=False)
     table = Table(box=None, pad_edge=False)
     for title in ("service", "state", "pid", "restarts", *((*_COUNT_FIELDS, "clock (UTC)", "MB") if detailed else ())):
         table.add_column(title, no_wrap=True)

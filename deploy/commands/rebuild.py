@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, Layout, Replica, processes
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.control import start_one, stop_one
-from deploy.supervisor.process_spec import DATAFLOW_NAMES
+from deploy.supervisor.layout import dataflow_names, read_layout
 from deploy.supervisor.replicas import replicas_of, store_of
 from deploy.supervisor.state import running_state
 from deploy.time_arguments import format_ns
@@ -23,6 +24,7 @@ from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from configs.settings import Settings
+    from dataflows.replay.store_rebuild import Rebuilt
 
 What = Annotated[str, typer.Argument(help="Dataflow, such as portfolio, or table, such as executions.")]
 Table = Annotated[bool, typer.Option("--table", help="Rebuild the table if a dataflow has the same name.")]
@@ -38,7 +40,12 @@ def register(app: typer.Typer) -> None:
 
 def rebuild(what: What, table: Table = False) -> None:
     home = home_from_environment()
-    if what in DATAFLOW_NAMES and not table:
+    layout = read_layout(home)
+    if layout is Layout.COMPACT and what in COMPACT_SERVICES and not table and what not in tables_of_topics():
+        raise BadInput(
+            f"{what} runs in the process compact; rebuild all its services with `python cli.py rebuild compact`"
+        )
+    if what in processes(layout) and not table:
         print(rebuild_service(home, what))
     else:
         print(rebuild_table(home, what))
@@ -56,11 +63,8 @@ def rebuild_service(home: Home, name: str) -> str:
     """
     from rich.console import Console
 
-    from dataflows.replay.store_rebuild import rebuild_store
-    from dataflows.runtime import topology
     from dataflows.runtime.store_lock import locked_store
     from deploy.recovery.recorded_topics import recorded_settings
-    from deploy.supervisor.initialize import make_recovery_store
 
     console = Console(stderr=True)
     with (
@@ -69,19 +73,17 @@ def rebuild_service(home: Home, name: str) -> str:
         _services_stopped(home, name) as was_running,
         recorded_settings(home, status.update) as settings,
     ):
-        processes = replicas_of(home, name)
+        replicas = replicas_of(home, name)
         new_folder = home.recovery / f"{name}.rebuilt"
         shutil.rmtree(new_folder, ignore_errors=True)
         records, last_slice_ns = 0, -1
         status.update(f"replaying the inputs of {name}")
         try:
-            for replica in processes:
+            for replica in replicas:
                 locks.enter_context(locked_store(store_of(home, name, replica)))
                 target = new_folder if replica.total == 1 else new_folder / str(replica)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                make_recovery_store(target)
-                shards = replica.select(topology.shards(name, settings.kafka.symbol_partitions))
-                rebuilt = rebuild_store(settings, name, shards, target)
+                rebuilt = _rebuild(settings, name, replica, target)
                 records, last_slice_ns = records + rebuilt.records, max(last_slice_ns, rebuilt.last_slice_ns)
         except Unavailable as error:
             raise DeployError(str(error)) from error
@@ -92,6 +94,21 @@ def rebuild_service(home: Home, name: str) -> str:
     when = "now" if was_running else "at the next start"
     up_to = f"{records:,} records equal the topics up to {format_ns(last_slice_ns)}" if records else "no records yet"
     return f"{name} continues {when} from the end of its topics ({up_to}); the old store is {old or 'missing'}"
+
+
+def _rebuild(settings: Settings, name: str, replica: Replica, target: Path) -> Rebuilt:
+    """Write the store of one process from the topics."""
+    from dataflows.replay.store_rebuild import Rebuilt, rebuild_store
+    from dataflows.runtime import topology
+    from deploy.recovery.layout_change import rebuild_compact_store
+    from deploy.supervisor.initialize import make_recovery_store
+
+    if name == COMPACT:
+        records, last_slice_ns = rebuild_compact_store(settings, target)
+        return Rebuilt(last_slice_ns, records)
+    make_recovery_store(target)
+    shards = replica.select(topology.shards(name, settings.kafka.symbol_partitions))
+    return rebuild_store(settings, name, shards, target)
 
 
 def _replace_store(home: Home, name: str, new_folder: Path) -> Path | None:
@@ -137,16 +154,22 @@ def rebuild_table(home: Home, name: str) -> str:
 
     kinds = tables_of_topics()
     if name not in kinds:
-        tables, services = ", ".join(sorted(kinds)), ", ".join(DATAFLOW_NAMES)
-        suggestion = did_you_mean(name, [*DATAFLOW_NAMES, *kinds])
+        names = dataflow_names(home)
+        tables, services = ", ".join(sorted(kinds)), ", ".join(names)
+        suggestion = did_you_mean(name, [*names, *kinds])
         raise BadInput(f"WHAT must be a service ({services}) or a table ({tables}), found {name!r}{suggestion}")
     use_running_services(home)
     settings = platform_settings(home, {})
     topic = TOPIC_OF[kinds[name]]
     owner = settings.kafka.topics[topic].owner
-    writers = [writer for writer in (owner, EXTRA_WRITERS.get(topic)) if writer is not None]
+    writers = {_process_of(home, writer) for writer in (owner, EXTRA_WRITERS.get(topic)) if writer is not None}
     with _services_stopped(home, *writers):
         return _rewrite_table(settings, name, kinds[name], topic)
+
+
+def _process_of(home: Home, service: str) -> str:
+    """Return the process that runs a service."""
+    return COMPACT if service in COMPACT_SERVICES and read_layout(home) is Layout.COMPACT else service
 
 
 def tables_of_topics() -> dict[str, type]:

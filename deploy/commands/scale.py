@@ -20,15 +20,17 @@ def register(app: typer.Typer) -> None:
 
 def scale(service: Service, replicas: Count) -> None:
     from configs.settings import load_settings
+    from dataflows.runtime.topology import COMPACT
     from deploy.recovery.recorded_topics import supervisor_lock
     from deploy.recovery.rescale import rescale_stores
     from deploy.supervisor.control import scale_one
+    from deploy.supervisor.layout import read_layout
     from deploy.supervisor.replicas import require_scalable
 
     home = home_from_environment()
-    service = resolve_service(service, DATAFLOW_NAMES)
+    service = resolve_service(service, [*DATAFLOW_NAMES, COMPACT])
     partitions = load_settings().kafka.symbol_partitions
-    require_scalable(service, replicas, partitions)
+    require_scalable(service, replicas, partitions, read_layout(home))
     processes = "1 process" if replicas == 1 else f"{replicas} processes"
     if running_state(home) is not None:
         scale_one(home, service, replicas)

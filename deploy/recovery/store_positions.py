@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dataflows.runtime import topology
+from dataflows.runtime.topology import COMPACT, compact_topics
 from deploy.home import Home
 from deploy.recovery.recovery_store import StateSnapshot, count_starts, read_resume_states
+from deploy.supervisor.layout import dataflow_names
 from deploy.supervisor.replicas import replica_name, replicas_of, store_of
 
 SOURCE_STEP = ".ticks"
@@ -44,7 +45,7 @@ def missing_stores(home: Home) -> list[str]:
     """Return the services that have no recovery store."""
     return [
         service
-        for service in topology.SERVICES
+        for service in dataflow_names(home)
         if not all(any(store_of(home, service, r).glob("part-*.sqlite3")) for r in replicas_of(home, service))
     ]
 
@@ -64,11 +65,22 @@ def positions_of(name: str, folder: Path, starts: int, states: Sequence[StateSna
         if isinstance(snapshot.state, dict):
             feed, last_slice_ns = snapshot.state["kind"], snapshot.state.get("last_tick_ns", -1)
             continue
-        _, passed_ns, logs, *_ = snapshot.state
-        last_slice_ns = max(last_slice_ns, passed_ns)
-        for log, (next_offset, *_) in logs.items():
-            topic, _, partition = log.rpartition("/")
-            # Several shards read the log of all symbols; the first of them decides what must still exist.
-            known = next_offsets.get((topic, int(partition)))
-            next_offsets[topic, int(partition)] = next_offset if known is None else min(known, next_offset)
+        for _, passed_ns, logs, *_ in _reader_states(snapshot):
+            last_slice_ns = max(last_slice_ns, passed_ns)
+            for log, (next_offset, *_) in logs.items():
+                topic, _, partition = log.rpartition("/")
+                # The state of the compact process has no offsets in the topics between its services.
+                if snapshot.key == COMPACT and topic in compact_topics():
+                    continue
+                # Several shards read the log of all symbols; the first of them decides what must still exist.
+                known = next_offsets.get((topic, int(partition)))
+                next_offsets[topic, int(partition)] = next_offset if known is None else min(known, next_offset)
     return StorePositions(name, folder, starts, next_offsets, last_slice_ns, feed)
+
+
+def _reader_states(snapshot: StateSnapshot) -> list[Any]:
+    """Return the states of the readers in a state of a source."""
+    if snapshot.key != COMPACT:
+        return [snapshot.state]
+    _, _, services, _ = snapshot.state
+    return [reader_state for shards in services.values() for reader_state, _ in shards.values()]

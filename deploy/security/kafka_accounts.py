@@ -21,9 +21,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported at
     UserScramCredentialUpsertion,
 )
 
+from dataflows.runtime.topology import Layout
 from deploy.errors import DeployError
 from deploy.security.kafka_rights import KafkaRight, all_rights, principals
-from deploy.supervisor.layout import read_layout
 from sinks.cluster import Servers, client_config
 
 if TYPE_CHECKING:
@@ -33,13 +33,15 @@ _TIMEOUT_S = 30.0
 _ITERATIONS = 4096  # the passwords are random and long, so that a slow hash adds nothing
 
 
-def create_accounts(servers: Servers, home: Home, topic_prefix: str) -> None:
-    """Create the users of all principals with the passwords of the state folder, and their rights. Idempotent.
+def create_accounts(servers: Servers, home: Home, topic_prefix: str, layout: Layout = Layout.SERVICES) -> None:
+    """Create the users of all principals with the passwords of the state folder, and their rights in a layout.
+
+    Idempotent.
 
     Raises DeployError.
     """
     set_passwords(servers, {principal: home.kafka_password(principal) for principal in principals()})
-    apply_rights(servers, all_rights(topic_prefix, layout=read_layout(home)))
+    apply_rights(servers, all_rights(topic_prefix, layout=layout))
 
 
 def set_passwords(servers: Servers, passwords: Mapping[str, str]) -> None:

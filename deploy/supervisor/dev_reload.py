@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES
 from deploy.home import REPOSITORY
 from deploy.supervisor.process_spec import DATAFLOW_NAMES, ProcessKind, ProcessSpec
 
@@ -64,8 +65,10 @@ class SourceWatcher:
             service.kind is ProcessKind.DATAFLOW
             and top == "dataflows"
             and len(rest) == 1
-            and path.stem in DATAFLOW_NAMES
+            and path.stem in (*DATAFLOW_NAMES, COMPACT)
         ):
+            if service.replica_of == COMPACT and path.stem in COMPACT_SERVICES:
+                return True
             return path.stem in (service.name, service.replica_of)
         return top in FOLDERS_OF_KIND[service.kind]
 

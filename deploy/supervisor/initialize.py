@@ -9,14 +9,15 @@ from pathlib import Path
 
 from configs.settings import Settings, load_settings
 from dataflows.runtime.live_endpoints import platform_version
+from dataflows.runtime.topology import Layout
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.command_keys import record_command_keys, signing_folder
 from deploy.supervisor.configuration_record import record_start
+from deploy.supervisor.layout import dataflow_names, read_layout
 from deploy.supervisor.live_start import require_live_start
 from deploy.supervisor.migrate import migrate
 from deploy.supervisor.platform_identity import read_folder_identity
-from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.state_check import check_state, record_identity
 from deploy.supervisor.topics import create_topics, read_topics
 from schemas.errors import BadInput
@@ -25,7 +26,7 @@ RECOVERY_PARTITIONS = 4
 """Fixed for the life of a store. More workers than this do not write in parallel."""
 
 
-SUBSTITUTE, WITHOUT_STORES, LIVE_CHECKED = "--substitute", "--without-stores", "--live-checked"
+SUBSTITUTE, WITHOUT_STORES, LIVE_CHECKED, LAYOUT = "--substitute", "--without-stores", "--live-checked", "--layout"
 
 
 def initialize(
@@ -35,11 +36,13 @@ def initialize(
     substitute: bool = False,
     with_stores: bool = True,
     live_checked: bool = False,
+    layout: Layout | None = None,
 ) -> None:
     """Check the existing state, then create the missing topics, tables, recovery stores and identities.
 
     `substitute`: Kafka is replaced by an in-memory broker. `with_stores` is False where the stores are on other
     volumes (containers). `live_checked`: the supervisor has checked the preconditions of live trading.
+    `layout`: convert the stores to this layout first; None keeps the one that they have.
     Raises DeployError at the first failure.
     """
     contents = check_state(home, settings, substitute=substitute, with_stores=with_stores)
@@ -50,7 +53,12 @@ def initialize(
     if not live_checked:
         require_live_start(home, settings, new_platform=contents.empty, report=print)
     if with_stores:
-        for name in DATAFLOW_NAMES:
+        if layout is not None and layout is not read_layout(home):
+            # Imported here, because it writes stores with the functions of this module.
+            from deploy.recovery.layout_change import change_layout
+
+            print(change_layout(home, settings, layout))
+        for name in dataflow_names(home):
             make_recovery_store(home.recovery / name)
     record_identity(home, settings, contents, substitute=substitute)
     identity = read_folder_identity(home)
@@ -86,6 +94,7 @@ def main() -> int:
             substitute=SUBSTITUTE in sys.argv[1:],
             with_stores=WITHOUT_STORES not in sys.argv[1:],
             live_checked=LIVE_CHECKED in sys.argv[1:],
+            layout=Layout(sys.argv[sys.argv.index(LAYOUT) + 1]) if LAYOUT in sys.argv[1:] else None,
         )
     except (DeployError, BadInput) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from dataflows.runtime.topology import Replica
+from dataflows.runtime.topology import Layout, Replica, processes
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import scheduled_checks
-from deploy.supervisor.layout import dataflow_names
+from deploy.supervisor.layout import read_layout
 from deploy.supervisor.probes import DataflowProbe, HttpProbe
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
-from deploy.supervisor.replicas import replica_name, replicas_of, store_of
+from deploy.supervisor.replicas import replica_name, replicas, replicas_of, store_of
 from deploy.supervisor.start_options import LOCAL_SYMBOLS
 
 _SMALL_PROCESS_VARIABLES = {
@@ -44,13 +44,25 @@ def child_environment(overrides: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, **_SMALL_PROCESS_VARIABLES, "PYTHONPATH": path, **overrides}
 
 
-def dataflow_services(home: Home, environment: Mapping[str, str], *, snapshot_interval_s: int) -> list[ProcessSpec]:
-    """Describe the processes of the layout's dataflows, as many of each as it has recovery stores."""
+def dataflow_services(
+    home: Home, environment: Mapping[str, str], *, snapshot_interval_s: int, layout: Layout | None = None
+) -> list[ProcessSpec]:
+    """Describe the processes of the dataflows, as many of each as it has recovery stores in the state folder.
+
+    `layout` is the one to start, by default that of the stores. A service without stores of its own, because another
+    layout has its state, runs as one process.
+    """
+    stored = read_layout(home)
+    layout = layout or stored
     return [
         service
-        for name in dataflow_names(home)
+        for name in processes(layout)
         for service in replica_services(
-            home, name, replicas_of(home, name), environment, snapshot_interval_s=snapshot_interval_s
+            home,
+            name,
+            replicas_of(home, name) if name in processes(stored) else replicas(1),
+            environment,
+            snapshot_interval_s=snapshot_interval_s,
         )
     ]
 

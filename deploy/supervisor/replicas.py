@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from dataflows.runtime.topology import SERVICES, Replica
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, SERVICES, Layout, Replica
 from deploy.errors import DeployError
 from deploy.home import Home
 
@@ -50,8 +50,13 @@ def replicas(count: int) -> list[Replica]:
     return [Replica(number, count) for number in range(1, count + 1)]
 
 
-def require_scalable(service: str, count: int, partitions: int) -> None:
-    """Raises DeployError if a service cannot run as `count` processes."""
+def require_scalable(service: str, count: int, partitions: int, layout: Layout = Layout.SERVICES) -> None:
+    """Raises DeployError if a service cannot run as `count` processes in a layout."""
+    if layout is Layout.COMPACT and service in (*COMPACT_SERVICES, COMPACT):
+        raise DeployError(
+            f"cannot scale {service} in the layout compact, because all services share one process; stop the platform, "
+            "start it with `python cli.py start --layout services`, and scale then"
+        )
     if service not in SERVICES:
         raise DeployError(f"unknown dataflow {service!r}; expected one of {', '.join(SERVICES)}")
     if not SERVICES[service].by_shard:

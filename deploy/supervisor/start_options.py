@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from dataflows.runtime.topology import Layout
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.state import replace_file
 
 FEEDS = ("simulator", "files", "live", "alpaca", "polygon")
 BROKERS = ("simulated", "alpaca", "local-alpaca")
+LAYOUTS = tuple(Layout)
 LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 
 
@@ -19,7 +21,7 @@ LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 class StartOptions:
     """The options of `start`. `speed` is `max` or a multiple of real time. `live_account` is the account that trades
     real money. With `dev`, services restart when their code changes. `bar_interval` and `session` are those of the bar
-    files, which every service needs.
+    files, which every service needs. `layout` says which services share a process.
     """
 
     feed: str | None = None
@@ -31,6 +33,11 @@ class StartOptions:
     dev: bool = False
     bar_interval: str | None = None
     session: str | None = None
+    layout: str | None = None
+
+    def requested_layout(self) -> Layout | None:
+        """Return the layout of `--layout`, None for the one that the platform has."""
+        return None if self.layout is None else Layout(self.layout)
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that set these options."""
@@ -91,6 +98,7 @@ def validate_options(
     live_account: str | None = None,
     *,
     dev: bool = False,
+    layout: str | None = None,
 ) -> StartOptions:
     """Validate the options. Raises DeployError with the option, what was expected and what was found."""
     if bars and feed is None:
@@ -105,6 +113,8 @@ def validate_options(
         raise DeployError(f"--speed must be `max` or a number > 0, found {speed!r}")
     if broker is not None and broker not in BROKERS:
         raise DeployError(f"--broker must be one of {', '.join(BROKERS)}, found {broker!r}")
+    if layout is not None and layout not in LAYOUTS:
+        raise DeployError(f"--layout must be one of {', '.join(LAYOUTS)}, found {layout!r}")
     mode = os.environ.get("TRADING_MODE", "paper")
     if live_account is not None and mode != "live":
         raise DeployError(f"--live-account requires TRADING_MODE=live in the environment, found {mode}")
@@ -114,7 +124,14 @@ def validate_options(
     absolute = tuple(str(path.resolve()) for path in bars)
     file = str(settings.resolve()) if settings else None
     return StartOptions(
-        feed=feed, bars=absolute, speed=speed, settings=file, broker=broker, live_account=live_account, dev=dev
+        feed=feed,
+        bars=absolute,
+        speed=speed,
+        settings=file,
+        broker=broker,
+        live_account=live_account,
+        dev=dev,
+        layout=layout,
     )
 
 

@@ -84,6 +84,7 @@ class PlatformState:
     degraded: tuple[str, ...] = ()
     children: tuple[ChildState, ...] = field(default=())
     dev: bool = False
+    layout: str = ""
     rescale: str = ""
     """Progress of the last rescale: `features to 3: in progress`, `… done` or `… failed: REASON`."""
 

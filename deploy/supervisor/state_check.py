@@ -14,6 +14,7 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.recovery.recovery_store import count_starts
 from deploy.recovery.store_positions import StorePositions, missing_stores
+from deploy.supervisor.layout import dataflow_names
 from deploy.supervisor.platform_identity import (
     PlatformIdentity,
     configured_identity,
@@ -83,7 +84,7 @@ def _any_store_used(home: Home) -> bool:
     missing = missing_stores(home)
     return any(
         count_starts(store_of(home, service, replica))
-        for service in topology.SERVICES
+        for service in dataflow_names(home)
         if service not in missing
         for replica in replicas_of(home, service)
     )

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflows.runtime import topology
+from dataflows.runtime.topology import COMPACT
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.recovery.store_positions import StorePositions, missing_stores, read_positions
+from deploy.supervisor.layout import dataflow_names
 from deploy.supervisor.platform_identity import RecordedIdentities, read_cluster_id, read_identities
 from deploy.supervisor.state import replace_file
 from schemas.records import TOPIC_OF, Command, Configuration
@@ -67,11 +68,11 @@ def read_contents(home: Home, settings: Settings, *, with_stores: bool = True) -
     """Read all three places. Raises DeployError if one cannot be read."""
     identities = read_identities(home, settings)
     missing = missing_stores(home) if with_stores else []
-    services = [name for name in topology.SERVICES if name not in missing] if with_stores else []
+    services = [name for name in dataflow_names(home) if name not in missing] if with_stores else []
     # Stores and tables before the ends of the topics: a running platform writes them later.
     stores = {name: read_positions(home, name) for name in services}
     snapshots_ns = {
-        table: min((store.last_slice_ns for store in stores.get(service, ())), default=-1)
+        table: min((store.last_slice_ns for store in stores.get(service, stores.get(COMPACT, []))), default=-1)
         for table, service in COMPARED_TABLES.items()
     }
     tables, table_seqs = _read_tables(settings.database.postgres.url, snapshots_ns)

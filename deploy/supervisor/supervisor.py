@@ -28,6 +28,7 @@ from deploy.supervisor import initialize, takeover
 from deploy.supervisor.client_access import with_kafka_credentials, write_endpoints
 from deploy.supervisor.dev_reload import SourceWatcher
 from deploy.supervisor.kafka_requirements import require_own_security, require_simulation
+from deploy.supervisor.layout import read_layout
 from deploy.supervisor.live_start import check_live_start
 from deploy.supervisor.platform_services import (
     alerts_service,
@@ -129,12 +130,13 @@ def _build_supervisor(
     environment = child_environment({**variables, PRINCIPAL_VARIABLE: ""})
     interval_s = settings.platform.snapshot_interval_s
     finish_rescale(home)
+    layout = options.requested_layout() or read_layout(home)
     cash = settings.portfolio_manager.initial_capital
     local_broker = local_broker_service(home, environment, local_broker_port(), cash)
     services = [
         *_server_specs(endpoints, settings),
         *([local_broker] if options.broker == "local-alpaca" else []),
-        *dataflow_services(home, environment, snapshot_interval_s=interval_s),
+        *dataflow_services(home, environment, snapshot_interval_s=interval_s, layout=layout),
         api_service(environment, ports.api),
     ]
     api = f"http://127.0.0.1:{ports.api}"
@@ -159,7 +161,7 @@ def _build_supervisor(
         if any(service.name == "postgres" for service in endpoints.services):
             postgres.make_database(home, ports.postgres)
         if endpoints.kafka_authenticated:
-            create_accounts(admin_cluster(home, endpoints.kafka), home, settings.kafka.topic_prefix)
+            create_accounts(admin_cluster(home, endpoints.kafka), home, settings.kafka.topic_prefix, layout)
 
     return Supervisor(
         home=home,
@@ -168,11 +170,15 @@ def _build_supervisor(
             *(sys.executable, "-m", initialize.__name__),
             *([initialize.SUBSTITUTE] if endpoints.substitute_kafka else []),
             *([initialize.LIVE_CHECKED] if live_checked else []),
+            initialize.LAYOUT,
+            layout,
         ),
         initialize_environment={**environment, **endpoints.kafka_credentials(home, ADMIN)},
         before_initialize=prepare_servers,
         observe=observe,
-        rescale_task=RescaleTask(home, services_of, environment, lambda name, n: require_scalable(name, n, partitions)),
+        rescale_task=RescaleTask(
+            home, services_of, environment, lambda name, n: require_scalable(name, n, partitions, layout)
+        ),
         source_watcher=SourceWatcher(extra_files=[Path(options.settings)] if options.settings else [])
         if options.dev
         else None,
@@ -184,6 +190,7 @@ def _build_supervisor(
             without_dashboard=without_dashboard,
             degraded=endpoints.degraded,
             dev=options.dev,
+            layout=layout,
         ),
     )
 

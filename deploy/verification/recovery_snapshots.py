@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dataflows.runtime.configured_stage import read_state
+from dataflows.runtime.topology import COMPACT, Layout
 from deploy.errors import DeployError
 from deploy.recovery.recovery_store import StateSnapshot, read_store
 from deploy.verification.ledger_tables import SnapshotLedger
@@ -21,16 +22,30 @@ def snapshot_ledgers(home: Home, settings: Settings) -> tuple[list[SnapshotLedge
     books, missing = [], []
     for service, read_books in _READERS.items():
         try:
-            store = read_store(home.recovery / service)
+            snapshots = _read_snapshots(home, service)
         except DeployError as error:
             missing.append(str(error))
             continue
-        clock_ns, state = _clock(store.snapshots, service), _stage(store.snapshots, service)
+        clock_ns, state = _clock(snapshots, service), _stage(snapshots, service)
         if clock_ns is None or state is None:
             missing.append(f"the recovery store of {service} has no state yet")
         else:
             books.append(SnapshotLedger(service, clock_ns, read_books(settings, state)))
     return books, "; ".join(missing)
+
+
+def _read_snapshots(home: Home, service: str) -> list[StateSnapshot]:
+    """Return the newest states of a service, in the layout `compact` from the store of the shared process."""
+    from deploy.supervisor.layout import read_layout
+
+    if read_layout(home) is not Layout.COMPACT:
+        return read_store(home.recovery / service).snapshots
+    return [
+        snapshot._replace(step=f"{service}.{step}", key=shard, state=state)
+        for snapshot in read_store(home.recovery / COMPACT).snapshots
+        for shard, states in snapshot.state[2].get(service, {}).items()
+        for step, state in zip(("ticks", "stage"), states, strict=True)
+    ]
 
 
 def _clock(snapshots: list[StateSnapshot], service: str) -> int | None:

@@ -244,6 +244,20 @@ class ProcessPlatform:
         """Wait until a service has passed this time."""
         self.wait_until(lambda: self.last_tick_ns(name) > ts_ns, f"{name} beyond {ts_ns}")
 
+    def drain(self) -> None:
+        """Stop all services at the same time slice: the feed first, the others when they have processed its output."""
+        for name in [name for name in self.names if name not in self._staged()]:
+            assert self.terminate(name) == 0, self.log_tail(name)
+        stopped_at = time.time()
+
+        def is_drained() -> bool:
+            stats = [self.stats(name) for name in self._staged()]
+            reported = all(row.get("updated_at", 0.0) > stopped_at + 1.5 for row in stats)
+            return reported and len({row["last_tick_ns"] for row in stats}) == 1
+
+        self.wait_until(is_drained, "the last time slice everywhere")
+        self.stop()
+
     def run_to_end(self) -> None:
         """Wait until all data is processed, then stop all services. After that, tables and topics no longer change."""
         self.wait_drained()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from configs.settings import Settings
 from dataflows.runtime import topology
 from dataflows.runtime.compact_stages import CompactSlice, CompactStages
 from operators.stage import TimeSlice
-from tests.replay.in_memory_platform import Logs, stage_of
+from tests.replay.in_memory_platform import Logs, ServiceShard, stage_of
 
 
 def compact_stages(settings: Settings, partitions: int, state: Any = None) -> CompactStages:
@@ -50,3 +50,23 @@ def run_compact(settings: Settings, feed: Sequence[TimeSlice], partitions: int, 
         stages = compact_stages(settings, partitions, pickle.loads(snapshot))  # noqa: S301  (written above)
         feed_from(stages, logs)
     return logs
+
+
+class MemoryTopics:
+    """Logs in memory as a `TopicReader`."""
+
+    def __init__(self, logs: Logs) -> None:
+        self._logs = logs
+
+    def log_range(self, topic: str, partition: int) -> tuple[int, int]:
+        return 0, len(self._logs.messages[topic, partition])
+
+    def read(
+        self, ranges: Mapping[tuple[str, int], tuple[int, int]]
+    ) -> Mapping[tuple[str, int], Sequence[tuple[int, Any]]]:
+        return {log: self._logs.read(log, start, end - start) for log, (start, end) in ranges.items()}
+
+
+def state_of(shard: ServiceShard) -> tuple[Any, Any]:
+    """Return the states that the store of a service's shard would hold."""
+    return shard.reader.snapshot(), shard.logic.snapshot()

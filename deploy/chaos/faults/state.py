@@ -78,7 +78,7 @@ def second_process_problem(status: int | None, output: str, expected: str) -> st
 
 
 def _store(run: FaultRun, fault: PlannedFault) -> str:
-    stack, service = run.stack, fault.target
+    stack, service = run.stack, run.stack.process_of(fault.target)
     stack.stop(run.pace)
     shutil.rmtree(stack.home.recovery / service)
     try:

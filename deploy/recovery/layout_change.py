@@ -1,0 +1,204 @@
+"""Convert the recovery stores of a stopped platform to another layout.
+
+The stores of the new layout are written beside the old ones, then the file that names the layout is replaced. Until
+then, the old stores are complete and in use; an interrupted conversion starts again. Afterwards the old stores are
+removed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflows.replay.layout_stores import (
+    KafkaTopics,
+    compact_state,
+    service_states,
+    write_compact_store,
+    write_service_store,
+)
+from dataflows.runtime import topology
+from dataflows.runtime.store_lock import locked_store
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, Layout
+from deploy.errors import DeployError
+from deploy.home import Home
+from deploy.recovery.recovery_store import count_starts, read_resume_states
+from deploy.supervisor.initialize import make_recovery_store
+from deploy.supervisor.layout import read_layout, write_layout
+from deploy.supervisor.replicas import replicas_of, store_of
+from deploy.supervisor.state_contents import forget_starts
+from schemas.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+
+States = dict[str, dict[str, tuple[Any, Any]]]
+
+
+def change_layout(home: Home, settings: Settings, target: Layout) -> str:
+    """Convert the stores to the layout `target`, if they have another one. Return a line for the user.
+
+    Raises DeployError if the stores cannot be converted, with the old ones in place: a store is in use, missing or was
+    never used, the services stand at different time slices, or the topics cannot be read.
+    """
+    current = read_layout(home)
+    if current is target:
+        return f"layout: {target}"
+    if target is Layout.COMPACT and (conflict := topology.compact_conflict()) is not None:
+        raise DeployError(conflict)
+    old, new = (COMPACT_SERVICES, (COMPACT,)) if current is Layout.SERVICES else ((COMPACT,), COMPACT_SERVICES)
+    with _locked_stores(home, old):
+        if not any(_starts(home, name) for name in old):
+            _replace_stores(home, target, old, new, written=False)
+            return f"layout: {target}, for a new platform"
+        try:
+            write = _write_compact if target is Layout.COMPACT else _write_services
+            slice_ns = write(home, settings)
+        except (BadInput, Unavailable) as error:
+            raise DeployError(f"cannot change the layout to {target}: {error}") from error
+        _replace_stores(home, target, old, new, written=True)
+    return f"layout: {target}, converted from {current} at time slice {slice_ns}"
+
+
+@contextmanager
+def _locked_stores(home: Home, names: tuple[str, ...]) -> Iterator[None]:
+    with ExitStack() as locks:
+        for name in names:
+            for replica in replicas_of(home, name):
+                try:
+                    locks.enter_context(locked_store(store_of(home, name, replica)))
+                except Unavailable as error:
+                    raise DeployError(f"cannot change the layout: {error}") from error
+        yield
+
+
+def _starts(home: Home, name: str) -> int:
+    """Return how often a process started; 0 without a store."""
+    folders = [store_of(home, name, replica) for replica in replicas_of(home, name)]
+    return sum(count_starts(folder) for folder in folders if any(folder.glob("part-*.sqlite3")))
+
+
+def _new_folder(home: Home, name: str) -> Path:
+    return home.recovery / f"{name}.converted"
+
+
+def _replace_stores(home: Home, target: Layout, old: tuple[str, ...], new: tuple[str, ...], *, written: bool) -> None:
+    """Put the new stores into place, name the layout, and remove the old stores."""
+    for name in new:
+        folder = home.recovery / name
+        shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted conversion
+        if written:
+            _new_folder(home, name).rename(folder)
+    for name in (*old, *new):
+        forget_starts(home, name)
+    write_layout(home, target)
+    for name in old:
+        shutil.rmtree(home.recovery / name, ignore_errors=True)
+
+
+# -- to compact --------------------------------------------------------------------------------------------------------
+
+
+def read_service_states(folders: Mapping[str, Sequence[Path]]) -> States:
+    """Return the states from which services would resume, given the stores of each. Raises DeployError."""
+    states: States = {}
+    for service, stores in folders.items():
+        by_step: dict[str, dict[str, Any]] = {"ticks": {}, "stage": {}}
+        for store in stores:
+            for snapshot in read_resume_states(store):
+                step = snapshot.step.rpartition(".")[2]
+                if step in by_step:
+                    by_step[step][snapshot.key] = snapshot.state
+        states[service] = {
+            shard: (reader_state, by_step["stage"].get(shard)) for shard, reader_state in by_step["ticks"].items()
+        }
+    return states
+
+
+def common_slice_ns(states: Mapping[str, Mapping[str, tuple[Any, Any]]], partitions: int) -> int:
+    """Return the time slice at which all shards stand. Raises DeployError if they differ or a shard has no state."""
+    slices: dict[int, str] = {}
+    for service in COMPACT_SERVICES:
+        for shard in topology.shards(service, partitions):
+            state = states[service].get(shard)
+            if state is None or (state[1] is None and state[0][1] >= 0):
+                raise DeployError(
+                    f"cannot change the layout: the recovery store of {service} has no state of shard {shard}; start "
+                    "the platform with `python cli.py restart`, and stop it with `python cli.py stop --drain`"
+                )
+            slices.setdefault(state[0][1], service)
+    if len(slices) > 1:
+        found = ", ".join(f"{service} at {slice_ns}" for slice_ns, service in sorted(slices.items()))
+        raise DeployError(
+            f"cannot change the layout: the services must stand at the same time slice, found {found}; start the "
+            "platform in its old layout with `python cli.py start --layout services`, stop it with "
+            "`python cli.py stop --drain`, and try again"
+        )
+    return next(iter(slices))
+
+
+def _write_compact(home: Home, settings: Settings) -> int:
+    stores = {
+        service: [store_of(home, service, replica) for replica in replicas_of(home, service)]
+        for service in COMPACT_SERVICES
+    }
+    return combine_stores(settings, stores, _new_folder(home, COMPACT))
+
+
+def combine_stores(settings: Settings, stores: Mapping[str, Sequence[Path]], target: Path) -> int:
+    """Write a store of the compact process from those of all its services. Return their time slice.
+
+    Raises DeployError, and Unavailable or BadInput if the topics cannot be read.
+    """
+    states = read_service_states(stores)
+    slice_ns = common_slice_ns(states, settings.kafka.symbol_partitions)
+    with closing(KafkaTopics(settings.kafka)) as topics:
+        state = compact_state(topics, states, slice_ns)
+    shutil.rmtree(target, ignore_errors=True)
+    make_recovery_store(target)
+    write_compact_store(state, target)
+    return slice_ns
+
+
+def rebuild_compact_store(settings: Settings, target: Path) -> tuple[int, int]:
+    """Write a store of the compact process from the topics, as of the last time slice in all topics of its services.
+
+    Return the number of compared records and the time slice. Raises DeployError, BadInput and Unavailable.
+    """
+    from dataflows.replay.store_rebuild import last_common_slice_ns, rebuild_store
+
+    partitions = settings.kafka.symbol_partitions
+    shards = [(service, shard) for service in COMPACT_SERVICES for shard in topology.shards(service, partitions)]
+    logs = [log for service, shard in shards for log in topology.clocked_logs(service, shard, partitions)]
+    until_ns = last_common_slice_ns(settings.kafka, logs)
+    if until_ns < 0:
+        make_recovery_store(target)
+        return 0, -1
+    records, stores = 0, dict[str, list[Path]]()
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="compact.rebuild-") as name:
+        for service in COMPACT_SERVICES:
+            stores[service] = [Path(name) / service]
+            make_recovery_store(stores[service][0])
+            own_shards = topology.shards(service, partitions)
+            records += rebuild_store(settings, service, own_shards, stores[service][0], until_ns=until_ns).records
+        return records, combine_stores(settings, stores, target)
+
+
+# -- to services -------------------------------------------------------------------------------------------------------
+
+
+def _write_services(home: Home, settings: Settings) -> int:
+    [state] = [snapshot.state for snapshot in read_resume_states(home.recovery / COMPACT) if snapshot.state is not None]
+    with closing(KafkaTopics(settings.kafka)) as topics:
+        all_states = service_states(topics, state)
+    for service, states in all_states.items():
+        folder = _new_folder(home, service)
+        shutil.rmtree(folder, ignore_errors=True)
+        make_recovery_store(folder)
+        write_service_store(service, states, folder)
+    slice_ns: int = state[1]
+    return slice_ns

@@ -1,0 +1,148 @@
+"""The recovery stores of a stopped platform are converted to another layout, or stay as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.settings import Settings
+from dataflows.replay.layout_stores import write_service_store
+from dataflows.runtime import topology
+from dataflows.runtime.store_lock import locked_store
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, Layout
+from deploy.errors import DeployError
+from deploy.home import Home
+from deploy.recovery import layout_change
+from deploy.recovery.layout_change import change_layout, read_service_states
+from deploy.recovery.store_positions import read_positions
+from deploy.supervisor.initialize import make_recovery_store
+from deploy.supervisor.layout import dataflow_names, read_layout
+from deploy.supervisor.replicas import require_scalable
+from tests.replay.compact_runs import MemoryTopics
+from tests.replay.in_memory_platform import Logs
+from tests.replay.market import MONDAY, write_market
+from tests.replay.runs import pinned_settings, read_time_slices
+from tests.replay.test_layout_change import run_staged, staged_states
+
+States = Mapping[str, Mapping[str, Any]]
+
+
+class Platform:
+    """A stopped platform: its topics in memory, the states of its services, and their stores in `home`."""
+
+    def __init__(self, folder: Path, settings: Settings, logs: Logs, states: States) -> None:
+        self.home, self.settings, self.logs, self.states = Home(folder), settings, logs, states
+        self.home.create_folders()
+        for service, shards in states.items():
+            make_recovery_store(self.home.recovery / service)
+            write_service_store(service, shards, self.home.recovery / service)
+
+    def change(self, target: Layout) -> str:
+        return change_layout(self.home, self.settings, target)
+
+    def stored_states(self) -> States:
+        return read_service_states({service: [self.home.recovery / service] for service in COMPACT_SERVICES})
+
+
+class _OpenTopics(MemoryTopics):
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Logs, States]:
+    settings = pinned_settings()
+    settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"symbol_partitions": 2})})
+    files = write_market(
+        tmp_path_factory.mktemp("market"), symbols=("A", "B"), days=[MONDAY], open_time=time(9, 30), minutes=12
+    )
+    logs = Logs(2)
+    logs.write("market_data", topology.FEED_SHARD, read_time_slices(files))
+    return settings, logs, staged_states(run_staged(settings, logs, {}))
+
+
+@pytest.fixture
+def platform(tmp_path: Path, run: tuple[Settings, Logs, States], monkeypatch: pytest.MonkeyPatch) -> Platform:
+    monkeypatch.setattr(layout_change, "KafkaTopics", lambda _: _OpenTopics(run[1]))
+    return Platform(tmp_path / "home", *run)
+
+
+def test_stores_are_converted_in_both_directions(platform: Platform) -> None:
+    assert platform.stored_states() == platform.states
+    assert "converted from services" in platform.change(Layout.COMPACT)
+    assert read_layout(platform.home) is Layout.COMPACT
+    assert {path.name for path in platform.home.recovery.iterdir() if path.is_dir()} == {COMPACT}
+    [positions] = read_positions(platform.home, COMPACT)
+    assert positions.starts == 1
+    assert positions.last_slice_ns == next(iter(platform.states["risk"].values()))[0][1]
+    topics = {topic for topic, _ in positions.next_offsets}
+    assert "market-bars" in topics and not topics & topology.compact_topics()
+    assert "converted from compact" in platform.change(Layout.SERVICES)
+    assert platform.stored_states() == platform.states
+    assert dataflow_names(platform.home) == tuple(topology.SERVICES)
+    assert not (platform.home.recovery / COMPACT).exists()
+
+
+def test_an_interrupted_conversion_leaves_the_old_stores_in_use(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(layout_change, "write_layout", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        platform.change(Layout.COMPACT)
+    assert read_layout(platform.home) is Layout.SERVICES
+    assert platform.stored_states() == platform.states
+    monkeypatch.undo()
+    monkeypatch.setattr(layout_change, "KafkaTopics", lambda _: _OpenTopics(platform.logs))
+    platform.change(Layout.COMPACT)
+    platform.change(Layout.SERVICES)
+    assert platform.stored_states() == platform.states
+
+
+def test_services_at_different_time_slices_are_refused(platform: Platform) -> None:
+    [(shard, ((version, passed_ns, *reader), stage))] = platform.states["risk"].items()
+    folder = platform.home.recovery / "risk"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    make_recovery_store(folder)
+    write_service_store("risk", {shard: ((version, passed_ns - 60_000_000_000, *reader), stage)}, folder)
+    with pytest.raises(DeployError, match=r"same time slice, found risk at \d+, features at .*stop --drain"):
+        platform.change(Layout.COMPACT)
+    assert read_layout(platform.home) is Layout.SERVICES
+
+
+def test_a_store_in_use_or_without_states_is_refused(platform: Platform) -> None:
+    with locked_store(platform.home.recovery / "risk"), pytest.raises(DeployError, match="in use by"):
+        platform.change(Layout.COMPACT)
+    folder = platform.home.recovery / "signals"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    make_recovery_store(folder)
+    with pytest.raises(DeployError, match="the recovery store of signals has no state of shard 0"):
+        platform.change(Layout.COMPACT)
+    assert read_layout(platform.home) is Layout.SERVICES
+
+
+def test_a_new_platform_starts_in_any_layout(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create_folders()
+    assert change_layout(home, pinned_settings(), Layout.COMPACT) == "layout: compact, for a new platform"
+    assert dataflow_names(home) == ("market_data", "news", "fundamentals", COMPACT)
+    with pytest.raises(DeployError, match="cannot scale features in the layout compact"):
+        require_scalable("features", 2, 4, Layout.COMPACT)
+
+
+def test_an_unknown_layout_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create_folders()
+    (home.recovery / "layout").write_text("wide\n")
+    with pytest.raises(DeployError, match=r"must contain one of services, compact, found 'wide'"):
+        read_layout(home)
