@@ -124,16 +124,16 @@ def build(
     *,
     shards: int = 1,
     limit: HandlerLimit | None = None,
-    lists_checks: bool = True,
+    explains: bool = True,
 ) -> Dataflow:
     """Build the backtest flow. `limit` is that of the handlers of trading strategies.
 
-    Without `lists_checks`, orders do not list the results of their risk checks, for a sink that does not read them.
+    Without `explains`, the flow leaves out what only readers of the records use (`stages.decision_loop`).
 
     Source items: (any key, time slices of Bars). Sink items: (GLOBAL_SHARD, time slices of all stage outputs).
     """
     analysis = stages.analysis(settings)
-    trading_loop = stages.decision_loop(settings, limit, lists_checks=lists_checks)
+    trading_loop = stages.decision_loop(settings, limit, explains=explains)
     flow = Dataflow("backtest")
     time_slices = op.input("ticks", flow, source)
     sharded = op.flat_map_batch("shards", time_slices, _shard_splitter(shards))
@@ -168,7 +168,7 @@ def flow() -> Dataflow:
 
     limit = HandlerWatchdog(time_limits(settings))
     sink = _report_sink(settings, print_at_end=True, notes=notes)
-    return build(settings, source, sink, limit=limit, lists_checks=False)
+    return build(settings, source, sink, limit=limit)
 
 
 def _recognize_bars(settings: Settings, paths: Sequence[Path]) -> tuple[Settings, FeedScan]:
@@ -228,7 +228,7 @@ def run(
     open_feed = _guarded_opener(settings, open_feed, errors.append)
     source = FeedSource(open_feed, batch_slices=batch_slices, at_end="stop")
     limit = HandlerWatchdog(time_limits(settings), on_stuck=on_stuck)
-    dataflow = build(settings.for_backtest(), source, sink, shards=workers, limit=limit, lists_checks=bool(observers))
+    dataflow = build(settings.for_backtest(), source, sink, shards=workers, limit=limit, explains=bool(observers))
     try:
         with _reduced_gc():
             if workers == 1:

@@ -183,9 +183,10 @@ class LearningLoop:
 
     The weights of the feedback stage and the suspensions of strategies reach the signals stage one time slice later.
     Inputs: external records, feature rows and predictions of a time slice. Outputs: the records of all stages.
+    `feedback` is None if nothing reads its records: neither the signals stage nor a reader of the outputs.
     """
 
-    def __init__(self, sentiment: Stage, signals: Stage, trading: TradingLoop, feedback: Stage) -> None:
+    def __init__(self, sentiment: Stage, signals: Stage, trading: TradingLoop, feedback: Stage | None) -> None:
         self._sentiment, self._signals, self._trading, self._feedback = sentiment, signals, trading, feedback
         self._weights: list[Record] = []
         self._suspensions: list[Record] = []
@@ -213,6 +214,8 @@ class LearningLoop:
         if self._suspensions:
             signals = [record for record in signals_out if type(record) is Signal]
         trading_out = self._trading.on_sorted_slice(ts_ns, by_topic, signals, scores)
+        if self._feedback is None:
+            return [*sentiment_out, *signals_out, *trading_out]
         feedback_inputs = (
             by_topic.records_of("reference-data") + by_topic.records_of("market-bars") + predictions + signals
         )
@@ -228,7 +231,8 @@ class LearningLoop:
             [tuple(record) for record in self._weights],
             [tuple(record) for record in self._suspensions],
         )
-        return (LEARNING_VERSION, *feedback_records, *(stage.snapshot() for stage in stages))
+        states = (None if stage is None else stage.snapshot() for stage in stages)
+        return (LEARNING_VERSION, *feedback_records, *states)
 
     def restore(self, snapshot: Any) -> None:
         version, weights, *states = snapshot
@@ -240,7 +244,8 @@ class LearningLoop:
         self._suspensions = [StrategySuspension._make(values) for values in suspensions]
         stages = (self._sentiment, self._signals, self._trading, self._feedback)
         for stage, state in zip(stages, states, strict=True):
-            stage.restore(state)
+            if stage is not None and state is not None:
+                stage.restore(state)
 
 
 class Analysis:

@@ -23,6 +23,7 @@ from operators.risk import RiskStage
 from operators.risk.last_price import OpenTime
 from operators.sentiment import SentimentStage
 from operators.signals import SignalStage
+from operators.signals.ensemble import LEARNED
 from operators.stage import Stage
 from operators.trading.accounts import StrategyAccounts
 from operators.trading.idle import IdleStrategies
@@ -200,6 +201,7 @@ def trading_loop(
     """Return execution, the trading strategies, portfolio and risk as one stage.
 
     `with_idle`: also book the sub-accounts of strategies that the settings no longer have, as the service does.
+    Without `lists_checks`, orders do not list the results of their risk checks.
     """
     make_strategies: Callable[[], StrategiesStage] | None = trading_strategies(settings, limit)
     if make_strategies is None and with_idle:
@@ -213,13 +215,18 @@ def trading_loop(
 
 
 def decision_loop(
-    settings: Settings, limit: HandlerLimit | None = None, *, lists_checks: bool = True, with_idle: bool = False
+    settings: Settings, limit: HandlerLimit | None = None, *, explains: bool = True, with_idle: bool = False
 ) -> Callable[[], Stage]:
     """Return all stages after the analysis as one stage, for the fused backtest.
 
-    `limit` is that of the handlers of trading strategies. Without `lists_checks`, orders do not list the results of
-    their risk checks. `with_idle` is as in `trading_loop`.
+    `limit` is that of the handlers of trading strategies. `with_idle` is as in `trading_loop`. Without `explains`, the
+    loop makes the same decisions, but leaves out what only readers of its records use: the results of risk checks in
+    orders and, unless the ensemble learns its weights, the feedback stage.
     """
     make_signals = signals(settings)
-    make_loop = trading_loop(settings, limit, lists_checks=lists_checks, with_idle=with_idle)
-    return lambda: LearningLoop(sentiment(settings)(), make_signals(), make_loop(), feedback(settings)())
+    make_loop = trading_loop(settings, limit, lists_checks=explains, with_idle=with_idle)
+    ensemble = settings.signals.ensemble
+    has_feedback = explains or (ensemble.enabled and ensemble.weights == LEARNED)
+    return lambda: LearningLoop(
+        sentiment(settings)(), make_signals(), make_loop(), feedback(settings)() if has_feedback else None
+    )

@@ -10,15 +10,18 @@ import pytest
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource, run_main
 
+from configs.settings import load_settings
 from dataflows import backtest
 from dataflows.research.report import ReportSink, render_html, write_json
 from dataflows.runtime.topology import FEED_SHARD
 from operators.performance import Performance
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
+from schemas.records import Attribution, Order, Record, SignalOutcome
 from tests.replay.market import write_market
-from tests.replay.runs import backtest_summary, fused_hash, pinned_settings, read_time_slices
+from tests.replay.runs import SETTINGS_FILE, backtest_summary, fused_hash, pinned_settings, read_time_slices
 
+DECIDED = ("decision_hash", "orders", "fills", "refusals", "signals", "final_equity", "max_drawdown")
 SUMMARY_KEYS = {
     *("bars", "orders", "fills", "refusals", "initial_equity", "final_equity", "realized_pnl", "unrealized_pnl"),
     *("fees", "max_drawdown", "sharpe", "decision_hash", "elapsed_s", "bars_per_s"),
@@ -79,6 +82,22 @@ def test_interrupted_and_resumed_run_makes_the_same_decisions(
         if actual_hash == expected_hash:
             break
     assert actual_hash == expected_hash
+
+
+@pytest.mark.parametrize("weights", ["equal", "learned"])
+def test_a_run_that_nobody_reads_makes_the_same_decisions(weights: str, tmp_path: Path) -> None:
+    files, bars = tmp_path / "settings.yaml", write_market(tmp_path / "bars", symbols=("A", "B"), seed=3)
+    ensemble = f"ensemble: {{enabled: true, weights: {weights}}}"
+    pinned = SETTINGS_FILE.read_text().replace("signals:\n", f"signals:\n  {ensemble}\n")
+    files.write_text(f"{pinned}feedback: {{weights_interval_s: 3600, horizon_bars: 5}}\n")
+    settings, records = load_settings(files, environment={}), list[Record]()
+    _, observed = backtest.run(settings, bars, observers=[records.extend])
+    _, unobserved = backtest.run(settings, bars)
+    assert {name: observed[name] for name in DECIDED} == {name: unobserved[name] for name in DECIDED}
+    assert observed["fills"] > 0
+    kinds = {type(record) for record in records}
+    assert kinds >= {SignalOutcome, Attribution, Order}, "an observer receives the records of feedback"
+    assert all(record.checks for record in records if type(record) is Order)
 
 
 def test_summary_has_the_required_keys(bars: list[Path]) -> None:

@@ -125,6 +125,17 @@ def test_analysis_passes_each_output_to_the_next_stage_and_returns_all() -> None
     assert predictions.inputs == [(1, [row])]
 
 
+def test_a_loop_without_feedback_has_the_other_records_and_restores_a_snapshot_with_it() -> None:
+    weights = StrategyWeights(seq=1, ts_ns=1, weights={"ema_cross": 1.0}, scores={}, reason="test")
+    feedback = RecordingStage(lambda t: [weights])
+    full = LearningLoop(RecordingStage(), RecordingStage(), idle_loop(), feedback)
+    reduced = LearningLoop(RecordingStage(), RecordingStage(), idle_loop(), None)
+    assert full.on_slice(1, []) == [*reduced.on_slice(1, []), weights]
+    reduced.restore(full.snapshot())
+    full.restore(reduced.snapshot())
+    assert len(feedback.inputs) == 1
+
+
 def test_weights_reach_the_signals_one_slice_later_and_survive_a_restart() -> None:
     weights = StrategyWeights(seq=1, ts_ns=1, weights={"ema_cross": 1.0}, scores={}, reason="test")
     signals = RecordingStage()
