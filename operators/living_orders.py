@@ -40,6 +40,21 @@ class LivingOrder(NamedTuple):
     def with_quantity(self, quantity: Decimal) -> LivingOrder:
         return self._replace(terms=self.terms._replace(quantity=quantity))
 
+    def with_fill(self, report: Execution) -> LivingOrder:
+        """Return the order after a fill, as its venue reports it."""
+        terms, quantity = self.terms, report.cum_quantity + report.leaves_quantity
+        if terms.quantity != quantity:
+            terms = terms._replace(quantity=quantity)
+        return LivingOrder(
+            order_id=self.order_id,
+            cause_id=self.cause_id,
+            terms=terms,
+            filled=report.cum_quantity,
+            held=self.held,
+            is_working=True,
+            replaces=self.replaces,
+        )
+
 
 class LivingOrders:
     """The open orders by id. Call `split` before the reports of the time slice in which a split takes effect."""
@@ -111,7 +126,7 @@ class LivingOrders:
 
     def _fill(self, order: LivingOrder, report: Execution) -> list[LivingOrder]:
         leaves, traded = report.leaves_quantity, report.quantity
-        order = order.with_quantity(report.cum_quantity + leaves)._replace(filled=report.cum_quantity, is_working=True)
+        order = order.with_fill(report)
         if leaves:
             self._store(order)
         else:

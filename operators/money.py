@@ -47,15 +47,20 @@ def to_decimal(number: float) -> Decimal:
     """
     amount = _converted.get(number)
     if amount is None:
-        amount = Decimal(repr(number))
-        if not amount.is_finite():
-            raise InvalidField(f"an amount must be a finite number, found {number!r}")
-        amount = _round(amount, NANO)
+        amount = sum_to_decimal(number)
         if number:  # 0.0 and -0.0 are one key, but two results
             if len(_converted) >= _CONVERTED_MAX:
                 _converted.clear()
             _converted[number] = amount
     return amount
+
+
+def sum_to_decimal(number: float) -> Decimal:
+    """Convert like `to_decimal`, for a number that seldom repeats, such as a sum."""
+    amount = Decimal(repr(number))
+    if not amount.is_finite():
+        raise InvalidField(f"an amount must be a finite number, found {number!r}")
+    return _round(amount, NANO)
 
 
 def multiply(a: Decimal, b: Decimal) -> Decimal:

@@ -87,6 +87,8 @@ def share_fill(changes: Mapping[str, Decimal], execution: Execution, traded: Dec
 
     The shares follow from all that the order has filled so far, so that those of a filled order sum to the changes.
     """
+    if not changes:
+        return []
     _, rest = match_changes(changes)
     weights = [(name, change) for name, change in rest.items() if change * traded > 0]
     filled = quantize(execution.cum_quantity)

@@ -102,11 +102,8 @@ class AttributionBook:
         else:
             # The amount paid, signed like the quantity, is the decrease of cash.
             self._book_fill(book, execution, change, cost - realized)
-        book.positions = {
-            name: strategy_position
-            for name, strategy_position in book.positions.items()
-            if strategy_position.quantity or strategy_position.cost
-        }
+        for name in [name for name, held in book.positions.items() if not (held.quantity or held.cost)]:
+            del book.positions[name]
 
     def record_cross(self, cross: InternalCross) -> None:
         """Attribute a trade between two strategies: what the buyer pays, the seller receives."""

@@ -120,6 +120,12 @@ class TradeAllocation:
         opening_shares = list(owner.opening_shares)
         if owner.strategies == (ENSEMBLE,):
             return self._allocate_to_ensemble(change, opposite, opening_shares)
+        if len(owner.strategies) == 1 and change:
+            # Fast path: the strategy of the proposal closes its own position, or opens one by its view.
+            (name,) = owner.strategies
+            held = opposite.get(name, ZERO)
+            if abs(held) >= abs(change) or (not held and opening_shares):
+                return [(name, change)]
         closing = _close_pro_rata(
             change, {name: signed_quantity for name, signed_quantity in opposite.items() if name in owner.strategies}
         )

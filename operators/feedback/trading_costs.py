@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from operators.money import multiply
+from operators.money import ONE, multiply
 from schemas.records import TRADE, Execution
 
 _ACCOUNT = ""
@@ -28,10 +28,12 @@ class TradingCosts:
         """Count a fill. `unit_value` is the value in account currency of one unit at a price of 1."""
         if execution.exec_type != TRADE:
             return
-        value = float(multiply(multiply(execution.quantity, execution.price), unit_value))
+        value = multiply(execution.quantity, execution.price)
+        value_float = float(value if unit_value is ONE else multiply(value, unit_value))
+        fee, totals = float(execution.fee), self._totals
         for name in (execution.symbol, _ACCOUNT):
-            fees, total = self._totals.get(name, (0.0, 0.0))
-            self._totals[name] = (fees + float(execution.fee), total + value)
+            fees, total = totals.get(name, (0.0, 0.0))
+            totals[name] = (fees + fee, total + value_float)
 
     def round_trip(self, symbol: str) -> float:
         """The expected cost of a purchase and a sale, as a fraction of the value of one of them."""

@@ -357,6 +357,8 @@ def _increases(held: Decimal, size: Decimal) -> bool:
 
 def _reductions(step: Step, targets: dict[str, Target], before: dict[str, Decimal]) -> list[Reduction]:
     """Return the targets that a step has changed."""
+    if step is NO_STEP:
+        return []
     return [
         Reduction(name, before[name], target.quantity, step.check, step.found, step.limit)
         for name, target in targets.items()

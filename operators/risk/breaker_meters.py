@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from operators.adjustments import is_adjustment
 from operators.ledger.split_ratio import exact_ratio, split_price, split_quantity
-from operators.money import ZERO, divide, to_decimal
+from operators.money import ZERO, divide, sum_to_decimal, to_decimal
 from operators.rebase import rebase
 from operators.risk.book import RiskBook
 from operators.risk.breakers import (
@@ -92,6 +92,8 @@ class BreakerMeters:
 
         An adjustment changes the average price only: it is no order and no decision of a strategy.
         """
+        if not (self._reject_scopes or self._streak_scopes):
+            return
         is_order = not is_adjustment(report.order_id)
         keys = {PORTFOLIO: "", STRATEGY: strategy, SYMBOL: report.symbol}
         if report.exec_type in (NEW, REJECTED) and is_order:
@@ -150,7 +152,7 @@ class BreakerMeters:
         if self._needs_equity and book.unpriced_symbol() is None:
             net = book.net_value()
             if breakers.is_tripped or not self._bounds.contain(book, net, self.peak_equity):
-                out = self._measure_equity(book, to_decimal(round(net, 2)))
+                out = self._measure_equity(book, sum_to_decimal(round(net, 2)))
         for scope in self._streak_scopes:
             out[LOSS_STREAK, scope] = {k: Decimal(n) for (s, k), n in self._streaks.items() if s == scope}
         for scope in self._reject_scopes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from operators.money import ZERO, to_decimal
+from operators.money import ZERO, sum_to_decimal, to_decimal
 from operators.risk.last_price import LastBar
 from operators.risk.position import RiskPosition
 from schemas.records import Bar
@@ -41,7 +41,7 @@ def rounded_exposure(positions: Positions, last_bars: LastBars) -> Exposure:
             short -= value
         worst_gross += position.worst_factor * close
     long = net + short
-    return Exposure(to_decimal(round(long, 2)), to_decimal(round(short, 2)), to_decimal(round(worst_gross, 2)))
+    return Exposure(*(sum_to_decimal(round(value, 2)) for value in (long, short, worst_gross)))
 
 
 def exact_exposure(positions: Positions, last_bars: LastBars) -> Exposure:

@@ -105,7 +105,7 @@ class RiskHistory:
         self.peak_equity = rebase(max(self.peak_equity, before), before, after)
 
     def fold_execution(self, report: Execution) -> None:
-        if report.exec_type != TRADE:
+        if report.exec_type != TRADE or not (self._counts_day_trades or self._wash_sale_ns):
             return
         signed_quantity = report.quantity if report.side == BUY else -report.quantity
         if self._counts_day_trades and not is_adjustment(report.order_id):

@@ -102,8 +102,11 @@ class RiskPosition:
 
     def update_derived(self) -> None:
         """Recompute the derived values. Call after the quantity or the orders change."""
-        self.reserved_cash = self.buys.reserved_cash(self.closable(BUY)) + self.sells.reserved_cash(self.closable(SELL))
         self.quantity_factor = float(self.quantity * self.multiplier)
+        if not self.orders:
+            self.reserved_cash, self.worst_factor = ZERO, abs(self.quantity_factor)
+            return
+        self.reserved_cash = self.buys.reserved_cash(self.closable(BUY)) + self.sells.reserved_cash(self.closable(SELL))
         self.worst_factor = float(self.worst_quantity() * self.multiplier)
 
     def value(self, quantity: Decimal, price: Decimal) -> Decimal:

@@ -40,7 +40,9 @@ class VenueAccount:
     def book(self, symbol: str, signed_quantity: Decimal, price: Decimal, fee: Decimal) -> None:
         """Book a fill: its value and fee change the cash."""
         if self.cash is not None:
-            self.cash -= multiply(signed_quantity, multiply(price, self._unit_value(symbol))) + fee
+            unit_value = self._unit_value(symbol)
+            unit_price = price if unit_value is ONE else multiply(price, unit_value)
+            self.cash -= multiply(signed_quantity, unit_price) + fee
 
     def affordable(self, order: VenueOrder, quantity: Decimal, price: Decimal, takes_liquidity: bool) -> Decimal:
         """Return the part of `quantity` that the cash pays with its fees, in whole lots.
@@ -68,7 +70,8 @@ class VenueAccount:
         instrument = self._settings.instruments.get(symbol)
         if instrument is None:
             return ONE
-        return multiply(instrument.multiplier, self.rates.get(instrument.currency, ONE))
+        rate = self.rates.get(instrument.currency, ONE)
+        return ONE if rate is ONE and instrument.multiplier == ONE else multiply(instrument.multiplier, rate)
 
     def snapshot(self) -> Any:
         return (self.cash, self.liquidation)
