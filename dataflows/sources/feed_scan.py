@@ -30,6 +30,7 @@ DAILY_SHARE_MIN = 0.8  # of the isolated rows, at midnight
 HALF_DAY_S = 12 * HOUR_S  # longer distances lie between sessions
 DAY_DISTANCE_S_MIN = 23 * HOUR_S  # a day with a change of clock
 ZONE_SAMPLE_ROWS = 50_000
+FIRST_ROWS = 8
 ZONES = (NEW_YORK, "America/Chicago", "America/Los_Angeles", "Europe/London", "Europe/Berlin", "Europe/Athens", "UTC")
 """Zones of vendors' times: of the exchange, of US vendors, of European vendors and of MetaTrader servers."""
 Settings = TypeVar("Settings", bound=FeedSettings)
@@ -329,7 +330,9 @@ class _Scanner:
             first_ns, last_ns = min(first_ns, scan.first_ns), max(last_ns, scan.last_ns)
         scan.is_ordered &= bool((np.diff(times) >= 0).all())
         scan.first_ns, scan.last_ns, scan.rows = first_ns, last_ns, scan.rows + len(times)
-        scan.is_at_midnight = scan.is_at_midnight and bool(self._is_midnight(times).all())
+        # A few rows usually show that not all are at midnight. The conversion of all times is slow.
+        for rows in (times[:FIRST_ROWS], times):
+            scan.is_at_midnight = scan.is_at_midnight and bool(self._is_midnight(rows).all())
         self._add_sample(times)
         scan.seconds_of_hour += np.bincount(times // SECOND_NS % HOUR_S, minlength=HOUR_S)
         scan.weekend_rows += int((((times // DAY_NS) + 3) % 7 >= 5).sum())  # 1970-01-01 was a Thursday

@@ -311,7 +311,7 @@ class FileFeed:
                     yield previous
                 group_open_ns = group.open_ns
                 # Windows are in order of time, so only rows of this window can be after the group.
-                behind_group = int((closed_ns > group_open_ns).sum()), int((left_out_ns > group_open_ns).sum())
+                behind_group = _count_after(closed_ns, group_open_ns), _count_after(left_out_ns, group_open_ns)
                 group.closed, group.left_out = closed - behind_group[0], left_out - behind_group[1]
                 closed, left_out = behind_group
                 if pending_bad_rows:
@@ -383,3 +383,7 @@ class FileFeed:
                 closed=0,
                 left_out=0,
             )
+
+
+def _count_after(times: Ints, time_ns: int) -> int:
+    return int((times > time_ns).sum()) if len(times) else 0
