@@ -22,6 +22,7 @@ EXIT_PRICES: Final = "exit_prices"
 """Names of the rules in refusals."""
 
 _BPS = Decimal(10_000)
+_NO_TICK, _NO_COLLAR = (passed(check, "no limit price", "any") for check in (TICK_SIZE, PRICE_COLLAR))
 
 
 class EntryPrices(NamedTuple):
@@ -43,6 +44,8 @@ def check_lot(order: OrderTerms, instrument: Instrument, position: Decimal) -> V
 
 def check_tick(order: OrderTerms, instrument: Instrument) -> Verdict:
     """Require limit and stop prices that are multiples of the tick size."""
+    if order.limit_price is None and order.stop_price is None:
+        return _NO_TICK
     prices = [("limit", order.limit_price), ("stop", order.stop_price)]
     set_prices = [(name, price) for name, price in prices if price is not None]
     for name, price in set_prices:
@@ -53,8 +56,6 @@ def check_tick(order: OrderTerms, instrument: Instrument) -> Verdict:
                 f"{TICK_SIZE}: {order.symbol} {name} price {price_text} is not a multiple of tick size {tick_text}"
             )
             return Refusal(TICK_SIZE, price_text, tick_text, message)
-    if not set_prices:
-        return passed(TICK_SIZE, "no limit price", "any")
     _, price = set_prices[0]
     return PassedLimit(TICK_SIZE, price, instrument.tick_size_at(price), money=False)
 
@@ -79,7 +80,7 @@ def check_collar(
         )
         return Refusal(PRICE_COLLAR, stop_text, last_text, message)
     if limit is None:
-        return passed(PRICE_COLLAR, "no limit price", "any")
+        return _NO_COLLAR
     if order.reduce_only:
         return passed(PRICE_COLLAR, "exit", "any")
     reference = last_price if stop is None else stop

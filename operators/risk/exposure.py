@@ -41,7 +41,11 @@ def rounded_exposure(positions: Positions, last_bars: LastBars) -> Exposure:
             short -= value
         worst_gross += position.worst_factor * close
     long = net + short
-    return Exposure(*(sum_to_decimal(round(value, 2)) for value in (long, short, worst_gross)))
+    return Exposure(
+        sum_to_decimal(round(long, 2)),
+        sum_to_decimal(round(short, 2)) if short else ZERO,
+        sum_to_decimal(round(worst_gross, 2)),
+    )
 
 
 def exact_exposure(positions: Positions, last_bars: LastBars) -> Exposure:

@@ -9,9 +9,12 @@ from operators.risk.verdict import Refusal, Verdict, number_text, passed
 from schemas.records import ACTIVE, HALTED, PORTFOLIO, STRATEGY, SYMBOL, BreakerScope, OrderTerms
 
 NAME = "circuit_breaker"
+_PASSED = passed(NAME, ACTIVE, ACTIVE)
 
 
 def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
+    if not context.breakers.is_tripped:
+        return _PASSED
     scopes: tuple[tuple[BreakerScope, str], ...] = (
         (PORTFOLIO, ""),
         *((STRATEGY, name) for name in context.strategy.split("+")),
@@ -29,4 +32,4 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
                     f"{NAME}: {order.symbol} order would open {opening} units while the {where} is {state}, limit 0"
                 )
             return Refusal(NAME, state, ACTIVE, message)
-    return passed(NAME, ACTIVE, ACTIVE)
+    return _PASSED

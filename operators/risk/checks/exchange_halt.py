@@ -10,10 +10,11 @@ from operators.risk.verdict import Refusal, Verdict, passed
 from schemas.records import HALTED, TRADING, OrderTerms
 
 NAME = EXCHANGE_HALT
+_PASSED = passed(NAME, TRADING, TRADING)
 
 
 def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Verdict:
     halt = context.breakers.exchange_halts.current(order.symbol)
     if halt is None:
-        return passed(NAME, TRADING, TRADING)
+        return _PASSED
     return Refusal(NAME, HALTED, TRADING, f"{NAME}: the exchange has halted trading in {order.symbol}: {halt.text}")
