@@ -22,11 +22,12 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import cluster_main, run_main
 
 from configs.settings import Settings, load_settings
-from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod, recorded_feed_opener
+from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod, recorded_feed_opener, use_recorded_trades
 from dataflows.research.guarded_feed import GuardedFeed
 from dataflows.research.in_sample import first_slice_check
 from dataflows.research.quote_check import QuoteCheck
 from dataflows.research.report import Observer, ReportSink, Stopwatch
+from dataflows.research.trade_check import TradeCheck
 from dataflows.research.unaffordable_lots import lot_warnings
 from dataflows.runtime import shutdown, stages
 from dataflows.runtime.handler_watchdog import HandlerWatchdog, OnStuck, time_limits
@@ -155,6 +156,7 @@ def flow() -> Dataflow:
     feeds: list[FileFeed | RecordedFeed] = []
     if settings.backtest.source == "topics":
         period = recorded_period(settings, settings.backtest.symbols, with_commands=settings.backtest.commands)
+        settings, period = use_recorded_trades(settings, period)
         open_feed: Callable[[], MarketFeed] = recorded_feed_opener(settings, period)
     else:
         settings, scan = _recognize_bars(settings, settings.market_data.files.paths)
@@ -214,12 +216,14 @@ def run(
         progress(performance, feeds[-1].share_read)
 
     scan, interval_warnings = None, []
-    if not isinstance(bars, RecordedPeriod):
+    if isinstance(bars, RecordedPeriod):
+        settings, bars = use_recorded_trades(settings, bars)
+    else:
         files = settings.market_data.files
         settings, scan = _recognize_bars(settings, bars or files.paths)
         interval_warnings = scan.interval_warnings(files)
-    quotes = QuoteCheck(settings.venue())
-    all_observers = [*observers, quotes.observe] if quotes.is_needed else observers
+    quotes, trades = QuoteCheck(settings.venue()), TradeCheck(settings.for_backtest())
+    all_observers = [*observers, *(check.observe for check in (quotes, trades) if check.is_needed)]
     sink = _report_sink(settings.for_backtest(), progress=report_progress, observers=all_observers)
     open_feed = _feed_opener(settings, bars, feeds.append, scan)
     if orders is not None:
@@ -243,7 +247,13 @@ def run(
     summary = sink.performance.summary()
     warnings = order_feeds[-1].check_end(orders.name) if orders is not None else []
     summary |= _feed_notes(settings, feeds[-1], sink.performance)
-    if warnings := [*warnings, *interval_warnings, *quotes.warnings(), *summary.pop("warnings", [])]:
+    if warnings := [
+        *warnings,
+        *interval_warnings,
+        *quotes.warnings(),
+        *trades.warnings(),
+        *summary.pop("warnings", []),
+    ]:
         summary["warnings"] = warnings
     return sink.performance, summary | {
         "elapsed_s": round(elapsed_s, 3),

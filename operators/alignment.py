@@ -29,7 +29,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from operators.log_cursor import Log, LogCursor, LogSegment, RejectedMessage, Signatures
-from operators.market_data_checks import check_bar, check_quote
+from operators.market_data_checks import check_bar, check_quote, check_trade
 from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
 from schemas.errors import InvalidField
@@ -43,6 +43,7 @@ from schemas.records import (
     Quote,
     Record,
     SequencedRecord,
+    Trade,
 )
 
 VERSION = 1
@@ -153,9 +154,12 @@ class AlignedLogs:
         cursor.dead_letters.append(dead_letter._replace(ts_ns=max(cursor.fed_clock_ns, 0)))
 
     def _reject_market_data(self, cursor: LogCursor, offset: int, record: SequencedRecord) -> bool:
-        """Whether market data is late or invalid. If so, add it to the dead letters at the end of the time slice."""
+        """Whether market data is late or invalid. If so, add it to the dead letters at the end of the time slice.
+
+        A trade is not late: it has the time of the exchange and belongs to the first time slice after its arrival.
+        """
         log, clock_ns = cursor.log, max(cursor.fed_clock_ns, 0)
-        if record.ts_ns <= cursor.fed_clock_ns:
+        if record.ts_ns <= cursor.fed_clock_ns and (type(record) is not Trade or cursor.joining):
             if cursor.joining:
                 return True  # from before the snapshot to which the log is added
             self._late += 1
@@ -177,8 +181,12 @@ class AlignedLogs:
         try:
             if type(record) is Bar:
                 check_bar(record)
+            elif type(record) is Trade:
+                check_trade(record)
             else:
-                assert type(record) is Quote, f"{cursor.log.topic}: expected a Bar or a Quote, found {type(record)}"
+                assert type(record) is Quote, (
+                    f"{cursor.log.topic}: expected a Bar, a Quote or a Trade, found {type(record)}"
+                )
                 check_quote(record)
         except InvalidField as error:
             self._dead_letters += 1

@@ -23,7 +23,7 @@ from schemas.records import (
 
 RejectedMessage = DeadLetter | LateRecord
 _SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
-_MARKET_DATA_TOPICS = frozenset({"market-bars", "market-quotes"})
+_MARKET_DATA_TOPICS = frozenset({"market-bars", "market-quotes", "market-trades"})
 Signatures = CommandSignatures | ConfigurationChain
 """What a log of signed records has recorded: the keys that verify them."""
 _FIRST_SIGNATURES: dict[str, Signatures] = {

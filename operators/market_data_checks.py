@@ -1,11 +1,11 @@
-"""Which bars and quotes are valid: services discard the others as dead letters."""
+"""Which bars, quotes and trades are valid: services discard the others as dead letters."""
 
 from __future__ import annotations
 
 from math import inf
 
 from schemas.errors import InvalidField
-from schemas.records import Bar, Quote
+from schemas.records import Bar, Quote, Trade
 
 
 def check_bar(bar: Bar) -> None:
@@ -45,3 +45,16 @@ def check_quote(quote: Quote) -> None:
         size = getattr(quote, name)
         if not 0.0 <= size < inf:
             raise InvalidField(f"field {name} must be >= 0 and finite, found {size}")
+
+
+def check_trade(trade: Trade) -> None:
+    """Raise InvalidField for an invalid trade. Valid: price > 0, size >= 0, both finite.
+
+    >>> check_trade(Trade("A", 1, 60, 0.0, 100.0))
+    Traceback (most recent call last):
+    schemas.errors.InvalidField: field price must be > 0 and finite, found 0.0
+    """
+    if not 0.0 < trade.price < inf:
+        raise InvalidField(f"field price must be > 0 and finite, found {trade.price}")
+    if not 0.0 <= trade.size < inf:
+        raise InvalidField(f"field size must be >= 0 and finite, found {trade.size}")

@@ -78,7 +78,7 @@ class StrategiesStage(Stage, Protocol):
 
     @property
     def event_topics(self) -> Sequence[str]:
-        """The topics that the stage needs only for events that strategies declare."""
+        """The topics that the stage needs only for events, and bars of trades, that strategies declare."""
         ...
 
 
@@ -87,9 +87,9 @@ class TradingLoop:
 
     Orders, refusals, valuations and (for the strategies) proposals, reduced targets and risk events reach their readers
     one time slice later. Inputs: quotes, reference data, broker updates, bars, commands and signals of a time slice;
-    with trading strategies also feature rows, predictions, fundamentals, sentiment scores and headlines. Outputs: the
-    records of the stages, in the order execution, strategies, portfolio, risk. `strategies` is None if there are no
-    trading strategies.
+    with trading strategies also trades, feature rows, predictions, fundamentals, sentiment scores and headlines.
+    Outputs: the records of the stages, in the order execution, strategies, portfolio, risk. `strategies` is None if
+    there are no trading strategies.
     """
 
     def __init__(

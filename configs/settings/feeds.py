@@ -14,7 +14,7 @@ from configs.settings.sections import Duration, Section
 from operators.bar_completion import DAY_S, BarSettings, Calendar, FeedSettings, FileSessions
 from schemas.errors import BadInput
 
-EXTRA_FILE_KINDS = ("quotes", "reference_data", "data", "news", "fundamentals")
+EXTRA_FILE_KINDS = ("quotes", "trades", "reference_data", "data", "news", "fundamentals")
 """Kinds of files that a tape may contain in addition to bars."""
 
 
@@ -31,6 +31,7 @@ class FileFeedSection(FeedSettings):
     end             ISO date or time; rows whose bar opens at it or later are skipped
     paths           CSV or Parquet files of bars
     quotes          files of quotes
+    trades          files of trades, from which strategies build bars of trades, volume, currency traded and Renko
     reference_data  files of reference data: corporate actions, exchange rates, halts and sessions
     data            files of your own data rows
     news            files of headlines
@@ -42,6 +43,7 @@ class FileFeedSection(FeedSettings):
     end: Annotated[str | None, BeforeValidator(_day_as_text)] = None
     paths: tuple[Path, ...] = ()
     quotes: tuple[Path, ...] = ()
+    trades: tuple[Path, ...] = ()
     reference_data: tuple[Path, ...] = ()
     data: tuple[Path, ...] = ()
     news: tuple[Path, ...] = ()
@@ -88,7 +90,7 @@ class LiveFeedSection(BarSettings):
     stale_s               seconds without data during a session after which the feed fails over to the next provider
     backfill_minutes_max  [minutes] most minutes backfilled at a start
     quotes                whether to subscribe to quotes
-    trades                whether to subscribe to trades
+    trades                whether to subscribe to trades even if no strategy declares bars of trades
     """
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
@@ -149,6 +151,8 @@ LIVE_FEED_PROVIDERS: dict[str, tuple[str, ...]] = {
 }
 """Live feeds and their default providers."""
 
+TRADE_PROVIDERS = frozenset({"alpaca", "polygon"})
+"""Providers with a stream of trades."""
 POLYGON_BAR_INTERVALS_S = (1, 60)
 
 
@@ -200,6 +204,12 @@ class MarketDataSection(Section):
         if self.feed == "simulator":
             return self.simulator.interval_s
         return self.files.interval_s or 60 if self.feed == "files" else self.live.bar_interval_s
+
+    def has_trades(self) -> bool:
+        """Return whether the feed publishes trades if a strategy declares bars of them."""
+        if self.feed == "files":
+            return bool(self.files.trades)
+        return not TRADE_PROVIDERS.isdisjoint(self.live_providers())
 
     def bars_per_year(self) -> float:
         """Return the bars of a symbol per year. XNYS has 252 days of 6.5 hours, or 16 hours with extended hours.

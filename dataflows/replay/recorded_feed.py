@@ -1,8 +1,9 @@
 """The recorded market topics as the feed of a backtest: what was given to the platform, without what it decided.
 
-Bars and quotes of the chosen symbols, headlines, filings, answers of the language model and reference data are given.
-Commands are given only if they are asked for. The broker's updates are not, because the simulated venue fills the
-orders. A recorded time slice without a given record was closed for the orders of that run and is dropped.
+Bars and quotes of the chosen symbols, headlines, filings, answers of the language model and reference data are given,
+and trades if a strategy declares bars of them. Commands are given only if they are asked for. The updates of the broker
+are not, because the simulated venue fills the orders. A recorded time slice without a given record was closed for the
+orders of that run and is dropped.
 
 The period is that of a file feed: bars that open in [start, end), numbered from 1. Reference data and filings before
 the start are in the first time slice, headlines only of the last day. A recording of a file feed therefore gives the
@@ -13,11 +14,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from configs.history_needs import history_bars_needed
 from configs.settings import Settings
-from dataflows.replay.recording import read_topics
+from configs.trade_needs import declared_trade_bars
+from dataflows.replay.recording import TRADES_TOPIC, read_topics
 from dataflows.runtime import topology
 from dataflows.sources.tape.rules import DAY_NS
 from operators.history_bars import history_bars
@@ -35,6 +39,7 @@ from schemas.records import (
     NewsItem,
     Quote,
     Record,
+    Trade,
     TradingSession,
     TradingStatus,
 )
@@ -52,21 +57,39 @@ _GIVEN_TOPICS = (
 )
 _CARRIED_TYPES = (CorporateAction, ExchangeRate, TradingSession, TradingStatus, DataRow, Fundamentals)
 """Given records that count whatever their age at the start."""
+_CARRIED_TO_FIRST_BAR = frozenset({*_CARRIED_TYPES, NewsItem, Quote, Trade})
+RECORDED_TRADES: Final = Path("topics:") / TRADES_TOPIC
+"""Stands for the recorded trades in `market_data.files.trades` of a backtest on topics."""
 
 
 class RecordedPeriod(NamedTuple):
-    """What to read: the symbols (None: all), bars that open in [start, end), and whether commands count."""
+    """What to read: the symbols (None: all), bars that open in [start, end), and whether commands and trades count."""
 
     symbols: tuple[str, ...] | None = None
     start_ns: int | None = None
     end_ns: int | None = None
     with_commands: bool = False
+    with_trades: bool = False
 
     @property
     def topics(self) -> tuple[str, ...]:
         """The topics to read, commands before market data as in every stage that reads both."""
-        topics = (*(("commands",) if self.with_commands else ()), *_GIVEN_TOPICS)
+        trades = (TRADES_TOPIC,) if self.with_trades else ()
+        topics = (*(("commands",) if self.with_commands else ()), *_GIVEN_TOPICS, *trades)
         return tuple(sorted(topics, key=lambda topic: topic in topology.SYMBOL_TOPICS))
+
+
+def use_recorded_trades(settings: Settings, period: RecordedPeriod) -> tuple[Settings, RecordedPeriod]:
+    """Return both with the recorded trades, if a strategy declares bars of trades and the topics hold any trade.
+
+    Raises Unavailable if Kafka does not respond.
+    """
+    if not declared_trade_bars(settings):
+        return settings, period
+    with closing(read_topics(settings.kafka, "backtest", (TRADES_TOPIC,))) as time_slices:
+        if not any(type(record) is Trade for time_slice in time_slices for record in time_slice.records):
+            return settings, period
+    return settings.with_file_feed({"trades": (RECORDED_TRADES,)}), period._replace(with_trades=True)
 
 
 def recorded_feed_opener(settings: Settings, period: RecordedPeriod) -> Callable[[], RecordedFeed]:
@@ -137,7 +160,7 @@ class RecordedFeed:
         start_ns = self._period.start_ns
         if start_ns is not None and not self._seq_offsets:
             if not any(type(record) is Bar for record in records):
-                self._carried += [record for record in records if type(record) in (*_CARRIED_TYPES, NewsItem, Quote)]
+                self._carried += [record for record in records if type(record) in _CARRIED_TO_FIRST_BAR]
                 return []
             recent_ns = start_ns - DAY_NS
             earlier = [record for record in self._carried if type(record) is not NewsItem or record.ts_ns >= recent_ns]
@@ -187,7 +210,7 @@ class RecordedFeed:
                 self._add_recorded_history(record)
                 return False
             return self._is_selected(record.symbol)
-        if type(record) is Quote:
+        if type(record) is Quote or type(record) is Trade:
             is_early = self._period.start_ns is not None and record.ts_ns < self._period.start_ns
             return self._is_selected(record.symbol) and not is_early
         if type(record) is CorporateAction or type(record) is TradingStatus or type(record) is Fundamentals:
@@ -200,7 +223,7 @@ class RecordedFeed:
         return self._selected is None or symbol in self._selected
 
     def _renumbered(self, record: Record) -> Record:
-        if type(record) is Bar or type(record) is Quote:
+        if type(record) is Bar or type(record) is Quote or type(record) is Trade:
             key = (type(record), record.symbol)
             offset = self._seq_offsets.setdefault(key, record.seq - 1)
             if offset:

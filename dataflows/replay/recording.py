@@ -21,12 +21,13 @@ from operators.alignment import VERSION, AlignmentCounts
 from operators.log_cursor import Log
 from operators.stage import TimeSlice
 from schemas.errors import Unavailable
-from schemas.records import TOPIC_OF, Command
+from schemas.records import TOPIC_OF, Command, Trade
 from sinks.cluster import client_config
 from sinks.log_offsets import log_range, offsets_at_times
 
 INPUT_TOPICS = topology.SERVICES["market_data"].outputs
 """Topics of external inputs, from which a replay starts."""
+TRADES_TOPIC = TOPIC_OF[Trade]
 DERIVED_TOPICS = (
     "features",
     "predictions",
@@ -65,8 +66,13 @@ class Recording(NamedTuple):
                 stream.close()
 
 
-def open_recording(kafka: KafkaSection, group_id: str, until: ReplayEnd | None = None) -> Recording:
+def open_recording(
+    kafka: KafkaSection, group_id: str, until: ReplayEnd | None = None, *, with_trades: bool = False
+) -> Recording:
     """Open the current content of the topics. `group_id` names the consumer group; its offsets are never committed.
+
+    Trades are read only `with_trades`: a replay needs them if a strategy declares bars of trades
+    (`configs/trade_needs.py`), and in a recording of an earlier release their topic has no clock.
 
     The inputs of a time slice begin with the recorded timeouts of handlers. They are read after the derived records,
     so that none is missing whose suspension is among these.
@@ -74,7 +80,9 @@ def open_recording(kafka: KafkaSection, group_id: str, until: ReplayEnd | None =
     Iteration raises Unavailable if Kafka does not respond or the topics no longer hold their first messages.
     """
     until = until or ReplayEnd(end_of_logs=True)
-    inputs = _read_slices(kafka, group_id, INPUT_TOPICS, until)
+    # Commands before bars, as in every stage that reads both.
+    topics = sorted(INPUT_TOPICS, key=lambda topic: topic in topology.SYMBOL_TOPICS)
+    inputs = _read_slices(kafka, group_id, [one for one in topics if with_trades or one != TRADES_TOPIC], until)
     return Recording(
         slices_with_timeouts(inputs, lambda: recorded_timeouts(kafka)),
         _read_slices(kafka, group_id, DERIVED_TOPICS, until),
@@ -144,11 +152,9 @@ def _read_slices(
     since_ns: int | None = None,
     on_counts: OnCounts = lambda _: None,
 ) -> Generator[TimeSlice]:
-    # Commands before bars, as in every stage that reads both.
-    ranked = sorted(topics, key=lambda topic: topic in topology.SYMBOL_TOPICS) if topics is INPUT_TOPICS else topics
     logs = [
         Log(topic, partition, rank)
-        for rank, topic in enumerate(ranked)
+        for rank, topic in enumerate(topics)
         for partition in topology.partitions_of(topic, kafka.symbol_partitions)
     ]
     source = KafkaSliceSource(

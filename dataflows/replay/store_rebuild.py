@@ -8,7 +8,7 @@ written twice, and readers discard nothing as a duplicate. Bytewax writes the st
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -79,7 +79,8 @@ def rebuild_store(
     if last_slice_ns < 0:
         return Rebuilt(-1, 0)
     comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns)
-    source = _BoundedSource(settings, service, shards, last_slice_ns)
+    unread = stages.unread_topics(settings) if service == "strategies" else frozenset[str]()
+    source = _BoundedSource(settings, service, shards, last_slice_ns, unread)
     make: MakeStage = getattr(stages, service)
     if HANDLER_TIMEOUTS in topology.SERVICES[service].unclocked:
         make = StageWithTimeouts.under_settings(make, recorded_timeouts(settings.kafka))
@@ -127,13 +128,15 @@ class _BoundedPartition(ShardPartition):
 
 
 class _BoundedSource(KafkaSliceSource):
-    def __init__(self, settings: Settings, service: str, shards: Sequence[str], last_slice_ns: int) -> None:
+    def __init__(
+        self, settings: Settings, service: str, shards: Sequence[str], last_slice_ns: int, unread: Collection[str]
+    ) -> None:
         kafka = settings.kafka
         self._bounded: list[_BoundedPartition] = []
         super().__init__(
             kafka.cluster,
             service,
-            {shard: topology.input_logs(service, shard, kafka.symbol_partitions) for shard in shards},
+            {shard: topology.input_logs(service, shard, kafka.symbol_partitions, unread) for shard in shards},
             prefix=kafka.topic_prefix,
             until=ReplayEnd(ts_ns=last_slice_ns, end_of_logs=True),
             stop_requested=lambda: all(partition.finished for partition in self._bounded),

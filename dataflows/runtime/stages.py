@@ -32,6 +32,7 @@ from operators.trading.market_events import TOPICS
 from operators.trading.settings import TradingSettings
 from operators.trading_loop import Analysis, LearningLoop, StrategiesStage, TradingLoop
 from operators.venue import VenueStage
+from schemas.records import TOPIC_OF, Trade
 
 if TYPE_CHECKING:
     from dataflows.sources.trading_calendar import TradingCalendar
@@ -89,6 +90,8 @@ def _trading_stage(settings: Settings, limit: HandlerLimit | None = None) -> Cal
     trading = replace(
         _account_settings(settings, configured),
         bar_interval=interval_text(market.bar_interval_s() * SECOND_NS),
+        has_trades=market.has_trades(),
+        regular_trades=settings.feed_session() == "regular",
         calendar=settings.trading_calendar(),
         sessions={name: session_table(name) for name in ("XNYS", "24/7")},
         universe_files=universe_members(configured.trading),
@@ -100,7 +103,8 @@ def _trading_stage(settings: Settings, limit: HandlerLimit | None = None) -> Cal
 def unread_topics(settings: Settings) -> frozenset[str]:
     """Return the inputs of the strategies service that none of its strategies needs."""
     new_stage = trading_strategies(settings)
-    return frozenset(TOPICS.values()).difference(() if new_stage is None else new_stage().event_topics)
+    optional = {*TOPICS.values(), TOPIC_OF[Trade]}
+    return frozenset(optional).difference(() if new_stage is None else new_stage().event_topics)
 
 
 def _account_settings(settings: Settings, configured: ConfiguredStrategies) -> TradingSettings:

@@ -89,6 +89,7 @@ SERVICES: dict[str, ServiceSpec] = {
         inputs=(),
         outputs=(
             "market-quotes",
+            "market-trades",
             "history-bars",  # before the bars, as in the stages that read both
             "market-bars",
             "reference-data",
@@ -99,7 +100,6 @@ SERVICES: dict[str, ServiceSpec] = {
             "commands",
             "configuration",
         ),
-        unclocked=("market-trades",),
         follows=(
             *("reference-data", "news", "fundamentals", "llm-answers", "broker-updates", "commands", "configuration"),
             "orders",
@@ -163,6 +163,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("risk-events", feedback=True),
             ServiceInput("configuration"),
             ServiceInput("market-quotes"),
+            ServiceInput("market-trades"),
             ServiceInput("reference-data"),
             ServiceInput("executions"),
             ServiceInput("commands"),
@@ -271,7 +272,9 @@ def own_topics(service: str) -> tuple[str, ...]:
     """
     if service == COMPACT:
         return tuple(topic for name in COMPACT_SERVICES for topic in SERVICES[name].outputs)
-    return ("market-bars", "market-quotes", "history-bars") if service == "market_data" else SERVICES[service].outputs
+    if service != "market_data":
+        return SERVICES[service].outputs
+    return ("market-bars", "market-quotes", "market-trades", "history-bars")
 
 
 def processes(layout: Layout) -> tuple[str, ...]:

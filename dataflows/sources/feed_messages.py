@@ -85,4 +85,4 @@ def file_names(paths: Sequence[Path]) -> str:
 
 
 def describe_tape(has_tape: bool) -> str:
-    return f"{'with' if has_tape else 'without'} files of quotes, reference data, news or fundamentals"
+    return f"{'with' if has_tape else 'without'} files of quotes, trades, reference data, news or fundamentals"

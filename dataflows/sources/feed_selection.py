@@ -9,6 +9,7 @@ from pathlib import Path
 from configs.command_signing import command_signer
 from configs.history_needs import history_bars_needed, renamed_bars_needed
 from configs.settings import FileFeedSection, MarketDataSection, Settings
+from configs.settings.feeds import EXTRA_FILE_KINDS
 from dataflows.runtime.stats import Stats
 from dataflows.sources.feed_scan import FeedScan
 from dataflows.sources.feed_source import FeedSource
@@ -197,7 +198,7 @@ def _file_feed_opener(
     renamed_bars: int | None = None,
 ) -> Callable[[], FileFeed]:
     _require_paths(paths)
-    tape_files = TapeFiles(files.quotes, files.reference_data, files.data, files.news, files.fundamentals)
+    tape_files = TapeFiles(*(getattr(files, kind) for kind in EXTRA_FILE_KINDS))
 
     def open_files(scan: FeedScan | None) -> FileFeed:
         tape = Tape(tape_files, files, tag) if any(tape_files) else None

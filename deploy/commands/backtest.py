@@ -61,6 +61,9 @@ Data = Annotated[
     list[Path] | None, typer.Option("--data", help=_FILES_HELP.format("your own data, with a column available_at"))
 ]
 Quotes = Annotated[list[Path] | None, typer.Option("--quotes", help=_FILES_HELP.format("quotes (bid and ask)"))]
+MarketTrades = Annotated[
+    list[Path] | None, typer.Option("--market-trades", help=_FILES_HELP.format("trades (price and size)"))
+]
 Orders = Annotated[
     Path | None,
     typer.Option(help="CSV file of orders to submit, amend and cancel at given times. They pass the risk checks."),
@@ -100,6 +103,7 @@ def backtest(
     data: Data = None,
     reference_data: Reference = None,
     quotes: Quotes = None,
+    market_trades: MarketTrades = None,
     settings: SettingsFile = None,
     orders: Orders = None,
     strategy: Strategy = None,
@@ -142,7 +146,7 @@ def backtest(
     feed_options = {"start": start, "end": end, "calendar": calendar, "session": session, "timezone": timezone}
     feed_options |= {"symbol": symbol, "date_order": date_order, "decimal": decimal}
     feed_options |= {"volume": volume, "time_is": time_is}
-    input_files = {"quotes": quotes, "reference_data": reference_data, "data": data}
+    input_files = {"quotes": quotes, "trades": market_trades, "reference_data": reference_data, "data": data}
     input_files |= {"news": news, "fundamentals": fundamentals}
     if symbols is not None and any(input_files.values()):
         raise BadInput("--bars topics: reads quotes, news and other records from the topics; pass no files of them")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 from operators.strategies.universe_rules import TopDollarVolume, UniverseFile
 from operators.trading.intervals import DAY_NS, interval_ns
 from operators.trading.market_events import EventName
+from operators.trading.market_needs import BarSource
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ class TradingStrategy:
     """Indicator specs by bar interval: `{"1m": ("sma_60",), "15m": ("ema_20",)}`. A tuple: of the feed's bars."""
     history: Mapping[str, int] = {}
     """Number of closed bars by interval that `ctx.history` returns for each symbol."""
+    bar_source: BarSource = "bars"
+    """From what bars of volume, currency traded and Renko are built: the feed's `"bars"`, `"trades"` (a feed without
+    trades is rejected), or `"trades_or_bars"`: trades if the feed has them. Bars of a number of trades need trades."""
     data: Sequence[str] = ()
     """Names of your own data that `ctx.data` returns, such as `("vix",)`. Its rows reach `on_event`."""
     events: Sequence[EventName] = ()
@@ -106,7 +110,10 @@ class TradingStrategy:
             cls.name = _CAPITALS.sub("_", cls.__name__).lower().strip("_")
 
     def on_slice(self, ctx: TradingContext) -> None:
-        """Called in each time slice in which a bar of the universe closed, after all bars of the time slice."""
+        """Called in each time slice in which a bar of the universe closed, after all bars of the time slice.
+
+        A bar is one of the feed, or one of a declared interval that is built from trades.
+        """
 
     def on_fill(self, ctx: TradingContext, fill: Fill) -> None:
         """Called for each fill of the strategy. `ctx.position` includes it."""

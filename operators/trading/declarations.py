@@ -8,10 +8,10 @@ from typing import Any
 
 from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedules_of
 from operators.strategies.universe_rules import TopDollarVolume, UniverseFile
-from operators.trading.intervals import Interval
+from operators.trading.intervals import Interval, interval_ns, is_from_trades, parse_interval
 from operators.trading.market_context import Declarations
 from operators.trading.market_events import EVENT_NAMES
-from operators.trading.market_needs import MarketNeeds
+from operators.trading.market_needs import BAR_SOURCES, MarketNeeds
 from operators.trading.pair_statistics import parse_pair_spec
 from operators.trading.settings import TradingSettings
 from schemas.errors import BadInput
@@ -38,12 +38,12 @@ def features_by_interval(strategy: TradingStrategy, bar_interval: str) -> dict[s
 
 def row_features(strategy: TradingStrategy, bar_interval: str = "1m") -> tuple[str, ...]:
     """Return the indicator specs of the feed's bars that the features service computes: those of one symbol."""
-    needs = MarketNeeds(bar_interval)
+    length = interval_ns(bar_interval)
     return tuple(
         dict.fromkeys(
             spec
             for interval, specs in features_by_interval(strategy, bar_interval).items()
-            if needs.interval_of(interval) == needs.bar_interval_ns
+            if parse_interval(interval) == length
             for spec in specs
             if parse_pair_spec(spec) is None
         )
@@ -69,6 +69,11 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         isinstance(symbols, str) or not symbols or not all(isinstance(one, str) and one for one in symbols)
     ):
         raise BadInput(f"`symbols` must be a tuple of symbols, or None for the universe, found {symbols!r:.64}")
+    source: Any = strategy.bar_source
+    if source not in BAR_SOURCES:
+        suggestion = did_you_mean(str(source), BAR_SOURCES) or "."
+        raise BadInput(f"`bar_source` must be one of {', '.join(BAR_SOURCES)}, found {source!r:.64}{suggestion}")
+    needs.bar_source = source
     feature_names: dict[Interval, frozenset[str]] = {}
     for text, specs in features_by_interval(strategy, settings.bar_interval).items():
         interval = needs.interval_of(text)
@@ -87,6 +92,7 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
             raise BadInput(f"`universe` must be a rule such as TopDollarVolume(count=20), or None, found {rule!r:.64}")
         if isinstance(rule, TopDollarVolume):
             needs.add_history("1d", rule.days)
+    declared = [*history_sizes, *feature_names]
     data: Any = strategy.data
     if isinstance(data, str) or not isinstance(data, Sequence) or not all(isinstance(one, str) and one for one in data):
         raise BadInput(f'`data` must be a tuple of names of your data, such as ("vix",), found {data!r:.64}')
@@ -109,7 +115,8 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         data=frozenset(data),
         events=frozenset(events),
         warm_up=warm_up,
-        warm_up_interval=_warm_up_interval([*history_sizes, *feature_names], needs.bar_interval_ns),
+        warm_up_interval=_warm_up_interval(declared, needs.bar_interval_ns),
+        trade_intervals=frozenset(one for one in declared if is_from_trades(one)),
     )
 
 

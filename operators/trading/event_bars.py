@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final, Protocol
 
-from operators.trading.intervals import HEIKIN_ASHI, Interval, parse_interval
+from operators.trading.intervals import FROM_TRADES, HEIKIN_ASHI, Interval, is_from_trades, parse_interval
 from operators.trading.resampling import BarResampler, scale_bar
 from operators.trading.sessions import SessionBounds
+from operators.trading.trade_bars import ExactThresholdBars
 from schemas.records import Bar, SessionPhase, Trade
 
 PRICE_DECIMALS: Final = 9
@@ -38,14 +39,27 @@ class BarBuilder(Protocol):
 
 
 def bar_builder(interval: Interval) -> BarBuilder:
-    """Return a builder without bars for an interval of `parse_interval`."""
+    """Return a builder without bars for an interval of `parse_interval` or `from_trades`.
+
+    With the latter, the bars that it receives must be trades (`bar_of_trade`).
+    """
     if isinstance(interval, int):
         return BarResampler(interval)
+    if is_from_trades(interval):
+        return _trade_bar_builder(interval.removeprefix(FROM_TRADES))
     if interval.startswith(HEIKIN_ASHI):
         return HeikinAshiBars(bar_builder(parse_interval(interval.removeprefix(HEIKIN_ASHI))))
     if interval.startswith("renko_"):
         return RenkoBars(float(interval.removeprefix("renko_")))
     return ThresholdBars(interval[-1], float(interval[:-1]))
+
+
+def _trade_bar_builder(interval: str) -> BarBuilder:
+    if interval.startswith(HEIKIN_ASHI):
+        return HeikinAshiBars(_trade_bar_builder(interval.removeprefix(HEIKIN_ASHI)))
+    if interval[-1] in ("v", "d"):
+        return ExactThresholdBars(interval[-1], interval[:-1])
+    return bar_builder(interval)
 
 
 def bar_of_trade(trade: Trade, session: SessionPhase, trading_day: int) -> Bar:

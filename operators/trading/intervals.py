@@ -25,6 +25,9 @@ Interval = int | str
 `1000000d` (currency traded), `renko_0.5` (bricks of 0.5), `heikin_ashi_15m` (transformed bars of 15 minutes)."""
 HEIKIN_ASHI: Final = "heikin_ashi_"
 """The prefix of an interval whose bars are transformed to Heikin-Ashi bars."""
+FROM_TRADES: Final = "trades_"
+"""The prefix of an interval whose bars are built from trades instead of the bars of the feed. `parse_interval` does not
+accept it, because strategies declare the source separately (`bar_source`)."""
 EXPECTED: Final = "such as 15m, 1d, 10000v, 1e6d, renko_0.5 or heikin_ashi_15m"
 
 
@@ -74,13 +77,13 @@ def parse_interval(text: str) -> Interval:
 
 
 def interval_text(interval: Interval) -> str:
-    """Return the shortest text of an interval.
+    """Return the shortest text of an interval, whatever the source of its bars.
 
     >>> interval_text(interval_ns("90m")), interval_text(interval_ns("60m")), interval_text(interval_ns("24h"))
     ('90m', '1h', '1d')
     """
     if isinstance(interval, str):
-        return interval
+        return interval.removeprefix(FROM_TRADES)
     unit = next(unit for unit in reversed(_UNITS_NS) if interval % _UNITS_NS[unit] == 0)
     return f"{interval // _UNITS_NS[unit]}{unit}"
 
@@ -104,3 +107,19 @@ def time_interval_ns(interval: Interval) -> int | None:
         return interval
     inner = interval.removeprefix(HEIKIN_ASHI)
     return interval_ns(inner) if inner != interval and _PATTERN.fullmatch(inner) else None
+
+
+def from_trades(interval: Interval) -> Interval:
+    """Return the interval with trades as the source of its bars; an interval of time is unchanged.
+
+    >>> from_trades("10000v"), interval_text(from_trades("10000v")), from_trades("heikin_ashi_1m")
+    ('trades_10000v', '10000v', 'heikin_ashi_1m')
+    """
+    if time_interval_ns(interval) is not None or is_from_trades(interval):
+        return interval
+    return f"{FROM_TRADES}{interval}"
+
+
+def is_from_trades(interval: Interval) -> bool:
+    """Whether the bars of an interval are built from trades."""
+    return isinstance(interval, str) and interval.startswith(FROM_TRADES)

@@ -16,6 +16,7 @@ from operators.trading.market_needs import MarketNeeds
 from operators.trading.pair_statistics import PairStatistic
 from operators.trading.sessions import Session, SessionBounds, SessionClock, SessionTimes
 from operators.trading.symbol_market import NO_DAYS, SymbolMarket
+from operators.trading.trade_prints import TradePrints
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
@@ -31,9 +32,10 @@ from schemas.records import (
     Prediction,
     Record,
     SentimentScore,
+    Trade,
 )
 
-VERSION = 3
+VERSION = 4
 FILING_IDS_MAX = 1_000
 """Number of recent filing ids remembered to discard duplicates."""
 
@@ -41,17 +43,25 @@ FILING_IDS_MAX = 1_000
 class Market:
     """The market data of all symbols of the strategies' universes.
 
-    `symbols` are these symbols; None: every symbol that has a bar. `days` are the trading hours by day.
+    `symbols` are these symbols; None: every symbol that has a bar. `days` are the trading hours by day. With
+    `regular_trades`, only trades of the regular session count.
     """
 
     def __init__(
-        self, needs: MarketNeeds, symbols: Iterable[str] | None = None, days: Mapping[int, SessionTimes] | None = None
+        self,
+        needs: MarketNeeds,
+        symbols: Iterable[str] | None = None,
+        days: Mapping[int, SessionTimes] | None = None,
+        *,
+        regular_trades: bool = False,
     ) -> None:
         self.needs = needs
         self._universe: set[str] | None = None if symbols is None else set(symbols)
         self._days = NO_DAYS if days is None else days
         self._clock = SessionClock(self._days)
-        self._intervals = needs.built_intervals()
+        self._trade_intervals = needs.trade_intervals()
+        self._intervals = [one for one in needs.built_intervals() if one not in self._trade_intervals]
+        self._prints = TradePrints(self._days, regular_only=regular_trades)
         self._symbols: dict[str, SymbolMarket] = {}
         self.prices: dict[str, float] = {}  # last closes, adjusted for corporate actions
         self._adjusted = AdjustedPrices()
@@ -76,6 +86,7 @@ class Market:
         """Use other trading hours from now on."""
         self._days = days
         self._clock.set_days(days)
+        self._prints.set_days(days)
         for symbol_market in self._symbols.values():
             for one in symbol_market.intervals.values():
                 one.set_days(days)
@@ -121,8 +132,26 @@ class Market:
                     symbol_market.sentiment = record
             elif type(record) is Fundamentals:
                 self._add_filing(ts_ns, record)
+        if self._trade_intervals:
+            self._add_trades(ts_ns, records, bounds)
         if self.needs.pairs:
             self._update_pairs()
+
+    def _add_trades(
+        self, ts_ns: int, records: Sequence[Record], bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]
+    ) -> None:
+        """Add the trades of a time slice to the bars that are built from them, after its bars of the feed."""
+        bars = [record for record in records if type(record) is Bar and record.seq != OPENING_PRICE_SEQ]
+        trades = [record for record in records if type(record) is Trade and self._follows(record.symbol)]
+        for trade in self._prints.take(ts_ns, bars, trades):
+            symbol_market = self._symbols.get(trade.symbol)
+            if symbol_market is None or symbol_market.bar is None or trade.symbol in self._retired:
+                continue  # before its first bar, a symbol cannot be traded
+            for interval in self._build(trade, symbol_market, self._trade_intervals, bounds):
+                self.closed.setdefault(interval, {})[trade.symbol] = None
+
+    def _follows(self, symbol: str) -> bool:
+        return self._universe is None or symbol in self._universe
 
     def _update_pairs(self) -> None:
         """Add the closes of the symbols whose bar closed in this time slice together with that of their benchmark."""
@@ -139,7 +168,7 @@ class Market:
 
     def _symbol(self, symbol: str) -> SymbolMarket | None:
         found = self._symbols.get(symbol)
-        if found is None and (self._universe is None or symbol in self._universe):
+        if found is None and self._follows(symbol):
             found = self._symbols[symbol] = SymbolMarket(self.needs, self._days)
         return found
 
@@ -198,15 +227,23 @@ class Market:
         history = symbol_market.histories.get(self.needs.bar_interval_ns)
         if history is not None:
             history.append(bar)
+        return self._build(bar, symbol_market, self._intervals, bounds) if self._intervals else []
+
+    def _build(
+        self,
+        bar: Bar,
+        symbol_market: SymbolMarket,
+        intervals: Sequence[Interval],
+        bounds: dict[tuple[int, str], tuple[SessionBounds, bool]],
+    ) -> list[Interval]:
+        """Add a bar of the feed, or a trade, to the bars of `intervals`. Return the interval of each that it closes."""
         closed: list[Interval] = []
-        if not self._intervals:
-            return closed
         key = (bar.trading_day, bar.session)
         found = bounds.get(key)
         if found is None:
             found = bounds[key] = (self._clock.bounds(bar), self._clock.ends_week(bar))
         session_bounds, ends_week = found
-        for interval in self._intervals:
+        for interval in intervals:
             one = symbol_market.intervals[interval]
             for built_bar in one.builder.update(bar, session_bounds, ends_week=ends_week):
                 one.close(built_bar)
@@ -267,17 +304,19 @@ class Market:
         adjusted, clock = self._adjusted.snapshot(), self._clock.snapshot()
         prices = (dict(self.prices), adjusted, list(self._retired))
         filings, history = list(self._filing_ids), (dict(self._history_days), dict(self._history_ends))
-        return (VERSION, universe, symbols, prices, newest, clock, filings, *history)
+        return (VERSION, universe, symbols, prices, newest, clock, filings, *history, self._prints.snapshot())
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. Intervals, indicators and histories that it lacks start warming up.
 
-        Version 1 has no statistics of pairs, versions 1 and 2 no days of histories.
+        Version 1 has no statistics of pairs, versions 1 and 2 no days of histories, versions 1 to 3 no trades.
         """
         version, universe, symbols, (prices, adjusted, retired), newest, clock, filing_ids, *later = snapshot
-        assert version in (1, 2, VERSION), f"market snapshot: version {version}, expected 1 to {VERSION}"
+        assert version in (1, 2, 3, VERSION), f"market snapshot: version {version}, expected 1 to {VERSION}"
         self._history_days = dict(later[0]) if later else {}
         self._history_ends = dict(later[1]) if len(later) > 1 else {}
+        if len(later) > 2:
+            self._prints.restore(later[2])
         if self._universe is not None:
             self._universe |= set(universe or ())
         self.prices = dict(prices)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
 
 from operators.trading.cross_section import ranks, z_scores
-from operators.trading.intervals import Interval, interval_text, parse_interval
+from operators.trading.intervals import Interval, from_trades, interval_text, is_from_trades, parse_interval
 from operators.trading.market import Market
 from operators.trading.market_events import EventName, MarketEvents
 from operators.trading.sessions import Session
@@ -31,6 +31,7 @@ class Declarations(NamedTuple):
     events: frozenset[EventName]
     warm_up: int
     warm_up_interval: Interval
+    trade_intervals: frozenset[Interval] = frozenset()  # those whose bars are built from trades
 
 
 class MarketContext:
@@ -86,6 +87,13 @@ class MarketContext:
             return None
         found = one.bar if key == self._declared.bar_interval_ns else one.intervals[key].bar
         return found if found is not None and found.traded else None
+
+    def bar_source(self, interval: str | None = None) -> Literal["bars", "trades"]:
+        """Return from what the bars of a declared interval are built: the bars of the feed, or trades."""
+        key = self._interval(interval)
+        if key != self._declared.bar_interval_ns:
+            self._check_interval(key)
+        return "trades" if is_from_trades(key) else "bars"
 
     def price(self, symbol: str) -> float | None:
         """Return the last close, also of a bar without a trade; None before the first bar."""
@@ -201,7 +209,12 @@ class MarketContext:
         return self._symbols.get(symbol)
 
     def _interval(self, text: str | None) -> Interval:
-        return self._declared.bar_interval_ns if text is None else parse_interval(text)
+        if text is None:
+            return self._declared.bar_interval_ns
+        interval = parse_interval(text)
+        if isinstance(interval, str) and (found := from_trades(interval)) in self._declared.trade_intervals:
+            return found
+        return interval
 
     def _check_interval(self, interval: Interval) -> None:
         if interval not in self._declared.history_sizes and interval not in self._declared.feature_names:

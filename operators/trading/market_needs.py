@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, Literal, get_args
 
 from operators.indicators import outputs
 from operators.trading.intervals import (
     Interval,
+    from_trades,
     interval_ns,
     interval_text,
+    is_from_trades,
     is_of_trades,
     parse_interval,
     time_interval_ns,
@@ -16,25 +19,39 @@ from operators.trading.intervals import (
 from operators.trading.pair_statistics import PairSpec, parse_pair_spec
 from schemas.errors import BadInput
 
+BarSource = Literal["bars", "trades", "trades_or_bars"]
+"""From what the bars of volume, currency traded and Renko of a strategy are built."""
+BAR_SOURCES: Final[tuple[BarSource, ...]] = get_args(BarSource)
+
 
 class MarketNeeds:
-    """What the strategies need of the market: histories and indicators by interval."""
+    """What the strategies need of the market: histories and indicators by interval.
 
-    def __init__(self, bar_interval: str) -> None:
+    `has_trades`: whether the feed publishes trades. `bar_source`: that of the intervals that are added next.
+    """
+
+    def __init__(self, bar_interval: str, *, has_trades: bool = False) -> None:
         self.bar_interval_ns = interval_ns(bar_interval)
+        self.has_trades = has_trades
+        self.bar_source: BarSource = "bars"
         self.history_sizes: dict[Interval, int] = {}
         self.specs: dict[Interval, tuple[str, ...]] = {}  # of the intervals that the stage builds
         self.pairs: dict[tuple[Interval, str], PairSpec] = {}  # by interval and name
 
     def interval_of(self, text: str) -> Interval:
-        """Return the interval of a text. Raises BadInput if its bars cannot be built from those of the feed."""
+        """Return the interval of a text, with its source. Raises BadInput if the feed lacks what its bars need."""
         interval = parse_interval(text)
-        if is_of_trades(interval):
-            raise BadInput(
-                f"interval {text} counts trades, but strategies receive bars, which do not contain their number; "
-                "use bars of volume (10000v) or of currency traded (1e6d)"
-            )
         length = time_interval_ns(interval)
+        if length is None and needs_trades(interval, self.bar_source):
+            if not self.has_trades:
+                raise BadInput(
+                    f"bars of {text} need trades, which this feed does not have: pass files of them (--market-trades, "
+                    "market_data.files.trades), use the provider alpaca or polygon, or declare bars of volume (10000v) "
+                    'with bar_source = "trades_or_bars"'
+                )
+            return from_trades(interval)
+        if length is None and self.bar_source != "bars" and self.has_trades:
+            return from_trades(interval)
         if length is not None and (length < self.bar_interval_ns or length % self.bar_interval_ns):
             expected = f"a multiple of the bars of the feed, {interval_text(self.bar_interval_ns)}"
             raise BadInput(f"interval {text} must be {expected}")
@@ -74,3 +91,16 @@ class MarketNeeds:
         """The intervals that the stage builds: those of time, shortest first, then the others by their text."""
         built = {*self.specs, *self.history_sizes} - {self.bar_interval_ns}
         return sorted(built, key=lambda one: (isinstance(one, str), one))
+
+    def trade_intervals(self) -> list[Interval]:
+        """The intervals that the stage builds from trades."""
+        return [one for one in self.built_intervals() if is_from_trades(one)]
+
+
+def needs_trades(interval: Interval, source: BarSource) -> bool:
+    """Whether bars of an interval can only be built from trades, given the declared source.
+
+    >>> needs_trades("100t", "bars"), needs_trades("10000v", "trades_or_bars"), needs_trades("10000v", "trades")
+    (True, False, True)
+    """
+    return time_interval_ns(interval) is None and (source == "trades" or is_of_trades(interval))

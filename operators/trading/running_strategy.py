@@ -39,6 +39,7 @@ class RunningStrategy:
         self.strategy, self.name = strategy, declarations.name
         self.context, self.orders, self.universe = context, orders, universe
         self.data, self.events = declarations.data, declarations.events
+        self.trade_intervals = declarations.trade_intervals
         self.updates: list[OrderUpdate] = []  # of actions that were rejected here, for the next time slice
         self.account_records = AccountRecords(self.name)
         self.targets: dict[str, None] = {}  # symbols with a target

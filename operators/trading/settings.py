@@ -22,6 +22,8 @@ class TradingSettings:
     * `universe`: symbols of the strategies that name none. None: every symbol that has had a bar.
     * `universe_files`: members of the universe by the path of its file.
     * `bar_interval`: interval of the feed's bars.
+    * `has_trades`: whether the feed publishes trades.
+    * `regular_trades`: whether the feed has only the regular session, so that other trades do not count.
     * `calendar`: name of the trading calendar of the universe, and of `@at` without a calendar.
     * `sessions`: trading hours by calendar and day. `@at` requires those of its calendar.
     * `capital`: share of the account's capital by strategy, above 0; 1 for a strategy that is not named.
@@ -39,6 +41,8 @@ class TradingSettings:
     universe: tuple[str, ...] | None = None
     universe_files: Mapping[str, tuple[UniverseMember, ...]] = field(default_factory=dict)
     bar_interval: str = "1m"
+    has_trades: bool = False
+    regular_trades: bool = False
     calendar: str = "XNYS"
     sessions: SessionTable = field(default_factory=dict)
     capital: Mapping[str, Decimal] = field(default_factory=dict)

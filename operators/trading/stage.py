@@ -45,6 +45,7 @@ from schemas.records import (
     SUSPENDED,
     SYMBOL,
     SYMBOL_CHANGE,
+    TOPIC_OF,
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
     WARMING_UP,
@@ -57,6 +58,7 @@ from schemas.records import (
     RiskEvent,
     StrategyActionKind,
     StrategyState,
+    Trade,
     bar_id,
 )
 
@@ -71,8 +73,8 @@ class TradingStrategyStage:
 
     Inputs, in this order within a time slice: HandlerTimeout, OrderRefusal, Order and OrderCancel, OrderProposal,
     InternalCross and TargetReduction, and RiskEvent (these of the previous time slice), Quote, CorporateAction,
-    ExchangeRate, TradingSession and DataRow, Execution and CashTransfer, Command, Bar, FeatureRow, Prediction,
-    Fundamentals, NewsItem and SentimentScore. It needs Quote and NewsItem only if a strategy declares them
+    ExchangeRate, TradingSession and DataRow, Execution and CashTransfer, Command, Bar, Trade, FeatureRow, Prediction,
+    Fundamentals, NewsItem and SentimentScore. It needs Quote, NewsItem and Trade only if a strategy declares them
     (`event_topics`). Outputs: one StrategyAction for each action, in the order of the strategies' names, then the
     StrategyPositions and StrategyAccounts that have changed.
 
@@ -94,7 +96,7 @@ class TradingStrategyStage:
     ) -> None:
         self.settings = settings = settings or TradingSettings()
         self._instruments = instruments
-        needs = MarketNeeds(settings.bar_interval)
+        needs = MarketNeeds(settings.bar_interval, has_trades=settings.has_trades)
         declared = [(one, check_declarations(one, settings, needs)) for one in strategies]
         declared.sort(key=lambda pair: pair[1].name)
         self.names = [declarations.name for _, declarations in declared]
@@ -104,7 +106,8 @@ class TradingStrategyStage:
         universes = [candidates_of(one, settings) for one, _ in declared]
         follows_all = None in universes or settings.limited_views  # the symbols of a view strategy are not known
         symbols = None if follows_all else {symbol for one in universes for symbol in one or ()} | needs.benchmarks
-        self._market = Market(needs, symbols, settings.sessions.get(settings.calendar))
+        days = settings.sessions.get(settings.calendar)
+        self._market = Market(needs, symbols, days, regular_trades=settings.regular_trades)
         self._sessions = ExchangeSessions(settings.sessions)
         self._user_data = UserData(name for _, declarations in declared for name in declarations.data)
         self._market_events = MarketEvents(name for _, declarations in declared for name in declarations.events)
@@ -171,8 +174,9 @@ class TradingStrategyStage:
 
     @property
     def event_topics(self) -> tuple[str, ...]:
-        """The topics that the stage needs only for events that strategies declare."""
-        return self._market_events.topics
+        """The topics that the stage needs only for events, and bars of trades, that strategies declare."""
+        trades = (TOPIC_OF[Trade],) if self._market.needs.trade_intervals() else ()
+        return (*trades, *self._market_events.topics)
 
     @property
     def suspended(self) -> list[str]:
@@ -289,10 +293,15 @@ class TradingStrategyStage:
         open_ns = 0 if bar is None else self._market.bounds(bar).open_ns
         for one in self._running.values():
             due = one.due_handlers(ts_ns, bar, open_ns)
-            if one.has_on_slice and any(symbol in one.universe for symbol in closed):
+            if one.has_on_slice and (any(symbol in one.universe for symbol in closed) or self._trade_bar_closed(one)):
                 self._delivery.evaluate(ts_ns, one, one.strategy.on_slice, [], out)
             for handler in due:
                 self._delivery.evaluate(ts_ns, one, getattr(one.strategy, handler), [], out)
+
+    def _trade_bar_closed(self, one: RunningStrategy) -> bool:
+        """Whether a bar that is built from trades, and declared by the strategy, closed in this time slice."""
+        closed = self._market.closed
+        return any(symbol in one.universe for interval in one.trade_intervals for symbol in closed.get(interval, ()))
 
     # -- sub-accounts
 

@@ -98,7 +98,7 @@ class Quote(NamedTuple):
 
 @final
 class Trade(NamedTuple):
-    """One trade print, recorded for charts and research; no stage uses it for decisions."""
+    """One trade print. Strategies that declare bars of trades use it; `ts_ns` is the time of the exchange."""
 
     symbol: str
     seq: int

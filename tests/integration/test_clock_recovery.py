@@ -46,7 +46,7 @@ def empty_topics(servers: str) -> KafkaSection:
         "KAFKA__TOPIC_PREFIX": prefix,
         "KAFKA__SYMBOL_PARTITIONS": str(PARTITIONS),
     }
-    counts: dict[str, int] = {"market-trades": PARTITIONS}
+    counts: dict[str, int] = {}
     for topic, partition in clocked_logs(PARTITIONS):
         counts[topic] = max(counts.get(topic, 0), partition + 1)
     create_topics(servers, [TopicSpec(prefix + topic, count) for topic, count in counts.items()])

@@ -65,7 +65,12 @@ def save(topic: str, messages: dict[int, list[Any]]) -> None:
     (FOLDER / f"{topic}.jsonl").write_text("".join(line + "\n" for line in lines))
 
 
-CLOCKS_AS = {"strategy-suspensions": "signals", "strategy-actions": "executions", "history-bars": "market-bars"}
+CLOCKS_AS = {
+    "strategy-suspensions": "signals",
+    "strategy-actions": "executions",
+    "history-bars": "market-bars",
+    "market-trades": "market-bars",
+}
 """Topics that are newer than the recording and hold no records: their clocks are those of another topic."""
 
 

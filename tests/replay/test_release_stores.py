@@ -64,6 +64,7 @@ NOT_IN_STORES = {
                 "running_strategy",
                 "sessions",
                 "stage",
+                "trade_prints",
                 "universe",
                 "user_data",
             )

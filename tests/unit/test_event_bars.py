@@ -227,8 +227,8 @@ def test_the_stage_continues_from_a_snapshot_with_a_split_between() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("100t", "counts trades, but strategies receive bars, which do not contain their number; use bars of volume"),
-        ("heikin_ashi_100t", "counts trades"),
+        ("100t", "bars of 100t need trades, which this feed does not have: pass files of them"),
+        ("heikin_ashi_100t", "need trades"),
         ("0v", "must have a size above 0"),
         ("renko_0", "must have a size above 0"),
         ("renko_", "such as 15m, 1d, 10000v, 1e6d, renko_0.5 or heikin_ashi_15m, found 'renko_'"),

@@ -10,6 +10,7 @@ from configs.command_signing import command_signer
 from configs.history_needs import history_bars_needed
 from configs.settings import Settings
 from configs.strategies import configured_strategies
+from configs.trade_needs import declared_trade_bars
 from configs.universe_files import universe_members
 from dataflows.sources.market.clock_recovery import Log, feed_topic_reader
 from dataflows.sources.market.followed_topics import FollowedTopics
@@ -31,7 +32,7 @@ def live_feed_opener(
     The records that wait in the followed topics are reported to `waiting`. `delivered_offsets` is as in `LiveFeed`.
     Raises BadInput for inconsistent settings.
     """
-    settings = _with_symbols_of_strategies(settings)
+    settings = _with_trades_of_strategies(_with_symbols_of_strategies(settings))
     live = settings.market_data.live
     waiting = waiting or waiting_records(settings)
     provider_makers = [_provider_maker(settings, name) for name in settings.market_data.live_providers()]
@@ -56,6 +57,14 @@ def live_feed_opener(
 def waiting_records(settings: Settings) -> WaitingRecords:
     """Return the waiting records of a new feed, without any."""
     return WaitingRecords(settings.market_data.live.clock_ms * 1_000_000)
+
+
+def _with_trades_of_strategies(settings: Settings) -> Settings:
+    """Return the settings with a subscription to trades if a strategy declares bars of them."""
+    market, live = settings.market_data, settings.market_data.live
+    if live.trades or not declared_trade_bars(settings):
+        return settings
+    return settings.model_copy(update={"market_data": market.model_copy(update={"live": replace(live, trades=True)})})
 
 
 def _with_symbols_of_strategies(settings: Settings) -> Settings:

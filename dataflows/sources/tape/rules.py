@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 from dataflows.sources.bar_layouts import TIME_NAMES
 from dataflows.sources.tape.fields import RowFields, content_id, start_of_day_ns
 from operators.fundamentals import FACTS, RATIOS, ratios
-from operators.market_data_checks import check_quote
+from operators.market_data_checks import check_quote, check_trade
 from operators.money import to_decimal
 from operators.news import news_id
 from operators.reference_data import ACTION_KINDS, COST_SHARE_KINDS, NEW_SYMBOL_KINDS, RATIO_KINDS
@@ -36,6 +36,7 @@ from schemas.records import (
     Quote,
     Record,
     SymbolState,
+    Trade,
     TradingSession,
     TradingStatus,
 )
@@ -57,6 +58,7 @@ XNYS: Final = "XNYS"
 TIME_COLUMNS = tuple(name for name in TIME_NAMES if name)
 NEWS_TIME_COLUMNS = ("known_at", *TIME_COLUMNS, "published", "published_at", "created_at")
 
+SIZE_COLUMNS = ("size", "quantity")
 DATA_TIME_COLUMNS = ("available_at",)
 _DATA_LABELS = frozenset({*DATA_TIME_COLUMNS, *TIME_COLUMNS, "name", "symbol", "ticker", "source"})
 
@@ -98,6 +100,15 @@ def quote_record(fields: RowFields, context: RowContext) -> TimedRecord:
         ask_size=fields.number("ask_size", 0.0),
     )
     check_quote(record)
+    return time_ns, record
+
+
+def trade_record(fields: RowFields, context: RowContext) -> TimedRecord:
+    """Build a trade with `seq` 0; the tape assigns `seq`."""
+    time_ns = _required_time_ns(fields, TIME_COLUMNS)
+    size = next((name for name in SIZE_COLUMNS if fields.has(name)), SIZE_COLUMNS[0])
+    record = Trade(symbol=fields.symbol(), seq=0, ts_ns=time_ns, price=fields.number("price"), size=fields.number(size))
+    check_trade(record)
     return time_ns, record
 
 
@@ -273,6 +284,9 @@ def _required_time_ns(fields: RowFields, names: tuple[str, ...]) -> int:
 
 QUOTES = TapeFileKind(
     "quotes", (TIME_COLUMNS, ("symbol",), ("bid",), ("ask",)), quote_record, sort_by_time=False, lookback_ns=0
+)
+TRADES = TapeFileKind(
+    "trades", (TIME_COLUMNS, ("symbol",), ("price",), SIZE_COLUMNS), trade_record, sort_by_time=False, lookback_ns=0
 )
 REFERENCE_DATA = TapeFileKind("reference_data", (("kind",),), reference_record, sort_by_time=True, lookback_ns=None)
 DATA = TapeFileKind("data", (DATA_TIME_COLUMNS,), data_record, sort_by_time=True, lookback_ns=None)

@@ -1,4 +1,4 @@
-"""Merge files of quotes, reference data, news and fundamentals into the time slices of the bars.
+"""Merge files of quotes, trades, reference data, news and fundamentals into the time slices of the bars.
 
 A record is in the first time slice whose clock is at or after the time at which it is known, in the order of aligned
 topics (`operators/alignment.py`). A backtest of the files and a platform that replays them therefore agree.
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape.companyfacts import COMPANY_FACTS_ENDING as COMPANY_FACTS
 from dataflows.sources.tape.companyfacts import open_fundamentals
-from dataflows.sources.tape.rules import DATA, FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, Tagger, TapeFileKind
+from dataflows.sources.tape.rules import DATA, FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, TRADES, Tagger, TapeFileKind
 from dataflows.sources.tape.tape_file import CSV_ENDINGS, JSON_ENDINGS, TapeFile, TapeRow
 from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
-from schemas.records import DeadLetter, Quote, Record
+from schemas.records import DeadLetter, Quote, Record, Trade
 
 STATE_VERSION = 1
 STAGE = "market_data"
-FILE_KINDS = (QUOTES, REFERENCE_DATA, DATA, NEWS, FUNDAMENTALS)
+FILE_KINDS = (QUOTES, TRADES, REFERENCE_DATA, DATA, NEWS, FUNDAMENTALS)
 """In the order of their records within a time slice."""
 
 
@@ -30,6 +30,7 @@ class TapeFiles(NamedTuple):
     """Files, or folders whose CSV and JSON lines files are read."""
 
     quotes: Sequence[str | Path] = ()
+    trades: Sequence[str | Path] = ()
     reference_data: Sequence[str | Path] = ()
     data: Sequence[str | Path] = ()
     news: Sequence[str | Path] = ()
@@ -56,7 +57,8 @@ class Tape:
             for kind, path in paths_by_kind
         ]
         self._file_labels = [f"{kind.name}/{path.name}" for kind, path in paths_by_kind]
-        self._seqs: dict[str, int] = {}
+        self._seqs: dict[str, int] = {}  # of quotes, by symbol
+        self._trade_seqs: dict[str, int] = {}
         self._merged_rows: Iterator[tuple[int, int, TapeRow]] | None = None
         self._next_row: tuple[int, int, TapeRow] | None = None
         self._resumed_ns = -1  # rows up to here were emitted before this tape was resumed
@@ -95,7 +97,9 @@ class Tape:
                 records_by_kind[FILE_KINDS.index(self._files[file_index].kind)].append(row.record)
             else:
                 self.left_out += 1
-        records_by_kind[0] = self._number_quotes(records_by_kind[0])
+        for kind, seqs in ((QUOTES, self._seqs), (TRADES, self._trade_seqs)):
+            index = FILE_KINDS.index(kind)
+            records_by_kind[index] = _numbered(records_by_kind[index], seqs)
         return [record for records in records_by_kind for record in records], dead_letters
 
     def _rows_of_file(self, file_index: int) -> Iterator[tuple[int, int, TapeRow]]:
@@ -110,18 +114,11 @@ class Tape:
         symbol = None if kind is DATA else getattr(row.record, "symbol", None)
         return self._symbols is None or symbol is None or symbol in self._symbols
 
-    def _number_quotes(self, quotes: list[Quote]) -> list[Quote]:
-        """Assign `seq` and sort as aligned partitions do: by time, symbol and `seq`."""
-        seqs, numbered = self._seqs, []
-        for quote in quotes:
-            seqs[quote.symbol] = seq = seqs.get(quote.symbol, 0) + 1
-            numbered.append(quote._replace(seq=seq))
-        numbered.sort(key=lambda quote: (quote.ts_ns, quote.symbol, quote.seq))
-        return numbered
-
     def state(self) -> dict[str, Any]:
-        """Return the file names and the `seq` of each symbol's quotes."""
-        return {
+        """Return the file names and the `seq` of each symbol's quotes and trades."""
+        # States of earlier releases have no trades.
+        trades = {"trade_seqs": dict(self._trade_seqs)} if self._trade_seqs else {}
+        return trades | {
             "v": STATE_VERSION,
             "files": list(self._file_labels),
             "seqs": dict(self._seqs),
@@ -137,7 +134,18 @@ class Tape:
                 f"the feed was stopped with files {state['files']} and cannot continue with {self._file_labels}"
             )
         self._seqs, self._first_ns, self.left_out = dict(state["seqs"]), state["first_ns"], state["left_out"]
+        self._trade_seqs = dict(state.get("trade_seqs", {}))
         self._resumed_ns = last_ns
+
+
+def _numbered(records: list[Quote | Trade], seqs: dict[str, int]) -> list[Quote | Trade]:
+    """Assign `seq` to quotes or trades and sort as aligned partitions do: by time, symbol and `seq`."""
+    numbered: list[Quote | Trade] = []
+    for record in records:
+        seqs[record.symbol] = seq = seqs.get(record.symbol, 0) + 1
+        numbered.append(record._replace(seq=seq))
+    numbered.sort(key=lambda record: (record.ts_ns, record.symbol, record.seq))
+    return numbered
 
 
 def _list_files(kind: TapeFileKind, paths: Sequence[str | Path]) -> list[Path]:

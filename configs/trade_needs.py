@@ -1,0 +1,42 @@
+"""Whether the trading strategies of the settings declare bars that are built from trades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from configs.settings import Settings
+from configs.strategies import configured_strategies
+from operators.strategies import TradingStrategy
+from operators.trading.intervals import SECOND_NS, interval_text, parse_interval, time_interval_ns
+from schemas.errors import BadInput
+
+
+class TradeBars(NamedTuple):
+    """An interval whose bars a strategy builds from trades; without `required`, only if the feed has them."""
+
+    strategy: str
+    interval: str
+    required: bool
+
+
+def declared_trade_bars(settings: Settings) -> list[TradeBars]:
+    """Return the bars of trades that the trading strategies declare. Raises BadInput like `configured_strategies`."""
+    bar_interval = interval_text(settings.market_data.bar_interval_s() * SECOND_NS)
+    return [one for strategy in configured_strategies(settings).trading for one in _of(strategy, bar_interval)]
+
+
+def _of(strategy: TradingStrategy, bar_interval: str) -> Iterator[TradeBars]:
+    # Imported here because it imports NumPy, which a platform without trading strategies does not need.
+    from operators.trading.declarations import features_by_interval
+    from operators.trading.market_needs import needs_trades
+
+    source = strategy.bar_source
+    for text in dict.fromkeys([*features_by_interval(strategy, bar_interval), *strategy.history]):
+        try:
+            interval = parse_interval(text)
+        except BadInput:
+            continue  # the stage reports it
+        required = needs_trades(interval, source)
+        if required or (source == "trades_or_bars" and time_interval_ns(interval) is None):
+            yield TradeBars(strategy.name, text, required)
