@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.settings import load_settings
+from dataflows.runtime import stages
 from dataflows.sources.market.alpaca import AlpacaSocketProvider
 from dataflows.sources.market.live_feed_setup import live_feed_opener
 from dataflows.sources.market.polygon import PolygonSocketProvider
@@ -156,3 +157,29 @@ def test_the_live_feed_has_the_present_and_future_members_of_universe_files(tmp_
     }
     feed = live_feed_opener(load_settings(environment=variables))()
     assert feed._settings.symbols == ("SPY", "DIA", "NEXT")
+
+
+@pytest.mark.parametrize(("parameters", "subscribed"), [('{"bar_source": "trades"}', True), ("{}", False)])
+def test_the_live_feed_subscribes_to_trades_if_a_strategy_declares_bars_of_them(
+    parameters: str, subscribed: bool, tmp_path: Path
+) -> None:
+    file = tmp_path / "flow.py"
+    file.write_text(
+        "from operators.strategies import TradingStrategy\n\n\n"
+        "class Flow(TradingStrategy):\n"
+        '    symbols, history = ("SPY",), {"1e4v": 5}\n\n'
+        '    def __init__(self, *, bar_source="bars"):\n'
+        "        self.bar_source = bar_source\n"
+    )
+    variables = {
+        "MARKET_DATA__FEED": "polygon",
+        "POLYGON_API_KEY": "not-a-key",
+        "SIGNALS__STRATEGIES": f'[{{"name": "{file}:Flow", "parameters": {parameters}}}]',
+    }
+    settings = load_settings(environment=variables)
+    assert live_feed_opener(settings)()._settings.trades is subscribed
+    assert ("market-trades" in stages.unread_topics(settings)) is not subscribed
+    rest = load_settings(environment={**variables, "MARKET_DATA__PROVIDERS": "[polygon_rest]"})
+    if subscribed:
+        with pytest.raises(BadInput, match="strategy flow: bars of 1e4v need trades, which this feed does not have"):
+            stages.unread_topics(rest)
