@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final
 
+from operators.trading.resampling import scale_bar
 from operators.trading.sessions import SessionBounds
 from schemas.records import Bar
 
@@ -80,8 +81,7 @@ class ExactThresholdBars:
     def rescale(self, factor: float) -> None:
         if (bar := self._bar) is None:
             return
-        prices = [price * factor for price in (bar.open, bar.high, bar.low, bar.close)]
-        self._bar = bar._replace(**dict(zip(("open", "high", "low", "close"), prices, strict=True)))
+        self._bar = scale_bar(bar, factor)
         self._size = round(self._size / factor)
         if self.unit == "v":
             self._amount = self._size

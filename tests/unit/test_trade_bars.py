@@ -22,7 +22,7 @@ from operators.trading.stage import TradingStrategyStage
 from operators.trading.trade_bars import BARS_MAX
 from operators.trading.trade_prints import LATE_NS
 from schemas.errors import BadInput
-from schemas.records import CONTINUOUS, Bar, Clock, DeadLetter, Trade
+from schemas.records import CONTINUOUS, Bar, Clock, DeadLetter, Record, StrategyAction, Trade
 from tests.builders import bar, corporate_action
 from tests.unit.trading_harness import (
     DAY,
@@ -170,6 +170,10 @@ class Traded(Scripted):
         ctx.note("bar" if closed is None else f"{closed.close:g} {closed.session} {closed.trading_day}")
 
 
+def notes_at(stage: TradingStrategyStage, ts_ns: int, records: Sequence[Record]) -> list[str]:
+    return notes([one for one in stage.on_slice(ts_ns, records) if type(one) is StrategyAction])
+
+
 def trade_stage(*strategies: Any, **fields: Any) -> TradingStrategyStage:
     return stage_of(*strategies, has_trades=True, sessions={"XNYS": {DAY: session()}}, **fields)
 
@@ -181,7 +185,7 @@ def test_a_strategy_runs_when_a_bar_of_trades_closes_between_the_bars_of_the_fee
     between = [trade(number, minute(1) + number, 100.0 + number) for number in range(1, 8)]
     assert notes(feed(stage, [first])) == ["quiet", "bar"]
     found = [
-        [one.arguments["text"] for one in stage.on_slice(minute(1) + offset, records) if hasattr(one, "arguments")]
+        notes_at(stage, minute(1) + offset, records)
         for offset, records in ((2, between[:2]), (4, between[2:4]), (9, between[4:]))
     ]
     assert found == [[], ["103 REGULAR 20240102"], ["106 REGULAR 20240102"]]
@@ -259,10 +263,9 @@ def test_trades_of_a_day_wait_for_its_first_bar_and_its_corporate_actions() -> N
     feed(stage, [bars(1, "KO"), [trade(1, minute(2), 100.0), *bars(2, "KO")]])
     split = corporate_action("spl-1", "SPLIT", "KO", ratio=2, ex_date=next_day)
     early = [trade(2, next_open + 1, 50.0), trade(3, next_open + 2, 51.0)]
-    assert not any(hasattr(one, "arguments") for one in stage.on_slice(next_open + 3, [split, *early]))
+    assert notes_at(stage, next_open + 3, [split, *early]) == []
     first = bar("KO", 3, next_open + 60 * SECOND_NS, 50.0)._replace(trading_day=next_day)
-    out = stage.on_slice(first.ts_ns, [first])
-    assert [one.arguments["text"] for one in out if hasattr(one, "arguments")] == ["51 REGULAR 20240103"]
+    assert notes_at(stage, first.ts_ns, [first]) == ["51 REGULAR 20240103"]
     built_bar = stage._market.symbols["KO"].intervals["trades_3t"].bar
     assert built_bar is not None
     assert (built_bar.open, built_bar.volume) == (50.0, 40.0)  # the first trade in new shares
@@ -319,7 +322,7 @@ def test_a_topic_of_trades_without_clocks_of_an_earlier_release_is_joined_at_the
 def test_a_trade_that_arrives_after_its_clock_is_in_the_next_time_slice_and_an_invalid_one_is_a_dead_letter() -> None:
     reader = reader_of(["market-trades"])
     late = trade(1, minute(1) - 1)
-    messages = [Clock(minute(1), "m"), late, trade(2, minute(2), -1.0), Clock(minute(2), "m")]
+    messages: list[Record | Clock] = [Clock(minute(1), "m"), late, trade(2, minute(2), -1.0), Clock(minute(2), "m")]
     reader.feed("market-trades", 0, list(enumerate(messages)))
     first, (ts_ns, records) = reader.take_slices()
     assert (first.records, ts_ns, records[0]) == ([], minute(2), late)
