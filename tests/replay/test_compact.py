@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from datetime import time
+from pathlib import Path
 
 import pytest
 
 from configs.settings import Settings
+from dataflows.runtime import topology
+from dataflows.sources.file_feed import FileFeed
+from dataflows.sources.tape import Tape
+from operators.sentiment import LlmSettings, SentimentSettings
 from operators.stage import TimeSlice
-from tests.replay.compact_runs import run_compact
+from schemas.records import DeadLetter
+from tests.replay.compact_runs import compact_stages, feed_from, run_compact
 from tests.replay.in_memory_platform import InMemoryPlatform, Logs
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
-from tests.replay.runs import read_time_slices, staged_hash
+from tests.replay.runs import pinned_settings, read_time_slices, staged_hash
+from tests.replay.test_staged_tape import SYMBOLS, with_answers, write_tape
 from tests.replay.test_staged_trading_strategies import settings_with_strategies
 
 PARTITIONS = 2
@@ -49,3 +56,38 @@ def test_a_crash_after_any_time_slice_changes_no_record(
 ) -> None:
     logs = run_compact(settings, time_slices, PARTITIONS, crash_every=crash_every)
     assert logs.contents() == staged.contents()
+
+
+def test_quotes_headlines_and_answers_of_the_model_are_processed_as_by_the_services(tmp_path: Path) -> None:
+    llm = LlmSettings(enabled=True, base_url="http://127.0.0.1:9/v1", model="m", timeout_s=300.0)
+    settings = pinned_settings().model_copy(update={"sentiment": SentimentSettings(llm=llm)})
+    bars = write_market(tmp_path / "bars", symbols=SYMBOLS, days=[MONDAY], open_time=time(9), minutes=60)
+    options = settings.market_data.files
+    time_slices = list(FileFeed(bars, options, Tape(write_tape(tmp_path, 5), options)))
+    time_slices = with_answers(time_slices, settings)
+    staged = InMemoryPlatform(settings, time_slices, partitions=PARTITIONS, seed=2).run()
+    assert all(staged.records(topic) for topic in ("market-quotes", "sentiment", "llm-requests"))
+    assert run_compact(settings, time_slices, PARTITIONS, crash_every=11).contents() == staged.contents()
+
+
+def test_a_malformed_message_is_a_dead_letter_of_each_service_that_reads_it(settings: Settings) -> None:
+    stages, logs = compact_stages(settings, PARTITIONS), Logs(PARTITIONS)
+    logs.write("market_data", topology.FEED_SHARD, [TimeSlice(60, [])])
+    malformed = DeadLetter("market-bars", 0, 0, topology.COMPACT, 0, "malformed", None, b"x")
+    for reader in stages.external_readers():
+        if ("market-bars", 0) in reader.next_offsets():
+            reader.feed("market-bars", 0, [(0, malformed)])
+    feed_from(stages, logs)
+    [compact_slice] = stages.take_slices()
+    letters = {
+        (service, letter.stage)
+        for service, _, time_slice in compact_slice.outputs
+        for letter in time_slice.records
+        if isinstance(letter, DeadLetter)
+    }
+    readers = {name for name in topology.COMPACT_SERVICES if reads_bars(name)}
+    assert letters == {(name, name) for name in readers}
+
+
+def reads_bars(service: str) -> bool:
+    return any(item.topic == "market-bars" for item in topology.SERVICES[service].inputs)

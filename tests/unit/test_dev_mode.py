@@ -232,3 +232,11 @@ def test_build_option_rebuilds_the_enabled_dashboard(
     monkeypatch.setenv("PLATFORM_DASHBOARD", dashboard_setting)
     platform._rebuild(Home(tmp_path))
     assert builds == built
+
+
+def test_an_edited_dataflow_restarts_the_compact_process_that_runs_it(tree: Path) -> None:
+    watcher, compact = SourceWatcher(tree), service("compact", ProcessKind.DATAFLOW, "compact")
+    assert watcher.affects(compact, [tree / "dataflows" / "features.py"])
+    assert watcher.affects(compact, [tree / "dataflows" / "compact.py"])
+    assert not watcher.affects(compact, [tree / "dataflows" / "market_data.py"])
+    assert not watcher.affects(SERVICES[1], [tree / "dataflows" / "compact.py"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from configs.settings import load_settings
+from dataflows.runtime.topology import Layout
 from dataflows.sources.feed_selection import feed_source
 from deploy.commands.platform import _with_recognized_bars
 from deploy.errors import DeployError
@@ -46,6 +47,16 @@ def test_start_recognizes_the_bars_once_for_all_services(tmp_path: Path) -> None
     with pytest.raises(BadInput, match="the files have bars of 1d: set market_data"):
         feed_source(load_settings(environment=replace(options, bar_interval=None).environment()).market_data)
     assert _with_recognized_bars(Home(tmp_path), StartOptions()) == StartOptions()
+
+
+def test_the_layout_is_stored_and_only_known_ones_are_accepted(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create_folders()
+    save_options(home, validate_options(None, [], None, None, layout="compact"))
+    assert load_options(home).requested_layout() is Layout.COMPACT
+    assert StartOptions().requested_layout() is None
+    with pytest.raises(DeployError, match="--layout must be one of services, compact, found 'wide'"):
+        validate_options(None, [], None, None, layout="wide")
 
 
 def test_no_options_set_no_environment() -> None:
