@@ -21,6 +21,7 @@ from dataflows.runtime.compact_stages import CompactStages
 from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.limited_handlers import limited_stages
 from dataflows.runtime.repeated_records import ComparingSink, RepeatedRecords
+from dataflows.runtime.stage_timers import with_timers
 from dataflows.runtime.stats import Stats
 from dataflows.runtime.wiring import SliceSink, SliceSource
 from dataflows.sources.compact import CompactSource
@@ -90,11 +91,17 @@ def flow() -> Dataflow:
 
 
 def live_stages(settings: Settings, stats: Stats) -> dict[str, Callable[[], Stage]]:
-    """Return the function that makes the live stage of each service; those with strategies have time limits."""
+    """Return the function that makes the live stage of each service, with its timers. Those with strategies have time
+    limits.
+    """
     limited = ("signals", "strategies")
     makers = dict(zip(limited, limited_stages([stages.signals, stages.strategies], settings, stats.name), strict=True))
     return {
-        service: makers[service] if service in limited else StageFactory(getattr(stages, service), settings)
+        service: with_timers(
+            service,
+            makers[service] if service in limited else StageFactory(getattr(stages, service), settings),
+            settings,
+        )
         for service in topology.COMPACT_SERVICES
     }
 

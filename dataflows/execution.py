@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
 from dataflows.runtime.configured_stage import StageFactory
+from dataflows.runtime.stage_timers import with_timers
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
+from operators.stage import Stage
 from sinks.host_kill_switch import HostKillSwitch
 from sinks.leases import ServiceLease
 
 
-def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Build the flow.
+def build(
+    settings: Settings,
+    source: SliceSource,
+    sinks: Mapping[str, SliceSink],
+    make_stage: Callable[[], Stage] | None = None,
+) -> Dataflow:
+    """Build the flow. `make_stage` makes a stage that publishes its timers; the default publishes none.
 
     Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Executions, GatewayStatuses
     and OrderIntents). With a broker, one sink sends the intents to it.
     """
-    return build_stage_flow("execution", StageFactory(stages.execution, settings), source, sinks)
+    return build_stage_flow("execution", make_stage or StageFactory(stages.execution, settings), source, sinks)
 
 
 def flow() -> Dataflow:
@@ -29,7 +36,8 @@ def flow() -> Dataflow:
     broker_sink = connect_broker(endpoints.settings, endpoints.lease)
     if broker_sink is not None:
         endpoints.sinks["broker"] = broker_sink
-    return build(endpoints.settings, live_endpoints.topics_source("execution", endpoints), endpoints.sinks)
+    make_stage = with_timers("execution", StageFactory(stages.execution, endpoints.settings), endpoints.settings)
+    return build(endpoints.settings, live_endpoints.topics_source("execution", endpoints), endpoints.sinks, make_stage)
 
 
 def connect_broker(settings: Settings, lease: ServiceLease | None) -> SliceSink | None:

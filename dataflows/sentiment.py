@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from bytewax.dataflow import Dataflow
 
@@ -12,10 +12,12 @@ from dataflows.llm.llm_client import LlmClient
 from dataflows.llm.request_sink import LlmBudget, LlmRequester, LlmRequestSink
 from dataflows.runtime import live_endpoints, stages
 from dataflows.runtime.configured_stage import StageFactory
+from dataflows.runtime.stage_timers import with_timers
 from dataflows.runtime.topology import GLOBAL_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 from dataflows.sources.topic_tail import topic_tail_reader
 from operators.sentiment.llm_prompt import ANSWER_SCHEMA
+from operators.stage import Stage
 from schemas.codec import encode
 from schemas.records import TOPIC_OF, LlmAnswer
 from sinks.kafka import producer
@@ -23,13 +25,18 @@ from sinks.kafka import producer
 FLUSH_TIMEOUT_S = 10.0
 
 
-def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Build the flow.
+def build(
+    settings: Settings,
+    source: SliceSource,
+    sinks: Mapping[str, SliceSink],
+    make_stage: Callable[[], Stage] | None = None,
+) -> Dataflow:
+    """Build the flow. `make_stage` makes a stage that publishes its timers; the default publishes none.
 
     Source items: (shard, time slices of NewsItems and LlmAnswers). Sink items: (shard, time slices of
     SentimentScores and LlmRequests).
     """
-    return build_stage_flow("sentiment", StageFactory(stages.sentiment, settings), source, sinks)
+    return build_stage_flow("sentiment", make_stage or StageFactory(stages.sentiment, settings), source, sinks)
 
 
 def flow() -> Dataflow:
@@ -39,7 +46,8 @@ def flow() -> Dataflow:
     request_sink = connect_llm(endpoints.settings)
     if request_sink is not None:
         sinks["asking"] = request_sink
-    return build(endpoints.settings, live_endpoints.topics_source("sentiment", endpoints), sinks)
+    make_stage = with_timers("sentiment", StageFactory(stages.sentiment, endpoints.settings), endpoints.settings)
+    return build(endpoints.settings, live_endpoints.topics_source("sentiment", endpoints), sinks, make_stage)
 
 
 def connect_llm(settings: Settings) -> SliceSink | None:

@@ -12,6 +12,7 @@ from configs.settings import Settings
 from dataflows.runtime import live_endpoints, stages
 from dataflows.runtime.configured_stage import StageFactory
 from dataflows.runtime.limited_handlers import limited_stage
+from dataflows.runtime.stage_timers import with_timers
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 from operators.stage import Stage
 
@@ -33,6 +34,6 @@ def flow() -> Dataflow:
     """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.strategies`."""
     endpoints = live_endpoints.connect("strategies")
     unread = stages.unread_topics(endpoints.settings)
-    make_stage = limited_stage(stages.strategies, endpoints)
+    make_stage = with_timers("strategies", limited_stage(stages.strategies, endpoints), endpoints.settings)
     source = live_endpoints.topics_source("strategies", endpoints, unread)
     return build(endpoints.settings, source, endpoints.sinks, make_stage)

@@ -8,7 +8,7 @@ time slices differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from schemas.records import Record
@@ -41,6 +41,23 @@ class Stage(Protocol):
     def restore(self, snapshot: Any) -> None:
         """Restore the state from a `snapshot()`, also from one of an earlier version."""
         ...
+
+
+class TimedStage(Stage, Protocol):
+    """A stage that acts at certain times, also in a time slice without records."""
+
+    def next_timer_ns(self) -> int | None:
+        """Return the event time of the next time slice that the stage needs; None if it needs none.
+
+        The time may have passed, if the stage waits for something else.
+        """
+        ...
+
+
+def next_timer_ns(stage: Stage) -> int | None:
+    """Return the next timer of a stage, or of the stage that a wrapper contains; None if it has none."""
+    timer: Callable[[], int | None] | None = getattr(stage, "next_timer_ns", None)
+    return None if timer is None else timer()
 
 
 class Restorable(Protocol):

@@ -68,6 +68,7 @@ from schemas.records import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StageTimer,
     StrategyAccount,
     StrategyAction,
     StrategyPosition,
@@ -138,6 +139,7 @@ SCHEMA_IDS: dict[type, int] = {
     HistoryBar: 70,
     HistoryRow: 71,
     HandlerTimeout: 90,
+    StageTimer: 91,
     Configuration: 100,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets

@@ -16,7 +16,7 @@ import structlog
 
 from configs.recorded_settings import require_valid, settings_of
 from configs.settings import Settings
-from operators.stage import Stage
+from operators.stage import Stage, next_timer_ns
 from schemas.errors import BadInput
 from schemas.records import Configuration, Record
 
@@ -135,6 +135,9 @@ class ConfiguredStage:
                 self._stage.restore(self._unrestored)
                 self._unrestored = None
         return self._stage
+
+    def next_timer_ns(self) -> int | None:
+        return next_timer_ns(self._made())
 
     def snapshot(self) -> Any:
         """Return the stage's own snapshot before the first configuration; else one that holds both."""

@@ -19,7 +19,7 @@ from configs.settings import KafkaSection, Settings
 from dataflows.runtime.exit_status import HANDLER_TIMED_OUT
 from dataflows.sources.unclocked_topic import read_unclocked
 from operators.handler_limit import describe_timeout
-from operators.stage import Stage, TimeSlice
+from operators.stage import Stage, TimeSlice, next_timer_ns
 from schemas.codec import encode
 from schemas.records import TOPIC_OF, HandlerTimeout, Record
 from sinks.kafka import DELIVERY_TIMEOUT_S, producer
@@ -50,6 +50,9 @@ class StageWithTimeouts:
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         return self._stage.on_slice(ts_ns, with_timeouts(ts_ns, records, self._timeouts))
+
+    def next_timer_ns(self) -> int | None:
+        return next_timer_ns(self._stage)
 
     def snapshot(self) -> Any:
         return self._stage.snapshot()

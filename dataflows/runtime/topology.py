@@ -101,8 +101,19 @@ SERVICES: dict[str, ServiceSpec] = {
             "configuration",
         ),
         follows=(
-            *("reference-data", "news", "fundamentals", "llm-answers", "broker-updates", "commands", "configuration"),
+            "reference-data",
+            "news",
+            "fundamentals",
+            "llm-answers",
+            "broker-updates",
+            "commands",
+            "configuration",
             "orders",
+            "order-refusals",
+            "order-proposals",
+            "risk-events",
+            "strategy-suspensions",
+            "stage-timers",
         ),
     ),
     "news": ServiceSpec(inputs=(), outputs=(), unclocked=("news",)),
@@ -121,7 +132,7 @@ SERVICES: dict[str, ServiceSpec] = {
     "sentiment": ServiceSpec(
         inputs=(ServiceInput("configuration"), ServiceInput("llm-answers"), ServiceInput("news")),
         outputs=("sentiment", "llm-requests"),
-        unclocked=("llm-answers",),
+        unclocked=("llm-answers", "stage-timers"),
     ),
     "predictions": ServiceSpec(
         inputs=(ServiceInput("configuration"), ServiceInput("features")), outputs=("predictions",), by_shard=True
@@ -153,7 +164,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("market-bars"),
         ),
         outputs=("executions", "order-intents"),
-        unclocked=("broker-updates",),
+        unclocked=("broker-updates", "stage-timers"),
     ),
     "strategies": ServiceSpec(
         inputs=(
@@ -176,7 +187,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("sentiment"),
         ),
         outputs=("strategy-actions",),
-        unclocked=("handler-timeouts",),
+        unclocked=("handler-timeouts", "stage-timers"),
     ),
     "portfolio": ServiceSpec(
         inputs=(
@@ -190,6 +201,7 @@ SERVICES: dict[str, ServiceSpec] = {
             ServiceInput("strategy-actions"),
         ),
         outputs=("order-proposals", "positions", "valuations"),
+        unclocked=("stage-timers",),
     ),
     "risk": ServiceSpec(
         inputs=(
@@ -219,6 +231,8 @@ SERVICES: dict[str, ServiceSpec] = {
         outputs=("weights", "attribution"),
     ),
 }
+HINT_TOPICS = frozenset({"stage-timers"})
+"""Topics on whose records nothing depends. A crash may repeat, change or omit them."""
 STAGED_SERVICES = tuple(name for name, service in SERVICES.items() if service.inputs)
 """Services that run a stage over topics; the other services read feeds."""
 COMPACT = "compact"

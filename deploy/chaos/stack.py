@@ -374,11 +374,11 @@ class ChaosStack:
         return time_slices
 
     def logs(self, partitions: int) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
-        """Yield every message of every topic that a service owns, including repeated records."""
+        """Yield every message of every topic that a service owns and others depend on, including repeated records."""
         control.wait_for_status(self.home, "kafka", Status.HEALTHY)
         consumer = Consumer(client_config(self._kafka().cluster, {"group.id": "chaos", "enable.auto.commit": False}))
         try:
-            seen: set[str] = set()
+            seen = set(topology.HINT_TOPICS)
             for service in topology.SERVICES.values():
                 for topic in {*service.outputs, *service.unclocked} - seen:
                     seen.add(topic)

@@ -145,6 +145,11 @@ class GatewayStage:
         self._publish_status()
         return self._reports.out
 
+    def next_timer_ns(self) -> int | None:
+        """Return the first good-till date of an order that the gateway has not cancelled yet."""
+        orders = (order for order in self._book.orders.values() if not order.end_reason)
+        return min((at_ns for order in orders if (at_ns := order.terms.expires_ns) is not None), default=None)
+
     # -- incoming records ----------------------------------------------------------------------------------------------
 
     def _apply_market_data(self, market_data: Bar | Quote) -> None:

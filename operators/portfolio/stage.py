@@ -80,6 +80,13 @@ class PortfolioStage:
         interval = self.settings.rebalance_interval_s
         self._interval_ns = interval * _SECOND_NS if interval and self.settings.sizing.method in REBALANCED else 0
 
+    def next_timer_ns(self) -> int | None:
+        """Return when an exit is proposed again, or when the targets are rebalanced."""
+        times_ns = [at_ns for at_ns, _ in self._trading.exit_retries.values()]
+        if self._interval_ns and self._last_rebalance:
+            times_ns.append((self._last_rebalance + 1) * self._interval_ns)
+        return min(times_ns, default=None)
+
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
         marks, values = self.marks, self.marks.values

@@ -140,6 +140,10 @@ class SentimentStage:
         if len(self._seen_ids) > self._settings.remembered:
             del self._seen_ids[next(iter(self._seen_ids))]
 
+    def next_timer_ns(self) -> int | None:
+        """Return when the oldest request without a response expires."""
+        return next((due_ns for due_ns, _ in self._pending.values()), None)
+
     def snapshot(self) -> Any:
         """Return (version, number of scores, seen ids, number of requests, [(request id, expiry, headline fields)])."""
         pending = [(llm_request_id, due_ns, tuple(item)) for llm_request_id, (due_ns, item) in self._pending.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from operators.stage import Stage
+from operators.stage import Stage, next_timer_ns
 from schemas.records import Record
 
 NO_STATE = (0,)
@@ -30,6 +30,9 @@ class IdleStrategies:
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         return [] if self._stage is None else self._stage.on_slice(ts_ns, records)
+
+    def next_timer_ns(self) -> int | None:
+        return None if self._stage is None else next_timer_ns(self._stage)
 
     def snapshot(self) -> Any:
         return self._state if self._stage is None else self._stage.snapshot()

@@ -119,6 +119,11 @@ class RunningStrategy:
                 due.append(handler)
         return due
 
+    def next_timer_ns(self) -> int | None:
+        """Return when a handler with `at` is due next. One with `every` runs with a bar."""
+        timers = (timer.next_ns() for _, timer in self._timers if isinstance(timer, DailyTimer))
+        return min((due_ns for due_ns in timers if due_ns is not None), default=None)
+
     def next_action_id(self) -> str:
         """Return the id of the next action of the platform on behalf of the strategy."""
         self.context.action_count += 1

@@ -303,6 +303,11 @@ class TradingStrategyStage:
         closed = self._market.closed
         return any(symbol in one.universe for interval in one.trade_intervals for symbol in closed.get(interval, ()))
 
+    def next_timer_ns(self) -> int | None:
+        """Return when a scheduled handler is due next."""
+        timers = (one.next_timer_ns() for name, one in self._running.items() if name not in self._suspensions)
+        return min((due_ns for due_ns in timers if due_ns is not None), default=None)
+
     # -- sub-accounts
 
     def _publish_accounts(self, ts_ns: int, out: list[Record]) -> None:

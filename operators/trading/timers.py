@@ -33,6 +33,11 @@ class DailyTimer:
         index = bisect_left(self._times, last + 1)
         return index < len(self._times) and self._times[index] <= ts_ns
 
+    def next_ns(self) -> int | None:
+        """Return when the handler is due next; None if it is not due on the known days."""
+        index = bisect_left(self._times, self._last_ns + 1)
+        return self._times[index] if index < len(self._times) else None
+
     def snapshot(self) -> Any:
         return self._last_ns
 

@@ -23,6 +23,7 @@ from schemas.records.analysis import (
     SentimentScore,
     Signal,
     SignalOutcome,
+    StageTimer,
     StrategySuspension,
     StrategyWeights,
 )
@@ -347,6 +348,7 @@ __all__ = [
     "Side",
     "Signal",
     "SignalOutcome",
+    "StageTimer",
     "StrategyAccount",
     "StrategyAction",
     "StrategyActionKind",
@@ -435,8 +437,8 @@ ExternalRecord = (
 """Records from outside the platform, other than market data. They have no `seq` and take effect at the next clock in
 their log. A duplicate has the same id (its first field), and the stage that reads it discards it.
 """
-UnclockedRecord = DeadLetter | LateRecord | AuditHead | HandlerTimeout
-"""Rejected records, audit heads and handler timeouts: without a `seq`, in topics without a clock."""
+UnclockedRecord = DeadLetter | LateRecord | AuditHead | HandlerTimeout | StageTimer
+"""Rejected records, audit heads, and handler timeouts and timers: without a `seq`, in topics without a clock."""
 Record = SequencedRecord | ExternalRecord | UnclockedRecord
 
 BY_SYMBOL: frozenset[type[NamedTuple]] = frozenset(get_args(SymbolRecord))
@@ -465,6 +467,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     Signal: "signals",
     StrategySuspension: "strategy-suspensions",
     HandlerTimeout: "handler-timeouts",
+    StageTimer: "stage-timers",
     StrategyAction: "strategy-actions",
     StrategyPosition: "strategy-actions",
     StrategyAccount: "strategy-actions",

@@ -156,6 +156,19 @@ class HandlerTimeout(NamedTuple):
 
 
 @final
+class StageTimer(NamedTuple):
+    """When the next timer of a service is due, such as the good-till date of an order. The last record of a service
+    counts.
+
+    Only the live feed reads it, to close a time slice at that time. No decision depends on it.
+    """
+
+    ts_ns: int  # time slice in which the time has changed
+    service: str
+    due_ns: int
+
+
+@final
 class StrategyWeights(NamedTuple):
     """The ensemble's weight of each strategy from the next time slice on. Each is in [0, 1]; they sum to 1."""
 

@@ -2,10 +2,10 @@
 
 A time slice is closed when there is a reason (docs/decisions/0014-slices-on-demand.md): the bars of a minute are
 complete, a record waits in a followed topic, quotes, trades or halts arrived and `clock_ms` has passed since the last
-slice, or a heartbeat is due. A minute closes when every symbol's bar has arrived, or `wait_s` after its end; until
-then, the clock does not reach the end of the minute, so that no bar arrives after its clock record. A symbol that did
-not trade gets a no-trade bar. A minute without data from any provider gets no bars: prices become stale, and risk
-checks their age.
+slice, a timer of a service is due, or a heartbeat. A minute closes when every symbol's bar has arrived, or `wait_s`
+after its end; until then, the clock does not reach the end of the minute, so that no bar arrives after its clock
+record. A symbol that did not trade gets a no-trade bar. A minute without data from any provider gets no bars: prices
+become stale, and risk checks their age.
 """
 
 from __future__ import annotations
@@ -108,11 +108,14 @@ class LiveFeed:
             return None
         now_ns, minute = self._now_ns(), self._minute
         recheck_ns = self._checked_ns + RECHECK_NS
+        timer_ns = self._waiting.next_timer_ns(self._times.event_ns(now_ns, minute))
         if self._missing_clocks:
             return recheck_ns
         times_ns = [recheck_ns if minute.ts_ns <= now_ns else minute.ts_ns]
         if now_ns < minute.ts_ns - RESERVED_NS:
             times_ns.append(self._times.due_ns(self._clock_ns, minute, has_updates=self._has_updates()))
+            if timer_ns is not None and timer_ns <= minute.ts_ns - RESERVED_NS:
+                times_ns.append(timer_ns)
         waiting_ns = self._waiting.due_in_ns()
         if waiting_ns is not None:
             possible = self._times.on_demand_ns(now_ns, self._clock_ns, minute) is not None
@@ -146,6 +149,7 @@ class LiveFeed:
                     self._minute = next(self._minutes)
                     continue
             ts_ns = self._times.scheduled_ns(now_ns, self._clock_ns, minute, has_updates=self._has_updates())
+            self._waiting.next_timer_ns(self._times.event_ns(now_ns, minute))
             if ts_ns is None and self._waiting.due_in_ns() == 0:
                 ts_ns = self._times.on_demand_ns(now_ns, self._clock_ns, minute)
             if ts_ns is not None:

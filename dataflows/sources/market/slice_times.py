@@ -24,14 +24,14 @@ class SliceTimes:
 
     def on_demand_ns(self, now_ns: int, clock_ns: int, minute: Minute) -> int | None:
         """Return the time of a slice that is closed at once; None if no time is left before the end of the minute."""
-        ts_ns = max(self._event_ns(now_ns, minute), clock_ns + MICRO_NS)
+        ts_ns = max(self.event_ns(now_ns, minute), clock_ns + MICRO_NS)
         return ts_ns if ts_ns < minute.ts_ns else None
 
     def scheduled_ns(self, now_ns: int, clock_ns: int, minute: Minute, *, has_updates: bool) -> int | None:
         """Return the time of the slice that is due without a waiting record: a heartbeat, the open of a session, or,
         with `has_updates`, quotes and trades. None if none is due.
         """
-        event_ns = self._event_ns(now_ns, minute)
+        event_ns = self.event_ns(now_ns, minute)
         return event_ns if event_ns >= self.due_ns(clock_ns, minute, has_updates=has_updates) else None
 
     def due_ns(self, clock_ns: int, minute: Minute, *, has_updates: bool) -> int:
@@ -45,5 +45,6 @@ class SliceTimes:
         return min(due_ns, clock_ns + self._update_ns) if has_updates else due_ns
 
     @staticmethod
-    def _event_ns(now_ns: int, minute: Minute) -> int:
+    def event_ns(now_ns: int, minute: Minute) -> int:
+        """Return the event time that corresponds to the wall clock. It stops shortly before the end of the minute."""
         return min(now_ns // MICRO_NS * MICRO_NS, minute.ts_ns - RESERVED_NS)

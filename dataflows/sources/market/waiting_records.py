@@ -10,21 +10,26 @@ import threading
 import time
 from collections.abc import Callable
 
-MILLI_NS = 1_000_000
+MILLI_NS, MICRO_NS = 1_000_000, 1_000
 COALESCE_NS = 2 * MILLI_NS
 """Records that arrive within this time share one time slice. It also limits the rate to 500 time slices per second."""
-_START = "start"
+_START, _TIMERS = "start", "timers"
+RESPONSES = frozenset({"order-refusals", "order-proposals", "risk-events"})
+"""Topics whose records tell strategies about their own orders. A strategy that repeats an order after each rejection
+would otherwise close time slices without end."""
 
 
 class WaitingRecords:
     """Decides when records that wait require a time slice. All methods may be called from any thread.
 
-    A topic whose clock the feed writes has a waiting record while a record follows the last clock in its log. An order
-    waits until the feed has closed a time slice after the one in which risk approved it.
+    A topic whose clock the feed writes has a waiting record while a record follows the last clock in its log. A
+    decision, such as an approved or a rejected order, waits until the feed has closed a time slice after the one in
+    which it was made. A timer waits from the event time at which it is due.
 
     The next time slice is due `COALESCE_NS` after the first record. While the last two time slices have not passed
     risk, the platform is saturated, and the next one is due `saturated_ns` after the last one: more time slices would
-    only queue. A stopped risk service therefore delays a command by at most `saturated_ns`.
+    only queue. A stopped risk service therefore delays a command by at most `saturated_ns`. The same distance holds
+    after a time slice that only `RESPONSES` required, if nothing else waits.
     """
 
     def __init__(self, saturated_ns: int, *, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
@@ -35,6 +40,9 @@ class WaitingRecords:
         self._closed_at_ns = now_ns() - saturated_ns
         self._passed_risk_ns = -1
         self._blocked_to_ns = -1
+        self._timers: dict[str, int] = {}  # service -> event time at which its next timer is due
+        self._timer_changes = 0
+        self._only_responses = False  # whether only they required the last time slice
 
     def start(self) -> None:
         """Require a time slice at once: records may have arrived while the feed was down."""
@@ -57,6 +65,13 @@ class WaitingRecords:
             if ts_ns >= self._closed_ns:
                 self._add(topic, self._now_ns())
 
+    def add_timer(self, service: str, due_ns: int) -> None:
+        """Report when the next timer of a service is due, in place of an earlier report."""
+        with self._changed:
+            self._timers[service] = -(-due_ns // MICRO_NS) * MICRO_NS  # time slices have whole microseconds
+            self._timer_changes += 1
+            self._changed.notify_all()
+
     def add_risk_clock(self, ts_ns: int) -> None:
         """Report that risk has processed the time slice `ts_ns`."""
         with self._changed:
@@ -70,13 +85,22 @@ class WaitingRecords:
 
     # -- from the feed
 
+    def next_timer_ns(self, event_ns: int) -> int | None:
+        """Return the event time of the next timer after `event_ns`. One that is due by then waits from now on."""
+        with self._changed:
+            later = [due_ns for due_ns in self._timers.values() if due_ns > event_ns]
+            if len(later) < len(self._timers):
+                self._add(_TIMERS, self._now_ns())
+            return min(later, default=None)
+
     def due_in_ns(self) -> int | None:
         """Return the time until waiting records require a time slice; 0 if it is due, None if no record waits."""
         with self._changed:
             if not self._since_ns:
                 return None
             due_ns = min(self._since_ns.values()) + COALESCE_NS
-            if self._closed_before_ns > self._passed_risk_ns:
+            repeats_response = self._only_responses and self._since_ns.keys() <= RESPONSES
+            if self._closed_before_ns > self._passed_risk_ns or repeats_response:
                 due_ns = max(due_ns, self._closed_at_ns + self._saturated_ns)
             return max(0, max(due_ns, self._blocked_to_ns) - self._now_ns())
 
@@ -88,15 +112,18 @@ class WaitingRecords:
     def close(self, ts_ns: int) -> None:
         """Report that the feed closes the time slice `ts_ns`. It contains every record reported so far."""
         with self._changed:
+            self._only_responses = bool(self._since_ns) and self._since_ns.keys() <= RESPONSES
             self._since_ns.clear()
+            self._timers = {service: due_ns for service, due_ns in self._timers.items() if due_ns > ts_ns}
             self._closed_before_ns, self._closed_ns = self._closed_ns, ts_ns
             self._closed_at_ns = self._now_ns()
 
     def wait(self, timeout_s: float) -> None:
-        """Return when a time slice is due, at most `timeout_s` later."""
+        """Return when a time slice is due or a timer has changed, at most `timeout_s` later."""
         deadline_ns = self._now_ns() + round(timeout_s * 1e9)
         with self._changed:
-            while (remaining_ns := deadline_ns - self._now_ns()) > 0:
+            changes = self._timer_changes
+            while changes == self._timer_changes and (remaining_ns := deadline_ns - self._now_ns()) > 0:
                 due_in_ns = self.due_in_ns()
                 if due_in_ns == 0:
                     return
