@@ -50,7 +50,31 @@ def register(app: typer.Typer) -> None:
     group.command("optimize", help="List tuning hints for the database and Kafka; --apply carries out the safe ones.")(
         optimize
     )
+    group.command("trace", help="Print where the milliseconds of one order went, from its command or bars on.")(trace)
     app.add_typer(group, name="performance")
+
+
+def trace(
+    order_id: Annotated[str, typer.Argument(help="Order id, such as ord-12, or the id of its command (cmd-…).")],
+    as_json: AsJson = False,
+) -> None:
+    from deploy.open_tables import open_tables
+    from deploy.performance.order_trace import read_trace
+    from sinks.lineage import DatabaseRecordLookup
+
+    with open_tables(home_from_environment()) as (settings, db):
+        lookup = DatabaseRecordLookup(db)
+        order = lookup.order(order_id) or lookup.order_of(order_id)
+    if order is None:
+        raise DeployError(f"no approved order {order_id} in the tables; see `python cli.py explain {order_id}`")
+    steps = read_trace(settings.kafka, order)
+    if as_json:
+        print(json.dumps({"order_id": order.order_id, "steps": [step._asdict() for step in steps]}, indent=2))
+        return
+    print(f"{'ms':>10} {'+ ms':>9}  step of {order.order_id}")
+    for step in steps:
+        since_first, since_previous = step.since_first_ms or 0.0, step.since_previous_ms or 0.0
+        print(f"{since_first:10.1f} {since_previous:9.1f}  {step.step}")
 
 
 def default(context: typer.Context) -> None:

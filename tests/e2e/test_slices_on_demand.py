@@ -10,6 +10,7 @@ import pytest
 
 from dataflows.replay.comparison import compare
 from dataflows.replay.recording import open_recording
+from deploy.performance.order_trace import read_trace
 from schemas.codec import decode, encode
 from schemas.records import LIMIT, NEW, Bar, Clock, Command, Execution, Order
 from tests.builders import command
@@ -80,3 +81,10 @@ def test_a_command_and_an_approved_order_close_slices_before_the_heartbeat(platf
     replayed = compare(platform.read_settings(), open_recording(platform.read_settings().kafka, platform.prefix + "r"))
     assert replayed.difference is None, replayed.difference
     assert replayed.records["Order"] == len(first_reports)
+    order = next(one for one in decoded(platform, "orders") if isinstance(one, Order))
+    steps = [step.step for step in read_trace(platform.read_settings().kafka, order)]
+    assert (steps[:3], steps[-2:]) == (
+        ["command given", "command in Kafka", "time slice closed by market_data"],
+        ["next time slice closed by market_data", "NEW by the venue in Kafka"],
+    )
+    assert {f"{service} has processed it" for service in ("features", "execution", "risk")} < set(steps)
