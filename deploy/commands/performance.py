@@ -94,15 +94,22 @@ def benchmark(
 
     home = home_from_environment()
     with _measured_platform(home, seconds, own=own) as (description, settings):
-        results = measure.measure_hops(settings.kafka, ticks)
+        results, catch_up = measure.measure_hops(settings.kafka, ticks)
         results.append(measure.database_queries(settings.database.postgres.url))
         results.append(measure.message_rate(settings.kafka))
     if as_json:
         rows = [result._asdict() | {"met": result.met} for result in results]
-        print(json.dumps({"measured": description, "figures": rows}, indent=2))
+        tree = {"measured": description, "catch_up": catch_up._asdict(), "load_average": _load(), "figures": rows}
+        print(json.dumps(tree, indent=2))
     else:
         _print(description, results)
+        print(f"{catch_up.describe()}. Load average of the last minute: {_load():.1f}.")
     raise typer.Exit(1 if check and any(result.met is False for result in results) else 0)
+
+
+def _load() -> float:
+    """Return the load average of the last minute: on a busy machine, figures are only indicative."""
+    return os.getloadavg()[0]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.errors import DeployError
@@ -19,8 +20,7 @@ from schemas.records import REGULAR
 if TYPE_CHECKING:
     from configs.settings import KafkaSection
 
-WARM_UP_SLICES = 30
-"""So many time slices at the start of a topic are ignored, because the platform was still starting."""
+FEED_TOPIC = "market-bars"
 _MESSAGES_PER_SLICE = 12
 """Number of messages per requested time slice that are read from the end of a partition."""
 
@@ -55,6 +55,24 @@ class SliceTimes(NamedTuple):
     with_records: dict[str, set[int]]
 
 
+class CatchUp(NamedTuple):
+    """The time slices at the start that were closed while the services were behind the feed: their number, and for how
+    long the feed published them. `ended` is False if the services were behind until the last time slice.
+    """
+
+    slices: int
+    seconds: float
+    ended: bool
+
+    def describe(self) -> str:
+        if not self.ended:
+            return "the services were behind the feed all the time, so the figures contain their backlog"
+        if not self.slices:
+            return "the services were never behind the feed"
+        left_out = f"{self.slices:,} time slices ({self.seconds:.1f} s of the feed)"
+        return f"left out: {left_out} at the start, while the services caught up with the feed"
+
+
 HOPS = (
     # name, target in ms, from, to, only time slices with records in, how
     ("Order latency", 10.0, ("market-bars",), "orders", "orders", "bar in market-bars to its order in orders"),
@@ -78,10 +96,48 @@ HOPS = (
 )
 
 
-def measure_hops(kafka: KafkaSection, slice_count: int) -> list[BenchmarkResult]:
-    """Measure the latencies of the last `slice_count` time slices. Raises DeployError if Kafka does not respond."""
+def measure_hops(kafka: KafkaSection, slice_count: int) -> tuple[list[BenchmarkResult], CatchUp]:
+    """Measure the latencies of the last `slice_count` time slices, without those of the catch-up after a start.
+
+    Raises DeployError if Kafka does not respond.
+    """
     topics = sorted({topic for hop in HOPS for topic in (*hop[2], hop[3], hop[4]) if topic is not None})
-    return hop_latencies(read_slice_times(kafka, topics, slice_count))
+    slice_times, catch_up = without_catch_up(read_slice_times(kafka, topics, slice_count))
+    return hop_latencies(slice_times), catch_up
+
+
+def without_catch_up(slice_times: SliceTimes) -> tuple[SliceTimes, CatchUp]:
+    """Leave out the time slices before every topic has once had one before the feed closed the next one.
+
+    The services start after the feed, so that the first time slices wait for them. Their latency shows how long a start
+    takes, and not how fast the platform is.
+
+    >>> feed = {1: 0, 2: 100, 3: 200, 4: 300, 5: 400}
+    >>> behind = {1: 250, 2: 260, 3: 270, 4: 310, 5: 420}
+    >>> kept, left_out = without_catch_up(SliceTimes({"market-bars": feed, "orders": behind}, {}))
+    >>> sorted(kept.closed_at_ms["orders"]), left_out
+    ([3, 4, 5], CatchUp(slices=2, seconds=0.2, ended=True))
+    """
+    feed_ms = slice_times.closed_at_ms.get(FEED_TOPIC, {})
+    ordered = sorted(feed_ms)
+    first = 0
+    for topic, closed_ms in slice_times.closed_at_ms.items():
+        caught_up = (
+            number
+            for number, (ts_ns, next_ns) in enumerate(pairwise(ordered))
+            if closed_ms.get(ts_ns, math.inf) <= feed_ms[next_ns]
+        )
+        index = 0 if topic == FEED_TOPIC else next(caught_up, None)
+        if index is None:
+            return slice_times, CatchUp(0, 0.0, ended=False)
+        first = max(first, index)
+    kept_ns = set(ordered[first:])
+    closed_at_ms = {
+        topic: {ts_ns: ms for ts_ns, ms in closed_ms.items() if ts_ns in kept_ns}
+        for topic, closed_ms in slice_times.closed_at_ms.items()
+    }
+    seconds = (feed_ms[ordered[first]] - feed_ms[ordered[0]]) / 1e3 if ordered else 0.0
+    return SliceTimes(closed_at_ms, slice_times.with_records), CatchUp(first, seconds, ended=True)
 
 
 def hop_latencies(slice_times: SliceTimes) -> list[BenchmarkResult]:
@@ -132,7 +188,7 @@ def read_slice_times(kafka: KafkaSection, topics: Sequence[str], slice_count: in
                 for partition in range(count)
             ]
             common_ns = set.intersection(*(set(clocks) for clocks, _ in partition_clocks))
-            selected_ns = sorted(common_ns)[WARM_UP_SLICES:][-slice_count:]
+            selected_ns = sorted(common_ns)[-slice_count:]
             closed_at_ms[topic] = {ts_ns: max(clocks[ts_ns] for clocks, _ in partition_clocks) for ts_ns in selected_ns}
             with_records[topic] = set.union(*(busy_ns for _, busy_ns in partition_clocks))
     except KafkaException as error:

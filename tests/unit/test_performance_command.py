@@ -13,7 +13,7 @@ from configs.settings import load_settings
 from dataflows.backtest import run
 from dataflows.runtime import stages
 from deploy.performance.analysis import DataflowLoad, SlowStatement, TableUse, findings
-from deploy.performance.benchmark import SliceTimes, hop_latencies, quantile
+from deploy.performance.benchmark import SliceTimes, hop_latencies, quantile, without_catch_up
 from deploy.performance.stage_profile import profile_stage, profiled_services
 from deploy.performance.tuning_hints import database_hints
 from deploy.supervisor.state import ChildState, Phase, PlatformState, Status
@@ -38,6 +38,35 @@ def test_hop_latency_is_measured_between_clocks_of_slices_with_records() -> None
     assert figures["Order latency"].met is False
     assert figures["Market data latency"].p50 is None
     assert figures["Market data latency"].met is None
+
+
+def test_slices_that_waited_for_the_start_of_a_service_are_left_out() -> None:
+    """Without that, the p99 of a fresh platform is the time that its services need to start."""
+    rng = random.Random(4)
+    feed = {number: 100 * number for number in range(600)}
+    orders: dict[int, int] = {}
+    free_ms = 3300  # the service is ready only then, and processes a slice in 5 ms
+    for number, closed_ms in feed.items():
+        orders[number] = free_ms = max(closed_ms + rng.randint(1, 9), free_ms + 5)
+    recorded = SliceTimes({"market-bars": feed, "orders": orders}, {"orders": set(feed)})
+    [before] = [figure for figure in hop_latencies(recorded) if figure.name == "Order latency"]
+    assert before.p99 is not None and before.p99 > 2500
+    kept, catch_up = without_catch_up(recorded)
+    [after] = [figure for figure in hop_latencies(kept) if figure.name == "Order latency"]
+    assert after.p99 is not None and after.p99 <= 105
+    assert (catch_up.ended, catch_up.slices + after.n) == (True, 600)
+    assert 33 <= catch_up.slices <= 40 and catch_up.seconds == catch_up.slices / 10
+    assert "caught up with the feed" in catch_up.describe()
+
+
+def test_a_platform_that_is_always_behind_shows_its_backlog() -> None:
+    feed = {number: 100 * number for number in range(100)}
+    recorded = SliceTimes({"market-bars": feed, "orders": {number: 150 * number + 200 for number in feed}}, {})
+    kept, catch_up = without_catch_up(recorded)
+    assert kept == recorded and "all the time" in catch_up.describe()
+    assert without_catch_up(SliceTimes({"market-bars": feed, "orders": feed}, {}))[1].describe() == (
+        "the services were never behind the feed"
+    )
 
 
 def test_quantiles_match_numpy() -> None:
