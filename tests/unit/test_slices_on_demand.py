@@ -259,6 +259,55 @@ def test_slices_are_strictly_ordered_and_no_bar_is_late(seed: int) -> None:
             clock_ns = time_slice.ts_ns
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_neither_bars_nor_commands_starve_and_the_rate_is_bounded(seed: int) -> None:
+    """Commands, timers, rejections and late bars at random, and a risk service that sometimes stands still."""
+    rng = random.Random(seed)
+    run = OnDemandRun()
+    run.waiting._passed_risk_ns = -1
+    run.take()
+    risk_free_ns, unprocessed = 0, list[int]()  # when risk continues, and the slices that it has not processed
+    waiting_since_ns: int | None = None
+    bar_at = {number: (number + 1) * MINUTE_NS + rng.randint(1, 4000) * MILLI_NS for number in range(2)}
+    closed_minutes: dict[int, int] = {}
+    times: list[int] = []
+    run.advance(MINUTE_NS - 3 * SECOND_NS)
+    end_ns = run.monotonic.now_ns + 10 * SECOND_NS
+    while run.monotonic.now_ns < end_ns:
+        run.advance(MILLI_NS)
+        now_ns = run.monotonic.now_ns
+        if rng.random() < 0.4:
+            run.waiting.add_record("commands")
+            waiting_since_ns = now_ns if waiting_since_ns is None else waiting_since_ns
+        if rng.random() < 0.05:
+            run.waiting.add_timer("execution", run.wall.now_ns + rng.randint(0, 20) * MILLI_NS)
+        if rng.random() < 0.05:
+            run.waiting.add_decision("order-refusals", run.feed.state()["clock_ns"])
+        for number, at_ns in bar_at.items():
+            if run.wall.now_ns >= START_NS + at_ns:
+                run.provider.bar(START_NS + number * MINUTE_NS, "A", 10.0)
+        if rng.random() < 0.0003:
+            risk_free_ns = now_ns + rng.randint(100, 2000) * MILLI_NS
+        if unprocessed and now_ns >= risk_free_ns:
+            run.waiting.add_risk_clock(unprocessed[-1])
+            unprocessed.clear()
+        for time_slice in run.feed.take(100):
+            times.append(now_ns)
+            unprocessed.append(time_slice.ts_ns)
+            waiting_since_ns = None
+            if any(isinstance(record, Bar) for record in time_slice.records):
+                closed_minutes[time_slice.ts_ns - START_NS] = run.wall.now_ns - START_NS
+        assert waiting_since_ns is None or now_ns - waiting_since_ns <= UPDATE_NS + 2 * MILLI_NS, "a command starves"
+        # Without risk, a slice follows each 250 ms, and at most one each for a heartbeat and the bars.
+        assert len(unprocessed) <= 2 + 6 * (now_ns - (times[-len(unprocessed)] if unprocessed else now_ns)) / SECOND_NS
+    for end_of_minute_ns, closed_ns in closed_minutes.items():
+        arrived_ns = bar_at[end_of_minute_ns // MINUTE_NS - 1]
+        assert closed_ns - arrived_ns <= 2 * MILLI_NS, "bars starve"
+    assert MINUTE_NS in closed_minutes
+    for number in range(500, len(times)):
+        assert times[number] - times[number - 500] >= SECOND_NS - 2 * MILLI_NS
+
+
 def test_a_timer_closes_a_slice_at_its_time_only() -> None:
     run = OnDemandRun(start_ns=OPEN_NS - 75 * SECOND_NS, calendar="XNYS", session="regular")
     run.take()
