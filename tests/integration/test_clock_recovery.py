@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from configs.settings import KafkaSection, LiveFeedSection, load_settings
 from dataflows.replay.store_rebuild import rebuild_store
 from dataflows.runtime import topology
+from dataflows.sources.market import clock_recovery
 from dataflows.sources.market.clock_recovery import (
     Log,
     clocked_logs,
@@ -162,11 +163,20 @@ def test_a_rebuilt_store_continues_behind_the_last_clock_of_all_topics(kafka: st
     assert (topics.messages, topics.missing_clocks(60)) == (2, [120]), "the bar and the clock that other topics lack"
 
 
-def test_without_a_usable_position_the_start_is_refused(kafka: str) -> None:
+def test_a_feed_that_ended_before_its_first_snapshot_continues(kafka: str) -> None:
+    section = empty_topics(kafka)
+    clock = Clock(1, "market_data@1")
+    write(section, {("market-bars", 1): [bar("D", 1, 1), clock], ("commands", 0): [clock]})
+    state = feed_topic_reader(section)(None)
+    assert (state.bars["D"].seq, state.missing_clocks(-1)) == (1, [1])
+
+
+def test_without_a_usable_position_the_start_is_refused(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     section = empty_topics(kafka)
     write(section, {("market-bars", 1): [bar("D", 1, 1)]})
     read = feed_topic_reader(section)
-    with pytest.raises(Unavailable, match=r"no state, but topic market-bars/1 holds 1 messages.*rebuild market_data"):
+    monkeypatch.setattr(clock_recovery, "FIRST_MESSAGES_MAX", 0)
+    with pytest.raises(Unavailable, match=r"no state, but its topics hold 1 messages.*rebuild market_data"):
         read(None)
     positions = dict.fromkeys(feed_logs(PARTITIONS), 0) | {("market-bars", 1): 5}
     with pytest.raises(Unavailable, match=r"offsets 0 to 1, but .* continues at 5;.*rebuild market_data"):

@@ -38,6 +38,9 @@ TIMESTAMP_MARGIN_NS = 30_000_000_000
 TAIL_MESSAGES_MAX = 100_000
 """Most messages read from the end of a log in which the feed writes only clocks. Those of the last two minutes, the
 timeout of a delivery, are far fewer."""
+FIRST_MESSAGES_MAX = 500_000
+"""Most messages that a feed reads if it has no snapshot. Until its first snapshot, a feed writes far fewer, even with
+the bars before the start of 500 symbols."""
 RECENT_CLOCKS_MAX = 100_000
 
 Log = tuple[str, int]
@@ -130,7 +133,8 @@ class FeedTopicState:
 def feed_topic_reader(kafka: KafkaSection) -> Callable[[Since], FeedTopicState]:
     """Return a function that reads the state since a snapshot. Raises Unavailable.
 
-    Without a snapshot, the logs of the feed must be empty, because their counts are not read from their beginning.
+    Without a snapshot, the logs are read from their beginning, if they are short: an earlier process ended before its
+    first snapshot.
     """
 
     def read(since: Since) -> FeedTopicState:
@@ -198,13 +202,17 @@ def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since: Since) -> 
 
 
 def _starts_of_new_logs(ranges: Mapping[Log, tuple[int, int]]) -> dict[Log, int]:
-    for (topic, partition), (low, high) in ranges.items():
-        if topic in OWN_TOPICS and high > 0:
-            raise Unavailable(
-                f"the recovery store of market_data has no state, but topic {topic}/{partition} holds {high - low} "
-                "messages; restore the store with `python cli.py rebuild market_data`"
-            )
-    return {log: max(low, high - TAIL_MESSAGES_MAX) for log, (low, high) in ranges.items()}
+    """Return where to read what a process wrote that ended before its first snapshot. Raises Unavailable for more."""
+    count = sum(high - low for log, (low, high) in ranges.items() if log[0] in OWN_TOPICS)
+    if count > FIRST_MESSAGES_MAX or any(low for log, (low, _) in ranges.items() if log[0] in OWN_TOPICS):
+        raise Unavailable(
+            f"the recovery store of market_data has no state, but its topics hold {count:,} messages, more than a "
+            "process writes before its first snapshot; restore the store with `python cli.py rebuild market_data`"
+        )
+    return {
+        log: low if log[0] in SYMBOL_TOPICS else max(low, high - TAIL_MESSAGES_MAX)
+        for log, (low, high) in ranges.items()
+    }
 
 
 def _start_at_position(log: Log, position: int | None, low: int, high: int) -> int:
