@@ -33,6 +33,7 @@ _EXCLUDED_FILES = (
 """Hashes of packages, bytes of examples, passwords of temporary test services."""
 _ALLOWLIST_COMMENT = "pragma: allowlist secret"
 _TIMEOUT_S = 600
+_CANDIDATES_PROGRAM = Path(__file__).with_name("secret_candidates.py")
 
 
 class ScanOutcome(StrEnum):
@@ -94,9 +95,11 @@ def scan_secrets(tree: Path = REPOSITORY) -> ScanResult:
     """Run detect-secrets on every file under version control, or on all files without version control."""
     exclude = [f"--exclude-files={pattern}" for pattern in _EXCLUDED_FILES]
     command = ["detect-secrets", "scan", *exclude, f"--exclude-lines={_ALLOWLIST_COMMENT}"]
-    if not (tree / ".git").exists():
-        command.append("--all-files")
-    report = _run_json(command, tree, "detect-secrets", (0,))
+    all_files = [] if (tree / ".git").exists() else ["--all-files"]
+    # -P: the program is in a folder with other modules, which are not to be imported.
+    program = ["python", "-P", str(_CANDIDATES_PROGRAM), *all_files, *_EXCLUDED_FILES]
+    files = _run_json(program, tree, "detect-secrets", (0,))
+    report = _run_json([*command, *files], tree, "detect-secrets", (0,)) if files else {"results": {}}
     lines = [
         f"{file}:{row['line_number']} {row['type']}"
         for file, rows in sorted(report["results"].items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -115,6 +116,34 @@ def test_a_planted_secret_is_detected_and_an_allowed_line_is_not(tmp_path: Path)
     assert key not in "".join(scan.lines)
     (tmp_path / "settings.py").write_text(f'AWS_KEY = "{key}"  # pragma: allowlist secret\n')
     assert scanners.scan_secrets(tmp_path).outcome is ScanOutcome.CLEAN
+
+
+def test_the_selection_of_files_hides_no_finding_of_detect_secrets(tmp_path: Path) -> None:
+    """Findings in each form in which detect-secrets reads a file, beside lines that its filters remove."""
+    key, word = "AKIA" + "Q" * 6 + "7Z2KX4LMNP", "aB3dE6gH9jK2mN5pQ8sT1vW4"
+    texts = {
+        "code.py": f'KEY = "{key}"\npassword = "{word}"\nurl = "https://ann:{word}@db.example/x"\n',
+        "values.yaml": f"db:\n  password: {word}\n  quoted: '{word}{word}'\nkey: {key}\n",
+        "settings.ini": f"[db]\npassword = {word}\n",
+        "page.md": f"The password is `{word}`.\n\n-----BEGIN RSA PRIVATE KEY-----\n",
+        "filtered.py": f'key = "{key}"  # {scanners._ALLOWLIST_COMMENT}\npassword = get_password()\n',
+        "clean.py": "print('good')\n",
+        "tests/excluded.py": f'KEY = "{key}"\n',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    command = [str(scanners._BIN / "detect-secrets"), "scan", "--all-files", "--exclude-files=tests/.*"]
+    command.append(f"--exclude-lines={scanners._ALLOWLIST_COMMENT}")
+    output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    expected = {
+        f"{file}:{row['line_number']} {row['type']}"
+        for file, rows in json.loads(output)["results"].items()
+        for row in rows
+        if not scanners._is_example(tmp_path / file, row)
+    }
+    assert {line.split(":")[0] for line in expected} == {"code.py", "values.yaml", "settings.ini", "page.md"}
+    assert set(scanners.scan_secrets(tmp_path).lines) == expected
 
 
 def test_the_bill_of_materials_has_every_package_of_the_lock(tmp_path: Path) -> None:
