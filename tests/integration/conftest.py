@@ -1,4 +1,4 @@
-"""The API with the trading loop behind it, which several modules start, each its own."""
+"""The API with the trading loop behind it, which several modules start, each its own, and cheap password checks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,31 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
+from api import passwords
 from api.app import create_app
 from api.roles import Role
 from configs.settings import load_settings
 from deploy.supervisor.topics import TopicSpec, create_topics
 from tests.integration.api_users import bearer, token_of
 from tests.integration.trading_api import TradingApi, TradingLoopRunner
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Hash with the same algorithm, but with little memory and one pass.
+
+    A module has up to six users, and each costs several hashes of 0.3 s of processor time. `tests/unit/test_passwords`
+    tests the real cost; the platforms of `tests/e2e` have it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        hasher = Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1)
+        patch.setattr(passwords, "_hasher", PasswordHash((hasher,)))
+        passwords._placeholder_hash.cache_clear()
+        yield
+    passwords._placeholder_hash.cache_clear()
 
 
 @pytest.fixture(scope="module")
