@@ -127,6 +127,8 @@ def platform_test_home() -> Path:
 def make_database() -> Iterator[Callable[..., str]]:
     """A function that creates a new, migrated database and returns its URL. `durable=True`: commits wait for the disk.
 
+    `copied_url`: the URL of a database to copy with its rows, to which nobody is connected.
+
     The fixture drops all at the end, except on a server that the run removes: each drop waits for the disk.
     """
     base = _address("DATABASE_URL")
@@ -149,7 +151,12 @@ def make_database() -> Iterator[Callable[..., str]]:
     # Migrate one template and copy it: a copy takes a tenth of a second.
     template = create()
     migrate(f"{server}/{template}")
-    yield lambda durable=False: f"{server}/{create(template, durable=durable)}"
+
+    def make(copied_url: str | None = None, *, durable: bool = False) -> str:
+        copied = template if copied_url is None else copied_url.rsplit("/", 1)[1]
+        return f"{server}/{create(copied, durable=durable)}"
+
+    yield make
     if TEMPORARY_SERVICES_VARIABLE not in os.environ:
         for name in reversed(database_names):
             _drop_database(base, name)

@@ -33,19 +33,15 @@ SESSION_SLICES = [
     TimeSlice(input_slice.ts_ns, [*input_slice.records, *output_slice.records])
     for input_slice, output_slice in zip(INPUT_SLICES, OUTPUT_SLICES, strict=True)
 ]
+MakeDatabase = Callable[..., str]
 TOPICS = [topic for service in topology.SERVICES.values() for topic in service.outputs]
 
 
 class Session:
     """One recorded session in its own Kafka topics and database."""
 
-    def __init__(self, kafka: str, url: str, time_slices: list[TimeSlice] = SESSION_SLICES, prefix: str = "") -> None:
-        self.kafka, self.url, self.prefix = kafka, url, prefix or make_topics(kafka)
-        if not prefix:
-            write(kafka, self.prefix, time_slices, TOPICS)
-        with closing(PostgresWriter(url, name="test")) as writer:
-            for time_slice in SESSION_SLICES:
-                writer.write(time_slice.records)
+    def __init__(self, kafka: str, url: str, prefix: str) -> None:
+        self.kafka, self.url, self.prefix = kafka, url, prefix
 
     @property
     def settings(self) -> Settings:
@@ -63,15 +59,32 @@ class Session:
             assert cursor.rowcount >= 1
 
 
+def make_session(kafka: str, url: str, time_slices: list[TimeSlice] = SESSION_SLICES) -> Session:
+    """Record the session in new topics; `url` has its tables."""
+    prefix = make_topics(kafka)
+    write(kafka, prefix, time_slices, TOPICS)
+    return Session(kafka, url, prefix)
+
+
 @pytest.fixture(scope="module")
-def shared_session(kafka: str, make_database: Callable[[], str]) -> Session:
-    return Session(kafka, make_database())
+def recorded_tables(make_database: MakeDatabase) -> str:
+    """The URL of a database with the tables of the session. Tests copy it."""
+    url = make_database()
+    with closing(PostgresWriter(url, name="test")) as writer:
+        for time_slice in SESSION_SLICES:
+            writer.write(time_slice.records)
+    return url
+
+
+@pytest.fixture(scope="module")
+def shared_session(kafka: str, make_database: MakeDatabase, recorded_tables: str) -> Session:
+    return make_session(kafka, make_database(recorded_tables))
 
 
 @pytest.fixture
-def session(shared_session: Session, make_database: Callable[[], str]) -> Session:
+def session(shared_session: Session, make_database: MakeDatabase, recorded_tables: str) -> Session:
     """The same topics with separate tables that a test may change."""
-    return Session(shared_session.kafka, make_database(), prefix=shared_session.prefix)
+    return Session(shared_session.kafka, make_database(recorded_tables), shared_session.prefix)
 
 
 def by_name(verdict: Verdict) -> dict[str, Comparison]:
@@ -98,8 +111,8 @@ def test_a_correct_session_agrees_and_every_check_counts(shared_session: Session
     assert checks["attribution"].note == ""
 
 
-def test_repeats_in_topics_are_counted_and_are_no_finding(kafka: str, make_database: Callable[[], str]) -> None:
-    session = Session(kafka, make_database())
+def test_repeats_in_topics_are_counted_and_are_no_finding(kafka: str, shared_session: Session) -> None:
+    session = make_session(kafka, shared_session.url)
     write(session.kafka, session.prefix, SESSION_SLICES[20:40], TOPICS)
     verdict = session.verify()
     assert differences(verdict) == {}
@@ -107,12 +120,12 @@ def test_repeats_in_topics_are_counted_and_are_no_finding(kafka: str, make_datab
     assert by_name(verdict)["topic executions"].note == f"{repeats} repeated"
 
 
-def test_a_gap_in_a_topic_is_named(kafka: str, make_database: Callable[[], str]) -> None:
+def test_a_gap_in_a_topic_is_named(kafka: str, shared_session: Session) -> None:
     slices_with_gap = [
         TimeSlice(ts, [r for r in rs if not (type(r) is Signal and r.symbol == "IBM" and r.seq == 2)])
         for ts, rs in SESSION_SLICES
     ]
-    session = Session(kafka, make_database(), slices_with_gap)
+    session = make_session(kafka, shared_session.url, slices_with_gap)
     assert differences(session.verify())["topic signals"] == "signals: seq 2 of IBM is missing, the next is 3"
 
 
@@ -190,8 +203,10 @@ def test_heads_stored_in_a_file_reveal_a_rewritten_chain(session: Session, tmp_p
     assert f"audit_chain executions/{last_position}: removed: a stored head has position {last_position}" in difference
 
 
-def test_heads_published_to_a_topic_reveal_a_rewritten_chain(kafka: str, make_database: Callable[[], str]) -> None:
-    session = Session(kafka, make_database())
+def test_heads_published_to_a_topic_reveal_a_rewritten_chain(
+    kafka: str, make_database: MakeDatabase, recorded_tables: str
+) -> None:
+    session = make_session(kafka, make_database(recorded_tables))
     assert differences(session.verify(audit=True, publish=True)) == {}
     assert differences(session.verify(audit=True, publish=True)) == {}
     assert len(list(read_unclocked(session.settings.kafka, "audit-heads"))) == 4, "once a topic that has links"

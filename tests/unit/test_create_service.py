@@ -14,12 +14,14 @@ from deploy.home import REPOSITORY
 from deploy.service_template import validated_name
 from schemas.errors import BadInput
 
-IGNORED = shutil.ignore_patterns("var", ".git", ".*_cache", "__pycache__", "node_modules", ".hypothesis")
+IGNORED = shutil.ignore_patterns(
+    "var", ".git", ".ruff_cache", ".pytest_cache", "__pycache__", "node_modules", ".hypothesis"
+)
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Copy the repository."""
+    """Copy the repository, with the cache of mypy that `lint` leaves: without it, mypy checks every module again."""
     shutil.copytree(REPOSITORY, tmp_path / "tree", ignore=IGNORED)
     return tmp_path / "tree"
 

@@ -207,7 +207,8 @@ def test_resume_with_other_files_is_rejected(tmp_path: Path) -> None:
         FileFeed([second_file]).resume(feed.state())
 
 
-def test_memory_is_flat_in_the_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("most_days", [8, pytest.param(16, marks=pytest.mark.long)])
+def test_memory_is_flat_in_the_number_of_rows(most_days: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dataflows.sources.file_feed.CHUNK_BYTES_MAX", 100_000)
 
     def peak(days: int) -> int:
@@ -224,7 +225,7 @@ def test_memory_is_flat_in_the_number_of_rows(tmp_path: Path, monkeypatch: pytes
         assert count == days * 1440
         return peak
 
-    assert peak(16) < 1.2 * peak(4) + 200_000
+    assert peak(most_days) < 1.2 * peak(most_days // 4) + 200_000
 
 
 @pytest.mark.parametrize(
