@@ -24,13 +24,13 @@ def excursions_of(db: Connection, matches: Sequence[LotMatch]) -> dict[str, Excu
     entry is not stored, or if more than BARS_MAX bars lie between entry and exit.
     """
     measurable = {match.match_id: match for match in _measurable(db, matches)}
-    found = {}
+    excursions = {}
     for row in db.execute(_holding_periods(list(measurable))).mappings():
         if row["bars"] <= BARS_MAX:
             match = measurable[row["match_id"]]
             is_market = row["order_type"] is not None and is_market_order(row["order_type"], row["time_in_force"])
-            found[match.match_id] = excursion(match, _holding_period(row), is_market=is_market)
-    return found
+            excursions[match.match_id] = excursion(match, _holding_period(row), is_market=is_market)
+    return excursions
 
 
 def _measurable(db: Connection, matches: Sequence[LotMatch]) -> Iterator[LotMatch]:

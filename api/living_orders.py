@@ -76,8 +76,8 @@ def living_orders(db: Connection, approved: Collection[Order], instruments: Inst
             replaced = book.get(event.replaces) if event.replaces else None
             filled = ZERO if replaced is None else replaced.filled
             book.add(LivingOrder(event.order_id, event.cause_id, event.terms, filled, replaces=event.replaces))
-    found = ((order.order_id, book.get(order.order_id)) for order in approved)
-    return {order_id: order for order_id, order in found if order is not None}
+    orders_in_book = ((order.order_id, book.get(order.order_id)) for order in approved)
+    return {order_id: order for order_id, order in orders_in_book if order is not None}
 
 
 def _in_order(
@@ -94,7 +94,7 @@ def _in_order(
 
 def _with_relatives(db: Connection, approved: Collection[Order]) -> dict[str, Order]:
     """Return the orders and those that can change them: of their groups, their parents, and what they replace."""
-    found = {order.order_id: order for order in approved}
+    order_by_id = {order.order_id: order for order in approved}
     fresh: Collection[Order] = approved
     while fresh:
         groups = {order.terms.group_id for order in fresh} - {""}
@@ -114,9 +114,9 @@ def _with_relatives(db: Connection, approved: Collection[Order]) -> dict[str, Or
         if not conditions:
             break
         rows = db.execute(select(orders).where(or_(*conditions))).mappings()
-        fresh = [order for row in rows if (order := record_of(Order, row)).order_id not in found]
-        found |= {order.order_id: order for order in fresh}
-    return found
+        fresh = [order for row in rows if (order := record_of(Order, row)).order_id not in order_by_id]
+        order_by_id |= {order.order_id: order for order in fresh}
+    return order_by_id
 
 
 def _splits(db: Connection, symbols: Collection[str]) -> list[_Split]:

@@ -121,15 +121,15 @@ def _position_differences(
 ) -> tuple[BrokerPosition, ...]:
     query = select(positions.c.symbol, positions.c.quantity).where(positions.c.quantity != 0)
     own: dict[str, Decimal] = {row.symbol: row.quantity for row in db.execute(query)}
-    found: list[BrokerPosition] = []
+    differing: list[BrokerPosition] = []
     for symbol in sorted({*own, *account.positions, *foreign}):
         platform = own.get(symbol, ZERO) + foreign.get(symbol, ZERO)
         broker = parse_signed(account.positions.get(symbol, "0"))
         if broker is not None and broker != platform:
             average = parse_signed(account.average_prices.get(symbol, ""))
             price = average if average is not None and average > 0 else None
-            found.append(BrokerPosition(symbol, platform, broker, price))
-    return tuple(found)
+            differing.append(BrokerPosition(symbol, platform, broker, price))
+    return tuple(differing)
 
 
 def _cash_difference(db: Connection, account: BrokerAccount) -> CashDifference | None:

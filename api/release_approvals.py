@@ -87,11 +87,11 @@ def approval_of(db: Connection, request_id: str, approver: str) -> Command:
 def _recent_commands(db: Connection) -> dict[str, Command]:
     """Return the commands of the last `VALID_S` by id, also those that risk has not processed yet."""
     since_ns = time.time_ns() - VALID_S * 1_000_000_000
-    found: dict[str, Command] = {}
+    command_by_id: dict[str, Command] = {}
     for table in (submissions, commands):
         for row in db.execute(select(table).where(table.c.ts_ns >= since_ns)).mappings():
-            found[row["command_id"]] = command_of(row)
-    return found
+            command_by_id[row["command_id"]] = command_of(row)
+    return command_by_id
 
 
 def _obstacle(request: Command, commands_by_id: dict[str, Command]) -> str | None:

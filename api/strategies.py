@@ -126,11 +126,11 @@ def strategies_of(db: Connection, cause_ids: Collection[str]) -> dict[str, str]:
     query = select(order_proposals.c.proposal_id, order_proposals.c.strategy).where(
         order_proposals.c.proposal_id.in_(cause_ids)
     )
-    found: dict[str, str] = {row.proposal_id: row.strategy for row in db.execute(query)}
+    strategy_by_proposal: dict[str, str] = {row.proposal_id: row.strategy for row in db.execute(query)}
     for cause_id in cause_ids:
         if (own := re.match(ACTION_STRATEGY_PATTERN, cause_id)) is not None:
-            found[cause_id] = own[1]
-    return found
+            strategy_by_proposal[cause_id] = own[1]
+    return strategy_by_proposal
 
 
 def _share(row: RowMapping) -> DatedStrategyShare:

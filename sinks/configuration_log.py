@@ -87,9 +87,9 @@ def _committed(consumer: Consumer, prefix: str) -> int:
 
 
 def _read(consumer: Consumer, prefix: str, start: int, end: int) -> list[Configuration]:
-    found: list[Configuration] = []
+    configurations: list[Configuration] = []
     if start >= end:
-        return found
+        return configurations
     consumer.assign([TopicPartition(prefix + TOPIC, 0, start)])
     deadline = time.monotonic() + _READ_TIMEOUT_S
     while start < end:
@@ -105,5 +105,5 @@ def _read(consumer: Consumer, prefix: str, start: int, end: int) -> list[Configu
             except Undecodable:
                 continue  # the consumers of the topic create the dead letter
             if type(record) is Configuration:
-                found.append(record)
-    return found
+                configurations.append(record)
+    return configurations

@@ -104,12 +104,12 @@ class HostKillSwitch:
     def halt(self) -> HostHalt | None:
         """Return the halt, None if there is none. A flag that cannot be read counts as a halt."""
         try:
-            found = os.stat(self._flag)
+            flag_stat = os.stat(self._flag)
         except FileNotFoundError:
             return None
         except OSError as error:
             return HostHalt(_UNREADABLE, _UNREADABLE, f"{self._flag}: {error.strerror}", 0)
-        version = (found.st_mtime_ns, found.st_ino, found.st_size)
+        version = (flag_stat.st_mtime_ns, flag_stat.st_ino, flag_stat.st_size)
         if self._cached is None or self._cached[0] != version:
             self._cached = (version, self._read_flag())
         return self._cached[1]

@@ -266,7 +266,7 @@ class CommandSigner:
     def _key(self) -> PrivateKey | None:
         path = key_file(self._folder, self._writer)
         try:
-            found = path.stat()
+            file_stat = path.stat()
         except FileNotFoundError:
             if read_recorded(self._folder) is None:
                 return None
@@ -276,7 +276,7 @@ class CommandSigner:
             ) from None
         except OSError as error:
             raise BadInput(f"signing key {path}: {error.strerror}") from error
-        version = (found.st_mtime_ns, found.st_ino)
+        version = (file_stat.st_mtime_ns, file_stat.st_ino)
         if self._cached is None or self._cached[0] != version:
             key = read_key(self._folder, self._writer)
             if key is None:

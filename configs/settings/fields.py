@@ -49,11 +49,11 @@ def sections_in(annotation: Any) -> Iterator[type]:
 
 def meanings(section: type) -> dict[str, Meaning]:
     """Return the meanings in the docstrings of a section and its base classes. The section's own entry counts first."""
-    found: dict[str, Meaning] = {}
+    meaning_by_path: dict[str, Meaning] = {}
     for cls in section.__mro__:
         for name, meaning in read_meanings(cls.__dict__.get("__doc__") or "").items():
-            found.setdefault(name, meaning)
-    return found
+            meaning_by_path.setdefault(name, meaning)
+    return meaning_by_path
 
 
 def read_meanings(docstring: str) -> dict[str, Meaning]:

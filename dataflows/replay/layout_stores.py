@@ -146,14 +146,14 @@ def _messages_up_to(topics: TopicReader, offsets: Mapping[LogName, int], slice_n
         if offsets[topic, partition] < first:
             expected = offsets[topic, partition]
             raise BadInput(f"topic {topic}/{partition} starts at offset {first}, expected {expected}; restore a backup")
-    found: dict[LogName, list[bytes]] = {}
+    messages: dict[LogName, list[bytes]] = {}
     for log, numbered in topics.read({log: (offsets[log], end) for log, (_, end) in ranges.items()}).items():
         records = [record for _, record in numbered]
         ends = [n for n, record in enumerate(records) if type(record) is Clock and record.ts_ns >= slice_ns]
         if not ends:
             raise BadInput(f"topic {log[0]}/{log[1]} has no clock of time slice {slice_ns}; restore a backup")
-        found[log] = [encode(record) for record in records[: ends[0] + 1]]
-    return found
+        messages[log] = [encode(record) for record in records[: ends[0] + 1]]
+    return messages
 
 
 def offsets_behind_clocks(

@@ -117,18 +117,18 @@ def _findings(check: FileCheck) -> list[str]:
     if check.closed > CLOSED_SHARE_MAX * check.rows and not any("outside" in warning for warning in check.findings):
         closed = counted(check.closed, "row lies", "rows lie")
         findings.append(f"{closed} outside all sessions, such as holidays; check the calendar and the time zone")
-    for symbol, found in check.symbols.items():
-        if found.missing_days and found.is_liquid:
-            days = counted(len(found.missing_days), "session has", "sessions have")
-            findings.append(f"{symbol}: {days} no row, the first one {found.missing_days[0]}")
-        if found.split_like:
-            first = found.split_like[0]
+    for symbol, symbol_check in check.symbols.items():
+        if symbol_check.missing_days and symbol_check.is_liquid:
+            days = counted(len(symbol_check.missing_days), "session has", "sessions have")
+            findings.append(f"{symbol}: {days} no row, the first one {symbol_check.missing_days[0]}")
+        if symbol_check.split_like:
+            first = symbol_check.split_like[0]
             findings.append(f"{symbol}: a jump like a split of {first['ratio']} at {first['time']}")
-        if found.outliers:
-            first = found.outliers[0]
-            outliers = counted(len(found.outliers), "outlier", "outliers")
+        if symbol_check.outliers:
+            first = symbol_check.outliers[0]
+            outliers = counted(len(symbol_check.outliers), "outlier", "outliers")
             findings.append(f"{symbol}: {outliers}, the first one {first['move']} at {first['time']}")
-        if found.stale_runs:
-            first = found.stale_runs[0]
+        if symbol_check.stale_runs:
+            first = symbol_check.stale_runs[0]
             findings.append(f"{symbol}: the price repeats for {first['bars']} bars from {first['time']}")
     return findings

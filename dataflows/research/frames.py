@@ -338,15 +338,15 @@ class RunFrames:
         self, match: LotMatch, entry: Execution | None, order: Order | None
     ) -> tuple[Decimal | None, Decimal | None, int | None]:
         """Return (adverse, favourable) excursion in money and the bars; None where the bars do not show them."""
-        found = self._excursion_of(match, entry, order)
-        if found is None:
+        excursion = self._excursion_of(match, entry, order)
+        if excursion is None:
             return None, None, None
         sign = 1 if match.direction == LONG else -1
         move = sign * (match.exit_price - match.entry_price)
         # Multiplier and exchange rate are in the lot's profit.
         unit_value = match.pnl / move if move else match.quantity
-        adverse, favourable = found.moves(match)
-        return (adverse * unit_value).quantize(NANO), (favourable * unit_value).quantize(NANO), found.bars
+        adverse, favourable = excursion.moves(match)
+        return (adverse * unit_value).quantize(NANO), (favourable * unit_value).quantize(NANO), excursion.bars
 
     def _excursion_of(self, match: LotMatch, entry: Execution | None, order: Order | None) -> Excursion | None:
         bars = self._bars.get(match.symbol)
@@ -365,8 +365,8 @@ class RunFrames:
         for match in self._matches:
             entry = self._fills.get(match.open_execution_id)
             order = None if entry is None else self._order_rows.orders.get(entry.order_id)
-            found = self._excursion_of(match, entry, order)
-            fractions = None if found is None else found.fractions(match)
+            excursion = self._excursion_of(match, entry, order)
+            fractions = None if excursion is None else excursion.fractions(match)
             if fractions is not None:
                 shares.append(fractions)
         return summarize_excursions(shares)

@@ -35,13 +35,13 @@ def purity_findings(strategy: object) -> list[Finding]:
     """Return the places in the strategy's file that read a clock, randomness or files, or change `self`."""
     file = inspect.getsourcefile(type(strategy)) or ""
     tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for node in ast.walk(tree):
-        found += [Finding("purity", text, file, getattr(node, "lineno", 0)) for text in _impurities(node)]
+        findings += [Finding("purity", text, file, getattr(node, "lineno", 0)) for text in _impurities(node)]
     for one in ast.walk(tree):
         if isinstance(one, ast.ClassDef) and one.name == type(strategy).__name__:
-            found += _changes_of_self(one, file)
-    return sorted(found, key=lambda finding: finding.line)
+            findings += _changes_of_self(one, file)
+    return sorted(findings, key=lambda finding: finding.line)
 
 
 def _impurities(node: ast.AST) -> list[str]:
@@ -62,20 +62,20 @@ def _impurities(node: ast.AST) -> list[str]:
 
 
 def _changes_of_self(class_definition: ast.ClassDef, file: str) -> list[Finding]:
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for method in class_definition.body:
         if not isinstance(method, ast.FunctionDef) or method.name == "__init__":
             continue
         for node in ast.walk(method):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            found += [
+            findings += [
                 Finding("purity", f"{method.name} changes {ast.unparse(target)}; use the state", file, target.lineno)
                 for target in targets
                 if isinstance(target, ast.Attribute)
                 and isinstance(target.value, ast.Name)
                 and target.value.id == "self"
             ]
-    return found
+    return findings
 
 
 def at_class(check: str, message: str, kind: type) -> Finding:

@@ -79,13 +79,13 @@ class FileScan:
         interval_s = self._usual_distance_s(total)
         sure_s = SURE_RUN_BARS * max(interval_s or 0, DEFAULT_INTERVAL_S)
         run_min = max(RUN_MIN, MIXED_SHARE_MIN * total)
-        found = {s for s in USUAL_INTERVALS_S if self.runs_s[s] >= (RUN_MIN if s >= sure_s else run_min)}
+        candidates_s = {s for s in USUAL_INTERVALS_S if self.runs_s[s] >= (RUN_MIN if s >= sure_s else run_min)}
         if interval_s is not None and interval_s <= DAY_S:
-            found.add(interval_s)
+            candidates_s.add(interval_s)
         else:
-            found |= self._two_distances(total)
-        if len(found) > 1:
-            raise self._mixed(*sorted(found)[:2])
+            candidates_s |= self._two_distances(total)
+        if len(candidates_s) > 1:
+            raise self._mixed(*sorted(candidates_s)[:2])
         return interval_s
 
     def _mixed(self, shorter_s: float, longer_s: float) -> BadInput:
@@ -219,8 +219,8 @@ class FeedScan:
         return sum((scan.zone_phases[zone] for scan in self.files if zone in scan.zone_phases), Counter())
 
     def _interval_s(self, settings: FeedSettings) -> int:
-        found = {scan.path.name: scan.interval_s for scan in self.files}
-        known = {name: interval_s for name, interval_s in found.items() if interval_s is not None}
+        interval_s_by_file = {scan.path.name: scan.interval_s for scan in self.files}
+        known = {name: interval_s for name, interval_s in interval_s_by_file.items() if interval_s is not None}
         expected_s = settings.interval_s
         for name, interval_s in known.items():
             if interval_s > DAY_S:

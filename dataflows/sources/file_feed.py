@@ -201,8 +201,8 @@ class FileFeed:
 
     def warnings(self) -> list[str]:
         """Return what makes the results of a finished run over these files doubtful, one sentence each."""
-        found = row_warnings(self.counts, self._first_rejected, self.settings, self.scan)
-        return [*found, *self.scan.zone_warnings(self.settings)]
+        lines = row_warnings(self.counts, self._first_rejected, self.settings, self.scan)
+        return [*lines, *self.scan.zone_warnings(self.settings)]
 
     def state(self) -> dict[str, Any]:
         """Return the position after the last emitted time slice as plain data, with one small entry per symbol."""

@@ -54,10 +54,10 @@ def timestamp(query: Query, name: str) -> str:
     text = query.get(name, "")
     if not text:
         return ""
-    found = _TIMESTAMP.fullmatch(text)
-    if found is None:
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
         raise invalid(f"invalid {name}")
-    day_text, time_text, fraction, offset = found.groups()
+    day_text, time_text, fraction, offset = match.groups()
     offset = (offset or "Z").replace(" ", "+").replace("Z", "+00:00")  # an unescaped plus sign arrives as a space
     try:
         parsed = datetime.fromisoformat(f"{day_text}T{time_text or '00:00:00'}{offset}").astimezone(UTC)

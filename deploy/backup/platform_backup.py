@@ -111,17 +111,17 @@ def write_platform_backup(
 def _identity(home: Home, settings: Settings) -> PlatformIdentity:
     """Return the identity of the platform. Raises DeployError if its parts do not belong together."""
     identities = read_identities(home, settings)
-    found = identities.present()
+    recorded = identities.present()
     if identities.missing():
         raise DeployError(
             f"no platform identity in {' and '.join(identities.missing())}; start the platform once with this "
             "release (`python cli.py start`), then back it up"
         )
-    distinct = {(identity.platform_id, identity.epoch) for identity in found.values()}
+    distinct = {(identity.platform_id, identity.epoch) for identity in recorded.values()}
     if len(distinct) > 1:
-        places = ", ".join(f"{place}: {i.platform_id} epoch {i.epoch}" for place, i in found.items())
+        places = ", ".join(f"{place}: {i.platform_id} epoch {i.epoch}" for place, i in recorded.items())
         raise DeployError(f"folder, database and topics belong to different platforms ({places}); see `start`")
-    identity = next(iter(found.values()))
+    identity = next(iter(recorded.values()))
     if identity.substitute:
         raise DeployError("the topics of the in-memory substitute for Kafka cannot be backed up; use a real Kafka")
     return identity

@@ -45,10 +45,10 @@ def require_finished_restore(home: Home) -> None:
 
 def require_no_state(home: Home, *, force: bool) -> None:
     """Raises DeployError if the state folder has state and `force` is false."""
-    found = state_of(home)
-    if found and not force:
+    state = state_of(home)
+    if state and not force:
         raise DeployError(
-            f"{home.root} already has {', '.join(found)}; use --force to move them to a dated folder and to restore "
+            f"{home.root} already has {', '.join(state)}; use --force to move them to a dated folder and to restore "
             "the backup, or restore into another PLATFORM_HOME"
         )
 

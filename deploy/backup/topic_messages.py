@@ -283,18 +283,18 @@ class LogWriter:
     def fill(self, topic: str, partition: int, content: LogContent, messages: Iterator[StoredMessage]) -> None:
         """Write the messages into an empty log, so that they have the offsets of `content`."""
         name = f"{self._prefix}{topic}/{partition}"
-        found = self._first_offsets(topic, partition)
-        if found.end:
-            raise DeployError(f"topic {name} is not empty (it ends at offset {found.end})")
+        offsets = self._first_offsets(topic, partition)
+        if offsets.end:
+            raise DeployError(f"topic {name} is not empty (it ends at offset {offsets.end})")
         if content.start:
             self._write(topic, partition, (StoredMessage(0, None, b"") for _ in range(content.start)))
             self._delete_before(topic, partition, content.start)
         count = self._write(topic, partition, messages)
-        found = self._reader.offsets(topic, partition)
-        if (found.start, found.end, count) != (content.start, content.end, content.end - content.start):
+        offsets = self._reader.offsets(topic, partition)
+        if (offsets.start, offsets.end, count) != (content.start, content.end, content.end - content.start):
             raise DeployError(
-                f"topic {name} has offsets {found.start} to {found.end} after the import, expected {content.start} to "
-                f"{content.end}; another program writes to it, or the backup is damaged"
+                f"topic {name} has offsets {offsets.start} to {offsets.end} after the import, expected "
+                f"{content.start} to {content.end}; another program writes to it, or the backup is damaged"
             )
 
     def _first_offsets(self, topic: str, partition: int) -> LogContent:

@@ -79,8 +79,10 @@ def records_by_topic(messages: Mapping[Log, Iterable[bytes]]) -> dict[str, list[
     """Return the records of each topic without clocks and repeats, in the order of each partition."""
     records: dict[str, list[Record]] = {}
     for (topic, _), log in messages.items():
-        found = records.setdefault(topic, [])
-        found += [entry for entry in _without_repeats(log) if not isinstance(entry, bytes) and type(entry) is not Clock]
+        topic_records = records.setdefault(topic, [])
+        topic_records += [
+            entry for entry in _without_repeats(log) if not isinstance(entry, bytes) and type(entry) is not Clock
+        ]
     return records
 
 

@@ -85,12 +85,12 @@ def list_transfers(limit: Limit = 20, as_json: AsJson = False) -> None:
 
     with open_tables(home_from_environment()) as (_, db):
         query = select(cash_transfers).order_by(desc(cash_transfers.c.seq)).limit(limit)
-        found = [record_of(CashTransfer, row) for row in db.execute(query).mappings()]
+        transfers = [record_of(CashTransfer, row) for row in db.execute(query).mappings()]
     if as_json:
-        print(json.dumps([one._asdict() for one in found], default=plain, indent=2))
-    for line in [] if as_json else map(describe, found):
+        print(json.dumps([one._asdict() for one in transfers], default=plain, indent=2))
+    for line in [] if as_json else map(describe, transfers):
         print(line)
-    if not found and not as_json:
+    if not transfers and not as_json:
         print("no cash transfers")
 
 

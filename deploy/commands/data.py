@@ -97,16 +97,17 @@ def _lines(checks: Iterable[FileCheck]) -> Iterable[str]:
             yield f"  rejected rows   {one.rejected:,}"
             if one.no_volume:
                 yield f"  without volume  {one.no_volume:,} rows, which are no trades"
-        for symbol, found in one.symbols.items():
-            traded = "–" if found.coverage is None else f"{found.coverage:.1%}"
-            bars = f"{counted(found.bars, 'bar', 'bars')} on {counted(found.days, 'day', 'days')}"
-            yield f"  {symbol:<15} {bars}, {found.regular_share:.0%} in regular hours; {traded} of the intervals traded"
-            if found.largest_gap is not None:
-                gap, gaps = found.largest_gap, counted(found.gaps, "gap", "gaps")
+        for symbol, symbol_check in one.symbols.items():
+            traded = "–" if symbol_check.coverage is None else f"{symbol_check.coverage:.1%}"
+            bars = f"{counted(symbol_check.bars, 'bar', 'bars')} on {counted(symbol_check.days, 'day', 'days')}"
+            regular = f"{symbol_check.regular_share:.0%} in regular hours"
+            yield f"  {symbol:<15} {bars}, {regular}; {traded} of the intervals traded"
+            if symbol_check.largest_gap is not None:
+                gap, gaps = symbol_check.largest_gap, counted(symbol_check.gaps, "gap", "gaps")
                 yield f"                  {gaps}, the largest {counted(gap['bars'], 'bar', 'bars')} from {gap['time']}"
-            if found.missing_days:
-                sessions = counted(len(found.missing_days), "session", "sessions")
-                days = ", ".join(map(str, found.missing_days[:EXAMPLES_MAX]))
+            if symbol_check.missing_days:
+                sessions = counted(len(symbol_check.missing_days), "session", "sessions")
+                days = ", ".join(map(str, symbol_check.missing_days[:EXAMPLES_MAX]))
                 yield f"                  {sessions} without a row: {days}"
         for finding in one.findings:
             yield f"  finding: {finding}"

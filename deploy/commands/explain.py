@@ -129,15 +129,15 @@ def _signers(db: Connection, node: CauseNode) -> dict[str, str]:
     from schemas.records import SIGNING_KEY, Command
     from sinks.tables import commands
 
-    found: dict[str, str] = {}
+    signer_by_command: dict[str, str] = {}
     for cause in node.causes:
-        found |= _signers(db, cause)
+        signer_by_command |= _signers(db, cause)
     if isinstance(node.record, Command) and node.record.key_id:
         key_id = node.record.key_id
         of_key = (commands.c.kind == SIGNING_KEY) & commands.c.command_id.startswith(f"signing-key-{key_id}-")
         arguments = db.execute(select(commands.c.arguments).where(of_key).limit(1)).scalar()
-        found[key_id] = ROOT_WRITER if arguments is None else str(arguments["writer"])
-    return found
+        signer_by_command[key_id] = ROOT_WRITER if arguments is None else str(arguments["writer"])
+    return signer_by_command
 
 
 def _with_places(settings: Settings, explanation: Explanation) -> tuple[Explanation, str]:

@@ -137,17 +137,17 @@ def status(as_json: AsJson = False) -> None:
     """
     from deploy.halt_status import read_halt_status
 
-    found = read_halt_status(home_from_environment())
+    halt_status = read_halt_status(home_from_environment())
     if as_json:
-        print(json.dumps(found.as_tree()))
+        print(json.dumps(halt_status.as_tree()))
         return
-    print(f"{found.state}   gateway {found.gateway}   risk {found.risk}")
-    if found.flag:
-        print(f"halted on this host by {found.actor}: {found.reason}")
-        if not found.published:
+    print(f"{halt_status.state}   gateway {halt_status.gateway}   risk {halt_status.risk}")
+    if halt_status.flag:
+        print(f"halted on this host by {halt_status.actor}: {halt_status.reason}")
+        if not halt_status.published:
             print("the command is not in the log yet: Kafka did not respond")
-    if found.gateway_error:
-        print(f"gateway: {found.gateway_error}")
+    if halt_status.gateway_error:
+        print(f"gateway: {halt_status.gateway_error}")
 
 
 def settings_of_services(home: "Home") -> "Settings":

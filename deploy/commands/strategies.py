@@ -133,12 +133,12 @@ def _parse_parameters(text: str) -> dict[str, Any]:
 
 
 def suspended(as_json: AsJson = False) -> None:
-    found = _suspended(_settings())
+    suspensions = _suspended(_settings())
     if as_json:
-        print(json.dumps([record._asdict() for record in found], indent=2))
-    for line in [] if as_json else map(describe, found):
+        print(json.dumps([record._asdict() for record in suspensions], indent=2))
+    for line in [] if as_json else map(describe, suspensions):
         print(line)
-    if not found and not as_json:
+    if not suspensions and not as_json:
         print("no strategy is suspended")
 
 

@@ -44,11 +44,11 @@ def require_fresh(home: Home, reason: str) -> None:
         "topics of Kafka": (home.data / "kafka" / "meta.properties").exists(),
         "recovery stores": any(home.recovery.glob("**/part-*.sqlite3")),
     }
-    found = [name for name, exists in contents.items() if exists]
-    if found:
+    present = [name for name, exists in contents.items() if exists]
+    if present:
         raise DeployError(
             f"Kafka cannot run ({reason}), and its in-memory substitute is not allowed because {home.root} holds "
-            f"{' and '.join(found)}; make Kafka available (KAFKA_HOME or the network), or set KAFKA_BOOTSTRAP_SERVERS"
+            f"{' and '.join(present)}; make Kafka available (KAFKA_HOME or the network), or set KAFKA_BOOTSTRAP_SERVERS"
         )
 
 

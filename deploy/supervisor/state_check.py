@@ -53,14 +53,14 @@ def record_identity(home: Home, settings: Settings, contents: StateContents, *, 
     Without any content, an earlier start has failed: the identity of this start replaces that one, except for the id,
     because the signing keys in the topics may already be those of that platform.
     """
-    found = list(contents.identities.present().values())
+    identities = list(contents.identities.present().values())
     new = configured_identity(settings, contents.cluster_id, substitute=substitute)
     if contents.identities.topics is not None:
         new = replace(new, platform_id=contents.identities.topics.platform_id)
-    if contents.empty or not found:
+    if contents.empty or not identities:
         write_identities(home, settings, new)
     elif contents.identities.missing():
-        write_identities(home, settings, found[0])
+        write_identities(home, settings, identities[0])
     starts = {store.name: store.starts for store in contents.used_stores}
     if starts:
         write_starts(home, starts)
@@ -105,12 +105,12 @@ def _identity_of_last_start(home: Home) -> PlatformIdentity | None:
 
 def find_problem(contents: StateContents, configured: PlatformIdentity) -> str | None:
     """Return the sentence that explains why the platform must not start, or None."""
-    found = contents.identities.present()
+    identities = contents.identities.present()
     if contents.empty:
         return None
-    if configured.substitute or any(identity.substitute for identity in found.values()):
+    if configured.substitute or any(identity.substitute for identity in identities.values()):
         return _substitute_problem(contents, configured)
-    for recorded in found.values():
+    for recorded in identities.values():
         if (problem := configuration_problem(recorded, configured)) is not None:
             return problem
     return (
@@ -158,11 +158,11 @@ def _substitute_problem(contents: StateContents, configured: PlatformIdentity) -
 def _identity_problem(contents: StateContents, configured: PlatformIdentity) -> str | None:
     """Compare the three places. Without an identity anywhere, the state is of release 0.2.0 or earlier."""
     names = {"folder": "state folder", "database": "database", "topics": "topic platform-identity"}
-    found = contents.identities.present()
-    if not found:
+    identities = contents.identities.present()
+    if not identities:
         return None
-    first_place, first = next(iter(found.items()))
-    for place, identity in found.items():
+    first_place, first = next(iter(identities.items()))
+    for place, identity in identities.items():
         if identity.platform_id != first.platform_id:
             return (
                 f"the {names[place]} belongs to platform {identity.platform_id}, but the {names[first_place]} to "

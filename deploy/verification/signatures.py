@@ -57,23 +57,23 @@ def check_commands(db: Connection) -> CheckedCommands:
 def verify_signatures(database_url: str, home: Home | None) -> Comparison:
     """Check all signatures, and that the log's root key is that of the state folder. Raises psycopg2.Error."""
     with closing(snapshot_connection(database_url)) as db:
-        found = check_commands(db)
-    findings = list(found.findings)
-    if not found.signatures.required:
-        note = f"no signing keys are recorded; {found.unsigned_before_cut_over} commands without a signature"
-        return _comparison(found, findings, note)
-    findings += _root_findings(found.signatures, home)
-    notes = [f"signed with {sum(not key.is_revoked for key in found.signatures.keys.values())} keys"]
-    if found.unsigned_before_cut_over:
-        notes.append(f"{found.unsigned_before_cut_over} unsigned before the cut-over")
-    if found.unverified_halts:
-        notes.append(f"{found.unverified_halts} halts applied without a valid signature")
-    return _comparison(found, findings, ", ".join(notes))
+        checked = check_commands(db)
+    findings = list(checked.findings)
+    if not checked.signatures.required:
+        note = f"no signing keys are recorded; {checked.unsigned_before_cut_over} commands without a signature"
+        return _comparison(checked, findings, note)
+    findings += _root_findings(checked.signatures, home)
+    notes = [f"signed with {sum(not key.is_revoked for key in checked.signatures.keys.values())} keys"]
+    if checked.unsigned_before_cut_over:
+        notes.append(f"{checked.unsigned_before_cut_over} unsigned before the cut-over")
+    if checked.unverified_halts:
+        notes.append(f"{checked.unverified_halts} halts applied without a valid signature")
+    return _comparison(checked, findings, ", ".join(notes))
 
 
-def _comparison(found: CheckedCommands, findings: list[str], note: str) -> Comparison:
+def _comparison(checked: CheckedCommands, findings: list[str], note: str) -> Comparison:
     first, more = (findings[0], tuple(findings[1:FINDINGS_MAX])) if findings else (None, ())
-    return Comparison("signatures of commands", found.signed, first, note, more)
+    return Comparison("signatures of commands", checked.signed, first, note, more)
 
 
 def _root_findings(signatures: CommandSignatures, home: Home | None) -> list[str]:

@@ -59,10 +59,10 @@ class EndedOrders:
 
     def latest(self, order_id: str, open_orders: Container[str]) -> str | None:
         """Return like `living`, but an amendment that the venue has not confirmed yet counts as its successor."""
-        found = self.living(order_id, open_orders)
-        while found is not None and self._successors.get(found, "") in open_orders:
-            found = self._successors[found]
-        return found
+        living = self.living(order_id, open_orders)
+        while living is not None and self._successors.get(living, "") in open_orders:
+            living = self._successors[living]
+        return living
 
     def refusal(self, order_id: str) -> tuple[EndedOrder, Refusal] | None:
         """Return an ended order and the answer to a command for it. None if it is not known."""

@@ -14,7 +14,7 @@ def ranks(values: Mapping[str, float | None]) -> dict[str, float | None]:
     >>> ranks({"KO": 5.0, "PEP": 3.0, "MNST": None, "KDP": 5.0})
     {'KO': 2.5, 'PEP': 1.0, 'MNST': None, 'KDP': 2.5}
     """
-    found: dict[str, float | None] = dict.fromkeys(values)
+    rank_by_symbol: dict[str, float | None] = dict.fromkeys(values)
     ordered = sorted(_known(values).items(), key=lambda item: item[1])
     start = 0
     while start < len(ordered):
@@ -22,9 +22,9 @@ def ranks(values: Mapping[str, float | None]) -> dict[str, float | None]:
         while end < len(ordered) and ordered[end][1] == ordered[start][1]:
             end += 1
         for symbol, _ in ordered[start:end]:
-            found[symbol] = (start + 1 + end) / 2
+            rank_by_symbol[symbol] = (start + 1 + end) / 2
         start = end
-    return found
+    return rank_by_symbol
 
 
 def z_scores(values: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -35,15 +35,15 @@ def z_scores(values: Mapping[str, float | None]) -> dict[str, float | None]:
     >>> z_scores({"KO": 1.0, "PEP": 3.0, "MNST": None})
     {'KO': -1.0, 'PEP': 1.0, 'MNST': None}
     """
-    found: dict[str, float | None] = dict.fromkeys(values)
+    score_by_symbol: dict[str, float | None] = dict.fromkeys(values)
     known = _known(values)
     if len(set(known.values())) < 2:
-        return found
+        return score_by_symbol
     mean = fsum(known.values()) / len(known)
     deviation = sqrt(fsum([(value - mean) ** 2 for value in known.values()]) / len(known))
     if deviation:
-        found.update((symbol, (value - mean) / deviation) for symbol, value in known.items())
-    return found
+        score_by_symbol.update((symbol, (value - mean) / deviation) for symbol, value in known.items())
+    return score_by_symbol
 
 
 def _known(values: Mapping[str, float | None]) -> dict[str, float]:

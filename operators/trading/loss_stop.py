@@ -102,8 +102,8 @@ class LossStops:
 
     def find_breaches(self, prices: Mapping[str, float]) -> list[tuple[str, LossStopBreach]]:
         """Return the strategies whose losses exceed a limit, by name, with the limit."""
-        found = [(name, stop.find_breach(self._equity(name, prices))) for name, stop in self._stops.items()]
-        return [(name, breach) for name, breach in found if breach is not None]
+        breaches = [(name, stop.find_breach(self._equity(name, prices))) for name, stop in self._stops.items()]
+        return [(name, breach) for name, breach in breaches if breach is not None]
 
     def _equity(self, name: str, prices: Mapping[str, float]) -> Decimal:
         return self._accounts.accounts[name].equity(prices)

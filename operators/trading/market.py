@@ -167,10 +167,10 @@ class Market:
                 self._symbols[symbol].pairs[interval, name].update(bar.close, benchmark_bar.close)
 
     def _symbol(self, symbol: str) -> SymbolMarket | None:
-        found = self._symbols.get(symbol)
-        if found is None and self._follows(symbol):
-            found = self._symbols[symbol] = SymbolMarket(self.needs, self._days)
-        return found
+        market = self._symbols.get(symbol)
+        if market is None and self._follows(symbol):
+            market = self._symbols[symbol] = SymbolMarket(self.needs, self._days)
+        return market
 
     def _add_history(self, record: HistoryBar, bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]) -> None:
         """Add a bar from before the first one of its symbol, unless the symbol has this bar or a later one.
@@ -239,10 +239,10 @@ class Market:
         """Add a bar of the feed, or a trade, to the bars of `intervals`. Return the interval of each that it closes."""
         closed: list[Interval] = []
         key = (bar.trading_day, bar.session)
-        found = bounds.get(key)
-        if found is None:
-            found = bounds[key] = (self._clock.bounds(bar), self._clock.ends_week(bar))
-        session_bounds, ends_week = found
+        bar_bounds = bounds.get(key)
+        if bar_bounds is None:
+            bar_bounds = bounds[key] = (self._clock.bounds(bar), self._clock.ends_week(bar))
+        session_bounds, ends_week = bar_bounds
         for interval in intervals:
             one = symbol_market.intervals[interval]
             for built_bar in one.builder.update(bar, session_bounds, ends_week=ends_week):

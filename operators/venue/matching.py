@@ -129,8 +129,8 @@ class BarMatch:
 
     def _trade_at_once(self) -> None:
         """Trade what trades at the first price of its path, then end what trades at no other."""
-        while found := self._candidates(fill_at_once):
-            self._trade(next_at_once(found, shares_volume=self.volume_left is not None))
+        while candidates := self._candidates(fill_at_once):
+            self._trade(next_at_once(candidates, shares_volume=self.volume_left is not None))
         for order in list(self._working):
             self._end_if_at_once_only(order)
         self._fills.end_exits_of_closed(self._ts_ns, self._bar.symbol, self._out)
@@ -138,8 +138,8 @@ class BarMatch:
 
     def _trade_later(self) -> None:
         """Trade what trades inside the bar, one order at a time."""
-        while found := self._candidates(fill_later):
-            one = next_later(found, shares_volume=self.volume_left is not None)
+        while candidates := self._candidates(fill_later):
+            one = next_later(candidates, shares_volume=self.volume_left is not None)
             self._trade(self._possible_stop_before(one))
             self._trade_at_once()
 

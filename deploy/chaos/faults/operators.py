@@ -94,9 +94,9 @@ def commands_problem(
     for command in sent:
         if counts[command.command_id] != 1:
             return f"command {command.command_id} is in the log {counts[command.command_id]} times, expected once"
-        found = by_id[command.command_id]
-        if found._replace(key_id="", signature="") != command:
-            return f"command {command.command_id} is {found}, expected {command}"
+        recorded = by_id[command.command_id]
+        if recorded._replace(key_id="", signature="") != command:
+            return f"command {command.command_id} is {recorded}, expected {command}"
     unknown = by_id.keys() - {command.command_id for command in sent} - of_halts
     for command_id in sorted(unknown):
         if by_id[command_id].kind not in _PLATFORM_COMMANDS:

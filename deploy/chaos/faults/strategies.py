@@ -118,11 +118,11 @@ def _model_problem(evidence: RunEvidence) -> str | None:
 
 def predictions_problem(model_hash: str, killed_ns: Sequence[int], predictions: Sequence[Record]) -> str | None:
     """Return why the model did not serve before and after its process was killed, or None."""
-    found = [record for record in predictions if type(record) is Prediction]
-    for record in found:
+    all_predictions = [record for record in predictions if type(record) is Prediction]
+    for record in all_predictions:
         if record.model_hash != model_hash:
             return f"a forecast of {record.symbol} at {record.ts_ns} is of model {record.model_hash}, not {model_hash}"
-    times_ns = [record.ts_ns for record in found]
+    times_ns = [record.ts_ns for record in all_predictions]
     for place_ns in killed_ns:
         if not any(ts_ns < place_ns for ts_ns in times_ns) or not any(ts_ns > place_ns for ts_ns in times_ns):
             return f"the model has no forecasts before or after {place_ns}, at which its process was killed"
