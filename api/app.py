@@ -28,6 +28,7 @@ from api.routers import (
     breakers,
     cash_transfers,
     closed_lots,
+    configuration,
     executions,
     exits,
     health,
@@ -62,7 +63,7 @@ DESCRIPTION = (
 READ_ROUTERS = (portfolio, closed_lots, orders, executions, lineage, market, models, news, signals, suspensions)
 """Every endpoint requires the permission READ, which all roles have."""
 OTHER_ROUTERS = (
-    *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases, strategies),
+    *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases, strategies, configuration),
     *(audit, auth, users, streams, health, system),
 )
 """Each endpoint declares its own permission. /health is open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from fastapi import Depends
 from prometheus_client import CollectorRegistry, Counter
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, desc, select
 from starlette.requests import HTTPConnection
 
 from api import tokens
@@ -25,14 +26,20 @@ from api.metrics_token import load_metrics_token
 from api.rate_limits import RateLimiter
 from api.read_pool import ReadPool
 from api.stream_hub import Hub
+from configs.recorded_settings import settings_of
 from configs.settings import Settings
+from schemas.errors import BadInput
+from schemas.records import Configuration
 from sinks.cluster import client_config
 from sinks.commands import CommandLog
 from sinks.database import open_engine
+from sinks.record_tables import record_of
 from sinks.signing_keys import API, FOLDER, CommandSigner
+from sinks.tables import configurations
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REDIS_TIMEOUT_S = 0.5
+IN_FORCE_CACHE_S = 1.0
 
 
 class Resources:
@@ -70,7 +77,23 @@ class Resources:
         self.failed_logins = Counter(
             "platform_api_failed_logins", "log-ins that were rejected", ["reason"], registry=self.registry
         )
+        self._in_force, self._in_force_until_s = settings, 0.0
         self.hub = Hub(settings.database.redis.url, self.registry, clients_max=api.streams_max)
+
+    @property
+    def settings_in_force(self) -> Settings:
+        """The settings with the newest configuration that risk has taken, read at most once a second."""
+        now_s = time.monotonic()
+        if now_s >= self._in_force_until_s:
+            with self.engine.connect() as db:
+                query = select(configurations).order_by(desc(configurations.c.number)).limit(1)
+                row = db.execute(query).mappings().first()
+            try:
+                newest = None if row is None else settings_of(record_of(Configuration, row), self.settings)
+            except BadInput:
+                newest = self._in_force  # the stages ignore an invalid record too
+            self._in_force, self._in_force_until_s = newest or self.settings, now_s + IN_FORCE_CACHE_S
+        return self._in_force
 
     @cached_property
     def jwt_key(self) -> str:

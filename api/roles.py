@@ -24,6 +24,7 @@ class Permission(StrEnum):
     CANCEL = "cancel orders"
     BREAKER = "halt and release trading"
     CASH = "record cash transfers"
+    CONFIGURE = "change settings"
     AUDIT = "read the audit log"
     USERS = "manage users"
 
@@ -34,6 +35,6 @@ _R, _P = Role, Permission
 GRANTS: Mapping[Role, frozenset[Permission]] = {
     _R.VIEWER: frozenset({_P.READ}),
     _R.TRADER: frozenset({_P.READ, _P.VALIDATE, _P.TRADE, _P.CANCEL}),
-    _R.RISK: frozenset({_P.READ, _P.VALIDATE, _P.CANCEL, _P.BREAKER, _P.CASH, _P.AUDIT}),
+    _R.RISK: frozenset({_P.READ, _P.VALIDATE, _P.CANCEL, _P.BREAKER, _P.CASH, _P.CONFIGURE, _P.AUDIT}),
     _R.ADMIN: frozenset(_P),
 }

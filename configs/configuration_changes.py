@@ -35,10 +35,10 @@ LIVE_SETTINGS: Final = (
 """Sections and settings that a change at run time may touch."""
 RESTART_SETTINGS: Final = (
     *("features.indicator_files", "sentiment.llm", "signals.handler_time_limit_s", "signals.handler_waiting_limit_s"),
-    *("portfolio_manager.initial_capital", "portfolio_manager.currency"),
+    *("portfolio_manager.initial_capital", "portfolio_manager.currency", "risk_manager.approvals"),
 )
-"""Parts of them that change only in the settings file, with a restart: connections, code, limits of the process, and
-the start of the books."""
+"""Parts of them that change only in the settings file, with a restart: connections, code, limits of the process,
+the start of the books, and which actions need a second person."""
 _RESTART_STRATEGY_KEYS: Final = ("name", "universe", "handler_time_limit_s")
 
 

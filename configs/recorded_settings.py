@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -86,6 +86,17 @@ def read_sources(settings: Settings) -> dict[str, str]:
 def source_hashes(sources: Mapping[str, str]) -> dict[str, str]:
     """Return SHA-256 of each text."""
     return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in sources.items()}
+
+
+def host_hashes(paths: Iterable[str]) -> dict[str, str]:
+    """Return SHA-256 of the files of this host by path, empty for one that cannot be read."""
+    hashes: dict[str, str] = {}
+    for path in paths:
+        try:
+            hashes |= source_hashes({path: Path(path).expanduser().read_text(encoding="utf-8")})
+        except (OSError, UnicodeDecodeError):
+            hashes[path] = ""
+    return hashes
 
 
 def settings_of(configuration: Configuration, own: Settings) -> Settings:

@@ -57,19 +57,28 @@ def stored_configuration(database_url: str, configuration_id: str | None = None)
 
     Also None if the table does not exist yet.
     """
-    names = field_names(Configuration)
     condition = "TRUE" if configuration_id is None else "configuration_id = %(id)s"
-    query = f"SELECT {', '.join(names)} FROM configurations WHERE {condition} ORDER BY number DESC LIMIT 1"  # noqa: S608
+    return next(iter(_select(database_url, condition, {"id": configuration_id}, limit=1)), None)
+
+
+def stored_configurations(database_url: str, limit: int) -> list[Configuration]:
+    """Return the newest configurations in the table, newest first. Raises Unavailable."""
+    return _select(database_url, "TRUE", {}, limit=limit)
+
+
+def _select(database_url: str, condition: str, arguments: dict[str, str | None], *, limit: int) -> list[Configuration]:
+    names = field_names(Configuration)
+    query = f"SELECT {', '.join(names)} FROM configurations WHERE {condition} ORDER BY number DESC LIMIT {limit}"  # noqa: S608
     try:
         with closing(psycopg2.connect(libpq_url(database_url), connect_timeout=5)) as connection:
             cursor = connection.cursor()
-            cursor.execute(query, {"id": configuration_id})
-            row = cursor.fetchone()
+            cursor.execute(query, arguments)
+            rows = cursor.fetchall()
     except psycopg2.errors.UndefinedTable:
-        return None
+        return []
     except psycopg2.Error as error:
         raise Unavailable(f"cannot read table configurations: {str(error).strip().splitlines()[0]}") from error
-    return None if row is None else record_of(Configuration, dict(zip(names, row, strict=True)))
+    return [record_of(Configuration, dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _consumer(servers: Servers, prefix: str) -> Consumer:

@@ -102,7 +102,7 @@ def get_breakers(caller: Reader, db: Db, resources: ResourcesDep) -> list[Breake
     """The circuit breakers in the state of their last event, and the symbols that an exchange has halted."""
     events = _last_events(db)
     states: list[BreakerState] = []
-    for breaker in resources.settings.risk().all_breakers():
+    for breaker in resources.settings_in_force.risk().all_breakers():
         matching = [event for event in events if (event.breaker, event.scope) == (breaker.measure, breaker.scope)]
         states += [_state(breaker.threshold, event) for event in matching]
         if not matching and breaker.scope == PORTFOLIO:
@@ -136,7 +136,7 @@ def set_breaker(
     command = new_command(kind, actor=caller.username, reason=body.reason, arguments=arguments)
     if kind == SET_BREAKER:
         requested = parse_breaker_command(command)
-        configured = {(breaker.measure, breaker.scope) for breaker in resources.settings.risk().all_breakers()}
+        configured = {(breaker.measure, breaker.scope) for breaker in resources.settings_in_force.risk().all_breakers()}
         if (requested.measure, requested.scope) not in configured:
             known = sorted(f"{measure} {scope}" for measure, scope in configured)
             suggestion = did_you_mean(f"{requested.measure} {requested.scope}", known) or "."
@@ -144,7 +144,7 @@ def set_breaker(
                 f"No circuit breaker {requested.measure} of scope {requested.scope} in the settings{suggestion}"
                 f" Configured circuit breakers: {', '.join(known) or 'none'}"
             )
-    request = or_request(command, resources.settings.risk().approvals)
+    request = or_request(command, resources.settings_in_force.risk().approvals)
     if request is command:
         release_on_host(resources, command)
     else:

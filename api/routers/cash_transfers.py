@@ -121,7 +121,7 @@ def record_cash_transfer(
     # Raises BadInput for an amount with the wrong sign, before anything is stored.
     transfer = new_command(CASH_TRANSFER, actor=caller.username, reason=body.reason, arguments=arguments)
     terms = parse_transfer(transfer, currency)
-    request = or_request(transfer, resources.settings.risk().approvals)
+    request = or_request(transfer, resources.settings_in_force.risk().approvals)
     kind: CommandKind = CASH_TRANSFER if request is transfer else RELEASE_REQUESTED
     command = submit(
         resources,

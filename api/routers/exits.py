@@ -88,7 +88,7 @@ def plan_exit(request: ExitRequest, caller: Canceller, db: PrimaryDb, resources:
         raise BadInput("CLOSE requires a symbol, found none")
     if request.action is not ExitAction.CANCEL_ALL:
         require_permission(caller, Permission.TRADE)
-    return make_plan(db, resources.settings.risk(), request.action, request.symbol)
+    return make_plan(db, resources.settings_in_force.risk(), request.action, request.symbol)
 
 
 @router.post("", status_code=202)

@@ -219,7 +219,7 @@ def submit_order(
     with resources.engine.connect() as db:
         if not is_repeated_submission(db, actor, idempotency_key):
             candidate = new_command(SUBMIT_ORDER, actor=actor, reason=reason, arguments=arguments)
-            require_acceptable_order(db, resources.settings.risk(), candidate)
+            require_acceptable_order(db, resources.settings_in_force.risk(), candidate)
     command = submit(
         resources, SUBMIT_ORDER, actor=actor, reason=reason, arguments=arguments, idempotency_key=idempotency_key
     )
@@ -246,7 +246,7 @@ def change_order(order_id: str, change: OrderChange, caller: Trader, resources: 
     with resources.engine.connect() as db:
         match = find_order(db, order_id)
         if match is not None:
-            require_acceptable_change(db, resources.settings.risk(), command, match[0].terms)
+            require_acceptable_change(db, resources.settings_in_force.risk(), command, match[0].terms)
     resources.command_log.send(command)
     return ChangeReceipt(
         order_id=amended_order_id(command.command_id, order_id),

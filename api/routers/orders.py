@@ -215,7 +215,7 @@ def _living(
 ) -> dict[str, LivingOrder]:
     """Return the open orders among `page` as they are now, by order id."""
     open_orders = [order for order in page if state_of(reports[order.order_id]) not in FINAL_STATES]
-    return living_orders(db, open_orders, resources.settings.risk().instruments)
+    return living_orders(db, open_orders, resources.settings_in_force.risk().instruments)
 
 
 def _waiting_for(

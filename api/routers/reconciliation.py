@@ -121,7 +121,7 @@ def accept_reconciliation(
 
 def _submit(resources: Resources, actor: str, reason: str, difference: PositionDifference) -> AcceptanceReceipt:
     command = new_command(ACCEPT_POSITION, actor=actor, reason=reason, arguments=difference.arguments())
-    request = or_request(command, resources.settings.risk().approvals)
+    request = or_request(command, resources.settings_in_force.risk().approvals)
     kind: CommandKind = ACCEPT_POSITION if request is command else RELEASE_REQUESTED
     sent = submit(resources, kind, actor=actor, reason=reason, arguments=request.arguments)
     return AcceptanceReceipt(

@@ -90,7 +90,7 @@ class RefusalPage(ApiModel):
 def get_limits(caller: Reader, db: Db, resources: ResourcesDep) -> RiskLimits:
     """Current risk limits and the state of the kill switch."""
     fence = db.execute(select(risk_fences).order_by(desc(risk_fences.c.seq)).limit(1)).mappings().first()
-    configured = asdict(resources.settings.risk())
+    configured = asdict(resources.settings_in_force.risk())
     limits = {
         name: json_value(value) for name, value in configured.items() if not isinstance(value, dict | list | tuple)
     }
@@ -108,7 +108,7 @@ def get_usage(caller: Reader, db: Db, resources: ResourcesDep) -> list[LimitUsag
     """Usage of each limit, highest share first. Returns the usage that risk last recorded. If `usage_interval_s` is 0,
     risk records none and the usage is computed from the books in PostgreSQL.
     """
-    limits = resources.settings.risk()
+    limits = resources.settings_in_force.risk()
     if limits.usage_interval_s:
         records = [record_of(RiskUsage, row) for row in db.execute(select(risk_usage)).mappings()]
         usages = [
@@ -134,7 +134,7 @@ def validate_order(
     resources: ResourcesDep,
 ) -> OrderPreview:
     """Check an order against the risk checks without sending it."""
-    risk_state = rebuild_risk_state(db, resources.settings.risk(), ticket.symbol)
+    risk_state = rebuild_risk_state(db, resources.settings_in_force.risk(), ticket.symbol)
     command = Command(
         command_id="cmd-validate",
         ts_ns=risk_state.ts_ns,

@@ -159,7 +159,7 @@ def resume_strategy(
     if is_new and _find(strategy, strategy_overviews(db)).suspension is None:
         raise Conflict(f"Strategy {strategy} is not suspended.")
     resume = new_command(RESUME_STRATEGY, actor=caller.username, reason=body.reason, arguments={"strategy": strategy})
-    request = or_request(resume, resources.settings.risk().approvals)
+    request = or_request(resume, resources.settings_in_force.risk().approvals)
     is_complete = request is resume
     command = submit(
         resources,

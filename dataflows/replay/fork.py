@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from configs.settings import Settings
-from dataflows.replay.comparison import Pipeline, paired_slices
+from dataflows.replay.comparison import Pipeline, configured_pipeline, paired_slices
 from dataflows.replay.differences import Difference, derived_records, first_difference
 from dataflows.replay.recording import Recording
+from dataflows.runtime.configured_stage import read_state
 from operators.money import ZERO
 from operators.stage import Stage
 from schemas.records import TRADE, Execution, Lot, LotMatch, Order, OrderRefusal, Position, Record, RiskFence, Valuation
@@ -71,7 +72,9 @@ class ForkComparison(NamedTuple):
 def fork(
     before: Settings, after: Settings, recording: Recording, at_ns: int, progress: Progress = lambda _: None
 ) -> ForkComparison:
-    """Replay with settings `before` until the first time slice at or after `at_ns`, and with `after` from there on."""
+    """Replay until the first time slice at or after `at_ns` under the recorded configurations, before the first of them
+    with settings `before`; from there on with `after`, whatever is recorded.
+    """
     happened, forked = _ForkTotals(), _ForkTotals()
     divergences: list[DivergentSlice] = []
     slices = divergent_slices = last_ns = 0
@@ -108,16 +111,16 @@ def fork(
 
 
 class _SettingsSwitch:
-    """Runs the pipeline with the old settings; from `at_ns` on, one with the new settings and the same state."""
+    """Runs the pipeline under the recorded configurations; from `at_ns` on, one with the new settings and its state."""
 
     def __init__(self, before: Settings, after: Settings, at_ns: int) -> None:
-        self._stage: Stage = Pipeline(before)
+        self._stage: Stage = configured_pipeline(before)
         self._settings_after: Settings | None = after
         self._at_ns = at_ns
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         if self._settings_after is not None and ts_ns >= self._at_ns:
-            state, self._stage = self._stage.snapshot(), Pipeline(self._settings_after)
+            state, self._stage = read_state(self._stage.snapshot()).stage, Pipeline(self._settings_after)
             self._stage.restore(state)
             self._settings_after = None
         return self._stage.on_slice(ts_ns, records)

@@ -34,6 +34,20 @@ CheckSources = Callable[[Configuration], None]
 """Raises BadInput if the files of this host are not those of a configuration."""
 
 
+class _Observers(NamedTuple):
+    check_sources: CheckSources = lambda _: None
+    on_applied: OnApplied = lambda *_: None
+
+
+_observers = _Observers()
+
+
+def observe_configurations(check_sources: CheckSources, on_applied: OnApplied) -> None:
+    """Set the functions that the stages of this process call by default. A replay calls none."""
+    global _observers
+    _observers = _Observers(check_sources, on_applied)
+
+
 class ConfiguredState(NamedTuple):
     """The snapshot of a stage, the configuration in force (None before the first one) and since which time slice."""
 
@@ -53,11 +67,12 @@ class StageFactory:
         make: MakeStage,
         settings: Settings,
         *,
-        check_sources: CheckSources = lambda _: None,
-        on_applied: OnApplied = lambda *_: None,
+        check_sources: CheckSources | None = None,
+        on_applied: OnApplied | None = None,
     ) -> None:
-        self._make, self._settings, self._check_sources = make, settings, check_sources
-        self.on_applied = on_applied
+        self._make, self._settings = make, settings
+        self._check_sources = check_sources or _observers.check_sources
+        self.on_applied = on_applied or _observers.on_applied
         # Made at once, so that a process with invalid settings does not start.
         self._newest: tuple[Settings, Callable[[], Stage]] = (settings, make(settings))
         self._own = self._newest
@@ -73,8 +88,8 @@ class StageFactory:
         if configuration is None:
             return self._own[1]
         settings = settings_of(configuration, self._settings)
+        self._check_sources(configuration)
         if settings != self._newest[0]:
-            self._check_sources(configuration)
             self._newest = self._own if settings == self._own[0] else (settings, self._make(settings))
         return self._newest[1]
 

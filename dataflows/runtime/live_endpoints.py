@@ -18,6 +18,7 @@ from configs.recorded_endpoints import use_recorded_addresses
 from configs.secrets import secrets_folder
 from configs.settings import KafkaSection, Settings, load_settings
 from dataflows.runtime import record_log, shutdown, store_lock, suspension_files, topology
+from dataflows.runtime.live_configuration import observe_live_stages
 from dataflows.runtime.repeated_records import ComparingSink, RepeatedRecords
 from dataflows.runtime.stats import Stats
 from dataflows.runtime.wiring import SliceSink
@@ -84,6 +85,8 @@ def start_process(name: str) -> StartedProcess:
     replica = own_replica()
     stats = Stats(name, stats_folder(), replica=None if replica == topology.SINGLE_REPLICA else str(replica))
     has_run = store.folder is not None and not store_lock.is_unused(store.folder)
+    folder = stats_folder()
+    observe_live_stages(settings, stats.take_configuration, None if folder is None else folder.parent)
     return StartedProcess(settings, stats, store.process == 0, has_run)
 
 

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import structlog
 
+from schemas.records import Configuration
 from sinks.background_thread import thread_reports
+
+log = structlog.get_logger(__name__)
 
 
 class Stats:
@@ -35,8 +39,21 @@ class Stats:
         self._process = psutil.Process()
         self.records_out = 0
         self.slices = 0
+        self.configuration: dict[str, Any] | None = None
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def take_configuration(self, configuration: Configuration, since_ns: int) -> None:
+        """Report the configuration that the service has taken, and the time slice from which on it is in force."""
+        if self.configuration is None or self.configuration["id"] != configuration.configuration_id:
+            log.info(
+                "configuration taken",
+                configuration=configuration.configuration_id,
+                since_ns=since_ns,
+                actor=configuration.actor,
+                reason=configuration.reason,
+            )
+        self.configuration = {"id": configuration.configuration_id, "since_ns": since_ns}
 
     def write_due(self) -> bool:
         """Return whether the next `write` writes the file. Cheap: called for every batch."""
@@ -59,6 +76,7 @@ class Stats:
             "updated_at": time.time(),
             "records_out": self.records_out,
             "ticks": self.slices,
+            "configuration": self.configuration,
             "moved_at": self._progressed_at,
             "cpu_s": round(time.process_time(), 3),
             "rss_bytes": self._process.memory_info().rss,
