@@ -1,33 +1,19 @@
-"""Actions of trading strategies: risk checks their orders, the portfolio trades their targets, fills belong to them."""
+"""Actions of trading strategies: risk checks their orders, fills belong to them, and a restart changes nothing."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from operators.feedback import FeedbackSettings, FeedbackStage
-from operators.portfolio import PortfolioSettings, PortfolioStage
-from operators.portfolio.requested_targets import RequestedTarget
-from operators.portfolio.targets import Target, Targets
-from operators.risk import RiskSettings, RiskStage
-from operators.sizing import SizingSettings
+from operators.portfolio import PortfolioStage
+from operators.risk import RiskStage
 from operators.trading_loop import LearningLoop, TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.records import (
-    AMEND_ORDER,
-    CANCEL_ORDER,
-    NOTE,
     SELL,
     SUBMIT_ORDER,
-    TARGET_QUANTITY,
-    TARGET_VIEW,
-    TARGET_WEIGHT,
-    TRADE,
     Attribution,
     Bar,
     Execution,
@@ -36,8 +22,6 @@ from schemas.records import (
     OrderCancel,
     OrderProposal,
     OrderRefusal,
-    Position,
-    Record,
     StrategyAction,
 )
 from schemas.records.flat import to_flat
@@ -48,103 +32,10 @@ from tests.builders import (
     prediction,
     sentiment_score,
     signal,
-    strategy_action,
 )
 from tests.builders.market import MINUTE_NS
 from tests.scripted_strategies import ScriptedStrategies
-
-D = Decimal
-UNLIMITED = RiskSettings.unlimited(max_order_notional=D(50_000))
-SIZED = PortfolioSettings(
-    sizing=SizingSettings(method="fixed_quantity", quantity=D(100)),
-    max_position_percentage=D(1),
-    allow_short=True,
-    trading_strategies=("pairs", "other"),
-)
-
-
-class IdleStage:
-    """A stage that returns no records."""
-
-    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        return []
-
-    def snapshot(self) -> Any:
-        return None
-
-    def restore(self, snapshot: Any) -> None:
-        pass
-
-
-class FixedStage(IdleStage):
-    """A stage that returns the same record in every time slice."""
-
-    def __init__(self, record: Record) -> None:
-        self._record = record
-
-    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        return [self._record]
-
-
-class Desk:
-    """The trading loop with a script of actions, and the feedback stage, over one-minute bars of X, at 100 or as given.
-
-    `script` maps a time slice, from 1, to its actions. Orders reach the venue in the next slice and fill at its open.
-    """
-
-    def __init__(self, script: Mapping[int, Sequence[StrategyAction]], portfolio: PortfolioSettings = SIZED) -> None:
-        self.strategies = ScriptedStrategies(script)
-        venue, risk = VenueStage(VenueSettings()), RiskStage(UNLIMITED)
-        self.loop = TradingLoop(venue, PortfolioStage(portfolio), risk, self.strategies)
-        self.feedback = FeedbackStage(FeedbackSettings(attribution_interval_s=60, weights_interval_s=0))
-        self.minute = 0
-        self.records: list[Any] = []
-        self.output: list[Any] = []
-
-    def step(self, *records: Record, price: float = 100.0, open: float | None = None) -> list[Any]:
-        self.minute += 1
-        ts_ns = self.minute * MINUTE_NS
-        inputs = [bar("X", self.minute, ts_ns, price, open=open), *records]
-        self.output = self.loop.on_slice(ts_ns, inputs)
-        self.records += self.output
-        bars: list[Record] = [record for record in inputs if type(record) is Bar]
-        actions = [record for record in self.output if type(record) is StrategyAction]
-        others = [record for record in self.output if type(record) is not StrategyAction]
-        self.records += self.feedback.on_slice(ts_ns, [*bars, *actions, *others])
-        return self.output
-
-    def of(self, kind: type) -> list[Any]:
-        return [record for record in self.records if type(record) is kind]
-
-    @property
-    def position(self) -> int:
-        positions = self.of(Position)
-        return int(positions[-1].quantity) if positions else 0
-
-    @property
-    def trades(self) -> list[tuple[str, str, int]]:
-        return [(r.order_id, r.side, int(r.quantity)) for r in self.of(Execution) if r.exec_type == TRADE]
-
-    def attributed(self) -> dict[str, Attribution]:
-        return {row.strategy: row for row in self.of(Attribution)}
-
-
-def submit(number: int = 1, strategy: str = "pairs", symbol: str = "X", **arguments: Any) -> StrategyAction:
-    terms: dict[str, Any] = {"symbol": symbol, "side": "BUY", "quantity": 100} | arguments
-    return strategy_action(SUBMIT_ORDER, symbol, number=number, strategy=strategy, **terms)
-
-
-def target(quantity: int, number: int = 1, strategy: str = "pairs", seq: int | None = None) -> StrategyAction:
-    return strategy_action(TARGET_QUANTITY, "X", number=number, seq=seq, strategy=strategy, quantity=quantity)
-
-
-def amend(order_id: str, number: int = 2, strategy: str = "pairs", **arguments: Any) -> StrategyAction:
-    return strategy_action(AMEND_ORDER, "X", number=number, strategy=strategy, order_id=order_id, **arguments)
-
-
-def cancel(order_id: str, number: int = 2, strategy: str = "pairs", **fields: Any) -> StrategyAction:
-    return strategy_action(CANCEL_ORDER, "X", number=number, strategy=strategy, order_id=order_id, **fields)
-
+from tests.unit.action_desk import SIZED, UNLIMITED, D, Desk, FixedStage, IdleStage, amend, cancel, submit, target
 
 # -- orders ------------------------------------------------------------------------------------------------------------
 
@@ -276,134 +167,6 @@ def test_orders_refusals_and_proposals_reach_the_strategies_one_slice_later_and_
     assert received[:4] == [OrderRefusal, Order, Order, OrderProposal]
     assert received.count(Execution) == 4, "of both orders, accepted and filled in this slice"
     assert received[-1] is Bar
-
-
-# -- targets -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_target_quantity_is_traded_to_and_names_its_action_as_the_cause() -> None:
-    desk = Desk({1: [target(250, 1)], 3: [target(-50, 2)]})
-    for _ in range(5):
-        desk.step()
-    first, second = desk.of(OrderProposal)
-    assert (first.strategy, first.signal_ids, first.terms.quantity) == ("pairs", ["act-pairs-1"], 250)
-    assert (second.signal_ids, second.terms.side, second.terms.quantity) == (["act-pairs-2"], SELL, 300)
-    assert desk.position == -50
-
-
-def test_a_target_weight_is_a_share_of_the_strategys_equity_rounded_to_lots() -> None:
-    """0.3 of 0.5 of 1,000,000 at 700 are 214.28 units, sold in lots of 10."""
-    sizing = SizingSettings(lot_size=D(10))
-    portfolio = PortfolioSettings(
-        sizing=sizing, max_position_percentage=D(1), allow_short=True, capital={"pairs": D("0.5")}
-    )
-    desk = Desk({1: [strategy_action(TARGET_WEIGHT, "X", strategy="pairs", weight="-0.3")]}, portfolio)
-    desk.step(price=700.0)
-    (proposal,) = desk.of(OrderProposal)
-    assert (proposal.terms.side, proposal.terms.quantity) == (SELL, 210)
-    assert proposal.sizing == "weight -0.3 x equity 500000 / 700 = 210"
-
-
-def test_a_target_view_is_sized_like_a_signal() -> None:
-    desk = Desk({1: [strategy_action(TARGET_VIEW, "X", strategy="pairs", direction=-1, strength="0.5")]})
-    desk.step()
-    (proposal,) = desk.of(OrderProposal)
-    assert (proposal.terms.side, proposal.terms.quantity) == (SELL, 100), "the fixed quantity of the settings"
-
-
-def test_no_short_position_is_opened_where_the_settings_forbid_it() -> None:
-    portfolio = replace(SIZED, allow_short=False)
-    desk = Desk({1: [target(100)], 3: [target(-100, 2)]}, portfolio)
-    for _ in range(4):
-        desk.step()
-    assert desk.position == 0
-    assert desk.of(OrderProposal)[-1].sizing == "quantity -100; no short positions"
-
-
-def test_a_target_is_capped_like_a_view() -> None:
-    portfolio = PortfolioSettings(max_position_percentage=D("0.01"))
-    desk = Desk({1: [target(5000)]}, portfolio)
-    desk.step()
-    (proposal,) = desk.of(OrderProposal)
-    assert proposal.terms.quantity == 100, "1 % of 1,000,000 at 100"
-
-
-def test_targets_of_one_direction_are_traded_one_after_the_other_so_that_fills_have_one_owner() -> None:
-    desk = Desk({1: [target(-100, 1, "other", seq=1), target(-300, 1, "pairs", seq=2)]})
-    for _ in range(5):
-        desk.step()
-    assert [(p.strategy, p.terms.side, int(p.terms.quantity)) for p in desk.of(OrderProposal)] == [
-        ("other", SELL, 100),
-        ("pairs", SELL, 300),
-    ]
-    assert desk.position == -400
-    # After a rise to 110, the short 100 lost 1,000 and the short 300 lost 3,000. A unit costs a slippage of 0.01.
-    desk.step(price=110.0)
-    gains = {name: row.unrealized_pnl + row.realized_pnl for name, row in desk.attributed().items()}
-    assert gains == {"other": -1001, "pairs": -3003}
-
-
-def test_opposite_targets_trade_with_each_other_and_their_difference_by_an_order() -> None:
-    desk = Desk({1: [target(100, 1, "other", seq=1), target(-300, 1, "pairs", seq=2)]})
-    for _ in range(5):
-        desk.step()
-    assert [(p.strategy, p.terms.side, int(p.terms.quantity), p.changes) for p in desk.of(OrderProposal)] == [
-        ("other+pairs", SELL, 200, {"other": "100", "pairs": "-300"})
-    ]
-    assert [(one.buyer, one.seller, one.quantity, one.price) for one in desk.of(InternalCross)] == [
-        ("other", "pairs", 100, D("99.99"))
-    ], "at the price of the fill"
-    assert desk.position == -200
-    desk.step(price=110.0)
-    gains = {name: row.unrealized_pnl + row.realized_pnl for name, row in desk.attributed().items()}
-    assert gains == {"other": 1001, "pairs": -3003}
-    fees = {name: row.fees for name, row in desk.attributed().items()}
-    assert not fees["other"] and fees["pairs"] > 0, "a cross has no fee"
-
-
-def test_an_order_that_crosses_the_position_of_another_strategy_opens_its_own() -> None:
-    """The account is flat, one strategy long and the other short."""
-    desk = Desk({1: [target(100, 1, "other")], 3: [submit(1, side="SELL")]})
-    for _ in range(5):
-        desk.step()
-    assert desk.position == 0
-    desk.step(price=110.0)
-    gains = {name: row.unrealized_pnl + row.realized_pnl for name, row in desk.attributed().items()}
-    assert gains == {"other": 999, "pairs": -1001}, "without a position, the account pays the two fees of 1"
-    assert [p.strategy for p in desk.of(OrderProposal)] == ["other"], "the portfolio does not buy the 100 back"
-
-
-def test_a_target_that_waits_for_the_orders_of_a_symbol_is_traded_after_them() -> None:
-    desk = Desk({1: [target(100, 1)], 2: [target(150, 2)]})
-    for _ in range(4):
-        desk.step()
-    assert [int(p.terms.quantity) for p in desk.of(OrderProposal)] == [100, 50]
-
-
-def test_a_target_that_waits_is_split_with_its_shares() -> None:
-    targets = Targets({"X": {"pairs": Target(0, 0.0, 100.0, "act-pairs-1", D(100), (TARGET_QUANTITY, D(150)))}})
-    targets.split("X", D(2), whole_units=False)
-    waiting = targets["X"]["pairs"]
-    assert waiting.quantity == 200
-    assert waiting.requested == RequestedTarget(TARGET_QUANTITY, D(300))
-    assert Target(*waiting.as_tuple()).as_tuple() == waiting.as_tuple()
-
-
-@pytest.mark.parametrize(
-    "action",
-    [
-        strategy_action(TARGET_QUANTITY, "X", quantity="NaN"),
-        strategy_action(TARGET_WEIGHT, "X", weight="1e1"),
-        strategy_action(TARGET_VIEW, "X", direction=2, strength=1),
-        strategy_action(TARGET_VIEW, "X", direction=1, strength="1.5"),
-        strategy_action(NOTE, "X", quantity=5),
-    ],
-)
-def test_a_target_without_a_valid_number_changes_nothing(action: StrategyAction) -> None:
-    desk = Desk({1: [action]})
-    desk.step()
-    desk.step()
-    assert desk.of(OrderProposal) == []
 
 
 # -- state -------------------------------------------------------------------------------------------------------------
