@@ -20,14 +20,18 @@ from dataflows.sources.shared_consumer import ReplayEnd
 from operators.alignment import VERSION, AlignmentCounts
 from operators.log_cursor import Log
 from operators.stage import TimeSlice
+from schemas.codec import SCHEMA_IDS
 from schemas.errors import Unavailable
-from schemas.records import TOPIC_OF, Command, Trade
+from schemas.records import TOPIC_OF, Clock, Command, Trade
 from sinks.cluster import client_config
 from sinks.log_offsets import log_range, offsets_at_times
 
 INPUT_TOPICS = topology.SERVICES["market_data"].outputs
 """Topics of external inputs, from which a replay starts."""
 TRADES_TOPIC = TOPIC_OF[Trade]
+CLOCK_DISTANCE_MAX = 10_000
+"""More messages than a log ever holds between two clocks."""
+_CLOCK_HEADER = b"\0" + SCHEMA_IDS[Clock].to_bytes(4, "big")
 DERIVED_TOPICS = (
     "features",
     "predictions",
@@ -66,13 +70,8 @@ class Recording(NamedTuple):
                 stream.close()
 
 
-def open_recording(
-    kafka: KafkaSection, group_id: str, until: ReplayEnd | None = None, *, with_trades: bool = False
-) -> Recording:
+def open_recording(kafka: KafkaSection, group_id: str, until: ReplayEnd | None = None) -> Recording:
     """Open the current content of the topics. `group_id` names the consumer group; its offsets are never committed.
-
-    Trades are read only `with_trades`: a replay needs them if a strategy declares bars of trades
-    (`configs/trade_needs.py`), and in a recording of an earlier release their topic has no clock.
 
     The inputs of a time slice begin with the recorded timeouts of handlers. They are read after the derived records,
     so that none is missing whose suspension is among these.
@@ -80,13 +79,41 @@ def open_recording(
     Iteration raises Unavailable if Kafka does not respond or the topics no longer hold their first messages.
     """
     until = until or ReplayEnd(end_of_logs=True)
-    # Commands before bars, as in every stage that reads both.
-    topics = sorted(INPUT_TOPICS, key=lambda topic: topic in topology.SYMBOL_TOPICS)
-    inputs = _read_slices(kafka, group_id, [one for one in topics if with_trades or one != TRADES_TOPIC], until)
     return Recording(
-        slices_with_timeouts(inputs, lambda: recorded_timeouts(kafka)),
+        slices_with_timeouts(_read_inputs(kafka, group_id, until), lambda: recorded_timeouts(kafka)),
         _read_slices(kafka, group_id, DERIVED_TOPICS, until),
     )
+
+
+def _read_inputs(kafka: KafkaSection, group_id: str, until: ReplayEnd) -> Generator[TimeSlice]:
+    # Commands before bars, as in every stage that reads both.
+    topics = sorted(INPUT_TOPICS, key=lambda topic: topic in topology.SYMBOL_TOPICS)
+    if not has_clock(kafka, TRADES_TOPIC):
+        # A recording of an earlier release. No strategy has read its trades, and there would be no time slice.
+        topics.remove(TRADES_TOPIC)
+    yield from _read_slices(kafka, group_id, topics, until)
+
+
+def has_clock(kafka: KafkaSection, topic: str) -> bool:
+    """Whether the end of a topic's partition 0 holds a clock. Raises Unavailable."""
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "clock", "log_level": 0}))
+    name = kafka.topic_prefix + topic
+    try:
+        low, high = log_range(consumer, name, 0, timeout_s=10)
+        offset = max(low, high - CLOCK_DISTANCE_MAX)
+        consumer.assign([TopicPartition(name, 0, offset)])
+        while offset < high:
+            messages = consumer.consume(min(1000, high - offset), timeout=10)
+            if not messages:
+                raise Unavailable(f"topic {name}: no messages received within 10 s")
+            if any((message.value() or b"").startswith(_CLOCK_HEADER) for message in messages):
+                return True
+            offset = (messages[-1].offset() or 0) + 1
+        return False
+    except KafkaException as error:
+        raise Unavailable(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
 
 
 def read_topics(

@@ -367,7 +367,7 @@ class ChaosStack:
 
     def recorded_slices(self) -> list[TimeSlice]:
         """Return the time slices of all inputs in the topics. Raises DeployError if there are none."""
-        with contextlib.closing(open_recording(self._kafka(), "chaos", with_trades=True)) as recording:
+        with contextlib.closing(open_recording(self._kafka(), "chaos")) as recording:
             time_slices = list(recording.inputs)
         if not time_slices:
             raise DeployError("the feed has published no time slice")

@@ -45,7 +45,6 @@ def register(app: typer.Typer) -> None:
 
 def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json: AsJson = False) -> None:
     from configs.strategies import configured_strategies
-    from configs.trade_needs import declared_trade_bars
     from dataflows.replay.fork import fork
     from dataflows.replay.recording import open_recording
     from deploy.recovery.recorded_topics import platform_settings, recorded_settings
@@ -59,9 +58,8 @@ def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json:
     console = Console(stderr=True)
     with console.status("replaying") as status, recorded_settings(home, status.update) as before:
         after = platform_settings(home, changes)
-        with_trades = any(declared_trade_bars(one) for one in (before, after))
         try:
-            with closing(open_recording(before.kafka, "fork", with_trades=with_trades)) as runs:
+            with closing(open_recording(before.kafka, "fork")) as runs:
                 forked = fork(
                     before,
                     after,

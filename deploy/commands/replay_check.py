@@ -53,7 +53,6 @@ def replay_check(
 
 def run_replay_check(window: ReplayWindow) -> ReplayComparison:
     """Replay the platform in PLATFORM_HOME. Raises DeployError if its topics cannot be read or hold no time slice."""
-    from configs.trade_needs import declared_trade_bars
     from dataflows.replay.comparison import compare
     from dataflows.replay.recording import open_recording
     from deploy.recovery.recorded_topics import recorded_settings
@@ -62,9 +61,8 @@ def run_replay_check(window: ReplayWindow) -> ReplayComparison:
     console = Console(stderr=True)
     with console.status("replaying") as status, recorded_settings(home_from_environment(), status.update) as settings:
         status.update("replaying")
-        with_trades = bool(declared_trade_bars(settings))
         try:
-            with closing(open_recording(settings.kafka, "replay-check", with_trades=with_trades)) as runs:
+            with closing(open_recording(settings.kafka, "replay-check")) as runs:
                 comparison = compare(settings, runs, window, _progress(status))
         except Unavailable as error:
             raise DeployError(str(error)) from error

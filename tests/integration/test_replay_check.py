@@ -15,7 +15,7 @@ from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import encode
 from schemas.errors import Unavailable
-from schemas.records import RELEASE, SUBMIT_ORDER, Bar, Order, Signal
+from schemas.records import RELEASE, SUBMIT_ORDER, Bar, Order, Signal, Trade
 from sinks.kafka import producer
 from tests.builders import command
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
@@ -42,6 +42,15 @@ def test_a_recorded_session_replays_to_the_same_records(kafka: str, prefix: str)
     result = run_check(kafka, prefix)
     assert (result.difference, result.ticks, result.given) == (None, 60, {"Bar": 180, "Command": 1})
     assert result.records["RiskFence"] == 1 and result.records["Execution"] > 5
+
+
+def test_a_recording_of_an_earlier_release_has_trades_without_clocks(kafka: str, prefix: str) -> None:
+    trade = Trade(symbol="IBM", seq=1, ts_ns=INPUT_SLICES[3].ts_ns, price=10.0, size=1.0)
+    inputs = [TimeSlice(ts, [*records, trade] if ts == trade.ts_ns else records) for ts, records in INPUT_SLICES]
+    write(kafka, prefix, inputs, [topic for topic in INPUT_TOPICS if topic != "market-trades"])
+    write(kafka, prefix, OUTPUT_SLICES, DERIVED_TOPICS)
+    result = run_check(kafka, prefix)
+    assert (result.difference, result.ticks, result.given) == (None, 60, {"Bar": 180, "Command": 1})
 
 
 def test_repeats_of_restarted_writers_change_nothing(kafka: str, prefix: str) -> None:
