@@ -23,10 +23,13 @@ class TradeBars(NamedTuple):
 def declared_trade_bars(settings: Settings) -> list[TradeBars]:
     """Return the bars of trades that the trading strategies declare. Raises BadInput like `configured_strategies`."""
     bar_interval = interval_text(settings.market_data.bar_interval_s() * SECOND_NS)
-    return [one for strategy in configured_strategies(settings).trading for one in _of(strategy, bar_interval)]
+    return [
+        one for strategy in configured_strategies(settings).trading for one in trade_bars_of(strategy, bar_interval)
+    ]
 
 
-def _of(strategy: TradingStrategy, bar_interval: str) -> Iterator[TradeBars]:
+def trade_bars_of(strategy: TradingStrategy, bar_interval: str) -> Iterator[TradeBars]:
+    """Yield the bars of trades that a strategy declares. `bar_interval` is that of the feed's bars."""
     # Imported here because it imports NumPy, which a platform without trading strategies does not need.
     from operators.trading.declarations import features_by_interval
     from operators.trading.market_needs import needs_trades

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from configs.strategies import load_strategies
+from configs.trade_needs import trade_bars_of
 from configs.universe_files import universe_members
 from dataflows.research.strategy_source import Finding
 from operators.features import FeatureStage
@@ -29,7 +30,7 @@ from operators.trading.stage import TradingStrategyStage
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.errors import BadInput
-from schemas.records import REGULAR, SUSPENDED, Bar, Record, Signal, StrategyAction, StrategySuspension
+from schemas.records import REGULAR, SUSPENDED, Bar, Record, Signal, StrategyAction, StrategySuspension, Trade
 
 SESSION_MINUTES = 390
 SAMPLE_SYMBOLS = ("AAA", "BBB", "CCC")
@@ -60,8 +61,12 @@ def decisions_of(
     of a view strategy. Raises BadInput for a strategy that cannot be loaded, declares something invalid or fails.
     """
     (strategy,) = load_strategies([{"name": source, "parameters": dict(parameters or {})}])
+    with_trades = _needs_trades(strategy)
     tape = [
-        [_bar(symbol, number, before, close) for symbol, (before, close) in zip(closes, pairs, strict=True)]
+        _with_trades(
+            [_bar(symbol, number, before, close) for symbol, (before, close) in zip(closes, pairs, strict=True)],
+            with_trades,
+        )
         for number, pairs in enumerate(
             zip(*(zip([one[0], *one], one, strict=False) for one in closes.values()), strict=True)
         )
@@ -81,20 +86,41 @@ def make_tape(
     """
     symbols = _symbols(strategy)
     generator = random.Random(seed)  # noqa: S311  (simulated prices)
-    prices = dict.fromkeys(symbols, 100.0)
+    prices, with_trades = dict.fromkeys(symbols, 100.0), _needs_trades(strategy)
     tape: list[list[Record]] = []
     for number in range(minutes):
         if number == other_from:
             generator = random.Random(seed + 1)  # noqa: S311  (simulated prices)
-        bars: list[Record] = []
+        bars: list[Bar] = []
         for symbol in symbols:
             start, close = prices[symbol], prices[symbol] * (1 + generator.gauss(0, 0.002))
             prices[symbol] = close
             bars.append(
                 _bar(symbol, number, start, close, spread=0.0005, volume=float(generator.randint(1_000, 100_000)))
             )
-        tape.append(bars)
+        tape.append(_with_trades(bars, with_trades))
     return tape
+
+
+def _needs_trades(strategy: Strategy | TradingStrategy) -> bool:
+    """Whether a strategy declares bars of trades. The stage reports a malformed declaration."""
+    return isinstance(strategy, TradingStrategy) and any(trade_bars_of(strategy, TradingSettings.bar_interval))
+
+
+def _with_trades(bars: Sequence[Bar], with_trades: bool) -> list[Record]:
+    """Return the bars of a minute, with four trades of each if there are any: at its open, high, low and close."""
+    trades = [
+        Trade(
+            symbol=one.symbol,
+            seq=4 * (one.seq - 1) + number,
+            ts_ns=one.open_ns + number * MINUTE_NS // 5,
+            price=price,
+            size=float(one.volume // 4),
+        )
+        for one in (bars if with_trades else ())
+        for number, price in enumerate((one.open, one.high, one.low, one.close), 1)
+    ]
+    return [*trades, *bars]
 
 
 def _bar(symbol: str, number: int, start: float, close: float, *, spread: float = 0.0, volume: float = 1e6) -> Bar:
@@ -169,6 +195,7 @@ def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str], limit: Hand
     rule = strategy.universe
     settings = TradingSettings(
         universe=tuple(symbols),
+        has_trades=True,
         sessions=dict.fromkeys(calendars, _DAYS),
         universe_files={rule.path: members} if isinstance(rule, UniverseFile) else {},
     )

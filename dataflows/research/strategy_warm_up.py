@@ -15,6 +15,7 @@ from operators.trading.settings import TradingSettings
 from operators.trading.stage import TradingStrategyStage
 from schemas.records import Bar, Record
 
+SETTINGS = TradingSettings(has_trades=True)
 TOLERANCE = 0.01
 """Two values agree if they differ by at most this share of the indicator's mean absolute value."""
 Values = dict[tuple[str, str, str], float | None]
@@ -57,7 +58,7 @@ def readings(strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Recor
     """Return what a strategy can read in each time slice."""
     out: list[Reading] = []
     probe = _probe(strategy, sorted({one.symbol for one in tape[0] if type(one) is Bar}), out.append)
-    stage, features = TradingStrategyStage([probe], TradingSettings()), FeatureStage(row_features(probe))
+    stage, features = TradingStrategyStage([probe], SETTINGS), FeatureStage(row_features(probe))
     for records in tape:
         ts_ns = max(record.ts_ns for record in records if type(record) is Bar)
         stage.on_slice(ts_ns, [*records, *features.on_slice(ts_ns, records)])
@@ -73,6 +74,7 @@ def _probe(
         symbols = tuple(universe)
         features = strategy.features
         history = strategy.history if isinstance(strategy, TradingStrategy) else {}
+        bar_source = strategy.bar_source if isinstance(strategy, TradingStrategy) else "bars"
 
         def on_slice(self, ctx: TradingContext) -> None:
             if any(symbol in ctx.closed(shortest) for symbol in universe):
@@ -80,7 +82,7 @@ def _probe(
             publish(Reading(ctx.state.get("bars", 0), _values(ctx)))
 
     probe = Probe()
-    declared = check_declarations(probe, TradingSettings(), MarketNeeds(TradingSettings().bar_interval))
+    declared = check_declarations(probe, SETTINGS, MarketNeeds(SETTINGS.bar_interval, has_trades=True))
     shortest = interval_text(declared.warm_up_interval)
 
     def _values(ctx: TradingContext) -> Values:

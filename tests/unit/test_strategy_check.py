@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from dataflows.research.strategy_check import check_strategy
-from dataflows.research.strategy_dry_run import make_tape
+from dataflows.research.strategy_dry_run import decisions_of, make_tape
 from dataflows.research.strategy_warm_up import measure_warm_up
 from deploy.commands import strategies
 from operators.strategies import TradingStrategy
@@ -48,6 +48,17 @@ def test_an_example_has_no_findings_and_trades() -> None:
     assert (report.name, report.form, report.findings) == ("opening_range", "trading strategy", [])
     assert report.decisions > 0
     assert report.declarations["schedules"] == "place AFTER_OPEN, flatten BEFORE_CLOSE"
+
+
+def test_a_strategy_on_bars_of_trades_is_checked_on_simulated_trades(tmp_path: Path) -> None:
+    source = write(tmp_path, "if ctx.closed('6t') and ctx.closed('1e5v'):\n    ctx.note('both')")
+    file = Path(source.rpartition(":")[0])
+    declared = "    features, history, bar_source = {'6t': ('sma_2',)}, {'1e5v': 2}, 'trades'\n    def on_slice"
+    file.write_text(file.read_text().replace("    def on_slice", declared))
+    report = check_strategy(source, minutes=60)
+    assert (report.findings, report.decisions > 3) == ([], True)
+    # Four minutes have 16 trades.
+    assert [one.kind for one in decisions_of(source, {"KO": [100.0, 101.0, 102.0, 103.0]})] == ["NOTE"] * 2
 
 
 def test_a_view_strategy_of_the_platform_has_no_findings() -> None:
