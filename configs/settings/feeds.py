@@ -209,7 +209,7 @@ class MarketDataSection(Section):
         """Return whether the feed publishes trades if a strategy declares bars of them."""
         if self.feed == "files":
             return bool(self.files.trades)
-        return not TRADE_PROVIDERS.isdisjoint(self.live_providers())
+        return self.feed == "simulator" or not TRADE_PROVIDERS.isdisjoint(self.live_providers())
 
     def bars_per_year(self) -> float:
         """Return the bars of a symbol per year. XNYS has 252 days of 6.5 hours, or 16 hours with extended hours.

@@ -341,7 +341,8 @@ def _rebuild_feed(settings: Settings, target: Path) -> Rebuilt:
 
 
 def _simulator_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:
-    return {**feed.state(), "next_open": clock_ns, "minutes": minutes}
+    trades = read_feed_history(settings.kafka, clock_ns).trades
+    return {**feed.state(), "next_open": clock_ns, "minutes": minutes} | ({"trades": trades} if trades else {})
 
 
 def _file_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from configs.command_signing import command_signer
 from configs.history_needs import history_bars_needed, renamed_bars_needed
 from configs.settings import FileFeedSection, MarketDataSection, Settings
 from configs.settings.feeds import EXTRA_FILE_KINDS
+from configs.trade_needs import declared_trade_bars
 from dataflows.runtime.stats import Stats
 from dataflows.sources.feed_scan import FeedScan
 from dataflows.sources.feed_source import FeedSource
@@ -64,6 +65,7 @@ def platform_feed(
             sessions=sessions,
             history_bars=file_history_bars(settings),
             renamed_bars=renamed_file_bars(settings),
+            with_trades=settings.market_data.feed == "simulator" and bool(declared_trade_bars(settings)),
         )
     # Imported here because it is slow to import and other feeds do not use it.
     from dataflows.sources.market.live_feed_setup import live_feed_opener, waiting_records
@@ -110,13 +112,21 @@ def feed_source(
     sessions: SessionAnnouncements | None = None,
     history_bars: int = 0,
     renamed_bars: int | None = None,
+    with_trades: bool = False,
 ) -> FeedSource:
-    """Return a feed without live providers. It idles when a file ends, so that downstream services keep running."""
+    """Return a feed without live providers. It idles when a file ends, so that downstream services keep running.
+
+    `with_trades`: whether the simulator publishes trades.
+    """
     if market_data.feed == "simulator":
         simulator = market_data.simulator
         return FeedSource(
             lambda: Simulator(
-                simulator.symbols, simulator.seed, interval_s=simulator.interval_s, waves=WAVES[simulator.market]
+                simulator.symbols,
+                simulator.seed,
+                interval_s=simulator.interval_s,
+                waves=WAVES[simulator.market],
+                with_trades=with_trades,
             ),
             at_end="idle",
             stop_requested=stop_requested,

@@ -16,12 +16,13 @@ from typing import Any
 from operators.bar_completion import Minute, MinuteCompletion, MinuteRow
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
-from schemas.records import CONTINUOUS
+from schemas.records import CONTINUOUS, Trade
 
 STATE_VERSION = 1
 NO_TRADE_PROBABILITY = 0.04
 REPLAY_NS = 60 * 1_000_000_000
 _MASK = (1 << 64) - 1
+_ORDER_STREAM = 1000  # of random numbers; those of the price are below
 # The log price is a sum of smooth waves (period in bars, size). All are bounded, so the price reverts.
 Waves = tuple[tuple[int, float], ...]
 _LONG_WAVES: Waves = ((14_401, 0.03), (86_399, 0.08))
@@ -52,6 +53,10 @@ class PricePath:
         volume = float(round(100 * math.exp(3 * self._uniform(4, index))))
         return MinuteRow(symbol=symbol, open=open_price, high=high, low=low, close=close, volume=volume)
 
+    def is_low_first(self, index: int) -> bool:
+        """Whether the low of a bar comes before its high."""
+        return self._uniform(_ORDER_STREAM, index) < 0.5
+
     def price(self, index: int) -> float:
         """Return the price at the open of bar `index`, which is the close of the previous one."""
         log_price = 0.0
@@ -78,6 +83,9 @@ class Simulator:
     With `fast`, every slice is due at once, from `start_ns` on (default: now). The simulator ends after
     `end_after_slices`, else never.
 
+    With `with_trades`, each bar that traded has four trades: at its open, its high and low in either order, and its
+    close. Their sizes sum to its volume.
+
     A resumed simulator emits the time slices of the minute after its state, possibly again. The records are identical,
     so this restores what a crash lost between the snapshot and the topic. Then it continues at the present: the rest of
     the downtime has no bars, and `seq` has no gap.
@@ -94,6 +102,7 @@ class Simulator:
         start_ns: int | None = None,
         end_after_slices: int | None = None,
         fast: bool = False,
+        with_trades: bool = False,
     ) -> None:
         if not symbols or len(set(symbols)) != len(symbols) or not all(symbols):
             raise BadInput(f"the simulator needs distinct symbols, found {', '.join(symbols) or 'none'}")
@@ -103,6 +112,8 @@ class Simulator:
         self._paths = {symbol: PricePath(seed, symbol, waves) for symbol in sorted(symbols)}
         self._now_ns, self._fast, self._end_after_slices = now_ns, fast, end_after_slices
         self._completion = MinuteCompletion()
+        self._with_trades = with_trades
+        self._trade_seqs: dict[str, int] = {}
         self._slice_count = 0
         self._next_open_ns = self._floor(now_ns() if start_ns is None else start_ns)
         self._skip_from_open_ns: int | None = None  # from this open on, a resumed simulator skips to the present
@@ -140,7 +151,9 @@ class Simulator:
 
     def state(self) -> dict[str, Any]:
         """Return the position after the last emitted time slice, as plain data."""
-        return {
+        # States of earlier releases have no trades.
+        trades = {"trades": dict(self._trade_seqs)} if self._trade_seqs else {}
+        return trades | {
             "v": STATE_VERSION,
             "next_open": self._next_open_ns,
             "ticks": self._slice_count,
@@ -154,6 +167,7 @@ class Simulator:
         assert state["v"] == STATE_VERSION, f"simulator state of version {state['v']}, expected {STATE_VERSION}"
         self._next_open_ns, self._slice_count = state["next_open"], state["ticks"]
         self._completion.restore(state["minutes"])
+        self._trade_seqs = dict(state.get("trades", {}))
         self._skip_from_open_ns = self._next_open_ns + max(REPLAY_NS, self.interval_ns)
         return self
 
@@ -172,4 +186,20 @@ class Simulator:
         day = datetime.fromtimestamp(open_ns // 1_000_000_000, UTC)
         trading_day = day.year * 10_000 + day.month * 100 + day.day
         minute = Minute(open_ns, open_ns + self.interval_ns, CONTINUOUS, trading_day)
-        return TimeSlice(minute.ts_ns, self._completion.complete(minute, rows))
+        trades = [trade for row in rows for trade in self._trades(row, open_ns)] if self._with_trades else []
+        return TimeSlice(minute.ts_ns, [*trades, *self._completion.complete(minute, rows)])
+
+    def _trades(self, row: MinuteRow, open_ns: int) -> Iterator[Trade]:
+        """Yield the trades of a bar, in order of time."""
+        low_first = self._paths[row.symbol].is_low_first(open_ns // self.interval_ns)
+        extremes = (row.low, row.high) if low_first else (row.high, row.low)
+        size = row.volume // 4
+        for number, price in enumerate((row.open, *extremes, row.close), 1):
+            self._trade_seqs[row.symbol] = seq = self._trade_seqs.get(row.symbol, 0) + 1
+            yield Trade(
+                symbol=row.symbol,
+                seq=seq,
+                ts_ns=open_ns + number * self.interval_ns // 5,
+                price=price,
+                size=row.volume - 3 * size if number == 4 else size,
+            )

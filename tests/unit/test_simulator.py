@@ -12,7 +12,7 @@ from dataflows.sources.simulator import CHOPPY, REPLAY_NS, PricePath, Simulator
 from operators.performance import Performance
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
-from schemas.records import Bar
+from schemas.records import Bar, Trade
 from tests.manual_clock import ManualClock
 
 SECOND_NS = 10**9
@@ -98,17 +98,44 @@ def test_averages_cross_within_a_minute_of_one_second_bars_in_a_choppy_market() 
     assert crosses > 2 * (seconds / 60) * len(symbols)
 
 
-def test_a_crash_after_any_slice_gives_the_same_records() -> None:
+def test_the_trades_of_a_bar_have_its_prices_and_its_volume() -> None:
+    time_slices = Simulator(SYMBOLS, 1, start_ns=START_NS, fast=True, end_after_slices=60, with_trades=True).take(60)
+    low_first = set()
+    for _, records in time_slices:
+        trades = [one for one in records if type(one) is Trade]
+        for one in bars([TimeSlice(0, records)]):
+            own = [trade for trade in trades if trade.symbol == one.symbol]
+            assert [trade.ts_ns for trade in own] == sorted(trade.ts_ns for trade in own)
+            assert all(one.open_ns < trade.ts_ns < one.ts_ns for trade in own)
+            if one.traded:
+                prices = [trade.price for trade in own]
+                assert (prices[0], max(prices), min(prices), prices[-1]) == (one.open, one.high, one.low, one.close)
+                assert (len(own), sum(trade.size for trade in own)) == (4, one.volume)
+                low_first.add(prices[1] < prices[2])
+            else:
+                assert own == []
+    assert low_first == {True, False}
+    seqs = [one.seq for _, records in time_slices for one in records if type(one) is Trade and one.symbol == "SPY"]
+    assert seqs == list(range(1, len(seqs) + 1))
+    without = Simulator(SYMBOLS, 1, start_ns=START_NS, fast=True, end_after_slices=60).take(60)
+    assert bars(time_slices) == [record for _, records in without for record in records]
+
+
+@pytest.mark.parametrize("with_trades", [False, True])
+def test_a_crash_after_any_slice_gives_the_same_records(with_trades: bool) -> None:
     clock = ManualClock(START_NS)
-    uninterrupted = list(Simulator(SYMBOLS, 1, start_ns=START_NS, fast=True, end_after_slices=40))
+    uninterrupted = list(
+        Simulator(SYMBOLS, 1, start_ns=START_NS, fast=True, end_after_slices=40, with_trades=with_trades)
+    )
     for stop in range(40):
         clock.now_ns = START_NS + stop * SECOND_NS
-        first = Simulator(SYMBOLS, 1, now_ns=clock, start_ns=START_NS)
+        first = Simulator(SYMBOLS, 1, now_ns=clock, start_ns=START_NS, with_trades=with_trades)
         assert first.take(100) == uninterrupted[:stop]
         state = first.state()
         clock.now_ns = START_NS + 40 * SECOND_NS
         first.take(100)  # produced after the snapshot, then lost with the process
-        assert Simulator(SYMBOLS, 1, now_ns=clock).resume(state).take(100) == uninterrupted[stop:]
+        resumed = Simulator(SYMBOLS, 1, now_ns=clock, with_trades=with_trades).resume(state)
+        assert resumed.take(100) == uninterrupted[stop:]
 
 
 def test_downtime_beyond_the_last_minute_is_skipped_and_seq_continues() -> None:
