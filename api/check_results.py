@@ -10,7 +10,7 @@ from api.dataflow_stats import read_children, read_json
 from configs.settings.platform import ChecksSection
 
 DAY_S = 86_400.0
-VERIFY_DURATION_S_MAX, REPLAY_DURATION_S_MAX = 600.0, 7200.0
+VERIFY_DURATION_S_MAX, DAILY_DURATION_S_MAX = 600.0, 7200.0
 """How long a check may take before it counts as overdue."""
 
 
@@ -37,7 +37,8 @@ def overdue_s(home: Path, schedule: ChecksSection, results: Mapping[str, Any], n
     if schedule.verify is not None:
         last = max(started_at, results.get("verify", {}).get("finished_at", 0.0))
         overdue["verify"] = max(0.0, now - last - schedule.verify - VERIFY_DURATION_S_MAX)
-    if schedule.replay_check is not None:
-        last = results.get("replay_check", {}).get("finished_at", started_at)
-        overdue["replay_check"] = max(0.0, now - last - DAY_S - REPLAY_DURATION_S_MAX)
+    for name in ("replay_check", "archive"):
+        if getattr(schedule, name) is not None:
+            last = results.get(name, {}).get("finished_at", started_at)
+            overdue[name] = max(0.0, now - last - DAY_S - DAILY_DURATION_S_MAX)
     return overdue

@@ -28,7 +28,8 @@ DECISION_SECTIONS: Final = (
 """The sections that change decisions. A stage takes them from the record."""
 OF_THE_PROCESS: Final = frozenset(
     {
-        *("database", "kafka.bootstrap_servers", "kafka.security", "kafka.topics", "predictions.registry"),
+        *("database", "kafka.bootstrap_servers", "kafka.security", "kafka.topics", "kafka.archive_folder"),
+        "predictions.registry",
         *("alpaca.url", "polygon.stream_url", "polygon.rest_url", "alerts.metrics_url"),
     }
 )

@@ -209,6 +209,10 @@ class AlignedLogs:
         """Number of records and clocks of one log that wait for the other logs."""
         return self._cursors[topic, partition].buffered
 
+    def joining(self, topic: str, partition: int) -> bool:
+        """Whether a log was added to the snapshot and is still read up to the snapshot's time."""
+        return self._cursors[topic, partition].joining
+
     def awaited_logs(self) -> list[tuple[str, int]]:
         """The logs whose next clock the next time slice requires; empty if a time slice is complete."""
         awaited = [cursor for cursor in self._main if not cursor.segments]

@@ -2,7 +2,7 @@
 
 Event time does not decrease within a partition, except that a restarted writer repeats some records. The position is
 therefore found by bisection over offsets; each probe reads one message. For a record that was written twice, one of its
-positions is returned.
+positions is returned. A record that is no longer in its topic is searched in the archived files of its day.
 
 An external record takes effect at the next clock in its log, not at its own time. The search starts where the log was
 written at the record's time (wall clock). If that fails, it covers the whole log, because a record of a tape has the
@@ -22,6 +22,7 @@ from operators.partitions import partition_of
 from schemas.codec import DEFAULT_CODEC, Codec
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import TOPIC_OF, UNCLOCKED_RECORDS, Clock, Record, SequencedRecord, has_seq, has_symbol
+from sinks.archive.topic_archive import TopicArchive, archive_day
 from sinks.cluster import Servers, client_config
 from sinks.log_offsets import log_range, offsets_at_times
 
@@ -34,8 +35,17 @@ _CLOCKS_BEFORE = 500
 class RecordLocator:
     """Locates any number of records with one consumer; call `close`. Raises Unavailable if Kafka does not respond."""
 
-    def __init__(self, servers: Servers, partitions: int, *, prefix: str = "", codec: Codec = DEFAULT_CODEC) -> None:
+    def __init__(
+        self,
+        servers: Servers,
+        partitions: int,
+        *,
+        prefix: str = "",
+        codec: Codec = DEFAULT_CODEC,
+        archive: TopicArchive | None = None,
+    ) -> None:
         self._partitions, self._prefix, self._decode = partitions, prefix, codec.decode
+        self._archive = archive
         options = {
             "group.id": f"{prefix}platform-places",
             "enable.auto.commit": False,
@@ -63,7 +73,8 @@ class RecordLocator:
             low, high = log_range(self._consumer, self._prefix + topic, partition, timeout_s=_PROBE_TIMEOUT_S)
             if has_seq(record):
                 first = self._first_not_before(topic, partition, low, high, record.ts_ns)
-                return self._scan_forward(topic, partition, first, high, record)
+                position = self._scan_forward(topic, partition, first, high, record)
+                return position if position or not low else self._find_archived(topic, partition, low, record)
             return self._find_external_record(topic, low, high, record)
         except KafkaException as error:
             raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
@@ -97,6 +108,28 @@ class RecordLocator:
                 return RecordPosition(topic, partition, offset, record.ts_ns)
             if candidate.ts_ns > record.ts_ns:
                 return None
+        return None
+
+    def _find_archived(self, topic: str, partition: int, end: int, record: SequencedRecord) -> RecordPosition | None:
+        """Search the archived files of the record's day before the offset `end`."""
+        if self._archive is None:
+            return None
+        symbol = record.symbol if has_symbol(record) else None
+        files = self._archive.files(topic, partition)
+        # Its clock may be of the next day.
+        of_day = [file for file in files if file.day >= archive_day(record.ts_ns) and file.start < end][:2]
+        for file in of_day:
+            for message in self._archive.file_messages(topic, partition, file):
+                try:
+                    entry = self._decode(message.value)
+                except Undecodable:
+                    continue
+                if (
+                    type(entry) is type(record)
+                    and entry.seq == record.seq
+                    and symbol in (None, getattr(entry, "symbol", None))
+                ):
+                    return RecordPosition(topic, partition, message.offset, record.ts_ns)
         return None
 
     def _find_external_record(self, topic: str, low: int, high: int, record: Record) -> RecordPosition | None:

@@ -121,7 +121,8 @@ def _lineage(lookup: DatabaseRecordLookup, resources: Resources, record_id: str,
 
 def _add_log_positions(resources: Resources, explanation: Explanation) -> Explanation:
     kafka = resources.settings.kafka
-    with closing(RecordLocator(kafka.cluster, kafka.symbol_partitions, prefix=kafka.topic_prefix)) as locator:
+    locator = RecordLocator(kafka.cluster, kafka.symbol_partitions, prefix=kafka.topic_prefix, archive=kafka.archive)
+    with closing(locator):
         consequences = tuple(with_log_positions(node, locator.find) for node in explanation.consequences)
         return explanation._replace(root=with_log_positions(explanation.root, locator.find), consequences=consequences)
 

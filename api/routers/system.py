@@ -118,7 +118,7 @@ def _process(child: Mapping[str, Any]) -> ProcessState:
 def _checks(resources: Resources, now: float) -> list[CheckState]:
     """Return the scheduled checks and those with a result, also before their first run."""
     schedule, results = resources.settings.platform.checks, read_results(resources.home)
-    scheduled = {name for name in ("verify", "replay_check") if getattr(schedule, name) is not None}
+    scheduled = {name for name in ("verify", "replay_check", "archive") if getattr(schedule, name) is not None}
     overdue = overdue_s(resources.home, schedule, results, now)
     return [_check(name, results.get(name), overdue.get(name, 0.0)) for name in sorted(scheduled | results.keys())]
 

@@ -79,6 +79,7 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     home = environment.get("PLATFORM_HOME") or (CONFIGS_FOLDER.parent / "var" if environment is os.environ else None)
     if home is not None:
         tree["predictions"] = {"registry": Path(home).resolve() / "models"} | (tree.get("predictions") or {})
+        tree["kafka"] = {"archive_folder": Path(home).resolve() / "archive"} | (tree.get("kafka") or {})
     variables = _from_environment(environment)
     for path, value in [*secrets, *((path, value) for path, value, _ in variables)]:
         _set_path(tree, path, value)

@@ -21,17 +21,20 @@ def _time_of_day(value: Any) -> Any:
     return value.zfill(len("HH:MM")) if isinstance(value, str) else value
 
 
+TimeOfDay = Annotated[str, BeforeValidator(_time_of_day), Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
 class ChecksSection(Section):
     """Scheduled checks.
 
     verify        [seconds] interval of the check `verify`; unset: off
     replay_check  [UTC] time of day (HH:MM) of the check `replay-check`; unset: off
+    archive       [UTC] time of day (HH:MM) of `archive create`, which archives and cuts the topics; unset: off
     """
 
     verify: Annotated[int | None, BeforeValidator(in_seconds)] = 300
-    replay_check: Annotated[
-        Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None, BeforeValidator(_time_of_day)
-    ] = "02:00"
+    replay_check: TimeOfDay | None = "02:00"
+    archive: TimeOfDay | None = "01:00"
 
 
 class DeadLettersSection(Section):

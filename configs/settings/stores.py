@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from configs.settings.kafka_security import KafkaSecurity
 from configs.settings.sections import Section
+from sinks.archive.topic_archive import TopicArchive
 from sinks.cluster import Cluster
+
+CUT_TOPICS = (
+    "market-bars",
+    "market-quotes",
+    "market-trades",
+    "history-bars",
+    "features",
+    "predictions",
+    "signals",
+)
+"""Topics that may be cut after they are archived. All others have to do with orders, or are small and read from their
+beginning."""
 
 
 class PostgresSection(Section):
@@ -73,6 +87,9 @@ class KafkaSection(Section):
                               changes for existing data
     replication               [copies] replicas of each new topic
     replication_acknowledged  [copies] copies of each topic that live trading requires; unset: two
+    archive_folder            folder of the archived topics; unset: `archive` in the state folder
+    retention                 [days] how many days of a topic stay in Kafka when `archive create` cuts it, by topic;
+                              topics that are not listed stay complete
     topics                    the topics, by name
     """
 
@@ -82,9 +99,24 @@ class KafkaSection(Section):
     symbol_partitions: Annotated[int, Field(ge=1)]
     replication: Annotated[int, Field(ge=1)] = 1
     replication_acknowledged: Annotated[int, Field(ge=1)] | None = None
+    archive_folder: Path | None = None
+    retention: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     topics: dict[str, TopicEntry]
+
+    @field_validator("retention")
+    @classmethod
+    def _only_market_data(cls, retention: dict[str, int]) -> dict[str, int]:
+        for topic in retention:
+            if topic not in CUT_TOPICS:
+                raise ValueError(f"topic {topic!r} is never cut, expected one of {', '.join(CUT_TOPICS)}")
+        return retention
 
     @property
     def cluster(self) -> Cluster:
         """Return the addresses and security options for Kafka clients."""
         return Cluster(self.bootstrap_servers, self.security.options())
+
+    @property
+    def archive(self) -> TopicArchive | None:
+        """Return the archive of the topics; None without a state folder."""
+        return None if self.archive_folder is None else TopicArchive(self.archive_folder)

@@ -76,7 +76,8 @@ def open_recording(kafka: KafkaSection, group_id: str, until: ReplayEnd | None =
     The inputs of a time slice begin with the recorded timeouts of handlers. They are read after the derived records,
     so that none is missing whose suspension is among these.
 
-    Iteration raises Unavailable if Kafka does not respond or the topics no longer hold their first messages.
+    Iteration raises Unavailable if Kafka does not respond, or if neither the topics nor the archive hold the first
+    messages.
     """
     until = until or ReplayEnd(end_of_logs=True)
     return Recording(
@@ -86,12 +87,7 @@ def open_recording(kafka: KafkaSection, group_id: str, until: ReplayEnd | None =
 
 
 def _read_inputs(kafka: KafkaSection, group_id: str, until: ReplayEnd) -> Generator[TimeSlice]:
-    # Commands before bars, as in every stage that reads both.
-    topics = sorted(INPUT_TOPICS, key=lambda topic: topic in topology.SYMBOL_TOPICS)
-    if not has_clock(kafka, TRADES_TOPIC):
-        # A recording of an earlier release. No strategy has read its trades, and there would be no time slice.
-        topics.remove(TRADES_TOPIC)
-    yield from _read_slices(kafka, group_id, topics, until)
+    yield from _read_slices(kafka, group_id, input_topics(with_trades=has_clock(kafka, TRADES_TOPIC)), until)
 
 
 def has_clock(kafka: KafkaSection, topic: str) -> bool:
@@ -162,13 +158,34 @@ def _snapshot_since(kafka: KafkaSection, logs: Sequence[Log], since_ns: int) -> 
         positions = offsets_at_times(consumer, requested, timeout_s=10)
         starts: dict[str, Any] = {}
         for log, position in zip(logs, positions, strict=True):
-            offset = position.offset
-            if offset < 0:
-                offset = log_range(consumer, position.topic, position.partition, timeout_s=10)[1]
+            first, end = log_range(consumer, position.topic, position.partition, timeout_s=10)
+            offset = end if position.offset < 0 else position.offset
+            if offset == first > 0 and kafka.archive is not None:
+                archived = kafka.archive.start_at(log.topic, log.partition, since_ns // 1_000_000)
+                offset = first if archived is None else min(first, archived)
             starts[f"{log.topic}/{log.partition}"] = (offset, -1, {})
         return (VERSION, -1, starts)
     finally:
         consumer.close()
+
+
+def input_topics(*, with_trades: bool) -> list[str]:
+    """Return the topics of external inputs: commands before bars, as in every stage that reads both.
+
+    In a recording of an earlier release, trades have no clock. No strategy has read them, and with them there would be
+    no time slice.
+    """
+    topics = sorted(INPUT_TOPICS, key=lambda topic: topic in topology.SYMBOL_TOPICS)
+    return [topic for topic in topics if with_trades or topic != TRADES_TOPIC]
+
+
+def ranked_logs(topics: Sequence[str], symbol_partitions: int) -> list[Log]:
+    """Return the logs of these topics. A time slice has the records of the topics in this order."""
+    return [
+        Log(topic, partition, rank)
+        for rank, topic in enumerate(topics)
+        for partition in topology.partitions_of(topic, symbol_partitions)
+    ]
 
 
 def _read_slices(
@@ -179,13 +196,15 @@ def _read_slices(
     since_ns: int | None = None,
     on_counts: OnCounts = lambda _: None,
 ) -> Generator[TimeSlice]:
-    logs = [
-        Log(topic, partition, rank)
-        for rank, topic in enumerate(topics)
-        for partition in topology.partitions_of(topic, kafka.symbol_partitions)
-    ]
+    logs = ranked_logs(topics, kafka.symbol_partitions)
     source = KafkaSliceSource(
-        kafka.cluster, group_id, {topology.GLOBAL_SHARD: logs}, prefix=kafka.topic_prefix, until=until, wait_s=0.05
+        kafka.cluster,
+        group_id,
+        {topology.GLOBAL_SHARD: logs},
+        prefix=kafka.topic_prefix,
+        until=until,
+        archive=kafka.archive,
+        wait_s=0.05,
     )
     try:
         resume_state = None if since_ns is None else _snapshot_since(kafka, logs, since_ns)

@@ -139,6 +139,7 @@ class _BoundedSource(KafkaSliceSource):
             {shard: topology.input_logs(service, shard, kafka.symbol_partitions, unread) for shard in shards},
             prefix=kafka.topic_prefix,
             until=ReplayEnd(ts_ns=last_slice_ns, end_of_logs=True),
+            archive=kafka.archive,
             stop_requested=lambda: all(partition.finished for partition in self._bounded),
             wait_s=0.05,
             limits=settings.platform.dead_letters.limits_for(service),
@@ -230,7 +231,7 @@ def _read_log(kafka: KafkaSection, topic: str, partition: int, last: int | None 
         with closing(Consumer(client_config(kafka.cluster, config))) as consumer:
             low, high = log_range(consumer, name, partition, timeout_s=10)
             if low > 0 and last is None:
-                raise BadInput(f"topic {topic}/{partition} starts at offset {low}, so its beginning cannot be replayed")
+                yield from _archived_records(kafka, topic, partition, low)
             offset = low if last is None else max(low, high - last)
             consumer.assign([TopicPartition(name, partition, offset)])
             deadline = time.monotonic() + READ_TIMEOUT_S
@@ -246,6 +247,18 @@ def _read_log(kafka: KafkaSection, topic: str, partition: int, last: int | None 
                         continue
     except KafkaException as error:
         raise Unavailable(f"topic {topic}/{partition}: {error.args[0].str()}") from error
+
+
+def _archived_records(kafka: KafkaSection, topic: str, partition: int, end: int) -> Iterator[Any]:
+    """Yield the records and clocks of a log before the offset `end`, which its topic no longer holds."""
+    if kafka.archive is None:
+        raise BadInput(f"topic {topic}/{partition} starts at offset {end}, so its beginning cannot be replayed")
+    kafka.archive.require(topic, partition, 0, end)
+    for message in kafka.archive.messages(topic, partition, 0, end):
+        try:
+            yield decode(message.value)
+        except Undecodable:
+            continue
 
 
 def _last_common_clock_ns(last_clocks: Mapping[LogName, int]) -> int:

@@ -127,6 +127,9 @@ class ExternalReader:
     def buffered(self, topic: str, partition: int) -> int:
         return self._reader.buffered(topic, partition)
 
+    def joining(self, topic: str, partition: int) -> bool:
+        return self._reader.joining(topic, partition)
+
 
 class CompactStages:
     """All services of the compact process. Feed it the external logs; `take_slices` returns what the services write.

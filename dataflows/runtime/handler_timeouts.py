@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -79,8 +79,13 @@ def slices_with_timeouts(
 
 def recorded_timeouts(kafka: KafkaSection) -> TimeoutsBySlice:
     """Read the recorded timeouts by time slice; none if the topic does not exist. Raises Unavailable."""
+    return timeouts_by_slice(read_unclocked(kafka, TOPIC, may_be_missing=True))
+
+
+def timeouts_by_slice(records: Iterable[Record]) -> TimeoutsBySlice:
+    """Return the timeouts of the topic `handler-timeouts` by their time slice."""
     timeouts: dict[int, list[HandlerTimeout]] = {}
-    for record in read_unclocked(kafka, TOPIC, may_be_missing=True):
+    for record in records:
         assert isinstance(record, HandlerTimeout), f"topic {TOPIC} holds only timeouts"
         timeouts.setdefault(record.ts_ns, []).append(record)
     return timeouts

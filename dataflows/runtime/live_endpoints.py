@@ -248,6 +248,7 @@ def topics_source(service: str, endpoints: ServiceEndpoints, unread: Collection[
         service,
         {shard: topology.input_logs(service, shard, partitions, unread) for shard in own_shards(service, partitions)},
         prefix=kafka.topic_prefix,
+        archive=kafka.archive,  # a service that is new in this release starts at the first message
         stop_requested=shutdown.stop_requested,
         stats=endpoints.stats,
         on_resume=endpoints.resumed_ns.__setitem__,

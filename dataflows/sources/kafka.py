@@ -25,6 +25,7 @@ from operators.dead_letter_rate import RateLimits
 from operators.log_cursor import Log
 from operators.stage import TimeSlice
 from schemas.codec import DEFAULT_CODEC, Codec
+from sinks.archive.topic_archive import TopicArchive
 from sinks.cluster import Servers
 
 IMMEDIATELY = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,6 +141,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
     - `logs`: the inputs of each shard.
     - `prefix`: precedes every topic name, for several platforms on one cluster.
     - `until`: bounds a replay.
+    - `archive`: the messages that are no longer in the topics, for a reader that starts at their beginning.
     - `wait_s`: bounds how long one call waits for a message.
     - `on_resume` receives each shard and the last time slice of its snapshot, -1 without one.
     - `limits`: bound the rate of rejected records. `on_suspend` receives the time slice that exceeds them, then
@@ -155,6 +157,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
         prefix: str = "",
         codec: Codec = DEFAULT_CODEC,
         until: ReplayEnd | None = None,
+        archive: TopicArchive | None = None,
         stop_requested: Callable[[], bool] = lambda: False,
         stats: Stats | None = None,
         wait_s: float = 0.1,
@@ -165,7 +168,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
         on_suspend: Callable[[int, str], None] = lambda at_ns, reason: None,
     ) -> None:
         self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
-        self._prefix, self._on_resume = prefix, on_resume
+        self._prefix, self._on_resume, self._archive = prefix, on_resume, archive
         self.limits, self.read_released_ns, self.on_suspend = limits, read_released_ns, on_suspend
         self.until, self.stop_requested, self.wait_s, self.records_max = until, stop_requested, wait_s, records_max
         self.stats = stats or Stats(service, None)
@@ -180,7 +183,12 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
             worker = threading.get_ident()
             if worker not in self._consumers:
                 self._consumers[worker] = SharedConsumer(
-                    self._servers, self._prefix, self._codec, self._service, bounded=self.until is not None
+                    self._servers,
+                    self._prefix,
+                    self._codec,
+                    self._service,
+                    bounded=self.until is not None,
+                    archive=self._archive,
                 )
             consumer = self._consumers[worker]
         # Snapshots with a dead letter rate have a fourth element after the reader's three.

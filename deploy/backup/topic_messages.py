@@ -229,14 +229,15 @@ def export_to_clock(
 def export_before(reader: LogReader, topic: str, partition: int, cut_ns: int, write: Write) -> LogContent:
     """Write the messages of a log without clocks whose record is not later than `cut_ns`.
 
-    No service stores a position in such a log, so its offsets begin at 0 after a restore.
+    No service stores a position in such a log, so a message that is left out changes the offsets of later ones. The
+    first offset stays: the archive may hold the messages before it.
     """
     content, count = reader.offsets(topic, partition), 0
     for _, message in reader.messages(topic, partition, content.start, content.end):
         if _record_ns(message.value) <= cut_ns:
             write(pack(message))
             count += 1
-    return LogContent(start=0, end=count)
+    return LogContent(start=content.start, end=content.start + count)
 
 
 def _record_ns(value: bytes | None) -> int:

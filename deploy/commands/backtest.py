@@ -37,7 +37,7 @@ Bars = Annotated[
     list[Path],
     typer.Option(
         help="CSV or Parquet bar files, or folders of them; accepts several. topics: reads the recorded topics of the "
-        "platform, topics:SPY,AAPL only those of these symbols."
+        "platform with their archive, topics:SPY,AAPL only those of these symbols. archive: is the same."
     ),
 ]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
@@ -50,7 +50,8 @@ JsonTarget = Annotated[
 ReportFile = Annotated[
     Path | None, typer.Option("--report", help="Write an HTML report with the equity curve and the fills to this file.")
 ]
-_TOPICS = "topics:"
+_RECORDED = ("topics:", "archive:")
+"""Both read the archive and the topics as one log."""
 _FILES_HELP = "CSV or JSON lines files of {}, or folders of them. Can be repeated."
 News = Annotated[list[Path] | None, typer.Option("--news", help=_FILES_HELP.format("headlines"))]
 Fundamentals = Annotated[list[Path] | None, typer.Option("--fundamentals", help=_FILES_HELP.format("company filings"))]
@@ -202,11 +203,13 @@ def backtest(
 def _topic_symbols(paths: list[Path]) -> list[str] | None:
     """Return the symbols of `topics:A,B`, an empty list for `topics:`, and None for files. Raises BadInput for both."""
     texts = [str(path) for path in paths]
-    if not any(text.startswith(_TOPICS) for text in texts):
+    recorded = next((text for text in texts if text.startswith(_RECORDED)), None)
+    if recorded is None:
         return None
+    source, _, names = recorded.partition(":")
     if len(texts) > 1:
-        raise BadInput(f"--bars {_TOPICS} cannot be combined with other bars, found {' '.join(texts)}")
-    return [name.strip() for name in texts[0].removeprefix(_TOPICS).split(",") if name.strip()]
+        raise BadInput(f"--bars {source}: cannot be combined with other bars, found {' '.join(texts)}")
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def _place_finder(settings: Settings) -> Iterator[Find | None]:
     if KafkaProbe(kafka.cluster)(os.getpid()) is not None:
         yield None
         return
-    places = RecordLocator(kafka.cluster, kafka.symbol_partitions, prefix=kafka.topic_prefix)
+    places = RecordLocator(kafka.cluster, kafka.symbol_partitions, prefix=kafka.topic_prefix, archive=kafka.archive)
     with closing(places):
         yield places.find
 

@@ -55,16 +55,17 @@ def acls(apply: Apply = False, as_json: AsJson = False) -> None:
 
 def kafka_acls_commands(rights: Collection[KafkaRight], servers: str) -> list[str]:
     """Return one command of Kafka's `kafka-acls.sh` for each principal, kind of resource and operation."""
-    grouped: dict[tuple[str, str, str], list[str]] = {}
+    grouped: dict[tuple[str, str, str, bool], list[str]] = {}
     for right in sorted(rights):
-        grouped.setdefault((right.principal, right.resource, right.operation), []).append(right.name)
+        grouped.setdefault((right.principal, right.resource, right.operation, right.is_prefix), []).append(right.name)
     return [
         shlex.join(
             [
                 *("kafka-acls.sh", "--bootstrap-server", servers, "--command-config", "admin.properties", "--add"),
                 *("--allow-principal", f"User:{principal}", "--operation", operation),
+                *(("--resource-pattern-type", "prefixed") if is_prefix else ()),
                 *(word for name in names for word in (f"--{resource.lower()}", name)),
             ]
         )
-        for (principal, resource, operation), names in grouped.items()
+        for (principal, resource, operation, is_prefix), names in grouped.items()
     ]

@@ -47,7 +47,7 @@ def replay_check(
         raise BadInput(unknown_name("portfolio", portfolio, [DEFAULT_PORTFOLIO]))
     window = ReplayWindow(parse_time_ns("--from", since), parse_time_ns("--to", to))
     comparison = run_replay_check(window)
-    print(_as_json(comparison) if as_json else _as_text(comparison))
+    print(comparison_as_json(comparison) if as_json else comparison_as_text(comparison))
     raise typer.Exit(0 if comparison.difference is None else 1)
 
 
@@ -63,7 +63,7 @@ def run_replay_check(window: ReplayWindow) -> ReplayComparison:
         status.update("replaying")
         try:
             with closing(open_recording(settings.kafka, "replay-check")) as runs:
-                comparison = compare(settings, runs, window, _progress(status))
+                comparison = compare(settings, runs, window, show_progress(status))
         except Unavailable as error:
             raise DeployError(str(error)) from error
     if not comparison.ticks and comparison.difference is None:
@@ -71,14 +71,14 @@ def run_replay_check(window: ReplayWindow) -> ReplayComparison:
     return comparison
 
 
-def _progress(status: Status) -> Any:
+def show_progress(status: Status) -> Any:
     def show(comparison: ReplayComparison) -> None:
         status.update(f"{comparison.ticks:,} time slices equal, up to {format_ns(comparison.last_ns)}")
 
     return show
 
 
-def _as_json(comparison: ReplayComparison) -> str:
+def comparison_as_json(comparison: ReplayComparison) -> str:
     from schemas.records.flat import to_flat_dict
 
     difference = comparison.difference
@@ -95,7 +95,7 @@ def _as_json(comparison: ReplayComparison) -> str:
     return json.dumps(document, indent=2, default=str)
 
 
-def _as_text(comparison: ReplayComparison) -> str:
+def comparison_as_text(comparison: ReplayComparison) -> str:
     inputs = ", ".join(f"{count:,} {name}" for name, count in comparison.given.items())
     lines = [f"replayed {comparison.ticks:,} time slices" + (f" ({inputs})" if inputs else "")]
     if comparison.ticks:

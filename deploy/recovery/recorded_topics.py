@@ -26,13 +26,28 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def recorded_settings(home: Home, report: ProgressCallback) -> Iterator[Settings]:
+def recorded_settings(home: Home, report: ProgressCallback, *, principal: str | None = None) -> Iterator[Settings]:
     """Yield the settings of the last start, with the address of a Kafka that runs until the block ends.
 
-    Raises BadInput and DeployError.
+    `principal` is the one with which this process uses the Kafka of a running platform. Raises BadInput and
+    DeployError, also if the archive of these settings belongs to another platform.
     """
     with _kafka_variables(home, report) as variables:
-        yield platform_settings(home, variables)
+        settings = platform_settings(home, variables, principal=None if PRINCIPAL_VARIABLE in variables else principal)
+        _require_own_archive(settings)
+        yield settings
+
+
+def _require_own_archive(settings: Settings) -> None:
+    from deploy.archive.owner import archive_owner, require_owner
+    from schemas.errors import Unavailable
+
+    archive = settings.kafka.archive
+    try:
+        if archive is not None and archive.owner() is not None:
+            require_owner(archive, archive_owner(settings.kafka))
+    except Unavailable as error:
+        raise DeployError(str(error)) from error
 
 
 def platform_settings(home: Home, changes: Mapping[str, str], *, principal: str | None = None) -> Settings:

@@ -78,7 +78,7 @@ def _binding(right: KafkaRight) -> AclBinding:
     return AclBinding(
         ResourceType[right.resource],
         right.name,
-        ResourcePatternType.LITERAL,
+        ResourcePatternType.PREFIXED if right.is_prefix else ResourcePatternType.LITERAL,
         f"User:{right.principal}",
         "*",
         AclOperation[right.operation],

@@ -18,6 +18,8 @@ API, CHECKS = "api", "checks"
 WRITTEN_BY_ALL = ("dead-letters", "late-records")
 COMMANDS_TOPIC = "commands"
 CONFIGURATION_TOPIC = "configuration"
+RESTORED_PREFIX = "archived-"
+"""Begins the names of the topics to which `archive restore` writes archived days."""
 
 EXTRA_WRITES: dict[str, tuple[str, ...]] = {
     # The halt of a kill switch that could not be published while Kafka was down.
@@ -34,12 +36,16 @@ EVERY_GROUP = "*"
 
 
 class KafkaRight(NamedTuple):
-    """One permission. `name` is the name of the topic or consumer group, or `*` for every one."""
+    """One permission. `name` is the name of the topic or consumer group, or `*` for every one.
+
+    With `is_prefix`, it is the beginning of the names.
+    """
 
     principal: str
     resource: Resource
     name: str
     operation: Operation
+    is_prefix: bool = False
 
 
 def principals(services: Collection[str] = SERVICES) -> tuple[str, ...]:
@@ -93,4 +99,5 @@ def all_rights(
     active = {*processes.values(), API, COMMAND_LINE, CHECKS, VIEWER}
     rights.update(KafkaRight(principal, "GROUP", EVERY_GROUP, "DESCRIBE") for principal in active)
     rights.add(KafkaRight(VIEWER, "GROUP", f"{topic_prefix}{VIEWER}", "READ"))
+    rights.add(KafkaRight(VIEWER, "TOPIC", topic_prefix + RESTORED_PREFIX, "READ", is_prefix=True))
     return frozenset(rights)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
+from configs.settings.platform import ChecksSection
 from dataflows.runtime.topology import Layout, Replica, processes
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import scheduled_checks
@@ -121,12 +122,12 @@ def api_service(environment: Mapping[str, str], port: int) -> ProcessSpec:
     )
 
 
-def checks_service(environment: Mapping[str, str], verify_s: int | None, replay_at: str | None) -> ProcessSpec:
+def checks_service(environment: Mapping[str, str], schedule: ChecksSection) -> ProcessSpec:
     """Describe the scheduled checks. The process is healthy while it runs; findings are in its results."""
     return ProcessSpec(
         name="checks",
         kind=ProcessKind.CHECKS,
-        command=scheduled_checks.service_command(verify_s, replay_at),
+        command=scheduled_checks.service_command(schedule),
         probe=lambda pid: None,
         environment=environment,
         stop_timeout_s=5.0,

@@ -1,4 +1,6 @@
-"""Run `verify` every few minutes and `replay-check` every night, and write each result to `run/checks/NAME.json`.
+"""Run `verify` every few minutes, and `archive create` and `replay-check` every night.
+
+Each result goes to `run/checks/NAME.json`.
 
 The metrics and `status --detailed` show these results. Each check runs as a separate process with low priority, so that
 its memory is freed when it ends.
@@ -14,17 +16,25 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from configs.recorded_endpoints import CREDENTIAL_VARIABLES
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.supervisor.state import replace_file
 
+if TYPE_CHECKING:
+    from configs.settings.platform import ChecksSection
+
 NICE = 10
+PRINCIPAL = "checks"
 VERIFY = ("verify", "--json", "--since", "1d", "--publish")
 """Only the last day of the topics: older records were checked before and do not change."""
 REPLAY_CHECK = ("replay-check", "--json")
+ARCHIVE = ("archive", "create", "--json")
+COMMANDS = {"verify": VERIFY, "replay_check": REPLAY_CHECK, "archive": ARCHIVE}
 
 
 def next_daily_time(now: datetime, at: str) -> datetime:
@@ -50,6 +60,9 @@ def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_
         failed = [check for check in output["checks"] if check["difference"] is not None]
         counts = {"checks": len(output["checks"]), "findings": len(failed)}
         message = failed[0]["difference"] if failed else ""
+    elif name == "archive":
+        deleted = sum(cut["end"] - cut["start"] for cut in output["cuts"])
+        counts, message = {"archived": output["messages"], "deleted": deleted}, output["uncut_reason"]
     else:
         difference = output["difference"]
         counts = {"ticks": output["ticks"], "findings": 0 if difference is None else 1}
@@ -81,30 +94,36 @@ class CheckRunner:
         if self._child is not None:
             self._child.terminate()
 
-    def run(self, verify_s: int | None, replay_at: str | None) -> None:
-        """Run the checks until `stop` is called. None skips a check."""
+    def run(self, verify_s: int | None, daily: Mapping[str, str]) -> None:
+        """Run the checks until `stop` is called. None skips `verify`; `daily` has the times of day of the others."""
         due: dict[str, float] = {}
         if verify_s is not None:
             due["verify"] = time.time() + verify_s
-        if replay_at is not None:
-            due["replay_check"] = next_daily_time(datetime.now(UTC), replay_at).timestamp()
+        for daily_check, at in daily.items():
+            due[daily_check] = next_daily_time(datetime.now(UTC), at).timestamp()
         while not self._stopping.is_set():
             name = min(due, key=due.__getitem__, default=None)
             if name is None:
                 self._stopping.wait()
             elif not self._stopping.wait(max(0.0, min(due[name] - time.time(), 60.0))) and time.time() >= due[name]:
-                self.check(name, VERIFY if name == "verify" else REPLAY_CHECK)
+                self.check(name, COMMANDS[name])
                 if name == "verify":
                     due[name] = time.time() + (verify_s or 0)
                 else:
-                    due[name] = next_daily_time(datetime.now(UTC), replay_at or "00:00").timestamp()
+                    due[name] = next_daily_time(datetime.now(UTC), daily[name]).timestamp()
 
     def check(self, name: str, arguments: tuple[str, ...]) -> None:
         """Run one check and write its result, unless `stop` was called meanwhile."""
         started_at = time.time()
         command = [sys.executable, "-m", "deploy.cli", *arguments]
         self._child = subprocess.Popen(
-            command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=command_environment(name, os.environ),
         )
         stdout, stderr = self._child.communicate()
         returncode, self._child = self._child.returncode, None
@@ -117,24 +136,35 @@ class CheckRunner:
         print(json.dumps(row), flush=True)
 
 
+def command_environment(name: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a check's process. The archive deletes messages, which the principal of the checks may
+    not: with the embedded Kafka, the command uses the superuser's credentials of the state folder.
+    """
+    if name != "archive" or environment.get("KAFKA__SECURITY__USER") != PRINCIPAL:
+        return dict(environment)
+    return {key: value for key, value in environment.items() if key not in CREDENTIAL_VARIABLES}
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.supervisor.scheduled_checks")
     parser.add_argument("--verify", type=int, metavar="SECONDS")
     parser.add_argument("--replay-check", metavar="HH:MM")
+    parser.add_argument("--archive", metavar="HH:MM")
     options = parser.parse_args(arguments)
     os.nice(NICE)
     runner = CheckRunner(home_from_environment())
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)
-    runner.run(options.verify, options.replay_check)
+    daily = {"replay_check": options.replay_check, "archive": options.archive}
+    runner.run(options.verify, {name: at for name, at in daily.items() if at is not None})
     return 0
 
 
-def service_command(verify_s: int | None, replay_at: str | None) -> tuple[str, ...]:
+def service_command(schedule: ChecksSection) -> tuple[str, ...]:
     """Return the command with which the supervisor starts this module."""
-    verify = () if verify_s is None else ("--verify", str(verify_s))
-    replay = () if replay_at is None else ("--replay-check", replay_at)
-    return (sys.executable, "-m", "deploy.supervisor.scheduled_checks", *verify, *replay)
+    times = {"--verify": schedule.verify, "--replay-check": schedule.replay_check, "--archive": schedule.archive}
+    options = [text for option, at in times.items() if at is not None for text in (option, str(at))]
+    return (sys.executable, "-m", "deploy.supervisor.scheduled_checks", *options)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from types import FrameType
 from configs import logs
 from configs.recorded_endpoints import ADMIN, PRINCIPAL_VARIABLE
 from configs.settings import Settings, load_settings
+from configs.settings.platform import ChecksSection
 from deploy.errors import DeployError
 from deploy.home import PRIVATE_UMASK, Home, home_from_environment
 from deploy.local import dashboard_bundle, postgres
@@ -144,8 +145,8 @@ def _build_supervisor(
     if bundle is not None:
         services.append(dashboard_service(environment, ports.dashboard, bundle=bundle, api=api))
     checks = settings.platform.checks
-    if checks.verify is not None or checks.replay_check is not None:
-        services.append(checks_service(environment, checks.verify, checks.replay_check))
+    if checks != ChecksSection(verify=None, replay_check=None, archive=None):
+        services.append(checks_service(environment, checks))
     services.append(alerts_service(home, environment, api))
     services = [with_kafka_credentials(service, home, endpoints) for service in services]
     partitions = settings.kafka.symbol_partitions

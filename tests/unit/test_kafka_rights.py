@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, SERVICES, Layout, ServiceInput, ServiceSpec
 from deploy.commands.kafka import kafka_acls_commands
-from deploy.security.kafka_rights import KafkaRight, all_rights, principals, topic_names
+from deploy.security.kafka_rights import RESTORED_PREFIX, KafkaRight, all_rights, principals, topic_names
 
 RIGHTS = all_rights("")
 
@@ -56,8 +56,9 @@ def test_in_the_compact_layout_one_principal_has_the_rights_of_all_its_services(
 
 
 def test_readers_see_every_topic_and_the_viewer_writes_none() -> None:
-    for principal in ("api", "cli", "checks", "viewer"):
+    for principal in ("api", "cli", "checks"):
         assert topics(principal, "READ") == set(topic_names())
+    assert topics("viewer", "READ") == {*topic_names(), RESTORED_PREFIX}
     assert topics("api", "WRITE") == {"commands", "configuration"}
     assert not topics("viewer", "WRITE")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from configs.settings import load_settings
+from configs.settings.platform import ChecksSection
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import scheduled_checks
 from deploy.supervisor.scheduled_checks import CheckRunner, next_daily_time, read_results, result_of
@@ -43,6 +44,20 @@ def test_result_reports_the_finding_or_the_last_error_line() -> None:
     report = {"ticks": 60, "difference": {"topic": "orders", "name": "ord-1"}}
     row = result_of("replay_check", 1, json.dumps(report), "", finished_at=5.0, duration_s=1.0)
     assert (row["ok"], row["counts"], row["message"]) == (False, {"ticks": 60, "findings": 1}, "orders ord-1 differs")
+    archive = {"messages": 500, "cuts": [{"start": 10, "end": 40}, {"start": 0, "end": 5}], "uncut_reason": ""}
+    row = result_of("archive", 0, json.dumps(archive), "", finished_at=5.0, duration_s=1.0)
+    assert (row["ok"], row["counts"], row["message"]) == (True, {"archived": 500, "deleted": 35}, "")
+    archive |= {"cuts": [], "uncut_reason": "the recovery store of risk is missing"}
+    row = result_of("archive", 1, json.dumps(archive), "error: x", finished_at=5.0, duration_s=1.0)
+    assert (row["ok"], row["message"]) == (False, "the recovery store of risk is missing")
+
+
+def test_only_the_archive_uses_the_superuser_of_the_embedded_kafka() -> None:
+    environment = {"KAFKA__SECURITY__USER": "checks", "KAFKA_PASSWORD": "not-a-password", "PATH": "/bin"}
+    assert scheduled_checks.command_environment("archive", environment) == {"PATH": "/bin"}
+    assert scheduled_checks.command_environment("verify", environment) == environment
+    own_cluster = environment | {"KAFKA__SECURITY__USER": "trading"}
+    assert scheduled_checks.command_environment("archive", own_cluster) == own_cluster
 
 
 def test_a_check_leaves_its_result_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +77,8 @@ def handles_signal(pid: int, number: int) -> bool:
 
 
 def test_process_ends_on_sigterm(tmp_path: Path) -> None:
-    command = scheduled_checks.service_command(3600, "02:00")
+    command = scheduled_checks.service_command(ChecksSection(verify=3600, archive=None))
+    assert command[3:] == ("--verify", "3600", "--replay-check", "02:00")
     child = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "PLATFORM_HOME": str(tmp_path)})
     try:
         deadline = time.monotonic() + 60
@@ -79,7 +95,7 @@ def test_process_ends_on_sigterm(tmp_path: Path) -> None:
 
 def test_check_schedule_is_configurable() -> None:
     checks = load_settings(environment={}).platform.checks
-    assert (checks.verify, checks.replay_check) == (300, "02:00")
+    assert (checks.verify, checks.replay_check, checks.archive) == (300, "02:00", "01:00")
     environment = {"PLATFORM__CHECKS__VERIFY": "~", "PLATFORM__CHECKS__REPLAY_CHECK": "12:30"}
     checks = load_settings(environment=environment).platform.checks
     assert (checks.verify, checks.replay_check) == (None, "12:30")

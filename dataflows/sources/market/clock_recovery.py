@@ -26,6 +26,7 @@ from operators.partitions import partition_of
 from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import Bar, Clock, HistoryBar, Quote, Trade
+from sinks.archive.container_file import ArchivedMessage
 from sinks.cluster import client_config
 from sinks.log_offsets import log_range, offsets_at_times
 
@@ -159,6 +160,12 @@ def read_feed_history(kafka: KafkaSection, until_ns: int) -> FeedTopicState:
             state = FeedTopicState(tuple(clocked_logs(kafka.symbol_partitions)))
             state.ends = state.starts = {log: low for log, (low, _) in ranges.items()}
             positions = dict(state.starts)
+            for log, low in state.starts.items():
+                for message in _archived_messages(kafka, log, low):
+                    state.messages += 1
+                    record = _own_record(log[0], message.value)
+                    if record is not None:
+                        state.add(log, record)
             for log, offset, record in _read(consumer, kafka, state.starts, {log: ranges[log][1] for log in ranges}):
                 state.messages += 1
                 if type(record) is Clock and record.ts_ns <= until_ns:
@@ -169,6 +176,16 @@ def read_feed_history(kafka: KafkaSection, until_ns: int) -> FeedTopicState:
             return state
         except KafkaException as error:
             raise Unavailable(f"topics of the feed: {error.args[0].str()}") from error
+
+
+def _archived_messages(kafka: KafkaSection, log: Log, end: int) -> Iterator[ArchivedMessage]:
+    """Yield the messages before the offset `end`, at which the topic starts. Raises Unavailable if they are lost."""
+    if not end or log[0] not in SYMBOL_TOPICS:
+        return  # a topic that is never cut
+    if kafka.archive is None:
+        raise Unavailable(f"topic {log[0]}/{log[1]} starts at offset {end}; set kafka.archive_folder to its archive")
+    kafka.archive.require(*log, 0, end)
+    yield from kafka.archive.messages(*log, 0, end)
 
 
 def _consumer(kafka: KafkaSection) -> Consumer:

@@ -1,0 +1,1 @@
+"""Archive the topics day by day, cut them in Kafka, and restore archived days."""

@@ -1,0 +1,184 @@
+"""Delete from Kafka what the archive holds and nobody needs there, with Kafka's DeleteRecords.
+
+A topic is cut at the start of a day, and never beyond
+
+- what the archive holds, which is read and compared with its hashes first,
+- the days that `kafka.retention` keeps, counted from the newest clock,
+- the day of the oldest time slice from which a recovery store resumes, and the next offset of every store,
+- the offset that a consumer group of another program has committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from dataflows.runtime import topology
+from deploy.backup.topic_messages import LogReader
+from deploy.errors import DeployError
+from deploy.home import Home
+from deploy.recovery.store_positions import StorePositions, missing_stores, read_positions
+from deploy.supervisor.layout import dataflow_names
+from sinks.archive.log_manifest import ArchivedFile
+from sinks.archive.topic_archive import TopicArchive, archive_day
+from sinks.cluster import client_config
+
+if TYPE_CHECKING:
+    from configs.settings import KafkaSection
+    from deploy.supervisor.process_spec import ProgressCallback
+
+_TIMEOUT_S = 60.0
+_FEED_TOPIC = "market-bars"
+_EDGES = ("news", "fundamentals")
+"""Dataflows without time slices: their sources remember what they have published, and read only the end of a topic."""
+Log = tuple[str, int]
+
+
+class CutLog(NamedTuple):
+    """One log: its messages at the offsets [start, end) are deleted. `limited_by` says what keeps the next ones."""
+
+    topic: str
+    partition: int
+    start: int
+    end: int
+    limited_by: str
+
+
+class Needs(NamedTuple):
+    """What must stay in Kafka: the days from `first_day` on, and for some logs the messages from an offset on, with the
+    reader that needs them.
+    """
+
+    first_day: str
+    offsets: Mapping[Log, tuple[int, str]]
+
+
+NOTHING_NEEDED = Needs("9999-12-31", {})
+
+
+def plan_cuts(
+    kafka: KafkaSection,
+    reader: LogReader,
+    archive: TopicArchive,
+    needs: Needs,
+) -> list[CutLog]:
+    """Return what `kafka.retention` allows to delete, log by log; logs without anything to delete are left out."""
+    newest_ns = max(
+        reader.last_clock_ns(_FEED_TOPIC, partition)
+        for partition in topology.partitions_of(_FEED_TOPIC, kafka.symbol_partitions)
+    )
+    newest_day = date.fromisoformat(archive_day(newest_ns))
+    cuts = []
+    existing = reader.existing_topics()
+    for topic, days in kafka.retention.items():
+        if topic not in existing:
+            continue
+        kept_from = (newest_day - timedelta(days=days - 1)).isoformat()
+        for partition in topology.partitions_of(topic, kafka.symbol_partitions):
+            start = reader.offsets(topic, partition).start
+            end, limited_by = cut_offset(
+                archive.files(topic, partition), kept_from, needs.first_day, needs.offsets.get((topic, partition))
+            )
+            if end > start and archive.holds(topic, partition, start, end):
+                cuts.append(CutLog(topic, partition, start, end, limited_by))
+    return cuts
+
+
+def cut_offset(
+    files: Sequence[ArchivedFile], kept_from: str, first_day: str, needed: tuple[int, str] | None
+) -> tuple[int, str]:
+    """Return the offset before which a log may be cut, and what limits it.
+
+    >>> days = [ArchivedFile(f"2024-01-0{n}", "", 10 * n, 10 * n + 10, 0, 0, "") for n in (1, 2, 3)]
+    >>> cut_offset(days, "2024-01-03", "2024-01-09", None)
+    (30, 'the retention')
+    >>> cut_offset(days, "2024-01-03", "2024-01-02", None)
+    (20, 'the recovery stores')
+    >>> cut_offset(days, "2024-01-03", "2024-01-09", (15, "consumer group risk-report"))
+    (10, 'consumer group risk-report')
+    >>> cut_offset(days, "2024-01-09", "2024-01-09", None)
+    (40, 'the archive')
+    """
+    limit_day, limited_by = min((kept_from, "the retention"), (first_day, "the recovery stores"))
+    end = next((file.start for file in files if file.day >= limit_day), None)
+    if end is None:
+        end, limited_by = (files[-1].end if files else 0), "the archive"
+    if needed is not None and needed[0] < end:
+        limited_by = needed[1]
+        end = max((file.start for file in files if file.start <= needed[0]), default=0)
+    return end, limited_by
+
+
+def read_needs(home: Home, kafka: KafkaSection) -> Needs:
+    """Return what the recovery stores and the consumer groups of other programs need. Raises DeployError."""
+    missing = missing_stores(home)
+    if missing:
+        raise DeployError(
+            f"the topics are not cut, because the recovery store of {missing[0]} is missing; restore it with "
+            f"`python cli.py rebuild {missing[0]}`"
+        )
+    stores = [store for name in dataflow_names(home) if name not in _EDGES for store in read_positions(home, name)]
+    unused = [store.name for store in stores if store.last_slice_ns < 0]
+    if unused:
+        raise DeployError(f"the topics are not cut, because {unused[0]} has not processed a time slice yet")
+    offsets = dict(_offsets_of_stores(stores))
+    for log, (offset, group) in _offsets_of_groups(kafka).items():
+        if log not in offsets or offset < offsets[log][0]:
+            offsets[log] = (offset, f"consumer group {group}")
+    return Needs(archive_day(min(store.last_slice_ns for store in stores)), offsets)
+
+
+def _offsets_of_stores(stores: Iterable[StorePositions]) -> dict[Log, tuple[int, str]]:
+    offsets: dict[Log, tuple[int, str]] = {}
+    for store in stores:
+        for log, offset in store.next_offsets.items():
+            if log not in offsets or offset < offsets[log][0]:
+                offsets[log] = (offset, f"the recovery store of {store.name}")
+    return offsets
+
+
+def _offsets_of_groups(kafka: KafkaSection) -> dict[Log, tuple[int, str]]:
+    """Return the lowest offsets that groups of other programs have committed. The platform's own show the lag only."""
+    admin, offsets = AdminClient(client_config(kafka.cluster, {"log_level": 0})), dict[Log, tuple[int, str]]()
+    own = f"{kafka.topic_prefix}platform-"
+    try:
+        listed = admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S).valid
+        for group in sorted(entry.group_id for entry in listed if not entry.group_id.startswith(own)):
+            request = admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_S
+            )
+            for position in request[group].result(_TIMEOUT_S).topic_partitions or ():
+                if not position.topic.startswith(kafka.topic_prefix) or position.offset < 0:
+                    continue
+                log = (position.topic.removeprefix(kafka.topic_prefix), position.partition)
+                if log not in offsets or position.offset < offsets[log][0]:
+                    offsets[log] = (position.offset, group)
+    except KafkaException as error:
+        raise DeployError(f"cannot read the consumer groups of {kafka.cluster}: {error.args[0].str()}") from error
+    return offsets
+
+
+def cut(kafka: KafkaSection, archive: TopicArchive, cuts: Sequence[CutLog], report: ProgressCallback) -> None:
+    """Read the archived messages of every log, then delete those messages from Kafka.
+
+    Raises Unavailable if an archived file is damaged, before anything is deleted, and DeployError.
+    """
+    for topic, partition, start, end, _ in cuts:
+        report(f"verifying the archive of topic {topic}/{partition}")
+        archive.require(topic, partition, start, end)
+        for _ in archive.messages(topic, partition, start, end):
+            pass
+    if not cuts:
+        return
+    report("deleting archived messages from Kafka")
+    admin = AdminClient(client_config(kafka.cluster, {"log_level": 0}))
+    logs = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, log.end) for log in cuts]
+    try:
+        for future in admin.delete_records(logs, operation_timeout=_TIMEOUT_S).values():
+            future.result(_TIMEOUT_S)
+    except KafkaException as error:
+        raise DeployError(f"cannot delete messages from {kafka.cluster}: {error.args[0].str()}") from error

@@ -1,0 +1,198 @@
+"""`archive`: move old days of the topics from Kafka to files, and read, verify and restore them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from configs.recorded_endpoints import ADMIN
+from deploy.errors import DeployError
+from deploy.home import home_from_environment
+from deploy.time_arguments import parse_time_ns
+from schemas.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from deploy.archive.create_archive import ArchiveResult
+    from sinks.archive.topic_archive import TopicArchive
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+Keep = Annotated[bool, typer.Option("--keep", help="Archive only; delete nothing from Kafka.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Archive, and print what would be deleted from Kafka.")]
+Topics = Annotated[list[str] | None, typer.Option("--topic", help="Topic to restore (default: all). Can be repeated.")]
+FromDay = Annotated[str | None, typer.Option("--from", metavar="DAY", help="First UTC day, such as 2024-01-15.")]
+ToDay = Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last UTC day, such as 2024-01-31.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Delete the topics of an earlier restore first.")]
+Since = Annotated[str | None, typer.Option("--from", help="Compare from this event time on (default: the beginning).")]
+Until = Annotated[str | None, typer.Option("--to", help="Compare up to this event time (default: the end).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Archive the topics to files, day by day.", no_args_is_help=True)
+    group.command("create", help="Archive the complete days of all topics, then cut the topics to kafka.retention.")(
+        create
+    )
+    group.command("list", help="List the archived days and their size by topic.")(list_archive)
+    group.command("verify", help="Compare every archived file with its hash, and read all messages.")(verify)
+    group.command("restore", help="Write archived days to the topics archived-TOPIC, for other Kafka tools.")(restore)
+    group.command("replay", help="Replay the archived days and compare with the recorded decisions, without Kafka.")(
+        replay
+    )
+    app.add_typer(group, name="archive")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as error:
+        raise DeployError(str(error)) from error
+
+
+def create(keep: Keep = False, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    from deploy.archive.create_archive import create_archive
+    from deploy.recovery.recorded_topics import recorded_settings
+
+    home = home_from_environment()
+    console = Console(stderr=True)
+    with (
+        _one_line_errors(),
+        console.status("archiving") as status,
+        recorded_settings(home, status.update, principal=ADMIN) as settings,
+    ):
+        result = create_archive(
+            home, settings.kafka, cut_topics=not keep, dry_run=dry_run, now=datetime.now(UTC), report=status.update
+        )
+    if as_json:
+        print(json.dumps(result.as_tree(), indent=2))
+    else:
+        _print_result(result, dry_run=dry_run)
+    if result.uncut_reason:
+        raise DeployError(result.uncut_reason)
+
+
+def _print_result(result: ArchiveResult, *, dry_run: bool) -> None:
+    written = result.written
+    print(
+        f"archived {written.messages:,} messages in {written.files:,} files ({written.bytes:,} bytes): {result.folder}"
+    )
+    for cut in result.cuts:
+        verb = "would delete" if dry_run else "deleted"
+        print(
+            f"{verb} {cut.end - cut.start:,} messages of {cut.topic}/{cut.partition} from Kafka, up to offset "
+            f"{cut.end} (limited by {cut.limited_by})"
+        )
+
+
+def list_archive(as_json: AsJson = False) -> None:
+    archive = _own_archive()
+    rows: dict[str, dict[str, Any]] = {}
+    with _one_line_errors():
+        for topic, partition in archive.logs():
+            files = archive.files(topic, partition)
+            row = rows.setdefault(topic, {"days": set(), "files": 0, "messages": 0, "bytes": 0})
+            row["days"] |= {file.day for file in files}
+            row["files"] += len(files)
+            row["messages"] += sum(file.end - file.start for file in files)
+            row["bytes"] += sum(file.bytes for file in files)
+    if as_json:
+        tree = {topic: row | {"days": sorted(row["days"])} for topic, row in rows.items()}
+        print(json.dumps({"folder": str(archive.folder), "topics": tree}, indent=2))
+        return
+    if not rows:
+        print(f"the archive {archive.folder} is empty; fill it with `python cli.py archive create`")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("topic", "first day", "last day", "days", "files", "messages", "bytes"):
+        table.add_column(title, justify="left" if title in ("topic", "first day", "last day") else "right")
+    for topic, row in rows.items():
+        numbers = [f"{number:,}" for number in (len(row["days"]), row["files"], row["messages"], row["bytes"])]
+        table.add_row(topic, min(row["days"]), max(row["days"]), *numbers)
+    Console(width=120).print(table)
+
+
+def verify(as_json: AsJson = False) -> None:
+    archive, files, messages = _own_archive(), 0, 0
+    with _one_line_errors(), Console(stderr=True).status("verifying") as status:
+        for topic, partition in archive.logs():
+            status.update(f"verifying {topic}/{partition}")
+            for file in archive.files(topic, partition):
+                messages += sum(1 for _ in archive.file_messages(topic, partition, file))
+                files += 1
+    if as_json:
+        print(json.dumps({"folder": str(archive.folder), "files": files, "messages": messages}))
+    else:
+        print(f"{files:,} files with {messages:,} messages equal their hashes: {archive.folder}")
+
+
+def restore(
+    topic: Topics = None,
+    first: FromDay = None,
+    last: ToDay = None,
+    replace: Replace = False,
+    as_json: AsJson = False,
+) -> None:
+    from deploy.archive.restored_topics import ArchivedPeriod, restore_days
+    from deploy.recovery.recorded_topics import recorded_settings
+
+    period = ArchivedPeriod(tuple(topic or ()), _day("--from", first), _day("--to", last))
+    console = Console(stderr=True)
+    with (
+        _one_line_errors(),
+        console.status("restoring") as status,
+        recorded_settings(home_from_environment(), status.update, principal=ADMIN) as settings,
+    ):
+        archive = settings.kafka.archive
+        assert archive is not None, "the settings of a state folder have an archive folder"
+        counts = restore_days(settings.kafka, archive, period, replace=replace, report=status.update)
+    if as_json:
+        print(json.dumps(counts, indent=2))
+    else:
+        print("\n".join(f"{count:,} messages in topic {name}" for name, count in counts.items()))
+
+
+def replay(since: Since = None, to: Until = None, as_json: AsJson = False) -> None:
+    from dataflows.replay.archived_recording import open_archived_recording
+    from dataflows.replay.comparison import ReplayWindow, compare
+    from deploy.commands.replay_check import comparison_as_json, comparison_as_text, show_progress
+    from deploy.recovery.recorded_topics import platform_settings
+
+    window = ReplayWindow(parse_time_ns("--from", since), parse_time_ns("--to", to))
+    settings, archive = platform_settings(home_from_environment(), {}), _own_archive()
+    with _one_line_errors(), Console(stderr=True).status("replaying") as status:
+        recording = open_archived_recording(archive, settings.kafka.symbol_partitions, "archive-replay")
+        with closing(recording):
+            comparison = compare(settings, recording, window, show_progress(status))
+    if not comparison.ticks and comparison.difference is None:
+        raise DeployError(
+            f"nothing to compare: no time slice in this window is complete in the archive {archive.folder}"
+        )
+    print(comparison_as_json(comparison) if as_json else comparison_as_text(comparison))
+    raise typer.Exit(0 if comparison.difference is None else 1)
+
+
+def _own_archive() -> TopicArchive:
+    from deploy.recovery.recorded_topics import platform_settings
+
+    archive = platform_settings(home_from_environment(), {}).kafka.archive
+    assert archive is not None, "the settings of a state folder have an archive folder"
+    return archive
+
+
+def _day(option: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        if not _DAY.fullmatch(text):
+            raise ValueError
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date().isoformat()
+    except ValueError:
+        raise BadInput(f"{option} must be a UTC day such as 2024-01-15, found {text!r}") from None
