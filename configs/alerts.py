@@ -77,6 +77,7 @@ class SystemAlerts(FrozenModel):
     thread_death        [seconds] how long the death of a background thread of a dataflow is seen
     crash_loop          [restarts] restarts of a service within five minutes
     disk_space          [fraction] free share of the state folder's disk below which the alert is active
+    disk_days_left      [days] days until the state folder's disk is full, at its present growth
     clock_skew          [seconds] difference between the API's and PostgreSQL's clock, or a step of this machine's clock
     """
 
@@ -93,6 +94,7 @@ class SystemAlerts(FrozenModel):
     thread_death: AlertDuration | None = None
     crash_loop: Annotated[int, Field(ge=1)] | None = None
     disk_space: Annotated[float, Field(gt=0, lt=1)] | None = None
+    disk_days_left: Annotated[float, Field(gt=0)] | None = None
     clock_skew: AlertDuration | None = None
 
 

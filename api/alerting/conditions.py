@@ -196,6 +196,10 @@ class Conditions:
         if limits.disk_space is not None and free is not None and total and free / total < limits.disk_space:
             summary = f"{free / total:.1%} of the disk of the state folder is free ({free / 1e9:,.1f} GB)"
             yield _active("disk_space", "", summary, free / total, limits.disk_space)
+        days_left = page.value("platform_host_disk_days_left")
+        if limits.disk_days_left is not None and days_left is not None and days_left < limits.disk_days_left:
+            summary = f"the disk of the state folder is full in {days_left:,.0f} days at the present growth"
+            yield _active("disk_days_left", "", summary, days_left, limits.disk_days_left)
         if limits.clock_skew is not None:
             for name, what in (
                 ("platform_clock_skew_seconds", "this machine's and PostgreSQL's clock differ by"),

@@ -19,6 +19,7 @@ from api.dataflow_stats import read_stats, shared_processes
 from api.metrics.checks import read_checks
 from api.metrics.clock import ClockMetrics
 from api.metrics.collector import MetricsCollector, MetricSection
+from api.metrics.disk import DiskMetrics
 from api.metrics.learning import ModelMetrics, StrategyMetrics
 from api.metrics.portfolio import PortfolioMetrics
 from api.metrics.servers import DatabaseMetrics, KafkaMetrics, read_host, read_redis
@@ -43,7 +44,8 @@ def metric_sections(resources: Resources) -> list[MetricSection]:
         MetricSection("services", ServiceMetrics(settings, home).read, 0.5),
         MetricSection("checks", lambda: read_checks(home, settings.platform.checks), 1.0),
         MetricSection("clock", ClockMetrics().read, 1.0),
-        MetricSection("host", lambda: read_host(home), 1.0),
+        MetricSection("host", read_host, 1.0),
+        MetricSection("disk", DiskMetrics(home).read, 1.0),
         MetricSection("books", books.read, 2.0),
         MetricSection("trading", trading.read, 2.0),
         MetricSection("strategies", StrategyMetrics(resources.engine).read, 2.0),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 
 import psutil
 import redis
@@ -208,10 +206,9 @@ def read_redis(client: redis.Redis) -> list[Metric]:
     ]
 
 
-def read_host(home: Path) -> list[Metric]:
-    """Return metrics of the machine that runs the API, and of the disk of the state folder."""
+def read_host() -> list[Metric]:
+    """Return metrics of the machine that runs the API."""
     memory, times = psutil.virtual_memory(), psutil.cpu_times()
-    disk = shutil.disk_usage(home if home.exists() else "/")
     busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
     state = ("state",)
     return [
@@ -222,11 +219,5 @@ def read_host(home: Path) -> list[Metric]:
             "memory of the machine, available and total",
             state,
             {("available",): memory.available, ("total",): memory.total},
-        ),
-        gauge(
-            "platform_host_disk_bytes",
-            "disk space of the state folder, free and total",
-            state,
-            {("free",): disk.free, ("total",): disk.total},
         ),
     ]

@@ -1,10 +1,14 @@
 """`status` and `health-check`: print the state of the services, and check that they respond."""
 
+from __future__ import annotations
+
 import json
+import os
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Annotated
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +18,10 @@ from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.state import ChildState, PlatformState, Status, read_state
 
+if TYPE_CHECKING:
+    from deploy.disk_usage import DiskUsage
+
+_LARGEST = 12
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ALERTS_AGE_MAX_S = 60.0
 """A round of the process `alerts` can wait for a slow channel. An older report says nothing about the present."""
@@ -41,7 +49,10 @@ def register(app: typer.Typer) -> None:
 
 def status(
     detailed: Annotated[
-        bool, typer.Option("--detailed", help="Add record counts, dead letters, memory and all scheduled checks.")
+        bool,
+        typer.Option(
+            "--detailed", help="Add record counts, dead letters, memory, all scheduled checks and the use of the disk."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -49,7 +60,10 @@ def status(
     state = read_state(home)
     running = state is not None and state.supervisor.alive()
     if as_json:
-        print(json.dumps({"running": running, **(_as_tree(home, state) if state else {})}, indent=2))
+        tree: dict[str, object] = {"running": running, **(_as_tree(home, state) if state else {})}
+        if detailed and home.root.exists():
+            tree["disk"] = _disk_usage(home)._asdict()
+        print(json.dumps(tree, indent=2))
     elif state is None:
         print(f"the platform was never started in {home.root}")
     elif not running:
@@ -114,6 +128,8 @@ def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
     console.print(table)
     _show_alerts(console, home, state)
     _show_checks(console, home, failed_only=not detailed)
+    if detailed:
+        _show_disk(console, _disk_usage(home))
 
 
 def _with_unknown_children(state: PlatformState) -> PlatformState:
@@ -161,6 +177,29 @@ def _show_checks(console: Console, home: Home, *, failed_only: bool) -> None:
         result = "ok" if row["ok"] else "FINDING"
         table.add_row(row["name"], result, finished, f"{row['duration_s']:.1f}", counts, row["message"])
     console.print()
+    console.print(table)
+
+
+def _disk_usage(home: Home) -> DiskUsage:
+    from configs.recorded_endpoints import read_endpoints
+    from deploy.disk_usage import read_disk_usage
+
+    return read_disk_usage(home, os.environ.get("DATABASE_URL") or read_endpoints(home.secrets).get("DATABASE_URL"))
+
+
+def _show_disk(console: Console, usage: DiskUsage) -> None:
+    from deploy.disk_usage import disk_line, largest
+
+    console.print()
+    console.print(disk_line(usage), highlight=False)
+    table = Table(box=None, pad_edge=False)
+    columns: list[list[tuple[str, int]]] = []
+    for title, sizes in (("topic", usage.topics), ("table", usage.tables), ("folder", usage.folders)):
+        table.add_column(title, no_wrap=True)
+        table.add_column("MB", justify="right", no_wrap=True)
+        columns.append([("unknown", -1)] if sizes is None else largest(sizes, _LARGEST))
+    for row in zip_longest(*columns, fillvalue=("", -1)):
+        table.add_row(*(text for name, size in row for text in (name, "" if size < 0 else f"{size / 1e6:,.1f}")))
     console.print(table)
 
 

@@ -111,6 +111,7 @@ CASES = {
         'platform_host_disk_bytes{state="free"} 9\nplatform_host_disk_bytes{state="total"} 100',
         "disk_space",
     ),
+    "disk forecast": ("platform_host_disk_days_left 14", "platform_host_disk_days_left 13.9", "disk_days_left"),
     "clock": ("platform_clock_skew_seconds 1", "platform_clock_skew_seconds 1.1", "clock_skew/postgres"),
     "clock step": ("platform_clock_step_seconds 1", "platform_clock_step_seconds 1.1", "clock_skew/step"),
     "rejections": (
@@ -284,6 +285,7 @@ def test_thresholds_match_the_brief_and_the_prometheus_rules() -> None:
     for condition in (
         f"platform_service_restarts_total[5m]) > {ALERTS.system.crash_loop}\n",
         f'state="total"}} < {ALERTS.system.disk_space}\n',
+        f"platform_host_disk_days_left < {ALERTS.system.disk_days_left:.0f}\n",
         f"platform_clock_skew_seconds > {ALERTS.system.clock_skew:.0f}\n",
         f"platform_clock_step_seconds > {ALERTS.system.clock_skew:.0f}\n",
         f"platform_thread_death_age_seconds < {WINDOW_S:.0f}\n",
