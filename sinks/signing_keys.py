@@ -313,5 +313,5 @@ def sign_configuration(folder: Path, configuration: Configuration, signers: Mapp
             return key.sign_configuration(configuration)
     raise BadInput(
         f"none of the keys in {folder} may sign the configuration: the last one names {', '.join(signers)}; "
-        "restore the keys from a backup"
+        "after `security keys rotate`, run `python cli.py restart`; restore lost keys from a backup"
     )

@@ -37,11 +37,17 @@ def record_start(settings: Settings, release: str, keys: Path | None) -> Configu
         record = next_configuration(
             last, settings, overrides=overrides, actor=_user(), reason=START_REASON, release=release
         )
-        record = record._replace(signers={} if keys is None else configuration_signers(keys))
+        last_signers = {} if last is None else last.signers
+        record = record._replace(signers=last_signers if keys is None else configuration_signers(keys))
         if last is not None and (record.sha256, record.signers) == (last.sha256, last.signers):
             return None
-        if last is not None and keys is not None:
-            record = sign_configuration(keys, record, last.signers)
+        if keys is not None:
+            record = sign_configuration(keys, record, last_signers)
+        elif last_signers:
+            raise DeployError(
+                "the settings have changed, but this start has no signing keys, which the last start had: start with "
+                "the state folder that has them"
+            )
         CommandLog(kafka.cluster, prefix=kafka.topic_prefix).send(record)
     except (BadInput, Unavailable) as error:
         raise DeployError(f"cannot record the settings: {error}") from error

@@ -15,6 +15,7 @@ from api.roles import Role
 from configs.configuration_changes import with_overrides
 from configs.configuration_publishing import newest_of
 from configs.settings import Settings, load_settings
+from deploy.errors import DeployError
 from deploy.supervisor.configuration_record import record_start
 from deploy.supervisor.topics import TopicSpec, create_topics
 from schemas.codec import encode
@@ -90,8 +91,13 @@ def test_a_start_records_what_changed_and_a_change_at_run_time_survives_it(
     writer.close()
 
     assert record_start(settings, "1.1", keys) is None, "the change stays in force over a restart"
+    assert record_start(settings, "1.1", None) is None, "a start without keys needs none if nothing has changed"
     edited = with_overrides(settings, {"portfolio_manager.tick_size": '"0.05"'})
+    with pytest.raises(DeployError, match="the settings have changed, but this start has no signing keys"):
+        record_start(edited, "1.1", None)
+    write_key(keys, new_key("platform", "api", 2))  # rotated: root signs the record that names the new key
     later = record_start(edited, "1.1", keys)
     assert later is not None and (later.number, later.overrides) == (3, changed.overrides)
+    assert newest_of(edited) == later and later.signers != first.signers
     assert '"max_order_notional":"4321"' in later.settings and '"tick_size":"0.05"' in later.settings
     assert [one.number for one in stored_configurations(settings.database.postgres.url, 9)] == [2, 1]
