@@ -129,10 +129,10 @@ class TargetTrading:
     def apply_report(self, execution: Execution, changes: Sequence[LedgerRecord]) -> None:
         """Apply a report whose ledger records are `changes`. Call `settle` after all reports of the time slice."""
         symbol = execution.symbol
+        traded = quantize(execution.quantity if execution.side == BUY else -execution.quantity)
         strategy = trading_strategy_of(execution.order_id)
         if strategy is not None or is_manual(execution.order_id):
             if changes:
-                traded = _signed_quantity(execution)
                 targets, price = self.targets.setdefault(symbol, {}), float(execution.price)
                 if strategy is None:
                     apply_manual_trade(targets, traded, price)
@@ -145,7 +145,6 @@ class TargetTrading:
         if changes and self._estimates.uses_trades:
             self._estimates.record_closed_lots(symbol, changes, self._ledger.unit_value(symbol))
         if execution.exec_type == TRADE:
-            traded = _signed_quantity(execution)
             self._reserved -= pending.reserved_cash
             pending.remaining -= traded
             self._reserved += pending.reserved_cash
@@ -400,7 +399,3 @@ class TargetTrading:
             largest = names[0] if names else max(targets, key=lambda name: abs(targets[name].quantity), default="")
             if largest:
                 targets[largest].held += self._ledger.quantity(symbol) - net_held(targets)
-
-
-def _signed_quantity(execution: Execution) -> Decimal:
-    return quantize(execution.quantity if execution.side == BUY else -execution.quantity)
