@@ -24,7 +24,7 @@ from bytewax.testing import run_main
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from configs.settings import KafkaSection, Settings
-from dataflows.replay.recording import read_topics
+from dataflows.replay.recording import TRADES_TOPIC, has_clock, read_topics
 from dataflows.runtime import stages, topology
 from dataflows.runtime.configured_stage import MakeStage, StageFactory
 from dataflows.runtime.handler_timeouts import TOPIC as HANDLER_TIMEOUTS
@@ -42,7 +42,7 @@ from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode
 from schemas.errors import BadInput, Unavailable, Undecodable
-from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, Record
+from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, Record, Trade
 from sinks.cluster import client_config
 from sinks.log_offsets import log_range
 
@@ -354,8 +354,19 @@ def _rebuild_feed(settings: Settings, target: Path) -> Rebuilt:
 
 
 def _simulator_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:
-    trades = read_feed_history(settings.kafka, clock_ns).trades
+    trades = _trade_seqs(settings, clock_ns)
     return {**feed.state(), "next_open": clock_ns, "minutes": minutes} | ({"trades": trades} if trades else {})
+
+
+def _trade_seqs(settings: Settings, clock_ns: int) -> dict[str, int]:
+    """Return the `seq` of each symbol's last trade up to a time slice. The simulator repeats the later ones."""
+    seqs: dict[str, int] = {}
+    if has_clock(settings.kafka, TRADES_TOPIC):
+        until = ReplayEnd(ts_ns=clock_ns, end_of_logs=True)
+        with closing(read_topics(settings.kafka, "rebuild", [TRADES_TOPIC], until=until)) as time_slices:
+            for time_slice in time_slices:
+                seqs |= {record.symbol: record.seq for record in time_slice.records if type(record) is Trade}
+    return seqs
 
 
 def _file_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:

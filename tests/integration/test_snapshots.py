@@ -29,7 +29,7 @@ from deploy.home import REPOSITORY
 from deploy.recovery.recovery_store import copy_store, read_resume_states, read_store
 from deploy.supervisor.initialize import make_recovery_store
 from operators.stage import TimeSlice
-from schemas.records import TOPIC_OF, Bar, Execution
+from schemas.records import TOPIC_OF, Bar, Execution, Trade
 from sinks.postgres import PostgresWriter
 from tests.integration.recorded_platform import cli, make_topics, write
 from tests.unit.tape import FAST_STRATEGY, market, platform_output, settings
@@ -274,10 +274,15 @@ def test_the_feed_is_rebuilt_with_the_counters_of_its_topics(environment: dict[s
 def test_the_feed_is_rebuilt_to_the_last_clock_of_all_its_topics(
     kafka: str, make_database: Callable[[], str], home: Path
 ) -> None:
-    """A feed that was killed has written the last time slices to `market-bars` only: it writes them again."""
+    """A feed that was killed has written the last time slices to two topics only: it writes them again."""
     prefix = make_topics(kafka)
-    write(kafka, prefix, INPUT_SLICES[:-2], INPUT_TOPICS)
-    write_only(kafka, prefix, INPUT_SLICES[-2:], {"market-bars"})
+    trades = [
+        Trade(symbol="IBM", seq=number + 1, ts_ns=one.ts_ns, price=1.0, size=1.0)
+        for number, one in enumerate(INPUT_SLICES)
+    ]
+    inputs = [TimeSlice(one.ts_ns, [trade, *one.records]) for trade, one in zip(trades, INPUT_SLICES, strict=True)]
+    write(kafka, prefix, inputs[:-2], INPUT_TOPICS)
+    write_only(kafka, prefix, inputs[-2:], {"market-bars", "market-trades"})
     environment = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "KAFKA__TOPIC_PREFIX": prefix, "DATABASE_URL": make_database()}
     completed = cli(home, "rebuild", "market_data", **environment)
     assert completed.returncode == 0, completed.stderr
@@ -285,6 +290,7 @@ def test_the_feed_is_rebuilt_to_the_last_clock_of_all_its_topics(
     bars = {bar.symbol: bar for time_slice in INPUT_SLICES[:-2] for bar in time_slice.records if type(bar) is Bar}
     assert state["feed"]["minutes"]["symbols"] == {symbol: (bar.seq, bar.close) for symbol, bar in bars.items()}
     assert state["last_tick_ns"] == state["feed"]["next_open"] == INPUT_SLICES[-3].ts_ns
+    assert state["feed"]["trades"] == {"IBM": len(INPUT_SLICES) - 2}
 
 
 def test_a_store_in_use_is_not_rebuilt_and_serves_one_process_only(environment: dict[str, str], home: Path) -> None:
