@@ -225,11 +225,12 @@ class TargetTrading:
         targets = self.targets[symbol]
         is_abandoned = False
         if pending.remaining:
-            unfilled = [target for target in targets.values() if target.change * pending.remaining > 0]
-            for target in unfilled:
+            unfilled = {name: one for name, one in targets.items() if one.change * pending.remaining > 0}
+            for target in unfilled.values():
                 is_abandoned |= target.abandon_increase()
-            if any(target.change for target in unfilled):
-                self.exit_retries[symbol] = (ts_ns + self._settings.exit_retry_s * _SECOND_NS, pending.strategies)
+            # Only these are sized again: another strategy of the order would open what it has abandoned.
+            if retried := tuple(name for name, target in unfilled.items() if target.change):
+                self.exit_retries[symbol] = (ts_ns + self._settings.exit_retry_s * _SECOND_NS, retried)
         if is_abandoned or not pending.remaining:
             side = pending.remaining or ZERO
             self._add_due(symbol, [name for name, one in targets.items() if one.change and one.change * side <= 0])

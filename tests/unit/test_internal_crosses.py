@@ -27,7 +27,7 @@ from schemas.records import (
     Record,
     Valuation,
 )
-from tests.builders import command, corporate_action, execution
+from tests.builders import command, corporate_action, execution, signal, trading_status
 from tests.unit.memory_record_store import MemoryRecordStore
 from tests.unit.trading_desk import CAPITAL, Price, TradingDesk, price_bar
 from tests.unit.trading_harness import Recording
@@ -369,3 +369,18 @@ def test_the_sub_accounts_sum_to_the_account_after_every_time_slice(
 def _rank(record: Record) -> int:
     topic = TOPIC_OF[type(record)]
     return _FEEDBACK_INPUTS.index(topic) if topic in _FEEDBACK_INPUTS else len(_FEEDBACK_INPUTS)
+
+
+def test_a_retried_exit_does_not_open_what_another_strategy_of_its_order_has_abandoned() -> None:
+    def view(seq: int, strategy: str, direction: int) -> Record:
+        return signal("KO", seq, 1, direction=direction, strategy=strategy)
+
+    desk = TradingDesk(portfolio={"exit_retry_s": 60})
+    desk.step(2, view(1, "leaving", 1), KO=100.0)
+    halt = trading_status("KO", "HALTED", 1)
+    desk.step(1, halt, view(2, "entering", -1), view(3, "leaving", 0), KO=100.0)
+    (refusal,) = desk.of(OrderRefusal)
+    assert (refusal.check, refusal.quantity) == ("exchange_halt", 200)
+    desk.step(4, trading_status("KO", "TRADING", 2), KO=100.0)
+    retried = [(one.strategy, one.terms.side, one.terms.quantity) for one in desk.of(OrderProposal)][2:]
+    assert retried == [("leaving", "SELL", 100)] and desk.position("KO") == 0
