@@ -78,6 +78,7 @@ def rebuild_store(
         last_slice_ns = min(last_slice_ns, until_ns)
     if last_slice_ns < 0:
         return Rebuilt(-1, 0)
+    _require_beginnings(settings.kafka, service, shards)
     comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns)
     unread = stages.unread_topics(settings) if service == "strategies" else frozenset[str]()
     source = _BoundedSource(settings, service, shards, last_slice_ns, unread)
@@ -247,6 +248,21 @@ def _read_log(kafka: KafkaSection, topic: str, partition: int, last: int | None 
                         continue
     except KafkaException as error:
         raise Unavailable(f"topic {topic}/{partition}: {error.args[0].str()}") from error
+
+
+def _require_beginnings(kafka: KafkaSection, service: str, shards: Sequence[str]) -> None:
+    """Require the first message of every input, in its topic or in the archive. Raises BadInput and Unavailable."""
+    logs = {log[:2] for shard in shards for log in topology.input_logs(service, shard, kafka.symbol_partitions)}
+    try:
+        with closing(Consumer(client_config(kafka.cluster, {"group.id": "rebuild", "log_level": 0}))) as consumer:
+            for topic, partition in sorted(logs):
+                low, _ = log_range(consumer, kafka.topic_prefix + topic, partition, timeout_s=10)
+                if low and kafka.archive is None:
+                    raise BadInput(f"topic {topic}/{partition} starts at offset {low}, so it cannot be replayed")
+                if low and kafka.archive is not None:
+                    kafka.archive.require(topic, partition, 0, low)
+    except KafkaException as error:
+        raise Unavailable(f"inputs of {service}: {error.args[0].str()}") from error
 
 
 def _archived_records(kafka: KafkaSection, topic: str, partition: int, end: int) -> Iterator[Any]:
