@@ -24,6 +24,7 @@ from bytewax.testing import run_main
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from configs.settings import KafkaSection, Settings
+from dataflows.replay.log_beginnings import archived_records, require_beginnings
 from dataflows.replay.recording import TRADES_TOPIC, has_clock, read_topics
 from dataflows.runtime import stages, topology
 from dataflows.runtime.configured_stage import MakeStage, StageFactory
@@ -78,7 +79,7 @@ def rebuild_store(
         last_slice_ns = min(last_slice_ns, until_ns)
     if last_slice_ns < 0:
         return Rebuilt(-1, 0)
-    _require_beginnings(settings.kafka, service, shards)
+    require_beginnings(settings.kafka, service, shards)
     comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns)
     unread = stages.unread_topics(settings) if service == "strategies" else frozenset[str]()
     source = _BoundedSource(settings, service, shards, last_slice_ns, unread)
@@ -232,7 +233,7 @@ def _read_log(kafka: KafkaSection, topic: str, partition: int, last: int | None 
         with closing(Consumer(client_config(kafka.cluster, config))) as consumer:
             low, high = log_range(consumer, name, partition, timeout_s=10)
             if low > 0 and last is None:
-                yield from _archived_records(kafka, topic, partition, low)
+                yield from archived_records(kafka, topic, partition, low)
             offset = low if last is None else max(low, high - last)
             consumer.assign([TopicPartition(name, partition, offset)])
             deadline = time.monotonic() + READ_TIMEOUT_S
@@ -248,33 +249,6 @@ def _read_log(kafka: KafkaSection, topic: str, partition: int, last: int | None 
                         continue
     except KafkaException as error:
         raise Unavailable(f"topic {topic}/{partition}: {error.args[0].str()}") from error
-
-
-def _require_beginnings(kafka: KafkaSection, service: str, shards: Sequence[str]) -> None:
-    """Require the first message of every input, in its topic or in the archive. Raises BadInput and Unavailable."""
-    logs = {log[:2] for shard in shards for log in topology.input_logs(service, shard, kafka.symbol_partitions)}
-    try:
-        with closing(Consumer(client_config(kafka.cluster, {"group.id": "rebuild", "log_level": 0}))) as consumer:
-            for topic, partition in sorted(logs):
-                low, _ = log_range(consumer, kafka.topic_prefix + topic, partition, timeout_s=10)
-                if low and kafka.archive is None:
-                    raise BadInput(f"topic {topic}/{partition} starts at offset {low}, so it cannot be replayed")
-                if low and kafka.archive is not None:
-                    kafka.archive.require(topic, partition, 0, low)
-    except KafkaException as error:
-        raise Unavailable(f"inputs of {service}: {error.args[0].str()}") from error
-
-
-def _archived_records(kafka: KafkaSection, topic: str, partition: int, end: int) -> Iterator[Any]:
-    """Yield the records and clocks of a log before the offset `end`, which its topic no longer holds."""
-    if kafka.archive is None:
-        raise BadInput(f"topic {topic}/{partition} starts at offset {end}, so its beginning cannot be replayed")
-    kafka.archive.require(topic, partition, 0, end)
-    for message in kafka.archive.messages(topic, partition, 0, end):
-        try:
-            yield decode(message.value)
-        except Undecodable:
-            continue
 
 
 def _last_common_clock_ns(last_clocks: Mapping[LogName, int]) -> int:
