@@ -24,6 +24,9 @@ from dataflows.runtime.wiring import StageLogic
 from dataflows.sources.feed_source import FeedSource
 from operators.alignment import AlignedLogs
 from operators.dead_letter_rate import DeadLetterRate
+from tests.builders import configuration
+from tests.replay.compact_runs import compact_stages
+from tests.replay.in_memory_platform import stage_of
 from tests.replay.release_stores import (
     FEEDS,
     GATEWAY,
@@ -174,6 +177,22 @@ def restore_everything(stores: ServiceStores) -> None:
         restore_feed(kind, stores)
 
 
+def restore_processes(compact_state: Any, configured_state: Any) -> None:
+    """Restore the state of the compact process, and that of a stage under a recorded configuration."""
+    settings = edge_settings()
+    compact_stages(settings, settings.kafka.symbol_partitions, compact_state)
+    stage_of("sentiment", settings).restore(configured_state)
+
+
+@cache
+def process_states_of_this_version() -> tuple[Any, Any]:
+    """Return the states that `restore_processes` restores."""
+    settings = edge_settings()
+    stage = stage_of("sentiment", settings)
+    stage.on_slice(1, [configuration(1, settings)])
+    return compact_stages(settings, settings.kafka.symbol_partitions).snapshot(), stage.snapshot()
+
+
 @cache
 def states_of_this_version(service: str) -> dict[str, tuple[Any, Any]]:
     """Return the states after the same time slices with the current code."""
@@ -257,7 +276,7 @@ def version_constants() -> list[tuple[str, str]]:
             found += [
                 (module_info.name, name)
                 for name in ("VERSION", "SNAPSHOT_VERSION", "STATE_VERSION")
-                if any(line.startswith(f"{name} = ") for line in text.splitlines())
+                if any(line.startswith((f"{name} = ", f"{name}: Final = ")) for line in text.splitlines())
                 and type(getattr(importlib.import_module(module_info.name), name)) is int
             ]
     return found
@@ -267,9 +286,11 @@ def version_constants() -> list[tuple[str, str]]:
 def test_a_raised_version_without_a_reader_of_the_old_state_is_noticed(
     module: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newest = stores_of_this_version()
+    newest, processes = stores_of_this_version(), process_states_of_this_version()
     restore_everything(newest)
+    restore_processes(*processes)
     patched = importlib.import_module(module)
     monkeypatch.setattr(patched, name, getattr(patched, name) + 1)
     with pytest.raises(AssertionError):
         restore_everything(newest)
+        restore_processes(*processes)
