@@ -32,6 +32,7 @@ from api.routers import (
     executions,
     exits,
     health,
+    internal_crosses,
     lineage,
     market,
     models,
@@ -60,7 +61,19 @@ DESCRIPTION = (
     "`/health`, `/docs`, `/openapi.json` and `/schema-registry` need no token, `/metrics` needs its own. An unknown "
     "query parameter is an error (422)."
 )
-READ_ROUTERS = (portfolio, closed_lots, orders, executions, lineage, market, models, news, signals, suspensions)
+READ_ROUTERS = (
+    portfolio,
+    closed_lots,
+    orders,
+    executions,
+    internal_crosses,
+    lineage,
+    market,
+    models,
+    news,
+    signals,
+    suspensions,
+)
 """Every endpoint requires the permission READ, which all roles have."""
 OTHER_ROUTERS = (
     *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases, strategies, configuration),

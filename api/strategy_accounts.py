@@ -13,7 +13,7 @@ from api.json_types import Amount, ApiModel, utc
 from api.routers.suspensions import SuspendedStrategy, suspension_out
 from api.strategies import latest_shares
 from operators.manual_orders import MANUAL
-from schemas.records import RUNNING, SUSPENDED, StrategyState, StrategySuspension
+from schemas.records import REMOVED, RUNNING, SUSPENDED, StrategyState, StrategySuspension
 from sinks.suspensions import suspended_strategies
 from sinks.tables import bars, strategy_accounts, strategy_actions, strategy_positions, weights
 
@@ -87,6 +87,15 @@ def strategy_overviews(db: Connection) -> list[StrategyOverview]:
     trading = _trading_overviews(db, suspended)
     views = [one for one in _view_overviews(db, suspended) if one.strategy not in {two.strategy for two in trading}]
     return sorted([*trading, *views], key=lambda one: one.strategy)
+
+
+def flatten_obstacle(one: StrategyOverview) -> str | None:
+    """Return why the positions of a strategy cannot be closed by a command, as a sentence; None if they can."""
+    if one.form == "view":
+        return f"View strategy {one.strategy} has no sub-account. Close its positions with POST /api/v1/exits."
+    if one.state not in (SUSPENDED, REMOVED):
+        return f"Strategy {one.strategy} runs and could trade again. Remove it from signals.strategies first."
+    return None
 
 
 def strategy_positions_of(db: Connection, strategy: str) -> list[StrategyPositionOut]:

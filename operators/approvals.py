@@ -7,7 +7,8 @@ Taking over the broker's position (`ACCEPT_POSITION`) or cash (a `CASH_TRANSFER`
 trading like a release, so it also needs a second person. With `approvals: [reconciliation]`, only these commands do.
 The gateway, and for cash also the simulated venue, ignores such a command if it does not name two persons.
 
-The resume of a suspended strategy (`RESUME_STRATEGY`) is a release, which the strategies and signals services check.
+The resume of a suspended strategy (`RESUME_STRATEGY`) is a release, which the strategies and signals services check. So
+is closing the positions of a suspended or removed strategy (`FLATTEN_STRATEGY`), which the strategies service checks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
-from schemas.records import ACCEPT_POSITION, ADJUSTMENT, CASH_TRANSFER, HALTED, RELEASE, RESUME_STRATEGY, Command
+from schemas.records import (
+    ACCEPT_POSITION,
+    ADJUSTMENT,
+    CASH_TRANSFER,
+    FLATTEN_STRATEGY,
+    HALTED,
+    RELEASE,
+    RESUME_STRATEGY,
+    Command,
+)
 
 SET_BREAKER: Final = "SET_BREAKER"
 """The command that sets a circuit breaker (`operators/risk/commands.py`)."""
@@ -24,6 +34,7 @@ RECONCILIATION: Final = "reconciliation"
 RELEASE_REQUESTED: Final = "RELEASE_REQUESTED"
 REQUESTED_BY: Final = "requested_by"
 REQUEST_ID: Final = "request_id"
+_OTHERS = (ACCEPT_POSITION, RESUME_STRATEGY, FLATTEN_STRATEGY)
 
 
 def is_release(command: Command) -> bool:
@@ -42,7 +53,7 @@ def is_adjustment_of_cash(command: Command) -> bool:
 
 def grants_approval(command: Command) -> bool:
     """Whether a command is of a kind that a second person can approve."""
-    return is_release(command) or command.kind in (ACCEPT_POSITION, RESUME_STRATEGY) or is_adjustment_of_cash(command)
+    return is_release(command) or command.kind in _OTHERS or is_adjustment_of_cash(command)
 
 
 def lacks_approval(command: Command, approvals: Container[str]) -> bool:

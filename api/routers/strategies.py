@@ -1,9 +1,9 @@
-"""Strategies: their state, sub-accounts, positions, equity and actions, and a command that resumes a suspended one."""
+"""Strategies: their state, sub-accounts, positions, equity and actions; commands that resume and flatten one."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import ConfigDict
@@ -15,7 +15,7 @@ from api.order_acceptance import is_repeated_submission
 from api.pagination import Before, Limit, newest_page
 from api.problems import Conflict, NotFound, problem_responses
 from api.release_approvals import or_request
-from api.resources import Db, ResourcesDep
+from api.resources import Db, Resources, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import IdempotencyKey
@@ -23,13 +23,14 @@ from api.strategy_accounts import (
     StrategyDetail,
     StrategyEquityPoint,
     StrategyOverview,
+    flatten_obstacle,
     strategy_equity,
     strategy_overviews,
     strategy_positions_of,
 )
 from api.submissions import submit
 from operators.approvals import RELEASE_REQUESTED
-from schemas.records import RESUME_STRATEGY, StrategyAction, StrategyActionKind
+from schemas.records import FLATTEN_STRATEGY, RESUME_STRATEGY, CommandKind, StrategyAction, StrategyActionKind
 from schemas.suggestions import did_you_mean
 from sinks.commands import new_command
 from sinks.record_tables import record_of
@@ -76,6 +77,26 @@ class ResumeCommand(ApiModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "fixed the division by zero"}})
 
     reason: TextLine
+
+
+class FlattenCommand(ApiModel):
+    """Cancels the orders and closes the positions of a suspended or removed strategy. `reason` is stored with it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "strategy retired"}})
+
+    reason: TextLine
+
+
+class FlattenReceipt(ApiModel):
+    """PENDING: the command is stored in the log. From the next time slice on, the strategy's orders are cancelled and
+    its positions are closed. APPROVAL_REQUIRED: another user must approve it with
+    `POST /risk/releases/{command_id}/approve`.
+    """
+
+    command_id: str
+    strategy: str
+    status: Literal["PENDING", "APPROVAL_REQUIRED"]
+    submitted_at: str
 
 
 class ResumeReceipt(ApiModel):
@@ -158,23 +179,57 @@ def resume_strategy(
     is_new = not is_repeated_submission(db, caller.username, idempotency_key)
     if is_new and _find(strategy, strategy_overviews(db)).suspension is None:
         raise Conflict(f"Strategy {strategy} is not suspended.")
-    resume = new_command(RESUME_STRATEGY, actor=caller.username, reason=body.reason, arguments={"strategy": strategy})
-    request = or_request(resume, resources.settings_in_force.risk().approvals)
-    is_complete = request is resume
+    return ResumeReceipt(**_submit(RESUME_STRATEGY, strategy, body.reason, caller, resources, idempotency_key))
+
+
+@router.post("/strategies/{strategy}/flatten", status_code=202)
+def flatten_strategy(
+    body: FlattenCommand,
+    strategy: StrategyName,
+    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    db: Db,
+    resources: ResourcesDep,
+    idempotency_key: IdempotencyKey = None,
+) -> FlattenReceipt:
+    """Cancel the orders and close the positions of a strategy that is suspended, or that the settings no longer name.
+
+    Requires a verified session. With `risk_manager.approvals: [releases]`, a second person must approve it. 404 for an
+    unknown strategy, 409 for one that runs or has no sub-account, and for an idempotency key of a different request.
+    """
+    caller.require_verified()
+    if not is_repeated_submission(db, caller.username, idempotency_key):
+        obstacle = flatten_obstacle(_find(strategy, strategy_overviews(db)))
+        if obstacle is not None:
+            raise Conflict(obstacle)
+    return FlattenReceipt(**_submit(FLATTEN_STRATEGY, strategy, body.reason, caller, resources, idempotency_key))
+
+
+def _submit(
+    kind: CommandKind,
+    strategy: str,
+    reason: str,
+    caller: Caller,
+    resources: Resources,
+    idempotency_key: str | None,
+) -> dict[str, Any]:
+    """Submit a command about a strategy, or the request for it. Return the fields of its receipt."""
+    release = new_command(kind, actor=caller.username, reason=reason, arguments={"strategy": strategy})
+    request = or_request(release, resources.settings_in_force.risk().approvals)
+    is_complete = request is release
     command = submit(
         resources,
-        RESUME_STRATEGY if is_complete else RELEASE_REQUESTED,
+        kind if is_complete else RELEASE_REQUESTED,
         actor=request.actor,
         reason=request.reason,
         arguments=request.arguments,
         idempotency_key=idempotency_key,
     )
-    return ResumeReceipt(
-        command_id=command.command_id,
-        strategy=strategy,
-        status="PENDING" if is_complete else "APPROVAL_REQUIRED",
-        submitted_at=utc(command.ts_ns),
-    )
+    return {
+        "command_id": command.command_id,
+        "strategy": strategy,
+        "status": "PENDING" if is_complete else "APPROVAL_REQUIRED",
+        "submitted_at": utc(command.ts_ns),
+    }
 
 
 def _find(strategy: str, overviews: list[StrategyOverview]) -> StrategyOverview:

@@ -1,4 +1,4 @@
-"""`strategies`: write, list and check strategies; list those that are suspended, and resume one."""
+"""`strategies`: write, list and check strategies; list suspended ones and crosses; resume or flatten one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from deploy.home import home_from_environment
 from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
+    from api.strategy_accounts import StrategyOverview
     from configs.settings import Settings
-    from dataflows.research.strategy_check import StrategyReport
-    from schemas.records import StrategySuspension
+    from dataflows.research.strategy_check import StrategyReport, StrategySummary
+    from schemas.records import CommandKind, StrategySuspension
 
 Name = Annotated[str, typer.Argument(help="Name of the strategy, as in its signals or actions.")]
-Reason = Annotated[str, typer.Option(help="Reason. It is stored with the command and with the record of the resume.")]
+Reason = Annotated[str, typer.Option(help="Reason. It is stored with the command.")]
 Source = Annotated[str, typer.Argument(help="path/to/file.py:ClassName, or a strategy of the platform.")]
 Parameters = Annotated[str, typer.Option(help="Parameters of the strategy, as a JSON object.")]
 Minutes = Annotated[int, typer.Option(min=2, max=10_000, help="Length of the dry run, in minute bars.")]
@@ -33,7 +34,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Write, list and check strategies; list suspended ones, and resume one.", no_args_is_help=True
+        help="Write, list and check strategies; list suspended ones and crosses; resume or flatten one.",
+        no_args_is_help=True,
     )
     group.command("list", help="List the strategies of the platform and those of the settings.")(list_strategies)
     group.command("new", help="Write a strategy that trades, and its test, into a folder.")(new)
@@ -44,6 +46,10 @@ def register(app: typer.Typer) -> None:
     group.command("resume", help="Resume a suspended strategy from the next time slice on, without its old state.")(
         resume
     )
+    group.command("flatten", help="Cancel the orders and close the positions of a suspended or removed strategy.")(
+        flatten
+    )
+    group.command("crosses", help="List the trades between strategies of the account, newest first.")(crosses)
     app.add_typer(group, name="strategies")
 
 
@@ -52,29 +58,47 @@ def list_strategies(as_json: AsJson = False) -> None:
     from dataflows.research.strategy_check import configured_summaries, platform_summaries
 
     rows = [*platform_summaries(), *configured_summaries(load_settings())]
-    states = _states()
+    overviews = _running_overviews()
+    states = {one.strategy: one.state for one in overviews}
     shown = [(row, states.get(row.name) if row.runs else None) for row in rows]
+    shown += [(_removed_summary(one), one.state) for one in overviews if one.state == "REMOVED" and one.open_positions]
     if as_json:
         print(json.dumps([{**row._asdict(), "state": state} for row, state in shown], indent=2))
         return
-    width = max(len(row.name) for row in rows)
+    width = max(len(row.name) for row, _ in shown)
     for row, state in shown:
         runs = (state or "runs").lower().replace("_", " ") if row.runs else ""
         print(f"{row.name:{width}}  {row.form:7}  {runs:10}  {row.summary}")
 
 
-def _states() -> dict[str, str]:
-    """Return the state of each strategy that has run; nothing if no platform runs."""
+def _running_overviews() -> list[StrategyOverview]:
+    """Return the strategies that have run; none if no platform runs."""
+    try:
+        return _overviews(_settings())
+    except DeployError:
+        return []
+
+
+def _overviews(settings: Settings) -> list[StrategyOverview]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from api.strategy_accounts import strategy_overviews
     from sinks.database import open_engine
 
     try:
-        with open_engine(_settings().database.postgres.url).connect() as db:
-            return {one.strategy: one.state for one in strategy_overviews(db)}
-    except (DeployError, SQLAlchemyError):
-        return {}
+        with open_engine(settings.database.postgres.url).connect() as db:
+            return strategy_overviews(db)
+    except SQLAlchemyError as error:
+        raise DeployError(f"PostgreSQL does not respond: {str(error).splitlines()[0]}") from error
+
+
+def _removed_summary(one: StrategyOverview) -> StrategySummary:
+    """Describe a strategy with positions that the settings no longer name."""
+    from dataflows.research.strategy_check import StrategySummary
+
+    count = "1 open position" if one.open_positions == 1 else f"{one.open_positions} open positions"
+    summary = f"{count}; close with strategies flatten"
+    return StrategySummary(name=one.strategy, source=one.strategy, form=one.form, runs=True, summary=summary)
 
 
 def new(name: NewName, folder: Folder = Path("my_strategies"), view: View = False, as_json: AsJson = False) -> None:
@@ -142,28 +166,78 @@ def suspended(as_json: AsJson = False) -> None:
         print("no strategy is suspended")
 
 
+def crosses(
+    strategy: Annotated[str | None, typer.Option(help="Only crosses of this strategy, as buyer or seller.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Only crosses in this symbol.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="Maximum number of crosses.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from api.routers.internal_crosses import find_crosses
+    from operators.money import plain
+    from sinks.database import open_engine
+
+    try:
+        with open_engine(_settings().database.postgres.url).connect() as db:
+            page = find_crosses(db, strategy=strategy, symbol=symbol, before=None, limit=limit)
+    except SQLAlchemyError as error:
+        raise DeployError(f"PostgreSQL does not respond: {str(error).splitlines()[0]}") from error
+    if as_json:
+        print(page.model_dump_json(indent=2))
+        return
+    for one in page.crosses:
+        at = one.timestamp.replace("T", " ").removesuffix("Z")
+        units = f"{plain(one.quantity)} at {plain(one.price)}"
+        print(f"{at}  {one.cross_id}  {one.symbol}  {units}  {one.buyer} from {one.seller}")
+    if not page.crosses:
+        print("no internal crosses")
+
+
 def resume(name: Name, reason: Reason) -> None:
     """Resume a strategy, or request it if risk_manager.approvals needs a second person."""
-    from api.release_approvals import or_request
-    from configs.command_signing import command_signer
     from schemas.records import RESUME_STRATEGY
-    from sinks.commands import new_command, send
-    from sinks.signing_keys import COMMAND_LINE
 
     settings = _settings()
     names = [record.strategy for record in _suspended(settings)]
     if name not in names:
         known = ", ".join(names) or "none"
         raise DeployError(f"strategy {name} is not suspended{did_you_mean(name, names) or '.'} Suspended: {known}")
-    resume = new_command(RESUME_STRATEGY, actor=getpass.getuser(), reason=reason, arguments={"strategy": name})
-    command = or_request(resume, settings.risk_manager.approvals)
+    _publish(settings, RESUME_STRATEGY, name, reason, f"strategy {name} runs again from the next time slice on")
+
+
+def flatten(name: Name, reason: Reason) -> None:
+    """Close the positions of a strategy, or request it if risk_manager.approvals needs a second person."""
+    from api.strategy_accounts import flatten_obstacle
+    from schemas.records import FLATTEN_STRATEGY
+
+    settings = _settings()
+    overviews = {one.strategy: one for one in _overviews(settings)}
+    if name not in overviews:
+        raise DeployError(f"no strategy {name} has run{did_you_mean(name, list(overviews)) or ''}")
+    obstacle = flatten_obstacle(overviews[name])
+    if obstacle is not None:
+        raise DeployError(obstacle)
+    outcome = f"the orders of {name} are cancelled and its positions closed from the next time slice on"
+    _publish(settings, FLATTEN_STRATEGY, name, reason, outcome)
+
+
+def _publish(settings: Settings, kind: CommandKind, name: str, reason: str, outcome: str) -> None:
+    """Publish a command about a strategy, or the request for it, and print its id."""
+    from api.release_approvals import or_request
+    from configs.command_signing import command_signer
+    from sinks.commands import new_command, send
+    from sinks.signing_keys import COMMAND_LINE
+
+    release = new_command(kind, actor=getpass.getuser(), reason=reason, arguments={"strategy": name})
+    command = or_request(release, settings.risk_manager.approvals)
     kafka = settings.kafka
     send(kafka.cluster, command, prefix=kafka.topic_prefix, signer=command_signer(COMMAND_LINE))
-    if command is not resume:
+    if command is not release:
         approval = f"kill-switch approve {command.command_id}"
         print(f"requested {command.command_id}; another person must approve it: {approval}")
         return
-    print(f"published {command.command_id}; strategy {name} runs again from the next time slice on")
+    print(f"published {command.command_id}; {outcome}")
 
 
 def describe(record: StrategySuspension) -> str:

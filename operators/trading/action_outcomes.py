@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from operators.manual_orders import order_id_of, trading_strategy_of
 from operators.trading.accounts import StrategyAccounts, StrategyFill
 from operators.trading.orders import OrderUpdate
+from operators.trading.removed_strategies import RemovedStrategy
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.target_orders import TargetOrders
 from schemas.records import (
@@ -27,9 +28,14 @@ class ActionOutcomes:
     """Update the orders and sub-accounts of the strategies, and return what to pass to their handlers."""
 
     def __init__(
-        self, accounts: StrategyAccounts, target_orders: TargetOrders, running: dict[str, RunningStrategy]
+        self,
+        accounts: StrategyAccounts,
+        target_orders: TargetOrders,
+        running: dict[str, RunningStrategy],
+        removed: Mapping[str, RemovedStrategy],
     ) -> None:
-        self._accounts, self._target_orders, self._running = accounts, target_orders, running
+        self._accounts, self._target_orders = accounts, target_orders
+        self._running, self._removed = running, removed
         self.refusal_seq = 0
 
     def apply(self, ts_ns: int, records: Sequence[Record], updates: dict[str, list[OrderUpdate]]) -> CrossFills:
@@ -53,9 +59,10 @@ class ActionOutcomes:
                     self.refusal_seq = record.seq
                     self._apply_refusal(ts_ns, record, updates)
             elif type(record) is Order or type(record) is OrderCancel:
-                owner = trading_strategy_of(record.order_id)
-                if owner in self._running:
-                    orders = self._running[owner].orders
+                owner = trading_strategy_of(record.order_id) or ""
+                one = self._running.get(owner) or self._removed.get(owner)
+                if one is not None:
+                    orders = one.orders
                     if type(record) is Order:
                         orders.apply_order(record)
                     else:
@@ -71,3 +78,5 @@ class ActionOutcomes:
             own_update = self._running[owner].orders.apply_refusal(refusal, ts_ns)
             if own_update is not None:
                 updates[owner].append(own_update)
+        elif owner in self._removed:
+            self._removed[owner].orders.apply_refusal(refusal, ts_ns)

@@ -318,7 +318,7 @@ class Market:
         if len(later) > 2:
             self._prints.restore(later[2])
         if self._universe is not None:
-            self._universe |= set(universe or ())
+            self._universe |= set(symbols if universe is None else universe)  # also those of removed strategies
         self.prices = dict(prices)
         self.newest_bar = None if newest is None else Bar(*newest)
         self._adjusted.restore(adjusted)

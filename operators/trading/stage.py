@@ -28,6 +28,7 @@ from operators.trading.market import Market
 from operators.trading.market_events import MarketEvents
 from operators.trading.market_needs import MarketNeeds
 from operators.trading.orders import OrderUpdate, StrategyOrders
+from operators.trading.removed_strategies import RemovedStrategies
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from operators.trading.suspensions import ActionLog, Suspensions
@@ -38,7 +39,9 @@ from operators.trading.user_data import UserData
 from schemas.errors import BadInput
 from schemas.records import (
     CONTINUOUS,
+    FLATTEN_STRATEGY,
     REGULAR,
+    REMOVED,
     RESUME_STRATEGY,
     RUNNING,
     STRATEGY,
@@ -64,7 +67,7 @@ from schemas.records import (
 
 __all__ = ["TradingSettings", "TradingStrategyStage"]
 
-VERSION = 3
+VERSION = 4
 _FULL_SESSIONS = (REGULAR, CONTINUOUS)
 
 
@@ -81,7 +84,8 @@ class TradingStrategyStage:
     A handler that raises, acts invalidly or exceeds `limit` has no effect, and its strategy is suspended at once,
     until a RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error`, positions are closed and
     orders are cancelled. After a resume it starts without state. Other strategies are not affected. A strategy is also
-    suspended when its losses exceed its limits.
+    suspended when its losses exceed its limits. A FLATTEN_STRATEGY command closes the positions of a strategy that is
+    suspended, or that the settings no longer name.
 
     Without strategies, the stage publishes nothing and reads nothing. Raises BadInput for an invalid declaration and
     for two strategies with the same name.
@@ -132,8 +136,9 @@ class TradingStrategyStage:
             )
         self._views = {name: LimitedView(name) for name in settings.limited_views}
         self._suspendable: dict[str, Suspendable] = {**self._running, **self._views}
+        self._removed = RemovedStrategies()
         self._delivery = StrategyDelivery(self._running, self._actions, self._suspensions)
-        self._outcomes = ActionOutcomes(self._accounts, self._target_orders, self._running)
+        self._outcomes = ActionOutcomes(self._accounts, self._target_orders, self._running, self._removed)
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
         self._execution_seq = 0
         self._risk_event_seq = 0
@@ -195,6 +200,8 @@ class TradingStrategyStage:
         for record in records:
             if type(record) is Command and record.kind == RESUME_STRATEGY:
                 self._suspensions.resume(ts_ns, record, self._suspendable, self._market.prices, out)
+            elif type(record) is Command and record.kind == FLATTEN_STRATEGY:
+                self._suspensions.flatten(ts_ns, record, {**self._suspendable, **self._removed}, self._removed, out)
 
     def _apply_reference_data(self, ts_ns: int, records: Sequence[Record]) -> list[ReferenceEvent]:
         """Apply exchange rates, corporate actions and halts. Return the actions and halts with their ids."""
@@ -209,12 +216,14 @@ class TradingStrategyStage:
             rate, symbol, ratio = self._reference.rate_of(due.currency), due.symbol, share_ratio(due)
             self._accounts.apply_action(ts_ns, due, rate)
             self._market.apply_action(due, rate)
-            for one in self._running.values():
-                if due.kind == SYMBOL_CHANGE:
+            if due.kind == SYMBOL_CHANGE:
+                for one in self._running.values():
                     one.universe.rename(symbol, due.new_symbol)
-                if ratio != ONE:
-                    lot_size = self._instruments.lot_size_of(symbol)
-                    one.orders.split(
+            if ratio != ONE:
+                lot_size = self._instruments.lot_size_of(symbol)
+                followed = [one.orders for one in self._running.values()]
+                for orders in [*followed, *(one.orders for one in self._removed.values())]:
+                    orders.split(
                         symbol,
                         lambda quantity, ratio=ratio, lot=lot_size: split_lots(quantity, ratio, lot),
                         lambda price, ratio=ratio: split_price(price, ratio),
@@ -253,6 +262,8 @@ class TradingStrategyStage:
         if one is not None:
             known_id, tag = one.orders.known_id(report.order_id), one.orders.tag_of(report.order_id)
             update = one.orders.apply_report(report, ts_ns)
+        elif owner in self._removed:
+            self._removed[owner].orders.apply_report(report, ts_ns)
         for share in self._accounts.book_execution(report):
             self._delivery.pass_fill(ts_ns, report, share, known_id, tag, out)
         if update is not None:
@@ -322,6 +333,11 @@ class TradingStrategyStage:
             changes = one.account_records.changes(seq, ts_ns, state, account, symbols, self._market.prices)
             self._actions.seq += len(changes)
             out.extend(changes)
+        for name, removed in self._removed.items():
+            account, seq = self._accounts.accounts[name], self._actions.seq
+            changes = removed.account_records.changes(seq, ts_ns, REMOVED, account, (), self._market.prices)
+            self._actions.seq += len(changes)
+            out.extend(changes)
 
     # -- state
 
@@ -336,13 +352,15 @@ class TradingStrategyStage:
             *self._suspensions.snapshot(),
             self._action_counts
             | {name: one.context.action_count for name, one in self._running.items()}
-            | {name: one.action_count for name, one in self._views.items()},
+            | {name: one.action_count for name, one in self._views.items()}
+            | {name: one.action_count for name, one in self._removed.items()},
             (
                 self._sessions.snapshot(),
                 self._user_data.snapshot(),
                 self._risk_event_seq,
                 self._market_events.snapshot(),
             ),
+            self._removed.snapshot(),
         )
 
     def restore(self, snapshot: Any) -> None:
@@ -356,7 +374,9 @@ class TradingStrategyStage:
         version, counters, market, accounts, reference, strategies, suspended, command_ids, action_counts, *later = (
             snapshot
         )
-        assert version in (1, 2, VERSION), f"trading strategies snapshot: version {version}, expected 1 to {VERSION}"
+        expected = f"1 to {VERSION}"
+        assert version in (1, 2, 3, VERSION), f"trading strategies snapshot: version {version}, expected {expected}"
+        removed = later.pop() if version > 3 else {}
         for sessions, user_data, self._risk_event_seq, *market_events in later:  # version 1 has none
             self._sessions.restore(sessions)
             self._set_sessions()
@@ -379,6 +399,8 @@ class TradingStrategyStage:
         for name, view in self._views.items():
             view.action_count = action_counts.get(name, 0)
         self._action_counts = dict(action_counts)
+        names = self._accounts.accounts.keys() - self._suspendable.keys()
+        self._removed.restore(names, removed, strategies, action_counts)
         self._suspensions.restore(suspended, command_ids)
 
 

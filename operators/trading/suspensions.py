@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from operators.approvals import lacks_approval
 from operators.strategy_limits import LOSS_STOP
@@ -10,6 +10,7 @@ from operators.trading.accounts import StrategyAccounts
 from operators.trading.context import NewAction
 from operators.trading.limited_views import Suspendable
 from operators.trading.loss_stop import LossStops
+from operators.trading.removed_strategies import RemovedStrategy
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from schemas.records import (
@@ -24,7 +25,7 @@ from schemas.records import (
 )
 
 COMMAND_IDS_MAX = 1_000
-"""Number of recent resume commands remembered to discard duplicates."""
+"""Number of recent commands remembered to discard duplicates."""
 
 
 class ActionLog:
@@ -113,7 +114,7 @@ class Suspensions:
         """Cancel the strategy's orders, and set the target of every symbol that it has or may get to 0."""
         ledger = self._accounts.accounts[one.name].ledger
         positions = {position.symbol for position in ledger.positions() if position.quantity}
-        if isinstance(one, RunningStrategy):
+        if isinstance(one, RunningStrategy | RemovedStrategy):
             positions |= set(one.targets)
             for order_id in one.orders.ids():
                 symbol = one.orders.symbol_of(order_id) or ""
@@ -137,11 +138,8 @@ class Suspensions:
 
         A command without the approval that the settings require has no effect.
         """
-        if lacks_approval(command, self._approvals) or command.command_id in self._command_ids:
+        if not self._accepts(command):
             return
-        self._command_ids[command.command_id] = None
-        if len(self._command_ids) > COMMAND_IDS_MAX:
-            del self._command_ids[next(iter(self._command_ids))]
         name = command.arguments.get("strategy", "")
         one = running.get(name)
         if one is None or self._suspended.pop(name, None) is None:
@@ -150,6 +148,34 @@ class Suspensions:
         self._loss_stops.restart(name, prices)
         reason = command.reason.replace("\0", "")
         out.append(self._actions.record_own(ts_ns, one, RESUMED, "", {}, [command.command_id], reason))
+
+    def flatten(
+        self,
+        ts_ns: int,
+        command: Command,
+        strategies: Mapping[str, Suspendable],
+        removed: Collection[str],
+        out: list[Record],
+    ) -> None:
+        """Cancel the orders and close the positions of the strategy that a FLATTEN_STRATEGY command names.
+
+        It must be suspended or in `removed`, because one that runs could trade again. A command without the approval
+        that the settings require has no effect.
+        """
+        if not self._accepts(command):
+            return
+        name = command.arguments.get("strategy", "")
+        if name in removed or (name in strategies and name in self._suspended):
+            self._flatten(ts_ns, strategies[name], command.command_id, out)
+
+    def _accepts(self, command: Command) -> bool:
+        """Whether a command has the required approval and is not a duplicate."""
+        if lacks_approval(command, self._approvals) or command.command_id in self._command_ids:
+            return False
+        self._command_ids[command.command_id] = None
+        if len(self._command_ids) > COMMAND_IDS_MAX:
+            del self._command_ids[next(iter(self._command_ids))]
+        return True
 
     def snapshot(self) -> tuple[dict[str, str], list[str]]:
         """Return the suspended strategies with the ids of their suspensions, and the ids of the recent commands."""

@@ -75,9 +75,10 @@ SuspensionState = Literal["SUSPENDED", "RESUMED"]
 SUSPENDED: Final = "SUSPENDED"
 RESUMED: Final = "RESUMED"
 
-StrategyState = Literal["WARMING_UP", "RUNNING", "SUSPENDED"]
+StrategyState = Literal["WARMING_UP", "RUNNING", "SUSPENDED", "REMOVED"]
 WARMING_UP: Final = "WARMING_UP"
 RUNNING: Final = "RUNNING"
+REMOVED: Final = "REMOVED"  # the settings no longer name it, but it has a sub-account
 
 StrategyActionKind = Literal[
     "SUBMIT_ORDER",
@@ -114,6 +115,7 @@ CommandKind = Literal[
     "TARGET_WEIGHTS",
     "FEED_SWITCHED",
     "RESUME_STRATEGY",
+    "FLATTEN_STRATEGY",
     "USER_ADDED",
     "USER_CHANGED",
     "USER_PASSWORD_RESET",
@@ -132,6 +134,7 @@ KILL_SWITCH: Final = "KILL_SWITCH"
 RELEASE: Final = "RELEASE"
 HEARTBEAT: Final = "HEARTBEAT"
 RESUME_STRATEGY: Final = "RESUME_STRATEGY"
+FLATTEN_STRATEGY: Final = "FLATTEN_STRATEGY"
 CASH_TRANSFER: Final = "CASH_TRANSFER"
 ACCEPT_POSITION: Final = "ACCEPT_POSITION"
 SIGNING_ROOT: Final = "SIGNING_ROOT"

@@ -79,7 +79,7 @@ class StrategyAccount(NamedTuple):
     seq: int  # counts on with the actions
     ts_ns: int
     strategy: str
-    state: StrategyState  # WARMING_UP: no symbol of the universe has the declared bars yet
+    state: StrategyState  # WARMING_UP: no symbol of the universe has the declared bars yet; REMOVED: from the settings
     capital: Decimal  # share of the initial capital, and of deposits minus withdrawals
     equity: Decimal
     cash: Decimal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -13,13 +14,16 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings, load_settings
+from deploy.commands import strategies as commands
 from deploy.supervisor.topics import TopicSpec, create_topics
+from operators.money import to_decimal
 from operators.strategies import TradingStrategy
 from operators.trading.stage import TradingSettings, TradingStrategyStage
-from schemas.records import BUY, CANCELED, MARKET, NEW, RESUME_STRATEGY, TRADE, Record, StrategyWeights
+from schemas.records import BUY, CANCELED, MARKET, NEW, RESUME_STRATEGY, TRADE, InternalCross, Record, StrategyWeights
 from sinks.accounts import submissions
 from sinks.postgres import PostgresWriter
 from tests.builders import attribution, bar, order, proposal, report
+from tests.builders.amounts import Amount
 from tests.integration.api_users import bearer, log_in, token_of
 
 MINUTE = 60_000_000_000
@@ -43,6 +47,20 @@ class Failing(TradingStrategy):
         raise ValueError("no idea")
 
 
+def cross(seq: int, symbol: str, quantity: Amount, price: Amount, *, buyer: str, seller: str) -> InternalCross:
+    return InternalCross(
+        seq=seq,
+        ts_ns=T0,
+        cross_id=f"cross-{seq}",
+        symbol=symbol,
+        quantity=to_decimal(quantity),
+        price=to_decimal(price),
+        buyer=buyer,
+        seller=seller,
+        cause_ids=["act-buying-1"],
+    )
+
+
 def published() -> list[Record]:
     """Return the records of three minutes: an order, its fill with fee 1, and a price change from 100 to 110."""
     entry = order(1, BUY, 10, "KO", order_id="ord-act-buying-1", cause_id="act-buying-1")
@@ -58,6 +76,9 @@ def published() -> list[Record]:
         proposal(seq=1, ts_ns=T0, strategy="reversion+trend"),
         StrategyWeights(seq=1, ts_ns=T0, weights={"trend": 1.0}, scores={"trend": 0.0}, reason="start"),
         attribution(1, T0, "trend", realized_pnl=7),
+        cross(2, "KO", 5, 100.5, buyer="trend", seller="buying"),
+        cross(3, "KO", 2, 101, buyer="other", seller="trend"),
+        cross(4, "PEP", 1, 50, buyer="buying", seller="other"),
         *reports,
         report(3, other, CANCELED, ts_ns=T0 + 2 * MINUTE),
     ]
@@ -128,6 +149,62 @@ def test_actions_are_paged_and_filtered(client: TestClient) -> None:
     assert client.get("/api/v1/strategy-actions?kind=LOST").status_code == 422
     unknown = client.get("/api/v1/strategy-actions?strategie=buying")
     assert unknown.status_code == 422 and 'did you mean "strategy"?' in unknown.json()["detail"]
+
+
+def test_internal_crosses_are_paged_and_filtered_by_either_side(client: TestClient) -> None:
+    page = get(client, "/internal-crosses?limit=2")
+    assert [one["cross_id"] for one in page["crosses"]] == ["cross-4", "cross-3"] and page["next"] == 3
+    (first,) = get(client, f"/internal-crosses?before={page['next']}&limit=2")["crosses"]
+    assert (first["buyer"], first["seller"], first["quantity"], first["price"]) == ("trend", "buying", 5, 100.5)
+    assert (first["timestamp"], first["cause_ids"]) == ("2024-01-15T10:30:00Z", ["act-buying-1"])
+    for path, ids in (
+        ("strategy=trend", ["cross-3", "cross-2"]),
+        ("strategy=buying", ["cross-4", "cross-2"]),
+        ("strategy=buying&symbol=PEP", ["cross-4"]),
+        ("strategy=nobody", []),
+    ):
+        assert [one["cross_id"] for one in get(client, f"/internal-crosses?{path}")["crosses"]] == ids, path
+    unknown = client.get("/api/v1/internal-crosses?buyer=trend")
+    assert unknown.status_code == 422 and "strategy" in unknown.json()["detail"]
+
+
+def test_the_command_lists_the_crosses(settings: Settings, client: TestClient, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(commands, "_settings", lambda: settings)
+    commands.crosses(strategy="buying")
+    assert capsys.readouterr().out.splitlines() == [
+        "2024-01-15 10:30:00  cross-4  PEP  1 at 50  buying from other",
+        "2024-01-15 10:30:00  cross-2  KO  5 at 100.5  trend from buying",
+    ]
+    commands.crosses(symbol="GE")
+    assert capsys.readouterr().out == "no internal crosses\n"
+    commands.crosses(limit=1, as_json=True)
+    (shown,) = json.loads(capsys.readouterr().out)["crosses"]
+    assert shown["cross_id"] == "cross-4"
+
+
+def test_a_suspended_strategy_is_flattened_by_a_command_with_its_reason(client: TestClient, settings: Settings) -> None:
+    app: Any = client.app
+    risk, trader = bearer(token_of(app, Role.RISK)), bearer(token_of(app, Role.TRADER))
+    path, body = "/api/v1/strategies/failing/flatten", {"reason": "retired"}
+    assert client.post(path, json=body, headers=trader).status_code == 403
+    for name, status, text in (
+        ("buying", 409, "runs and could trade again"),
+        ("trend", 409, "has no sub-account"),
+        ("nobody", 404, "No strategy nobody"),
+    ):
+        refused = client.post(f"/api/v1/strategies/{name}/flatten", json=body, headers=risk)
+        assert refused.status_code == status and text in refused.json()["detail"], name
+    keyed = risk | {"Idempotency-Key": "flatten-1"}
+    first, second = (client.post(path, json=body, headers=keyed) for _ in range(2))
+    assert first.status_code == second.status_code == 202 and first.json() == second.json()
+    assert (first.json()["strategy"], first.json()["status"]) == ("failing", "PENDING")
+    with app.state.resources.engine.connect() as db:
+        row = (
+            db.execute(submissions.select().where(submissions.c.command_id == first.json()["command_id"]))
+            .mappings()
+            .one()
+        )
+    assert (row["kind"], row["reason"], row["arguments"]) == ("FLATTEN_STRATEGY", "retired", {"strategy": "failing"})
 
 
 def test_orders_name_the_strategy_behind_them(client: TestClient) -> None:

@@ -14,8 +14,20 @@ from operators.trading.accounts import StrategyAccounts
 from operators.trading.idle import NO_STATE, IdleStrategies
 from operators.trading.settings import TradingSettings
 from operators.trading.stage import TradingStrategyStage
-from schemas.records import BUY, RESUME_STRATEGY, Order, OrderRefusal, Record
+from schemas.records import (
+    BUY,
+    FLATTEN_STRATEGY,
+    RESUME_STRATEGY,
+    SELL,
+    Order,
+    OrderRefusal,
+    Record,
+    StrategyAccount,
+    StrategyAction,
+    StrategyPosition,
+)
 from tests.builders import command, corporate_action, execution, proposal
+from tests.unit.trading_desk import TradingDesk
 from tests.unit.trading_harness import Recording, bars, feed, minute, notes, stage_of
 
 D = Decimal
@@ -59,7 +71,9 @@ def test_the_sub_accounts_are_booked_while_the_settings_have_no_trading_strategi
     feed(first, [[own_fill(1, 1, 10), *bars(1, "KO")]])
     idle = IdleStrategies(lambda: TradingStrategyStage((), TradingSettings()))
     idle.restore(pickle.loads(pickle.dumps(first.snapshot())))  # noqa: S301 - our own, made above
-    assert idle.on_slice(minute(2), [own_fill(2, 2, -4), *bars(2, "KO")]) == []
+    published = idle.on_slice(minute(2), [own_fill(2, 2, -4), *bars(2, "KO")])
+    assert {one.state for one in published if type(one) is StrategyAccount} == {"REMOVED"}
+    assert {one.symbol: one.quantity for one in published if type(one) is StrategyPosition} == {"KO": 6, "PEP": 0}
     assert notes(feed(restored(idle, recording()), [bars(3, "KO")], first=3)) == ["position 6"]
 
 
@@ -106,3 +120,90 @@ def test_risk_knows_the_position_of_a_strategy_that_is_added_again() -> None:
     )
     refusals = [one.check for one in decisions if type(one) is OrderRefusal]
     assert refusals == ["strategy_max_position_size"] and len([one for one in decisions if type(one) is Order]) == 1
+
+
+def trading(name: str = "recording") -> Recording:
+    """Build a strategy that buys 10 KO and 5 PEP and leaves a limit order at the venue. `failing` raises later."""
+
+    def act(ctx: Any, number: int) -> None:
+        if number == 1:
+            ctx.submit("KO", BUY, 10)
+            ctx.target_quantity("PEP", 5)
+            ctx.submit("KO", SELL, 10, limit_price=200, time_in_force="GTC")
+        if number == 4 and name == "failing":
+            raise ValueError("no price")
+
+    return Recording(act, name=name)
+
+
+def without(desk: TradingDesk, *strategies: TradingStrategy) -> TradingDesk:
+    """Return a desk of other strategies with the state of `desk`."""
+    after = TradingDesk(*strategies)
+    after.restore(desk.snapshot())
+    after.minute = desk.minute
+    return after
+
+
+def flatten(number: int, strategy: str = "recording") -> Record:
+    return command(f"cmd-{number}", 1, FLATTEN_STRATEGY, {"strategy": strategy}, reason="retired")
+
+
+def quantities(desk: TradingDesk) -> dict[str, dict[str, Decimal]]:
+    return {row.strategy: row.quantities for row in desk.strategies.accounts()}
+
+
+def test_flatten_closes_the_positions_and_orders_of_a_removed_strategy() -> None:
+    first = TradingDesk(trading(), recording("other"))
+    first.step(3, KO=100.0, PEP=50.0)
+    assert quantities(first)["recording"] == {"KO": 10, "PEP": 5}
+    desk = without(first, recording("other"))
+    desk.step(1, KO=101.0, PEP=50.0)
+    removed = [one for one in desk.of(StrategyAccount) if one.strategy == "recording"]
+    assert [(one.state, one.open_positions) for one in removed] == [("REMOVED", 2)]
+    desk.step(1, flatten(1), KO=101.0, PEP=50.0)
+    actions = [one for one in desk.of(StrategyAction) if one.strategy == "recording"]
+    assert [(one.kind, one.symbol) for one in actions] == [
+        ("CANCEL_ORDER", "KO"),
+        ("TARGET_QUANTITY", "KO"),
+        ("TARGET_QUANTITY", "PEP"),
+    ]
+    assert {tuple(one.cause_ids) for one in actions} == {("cmd-1",)}
+    desk.step(2, flatten(1), KO=101.0, PEP=50.0)
+    assert quantities(desk) == {"other": {}, "recording": {}, "remainder": {}}
+    assert len([one for one in desk.of(StrategyAction) if one.strategy == "recording"]) == 3, (
+        "a duplicate has no effect"
+    )
+    desk.step(1, KO=250.0, PEP=50.0)
+    assert quantities(desk)["recording"] == {}, "its order at the venue was cancelled"
+    last = [one for one in desk.of(StrategyAccount) if one.strategy == "recording"][-1]
+    assert (last.state, last.open_positions) == ("REMOVED", 0)
+    desk.check()
+
+
+def test_a_restart_does_not_lose_the_orders_of_a_removed_strategy() -> None:
+    first = TradingDesk(trading(), recording("other"))
+    first.step(3, KO=100.0, PEP=50.0)
+    desk = without(without(first, recording("other")), recording("other"))
+    desk.step(1, corporate_action("spl-1", "SPLIT", "KO", ratio=2), KO=50.0, PEP=50.0)
+    desk = without(desk, recording("other"))
+    desk.step(4, flatten(1), KO=50.0, PEP=50.0)
+    assert quantities(desk)["recording"] == {} and desk.position("KO") == 0
+    cancels = [one for one in desk.of(StrategyAction) if one.kind == "CANCEL_ORDER"]
+    assert [one.arguments["order_id"] for one in cancels] == ["ord-act-recording-3"]
+
+
+def test_flatten_closes_the_positions_of_a_suspended_strategy_and_leaves_it_suspended() -> None:
+    desk = TradingDesk(trading("failing"), recording("other"))
+    desk.step(5, KO=100.0, PEP=50.0)
+    assert desk.strategies.suspended == ["failing"] and quantities(desk)["failing"] != {}
+    desk.step(3, flatten(1, "failing"), KO=100.0, PEP=50.0)
+    assert quantities(desk)["failing"] == {} and desk.strategies.suspended == ["failing"]
+
+
+def test_flatten_has_no_effect_on_a_strategy_that_runs_or_is_unknown() -> None:
+    desk = TradingDesk(trading())
+    desk.step(3, KO=100.0, PEP=50.0)
+    before = len(desk.of(StrategyAction))
+    desk.step(2, flatten(1), flatten(2, "nobody"), KO=100.0, PEP=50.0)
+    assert quantities(desk)["recording"] == {"KO": 10, "PEP": 5}
+    assert not [one for one in desk.of(StrategyAction)[before:] if one.kind != "NOTE"]

@@ -9,7 +9,7 @@ import pytest
 from api.release_approvals import or_request
 from operators.approvals import RELEASE_REQUESTED, RELEASES, lacks_approval
 from operators.signals import SignalStage
-from schemas.records import RESUME_STRATEGY, Command, FeatureRow, StrategySuspension
+from schemas.records import FLATTEN_STRATEGY, RESUME_STRATEGY, Command, FeatureRow, StrategySuspension
 from tests.builders import command, feature_row
 from tests.unit.trading_harness import Recording, bars, feed, minute, stage_of
 
@@ -40,6 +40,12 @@ def test_a_trading_strategy_needs_two_persons() -> None:
         assert stage.suspended == ["failing"], "one person"
     feed(stage, [[resume(4, "ann")]], first=5)
     assert stage.suspended == []
+
+
+def test_closing_the_positions_of_a_strategy_needs_two_persons() -> None:
+    flatten = resume(1)._replace(kind=FLATTEN_STRATEGY)
+    assert lacks_approval(flatten, (RELEASES,)) and not lacks_approval(flatten, ())
+    assert not lacks_approval(resume(2, "ann")._replace(kind=FLATTEN_STRATEGY), (RELEASES,))
 
 
 @pytest.mark.parametrize("approvals", [(), (RELEASES,)])

@@ -349,6 +349,7 @@ test("an action of a strategy is shown with its terms, and explained by its orde
 
 test("a strategy is shown with its state and the first symbols of its universe", () => {
   assert.deepEqual(stateLabel("WARMING_UP"), ["WARMING UP", "warn"]);
+  assert.deepEqual(stateLabel("REMOVED"), ["REMOVED", "warn"]);
   assert.deepEqual(stateLabel("SUSPENDED"), ["SUSPENDED", "bad"]);
   assert.equal(universeText(["A", "B", "C", "D", "E", "F"]), "A, B, C, D and 2 more");
   assert.equal(universeText(["KO", "PEP"]), "KO, PEP");

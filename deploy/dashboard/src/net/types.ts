@@ -431,7 +431,7 @@ export interface SuspendedStrategy {
 export interface StrategyOverview {
   strategy: string;
   form: "trading" | "view";
-  state: "WARMING_UP" | "RUNNING" | "SUSPENDED";
+  state: "WARMING_UP" | "RUNNING" | "SUSPENDED" | "REMOVED";
   suspension: SuspendedStrategy | null;
   symbols: string[];
   capital: number | null;
@@ -478,6 +478,23 @@ export interface StrategyAction {
   arguments: Record<string, string>;
   reason: string;
   cause_ids: string[];
+}
+
+export interface InternalCross {
+  seq: number;
+  timestamp: string;
+  cross_id: string;
+  symbol: string;
+  quantity: number;
+  price: number;
+  buyer: string;
+  seller: string;
+  cause_ids: string[];
+}
+
+export interface InternalCrossPage {
+  crosses: InternalCross[];
+  next: number | null;
 }
 
 export interface StrategyActionPage {

@@ -5,6 +5,7 @@ import { sentenceCase } from "./format.ts";
 /** Name and tone of a state. */
 export function stateLabel(state: StrategyOverview["state"]): readonly [string, "good" | "bad" | "warn"] {
   if (state === "RUNNING") return ["RUNNING", "good"];
+  if (state === "REMOVED") return ["REMOVED", "warn"];
   return state === "SUSPENDED" ? ["SUSPENDED", "bad"] : ["WARMING UP", "warn"];
 }
 

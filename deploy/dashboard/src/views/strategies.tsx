@@ -6,6 +6,8 @@ import { call, refresh, useResource } from "../net/api.ts";
 import { now } from "../net/live.ts";
 import { hasPermission } from "../net/session.ts";
 import type {
+  InternalCross,
+  InternalCrossPage,
   Order,
   OrderPage,
   StrategyAction,
@@ -36,6 +38,7 @@ const EQUITY: readonly Line[] = [
 
 export function StrategiesView(): JSX.Element {
   const [resumed, setResumed] = useState<string | null>(null);
+  const [flattened, setFlattened] = useState<string | null>(null);
   const strategies = useResource<StrategyOverview[]>("/api/v1/strategies", 3000).value;
   const all = strategies.data ?? [];
   const selected = all.find((one) => one.strategy === selectedStrategy.value) ?? all.find((one) => one.form === "trading") ?? all[0];
@@ -49,7 +52,7 @@ export function StrategiesView(): JSX.Element {
           rows={strategies.data}
           rowKey={(row) => row.strategy}
           selected={selected?.strategy ?? null}
-          columns={[...STRATEGY_COLUMNS, { title: "Actions", class: "actions", drop: 1, cell: (row) => <ResumeButton strategy={row} onClick={setResumed} /> }]}
+          columns={[...STRATEGY_COLUMNS, { title: "Actions", class: "actions", drop: 1, cell: (row) => <StrategyButtons strategy={row} onResume={setResumed} onFlatten={setFlattened} /> }]}
         />
       </Panel>
       {selected !== undefined && (
@@ -58,6 +61,7 @@ export function StrategiesView(): JSX.Element {
           {selected.form === "trading" ? <TradingStrategy key={selected.strategy} name={selected.strategy} /> : <ViewStrategy name={selected.strategy} />}
         </>
       )}
+      {flattened !== null && <FlattenDialog name={flattened} onClose={() => setFlattened(null)} />}
       {resumed !== null && <ResumeDialog name={resumed} onClose={() => setResumed(null)} />}
     </div>
   );
@@ -96,13 +100,44 @@ function StateBadge(props: { state: StrategyOverview["state"] }): JSX.Element {
 }
 
 /** Hidden for strategies that run, and for users who may not release what risk has stopped. */
-function ResumeButton(props: { strategy: StrategyOverview; onClick: (name: string) => void }): JSX.Element | null {
-  const { strategy, suspension } = props.strategy;
-  if (suspension === null || !hasPermission("BREAKER")) return null;
+function StrategyButtons(props: {
+  strategy: StrategyOverview;
+  onResume: (name: string) => void;
+  onFlatten: (name: string) => void;
+}): JSX.Element | null {
+  const { strategy, suspension, state, form, open_positions } = props.strategy;
+  if (!hasPermission("BREAKER")) return null;
+  const isStopped = form === "trading" && (state === "REMOVED" || state === "SUSPENDED");
   return (
-    <button type="button" class="small" aria-label={`Resume ${strategy}`} onClick={() => props.onClick(strategy)}>
-      Resume…
-    </button>
+    <>
+      {suspension !== null && state !== "REMOVED" && (
+        <button type="button" class="small" aria-label={`Resume ${strategy}`} onClick={() => props.onResume(strategy)}>
+          Resume…
+        </button>
+      )}
+      {isStopped && (open_positions ?? 0) > 0 && (
+        <button type="button" class="small" aria-label={`Flatten ${strategy}`} onClick={() => props.onFlatten(strategy)}>
+          Flatten…
+        </button>
+      )}
+    </>
+  );
+}
+
+function FlattenDialog(props: { name: string; onClose: () => void }): JSX.Element {
+  const flatten = async (reason: string): Promise<void> => {
+    await call("POST", `/api/v1/strategies/${encodeURIComponent(props.name)}/flatten`, { reason });
+    showToast(`Flatten request sent for ${props.name}.`);
+    refresh("/api/v1/strateg");
+  };
+  return (
+    <ConfirmDialog
+      title={`Flatten ${props.name}`}
+      text={`The orders of ${props.name} are cancelled and its positions are closed from the next time slice on. Positions of other strategies are unchanged.`}
+      action="Flatten strategy"
+      onConfirm={flatten}
+      onClose={props.onClose}
+    />
   );
 }
 
@@ -146,6 +181,7 @@ function TradingStrategy(props: { name: string }): JSX.Element {
   const detail = useResource<StrategyDetail>(`/api/v1/strategies/${name}`, 3000).value;
   const orders = useResource<OrderPage>(`/api/v1/orders?limit=100&strategy=${name}`, 3000).value;
   const actions = useResource<StrategyActionPage>(`/api/v1/strategy-actions?limit=100&strategy=${name}`, 3000).value;
+  const crosses = useResource<InternalCrossPage>(`/api/v1/internal-crosses?limit=100&strategy=${name}`, 10_000).value;
   const points = equity.data ?? [];
   const x = useMemo(() => points.map((point) => Date.parse(point.timestamp) / 1000), [equity.data]);
   const values = useMemo(() => [points.map((point) => point.equity), points.map((point) => point.capital)], [equity.data]);
@@ -176,6 +212,16 @@ function TradingStrategy(props: { name: string }): JSX.Element {
           rows={orders.data?.orders}
           rowKey={(row) => row.order_id}
           columns={ORDER_COLUMNS}
+        />
+      </Panel>
+      <Panel title="Internal crosses" resource={crosses} class="list">
+        <Table
+          caption="Trades with other strategies of the account, newest first"
+          resource={crosses}
+          empty="No internal crosses yet"
+          rows={crosses.data?.crosses}
+          rowKey={(row) => row.cross_id}
+          columns={crossColumns(props.name)}
         />
       </Panel>
       <Panel title="Actions" resource={actions} class="list">
@@ -224,6 +270,20 @@ const ORDER_COLUMNS: readonly Column<Order>[] = [
     ),
   },
 ];
+
+/** The columns of the crosses of one strategy: its own side, and the strategy on the other side. */
+function crossColumns(name: string): readonly Column<InternalCross>[] {
+  const side = (row: InternalCross): "BUY" | "SELL" => (row.buyer === name ? "BUY" : "SELL");
+  return [
+    { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted time", drop: 2 },
+    { title: "Symbol", cell: (row) => row.symbol },
+    { title: "Side", cell: side, tone: (row) => (side(row) === "BUY" ? "buy" : "sell") },
+    { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
+    { title: "Price", numeric: true, cell: (row) => price(row.price) },
+    { title: "Counterparty", cell: (row) => (row.buyer === name ? row.seller : row.buyer) },
+    { title: "Explain", cell: (row) => <ExplainButton id={row.cross_id} />, class: "actions", drop: 1 },
+  ];
+}
 
 const ACTION_COLUMNS: readonly Column<StrategyAction>[] = [
   { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted time", drop: 2 },
