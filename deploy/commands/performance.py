@@ -87,11 +87,22 @@ def benchmark(
     seconds: Seconds = 60,
     ticks: SliceCount = 2000,
     own: OwnPlatform = False,
+    broker: Annotated[
+        bool,
+        typer.Option("--broker", help="Measure the latency to a local broker on a temporary platform for each --load."),
+    ] = False,
+    load: Annotated[
+        list[int] | None,
+        typer.Option(min=1, max=1000, help="Symbols with a bar per second each, for --broker (default: 1 and 100)."),
+    ] = None,
     check: CheckTargets = False,
     as_json: AsJson = False,
 ) -> None:
     from deploy.performance import benchmark as measure
 
+    if broker:
+        _measure_broker(load or [1, 100], seconds, as_json=as_json)
+        return
     home = home_from_environment()
     with _measured_platform(home, seconds, own=own) as (description, settings):
         results, catch_up = measure.measure_hops(settings.kafka, ticks)
@@ -105,6 +116,28 @@ def benchmark(
         _print(description, results)
         print(f"{catch_up.describe()}. Load average of the last minute: {_load():.1f}.")
     raise typer.Exit(1 if check and any(result.met is False for result in results) else 0)
+
+
+def _measure_broker(loads: list[int], seconds: int, *, as_json: bool) -> None:
+    from deploy.performance.broker_load import measure_broker_latency
+
+    console, rows = Console(stderr=True), []
+    for symbols in loads:
+        with console.status(f"measuring with {symbols} bars per second"):
+            rows.append((symbols, measure_broker_latency(symbols, seconds), _load()))
+    if as_json:
+        trees = [
+            {"bars_per_second": symbols, "load_average": load, "latencies_ms": [figure._asdict() for figure in figures]}
+            for symbols, figures, load in rows
+        ]
+        print(json.dumps(trees, indent=2))
+        return
+    print(f"{'bars/s':>6} {'load':>5} {'n':>5} {'missing':>7} {'p50 ms':>9} {'p99 ms':>9} {'max ms':>9}  latency")
+    for symbols, figures, load in rows:
+        for figure in figures:
+            times = " ".join("        -" if ms is None else f"{ms:9.1f}" for ms in (figure.p50, figure.p99, figure.max))
+            print(f"{symbols:6} {load:5.1f} {figure.n:5} {figure.missing:7} {times}  {figure.name}")
+    print("Each latency counts from the time at which the request was due (open loop).")
 
 
 def _load() -> float:

@@ -7,10 +7,11 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from configs.recorded_endpoints import ADDRESS_VARIABLES, CREDENTIAL_VARIABLES
 from deploy.errors import DeployError
@@ -27,6 +28,13 @@ SETTINGS = {
 _SERVER_VARIABLES = (*ADDRESS_VARIABLES, *CREDENTIAL_VARIABLES)
 
 
+class TemporaryPlatform(NamedTuple):
+    """A platform that runs until the end of a block."""
+
+    home: Home
+    api_url: str
+
+
 @contextmanager
 def temporary_platform(minutes: int, speed: float) -> Iterator[Home]:
     """Run a platform until the block ends: `minutes` one-minute bars of five symbols, at `speed` times real time.
@@ -34,25 +42,38 @@ def temporary_platform(minutes: int, speed: float) -> Iterator[Home]:
     Raises DeployError if it does not start or stop.
     """
     with tempfile.TemporaryDirectory(prefix="trading-benchmark-") as folder:
-        home = Home(Path(folder) / "home")
-        settings = Path(folder) / "settings.json"
-        settings.write_text(json.dumps(SETTINGS))  # JSON is YAML
         files = [
             str(write_random_walk(Path(folder) / f"S{number}.csv", minutes, number)) for number in range(SYMBOL_COUNT)
         ]
-        environment = {
-            **{name: value for name, value in os.environ.items() if name not in _SERVER_VARIABLES},
-            **{port_variable(name): str(port) for name, port in vars(Ports.free()).items()},
-            "PLATFORM_HOME": str(home.root),
-            "PLATFORM_DASHBOARD": "off",
-            "PYTHONPATH": str(REPOSITORY),
-        }
-        try:
-            feed = ["--feed", "files", "--speed", str(speed), "--bars", *files]
-            _run(["start", "--settings", str(settings), *feed], environment)
-            yield home
-        finally:
-            _run(["stop"], environment)
+        feed = ["--feed", "files", "--speed", str(speed), "--bars", *files]
+        with run_temporary_platform(Path(folder), SETTINGS, feed) as platform:
+            yield platform.home
+
+
+@contextmanager
+def run_temporary_platform(
+    folder: Path, settings: Mapping[str, Any], options: Sequence[str], variables: Mapping[str, str] | None = None
+) -> Iterator[TemporaryPlatform]:
+    """Run a platform below `folder` until the block ends, with these settings, options of `start` and variables.
+
+    Raises DeployError if it does not start or stop.
+    """
+    home, ports = Home(folder / "home"), Ports.free()
+    settings_file = folder / "settings.json"
+    settings_file.write_text(json.dumps(settings))  # JSON is YAML
+    environment = {
+        **{name: value for name, value in os.environ.items() if name not in _SERVER_VARIABLES},
+        **{port_variable(name): str(port) for name, port in vars(ports).items()},
+        "PLATFORM_HOME": str(home.root),
+        "PLATFORM_DASHBOARD": "off",
+        "PYTHONPATH": str(REPOSITORY),
+        **(variables or {}),
+    }
+    try:
+        _run(["start", "--settings", str(settings_file), *options], environment)
+        yield TemporaryPlatform(home, f"http://127.0.0.1:{ports.api}")
+    finally:
+        _run(["stop"], environment)
 
 
 def write_random_walk(file: Path, minutes: int, seed: int) -> Path:
