@@ -78,5 +78,5 @@ class ActionOutcomes:
             own_update = self._running[owner].orders.apply_refusal(refusal, ts_ns)
             if own_update is not None:
                 updates[owner].append(own_update)
-        elif owner in self._removed:
+        elif owner is not None and owner in self._removed:
             self._removed[owner].orders.apply_refusal(refusal, ts_ns)

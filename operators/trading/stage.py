@@ -262,7 +262,7 @@ class TradingStrategyStage:
         if one is not None:
             known_id, tag = one.orders.known_id(report.order_id), one.orders.tag_of(report.order_id)
             update = one.orders.apply_report(report, ts_ns)
-        elif owner in self._removed:
+        elif owner is not None and owner in self._removed:
             self._removed[owner].orders.apply_report(report, ts_ns)
         for share in self._accounts.book_execution(report):
             self._delivery.pass_fill(ts_ns, report, share, known_id, tag, out)

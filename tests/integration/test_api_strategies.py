@@ -23,7 +23,6 @@ from schemas.records import BUY, CANCELED, MARKET, NEW, RESUME_STRATEGY, TRADE, 
 from sinks.accounts import submissions
 from sinks.postgres import PostgresWriter
 from tests.builders import attribution, bar, order, proposal, report
-from tests.builders.amounts import Amount
 from tests.integration.api_users import bearer, log_in, token_of
 
 MINUTE = 60_000_000_000
@@ -47,7 +46,7 @@ class Failing(TradingStrategy):
         raise ValueError("no idea")
 
 
-def cross(seq: int, symbol: str, quantity: Amount, price: Amount, *, buyer: str, seller: str) -> InternalCross:
+def cross(seq: int, symbol: str, quantity: float, price: float, *, buyer: str, seller: str) -> InternalCross:
     return InternalCross(
         seq=seq,
         ts_ns=T0,
