@@ -167,7 +167,7 @@ def _platform(server: AlpacaServer, symbols: tuple[str, ...]) -> Iterator[Tempor
         "signals": {"strategies": [{"name": strategy}]},
         "execution": {
             "broker": "alpaca",
-            "alpaca": {"requests_per_minute": 100_000, "cash_tolerance": "unlimited"},
+            "alpaca": {"requests_per_minute": 10_000, "cash_tolerance": "unlimited"},
         },
         "risk_manager": {"max_position_size": 1_000_000},
         "alpaca": {"url": server.url},
