@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from configs.configuration_changes import next_configuration, require_live, with_overrides
 from configs.settings import Settings
 from configs.strategies import configured_features
+from configs.strategy_topics import require_read_topics
 from schemas.errors import BadInput, Unavailable
 from schemas.records import Configuration
 from sinks.signing_keys import configuration_signers, sign_configuration
@@ -43,9 +44,15 @@ def prepare_change(
 ) -> ConfigurationChange:
     """Return the record of changes on top of `last`, not signed yet. `settings` are those of the file.
 
-    Raises BadInput for a setting that is unknown or not live, an invalid value, a strategy that cannot be loaded, and
-    for the removal of an override that does not exist.
+    Raises BadInput for a setting that is unknown or not live, an invalid value, a strategy that cannot be loaded, a
+    strategy that needs a topic that is not read, and the removal of an override that does not exist; and for every
+    change on a platform that requires a second person.
     """
+    if settings.risk_manager.approvals:
+        raise BadInput(
+            "risk_manager.approvals requires a second person, and a change at run time has only one: change the "
+            "settings file, then run `python cli.py restart`"
+        )
     overrides = dict(last.overrides)
     for setting, value in changes.items():
         require_live(setting)
@@ -54,7 +61,9 @@ def prepare_change(
         elif overrides.pop(setting, None) is None:
             names = ", ".join(sorted(last.overrides)) or "none"
             raise BadInput(f"setting {setting} was not changed at run time; changed settings: {names}")
-    configured_features(with_overrides(settings, overrides))
+    changed = with_overrides(settings, overrides)
+    configured_features(changed)
+    require_read_topics(settings, changed)
     record = next_configuration(last, settings, overrides=overrides, actor=actor, reason=reason, release=last.release)
     is_same = record.sha256 == last.sha256 and record.overrides == last.overrides
     return ConfigurationChange(last, None if is_same else record)

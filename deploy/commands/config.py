@@ -112,7 +112,6 @@ def _change(changes: dict[str, str | None], reason: str) -> None:
     home = home_from_environment()
     settings = _settings(home)
     change = prepare_change(settings, newest_of(settings), changes, actor=_actor(), reason=reason)
-    _require_read_topics(settings, change.record)
     if change.record is None:
         print(f"nothing to change: {change.last.configuration_id} has these settings")
         return
@@ -123,21 +122,6 @@ def _change(changes: dict[str, str | None], reason: str) -> None:
     if record.sha256 != change.record.sha256:
         raise DeployError(f"{record.actor} changed the settings at the same time ({record.reason}); try again")
     print(f"published {record.configuration_id}; every service takes it at the next time slice")
-
-
-def _require_read_topics(settings: Settings, record: Configuration | None) -> None:
-    """Raises DeployError if a strategy needs a topic that the service strategies does not read since its start."""
-    from configs.configuration_changes import with_overrides
-    from dataflows.runtime.stages import unread_topics
-
-    if record is None:
-        return
-    needed = unread_topics(settings) - unread_topics(with_overrides(settings, record.overrides))
-    if needed:
-        raise DeployError(
-            f"a strategy needs {' and '.join(sorted(needed))}, which the service strategies does not read: add the "
-            "strategy to the settings file, then run `python cli.py restart`"
-        )
 
 
 def _actor() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -93,6 +94,35 @@ def test_an_invalid_change_is_one_sentence(settings: Settings, setting: str, val
     with pytest.raises(BadInput, match=error) as raised:
         prepare_change(settings, configuration(1, settings), {setting: value}, actor="ann", reason="test")
     assert "\n" not in str(raised.value)
+
+
+def test_one_person_changes_nothing_where_a_second_one_is_required(settings: Settings) -> None:
+    risk = replace(settings.risk_manager, approvals=("releases",))
+    strict = settings.model_copy(update={"risk_manager": risk})
+    changes = {"risk_manager.max_daily_loss": '"unlimited"'}
+    with pytest.raises(BadInput, match=r"risk_manager\.approvals requires a second person"):
+        prepare_change(strict, configuration(1, strict), changes, actor="ann", reason="test")
+
+
+@pytest.mark.parametrize("topic", ["market-quotes", "news", "market-trades"])
+def test_a_strategy_that_needs_a_topic_which_is_not_read_is_refused(
+    settings: Settings, tmp_path: Path, topic: str
+) -> None:
+    declared = {"market-quotes": 'events = ("quotes",)', "news": 'events = ("news",)', "market-trades": ""}[topic]
+    history = '{"100t": 5}' if topic == "market-trades" else "{}"
+    file = tmp_path / "flow.py"
+    file.write_text(
+        "from operators.strategies import TradingStrategy\n\n\n"
+        f'class Flow(TradingStrategy):\n    symbols, history = ("SPY",), {history}\n    {declared}\n'
+    )
+    changes = {"signals.strategies": json.dumps([{"name": f"{file}:Flow"}])}
+    with pytest.raises(BadInput, match=f"a strategy needs {topic}, which the service strategies does not read"):
+        prepare_change(settings, configuration(1, settings), changes, actor="ann", reason="test")
+    already = with_overrides(settings, changes)
+    change = prepare_change(
+        already, configuration(1, already), {"risk_manager.max_order_notional": "5"}, actor="", reason=""
+    )
+    assert change.record is not None
 
 
 def test_a_change_is_an_override_that_survives_a_changed_file_and_can_end(settings: Settings) -> None:
