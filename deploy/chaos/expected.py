@@ -30,7 +30,14 @@ Logs = dict[Log, list[str]]
 def tape_slices(settings: Settings, files: Sequence[Path]) -> list[TimeSlice]:
     """Return the time slices of the feed: the bars of the files, the other inputs in the settings, and the sessions."""
     feed = settings.market_data.files
-    tape_files = TapeFiles(feed.quotes, feed.reference_data, feed.data, feed.news, feed.fundamentals)
+    tape_files = TapeFiles(
+        quotes=feed.quotes,
+        trades=feed.trades,
+        reference_data=feed.reference_data,
+        data=feed.data,
+        news=feed.news,
+        fundamentals=feed.fundamentals,
+    )
     time_slices = list(FileFeed(files, feed, Tape(tape_files, feed) if any(tape_files) else None))
     calendar = settings.trading_calendar()
     return SessionAnnouncements(calendar, session_table(calendar)).add(time_slices, -1)

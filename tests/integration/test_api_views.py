@@ -179,7 +179,7 @@ def test_auth_me_lists_the_permissions_of_the_role(client: TestClient) -> None:
 
     assert permissions(Role.VIEWER) == ["READ"]
     assert permissions(Role.TRADER) == ["CANCEL", "READ", "TRADE", "VALIDATE"]
-    assert permissions(Role.RISK) == ["AUDIT", "BREAKER", "CANCEL", "CASH", "READ", "VALIDATE"]
+    assert permissions(Role.RISK) == ["AUDIT", "BREAKER", "CANCEL", "CASH", "CONFIGURE", "READ", "VALIDATE"]
 
 
 def test_strategy_pnl_weights_and_forecasts_are_the_latest(client: TestClient, settings: Settings) -> None:
