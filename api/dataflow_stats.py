@@ -27,8 +27,8 @@ def read_stats(home: Path) -> dict[str, dict[str, Any]]:
     """Return the contents of `run/stats/*.json` by service name; empty if no dataflow ever ran.
 
     The reports of a service with several processes are merged: the counts are summed, and the event time, the time of
-    the report and the start are those of the process that is furthest behind. A process that runs several services has
-    a row of its own and one for each of them.
+    the report and the start are those of the process that is furthest behind. For a process that runs several services,
+    there is a row for the process and one for each service.
     """
     stats: dict[str, dict[str, Any]] = {}
     for path in sorted((home / "run" / "stats").glob("*.json")):
@@ -41,7 +41,7 @@ def read_stats(home: Path) -> dict[str, dict[str, Any]]:
 
 
 def _rows_of_shared_process(row: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a row for each service that runs in the process of this report: its counts, and the process's progress."""
+    """Return a row for each service of a shared process: the counts of the service, and the progress of the process."""
     progress = {name: row[name] for name in _PROGRESS if name in row}
     return {name: {"service": name, **progress, **counts} for name, counts in row.get("services", {}).items()}
 
@@ -93,7 +93,7 @@ def read_children(home: Path) -> dict[str, dict[str, Any]]:
 
 
 def process_rows(stats: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return only the rows of processes. Of a process with several services, without the sums of their counts.
+    """Return only the rows of processes. The row of a process with several services lacks the sums of their counts.
 
     >>> process_rows({"compact": {"records_in": 3, "records_out": 1, "services": {"risk": {}}}, "risk": {}})
     {'compact': {'records_out': 1}}
@@ -112,7 +112,9 @@ def shared_processes(stats: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def with_services(children: Mapping[str, dict[str, Any]], stats: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what the supervisor reports, also under the names of the services that share a process."""
+    """Return the supervisor's reports of processes, and each report of a shared process also by the names of its
+    services.
+    """
     out = dict(children)
     for process, row in stats.items():
         for service in row.get("services", ()) if process in children else ():

@@ -82,7 +82,7 @@ class Resources:
 
     @property
     def settings_in_force(self) -> Settings:
-        """The settings with the newest configuration that risk has taken, read at most once a second."""
+        """The settings with the newest configuration that risk has stored, read at most once a second."""
         now_s = time.monotonic()
         if now_s >= self._in_force_until_s:
             with self.engine.connect() as db:

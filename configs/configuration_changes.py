@@ -1,4 +1,4 @@
-"""Changes of settings at run time: which settings they may touch, and the record that they lead to.
+"""Changes of settings at run time: which settings can change, and the record of a change.
 
 A change is an override on top of the settings file: JSON by setting, such as `{"risk_manager.max_daily_loss": "500"}`.
 `signals.strategies.NAME.KEY` is a setting of the strategy with that name. Overrides survive a restart.
@@ -32,18 +32,18 @@ LIVE_SETTINGS: Final = (
     *("instruments", "features", "sentiment", "signals", "portfolio_manager", "risk_manager", "execution.venue"),
     "feedback",
 )
-"""Sections and settings that a change at run time may touch."""
+"""Sections and settings that can change at run time."""
 RESTART_SETTINGS: Final = (
     *("features.indicator_files", "sentiment.llm", "signals.handler_time_limit_s", "signals.handler_waiting_limit_s"),
     *("portfolio_manager.initial_capital", "portfolio_manager.currency", "risk_manager.approvals"),
 )
-"""Parts of them that change only in the settings file, with a restart: connections, code, limits of the process,
-the start of the books, and which actions need a second person."""
+"""Parts of `LIVE_SETTINGS` that change only in the settings file, with a restart: connections, code, time limits of
+handlers, the start of the books, and the actions that need a second person."""
 _RESTART_STRATEGY_KEYS: Final = ("name", "universe", "handler_time_limit_s")
 
 
 def is_live(setting: str) -> bool:
-    """Return whether a change at run time may touch a setting.
+    """Return whether a setting can change at run time.
 
     >>> is_live("risk_manager.max_daily_loss"), is_live("kafka.symbol_partitions"), is_live("sentiment.llm.model")
     (True, False, False)
@@ -54,7 +54,7 @@ def is_live(setting: str) -> bool:
 
 
 def require_live(setting: str) -> None:
-    """Raises BadInput if a change at run time may not touch a setting."""
+    """Raises BadInput if a setting cannot change at run time."""
     section = setting.partition(".")[0]
     if section not in Settings.model_fields:
         raise BadInput(f"unknown setting {setting}{did_you_mean(section, Settings.model_fields) or '.'}")
@@ -86,7 +86,7 @@ def with_overrides(settings: Settings, overrides: Mapping[str, str]) -> Settings
 def usable_overrides(settings: Settings, overrides: Mapping[str, str]) -> dict[str, str]:
     """Return the overrides that are valid on top of these settings.
 
-    The file may have lost a strategy that an override names.
+    An override is invalid if, for example, its strategy is no longer in the settings file.
     """
     usable: dict[str, str] = {}
     for setting, value in sorted(overrides.items()):
@@ -142,7 +142,7 @@ def _parsed(setting: str, text: str) -> Any:
 
 
 def _set(tree: dict[str, Any], setting: str, value: Any) -> None:
-    """Set a value in the dumped sections. Raises BadInput for an unknown strategy or a path through a value."""
+    """Set a value in the dumped sections. Raises BadInput for an unknown strategy, or if a parent is not a section."""
     if setting.startswith(f"{STRATEGIES}."):
         entry, key = _strategy_entry(tree["signals"]["strategies"], setting)
         parents, node = key.split("."), entry

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sinks.commands import CommandLog
 
 Changes = Mapping[str, str | None]
-"""JSON by setting; None removes an override, so that the setting of the file is in force again."""
+"""JSON by setting; None removes an override, so that the settings file applies again."""
 
 
 class ConfigurationChange(NamedTuple):
@@ -44,8 +44,8 @@ def prepare_change(
 ) -> ConfigurationChange:
     """Return the record of changes on top of `last`, not signed yet. `settings` are those of the file.
 
-    Raises BadInput for a setting that is unknown or not live, an invalid value, a strategy that cannot be loaded, a
-    strategy that needs a topic that is not read, and the removal of an override that does not exist; and for every
+    Raises BadInput for a setting that is unknown or takes effect only at a restart, an invalid value, a strategy that
+    cannot be loaded or needs a topic that is not read, the removal of an override that does not exist, and for every
     change on a platform that requires a second person.
     """
     if settings.risk_manager.approvals:
@@ -70,10 +70,10 @@ def prepare_change(
 
 
 def publish_change(change: ConfigurationChange, settings: Settings, keys: Path, log: CommandLog) -> Configuration:
-    """Sign and publish a change. Return the configuration that the log then has.
+    """Sign and publish a change. Return the newest configuration in the log afterwards.
 
-    It is the record of another change if that came first. Raises Unavailable if Kafka does not acknowledge it, and
-    BadInput if this host may not sign.
+    If a concurrent change was written first, this is the record of that change. Raises Unavailable if Kafka does not
+    acknowledge the record, and BadInput if this host may not sign.
     """
     if change.record is None:
         return change.last

@@ -1,7 +1,7 @@
 """The settings as the topic `configuration` records them: canonical JSON, and settings read back from it.
 
-A record has all settings except secrets, addresses of servers and places on this host, which belong to a process. From
-a record, a stage takes the sections that affect decisions (`DECISION_SECTIONS`); all others are those of its process.
+A record contains all settings except secrets, credentials in addresses and `OF_THE_PROCESS`. A stage uses the sections
+of a record that affect decisions (`DECISION_SECTIONS`). All other settings are those of its process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DECISION_SECTIONS: Final = (
     *("instruments", "market_data", "features", "sentiment", "predictions", "signals", "portfolio_manager"),
     *("risk_manager", "execution", "feedback"),
 )
-"""The sections that change decisions. A stage takes them from the record."""
+"""The sections that affect decisions. A stage uses those of the record."""
 OF_THE_PROCESS: Final = frozenset(
     {
         *("database", "kafka.bootstrap_servers", "kafka.security", "kafka.topics", "kafka.archive_folder"),
@@ -33,7 +33,7 @@ OF_THE_PROCESS: Final = frozenset(
         *("alpaca.url", "polygon.stream_url", "polygon.rest_url", "alerts.metrics_url"),
     }
 )
-"""Settings that are not recorded: connections, and places on this host."""
+"""Settings that are not recorded: connections, and the folders of the models and the archive."""
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|(?<=\?)\S*")
 _UNKNOWN_KEYS = ("extra_forbidden", "unexpected_keyword_argument")
 SOURCES_BYTES_MAX: Final = 600_000
@@ -59,7 +59,7 @@ def configuration_sha256(settings_text: str, source_sha256: Mapping[str, str]) -
 
 
 def user_files(settings: Settings) -> Iterator[str]:
-    """Yield the paths of the strategy and indicator files that the settings name, as they name them."""
+    """Yield the paths of the strategy and indicator files as they are written in the settings."""
     for entry in settings.signals.strategies:
         path, separator, _ = entry.name.rpartition(":")
         if separator and path.endswith(".py"):
@@ -103,8 +103,9 @@ def host_hashes(paths: Iterable[str]) -> dict[str, str]:
 def settings_of(configuration: Configuration, own: Settings) -> Settings:
     """Return the settings of a process under a recorded configuration.
 
-    The sections that affect decisions are the recorded ones, the others those of the process. A key that this release
-    does not know is ignored, and a missing one has its default. Raises BadInput if the record is invalid.
+    The sections that affect decisions are those of the record, the others those of the process. An unknown key is
+    ignored, and a missing key has its default, because the record may be from another release. Raises BadInput if the
+    record is invalid.
     """
     sections = require_valid(configuration)
     registry = {"registry": own.predictions.registry}

@@ -13,7 +13,7 @@ from schemas.errors import BadInput
 
 
 class TradeBars(NamedTuple):
-    """An interval whose bars a strategy builds from trades; without `required`, only if the feed has them."""
+    """An interval whose bars a strategy builds from trades: always if `required`, else only if the feed has trades."""
 
     strategy: str
     interval: str

@@ -1,6 +1,6 @@
 """Metrics of the disk of the state folder, and the forecast when it is full.
 
-The API stores one sample an hour in `run/disk-usage.json` of the state folder, those of the last 14 days.
+The API stores one sample an hour in `run/disk-usage.json` of the state folder, for the last 14 days.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INTERVAL_S = 3600.0
 
 
 class DiskMetrics:
-    """The free space, and the days until it is used up; absent before a day of samples and if the use does not grow."""
+    """The free space, and the days until the disk is full. The days are absent without a day of samples or growth."""
 
     def __init__(self, home: Path, clock: Callable[[], float] = time.time) -> None:
         self._home, self._clock = home, clock

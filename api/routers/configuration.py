@@ -46,13 +46,15 @@ class ConfigurationOut(ApiModel):
 
 
 class ConfigurationInForce(ConfigurationOut):
-    """The newest configuration, with all settings. Services take a new one at their next time slice."""
+    """The newest configuration, with all settings. Services apply a new one from the next time slice on."""
 
     settings: dict[str, Any]
 
 
 class ConfigurationPatch(ApiModel):
-    """Settings to change, by dotted name, and overrides to end, so that the value of the file is in force again."""
+    """Settings to change, by dotted name (`set`), and changes to end, so that the settings file applies again
+    (`unset`).
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -67,8 +69,8 @@ class ConfigurationPatch(ApiModel):
 
 
 class ConfigurationReceipt(ApiModel):
-    """PENDING: the configuration is stored in the log, and every service takes it at its next time slice. UNCHANGED:
-    the settings in force are those of the request already, as after a repeated request.
+    """PENDING: the configuration is in the log, and every service applies it from the next time slice on. UNCHANGED:
+    the settings in force already equal those of the request, for example after a repeated request.
     """
 
     configuration_id: str
@@ -98,8 +100,8 @@ def change_configuration(
 ) -> ConfigurationReceipt:
     """Change settings from the next time slice on. A repeated request changes nothing.
 
-    400: an unknown setting, an invalid value, or a setting that takes effect only at a restart. Nothing has changed
-    then. 409: another change came first.
+    400: an unknown setting, an invalid value, or a setting that takes effect only at a restart; nothing changes. 409:
+    another change was made at the same time.
     """
     changes: dict[str, str | None] = {name: canonical_json(value) for name, value in body.set.items()}
     changes |= dict.fromkeys(body.unset)
@@ -108,7 +110,7 @@ def change_configuration(
     last = _newest(db)
     settings = resources.settings
     prepare_change(settings, last, changes, actor=caller.username, reason=body.reason)
-    # Again on top of the newest one in the log, which risk may not have stored yet.
+    # Prepared again on top of the newest configuration in the log, which risk may not have stored yet.
     change = prepare_change(settings, newest_of(settings), changes, actor=caller.username, reason=body.reason)
     record = publish_change(change, settings, resources.home / "secrets" / FOLDER, resources.command_log)
     if change.record is not None and record.sha256 != change.record.sha256:
@@ -129,7 +131,7 @@ def _newest(db: Connection) -> Configuration:
     """Raises Conflict if risk has stored none."""
     stored = _stored(db, 1)
     if not stored:
-        raise Conflict("No configuration is stored yet. It is after the first time slice that follows the start.")
+        raise Conflict("No configuration is stored yet. Try again after the first time slice that follows the start.")
     return stored[0]
 
 

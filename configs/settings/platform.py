@@ -29,7 +29,7 @@ class ChecksSection(Section):
 
     verify        [seconds] interval of the check `verify`; unset: off
     replay_check  [UTC] time of day (HH:MM) of the check `replay-check`; unset: off
-    archive       [UTC] time of day (HH:MM) of `archive create`, which archives and cuts the topics; unset: off
+    archive       [UTC] time of day (HH:MM) of `archive create`, which moves old days of the topics to files; unset: off
     """
 
     verify: Annotated[int | None, BeforeValidator(in_seconds)] = 300

@@ -21,8 +21,8 @@ CUT_TOPICS = (
     "predictions",
     "signals",
 )
-"""Topics that may be cut after they are archived. All others have to do with orders, or are small and read from their
-beginning."""
+"""Topics from which archived days can be deleted in Kafka. All other topics contain records about orders, or are small
+and read from their beginning."""
 
 
 class PostgresSection(Section):
@@ -88,8 +88,8 @@ class KafkaSection(Section):
     replication               [copies] replicas of each new topic
     replication_acknowledged  [copies] copies of each topic that live trading requires; unset: two
     archive_folder            folder of the archived topics; unset: `archive` in the state folder
-    retention                 [days] how many days of a topic stay in Kafka when `archive create` cuts it, by topic;
-                              topics that are not listed stay complete
+    retention                 [days] how many days of a topic stay in Kafka after `archive create`, by topic; topics
+                              that are not listed stay complete
     topics                    the topics, by name
     """
 
@@ -108,7 +108,7 @@ class KafkaSection(Section):
     def _only_market_data(cls, retention: dict[str, int]) -> dict[str, int]:
         for topic in retention:
             if topic not in CUT_TOPICS:
-                raise ValueError(f"topic {topic!r} is never cut, expected one of {', '.join(CUT_TOPICS)}")
+                raise ValueError(f"topic {topic!r} must stay complete, expected one of {', '.join(CUT_TOPICS)}")
         return retention
 
     @property

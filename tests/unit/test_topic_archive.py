@@ -294,5 +294,5 @@ def test_a_folder_with_other_files_is_refused(kafka: KafkaSection, archive: Topi
 
 
 def test_retention_of_topics_with_orders_is_refused() -> None:
-    with pytest.raises(BadInput, match="topic 'orders' is never cut"):
+    with pytest.raises(BadInput, match="topic 'orders' must stay complete"):
         load_settings(environment={"KAFKA__RETENTION": json.dumps({"orders": 30})})
