@@ -129,7 +129,7 @@ def build(
 ) -> Dataflow:
     """Build the backtest flow. `limit` is that of the handlers of trading strategies.
 
-    Without `explains`, the flow leaves out what only readers of the records use (`stages.decision_loop`).
+    Without `explains`, the flow leaves out records that only explain decisions (`stages.decision_loop`).
 
     Source items: (any key, time slices of Bars). Sink items: (GLOBAL_SHARD, time slices of all stage outputs).
     """

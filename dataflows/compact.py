@@ -1,6 +1,6 @@
-"""All deciding services in one process: the layout `compact`. Same topics, tables, records and decisions as `services`.
+"""The layout `compact`: the nine services that make decisions in one process.
 
-See `docs/decisions/0017-layouts.md`.
+Topics, tables, records and decisions are those of the layout `services` (`docs/decisions/0017-layouts.md`).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def flow() -> Dataflow:
 
 
 def live_stages(settings: Settings, stats: Stats) -> dict[str, Callable[[], Stage]]:
-    """Return the function that makes the live stage of each service, with its timers. Those with strategies have time
+    """Return, for each service, a function that makes its live stage with its timers. Stages with strategies have time
     limits.
     """
     limited = ("signals", "strategies")

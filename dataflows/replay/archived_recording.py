@@ -24,8 +24,8 @@ _MESSAGES_PER_READ = 500
 def open_archived_recording(archive: TopicArchive, symbol_partitions: int, stage: str) -> Recording:
     """Open the archive as the recording of a platform. `stage` names the reader in dead letters.
 
-    The recording ends with the last archived day of the topic that has the fewest days. Iteration raises Unavailable if
-    a file is damaged, or if the archive does not begin at the first message of a topic.
+    The recording ends at the last time slice that all archived topics contain. Iteration raises Unavailable if a file
+    is damaged, or if the archive does not begin at the first message of a topic.
     """
     inputs = ranked_logs(input_topics(with_trades=_has_clock(archive, TRADES_TOPIC)), symbol_partitions)
     return Recording(

@@ -54,7 +54,7 @@ class Pipeline:
 
 
 def configured_pipeline(settings: Settings) -> ConfiguredStage:
-    """Return all stages of the platform as one stage that takes the configurations of its time slices."""
+    """Return all stages of the platform as one stage that applies the configurations in its time slices."""
     return StageFactory(lambda current: lambda: Pipeline(current), settings)()
 
 
@@ -91,8 +91,8 @@ def compare(
     settings: Settings, recording: Recording, window: ReplayWindow | None = None, progress: Progress = lambda _: None
 ) -> ReplayComparison:
     """Replay the inputs from their beginning and compare the outputs, up to the last time slice that all derived topics
-    have, or to the first difference. Each span is replayed under its recorded configuration; before the first one,
-    under `settings`.
+    have, or to the first difference. Each time slice is replayed with the recorded configuration that was in force, and
+    with `settings` before the first configuration.
 
     `decision_hash` covers the recorded decisions compared. Over a whole recording it equals that of `verify` and
     `backtest`.

@@ -72,8 +72,8 @@ class ForkComparison(NamedTuple):
 def fork(
     before: Settings, after: Settings, recording: Recording, at_ns: int, progress: Progress = lambda _: None
 ) -> ForkComparison:
-    """Replay until the first time slice at or after `at_ns` under the recorded configurations, before the first of them
-    with settings `before`; from there on with `after`, whatever is recorded.
+    """Replay the time slices before `at_ns` with the recorded configurations (with `before`, if none is recorded yet),
+    and those at or after `at_ns` with `after`, without regard to the recorded configurations.
     """
     happened, forked = _ForkTotals(), _ForkTotals()
     divergences: list[DivergentSlice] = []
@@ -111,7 +111,9 @@ def fork(
 
 
 class _SettingsSwitch:
-    """Runs the pipeline under the recorded configurations; from `at_ns` on, one with the new settings and its state."""
+    """Runs a pipeline with the recorded configurations before `at_ns`. From then on, one with the new settings runs,
+    which continues from the state of the first.
+    """
 
     def __init__(self, before: Settings, after: Settings, at_ns: int) -> None:
         self._stage: Stage = configured_pipeline(before)

@@ -1,10 +1,11 @@
 """Convert the states of the services between the layouts, and write them into new recovery stores.
 
-In both layouts, the state of a shard has the same form (`dataflows/runtime/compact_stages.py`). The compact process
-holds all states in one, and has two more facts of the topics between its services:
+In both layouts, the state of a shard has the same form (`dataflows/runtime/compact_stages.py`). The state of the
+compact process contains those of all shards. It differs in the topics between its services:
 
-- It holds the records that feedback inputs have received and not yet passed on. They are read from the topics.
-- It has no offsets in these topics. They are found behind the clock that each reader has passed.
+- It contains the records that feedback inputs have received and not yet delivered. A conversion reads them from the
+  topics.
+- It has no offsets in these topics. A conversion uses the offset after the last clock that each reader has delivered.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class TopicReader(Protocol):
 
 
 def compact_state(topics: TopicReader, states: States, slice_ns: int) -> Any:
-    """Return the state of the compact process in which every service stands at the time slice `slice_ns`.
+    """Return the state of the compact process after the time slice `slice_ns`, from the states of its services.
 
     Raises Unavailable if the topics cannot be read, and BadInput if one lacks that time slice.
     """
@@ -161,8 +162,8 @@ def offsets_behind_clocks(
 ) -> dict[LogName, dict[int, int]]:
     """Return, for each clock of each log, an offset behind it and before the next later clock.
 
-    Earlier clocks and records may follow the offset: a process that crashed has written them again. Raises BadInput if
-    a clock is missing.
+    Earlier clocks and records may follow the offset, because a process writes records again after a crash. Raises
+    BadInput if a clock is missing.
     """
     remaining = {log: topics.log_range(*log) for log in clocks}
     found: dict[LogName, dict[int, int]] = {}

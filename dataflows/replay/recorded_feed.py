@@ -1,9 +1,9 @@
-"""The recorded market topics as the feed of a backtest: what was given to the platform, without what it decided.
+"""The recorded topics as the feed of a backtest: the inputs of the platform, without its decisions.
 
-Bars and quotes of the chosen symbols, headlines, filings, answers of the language model and reference data are given,
-and trades if a strategy declares bars of them. Commands are given only if they are asked for. The updates of the broker
-are not, because the simulated venue fills the orders. A recorded time slice without a given record was closed for the
-orders of that run and is dropped.
+The feed contains bars and quotes of the selected symbols, headlines, filings, answers of the language model and
+reference data. It contains trades if a strategy declares bars of trades, and commands if the caller requests them. It
+does not contain the broker's updates, because the simulated venue fills the orders. Recorded time slices without any of
+these records are dropped: they were closed for the orders of that run.
 
 The period is that of a file feed: bars that open in [start, end), numbered from 1. Reference data and filings before
 the start are in the first time slice, headlines only of the last day. A recording of a file feed therefore gives the

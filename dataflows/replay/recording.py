@@ -172,8 +172,8 @@ def _snapshot_since(kafka: KafkaSection, logs: Sequence[Log], since_ns: int) -> 
 def input_topics(*, with_trades: bool) -> list[str]:
     """Return the topics of external inputs: commands before bars, as in every stage that reads both.
 
-    In a recording of an earlier release, trades have no clock. No strategy has read them, and with them there would be
-    no time slice.
+    Leave out the trades of a recording from an earlier release: they have no clock, so no time slice would be complete,
+    and no strategy has read them.
     """
     topics = sorted(INPUT_TOPICS, key=lambda topic: topic in topology.SYMBOL_TOPICS)
     return [topic for topic in topics if with_trades or topic != TRADES_TOPIC]

@@ -252,8 +252,8 @@ def _read_log(kafka: KafkaSection, topic: str, partition: int, last: int | None 
 
 
 def _last_common_clock_ns(last_clocks: Mapping[LogName, int]) -> int:
-    """Return the last time slice that is in all logs, -1 if there is none. A topic without any clock is not considered:
-    it is newer than the last time slice.
+    """Return the last time slice that is in all logs, -1 if there is none. A topic without a clock is ignored: it was
+    created after the last time slice.
 
     >>> _last_common_clock_ns({("signals", 0): 60, ("signals", 1): 120, ("strategy-suspensions", 0): -1})
     60
@@ -360,7 +360,7 @@ def _trade_seqs(settings: Settings, clock_ns: int) -> dict[str, int]:
 
 
 def _file_state(settings: Settings, feed: MarketFeed, minutes: dict[str, Any], clock_ns: int) -> dict[str, Any]:
-    """Read the files again up to the last recorded minute. Raises BadInput if they give other bars."""
+    """Read the files again up to the last recorded minute. Raises BadInput if their bars differ from the recording."""
     last_ns = -1
     while last_ns < clock_ns and (time_slices := feed.take(1)):
         last_ns = time_slices[0].ts_ns

@@ -10,7 +10,7 @@ from schemas.records import Record, Trade
 
 
 class TradeCheck:
-    """Looks for trades among the records of a run, if a strategy declares bars of trades."""
+    """Checks whether the records of a run contain trades, if a strategy declares bars of trades."""
 
     def __init__(self, settings: Settings) -> None:
         self._declared = declared_trade_bars(settings)

@@ -1,12 +1,12 @@
-"""Run the stages of all deciding services in one process, one time slice after the other.
+"""Run the stages of the nine services that make decisions in one process, one time slice after the other.
 
 Each shard of each service has its own stage instance and its own reader, as in the layout `services`. A reader receives
-the topics of other processes from Kafka. It receives the topics of the services in this process directly, in the order
-in which they are also written to Kafka. So every stage processes the same records in the same order in both layouts,
-and the state of a shard is the same.
+the records of other processes from Kafka. It receives the records of the services in this process directly, in the
+order in which they are also written to Kafka. Every stage therefore processes the same records in the same order in
+both layouts, and the state of a shard is the same.
 
 In each time slice, the services run in the order of `topology.COMPACT_SERVICES`. A feedback input receives its records
-at once and passes them on in the next time slice.
+at once and delivers them in the next time slice.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class _ServiceShard:
 
 
 class ExternalReader:
-    """The reader of one shard of `service`, limited to the `logs` of other processes."""
+    """The reader of one shard of `service`. It reads only the `logs` of other processes."""
 
     def __init__(self, stages: CompactStages, service: str, reader: AlignedLogs, logs: Collection[LogName]) -> None:
         self._stages, self._service, self._reader, self._logs = stages, service, reader, logs
@@ -132,7 +132,7 @@ class ExternalReader:
 
 
 class CompactStages:
-    """All services of the compact process. Feed it the external logs; `take_slices` returns what the services write.
+    """All services of the compact process. Feed it the logs of other processes; `take_slices` returns the output.
 
     `make_stages` are functions that make a stage, by service. `unread` are the topics that a service does not need.
     `state` is None or an earlier `snapshot()`.
@@ -197,7 +197,7 @@ class CompactStages:
     # -- inputs
 
     def next_offsets(self) -> dict[LogName, int]:
-        """Return, for each log of another process, the first message that some shard has in no time slice yet."""
+        """Return, for each log of another process, the offset of the first message that a shard has not processed."""
         out: dict[LogName, int] = {}
         for shard in self._shards:
             for log, offset in shard.reader.next_offsets().items():
@@ -223,7 +223,7 @@ class CompactStages:
                 self._external_clocks[log] = record.ts_ns
 
     def ready(self) -> bool:
-        """Whether the logs of other processes complete a time slice. The services then complete all others."""
+        """Whether the logs of other processes have reached the next clock. The services then write all other logs."""
         passed_ns = self.passed_ns
         return all(
             clock_ns >= passed_ns if self._external[log] else clock_ns > passed_ns
@@ -276,9 +276,10 @@ class CompactStages:
         return out
 
     def snapshot(self) -> Any:
-        """Return the state after the last time slice: of each shard, and the records that feedback inputs wait for.
+        """Return the state after the last time slice: of each shard, and the records that feedback inputs have not
+        delivered yet.
 
-        The offsets of this process's own logs are meaningless in it.
+        Its offsets in this process's own logs are meaningless.
         """
         services: dict[str, dict[str, Any]] = {}
         for shard in self._shards:

@@ -1,8 +1,9 @@
-"""A stage under the configuration of the log: a record `Configuration` rebuilds it at its time slice.
+"""A stage that applies the configurations in the log: a record `Configuration` replaces the stage in its time slice.
 
 The new stage restores the snapshot of the old one, as after a restart with other settings: a new strategy starts
-afresh, the state of all others stays. The snapshot holds the configuration in force, so that a restart continues with
-it and not with the settings file. Before the first configuration of a log, the settings of the process are in force.
+without state, and all others keep theirs. The snapshot contains the configuration in force, so that a restarted process
+continues with it and not with the settings file. Before the first configuration of a log, the settings of the process
+are in force.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ MARK: Final = "configuration"
 VERSION: Final = 1
 
 MakeStage = Callable[[Settings], Callable[[], Stage]]
-"""A function of `stages.py`. The stages that it makes from the same settings may share what they have loaded."""
+"""A function of `stages.py`. Stages that it makes from the same settings may share loaded strategies and models."""
 OnApplied = Callable[[Configuration, int], None]
-"""Receives the configuration that a stage has taken or restored, and the time slice from which on it is in force."""
+"""Receives the configuration that a stage has applied or restored, and the time slice from which on it is in force."""
 CheckSources = Callable[[Configuration], None]
-"""Raises BadInput if the files of this host are not those of a configuration."""
+"""Raises BadInput if the strategy and indicator files of this host differ from those of a configuration."""
 
 
 class _Observers(NamedTuple):
@@ -57,7 +58,7 @@ class ConfiguredState(NamedTuple):
 
 
 class StageFactory:
-    """Makes the stages of one service. Shards under equal settings share what one call of `make` loads.
+    """Makes the stages of one service. Shards with equal settings share one call of `make` and what it loads.
 
     Raises BadInput if the settings of the process are invalid.
     """
@@ -73,7 +74,7 @@ class StageFactory:
         self._make, self._settings = make, settings
         self._check_sources = check_sources or _observers.check_sources
         self.on_applied = on_applied or _observers.on_applied
-        # Made at once, so that a process with invalid settings does not start.
+        # `make` is called at once, so that a process with invalid settings does not start.
         self._newest: tuple[Settings, Callable[[], Stage]] = (settings, make(settings))
         self._own = self._newest
 
@@ -81,9 +82,9 @@ class StageFactory:
         return ConfiguredStage(self)
 
     def maker(self, configuration: Configuration | None) -> Callable[[], Stage]:
-        """Return a function that makes a stage under a configuration; None: under the settings of the process.
+        """Return a function that makes a stage with a configuration; None: with the settings of the process.
 
-        The function is the same one for equal settings in a row. Raises BadInput.
+        Consecutive calls with equal settings return the same function. Raises BadInput.
         """
         if configuration is None:
             return self._own[1]
@@ -95,11 +96,11 @@ class StageFactory:
 
 
 class ConfiguredStage:
-    """A stage that takes each new `Configuration` of its time slices.
+    """A stage that applies each new `Configuration` in its time slices.
 
-    A configuration whose number is not higher than that in force is a repeat, or lost against a concurrent change. An
-    invalid one changes nothing. The stage is made at the first time slice, so that a restart at which the user has
-    changed a file and its configuration does not need the old file.
+    A configuration is discarded if its number is not higher than the number in force: it is a duplicate, or a
+    concurrent change was written first. An invalid configuration changes nothing. The stage is made at the first time
+    slice. If a file and the configuration have changed before a restart, the old file is therefore not needed.
     """
 
     def __init__(self, factory: StageFactory) -> None:
@@ -122,7 +123,7 @@ class ConfiguredStage:
         return self._made().on_slice(ts_ns, records)
 
     def _take(self, ts_ns: int, configurations: Sequence[Configuration]) -> None:
-        """Take the last valid one of the new configurations of a time slice."""
+        """Apply the last valid one of the new configurations of a time slice."""
         newest = self._configuration
         for configuration in configurations:
             if newest is not None and configuration.number <= newest.number:
@@ -130,7 +131,7 @@ class ConfiguredStage:
             try:
                 require_valid(configuration)
             except BadInput as error:
-                log.error("configuration ignored", configuration=configuration.configuration_id, reason=str(error))
+                log.error("configuration rejected", configuration=configuration.configuration_id, reason=str(error))
                 continue
             newest = configuration
         if newest is None or newest is self._configuration:
@@ -162,7 +163,7 @@ class ConfiguredStage:
         return (MARK, VERSION, _packed(self._configuration), self._since_ns, state)
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot, also one of the stage alone, as earlier releases wrote it."""
+        """Restore a snapshot. A snapshot of an earlier release contains only the stage, without a configuration."""
         self._configuration, self._since_ns, self._unrestored = read_state(snapshot)
         self._stage = self._make = None
         if self._configuration is not None:

@@ -1,4 +1,4 @@
-"""What a live process does when its stages take a configuration: check the user's files, and acknowledge it."""
+"""What a live process does when its stages apply a configuration: check the user's files, and report it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = structlog.get_logger(__name__)
 
 
 def observe_live_stages(settings: Settings, on_applied: OnApplied, run_dir: Path | None) -> None:
-    """Make every stage of this process check the files of this host, and report the configurations that it takes.
+    """Make every stage of this process check the files of this host, and report the configurations that it applies.
 
-    With `start --dev`, files may change at any time and are not checked.
+    With `start --dev`, files can change at any time and are not checked.
     """
     is_dev = run_dir is not None and _runs_in_dev_mode(run_dir)
 
@@ -39,10 +39,10 @@ def _runs_in_dev_mode(run_dir: Path) -> bool:
 
 
 def require_host_files(configuration: Configuration, settings: Settings) -> None:
-    """Raises BadInput if a strategy or indicator file of this host is not the one of the configuration.
+    """Raises BadInput if a strategy or indicator file of this host differs from that of the configuration.
 
-    A file that `start` has recorded since is accepted: a process that restarts after an edit may still have time slices
-    from before it. Raises Unavailable if the newest configuration cannot be read.
+    A file that equals that of the newest configuration is accepted: a process that restarts after an edit may still
+    have to process time slices from before the edit. Raises Unavailable if the newest configuration cannot be read.
     """
     found = host_hashes(configuration.source_sha256)
     changed = {path: sha256 for path, sha256 in configuration.source_sha256.items() if found[path] != sha256}
@@ -57,7 +57,7 @@ def require_host_files(configuration: Configuration, settings: Settings) -> None
                 "restart`, which records the present one"
             )
     log.warning(
-        "time slices before the last start run with changed files",
+        "changed files also process time slices from before the last start",
         files=sorted(changed),
         configuration=configuration.configuration_id,
     )

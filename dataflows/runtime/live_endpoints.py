@@ -62,7 +62,7 @@ class StartedProcess(NamedTuple):
 
 
 def start_process(name: str) -> StartedProcess:
-    """Load the settings and open the stats file of a process; `name` is that of a service or `compact`.
+    """Load the settings and open the stats file of a process. `name` is a service or `compact`.
 
     A process that a user starts by hand finds the addresses and its credentials in the state folder. The process then
     logs under its name and shuts down cleanly on SIGTERM.
@@ -204,9 +204,9 @@ def take_lease(service: str, settings: Settings) -> ServiceLease | None:
 
 
 def require_no_records(service: str, settings: Settings, process: str) -> None:
-    """Raises Unavailable if this service wrote records before: it must not start from empty and count from 1 again.
+    """Raises Unavailable if this service has written records: without its store, it would count from 1 again.
 
-    `process` is the process that runs it.
+    `process` is the process that runs the service.
     """
     kafka = settings.kafka
     shards = own_shards(service, kafka.symbol_partitions)

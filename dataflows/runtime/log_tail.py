@@ -19,8 +19,9 @@ LogName = tuple[str, int]
 def read_ranges(consumer: Consumer, ranges: Mapping[LogName, tuple[int, int]]) -> dict[LogName, list[tuple[int, Any]]]:
     """Return the decodable records and clocks of each log from its first offset up to its end, each with its offset.
 
-    `ranges` are by topic, as Kafka names it, and partition. All logs are read together, because the first message of a
-    log takes the broker long. Raises KafkaException, and Unavailable if no message arrives for `READ_TIMEOUT_S`.
+    The keys of `ranges` are the topic (with its prefix) and the partition. All logs are read together, because the
+    broker needs long for the first message of a log. Raises KafkaException, and Unavailable if no message arrives for
+    `READ_TIMEOUT_S`.
     """
     records: dict[LogName, list[tuple[int, Any]]] = {log: [] for log in ranges}
     offsets = {log: start for log, (start, end) in ranges.items() if start < end}

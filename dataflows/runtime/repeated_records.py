@@ -82,7 +82,7 @@ def decision_fields(record: Any) -> tuple[Any, ...]:
 
 
 def _tails(consumer: Consumer, logs: Sequence[LogName], passed_ns: int) -> Iterator[tuple[LogName, list[Any]]]:
-    """Yield the records and clocks of each log after its clock `passed_ns`; of a new log, all."""
+    """Yield the records and clocks of each log after its clock `passed_ns`, and all of a new log."""
     remaining = {log: log_range(consumer, *log, timeout_s=READ_TIMEOUT_S) for log in logs}
     for count in (*_FIRST_READS, None):
         ranges = {

@@ -1,8 +1,9 @@
 """Publish when the next timer of a stage is due, so that `market_data` closes a time slice then.
 
 A timer is due at an event time: the good-till date of an order, a handler with `at`, the timeout of the language model,
-the retry of an exit. The stage checks it in each time slice. A `StageTimer` only tells the live feed when to close one
-(`dataflows/sources/market/waiting_records.py`): no stage reads it, and without it the timer fires a little later.
+the retry of an exit. The stage checks its timers in each time slice. A `StageTimer` only makes the live feed close a
+time slice then (`dataflows/sources/market/waiting_records.py`). No stage reads it. Without it, the timer fires with the
+next time slice.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class StageWithTimers:
         if due_ns == self._published_ns:
             return out
         self._published_ns = due_ns
-        # One that is due already waits for something else, such as a bar: a time slice would not end the wait.
+        # A timer that is still due after this time slice waits for something else, such as a bar. Another time slice
+        # would not end that wait.
         if due_ns is None or due_ns <= ts_ns:
             return out
         return [*out, StageTimer(ts_ns=ts_ns, service=self._service, due_ns=due_ns)]

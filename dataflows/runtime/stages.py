@@ -224,8 +224,8 @@ def decision_loop(
     """Return all stages after the analysis as one stage, for the fused backtest.
 
     `limit` is that of the handlers of trading strategies. `with_idle` is as in `trading_loop`. Without `explains`, the
-    loop makes the same decisions, but leaves out what only readers of its records use: the results of risk checks in
-    orders and, unless the ensemble learns its weights, the feedback stage.
+    loop makes the same decisions, but leaves out records that only explain them: the results of risk checks in orders
+    and, unless the ensemble learns its weights, the feedback stage.
     """
     make_signals = signals(settings)
     make_loop = trading_loop(settings, limit, lists_checks=explains, with_idle=with_idle)

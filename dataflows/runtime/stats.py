@@ -44,10 +44,10 @@ class Stats:
             self._path.parent.mkdir(parents=True, exist_ok=True)
 
     def take_configuration(self, configuration: Configuration, since_ns: int) -> None:
-        """Report the configuration that the service has taken, and the time slice from which on it is in force."""
+        """Report the configuration that the service has applied, and the time slice from which on it is in force."""
         if self.configuration is None or self.configuration["id"] != configuration.configuration_id:
             log.info(
-                "configuration taken",
+                "configuration applied",
                 configuration=configuration.configuration_id,
                 since_ns=since_ns,
                 actor=configuration.actor,

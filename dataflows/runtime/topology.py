@@ -26,7 +26,7 @@ from schemas.records import (
 
 
 class Layout(StrEnum):
-    """Which services share a process: none, or all deciding services."""
+    """Which services share a process: none, or the nine services that make decisions."""
 
     SERVICES = "services"
     COMPACT = "compact"
@@ -232,11 +232,11 @@ SERVICES: dict[str, ServiceSpec] = {
     ),
 }
 HINT_TOPICS = frozenset({"stage-timers"})
-"""Topics on whose records nothing depends. A crash may repeat, change or omit them."""
+"""Topics whose records affect no decision. After a crash, they may be repeated, different or missing."""
 STAGED_SERVICES = tuple(name for name, service in SERVICES.items() if service.inputs)
 """Services that run a stage over topics; the other services read feeds."""
 COMPACT = "compact"
-"""The process that runs all deciding services in the compact layout. It is no service of its own."""
+"""The process that runs the services of `COMPACT_SERVICES` in the compact layout. It is not a service."""
 COMPACT_SERVICES = (
     "features",
     "sentiment",
@@ -248,8 +248,8 @@ COMPACT_SERVICES = (
     "risk",
     "feedback",
 )
-"""The services that share one process in the compact layout, each after the services whose outputs it reads without a
-lag. A service that a user adds runs in its own process in both layouts."""
+"""The services that share one process in the compact layout. Each follows the services whose outputs it reads in the
+same time slice. A service that a user adds runs in its own process in both layouts."""
 PASS_THROUGH: dict[str, tuple[type, ...]] = {
     "sentiment": (LlmAnswer,),
     "execution": (BrokerUpdate, BrokerAccount, BrokerActivity),
@@ -279,7 +279,7 @@ def shards(service: str, partitions: int) -> list[str]:
 def own_topics(service: str) -> tuple[str, ...]:
     """Return the topics into which only this service, or the compact process, writes.
 
-    Others write into most topics of market_data.
+    Into most topics of market_data, other services and people write too.
 
     >>> own_topics("predictions")
     ('predictions',)
@@ -310,11 +310,12 @@ def compact_topics() -> frozenset[str]:
 def compact_conflict() -> str | None:
     """Return why the compact layout cannot run these services, or None.
 
-    A service of the compact process must not wait for a service outside that reads its outputs: neither could continue.
+    A service of the compact process must not wait for an outside service that reads outputs of the compact process:
+    each process would wait for the other.
     """
     own_topics_of_compact, reached = compact_topics(), set[str]()
     outside = [name for name in STAGED_SERVICES if name not in COMPACT_SERVICES]
-    for _ in outside:  # as often as a chain of them can be long
+    for _ in outside:  # once for each possible link of a chain of outside services
         written = own_topics_of_compact.union(*(SERVICES[name].outputs for name in reached))
         reached |= {name for name in outside if any(item.topic in written for item in SERVICES[name].inputs)}
     for service in COMPACT_SERVICES:
@@ -336,8 +337,8 @@ def partitions_of(topic: str, partitions: int) -> range:
 def input_logs(service: str, shard: str, partitions: int, unread: Collection[str] = ()) -> list[Log]:
     """Return the logs that one shard of a service reads, without those of the topics `unread`.
 
-    >>> input_logs("predictions", "1", 4)
-    [Log(topic='features', partition=1, rank=0, feedback=False)]
+    >>> input_logs("predictions", "1", 4, unread=["configuration"])
+    [Log(topic='features', partition=1, rank=1, feedback=False)]
     """
     input_logs_of_shard: list[Log] = []
     for rank, (topic, feedback, all_partitions) in enumerate(SERVICES[service].inputs):

@@ -1,6 +1,6 @@
-"""Kafka source of the compact process: the topics of other processes in, what all its services write out.
+"""Kafka source of the compact process: reads the topics of other processes and emits the output of all its services.
 
-It has one part. Its snapshot holds the state of every service, so that they all resume at the same time slice.
+It has one part, whose snapshot contains the state of every service, so that all resume at the same time slice.
 """
 
 from __future__ import annotations

@@ -330,7 +330,7 @@ class _Scanner:
             first_ns, last_ns = min(first_ns, scan.first_ns), max(last_ns, scan.last_ns)
         scan.is_ordered &= bool((np.diff(times) >= 0).all())
         scan.first_ns, scan.last_ns, scan.rows = first_ns, last_ns, scan.rows + len(times)
-        # A few rows usually show that not all are at midnight. The conversion of all times is slow.
+        # The first rows usually show already that not all times are midnight. Converting all times is slow.
         for rows in (times[:FIRST_ROWS], times):
             scan.is_at_midnight = scan.is_at_midnight and bool(self._is_midnight(rows).all())
         self._add_sample(times)

@@ -141,7 +141,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
     - `logs`: the inputs of each shard.
     - `prefix`: precedes every topic name, for several platforms on one cluster.
     - `until`: bounds a replay.
-    - `archive`: the messages that are no longer in the topics, for a reader that starts at their beginning.
+    - `archive`: contains the messages that are no longer in the topics, for a reader that starts at their beginning.
     - `wait_s`: bounds how long one call waits for a message.
     - `on_resume` receives each shard and the last time slice of its snapshot, -1 without one.
     - `limits`: bound the rate of rejected records. `on_suspend` receives the time slice that exceeds them, then

@@ -13,7 +13,9 @@ from schemas.records import UNCLOCKED_RECORDS, DeadLetter, LateRecord, Record
 
 
 def _is_rejected(record: Record) -> bool:
-    """Whether a record counts for the limits. Commands without a valid signature do not: they must stop no service."""
+    """Whether a record counts towards the limits. Records without a valid signature do not, so that a forger cannot
+    stop a service.
+    """
     if type(record) not in UNCLOCKED_RECORDS:
         return False
     return not (type(record) is DeadLetter and record.reason.startswith(REASON_PREFIX))
@@ -37,8 +39,9 @@ class RejectionGuard:
         self._read_released_ns, self._on_suspend = read_released_ns, on_suspend
 
     def check(self, time_slices: Sequence[TimeSlice]) -> None:
-        """Suspend the service if too many records were rejected, before any of these time slices is emitted: the last
-        snapshot is from before them. Raises TooManyDeadLetters.
+        """Suspend the service if too many records were rejected. Raises TooManyDeadLetters.
+
+        Call this before any of these time slices is emitted, so that the last snapshot precedes them.
         """
         for ts_ns, records in time_slices:
             rejected = sum(_is_rejected(record) for record in records) if records else 0

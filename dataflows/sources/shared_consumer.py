@@ -62,7 +62,7 @@ class _ArchivedPart(NamedTuple):
 class SharedConsumer:
     """One consumer, shared by the shards of one worker; delivers each log's messages to the shards that read it.
 
-    With an archive, a log whose first messages are no longer in its topic is read from the archive up to there.
+    If the first messages of a log are no longer in its topic, they are read from the archive, if there is one.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class SharedConsumer:
     def _start_log(self, log: tuple[str, int], offset: int, *, joining: bool) -> None:
         """Read a log from an offset on, first from the archive if the topic starts later.
 
-        A log that joins needs no message from before its topic's first: those are from before the snapshot.
+        A log that is added to a snapshot is not read from the archive: archived messages are older than the snapshot.
         """
         topic, partition = log
         self.delivered_to[log] = offset

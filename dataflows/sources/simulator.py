@@ -22,7 +22,7 @@ STATE_VERSION = 1
 NO_TRADE_PROBABILITY = 0.04
 REPLAY_NS = 60 * 1_000_000_000
 _MASK = (1 << 64) - 1
-_ORDER_STREAM = 1000  # of random numbers; those of the price are below
+_ORDER_STREAM = 1000  # number of the stream of random numbers; the streams of the price have lower numbers
 # The log price is a sum of smooth waves (period in bars, size). All are bounded, so the price reverts.
 Waves = tuple[tuple[int, float], ...]
 _LONG_WAVES: Waves = ((14_401, 0.03), (86_399, 0.08))

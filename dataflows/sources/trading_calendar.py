@@ -207,7 +207,7 @@ def _midnight_ns(day: date) -> int:
     return (day - date(1970, 1, 1)).days * DAY_NS
 
 
-@lru_cache(maxsize=4)  # each file of a feed has a calendar of its own
+@lru_cache(maxsize=4)  # shared, because each file of a feed has a calendar object of its own
 def _continuous_intervals(first_year: int, last_year: int) -> list[SessionInterval]:
     day, end, intervals = date(first_year, 1, 1), date(last_year + 1, 1, 1), []
     while day < end:

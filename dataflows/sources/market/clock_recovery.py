@@ -4,8 +4,8 @@ A feed that is killed may have written a clock to some of its logs and not to ot
 would then process different time slices. The next process therefore writes each such clock again, with the same time,
 to all logs. Readers discard a clock that their log already has (`operators/alignment.py`).
 
-The snapshot has a position in each log, and only the messages behind it are read. The cost of a restart does not depend
-on the length of the logs.
+The snapshot contains an offset in each log, and only the messages after it are read. The cost of a restart therefore
+does not depend on the length of the logs.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ TAIL_MESSAGES_MAX = 100_000
 """Most messages read from the end of a log in which the feed writes only clocks. Those of the last two minutes, the
 timeout of a delivery, are far fewer."""
 FIRST_MESSAGES_MAX = 500_000
-"""Most messages that a feed reads if it has no snapshot. Until its first snapshot, a feed writes far fewer, even with
-the bars before the start of 500 symbols."""
+"""Maximum number of messages that a feed reads without a snapshot. Before its first snapshot, a feed writes far fewer,
+even with the history bars of 500 symbols."""
 RECENT_CLOCKS_MAX = 100_000
 
 Log = tuple[str, int]
 """(topic, partition)."""
 Since = Mapping[Log, int] | int | None
-"""Where reading starts: an offset for each log, or the wall-clock time of a snapshot of version 1. None without any."""
+"""Where reading starts: an offset for each log, or the time of a snapshot of version 1. None: no snapshot."""
 
 
 def feed_logs(partitions: int) -> list[Log]:
@@ -69,8 +69,8 @@ class FeedTopicState:
     recent   the clocks of all these logs, of which the newest are stored
     bars     the last bar by symbol
     quotes, trades, history  the last `seq` of quotes, trades and history bars by symbol
-    starts   the offset of each log from which it was read
-    ends     the offset behind the last message of each log
+    starts   the offset from which each log was read
+    ends     the offset after the last message of each log
     messages  how many messages were read
     """
 
@@ -134,8 +134,8 @@ class FeedTopicState:
 def feed_topic_reader(kafka: KafkaSection) -> Callable[[Since], FeedTopicState]:
     """Return a function that reads the state since a snapshot. Raises Unavailable.
 
-    Without a snapshot, the logs are read from their beginning, if they are short: an earlier process ended before its
-    first snapshot.
+    Without a snapshot, the logs are read from their beginning if they are short: an earlier process may have ended
+    before its first snapshot.
     """
 
     def read(since: Since) -> FeedTopicState:
@@ -151,8 +151,8 @@ def feed_topic_reader(kafka: KafkaSection) -> Callable[[Since], FeedTopicState]:
 def read_feed_history(kafka: KafkaSection, until_ns: int) -> FeedTopicState:
     """Read the logs of the feed from their beginning, to rebuild a recovery store. Raises Unavailable.
 
-    `ends` of the result has the positions behind the clock `until_ns`, where the feed continues. A log without that
-    clock is read again from its start.
+    `ends` of the result has the offsets after the clock `until_ns`, where the feed continues. A log without that clock
+    is read again from its start.
     """
     with closing(_consumer(kafka)) as consumer:
         try:
@@ -219,7 +219,10 @@ def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since: Since) -> 
 
 
 def _starts_of_new_logs(ranges: Mapping[Log, tuple[int, int]]) -> dict[Log, int]:
-    """Return where to read what a process wrote that ended before its first snapshot. Raises Unavailable for more."""
+    """Return where to read the messages of a process that ended before its first snapshot.
+
+    Raises Unavailable if there are more than `FIRST_MESSAGES_MAX`.
+    """
     count = sum(high - low for log, (low, high) in ranges.items() if log[0] in OWN_TOPICS)
     if count > FIRST_MESSAGES_MAX or any(low for log, (low, _) in ranges.items() if log[0] in OWN_TOPICS):
         raise Unavailable(
@@ -282,8 +285,8 @@ def _read(
 
 
 def _own_record(topic: str, value: bytes | None) -> Any:
-    """Return the record or the clock of a message if the feed wrote it, else None. Edge services and people write
-    records to the topics that are not by symbol.
+    """Return the record or the clock of a message if the feed wrote it, else None. In topics that are not partitioned
+    by symbol, edge services and people also write records.
     """
     try:
         record = DEFAULT_CODEC.decode(value)

@@ -34,7 +34,7 @@ from sinks.log_offsets import log_range
 CLOCKED_TOPICS = SERVICES["market_data"].outputs
 TIMERS = TOPIC_OF[StageTimer]
 TIMERS_READ_MAX = 1000
-"""Timers that are read at a start: the newest of each service is almost always among them."""
+"""Number of timer records that are read at a start. They almost always include the newest one of each service."""
 POLL_S, MESSAGES_MAX = 0.5, 1000
 HEADER_BYTES = 5
 RISK_CLOCK_TOPIC = "orders"

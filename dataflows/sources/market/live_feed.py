@@ -2,7 +2,7 @@
 
 A time slice is closed when there is a reason (docs/decisions/0014-slices-on-demand.md): the bars of a minute are
 complete, a record waits in a followed topic, quotes, trades or halts arrived and `clock_ms` has passed since the last
-slice, a timer of a service is due, or a heartbeat. A minute closes when every symbol's bar has arrived, or `wait_s`
+slice, or a timer of a service or a heartbeat is due. A minute closes when every symbol's bar has arrived, or `wait_s`
 after its end; until then, the clock does not reach the end of the minute, so that no bar arrives after its clock
 record. A symbol that did not trade gets a no-trade bar. A minute without data from any provider gets no bars: prices
 become stale, and risk checks their age.
@@ -342,7 +342,7 @@ class LiveFeed:
         }
 
     def _offsets(self) -> dict[Log, int]:
-        """Return, for each log, an offset behind which is everything that this feed has not yet emitted."""
+        """Return, for each log, an offset that precedes everything that this feed has not yet emitted."""
         return {**self._read_to, **self._delivered_offsets()}
 
     def resume(self, state: dict[str, Any] | None) -> LiveFeed:

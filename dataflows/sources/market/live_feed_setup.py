@@ -60,7 +60,7 @@ def waiting_records(settings: Settings) -> WaitingRecords:
 
 
 def _with_trades_of_strategies(settings: Settings) -> Settings:
-    """Return the settings with a subscription to trades if a strategy declares bars of them."""
+    """Return the settings. If a strategy declares bars of trades, the subscription to trades is enabled."""
     market, live = settings.market_data, settings.market_data.live
     if live.trades or not declared_trade_bars(settings):
         return settings

@@ -15,8 +15,8 @@ COALESCE_NS = 2 * MILLI_NS
 """Records that arrive within this time share one time slice. It also limits the rate to 500 time slices per second."""
 _START, _TIMERS = "start", "timers"
 RESPONSES = frozenset({"order-refusals", "order-proposals", "risk-events"})
-"""Topics whose records tell strategies about their own orders. A strategy that repeats an order after each rejection
-would otherwise close time slices without end."""
+"""Topics with reports to strategies about their own orders. Without a limit, a strategy that repeats its order after
+each rejection would cause time slices without end."""
 
 
 class WaitingRecords:
@@ -28,8 +28,8 @@ class WaitingRecords:
 
     The next time slice is due `COALESCE_NS` after the first record. While the last two time slices have not passed
     risk, the platform is saturated, and the next one is due `saturated_ns` after the last one: more time slices would
-    only queue. A stopped risk service therefore delays a command by at most `saturated_ns`. The same distance holds
-    after a time slice that only `RESPONSES` required, if nothing else waits.
+    only queue. A stopped risk service therefore delays a command by at most `saturated_ns`. The same wait follows a
+    time slice that only records of `RESPONSES` required, if no other record waits.
     """
 
     def __init__(self, saturated_ns: int, *, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
@@ -42,7 +42,7 @@ class WaitingRecords:
         self._blocked_to_ns = -1
         self._timers: dict[str, int] = {}  # service -> event time at which its next timer is due
         self._timer_changes = 0
-        self._only_responses = False  # whether only they required the last time slice
+        self._only_responses = False  # whether only records of `RESPONSES` required the last time slice
 
     def start(self) -> None:
         """Require a time slice at once: records may have arrived while the feed was down."""
@@ -86,7 +86,7 @@ class WaitingRecords:
     # -- from the feed
 
     def next_timer_ns(self, event_ns: int) -> int | None:
-        """Return the event time of the next timer after `event_ns`. One that is due by then waits from now on."""
+        """Return the event time of the next timer after `event_ns`. Timers due until then become waiting records."""
         with self._changed:
             later = [due_ns for due_ns in self._timers.values() if due_ns > event_ns]
             if len(later) < len(self._timers):
