@@ -32,6 +32,6 @@ def require_read_topics(settings: Settings, changed: Settings) -> None:
     missing = sorted(declared_topics(changed) - declared_topics(settings))
     if missing:
         raise BadInput(
-            f"a strategy needs {' and '.join(missing)}, which the service strategies does not read since its start: "
+            f"a strategy needs {' and '.join(missing)}, which the running service strategies does not read: "
             "change the strategy in the settings file, then run `python cli.py restart`"
         )

@@ -1,4 +1,4 @@
-"""What uses the disk of a state folder, by topic, table and folder, and when the disk is full."""
+"""Disk space that each topic, table and folder of a state folder uses, and a forecast when the disk is full."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
 
 
 class DiskUsage(NamedTuple):
-    """Bytes on the disk of the state folder. `bytes_per_day` and `days_left` are None before a day of samples.
+    """Bytes on the disk of the state folder. `bytes_per_day` and `days_left` are None without a day of samples.
 
     `topics` is None if Kafka is not the embedded one, `tables` if PostgreSQL does not respond.
     """
@@ -95,13 +95,13 @@ def disk_line(usage: DiskUsage) -> str:
     >>> disk_line(DiskUsage(2_160_000_000, 9_000_000_000, 120e6, 18.0, None, None, {}))
     'disk: 2.2 of 9.0 GB free, 18 days left (0.12 GB a day)'
     >>> disk_line(DiskUsage(2_160_000_000, 9_000_000_000, None, None, None, None, {}))
-    'disk: 2.2 of 9.0 GB free, no forecast before a day of samples'
+    'disk: 2.2 of 9.0 GB free, no forecast yet (needs one day of samples)'
     """
     line = f"disk: {usage.free_bytes / 1e9:.1f} of {usage.total_bytes / 1e9:.1f} GB free"
     if usage.bytes_per_day is None:
-        return f"{line}, no forecast before a day of samples"
+        return f"{line}, no forecast yet (needs one day of samples)"
     if usage.days_left is None:
-        return f"{line}, its use does not grow"
+        return f"{line}, used space does not grow"
     return f"{line}, {usage.days_left:,.0f} days left ({usage.bytes_per_day / 1e9:.2f} GB a day)"
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 class ArchiveResult(NamedTuple):
-    """What was archived and deleted. `uncut_reason` explains why no topic was cut although it should be."""
+    """What was archived and deleted. `uncut_reason` explains why nothing was deleted although days exceed the
+    retention.
+    """
 
     folder: Path
     written: WrittenDays
@@ -48,7 +50,10 @@ def create_archive(
     now: datetime,
     report: ProgressCallback,
 ) -> ArchiveResult:
-    """Archive, then cut. Raises DeployError if that is not possible, and Unavailable if the archive is damaged."""
+    """Archive complete days, then delete old ones from Kafka.
+
+    Raises DeployError if the topics cannot be archived, and Unavailable if the archive is damaged.
+    """
     archive = kafka.archive
     assert archive is not None, "the settings of a state folder have an archive folder"
     with _exclusive(home), closing(LogReader(kafka.cluster, kafka.topic_prefix)) as reader:

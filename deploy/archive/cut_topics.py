@@ -1,11 +1,12 @@
-"""Delete from Kafka what the archive holds and nobody needs there, with Kafka's DeleteRecords.
+"""Delete archived messages from Kafka that no reader needs there any more, with Kafka's DeleteRecords.
 
-A topic is cut at the start of a day, and never beyond
+Only whole days are deleted. These messages stay:
 
-- what the archive holds, which is read and compared with its hashes first,
-- the days that `kafka.retention` keeps, counted from the newest clock,
-- the day of the oldest time slice from which a recovery store resumes, and the next offset of every store,
-- the offset that a consumer group of another program has committed.
+- those that the archive does not contain (archived files are first read and compared with their hashes),
+- those of the last days, as many as `kafka.retention` defines, counted back from the newest clock,
+- those from the day of the oldest time slice from which a recovery store resumes, and from the next offset of every
+  store,
+- those from the offset that a consumer group of another program has committed.
 """
 
 from __future__ import annotations
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 60.0
 _FEED_TOPIC = "market-bars"
 _EDGES = ("news", "fundamentals")
-"""Dataflows without time slices: their sources remember what they have published, and read only the end of a topic."""
+"""Dataflows without time slices. They read only the end of a topic."""
 Log = tuple[str, int]
 
 
 class CutLog(NamedTuple):
-    """One log: its messages at the offsets [start, end) are deleted. `limited_by` says what keeps the next ones."""
+    """One log: its messages at the offsets [start, end) are deleted. `limited_by` is the reason why
+    later messages stay.
+    """
 
     topic: str
     partition: int
@@ -49,8 +52,8 @@ class CutLog(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What must stay in Kafka: the days from `first_day` on, and for some logs the messages from an offset on, with the
-    reader that needs them.
+    """What readers need in Kafka: the days from `first_day` on, and for some logs the messages from an offset on, with
+    the name of the reader.
     """
 
     first_day: str
@@ -66,7 +69,7 @@ def plan_cuts(
     archive: TopicArchive,
     needs: Needs,
 ) -> list[CutLog]:
-    """Return what `kafka.retention` allows to delete, log by log; logs without anything to delete are left out."""
+    """Return the logs from which `kafka.retention` and the readers allow to delete messages."""
     newest_ns = max(
         reader.last_clock_ns(_FEED_TOPIC, partition)
         for partition in topology.partitions_of(_FEED_TOPIC, kafka.symbol_partitions)
@@ -142,7 +145,10 @@ def _offsets_of_stores(stores: Iterable[StorePositions]) -> dict[Log, tuple[int,
 
 
 def _offsets_of_groups(kafka: KafkaSection) -> dict[Log, tuple[int, str]]:
-    """Return the lowest offsets that groups of other programs have committed. The platform's own show the lag only."""
+    """Return the lowest offsets that consumer groups of other programs have committed.
+
+    The platform's own groups are ignored: its recovery stores define what its services need.
+    """
     admin, offsets = AdminClient(client_config(kafka.cluster, {"log_level": 0})), dict[Log, tuple[int, str]]()
     own = f"{kafka.topic_prefix}platform-"
     try:

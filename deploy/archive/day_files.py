@@ -4,8 +4,8 @@ The day of a message is that of the first clock at or after it in its log, becau
 is complete when its log has a clock of a later day. A log without clocks has the days of its message timestamps, and a
 day is complete when it has passed.
 
-A file gets its name when it is complete and durable, and it counts when the manifest lists it. A run that is killed
-loses and repeats nothing: the next one continues at the offset at which the manifest ends.
+A file gets its name when it is complete and durable. Files that the manifest does not list are ignored. If a run is
+killed, no message is lost or archived twice: the next run continues at the offset at which the manifest ends.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def archive_days(
 ) -> WrittenDays:
     """Add the complete days of every topic that are not in the archive yet.
 
-    Raises DeployError if the archive belongs to another platform or does not fit to a topic, before it writes to that
-    log, and Unavailable if the archive is damaged.
+    Raises DeployError if the archive belongs to another platform or a topic does not continue it, before it writes to
+    the archived log, and Unavailable if the archive is damaged.
     """
     _require_owner(archive, owner)
     files = messages = size = 0
@@ -109,8 +109,8 @@ SplitDays = Callable[[Iterator[Pair], str], Iterator[Batch]]
 def _days_by_clock(pairs: Iterator[Pair], last_day: str) -> Iterator[Batch]:
     """Yield the messages up to each clock with their day. Messages after the last clock have no day yet.
 
-    Many messages without a clock, as a topic holds that had no clocks in an earlier release, have the day of their
-    timestamps.
+    If very many messages precede a clock, as in a topic that had no clocks in an earlier release, their timestamps
+    define their days.
     """
     day, pending = last_day, list[Pair]()
     for offset, message in pairs:

@@ -20,7 +20,7 @@ def archive_owner(kafka: KafkaSection) -> ArchiveOwner:
 
 
 def require_owner(archive: TopicArchive, owner: ArchiveOwner) -> None:
-    """Raises DeployError if the archive belongs to another platform. An empty archive belongs to every platform."""
+    """Raises DeployError if the archive belongs to another platform. Every platform can use an empty archive."""
     found = archive.owner()
     if found is None or found == owner:
         return

@@ -32,7 +32,7 @@ _TIMEOUT_S = 60.0
 
 
 class ArchivedPeriod(NamedTuple):
-    """Topics (all if there are none) and UTC days, both ends inclusive; None leaves an end open."""
+    """Topics (all if the tuple is empty) and UTC days, including the first and the last; None is an open end."""
 
     topics: tuple[str, ...] = ()
     first_day: str | None = None
@@ -48,8 +48,8 @@ def restore_days(
     """Create and fill the topics. Returns the number of messages by name of the topic in Kafka.
 
     All files are compared with their hashes first. Raises BadInput if the archive lacks a topic or has none of the
-    days, DeployError if a topic exists and `replace` is false, and Unavailable if a file is damaged; nothing is changed
-    then. If the writing fails, the new topics are deleted again.
+    days, DeployError if a topic exists and `replace` is false, and Unavailable if a file is damaged. Nothing is changed
+    in these cases. If writing fails later, the new topics are deleted again.
     """
     spans = _spans(archive, period)
     for (topic, partition), (start, end) in spans.items():

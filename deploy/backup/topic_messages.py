@@ -229,8 +229,8 @@ def export_to_clock(
 def export_before(reader: LogReader, topic: str, partition: int, cut_ns: int, write: Write) -> LogContent:
     """Write the messages of a log without clocks whose record is not later than `cut_ns`.
 
-    No service stores a position in such a log, so a message that is left out changes the offsets of later ones. The
-    first offset stays: the archive may hold the messages before it.
+    No service stores an offset in such a log, so later messages may have other offsets after a message is left out. The
+    first offset stays the same, because the archive may contain the messages before it.
     """
     content, count = reader.offsets(topic, partition), 0
     for _, message in reader.messages(topic, partition, content.start, content.end):

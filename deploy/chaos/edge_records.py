@@ -22,7 +22,7 @@ from schemas.records import TOPIC_OF, Clock, LlmAnswer, LlmRequest, Record
 
 TOPICS = ("llm-answers", "commands", "configuration", "news", "fundamentals")
 """Topics of the edges other than the feed. The feed also publishes the tape's records to the last two. The commands are
-the records of the signing keys, the configuration is that of the start.
+the records of the signing keys. The configuration is that of the start.
 """
 
 

@@ -28,8 +28,8 @@ FAULTS: dict[FaultKind, Fault] = {
 }
 KINDS = tuple(FAULTS)
 NOT_COMPACT = frozenset({"scale", "kill_switch"})
-"""Faults that the layout `compact` does not have: its services cannot be scaled, and the process that would confirm a
-halt is the one that the fault stops."""
+"""Faults that are not possible in the layout `compact`: its services cannot be scaled, and the fault `kill_switch`
+stops the process that confirms a halt."""
 TARGETS = (*processes.TARGETS, brokers.SERVER)
 _FIRST_SHARE, _LAST_SHARE = 0.03, 0.82
 """The rest of the tape is for the time slices in which the last commands take effect."""

@@ -192,7 +192,7 @@ class ChaosStack:
         return self.state().processes_of(self.process_of(service))
 
     def process_of(self, service: str) -> str:
-        """Return the name of the process that runs a service: in the layout `compact`, several share one."""
+        """Return the name of the process that runs a service. In the layout `compact`, several services share one."""
         is_compact = self._options.requested_layout() is topology.Layout.COMPACT
         return topology.COMPACT if is_compact and service in topology.COMPACT_SERVICES else service
 

@@ -1,4 +1,4 @@
-"""`archive`: move old days of the topics from Kafka to files, and read, verify and restore them."""
+"""`archive`: move old days of the topics from Kafka to files, and list, verify, replay and restore them."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Archive the topics to files, day by day.", no_args_is_help=True)
-    group.command("create", help="Archive the complete days of all topics, then cut the topics to kafka.retention.")(
+    group = typer.Typer(help="Move old days of the topics from Kafka to files, and read them.", no_args_is_help=True)
+    group.command("create", help="Archive complete days of all topics, then delete days beyond kafka.retention.")(
         create
     )
-    group.command("list", help="List the archived days and their size by topic.")(list_archive)
+    group.command("list", help="List the archived days of each topic and their size.")(list_archive)
     group.command("verify", help="Compare every archived file with its hash, and read all messages.")(verify)
-    group.command("restore", help="Write archived days to the topics archived-TOPIC, for other Kafka tools.")(restore)
+    group.command("restore", help="Write archived days to topics named archived-TOPIC, for other Kafka tools.")(restore)
     group.command("replay", help="Replay the archived days and compare with the recorded decisions, without Kafka.")(
         replay
     )
@@ -130,7 +130,7 @@ def verify(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"folder": str(archive.folder), "files": files, "messages": messages}))
     else:
-        print(f"{files:,} files with {messages:,} messages equal their hashes: {archive.folder}")
+        print(f"verified {files:,} files with {messages:,} messages, no damage found: {archive.folder}")
 
 
 def restore(

@@ -38,9 +38,7 @@ ResultFolder = Annotated[
     Path | None,
     typer.Option("--keep", help="Store input files, logs and data in this folder, which must not exist yet."),
 ]
-LayoutName = Annotated[
-    str, typer.Option("--layout", help="Layout of the platform, as `start` takes it: services or compact.")
-]
+LayoutName = Annotated[str, typer.Option("--layout", help="Layout of the temporary platform: services or compact.")]
 WriteDocs = Annotated[bool, typer.Option("--write-docs", help="Write the result table into docs/guarantees.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

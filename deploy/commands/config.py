@@ -19,8 +19,8 @@ Setting = Annotated[str, typer.Argument(help="Setting or section, such as risk_m
 Assignments = Annotated[
     list[str], typer.Argument(help="Changes, each as SETTING=VALUE. The value is YAML, such as 500 or [sma_20].")
 ]
-Settings_ = Annotated[list[str], typer.Argument(help="Settings whose changes at run time end.")]
-Reason = Annotated[str, typer.Option(help="Reason. It is stored with the configuration.")]
+Settings_ = Annotated[list[str], typer.Argument(help="Settings to reset to the value of the settings file.")]
+Reason = Annotated[str, typer.Option(help="Reason for the change. Stored with the configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 First = Annotated[str, typer.Argument(help="Configuration, such as config-3. Empty: the one before the second.")]
 Second = Annotated[str, typer.Argument(help="Configuration to compare with it. Empty: the newest one.")]
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Show and change the settings of the running platform.", no_args_is_help=True)
     group.command("show", help="Show the settings in force, who changed them last, and the changes at run time.")(show)
     group.command("set", help="Change settings from the next time slice on, without a restart.")(set_settings)
-    group.command("unset", help="End changes at run time: the settings of the file are in force again.")(unset)
+    group.command("unset", help="Reset settings to the values of the settings file, without a restart.")(unset)
     group.command("history", help="List the configurations, newest first.")(history)
     group.command("diff", help="Compare two configurations, setting by setting.")(diff)
     app.add_typer(group, name="config")
@@ -121,7 +121,7 @@ def _change(changes: dict[str, str | None], reason: str) -> None:
     )
     if record.sha256 != change.record.sha256:
         raise DeployError(f"{record.actor} changed the settings at the same time ({record.reason}); try again")
-    print(f"published {record.configuration_id}; every service takes it at the next time slice")
+    print(f"published {record.configuration_id}; every service applies it from the next time slice on")
 
 
 def _actor() -> str:

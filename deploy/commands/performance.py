@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
     group.command("optimize", help="List tuning hints for the database and Kafka; --apply carries out the safe ones.")(
         optimize
     )
-    group.command("trace", help="Print where the milliseconds of one order went, from its command or bars on.")(trace)
+    group.command("trace", help="Print how long each step of one order took, from its command or bars on.")(trace)
     app.add_typer(group, name="performance")
 
 
@@ -141,7 +141,7 @@ def _measure_broker(loads: list[int], seconds: int, *, as_json: bool) -> None:
 
 
 def _load() -> float:
-    """Return the load average of the last minute: on a busy machine, figures are only indicative."""
+    """Return the load average of the last minute. On a busy machine, the figures are only indicative."""
     return os.getloadavg()[0]
 
 

@@ -41,11 +41,12 @@ LayoutName = Annotated[
     str | None,
     typer.Option(
         "--layout",
-        help="Which services share a process: `services` (none) or `compact` (all that decide). Default: as last time.",
+        help="Layout of the processes: `services` (one for each service) or `compact` (one for the nine services that "
+        "make decisions). Default: the stored layout.",
     ),
 ]
 Drain = Annotated[
-    bool, typer.Option("--drain", help="Stop the feeds first, and wait until every service has processed their data.")
+    bool, typer.Option("--drain", help="Stop the feeds first, then wait until every service has processed their data.")
 ]
 Foreground = Annotated[
     bool, typer.Option("--foreground", help="Run in the foreground, and stop the platform on Ctrl-C.")

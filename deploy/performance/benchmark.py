@@ -56,8 +56,8 @@ class SliceTimes(NamedTuple):
 
 
 class CatchUp(NamedTuple):
-    """The time slices at the start that were closed while the services were behind the feed: their number, and for how
-    long the feed published them. `ended` is False if the services were behind until the last time slice.
+    """The time slices after a start that were closed while the services were behind the feed: their number, and the
+    seconds in which the feed published them. `ended` is False if the services were behind until the last time slice.
     """
 
     slices: int
@@ -66,7 +66,7 @@ class CatchUp(NamedTuple):
 
     def describe(self) -> str:
         if not self.ended:
-            return "the services were behind the feed all the time, so the figures contain their backlog"
+            return "the services were behind the feed all the time, so the latencies include their backlog"
         if not self.slices:
             return "the services were never behind the feed"
         left_out = f"{self.slices:,} time slices ({self.seconds:.1f} s of the feed)"
@@ -107,10 +107,11 @@ def measure_hops(kafka: KafkaSection, slice_count: int) -> tuple[list[BenchmarkR
 
 
 def without_catch_up(slice_times: SliceTimes) -> tuple[SliceTimes, CatchUp]:
-    """Leave out the time slices before every topic has once had one before the feed closed the next one.
+    """Leave out the time slices before all topics have caught up with the feed.
 
-    The services start after the feed, so that the first time slices wait for them. Their latency shows how long a start
-    takes, and not how fast the platform is.
+    A topic has caught up when it receives the clock of a time slice before the feed closes the next one. The services
+    start after the feed, so the first time slices wait for them: their latency is the duration of a start, not the
+    latency of the platform.
 
     >>> feed = {1: 0, 2: 100, 3: 200, 4: 300, 5: 400}
     >>> behind = {1: 250, 2: 260, 3: 270, 4: 310, 5: 420}

@@ -1,7 +1,8 @@
-"""Where the time of one order went, from the records and the message times that the topics hold.
+"""How long each step of one order took, computed from the records and message times in the topics.
 
-A message time is the wall clock of the producer, in whole milliseconds. The times of a command and of the broker's
-report are those of the API and of the broker. Times of different machines differ by the error of their clocks.
+A message time is the wall clock of the producer, in whole milliseconds. The time of a command is from the clock of the
+API or command line, and the time of a broker's event from the broker's clock. Times of different machines differ by the
+error of their clocks.
 """
 
 from __future__ import annotations
@@ -64,16 +65,16 @@ Logs = Mapping[tuple[str, int], Sequence[TimedRecord]]
 
 
 def trace_order(order: Order, logs: Logs) -> list[TraceStep]:
-    """Return the steps of an order in the order of the pipeline, as far as the logs hold them.
+    """Return the steps of an order in the sequence of the pipeline. Steps that the logs do not contain are left out.
 
-    An order of a person begins with its command, an order of a strategy with the bars of its time slice.
+    The first step of a manual order is its command, that of a strategy's order the bars of its time slice.
     """
     approved_ns = order.ts_ns
     next_ns = min((ts_ns for ts_ns in _clock_times(logs, "commands") if ts_ns > approved_ns), default=None)
     steps: list[tuple[str, float | None]] = [
         *_cause_steps(order, logs),
         ("time slice closed by market_data", _closed_ms(logs, FEED_TOPICS, approved_ns)),
-        *((f"{service} has processed it", _service_ms(logs, service, approved_ns)) for service in _stages_up_to_risk()),
+        *((f"processed by {service}", _service_ms(logs, service, approved_ns)) for service in _stages_up_to_risk()),
     ]
     if next_ns is not None:
         steps.append(("next time slice closed by market_data", _closed_ms(logs, FEED_TOPICS, next_ns)))
@@ -90,10 +91,10 @@ def trace_order(order: Order, logs: Logs) -> list[TraceStep]:
 
 
 def _cause_steps(order: Order, logs: Logs) -> list[tuple[str, float | None]]:
-    """Return when the command of an order was given and written; without a command, when the bars were written."""
+    """Return when the command of an order was sent and written; without a command, when the bars were written."""
     for timed in _records(logs, Command):
         if timed.record.command_id == order.cause_id:
-            return [("command given", timed.record.ts_ns / 1e6), ("command in Kafka", timed.written_ms)]
+            return [("command sent", timed.record.ts_ns / 1e6), ("command in Kafka", timed.written_ms)]
     bars_ms = [timed.written_ms for timed in _records(logs, Bar) if timed.record.ts_ns == order.ts_ns]
     return [("bars of the time slice in Kafka", max(bars_ms, default=None))]
 
@@ -103,13 +104,15 @@ def _stages_up_to_risk() -> tuple[str, ...]:
 
 
 def _request_steps(order: Order, logs: Logs) -> list[tuple[str, float | None]]:
-    """Return the steps behind the approval: at a broker its request and report, else the report of the venue."""
+    """Return the steps after the approval: with a broker, the request and its report; else the report of the venue."""
     intents = [timed for timed in _records(logs, OrderIntent) if timed.record.order_id == order.order_id]
     if not intents:
         reports = (timed for timed in _records(logs, Execution) if timed.record.order_id == order.order_id)
         report = next(reports, None)
-        return [] if report is None else [(f"{report.record.exec_type} by the venue in Kafka", report.written_ms)]
-    steps: list[tuple[str, float | None]] = [("request recorded as intent", intents[0].written_ms)]
+        if report is None:
+            return []
+        return [(f"{report.record.exec_type} report of the venue in Kafka", report.written_ms)]
+    steps: list[tuple[str, float | None]] = [("order intent in Kafka", intents[0].written_ms)]
     names = {timed.record.client_order_id for timed in intents}
     updates = [timed for timed in _records(logs, BrokerUpdate) if timed.record.client_order_id in names]
     if updates:
@@ -159,7 +162,7 @@ def read_trace(kafka: KafkaSection, order: Order) -> list[TraceStep]:
     with closing(RecordLocator(kafka.cluster, kafka.symbol_partitions, prefix=kafka.topic_prefix)) as locator:
         position = locator.find(order)
     if position is None:
-        raise Unavailable(f"topic orders does not hold {order.order_id} any more, so that its steps are unknown")
+        raise Unavailable(f"topic orders no longer contains {order.order_id}, so its steps are unknown")
     options = {"group.id": "trace", "enable.auto.commit": False, "log_level": 0}
     try:
         with closing(Consumer(client_config(kafka.cluster, options))) as consumer:

@@ -42,8 +42,8 @@ States = dict[str, dict[str, tuple[Any, Any]]]
 def change_layout(home: Home, settings: Settings, target: Layout) -> str:
     """Convert the stores to the layout `target`, if they have another one. Return a line for the user.
 
-    Raises DeployError if the stores cannot be converted, with the old ones in place: a store is in use, missing or was
-    never used, the services stand at different time slices, or the topics cannot be read.
+    Raises DeployError if the stores cannot be converted: a store is in use, missing or was never used, the services
+    have processed different time slices, or the topics cannot be read. The old stores then stay in place.
     """
     current = read_layout(home)
     if current is target:
@@ -104,7 +104,7 @@ def _replace_stores(home: Home, target: Layout, old: tuple[str, ...], new: tuple
 
 
 def read_service_states(folders: Mapping[str, Sequence[Path]]) -> States:
-    """Return the states from which services would resume, given the stores of each. Raises DeployError."""
+    """Return the states from which the services would resume, given the stores of each service. Raises DeployError."""
     states: States = {}
     for service, stores in folders.items():
         by_step: dict[str, dict[str, Any]] = {"ticks": {}, "stage": {}}
@@ -120,7 +120,7 @@ def read_service_states(folders: Mapping[str, Sequence[Path]]) -> States:
 
 
 def common_slice_ns(states: Mapping[str, Mapping[str, tuple[Any, Any]]], partitions: int) -> int:
-    """Return the time slice at which all shards stand. Raises DeployError if they differ or a shard has no state."""
+    """Return the last time slice of all shards. Raises DeployError if they differ or a shard has no state."""
     slices: dict[int, str] = {}
     for service in COMPACT_SERVICES:
         for shard in topology.shards(service, partitions):

@@ -72,7 +72,7 @@ def positions_of(name: str, folder: Path, starts: int, states: Sequence[StateSna
                 # The state of the compact process has no offsets in the topics between its services.
                 if snapshot.key == COMPACT and topic in compact_topics():
                     continue
-                # Several shards read the log of all symbols; the first of them decides what must still exist.
+                # Several shards can read one log; everything from their lowest offset on must still exist.
                 known = next_offsets.get((topic, int(partition)))
                 next_offsets[topic, int(partition)] = next_offset if known is None else min(known, next_offset)
     return StorePositions(name, folder, starts, next_offsets, last_slice_ns, feed)

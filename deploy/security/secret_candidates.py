@@ -1,8 +1,8 @@
 """Print the files in which a detector of detect-secrets finds something, as a JSON list of paths.
 
-`scanners` runs this file as a program in the folder to scan, and then detect-secrets on the files that it prints.
-detect-secrets also passes every line through its filters, which takes most of its time and only removes findings. The
-detectors alone find nothing in most files, so the result is the same in a third of the time.
+`scanners` runs this program in the folder to scan, and then runs detect-secrets on the printed files only.
+detect-secrets passes every line through its filters, which takes most of its time and only removes findings. In most
+files, the detectors alone find nothing, so filters need not run there. The result is the same in a third of the time.
 
 Arguments: the patterns of the files to exclude. `--all-files` includes the files outside version control.
 """

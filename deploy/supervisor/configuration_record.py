@@ -1,6 +1,7 @@
-"""Record the settings of a start in the topic `configuration`, unless the last record has the same. Idempotent.
+"""Record the settings of a start in the topic `configuration`, unless they equal the last record. Idempotent.
 
-`initialize` writes the record before any service starts. Changes at run time (overrides) stay in force over a restart.
+`initialize` writes the record before any service starts. Changes at run time (overrides) stay in force after a restart.
+An override that is not valid on top of the present settings file is dropped.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def record_start(settings: Settings, release: str, keys: Path | None) -> Configu
             record = sign_configuration(keys, record, last_signers)
         elif last_signers:
             raise DeployError(
-                "the settings have changed, but this start has no signing keys, which the last start had: start with "
-                "the state folder that has them"
+                "the settings have changed, but this start has no signing keys, unlike the last start: use the state "
+                "folder that contains them (secrets/signing)"
             )
         CommandLog(kafka.cluster, prefix=kafka.topic_prefix).send(record)
     except (BadInput, Unavailable) as error:

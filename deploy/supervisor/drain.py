@@ -14,14 +14,14 @@ from deploy.supervisor.state import running_state
 
 TIMEOUT_S = 120.0
 REPORT_S = 1.5
-"""A service reports its position once a second. A report this long after the feeds have stopped is final."""
+"""Time after the stop of the feeds from which a report of a service is final. A service reports once a second."""
 
 
 def drain(home: Home, report: Callable[[str], None], timeout_s: float = TIMEOUT_S) -> None:
-    """Stop the feeds of the running platform, and return when all its services stand at the same time slice.
+    """Stop the feeds of the running platform, and return when all services have processed the last time slice.
 
-    Their stores then have the same time slice after a stop. Does nothing if no platform runs. Raises DeployError if the
-    services do not reach the last time slice in time; the platform then runs without its feeds.
+    After a stop, all recovery stores are then of the same time slice. Does nothing if no platform runs. Raises
+    DeployError if the services do not process the last time slice in time; the platform then runs without its feeds.
     """
     state = running_state(home)
     if state is None:

@@ -68,7 +68,7 @@ def initialize(
         print(f"signing keys recorded: {len(recorded) or 'none, all exist'}")
     keys = signing_folder(home) if identity is not None and not substitute and with_stores else None
     configuration = record_start(settings, platform_version(), keys)
-    print(f"settings recorded: {configuration.configuration_id if configuration else 'none, they are unchanged'}")
+    print(f"settings recorded: {configuration.configuration_id if configuration else 'unchanged, no new record'}")
 
 
 def make_recovery_store(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Store in the state folder which layout the recovery stores have: which dataflows share a process.
 
-The file is replaced atomically, and only after the stores of the new layout are complete. So it always names a layout
+The file is replaced atomically, after the stores of the new layout are complete. It therefore always names a layout
 whose stores can be used.
 """
 

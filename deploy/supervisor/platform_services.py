@@ -50,8 +50,8 @@ def dataflow_services(
 ) -> list[ProcessSpec]:
     """Describe the processes of the dataflows, as many of each as it has recovery stores in the state folder.
 
-    `layout` is the one to start, by default that of the stores. A service without stores of its own, because another
-    layout has its state, runs as one process.
+    `layout` is the layout to start, by default that of the stores. A service without a store of its own (its state is
+    still in the stores of the other layout) runs as one process.
     """
     stored = read_layout(home)
     layout = layout or stored

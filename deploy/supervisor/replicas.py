@@ -55,7 +55,7 @@ def require_scalable(service: str, count: int, partitions: int, layout: Layout =
     if layout is Layout.COMPACT and service in (*COMPACT_SERVICES, COMPACT):
         raise DeployError(
             f"cannot scale {service} in the layout compact, because all services share one process; stop the platform, "
-            "start it with `python cli.py start --layout services`, and scale then"
+            "start it with `python cli.py start --layout services`, and try again"
         )
     if service not in SERVICES:
         raise DeployError(f"unknown dataflow {service!r}; expected one of {', '.join(SERVICES)}")

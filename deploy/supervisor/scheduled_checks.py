@@ -137,8 +137,10 @@ class CheckRunner:
 
 
 def command_environment(name: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a check's process. The archive deletes messages, which the principal of the checks may
-    not: with the embedded Kafka, the command uses the superuser's credentials of the state folder.
+    """Return the environment of a check's process.
+
+    `archive create` deletes messages, for which the principal `checks` has no right. With the embedded Kafka, it uses
+    the superuser's credentials in the state folder.
     """
     if name != "archive" or environment.get("KAFKA__SECURITY__USER") != PRINCIPAL:
         return dict(environment)

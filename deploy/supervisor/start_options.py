@@ -21,7 +21,7 @@ LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 class StartOptions:
     """The options of `start`. `speed` is `max` or a multiple of real time. `live_account` is the account that trades
     real money. With `dev`, services restart when their code changes. `bar_interval` and `session` are those of the bar
-    files, which every service needs. `layout` says which services share a process.
+    files, which every service needs. `layout` defines which services share a process.
     """
 
     feed: str | None = None

@@ -75,7 +75,7 @@ def verify_weights(settings: Settings) -> Comparison:
 
 
 def verify_strategies(settings: Settings, wait_s: float) -> list[Comparison]:
-    """Check the sub-accounts of the trading strategies and their sum. Raises psycopg2.Error."""
+    """Check the sub-accounts of the trading strategies, and that they sum to the account. Raises psycopg2.Error."""
     url, portfolio = settings.database.postgres.url, settings.portfolio()
     listed = settings.traded_instruments().listed
 

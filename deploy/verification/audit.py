@@ -290,7 +290,7 @@ def _segments(db: Connection, topic: str) -> dict[int, tuple[int, bytes]]:
 
 
 class _LogRecords:
-    """The audited records of a log in the order of the chain: by seq, a record with an id at its first occurrence."""
+    """The audited records of a log in the order of the chain: by `seq`; those with an id, by their first occurrence."""
 
     def __init__(
         self, topic: str, required: Iterable[TimeSlice], read_later: Callable[[int], Iterable[TimeSlice]]

@@ -1,13 +1,13 @@
 """Check the sub-accounts of the trading strategies against books rebuilt from executions and internal crosses.
 
-The tables `strategy_accounts` and `strategy_positions` are read in one snapshot. Their newest row is the clock of the
-comparison: executions, crosses, proposals and cash flows are read afterwards and booked up to it, into one naive ledger
-for each strategy and one for the account (`deploy/verification/strategy_books.py`). Each sub-account must equal its
-ledger, and all of them with the remainder (manual orders, view strategies, interest) must sum to the account: the
+The tables `strategy_accounts` and `strategy_positions` are read in one snapshot. Their newest row defines the time of
+the comparison. Executions, crosses, proposals and cash flows are read afterwards and booked up to this time, into one
+naive ledger for each strategy and one for the account (`deploy/verification/strategy_books.py`). Each sub-account must
+equal its ledger. All of them and the remainder (manual orders, view strategies, interest) must sum to the account: the
 quantity of each symbol, cash, fees, equity and total P&L.
 
-The naive ledger does not round, so that money may differ by the rounding of each booking, a few billionths. The capital
-of a strategy is taken from its row, because earlier settings may have had another share.
+The naive ledger does not round, so amounts of money may differ by the rounding of each booking, a few billionths. The
+capital of a strategy is taken from its row, because its share was possibly different in earlier settings.
 """
 
 from __future__ import annotations
@@ -120,9 +120,9 @@ class _StrategiesRebuild:
         self.books.book_flow(flow, action, in_account=in_account)
 
     def _unrecorded_flows(self, symbols: set[str]) -> Iterator[tuple[int, int, int, CashFlow]]:
-        """Yield the corporate actions for which the account has no cash flow, because it had no position.
+        """Yield the corporate actions for which the account has no cash flow, because its position was 0.
 
-        Strategies whose positions sum to 0 had one. The action takes effect with the first bar of its day.
+        Strategies can have positions then, which sum to 0. The action takes effect with the first bar of its day.
         """
         with self._db.cursor() as cursor:
             cursor.execute("SELECT DISTINCT cause_id FROM cash_flows")
@@ -187,7 +187,7 @@ class _StrategiesRebuild:
                 )
         rows = list(accounts.values())
         capital = sum((Fraction(one.capital) for one in rows), Fraction(0))
-        # Money that is no strategy's: what other owners gained, the rest of the capital, and interest and fees.
+        # Money that belongs to no strategy: the gains of other owners, the rest of the capital, and interest and fees.
         flows = account.cash - self._capital - sum((one.cash for one in self.books.owners.values()), Fraction(0))
         sums = {
             "cash": (sum((Fraction(one.cash) for one in rows), Fraction(0)), account.cash),

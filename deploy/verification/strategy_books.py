@@ -1,8 +1,8 @@
 """The books of each strategy, rebuilt from executions and internal crosses, as simply as possible.
 
 This shares no code with the sub-accounts (`operators/trading/accounts.py`): it reads only what orders, proposals and
-crosses contain, and books with the naive ledger. Each strategy starts with no money, so that its cash is what it has
-gained and paid. Units that belong to no trading strategy are those of `manual`, of view strategies or of `ensemble`.
+crosses contain, and books with the naive ledger. Each strategy starts with cash of 0, so its cash is what it has
+received minus what it has paid. All other units belong to `manual`, to view strategies or to `ensemble`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from schemas.records import (
 UNOWNED = "unattributed"
 """Owner of fills whose proposal is unknown."""
 PROPOSALS_MAX = 2
-"""Number of proposals remembered for each symbol. A late report can belong to the one before the last."""
+"""Number of proposals stored for each symbol. A late report can belong to the last proposal but one."""
 _ZERO = Fraction(0)
 _NO_CASH = Decimal(0)
 
@@ -143,7 +143,7 @@ class StrategyBooks:
         return self.account.quantity(symbol) - sum((one.quantity(symbol) for one in self.owners.values()), _ZERO)
 
     def _sell_fraction(self, symbol: str, price: Fraction) -> None:
-        """The fraction of a share that the account sells at a split is that of the owner with the most units."""
+        """Book the sale of the fraction of a share at a split, by the owner with the most units."""
         units = {name: ledger.quantity(symbol) for name, ledger in self.owners.items() if ledger.quantity(symbol)}
         difference = self._unowned(symbol)
         if units and 0 < abs(difference) < 1:
@@ -152,12 +152,12 @@ class StrategyBooks:
 
 
 def _conflicts(ledger: NaiveLedger, action: CorporateAction) -> bool:
-    """Whether a ledger is long one symbol of an action and short the other: then nothing is booked."""
+    """Whether a ledger is long one symbol of an action and short the other. The action is then not booked."""
     return bool(action.new_symbol) and ledger.quantity(action.symbol) * ledger.quantity(action.new_symbol) < 0
 
 
 def _ordered_changes(changes: Mapping[str, Fraction], units: Fraction) -> dict[str, Fraction]:
-    """Return the changes that the order of a proposal trades: those on its side, without what trades internally.
+    """Return the changes that the order of a proposal trades: those on its side, without the units that cross.
 
     Buyers and sellers trade with each other in the order of their names until one side has nothing left.
     """

@@ -84,7 +84,7 @@ def test_a_command_and_an_approved_order_close_slices_before_the_heartbeat(platf
     order = next(one for one in decoded(platform, "orders") if isinstance(one, Order))
     steps = [step.step for step in read_trace(platform.read_settings().kafka, order)]
     assert (steps[:3], steps[-2:]) == (
-        ["command given", "command in Kafka", "time slice closed by market_data"],
-        ["next time slice closed by market_data", "NEW by the venue in Kafka"],
+        ["command sent", "command in Kafka", "time slice closed by market_data"],
+        ["next time slice closed by market_data", "NEW report of the venue in Kafka"],
     )
-    assert {f"{service} has processed it" for service in ("features", "execution", "risk")} < set(steps)
+    assert {f"processed by {service}" for service in ("features", "execution", "risk")} < set(steps)

@@ -116,7 +116,7 @@ def test_a_strategy_that_needs_a_topic_which_is_not_read_is_refused(
         f'class Flow(TradingStrategy):\n    symbols, history = ("SPY",), {history}\n    {declared}\n'
     )
     changes = {"signals.strategies": json.dumps([{"name": f"{file}:Flow"}])}
-    with pytest.raises(BadInput, match=f"a strategy needs {topic}, which the service strategies does not read"):
+    with pytest.raises(BadInput, match=f"a strategy needs {topic}, which the running service strategies does not read"):
         prepare_change(settings, configuration(1, settings), changes, actor="ann", reason="test")
     already = with_overrides(settings, changes)
     change = prepare_change(

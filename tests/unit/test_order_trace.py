@@ -67,12 +67,12 @@ def test_a_manual_order_is_traced_from_its_command_to_the_broker() -> None:
     closed = recording.closed_ms
     found = trace_order(approved, recording.logs)
     assert [(step.step, step.at_ms) for step in found] == [
-        ("command given", given_ns / 1e6),
+        ("command sent", given_ns / 1e6),
         ("command in Kafka", in_kafka_ms),
         ("time slice closed by market_data", clock_ms(recording, SLICE_NS)),
-        *((f"{service} has processed it", closed[service, SLICE_NS]) for service in DECIDING),
+        *((f"processed by {service}", closed[service, SLICE_NS]) for service in DECIDING),
         ("next time slice closed by market_data", clock_ms(recording, NEXT_NS)),
-        ("request recorded as intent", intent_ms),
+        ("order intent in Kafka", intent_ms),
         ("NEW at the broker, by its clock", arrived_ms),
         ("report of the broker in Kafka", reported_ms),
     ]
@@ -104,7 +104,7 @@ def test_an_order_of_a_strategy_begins_with_the_last_bar_of_its_slice() -> None:
     report_ms = recording.write("executions", report, after_ms=2)
     found = steps(recording, approved)
     assert next(iter(found.items())) == ("bars of the time slice in Kafka", last_ms)
-    assert found["TRADE by the venue in Kafka"] == report_ms
+    assert found["TRADE report of the venue in Kafka"] == report_ms
 
 
 def test_a_repeated_clock_does_not_count_and_missing_steps_are_left_out() -> None:
@@ -116,5 +116,5 @@ def test_a_repeated_clock_does_not_count_and_missing_steps_are_left_out() -> Non
     assert steps(recording, approved) == first
     assert list(first) == [
         "time slice closed by market_data",
-        *(f"{service} has processed it" for service in DECIDING[: DECIDING.index("strategies")]),
+        *(f"processed by {service}" for service in DECIDING[: DECIDING.index("strategies")]),
     ]
