@@ -15,9 +15,9 @@ a `LateRecord`, because its minute is already complete. Other late records are p
 external record (a command, a headline, a broker's report) is its position in the log, so it is processed at the first
 clock after it.
 
-Commands and configurations are verified here, before any stage receives them, because the verdict depends only on their
-log (`operators/command_signatures.py`, `configuration_chain.py`): all services and replays agree. A record that is not
-authentic is a dead letter.
+The reader verifies commands and configurations before any stage receives them. The result depends only on their log
+(`operators/command_signatures.py`, `configuration_chain.py`), so it is the same in all services and replays. A record
+that is not authentic becomes a dead letter.
 
 The in-band clocks follow Li et al., "Semantics and Evaluation Techniques for Window Aggregates in Data Streams" (SIGMOD
 2005), section 3. Time-aligned reading is the idea of Kafka Streams' KIP-353, here controlled by the data.
@@ -103,7 +103,7 @@ class AlignedLogs:
     def _feed_signed(
         self, cursor: LogCursor, offset: int, record: Command | Configuration, signatures: Signatures
     ) -> None:
-        """Add a record if it is authentic, or if it is a halt; otherwise, and for each such halt, a dead letter."""
+        """Add an authentic record. Another record becomes a dead letter; if it is a halt, it is added too."""
         # Each log has records of the type that its signatures check.
         cursor.signatures, is_accepted, reason = signatures.check(record)  # type: ignore[arg-type]
         if is_accepted:
@@ -156,7 +156,8 @@ class AlignedLogs:
     def _reject_market_data(self, cursor: LogCursor, offset: int, record: SequencedRecord) -> bool:
         """Whether market data is late or invalid. If so, add it to the dead letters at the end of the time slice.
 
-        A trade is not late: it has the time of the exchange and belongs to the first time slice after its arrival.
+        A trade is never late: its time is that of the exchange, and it belongs to the first time slice after its
+        arrival.
         """
         log, clock_ns = cursor.log, max(cursor.fed_clock_ns, 0)
         if record.ts_ns <= cursor.fed_clock_ns and (type(record) is not Trade or cursor.joining):
@@ -210,7 +211,7 @@ class AlignedLogs:
         return self._cursors[topic, partition].buffered
 
     def joining(self, topic: str, partition: int) -> bool:
-        """Whether a log was added to the snapshot and is still read up to the snapshot's time."""
+        """Whether the snapshot lacks a log, which is still being read up to the time of the snapshot."""
         return self._cursors[topic, partition].joining
 
     def awaited_logs(self) -> list[tuple[str, int]]:

@@ -1,8 +1,8 @@
 """Verify the records of the log `configuration`, as a pure function of this log: their numbers and signatures.
 
-Each configuration names the public keys that may sign the next one (`signers`). The first one with keys is the
-cut-over: before it, no signature is needed. A number that the log has reached already is a repeated copy, or a change
-that lost against a concurrent one. Every reader and every replay comes to the same verdict at the same message.
+Each configuration names the public keys that may sign the next one (`signers`). No signature is needed up to the first
+configuration with keys. A record whose number the log has already reached is discarded: it is a duplicate, or a
+concurrent change was written first. Every reader and every replay has the same result for the same message.
 """
 
 from __future__ import annotations

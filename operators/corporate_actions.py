@@ -154,9 +154,9 @@ class PortfolioCorporateActions:
         return records
 
     def _hold_rest(self, symbol: str) -> None:
-        """Let the manual position hold the distributed shares that no trading strategy has received.
+        """Assign the distributed shares that no trading strategy has received to the manual position.
 
-        No view strategy has decided to hold them, so that none sells them.
+        They do not belong to a view strategy, because none has decided to hold them and none would sell them.
         """
         targets = self._targets.setdefault(symbol, {})
         units = self._ledger.quantity(symbol) - net_held(targets)

@@ -1,7 +1,7 @@
 """Forecast when a disk is full, from samples of the used bytes.
 
-The use falls when a topic is cut, an old log is removed or a backup is deleted. The growth is therefore the median of
-the slopes between all pairs of samples (Theil 1950, Sen 1968), which single steps do not change.
+The used space falls when archived messages, an old log or a backup are deleted. The growth is therefore the median of
+the slopes between all pairs of samples (Theil 1950, Sen 1968), which such single steps hardly change.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def growth_per_day(samples: Sequence[DiskSample]) -> float | None:
 
 
 def days_left(bytes_per_day: float, free_bytes: int) -> float | None:
-    """Return in how many days a disk is full, None if its use does not grow.
+    """Return in how many days a disk is full, None if the used space does not grow.
 
     >>> days_left(120e6, 2_160_000_000), days_left(-5.0, 1)
     (18.0, None)
@@ -56,7 +56,7 @@ def add_sample(samples: Sequence[DiskSample], sample: DiskSample, interval_s: fl
     >>> add_sample([DiskSample(0.0, 5)], DiskSample(60.0, 6), 3600.0)
     [DiskSample(time_s=0.0, used_bytes=5)]
     """
-    # A clock that was set back makes later samples useless.
+    # After the clock was set back, samples with later times are discarded.
     known = [earlier for earlier in samples if earlier.time_s < sample.time_s]
     if known and sample.time_s - known[-1].time_s < interval_s:
         return known

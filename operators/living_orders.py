@@ -41,7 +41,7 @@ class LivingOrder(NamedTuple):
         return self._replace(terms=self.terms._replace(quantity=quantity))
 
     def with_fill(self, report: Execution) -> LivingOrder:
-        """Return the order after a fill, as its venue reports it."""
+        """Return the order after a fill that the venue reported."""
         terms, quantity = self.terms, report.cum_quantity + report.leaves_quantity
         if terms.quantity != quantity:
             terms = terms._replace(quantity=quantity)

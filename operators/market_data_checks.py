@@ -1,4 +1,4 @@
-"""Which bars, quotes and trades are valid: services discard the others as dead letters."""
+"""Checks of bars, quotes and trades. Services reject invalid ones as dead letters."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ class TimedStage(Stage, Protocol):
     """A stage that acts at certain times, also in a time slice without records."""
 
     def next_timer_ns(self) -> int | None:
-        """Return the event time of the next time slice that the stage needs; None if it needs none.
+        """Return the event time at which the stage needs its next time slice; None if it has no timer.
 
-        The time may have passed, if the stage waits for something else.
+        The time can be in the past if the stage waits for something else, such as a bar.
         """
         ...
 

@@ -183,7 +183,7 @@ class LearningLoop:
 
     The weights of the feedback stage and the suspensions of strategies reach the signals stage one time slice later.
     Inputs: external records, feature rows and predictions of a time slice. Outputs: the records of all stages.
-    `feedback` is None if nothing reads its records: neither the signals stage nor a reader of the outputs.
+    `feedback` is None if neither the signals stage nor a reader of the outputs needs its records.
     """
 
     def __init__(self, sentiment: Stage, signals: Stage, trading: TradingLoop, feedback: Stage | None) -> None:

@@ -1,4 +1,4 @@
-"""The audit chain: every order, cancel, fence, refusal, execution, risk event, command and configuration, by hashes.
+"""The audit chain: hashes over every order, cancel, fence, refusal, execution, risk event, command and configuration.
 
 Each record has one row in `audit_chain`, in the order of its topic's log. `digest` is SHA-256 over the record; `head`
 is SHA-256 over the previous head and the digest. A changed, removed or inserted table row breaks a digest or a link.

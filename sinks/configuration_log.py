@@ -1,7 +1,7 @@
-"""The newest configuration of a platform: from its table, or from the end of its topic if the table does not have it.
+"""The newest configuration of a platform: from its table, or from the end of its topic if the table lacks it.
 
-The service `risk` stores configurations when it has processed their time slice. A newer one is in the messages that the
-service has not processed, which are few: the topic is not read from its start, because most messages are clocks.
+The service `risk` stores a configuration after it has processed its time slice. A newer one is among the few messages
+that the service has not processed. The topic is not read from its start, because it contains very many clocks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sinks.record_tables import record_of
 TOPIC = TOPIC_OF[Configuration]
 STORED_BY = "risk"
 _MARGIN_MESSAGES = 5_000
-"""Messages before the committed offset that are read too: the offset is committed before the rows are."""
+"""Number of messages before the committed offset that are also read: the offset is committed before the table rows."""
 _TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 60.0
 
@@ -33,7 +33,7 @@ _READ_TIMEOUT_S = 60.0
 def newest_configuration(servers: Servers, prefix: str, database_url: str) -> Configuration | None:
     """Return the newest authentic configuration in the log, None without one. Raises Unavailable.
 
-    The table of a platform whose topics were lost counts for nothing.
+    If the topics were lost, the content of the table is ignored.
     """
     try:
         with closing(_consumer(servers, prefix)) as consumer:

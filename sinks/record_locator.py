@@ -2,7 +2,7 @@
 
 Event time does not decrease within a partition, except that a restarted writer repeats some records. The position is
 therefore found by bisection over offsets; each probe reads one message. For a record that was written twice, one of its
-positions is returned. A record that is no longer in its topic is searched in the archived files of its day.
+positions is returned. If a record is no longer in its topic, the archived files of its day are searched.
 
 An external record takes effect at the next clock in its log, not at its own time. The search starts where the log was
 written at the record's time (wall clock). If that fails, it covers the whole log, because a record of a tape has the

@@ -312,6 +312,7 @@ def sign_configuration(folder: Path, configuration: Configuration, signers: Mapp
         if key is not None and key.key_id in signers:
             return key.sign_configuration(configuration)
     raise BadInput(
-        f"none of the keys in {folder} may sign the configuration: the last one names {', '.join(signers)}; "
-        "after `security keys rotate`, run `python cli.py restart`; restore lost keys from a backup"
+        f"none of the keys in {folder} may sign the configuration; the last configuration allows only "
+        f"{', '.join(signers)}: after `security keys rotate`, run `python cli.py restart`; restore lost keys from a "
+        "backup"
     )

@@ -138,9 +138,9 @@ class AttributionBook:
         self._rates[currency] = quantize(rate)
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a symbol. Call before the ledger's Position under the new name.
+        """Rename a symbol. Call before the ledger's Position with the new name.
 
-        Without a position, the ledger's realized P&L stays under the old name.
+        If there is no position, the ledger's realized P&L stays with the old name.
         """
         old_book = self._attributions.pop(old, None)
         self.allocation.rename(old, new)
@@ -190,10 +190,10 @@ class AttributionBook:
             self._split_holders(book, ZERO, ratio)
 
     def spin_off(self, action: CorporateAction) -> None:
-        """Let the holders of a symbol hold the distributed shares. Call before the ledger's Position of these.
+        """Assign the distributed shares to the holders of a symbol. Call before the ledger's Position of these shares.
 
-        A trading strategy receives its own, as in its sub-account, with their part of its cost. All others are of the
-        manual position, as in the portfolio.
+        A trading strategy receives the shares for its own position, with their part of its cost, as in its sub-account.
+        All other shares belong to the manual position, as in the portfolio.
         """
         book = self._attributions.get(action.symbol)
         if book is None or not book.positions:
@@ -209,14 +209,14 @@ class AttributionBook:
             self._book_manual_rest(new_book, paid)
 
     def _book_distribution(self, book: SymbolAttribution, symbol: str, paid: Decimal) -> None:
-        """Process the ledger's Position of a symbol that distributes shares, or of these. The old one comes first."""
+        """Process the ledger's Position of a distributing symbol, or of the distributed shares, which follows it."""
         distribution = self._distributions.pop(symbol)
         distribution.paid += paid
         if book is distribution.new_book:
             self._book_manual_rest(book, distribution.paid)
 
     def _book_manual_rest(self, book: SymbolAttribution, paid: Decimal) -> None:
-        """Let the manual position hold what the account has beyond the strategies, for `paid`."""
+        """Assign the units of the account that belong to no strategy to the manual position, for `paid`."""
         rest = book.quantity - sum((position.quantity for position in book.positions.values()), ZERO)
         if rest:
             position = book.positions.setdefault(MANUAL, StrategyPosition())
@@ -225,7 +225,7 @@ class AttributionBook:
             self._totals_of(MANUAL).realized -= paid
 
     def _split_holders(self, book: SymbolAttribution, paid: Decimal, ratio: Decimal) -> None:
-        """Split the position of each strategy. The largest one takes the difference to the account, for its cash."""
+        """Split the position of each strategy. The largest one takes the difference to the account, and its cash."""
         name, difference = split_positions(book, ratio)
         position, totals = book.positions[name], self._totals_of(name)
         if difference and paid:

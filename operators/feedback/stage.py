@@ -117,9 +117,9 @@ class FeedbackStage:
         return out
 
     def _record_bars(self, ts_ns: int, records: Sequence[Record], others: list[Record]) -> list[SignalOutcome]:
-        """Process the bars of a time slice: the market's move, the due predictions, and the due outcomes, returned.
+        """Process the bars of a time slice: the market's move and the due predictions. Return the due outcomes.
 
-        Adds the records that are no bars to `others`.
+        Adds all records except bars to `others`.
         """
         bars, closes, outcomes, models = self._bars, self._closes, self._outcomes, self._models
         pending_signals, pending_forecasts = outcomes.pending, models.pending

@@ -81,7 +81,7 @@ def book_trade(position: StrategyPosition, totals: StrategyTotals, quantity: Dec
 
 
 def split_positions(book: SymbolAttribution, ratio: Decimal) -> tuple[str, Decimal]:
-    """Split the position of each strategy. Return the largest one, and the units that it lacks of the account's.
+    """Split the position of each strategy. Return the largest one, and the difference of the account to their sum.
 
     `book` contains the account's quantity after the split, and at least one position.
     """
@@ -99,7 +99,7 @@ def distribute(
     trading: Mapping[str, StrategyTotals],
     unit_value: Decimal,
 ) -> Decimal:
-    """Let the trading strategies hold the shares that a spin-off distributes to them, with their part of the cost.
+    """Assign the shares that a spin-off distributes to the trading strategies, with their part of the cost.
 
     `unit_value` is that of a new share. Return what the manual position pays for the shares of all others.
     """

@@ -228,7 +228,7 @@ class TargetTrading:
             unfilled = {name: one for name, one in targets.items() if one.change * pending.remaining > 0}
             for target in unfilled.values():
                 is_abandoned |= target.abandon_increase()
-            # Only these are sized again: another strategy of the order would open what it has abandoned.
+            # Only these are sized again: another strategy of the order would open a position that it has abandoned.
             if retried := tuple(name for name, target in unfilled.items() if target.change):
                 self.exit_retries[symbol] = (ts_ns + self._settings.exit_retry_s * _SECOND_NS, retried)
         if is_abandoned or not pending.remaining:

@@ -131,8 +131,9 @@ class Targets(dict[str, dict[str, Target]]):
         """Split the targets into `ratio` new units per old unit. A rounding remainder becomes 0.
 
         With `whole_units` (cash in lieu of fractions), the fraction of the net target is removed, as that of the
-        position is. Targets that sum to the position therefore do so after the split: the largest one takes the
-        difference. The target of the manual position stays what it holds, because nobody trades it.
+        position is. Targets that sum to the position before the split therefore sum to it afterwards: the largest one
+        takes the difference. The target of the manual position stays equal to the manual position, because no strategy
+        trades it.
         """
         targets = self.get(symbol, {})
         net, held = split_quantity(net_target(targets), ratio), split_quantity(net_held(targets), ratio)

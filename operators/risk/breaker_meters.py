@@ -146,7 +146,7 @@ class BreakerMeters:
     def measure(self, ts_ns: int, book: RiskBook, breakers: Breakers) -> dict[tuple[str, str], dict[str, Decimal]]:
         """Return all measures that the breakers use, as of the end of this time slice's bars.
 
-        While no breaker is tripped and the equity is far from all limits, its measures are absent.
+        While no breaker is tripped and the equity is far from all limits, the measures of the equity are absent.
         """
         out: dict[tuple[str, str], dict[str, Decimal]] = {}
         if self._needs_equity and book.unpriced_symbol() is None:
@@ -175,7 +175,7 @@ class BreakerMeters:
         return out
 
     def _measure_equity(self, book: RiskBook, net: Decimal) -> dict[tuple[str, str], dict[str, Decimal]]:
-        """Return the measures of the equity, of positions with this net value."""
+        """Return the measures of the equity. `net` is the net value of all positions."""
         out: dict[tuple[str, str], dict[str, Decimal]] = {}
         equity = book.cash + book.accrued + net
         self.peak_equity = max(self.peak_equity, equity)

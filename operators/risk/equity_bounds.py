@@ -10,13 +10,13 @@ from operators.risk.book import RiskBook
 from operators.risk.breakers import DAILY_LOSS, DAY_FALL, DRAWDOWN, Breaker
 
 _TOLERANCE_ABSOLUTE, _TOLERANCE_RELATIVE = 0.05, 1e-8
-"""More than the rounding of `net_value` to the cent, of the measures to nine places, and of floats."""
+"""Safety margin, larger than the rounding of `net_value` to the cent, of the measures to nine places, and of floats."""
 
 
 class EquityBounds:
-    """The equity at which the nearest breaker trips, and the peak of the equity, below which the peak does not change.
+    """The lower bound is the equity at which the nearest breaker trips; the upper bound is the peak of the equity.
 
-    They are computed again only after a change of cash, peak or the start of the day: most time slices have none.
+    The bounds are computed again only after a change of the cash, the peak or the start of the day, which is rare.
     """
 
     def __init__(self, breakers: Sequence[Breaker]) -> None:

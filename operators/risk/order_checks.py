@@ -16,7 +16,7 @@ NO_EXCEPTION = "no exception"
 class OrderChecks:
     """The checks that `settings` enable, in order.
 
-    Without `lists_results`, orders list no results, whose texts take a third of the time of the checks.
+    Without `lists_results`, orders do not list the results. Their texts take a third of the time of the checks.
     """
 
     def __init__(self, settings: RiskSettings, *, lists_results: bool = True) -> None:

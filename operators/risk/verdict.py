@@ -22,7 +22,7 @@ class Refusal(NamedTuple):
 
 
 class PassedLimit(NamedTuple):
-    """A passed check of a number. Its texts are formatted only if the order lists its checks.
+    """A passed check that compares a number. Its texts are formatted only if the order lists its checks.
 
     >>> PassedLimit("cash", Decimal("12400.5"), Decimal(20000), money=True).to_result()
     CheckResult(check='cash', found='12,400.50', limit='20,000.00')

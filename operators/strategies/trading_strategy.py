@@ -95,8 +95,9 @@ class TradingStrategy:
     history: Mapping[str, int] = {}
     """Number of closed bars by interval that `ctx.history` returns for each symbol."""
     bar_source: BarSource = "bars"
-    """From what bars of volume, currency traded and Renko are built: the feed's `"bars"`, `"trades"` (a feed without
-    trades is rejected), or `"trades_or_bars"`: trades if the feed has them. Bars of a number of trades need trades."""
+    """Source of bars of volume, currency traded and Renko: `"bars"` of the feed, `"trades"` (the strategy is rejected
+    if the feed has no trades), or `"trades_or_bars"` (trades if the feed has them, else bars). Bars of a number of
+    trades always need trades."""
     data: Sequence[str] = ()
     """Names of your own data that `ctx.data` returns, such as `("vix",)`. Its rows reach `on_event`."""
     events: Sequence[EventName] = ()
@@ -112,7 +113,7 @@ class TradingStrategy:
     def on_slice(self, ctx: TradingContext) -> None:
         """Called in each time slice in which a bar of the universe closed, after all bars of the time slice.
 
-        A bar is one of the feed, or one of a declared interval that is built from trades.
+        This includes bars of the feed, and bars of declared intervals that are built from trades.
         """
 
     def on_fill(self, ctx: TradingContext, fill: Fill) -> None:

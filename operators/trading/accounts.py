@@ -242,7 +242,7 @@ class StrategyAccounts:
             self._sell_fraction(ts_ns, action, action.amount)
 
     def _hold_distributed(self, symbol: str) -> None:
-        """Let the manual position hold the distributed shares that no sub-account has, as the portfolio does."""
+        """Assign the distributed shares that no sub-account has to the manual position, as the portfolio does."""
         held = sum(self._positions.get(symbol, {}).values(), ZERO)
         self._add_units(symbol, MANUAL, self.account.ledger.quantity(symbol) - held)
 

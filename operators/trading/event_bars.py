@@ -41,7 +41,7 @@ class BarBuilder(Protocol):
 def bar_builder(interval: Interval) -> BarBuilder:
     """Return a builder without bars for an interval of `parse_interval` or `from_trades`.
 
-    With the latter, the bars that it receives must be trades (`bar_of_trade`).
+    For an interval of `from_trades`, the builder must receive trades (`bar_of_trade`).
     """
     if isinstance(interval, int):
         return BarResampler(interval)

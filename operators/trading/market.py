@@ -307,7 +307,7 @@ class Market:
         return (VERSION, universe, symbols, prices, newest, clock, filings, *history, self._prints.snapshot())
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. Intervals, indicators and histories that it lacks start warming up.
+        """Restore a snapshot. Intervals, indicators and histories that are not in it start to warm up.
 
         Version 1 has no statistics of pairs, versions 1 and 2 no days of histories, versions 1 to 3 no trades.
         """

@@ -89,7 +89,7 @@ class MarketContext:
         return found if found is not None and found.traded else None
 
     def bar_source(self, interval: str | None = None) -> Literal["bars", "trades"]:
-        """Return from what the bars of a declared interval are built: the bars of the feed, or trades."""
+        """Return the source of the bars of a declared interval: `"bars"` (of the feed) or `"trades"`."""
         key = self._interval(interval)
         if key != self._declared.bar_interval_ns:
             self._check_interval(key)

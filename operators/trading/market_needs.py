@@ -20,14 +20,14 @@ from operators.trading.pair_statistics import PairSpec, parse_pair_spec
 from schemas.errors import BadInput
 
 BarSource = Literal["bars", "trades", "trades_or_bars"]
-"""From what the bars of volume, currency traded and Renko of a strategy are built."""
+"""The source of a strategy's bars of volume, currency traded and Renko."""
 BAR_SOURCES: Final[tuple[BarSource, ...]] = get_args(BarSource)
 
 
 class MarketNeeds:
     """What the strategies need of the market: histories and indicators by interval.
 
-    `has_trades`: whether the feed publishes trades. `bar_source`: that of the intervals that are added next.
+    `has_trades`: whether the feed publishes trades. `bar_source`: the source of the intervals that are added next.
     """
 
     def __init__(self, bar_interval: str, *, has_trades: bool = False) -> None:
@@ -39,7 +39,7 @@ class MarketNeeds:
         self.pairs: dict[tuple[Interval, str], PairSpec] = {}  # by interval and name
 
     def interval_of(self, text: str) -> Interval:
-        """Return the interval of a text, with its source. Raises BadInput if the feed lacks what its bars need."""
+        """Return the interval of a text, with its source. Raises BadInput if they need trades that the feed lacks."""
         interval = parse_interval(text)
         length = time_interval_ns(interval)
         if length is None and needs_trades(interval, self.bar_source):

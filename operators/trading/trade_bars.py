@@ -12,7 +12,7 @@ from schemas.records import Bar
 UNIT: Final = 10**9
 """Volumes are counted in units of 1e-9 and amounts of currency in 1e-18, so that sums are exact."""
 BARS_MAX: Final = 10_000
-"""Maximum number of bars that one trade closes. The last of them contains what exceeds it."""
+"""Maximum number of bars that one trade closes. The last of them contains the rest of the trade."""
 
 
 class ExactThresholdBars:

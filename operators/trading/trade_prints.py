@@ -13,7 +13,7 @@ from schemas.records import CONTINUOUS, POST, PRE, REGULAR, Bar, SessionPhase, T
 
 VERSION = 1
 LATE_NS: Final = MINUTE_NS
-"""A trade this much older than the previous time slice is discarded: its bar has closed long ago."""
+"""A trade that is at least this much older than the previous time slice is discarded: its bar closed long ago."""
 HELD_MAX: Final = 100_000
 """Maximum number of trades that wait for the first bar of their day. The oldest ones are discarded."""
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -30,8 +30,8 @@ class TradeSession(NamedTuple):
 class TradePrints:
     """Finds the session of each trade. Trades outside the feed's sessions are discarded.
 
-    A trade waits for the first bar of its day, because corporate actions take effect with that bar. A regular session
-    therefore begins with the trades of its first minute. `days` are the trading hours by day; with `regular_only`, the
+    A trade waits for the first bar of its day, because corporate actions take effect with that bar. The trades of the
+    first minute are therefore delivered with that bar. `days` are the trading hours by day; with `regular_only`, the
     feed has only the regular session.
     """
 

@@ -157,8 +157,8 @@ class HandlerTimeout(NamedTuple):
 
 @final
 class StageTimer(NamedTuple):
-    """When the next timer of a service is due, such as the good-till date of an order. The last record of a service
-    counts.
+    """The time at which the next timer of a service is due, such as the good-till date of an order. A later record of a
+    service replaces an earlier one.
 
     Only the live feed reads it, to close a time slice at that time. No decision depends on it.
     """

@@ -239,12 +239,12 @@ class Command(NamedTuple):
 
 @final
 class Configuration(NamedTuple):
-    """The settings from the next clock in the log on, and the source of the user's own files that they name.
+    """The settings that are in force from the next clock in the log on, and the source code of the user's own files.
 
-    `number` counts the configurations of a platform from 1, so that of two concurrent changes the first in the log
-    counts. `settings` is canonical JSON without secrets and addresses (`configs/recorded_settings.py`). `overrides` are
-    the changes at run time: JSON by setting, on top of the settings file. `signers` may sign the next configuration:
-    public keys in base64 by key id. `signature` is as in `Command`.
+    `number` counts the configurations of a platform from 1. Two concurrent changes have the same number, and the first
+    one in the log takes effect. `settings` is canonical JSON without secrets (`configs/recorded_settings.py`).
+    `overrides` are the changes at run time: JSON by setting, on top of the settings file. `signers` are the public
+    keys, in base64 by key id, that may sign the next configuration. `signature` is as in `Command`.
     """
 
     configuration_id: str  # "config-" and the number

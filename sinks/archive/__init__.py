@@ -1,1 +1,1 @@
-"""The archive of the topics: Avro container files by topic, partition and day, which continue into the topics."""
+"""The archive of the topics: Avro container files by topic, partition and day."""

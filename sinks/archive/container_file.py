@@ -2,9 +2,9 @@
 
 A file holds consecutive messages of one log (one partition of a topic), byte for byte as Kafka has them. Any Avro
 library with the codec `zstandard` reads it. The metadata `writer.schemas` maps the schema ids in the values to the Avro
-schemas of the records, so that a file explains itself.
+schemas of the records, so that a file can be read without the platform.
 
-The container is written here and not by fastavro, which needs another package for zstd; pyarrow already has it.
+This module writes the container itself, because fastavro needs another package for zstd. pyarrow already includes zstd.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The manifest of one archived log: its files in order, each with its offsets, size and SHA-256.
 
-The manifest holds a hash of itself, so that a changed byte in it is found too. A file counts only when the manifest
-lists it, and the manifest is replaced as a whole. A run that is killed therefore leaves no part of a file behind that
-counts.
+The manifest contains a hash of its own content, so that a changed byte in it is also detected. Files that the manifest
+does not list are ignored, and the manifest is replaced as a whole. Incomplete files of a killed run are therefore never
+read.
 """
 
 from __future__ import annotations

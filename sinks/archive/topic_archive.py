@@ -1,7 +1,7 @@
 """Read archived topics: `FOLDER/TOPIC/PARTITION/DAY-OFFSET.avro`, with a manifest for each log.
 
-A log in the archive continues in Kafka: the archive holds the messages up to an offset, the topic those from its first
-offset on. `messages_before` yields the archived part that a reader of the whole log needs first.
+A log in the archive continues in Kafka: the archive contains the messages up to an offset, and the topic those from its
+first offset on. A reader of the whole log reads the archived messages first, up to the first offset of the topic.
 """
 
 from __future__ import annotations
