@@ -1,8 +1,8 @@
-"""How long requests take to the broker, computed from when they were due and when they arrived. Pure.
+"""Latency of requests to the broker, computed from the times at which they were due and arrived. Pure.
 
-The load is an open loop: each request has a time at which it is due, whatever happened to the one before. A latency
-counts from that time, not from when the sender got around to it. Otherwise a platform that stops for a second would
-delay the requests that would have shown it (coordinated omission).
+The load is an open loop: the time at which a request is due does not depend on earlier requests. A latency counts from
+this time, not from the time of sending. Otherwise, if the platform stalls, the load would send fewer requests during
+the stall, and the stall would hardly be visible in the figures (coordinated omission).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LOWEST_US, HIGHEST_US, DIGITS = 1, 600_000_000, 3
 class BrokerLatency(NamedTuple):
     """One kind of request at one load. Times are in ms, None without an observation.
 
-    `missing` requests had not arrived at the end. They count with the time that they had waited by then.
+    `missing` is the number of requests that had not arrived at the end. Their latency is the time until the end.
     """
 
     name: str
