@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cli_platform import CliPlatform
-from tests.e2e.operator_actions import buy, query, switch
+from tests.e2e.operator_actions import buy, query, switch, wait_for
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -84,7 +84,7 @@ def test_a_restored_platform_trades_on_from_the_backup(platform: CliPlatform, re
     buy(restored, 19)
     assert query(restored, "SELECT max(seq) - count(*) FROM executions") == [(0,)]
     bought = "SELECT quantity FROM positions WHERE symbol = 'AAPL'"
-    assert query(restored, bought)[0][0] >= 17 + 19
+    wait_for(lambda: query(restored, bought)[0][0] >= 17 + 19, "the new fill is in the positions")
     verified = restored.run_json("verify")
     assert verified["agrees"], verified
     replayed = restored.run_json("replay-check")

@@ -73,9 +73,10 @@ def test_a_trade_by_hand_at_the_broker_halts_until_it_is_accepted(platform: Brok
 
     platform.run("reconcile", "accept", "MSFT", "--reason", "bought by hand", "--timeout", "60")
     wait_for(platform.is_reconciled, "the accepted books agree")
-    assert query(platform, "SELECT quantity FROM positions WHERE symbol = 'MSFT'") == [(5,)]
-    recorded = query(platform, "SELECT reason FROM commands WHERE kind = 'ACCEPT_POSITION'")
-    assert recorded == [("bought by hand",)]
+    accepted = "SELECT quantity FROM positions WHERE symbol = 'MSFT'"
+    wait_for(lambda: query(platform, accepted) == [(5,)], "the accepted shares are in the positions")
+    recorded = "SELECT reason FROM commands WHERE kind = 'ACCEPT_POSITION'"
+    wait_for(lambda: query(platform, recorded) == [("bought by hand",)], "the reason is stored")
     platform.rest_order()
     assert platform.run_json("verify")["agrees"]
 
