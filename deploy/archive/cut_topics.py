@@ -12,10 +12,11 @@ Only whole days are deleted. These messages stay:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dataflows.runtime import topology
@@ -149,23 +150,43 @@ def _offsets_of_groups(kafka: KafkaSection) -> dict[Log, tuple[int, str]]:
 
     The platform's own groups are ignored: its recovery stores define what its services need.
     """
-    admin, offsets = AdminClient(client_config(kafka.cluster, {"log_level": 0})), dict[Log, tuple[int, str]]()
-    own = f"{kafka.topic_prefix}platform-"
+    offsets = dict[Log, tuple[int, str]]()
+    logs = [
+        TopicPartition(kafka.topic_prefix + topic, partition)
+        for topic in kafka.retention
+        for partition in topology.partitions_of(topic, kafka.symbol_partitions)
+    ]
     try:
-        listed = admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S).valid
-        for group in sorted(entry.group_id for entry in listed if not entry.group_id.startswith(own)):
-            request = admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_S
-            )
-            for position in request[group].result(_TIMEOUT_S).topic_partitions or ():
-                if not position.topic.startswith(kafka.topic_prefix) or position.offset < 0:
-                    continue
-                log = (position.topic.removeprefix(kafka.topic_prefix), position.partition)
-                if log not in offsets or position.offset < offsets[log][0]:
-                    offsets[log] = (position.offset, group)
+        for group in _foreign_groups(kafka):
+            for topic, partition, offset in _committed(kafka, group, logs):
+                log = (topic.removeprefix(kafka.topic_prefix), partition)
+                if log not in offsets or offset < offsets[log][0]:
+                    offsets[log] = (offset, group)
     except KafkaException as error:
         raise DeployError(f"cannot read the consumer groups of {kafka.cluster}: {error.args[0].str()}") from error
     return offsets
+
+
+def _foreign_groups(kafka: KafkaSection) -> list[str]:
+    admin = AdminClient(client_config(kafka.cluster, {"log_level": 0}))
+    listed = admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S).valid
+    own = f"{kafka.topic_prefix}platform-"
+    return sorted(entry.group_id for entry in listed if not entry.group_id.startswith(own))
+
+
+def _committed(kafka: KafkaSection, group: str, logs: list[TopicPartition]) -> list[tuple[str, int, int]]:
+    """Return topic, partition and offset of each log for which a group has committed one. Raises KafkaException.
+
+    A consumer that never joins the group reads them, because the admin client may end the process
+    (`api/metrics/committed_offsets.py`).
+    """
+    options = {"group.id": group, "enable.auto.commit": False, "log_level": 0}
+    with closing(Consumer(client_config(kafka.cluster, options))) as consumer:
+        positions = consumer.committed(logs, timeout=_TIMEOUT_S)
+    for position in positions:
+        if position.error is not None and position.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise KafkaException(position.error)
+    return [(one.topic, one.partition, one.offset) for one in positions if one.error is None and one.offset >= 0]
 
 
 def cut(kafka: KafkaSection, archive: TopicArchive, cuts: Sequence[CutLog], report: ProgressCallback) -> None:

@@ -70,6 +70,7 @@ CLOCKS_AS = {
     "strategy-actions": "executions",
     "history-bars": "market-bars",
     "market-trades": "market-bars",
+    "configuration": "commands",
 }
 """Topics that are newer than the recording and hold no records: their clocks are those of another topic."""
 

@@ -224,4 +224,5 @@ def test_unresponsive_model_does_not_block_and_stale_requests_are_dropped() -> N
     wait_for(lambda: len(answers) > 100, "the others are given up")
     sink_partition.close()
     assert model.request_count == 1
-    assert {answer.error for answer in answers[1:]} == {"the request was queued for too long"}
+    # On a busy machine, requests before the one that the model received may be too old already.
+    assert {answer.error for answer in answers} == {"language model no answer", "the request was queued for too long"}
