@@ -57,7 +57,7 @@ class StrategyResult(ApiModel):
     account. Orders that several strategies share have a row "a+b", which holds only the fields of fills and lots.
 
     `fills`, `traded_notional` (quantity times price) and `fees` belong to the strategy's orders. `closed_lots`, `won`
-    and `realized_pnl` (net of fees) belong to the lots that its orders closed, whichever strategy opened them; open
+    and `realized_pnl` (net of fees) belong to the lots that its orders opened, whichever order closed them; open
     positions are not included. `attribution` is the strategy's share of the P&L, including open positions. `outcomes`
     are its signals whose horizon has passed.
     """
@@ -165,16 +165,17 @@ def _fills_query() -> Any:
 
 def _closed_lots_query() -> Any:
     net = lot_matches.c.pnl - lot_matches.c.fees
-    closing = lot_matches.join(executions, executions.c.execution_id == lot_matches.c.close_execution_id)
+    opening = lot_matches.outerjoin(executions, executions.c.execution_id == lot_matches.c.open_execution_id)
+    opener = func.coalesce(func.nullif(lot_matches.c.strategy, ""), _STRATEGY.element).label("strategy")
     return (
         select(
-            _STRATEGY,
+            opener,
             func.count().label("closed_lots"),
             _count_where(net > 0).label("won"),
             func.sum(cast(net, Numeric)).label("realized_pnl"),
         )
-        .select_from(closing.outerjoin(order_proposals, _PROPOSAL_JOIN))
-        .group_by(_STRATEGY)
+        .select_from(opening.outerjoin(order_proposals, _PROPOSAL_JOIN))
+        .group_by(opener)
     )
 
 

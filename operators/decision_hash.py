@@ -4,7 +4,8 @@ A suspension for an exceeded time limit is part of the hash too, because it depe
 
 Two runs with the same hash sent the same orders at the same event times, got the same fills, and ended with the same
 lot matches, lots, positions and cash. Batch size, process count, arrival order and restarts do not change the hash.
-Sentences for a reader (`schemas/records/prose.py`) are left out, so that a release may reword them.
+Sentences for a reader (`schemas/records/prose.py`) are left out, so that a release may reword them. So is the strategy
+of a closed lot, which follows from the orders, and which earlier releases did not record.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ _PROSE_INDEXES = {
     if kind in PROSE_FIELDS
 }
 """Positions of the texts among the flat fields of a record."""
+_FIELDS_HASHED = {LotMatch: field_names(LotMatch).index("strategy")}
+"""Number of the first flat fields that are hashed, of types whose last fields are left out."""
 
 
 class DecisionHash:
@@ -68,7 +71,7 @@ class DecisionHash:
         """Add one record. Types that are no decision are ignored."""
         kind = type(record)
         if kind in self._chains:
-            line = canonical_line(record, _PROSE_INDEXES.get(kind, ()))
+            line = canonical_line(record, _PROSE_INDEXES.get(kind, ()), _FIELDS_HASHED.get(kind))
             self._chains[kind] = sha256(self._chains[kind] + line.encode()).digest()
         elif kind is Valuation:
             self._cash = record.cash
@@ -127,15 +130,15 @@ def decision_hash(records: Iterable[Any]) -> str:
     return decisions.hexdigest()
 
 
-def canonical_line(record: Any, prose_indexes: Sequence[int] = ()) -> str:
+def canonical_line(record: Any, prose_indexes: Sequence[int] = (), fields: int | None = None) -> str:
     """Return a record as one canonical line. Lists inside a record are left out: they explain a decision.
 
-    The flat fields at `prose_indexes`, which contain texts, are empty.
+    The flat fields at `prose_indexes`, which contain texts, are empty. `fields` limits the line to the first ones.
 
     >>> canonical_line(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     '1|60|2|HALTED|test|c1\\n'
     """
-    values = to_flat(record)
+    values = to_flat(record)[:fields]
     if prose_indexes:
         blanked = list(values)
         for index in prose_indexes:

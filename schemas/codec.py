@@ -97,7 +97,7 @@ SCHEMA_IDS: dict[type, int] = {
     Execution: 9,
     Position: 10,
     Lot: 11,
-    LotMatch: 12,
+    LotMatch: 110,
     Valuation: 54,
     Command: 47,
     DeadLetter: 15,

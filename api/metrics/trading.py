@@ -49,9 +49,9 @@ _COUNT_QUERIES: dict[str, tuple[str, str]] = {
     ),
     "closed": (
         "lot_matches",
-        "SELECT coalesce(p.strategy, substring(e.order_id from '{ordered}'), 'manual') a,"
+        "SELECT coalesce(nullif(o.strategy, ''), p.strategy, substring(e.order_id from '{ordered}'), 'manual') a,"
         " CASE WHEN o.pnl > o.fees THEN 'won' ELSE 'lost' END b, count(*) n,"
-        " sum(o.pnl - o.fees) s FROM lot_matches o JOIN executions e ON e.execution_id = o.close_execution_id"
+        " sum(o.pnl - o.fees) s FROM lot_matches o LEFT JOIN executions e ON e.execution_id = o.open_execution_id"
         " LEFT JOIN order_proposals p ON p.proposal_id = e.cause_id {range} GROUP BY 1, 2",
     ),
     "outcomes": (

@@ -29,6 +29,8 @@ class ClosedLotOut(ApiModel):
     `mae` and `mfe` are the maximum adverse and favourable excursion: the worst and the best unrealized result per unit
     between entry and exit, as fractions of the entry price. Both are null if the symbol was split or renamed while the
     lot was open, if the bar of the entry is not stored, or if more than 10,000 bars lie between entry and exit.
+    `strategy` is that of the order that opened the lot: "a+b" for an order of several strategies, "manual" for a manual
+    order. It is null for a lot that was open during the upgrade from a release that did not record it.
     """
 
     seq: int
@@ -44,6 +46,7 @@ class ClosedLotOut(ApiModel):
     fees: Amount
     mae: float | None
     mfe: float | None
+    strategy: str | None
     lot_id: str
     open_execution_id: str
     close_execution_id: str
@@ -60,11 +63,14 @@ class ClosedLotPage(ApiModel):
 def get_closed_lots(
     db: Db,
     symbol: TextLine | None = None,
+    strategy: TextLine | None = None,
     before: Before = None,
     limit: Annotated[int, Query(ge=1, le=LOTS_MAX)] = LOTS_MAX,
 ) -> ClosedLotPage:
     """Closed lots, newest first, `limit` per page."""
-    rows, next_before = newest_page(db, select(lot_matches), lot_matches, before=before, limit=limit, symbol=symbol)
+    rows, next_before = newest_page(
+        db, select(lot_matches), lot_matches, before=before, limit=limit, symbol=symbol, strategy=strategy
+    )
     matches = [record_of(LotMatch, row) for row in rows]
     excursions = excursions_of(db, matches)
     return ClosedLotPage(
@@ -89,6 +95,7 @@ def _closed_lot_out(match: LotMatch, excursion: Excursion | None) -> ClosedLotOu
         fees=match.fees,
         mae=mae,
         mfe=mfe,
+        strategy=match.strategy or None,
         lot_id=match.lot_id,
         open_execution_id=match.open_execution_id,
         close_execution_id=match.close_execution_id,

@@ -327,7 +327,7 @@ class RunFrames:
             match.exit_price,
             match.pnl,
             match.fees,
-            self._strategy_of(order),
+            match.strategy or self._strategy_of(order),
             self._tag_of(order),
             adverse,
             favourable,

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaException
 from dataflows.runtime.log_tail import READ_TIMEOUT_S, read_ranges
 from operators.stage import TimeSlice
 from schemas.errors import Unavailable
-from schemas.records import TOPIC_OF, Clock, Record, SequencedRecord, has_seq, sequence_key
+from schemas.records import TOPIC_OF, Clock, LotMatch, Record, SequencedRecord, has_seq, sequence_key
 from sinks.cluster import Servers, client_config
 from sinks.log_offsets import log_range
 
@@ -76,9 +76,13 @@ class RepeatedRecords:
 
 
 def decision_fields(record: Any) -> tuple[Any, ...]:
-    """Return the type and the fields of a record, without those that explain it in words."""
+    """Return the type and the fields of a record, without those that explain it in words.
+
+    The strategy of a closed lot is left out too: a release that did not record it may have written the record.
+    """
     values = zip(record._fields, record, strict=True)
-    return (type(record), *(value for name, value in values if name not in EXPLANATIONS))
+    left_out = EXPLANATIONS | {"strategy"} if type(record) is LotMatch else EXPLANATIONS
+    return (type(record), *(value for name, value in values if name not in left_out))
 
 
 def _tails(consumer: Consumer, logs: Sequence[LogName], passed_ns: int) -> Iterator[tuple[LogName, list[Any]]]:

@@ -61,7 +61,7 @@ from schemas.records import (
     Position,
 )
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 LedgerRecord = Position | Lot | LotMatch
 
 
@@ -169,11 +169,11 @@ class Ledger:
         self._seq += 1
         return cash_flow_record(self._seq, ts_ns, kind, symbol, self.quantity(symbol), cause_id)
 
-    def apply(self, execution: Execution, lot_ids: Sequence[str] = ()) -> list[LedgerRecord]:
+    def apply(self, execution: Execution, lot_ids: Sequence[str] = (), strategy: str = "") -> list[LedgerRecord]:
         """Book one execution. Return LotMatch and Lot for each closed lot, the opened Lot, then the Position.
 
-        With the method `specific`, the lots in `lot_ids` are closed first. Raises `InvalidField` if the symbol's
-        currency has no exchange rate.
+        With the method `specific`, the lots in `lot_ids` are closed first. `strategy` is that of the order, for the
+        lot that the execution opens. Raises `InvalidField` if the symbol's currency has no exchange rate.
         """
         if execution.seq <= self._execution_seq:
             return []
@@ -184,7 +184,8 @@ class Ledger:
         assert quantity > 0 and execution.price >= 0, f"{execution.execution_id}: {quantity} at {execution.price}"
         position = self._open_position(execution.symbol)
         self._execution_seq = execution.seq
-        origin = BookingOrigin(str(execution.seq), execution.ts_ns, execution.filled_at_ns, execution.execution_id)
+        times = (execution.ts_ns, execution.filled_at_ns)
+        origin = BookingOrigin(str(execution.seq), *times, execution.execution_id, strategy)
         signed_quantity = quantity if execution.side == BUY else -quantity
         return self._book_trade(
             position, signed_quantity, quantize(execution.price), quantize(execution.fee), origin, lot_ids
@@ -277,7 +278,7 @@ class Ledger:
         origin: BookingOrigin,
         lot_ids: Sequence[str] = (),
     ) -> list[LedgerRecord]:
-        tag, ts_ns, filled_at_ns, execution_id = origin
+        tag, ts_ns, filled_at_ns, execution_id, strategy = origin
         value = multiply(quantity, price)
         if position.unit_value is not ONE:
             value = multiply(value, position.unit_value)
@@ -294,7 +295,7 @@ class Ledger:
                 out.append(self._match(position, closed_lot, number, price, direction, origin))
                 out.append(self._lot(ts_ns, position.symbol, closed_lot.lot))
         if remaining:
-            lot = OpenLot(f"lot-{tag}", filled_at_ns, remaining, price, value, fee, execution_id)
+            lot = OpenLot(f"lot-{tag}", filled_at_ns, remaining, price, value, fee, execution_id, strategy=strategy)
             book.open(lot)
             out.append(self._lot(ts_ns, position.symbol, lot))
         self.cost += book.cost - previous_cost
@@ -364,12 +365,12 @@ class Ledger:
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Restore the state of a snapshot. Multipliers and currencies are settings, not state.
 
-        Version 1 contains no net flows, versions 1 and 2 no accrued dividends.
+        Version 1 contains no net flows, versions 1 and 2 no accrued dividends, versions 1 to 3 no strategies of lots.
         """
         version, totals, self._seq, self._execution_seq, rates, positions = snapshot
         expected = f"1 to {SNAPSHOT_VERSION}"
-        assert version in (1, 2, SNAPSHOT_VERSION), f"ledger snapshot: version {version}, expected {expected}"
-        totals = (*totals, *[ZERO] * (SNAPSHOT_VERSION - version))
+        assert version in (1, 2, 3, SNAPSHOT_VERSION), f"ledger snapshot: version {version}, expected {expected}"
+        totals = (*totals, *[ZERO] * max(0, 3 - version))
         self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, *other = totals
         self.income, self.net_flows, self.accrued = other
         self._unit_values.rates = dict(rates)

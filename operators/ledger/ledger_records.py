@@ -13,12 +13,16 @@ from schemas.records import CashFlow, CashFlowKind, Lot, LotDirection, LotMatch,
 
 
 class BookingOrigin(NamedTuple):
-    """The origin of a booking: the suffix of the ids of its records, its times, and the id of its cause."""
+    """The origin of a booking: the suffix of the ids of its records, its times, and the id of its cause.
+
+    `strategy` is that of the order, for the lot that it opens.
+    """
 
     tag: str
     ts_ns: int
     filled_at_ns: int
     cause_id: str
+    strategy: str = ""
 
 
 def cash_flow_record(
@@ -84,6 +88,7 @@ def match_record(
         lot_id=closed_lot.lot.lot_id,
         open_execution_id=closed_lot.lot.execution_id,
         close_execution_id=origin.cause_id,
+        strategy=closed_lot.lot.strategy,
     )
 
 

@@ -194,7 +194,7 @@ class LotBook:
             self.cost, self.carried_loss = self.cost - cost, self.carried_loss - loss
             lot_id = f"{lot.lot_id}/s"
             new_lot = OpenLot(lot_id, lot.opened_ns, units, price, cost, ZERO, lot.execution_id, loss)
-            new_lot.term_start_ns = lot.term_start_ns
+            new_lot.term_start_ns, new_lot.strategy = lot.term_start_ns, lot.strategy
             new_lots.append(new_lot)
         self.average -= places.multiply(self.average, cost_share)
         return new_lots

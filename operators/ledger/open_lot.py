@@ -15,6 +15,7 @@ class OpenLot:
     is the open part of the opening fee. `carried_loss` is the loss that a wash sale moved into this lot. A partial
     close reduces all three in proportion. The last part takes the rounding remainder, so the parts sum to the whole.
     After a wash sale, the holding period starts at `term_start_ns`, before `opened_ns` by that of the replaced lot.
+    `strategy` is that of the opening order; "" if it is unknown.
     """
 
     __slots__ = (
@@ -27,6 +28,7 @@ class OpenLot:
         "opened_ns",
         "price",
         "quantity",
+        "strategy",
         "term_start_ns",
     )
 
@@ -42,6 +44,7 @@ class OpenLot:
         carried_loss: Decimal = ZERO,
         term_start_ns: int | None = None,
         is_replacement: bool = False,
+        strategy: str = "",
     ) -> None:
         self.lot_id = lot_id
         self.opened_ns = opened_ns
@@ -52,6 +55,7 @@ class OpenLot:
         self.execution_id = execution_id
         self.carried_loss = carried_loss
         self.term_start_ns = opened_ns if term_start_ns is None else term_start_ns
+        self.strategy = strategy
         self.is_replacement = is_replacement  # whether these units have already replaced units sold at a loss
 
     def split_off(self, quantity: Decimal, places: Places) -> OpenLot:
@@ -82,4 +86,5 @@ class OpenLot:
             self.carried_loss,
             self.term_start_ns,
             self.is_replacement,
+            self.strategy,
         )

@@ -37,7 +37,7 @@ from schemas.records import (
 
 __all__ = ["PortfolioSettings", "PortfolioStage"]
 
-SNAPSHOT_VERSION = 6
+SNAPSHOT_VERSION = 7
 _SECOND_NS = 1_000_000_000
 
 
@@ -195,7 +195,7 @@ class PortfolioStage:
 
     def _book_execution(self, execution: Execution, changed_symbols: dict[str, None], out: list[Record]) -> None:
         cash_before = self.ledger.cash
-        changes = self.ledger.apply(execution)
+        changes = self.ledger.apply(execution, strategy=self._trading.order_strategies.of(execution))
         if self._settled_cash is not None:
             self._settled_cash.book_trade(self.ledger.cash - cash_before)
         symbol = execution.symbol
@@ -247,7 +247,7 @@ class PortfolioStage:
             self._estimates.snapshot(),
             self._corporate_actions.snapshot(),
             self._weights.snapshot(),
-            (trading.targets.held(), self._suspended_signals()),
+            (trading.targets.held(), self._suspended_signals(), trading.order_strategies.snapshot()),
         )
 
     def _suspended_signals(self) -> list[tuple[str, list[tuple[Any, ...]]]]:
@@ -257,19 +257,20 @@ class PortfolioStage:
         """Restore a snapshot of this or an earlier version.
 
         Version 1 contains no estimates. Version 2 contains no corporate actions, version 3 no target weights, version 4
-        not what each strategy holds, version 5 no suspended view strategies.
+        not what each strategy holds, version 5 no suspended view strategies, version 6 not the strategies of orders.
         """
         version, ledger, marks, counters, settled_cash, targets, pending, due, exit_retries, *component_states = (
             snapshot
         )
         expected = f"1 to {SNAPSHOT_VERSION}"
-        assert version in (1, 2, 3, 4, 5, SNAPSHOT_VERSION), (
+        assert version in (1, 2, 3, 4, 5, 6, SNAPSHOT_VERSION), (
             f"portfolio snapshot: version {version}, expected {expected}"
         )
         held = component_states.pop() if version >= 5 else None
         suspended: list[tuple[str, list[tuple[Any, ...]]]] = []
+        order_strategies: list[Any] = []
         if held is not None and version > 5:
-            held, suspended = held
+            held, suspended, *order_strategies = held
         self._suspended_views = {
             name: {one.symbol: one for one in (Signal(*values) for values in rows)} for name, rows in suspended
         }
@@ -282,6 +283,8 @@ class PortfolioStage:
             # If the setting is new, all cash counts as settled.
             self._settled_cash.restore(settled_cash or SettledCash(self.ledger.cash, days=0).snapshot())
         self._trading.restore(targets, pending, due, exit_retries, held)
+        for state in order_strategies:
+            self._trading.order_strategies.restore(state)
         self._corporate_actions, self._construction = self._build_corporate_actions(), self._build_construction()
         components: tuple[Restorable, ...] = (self._estimates, self._corporate_actions, self._weights)
         for component, state in zip(components, component_states, strict=False):

@@ -17,10 +17,12 @@ from typing import Any
 from operators.ledger import Ledger
 from operators.ledger.account import LedgerRecord
 from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
-from operators.money import ZERO, plain, quantize
-from operators.portfolio.construction import Construction, PlannedTrade, Reduction
+from operators.money import ZERO, quantize
+from operators.portfolio.construction import Construction, PlannedTrade
+from operators.portfolio.order_strategies import OrderStrategies
 from operators.portfolio.requested_targets import RequestedTarget, RequestedView
 from operators.portfolio.settings import PortfolioSettings
+from operators.portfolio.target_reductions import reduction_record, reductions_of
 from operators.portfolio.targets import (
     ORDER_END_TYPES,
     PendingOrder,
@@ -46,7 +48,6 @@ from schemas.records import (
     OrderRefusal,
     OrderTerms,
     Record,
-    TargetReduction,
     cross_id,
     proposal_id,
 )
@@ -68,6 +69,7 @@ class TargetTrading:
         self.targets = Targets()
         self.seq = 0  # of the topic order-proposals
         self.pending: dict[str, PendingOrder] = {}
+        self.order_strategies = OrderStrategies()
         self.due: dict[str, dict[str, None]] = {}  # symbol -> strategies with a target to apply
         # symbol -> time at which its exit is proposed again, and for which strategies
         self.exit_retries: dict[str, tuple[int, tuple[str, ...]]] = {}
@@ -299,6 +301,8 @@ class TargetTrading:
             changes = {}
         pending = self.pending[symbol] = PendingOrder(new_id, delta, delta, planned.unit_cost, tuple(due), changes)
         self._reserved += pending.reserved_cash
+        strategy = "+".join(due)
+        self.order_strategies.record(symbol, new_id, strategy)
         limit_price = None
         if settings.order_type == LIMIT:
             limit_price = construction.limit_price(symbol, planned.price, buying=delta > 0)
@@ -314,7 +318,7 @@ class TargetTrading:
                 time_in_force=settings.time_in_force,
                 limit_price=limit_price,
             ),
-            strategy="+".join(due),
+            strategy=strategy,
             reference_price=planned.price,
             sizing=planned.text,
             signal_ids=self._cause_ids(symbol, due),
@@ -326,30 +330,10 @@ class TargetTrading:
     ) -> None:
         """Publish the targets of trading strategies that a limit has reduced, or whose symbol has no price."""
         targets = self.targets[symbol]
-        if planned is None:
-            unpriced = [(name, targets[name].quantity) for name in due]
-            reductions = [Reduction(name, held, held, "known_price", "no price", "a price") for name, held in unpriced]
-        else:
-            reductions = planned.reductions
-        for one in reductions:
-            if one.strategy not in self._settings.trading_strategies:
-                continue
-            self.seq += 1
-            change = f"target of {plain(one.requested)} reduced to {plain(one.quantity)}"
-            record = TargetReduction(
-                seq=self.seq,
-                ts_ns=ts_ns,
-                action_id=targets[one.strategy].signal_id,
-                strategy=one.strategy,
-                symbol=symbol,
-                requested=one.requested,
-                quantity=one.quantity,
-                check=one.check,
-                found=one.found,
-                limit=one.limit,
-                message=f"{one.check}: {symbol} {change}, found {one.found}, limit {one.limit}",
-            )
-            out.append(record)
+        for one in reductions_of(targets, due, planned):
+            if one.strategy in self._settings.trading_strategies:
+                self.seq += 1
+                out.append(reduction_record(self.seq, ts_ns, symbol, targets[one.strategy].signal_id, one))
 
     def _cause_ids(self, symbol: str, due: Sequence[str]) -> list[str]:
         """The ids of the signals, then of the command that set the target weights."""
@@ -377,6 +361,8 @@ class TargetTrading:
         for symbol, rows in targets:
             self.targets[symbol] = {row[0]: Target(*row[1:]) for row in rows}
         self.pending = {symbol: PendingOrder(*(row[:5] if held is None else row)) for symbol, row in pending}
+        for symbol, order in self.pending.items():
+            self.order_strategies.record(symbol, order.proposal_id, "+".join(order.strategies))
         self._reserved = sum((p.reserved_cash for p in self.pending.values()), ZERO)
         self.due = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
         self.exit_retries = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in exit_retries}

@@ -39,7 +39,11 @@ class Lot(NamedTuple):
 
 @final
 class LotMatch(NamedTuple):
-    """A closing execution matched against one lot. `pnl` is gross; `fees` is the lot's share of both fees."""
+    """A closing execution matched against one lot. `pnl` is gross; `fees` is the lot's share of both fees.
+
+    `strategy` is that of the order that opened the lot: "a+b" for an order of several strategies, "manual" for a manual
+    order or an adjustment. It is "" for a lot that was opened before the release that records it.
+    """
 
     seq: int
     ts_ns: int
@@ -56,6 +60,7 @@ class LotMatch(NamedTuple):
     lot_id: str
     open_execution_id: str
     close_execution_id: str
+    strategy: str = ""
 
 
 @final

@@ -12,7 +12,7 @@ from typing import Any
 from schemas.records.analysis import HandlerTimeout, StrategySuspension, StrategyWeights
 from schemas.records.constants import RESUMED, SUSPENDED
 from schemas.records.dead_letters import DeadLetter, LateRecord
-from schemas.records.ledger import CashTransfer
+from schemas.records.ledger import CashTransfer, LotMatch
 from schemas.records.trading import (
     CheckResult,
     Execution,
@@ -64,7 +64,8 @@ def comparable(record: Any) -> Any:
     """Return what must be equal in a recorded and a replayed record.
 
     Prose is left out. Of a proposal's sizing, of what a risk check or breaker found and of its limit, the figures are
-    compared and not the words; of an emulation, whether there is one.
+    compared and not the words; of an emulation, whether there is one. The strategy of a closed lot is left out: it
+    follows from the compared proposals, and earlier releases have not recorded it.
     """
     if type(record) is Order:
         return record._replace(checks=[_figures_of(check) for check in record.checks])
@@ -74,6 +75,8 @@ def comparable(record: Any) -> Any:
         return record._replace(reason="", found=figures(record.found), limit=figures(record.limit))
     if type(record) is OrderProposal:
         return record._replace(sizing=figures(record.sizing))
+    if type(record) is LotMatch:
+        return record._replace(strategy="")
     if type(record) is OrderIntent:
         return record._replace(emulated="emulated" if record.emulated else "")
     if type(record) is StrategyAction and record.kind in (SUSPENDED, RESUMED):

@@ -57,6 +57,7 @@ def lot_match(
     fees: Amount = 0,
     opened_ns: int | None = None,
     closed_ns: int | None = None,
+    strategy: str = "",
 ) -> LotMatch:
     """Build the close of a long lot, `lot-1`, that `exe-1` opened and `exe-2` closed."""
     return LotMatch(
@@ -75,6 +76,7 @@ def lot_match(
         lot_id="lot-1",
         open_execution_id="exe-1",
         close_execution_id="exe-2",
+        strategy=strategy,
     )
 
 

@@ -75,7 +75,11 @@ def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     records: list[Record] = [
         proposal(seq=seq, ts_ns=T0, strategy=strategy) for seq, strategy in enumerate(("slow", "fast", "slow"), 1)
     ]
-    records += [record for one in REPORTS for record in (one, *ledger.apply(one))]
+    # The second lot was opened before the strategies of lots were recorded.
+    strategies = {"prop-1": "slow"}
+    records += [
+        record for one in REPORTS for record in (one, *ledger.apply(one, strategy=strategies.get(one.cause_id, "")))
+    ]
     records += [bar("AAPL", seq, T0 + seq * MINUTE, 50.0 + seq) for seq in (1, 2)]
     records += [bar("MSFT", seq, T0 + seq * MINUTE, 50.0 + seq, day=20240113 + seq) for seq in (1, 2)]
     for seq, equity in enumerate(EQUITY):
@@ -134,15 +138,17 @@ def test_the_equity_curve_is_thinned_and_keeps_the_last_valuation(client: TestCl
     assert _get(client, "/portfolio/equity?since=2025-01-01") == []
 
 
-def test_a_strategy_result_counts_the_lots_its_orders_closed(client: TestClient) -> None:
+def test_a_strategy_result_counts_the_lots_its_orders_opened(client: TestClient) -> None:
     by_strategy = {one["strategy"]: one for one in _get(client, "/portfolio/strategies")}
     fields = ("fills", "traded_notional", "fees", "closed_lots", "won", "realized_pnl")
     values_by_strategy = {strategy: tuple(one[name] for name in fields) for strategy, one in by_strategy.items()}
     assert values_by_strategy == {
         "slow": (2, 2200, 2, 1, 1, 198),
-        "fast": (1, 1100, 1, 0, 0, 0),
-        "manual": (1, 420, 1, 1, 0, pytest.approx(-21.4)),
+        "fast": (1, 1100, 1, 1, 0, pytest.approx(-21.4)),  # a person has closed its lot
+        "manual": (1, 420, 1, 0, 0, 0),
     }
+    assert [one["strategy"] for one in _get(client, "/portfolio/closed-lots")["lots"]] == [None, "slow"]
+    assert [one["match_id"] for one in _get(client, "/portfolio/closed-lots?strategy=slow")["lots"]] == ["match-3-1"]
     report = _get(client, "/portfolio/performance")
     assert sum(one["closed_lots"] for one in by_strategy.values()) == report["trades"]
 

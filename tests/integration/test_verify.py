@@ -18,6 +18,7 @@ from deploy.verification.ledger_tables import compare_ledger
 from deploy.verification.verdict import Verdict
 from operators.decision_hash import decision_hash
 from operators.ledger import Ledger, Split, account
+from operators.manual_orders import MANUAL
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
@@ -43,7 +44,7 @@ def _ledger_records() -> list[Record]:
     for seq in range(1, 301):
         quantity = rng.choice((-7, -3, 3, 5, 10))
         trade = execution(seq, seq, rng.choice(("A", "B", "C")), quantity, 100 + rng.randint(-500, 500) / 100, "0.35")
-        records += [*_proposal_and_order(trade), trade, *ledger.apply(trade)]
+        records += [*_proposal_and_order(trade), trade, *ledger.apply(trade, strategy=MANUAL)]  # without a cause
     cash, cost = ledger.cash, ledger.cost
     records.append(
         valuation(
@@ -152,6 +153,10 @@ def test_a_correct_ledger_agrees_and_has_the_hash_of_its_records(ledger_url: str
         ("DELETE FROM positions WHERE symbol = 'C'", "positions C: missing in PostgreSQL"),
         ("UPDATE lots SET quantity = 1 WHERE lot_id = (SELECT min(lot_id) FROM lots)", ": quantity is 1 in PostgreSQL"),
         ("DELETE FROM lot_matches WHERE seq = (SELECT min(seq) FROM lot_matches)", "lot_matches match-"),
+        (
+            "UPDATE lot_matches SET strategy = 'other' WHERE seq = (SELECT min(seq) FROM lot_matches)",
+            "strategy is other in PostgreSQL, expected manual from the opening order",
+        ),
         ("UPDATE valuations SET cash = cash - 1, equity = equity - 1", "valuation 1: cash is"),
         ("UPDATE valuations SET equity = equity + 1", "valuation 1: equity is"),
         ("DELETE FROM executions WHERE seq = 150", "executions: seq 150 is missing, the next is 151"),

@@ -106,7 +106,11 @@ CHANGED_STATE: dict[str, dict[str, str]] = {
         r"\.1\.1\.6\.3": _ENDED_ORDERS,
         r"\.1\.1\.9\.0": f"cash of a cash account: {_NEXT_VALUATION}",
     },
-    "portfolio": {r"\.1\.1\.5\.\d\.1\.0\.2": f"strength of the ensemble's signals: {_LEARNED}"},
+    "portfolio": {
+        r"\.1\.1\.5\.\d\.1\.0\.2": f"strength of the ensemble's signals: {_LEARNED}",
+        r"\.1\.1\.1\.5\.\d\.3\.2\.\d\.10": "strategies of open lots: unknown for lots from before 0.3.0",
+        r"\.1\.1\.12\.2": "strategies of the last proposals, stored since 0.3.0: known of pending orders only",
+    },
     "risk": {r"\.1\.1\.9\.0": _ENDED_ORDERS},
     "feedback": {
         r"\.1\.1\.5\.[023](\.\d)?\[\w+\](\[\w+\])?(\.\d+)*(\[\w+\])?": f"open outcomes and learned weights: {_LEARNED}",

@@ -320,6 +320,7 @@ export interface ClosedLot {
   fees: number;
   mae: number | null;
   mfe: number | null;
+  strategy: string | null;
   close_execution_id: string;
 }
 

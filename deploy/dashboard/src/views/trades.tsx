@@ -240,6 +240,7 @@ const CLOSED_LOT_COLUMNS: readonly Column<ClosedLot>[] = [
   { title: "Closed", cell: (row) => shortTime(row.closed_at, now.value), class: "muted time", drop: 2 },
   { title: "Symbol", cell: (row) => row.symbol },
   { title: "Direction", cell: (row) => row.direction, drop: 4 },
+  { title: "Strategy", cell: (row) => (row.strategy === null ? "" : <StrategyLink name={row.strategy} />), drop: 5 },
   { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
   { title: "Entry", numeric: true, cell: (row) => price(row.entry_price), drop: 5 },
   { title: "Exit", numeric: true, cell: (row) => price(row.exit_price), drop: 6 },
