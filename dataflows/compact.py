@@ -91,11 +91,12 @@ def flow() -> Dataflow:
 
 
 def live_stages(settings: Settings, stats: Stats) -> dict[str, Callable[[], Stage]]:
-    """Return, for each service, a function that makes its live stage with its timers. Stages with strategies have time
-    limits.
+    """Return, for each service, a function that makes its live stage with its timers. Stages that run code of the user
+    have time limits.
     """
-    limited = ("signals", "strategies")
-    makers = dict(zip(limited, limited_stages([stages.signals, stages.strategies], settings, stats.name), strict=True))
+    limited = ("features", "predictions", "signals", "strategies")
+    make_limited = [stages.features, stages.predictions, stages.signals, stages.strategies]
+    makers = dict(zip(limited, limited_stages(make_limited, settings, stats.name), strict=True))
     return {
         service: with_timers(
             service,

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from operators.adjusted_prices import AdjustedPrices, split_price
 from operators.bar_completion import OPENING_PRICE_SEQ
-from operators.indicators import Indicator, NoConversion, build
+from operators.handler_limit import HandlerLimit
+from operators.indicator_calls import IndicatorCalls, IndicatorUpdate
+from operators.indicators import Indicator, build
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE
-from operators.raised_error import RaisedError, describe_error, source_file
+from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
-from operators.suspended_analysis import rescale_letter, suspension_letter
+from operators.suspended_analysis import (
+    are_finite,
+    describe_indicator_error,
+    invalid_value,
+    rescale_letter,
+    suspension_letter,
+)
+from operators.symbol_features import SymbolFeatures, SymbolHistory
 from operators.trading.sessions import SessionTimes
 from schemas.records import (
     DELISTING,
@@ -31,68 +40,6 @@ from schemas.records import (
 )
 
 VERSION = 6
-IndicatorUpdate = Callable[[Bar, dict[str, float]], None]
-
-
-class SymbolHistory(NamedTuple):
-    """The `HistoryBar`s of a symbol: number of its last row, end of the last bar, day whose shares they are in."""
-
-    row_seq: int
-    end_ns: int
-    adjusted_day: int
-
-
-class SymbolFeatures:
-    """One symbol's indicators, last close and number of rows. Suspended indicators are not updated.
-
-    `first_seq` is the number of the first row of the company that trades under the symbol.
-    """
-
-    __slots__ = ("close", "first_seq", "indicators", "seq", "suspended", "updates")
-
-    def __init__(self, indicators: list[Indicator], seq: int, close: float = 0.0, first_seq: int = 1) -> None:
-        self.indicators = indicators
-        self.seq = seq
-        self.close = close
-        self.first_seq = first_seq
-        self.suspended: set[int] = set()
-        self.updates: list[IndicatorUpdate] = [indicator.update for indicator in indicators]
-
-    def suspend(self, index: int) -> None:
-        """Stop updating the indicator at `index`."""
-        self.suspended.add(index)
-        self.updates = [one.update for i, one in enumerate(self.indicators) if i not in self.suspended]
-
-    def quote_readers(self) -> list[int]:
-        """Return the indices of the indicators that read quotes and are not suspended."""
-        return [
-            index
-            for index, indicator in enumerate(self.indicators)
-            if index not in self.suspended and any(one.reads_quotes for one in indicator.components)
-        ]
-
-    def rescale(
-        self, specs: Sequence[str], factor: float, create: Callable[[str], Indicator]
-    ) -> list[tuple[str, RaisedError]]:
-        """Convert the indicators after a split. One that is suspended or cannot be converted warms up again.
-
-        Returns the spec and the exception of each indicator that raised.
-        """
-        errors: list[tuple[str, RaisedError]] = []
-        for index, (spec, indicator) in enumerate(zip(specs, self.indicators, strict=True)):
-            try:
-                if index in self.suspended:
-                    self.indicators[index] = create(spec)
-                else:
-                    indicator.rescale(factor)
-            except NoConversion:
-                self.indicators[index] = create(spec)
-            except Exception as error:  # noqa: BLE001  (may be code of the user)
-                errors.append((spec, describe_error(error, *map(source_file, indicator.components))))
-                self.indicators[index] = create(spec)
-        self.suspended.clear()
-        self.updates = [indicator.update for indicator in self.indicators]
-        return errors
 
 
 class FeatureStage:
@@ -112,13 +59,21 @@ class FeatureStage:
     a bar, or arrive after the first bar, are ignored. Splits that the history already includes are not applied again.
     A history in the shares of a later day, of a feed that starts again before the first bar, replaces the one before.
 
-    An indicator that raises is suspended for that symbol: from this bar on its values are absent, as in warm-up. A dead
-    letter records it. It runs again after a split or stock dividend, or if a start without its spec dropped its state.
-    One that raises while it converts its state after a split warms up again; a dead letter records that too.
+    An indicator that raises, writes a value that is no finite number, or exceeds `limit` (one of the user's files only)
+    is suspended for that symbol: from this bar on its values are absent, as in warm-up. A dead letter records it.
+    HandlerTimeouts are the first records of a time slice. It runs again after a split or stock dividend, or if a start
+    without its spec dropped its state. One that raises while it converts its state after a split warms up again; a dead
+    letter records that too.
     """
 
-    def __init__(self, specs: Sequence[str], sessions: Mapping[int, SessionTimes] | None = None) -> None:
+    def __init__(
+        self,
+        specs: Sequence[str],
+        sessions: Mapping[int, SessionTimes] | None = None,
+        limit: HandlerLimit | None = None,
+    ) -> None:
         self.specs = tuple(dict.fromkeys(specs))
+        self._calls = IndicatorCalls.under(limit)
         self._sessions = sessions or {}
         # Reject an invalid spec at the start instead of at the first bar.
         components = [component for spec in self.specs for component in build(spec).components]
@@ -131,6 +86,9 @@ class FeatureStage:
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         symbols = self._symbols
+        if self._calls.begin(ts_ns, records):
+            for one in symbols.values():
+                one.select_updates()
         rows: list[Record] = []
         letters: list[Record] = []
         for action in self._reference.take_due(records):
@@ -154,13 +112,15 @@ class FeatureStage:
             symbol = bar.symbol
             state = symbols.get(symbol)
             if state is None:
-                state = symbols[symbol] = SymbolFeatures([self._create(spec) for spec in self.specs], 0)
+                state = symbols[symbol] = self._new_symbol()
             values: dict[str, float] = {}
             for update in state.updates:
                 try:
                     update(bar, values)
                 except Exception as error:  # noqa: BLE001  (may be code of the user)
                     letters.append(self._suspend_failed(bar, state, update, values, error))
+            if not are_finite(values):
+                letters += self._suspend_invalid(bar, state, values)
             state.seq = seq = state.seq + 1
             state.close = close = bar.close
             row_values = (symbol, seq, bar.ts_ns, bar.seq, close, values, state.first_seq)
@@ -175,14 +135,30 @@ class FeatureStage:
                 update(bar, values)
             except Exception as error:  # noqa: BLE001  (may be code of the user)
                 letters.append(self._suspend_failed(bar, state, update, values, error))
+        if not are_finite(values):
+            letters += self._suspend_invalid(bar, state, values)
         return values
 
     def _suspend_failed(
         self, bar: Bar, state: SymbolFeatures, update: IndicatorUpdate, values: dict[str, float], error: Exception
     ) -> DeadLetter:
         """Suspend the indicator whose `update` raised."""
-        index = next(i for i, one in enumerate(state.indicators) if one.update == update)
-        return self._suspend(bar, state, index, values, error)
+        index = state.index_of(update)
+        return self._suspend(bar, state, index, values, describe_indicator_error(error, state.indicators[index]))
+
+    def _suspend_invalid(self, bar: Bar, state: SymbolFeatures, values: dict[str, float]) -> list[DeadLetter]:
+        """Suspend the indicators of which a value is no finite number. Leave out a value that belongs to no indicator.
+
+        Only for values that are not `are_finite`.
+        """
+        letters: list[DeadLetter] = []
+        for index, (spec, indicator) in enumerate(zip(self.specs, state.indicators, strict=True)):
+            error = invalid_value(spec, indicator, values)
+            if error is not None:
+                letters.append(self._suspend(bar, state, index, values, error))
+        for name in [name for name, value in values.items() if not are_finite({name: value})]:
+            del values[name]
+        return letters
 
     def _add_history(self, record: HistoryBar, rows: list[Record], letters: list[Record]) -> None:
         """Process a bar from before the first one of its symbol. Ignore a repeated bar, and one after the first bar."""
@@ -196,7 +172,7 @@ class FeatureStage:
             self._begin(symbol)
             state, history = self._symbols[symbol], None
         if state is None:
-            state = self._symbols[symbol] = SymbolFeatures([self._create(spec) for spec in self.specs], 0)
+            state = self._symbols[symbol] = self._new_symbol()
         elif history is None:
             if state.seq >= state.first_seq:
                 return
@@ -219,6 +195,10 @@ class FeatureStage:
             )
         )
 
+    def _new_symbol(self, seq: int = 0, close: float = 0.0, first_seq: int = 1) -> SymbolFeatures:
+        indicators = [self._create(spec) for spec in self.specs]
+        return SymbolFeatures(self.specs, indicators, self._calls, seq, close, first_seq)
+
     def _create(self, spec: str) -> Indicator:
         indicator = build(spec)
         if self._sessions:
@@ -229,9 +209,11 @@ class FeatureStage:
         letters: list[DeadLetter] = []
         for index in state.quote_readers():
             try:
-                state.indicators[index].update_quote(quote)
+                indicator = state.indicators[index]
+                self._calls.run(self.specs[index], indicator, quote.symbol, indicator.update_quote, quote)
             except Exception as error:  # noqa: BLE001  (may be code of the user)
-                letters.append(self._suspend(quote, state, index, {}, error))
+                described = describe_indicator_error(error, state.indicators[index])
+                letters.append(self._suspend(quote, state, index, {}, described))
         return letters
 
     def _apply_action(self, ts_ns: int, action: CorporateAction) -> list[Record]:
@@ -249,7 +231,7 @@ class FeatureStage:
                 state.close, _ = distribution_prices(action, state.close)
                 self._adjusted_prices.prices[symbol] = state.close
         elif ratio != ONE:
-            for spec, error in state.rescale(self.specs, 1.0 / float(exact_ratio(ratio)), self._create):
+            for spec, error in state.rescale(symbol, 1.0 / float(exact_ratio(ratio)), self._create):
                 letters.append(rescale_letter(spec, action, ts_ns, state.seq, error))
             if state.close:
                 state.close = self._adjusted_prices.prices[symbol] = split_price(state.close, ratio)
@@ -278,19 +260,17 @@ class FeatureStage:
     def _begin(self, symbol: str) -> None:
         """Begin the indicators of a symbol afresh, with the next row number."""
         seq = self._symbols[symbol].seq
-        indicators = [self._create(spec) for spec in self.specs]
-        self._symbols[symbol] = SymbolFeatures(indicators, seq, first_seq=seq + 1)
+        self._symbols[symbol] = self._new_symbol(seq, first_seq=seq + 1)
 
     def _suspend(
-        self, record: Bar | Quote, state: SymbolFeatures, index: int, values: dict[str, float], error: Exception
+        self, record: Bar | Quote, state: SymbolFeatures, index: int, values: dict[str, float], error: RaisedError
     ) -> DeadLetter:
         """Suspend an indicator of one symbol and remove what it wrote at this record. Return the dead letter."""
         spec, indicator = self.specs[index], state.indicators[index]
         state.suspend(index)
         for suffix in indicator.value_suffixes:
             values.pop(f"{spec}{suffix}", None)
-        described = describe_error(error, *map(source_file, indicator.components))
-        return suspension_letter("features", "indicator", spec, record, described)
+        return suspension_letter("features", "indicator", spec, record, error)
 
     def snapshot(self) -> Any:
         """Return the state: version, specs, {symbol: (number of rows, indicator states, last close, first row of
@@ -340,9 +320,8 @@ class FeatureStage:
         self._symbols = {}
         for symbol, (seq, states, *later_fields) in symbols.items():
             state_of_spec = dict(zip(specs, states, strict=True))
-            indicators = [self._create(spec) for spec in self.specs]
-            features = self._symbols[symbol] = SymbolFeatures(indicators, seq, *later_fields)
-            for index, (spec, indicator) in enumerate(zip(self.specs, indicators, strict=True)):
+            features = self._symbols[symbol] = self._new_symbol(seq, *later_fields)
+            for index, (spec, indicator) in enumerate(zip(self.specs, features.indicators, strict=True)):
                 if spec in state_of_spec and state_of_spec[spec] is None:
                     features.suspend(index)
                 elif spec in state_of_spec:

@@ -11,17 +11,33 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from operators.raised_error import RaisedError
-from schemas.records import PROCESSOR_TIME, HandlerTimeout, Record
+from schemas.records import (
+    PROCESSOR_TIME,
+    Bar,
+    FeatureRow,
+    HandlerTimeout,
+    HistoryBar,
+    HistoryRow,
+    Prediction,
+    Quote,
+    Record,
+    Trade,
+)
 
 HANDLER_TIME_LIMIT = "HandlerTimeLimit"
 """`error_type` of the suspension of a strategy whose handler exceeded its time limit."""
 
 
+_TYPES_OF_SHARD = frozenset({Bar, FeatureRow, HistoryBar, HistoryRow, Prediction, Quote, Trade})
+"""Record types that only the shard of their symbol receives. Other records have symbols of all shards."""
+
+
 class HandlerCall(NamedTuple):
     """One call of a handler. `number` counts the calls of the strategy (on the symbol) in the time slice, from 1.
 
-    `symbol` is that of a view strategy, "" for a trading strategy. `file` is the source file of the handler. `later`
-    returns the calls of a view strategy that the time slice still allows on other symbols: (symbol, first number).
+    `symbol` is that of a view strategy, "" for a trading strategy. Indicators and models are called like view
+    strategies, with a `strategy` such as `indicator:own_range_2` and `model:NAME`. `file` is the source file of the
+    handler. `later` returns the calls that the time slice still allows on other symbols: (symbol, first number).
     """
 
     ts_ns: int
@@ -77,8 +93,8 @@ class HandlerCalls:
     def run(self, strategy: str, symbol: str, handler: Callable[..., Any], file: str, *arguments: Any) -> Any:
         """Call a handler. Raises what it raises, and HandlerTimedOut."""
         number = self._counts[strategy, symbol] = self._counts.get((strategy, symbol), 0) + 1
-        timeout = self._timeouts.get((strategy, symbol))
-        if timeout is not None and number >= timeout.call:
+        timeout = self.recorded(strategy, symbol, number)
+        if timeout is not None:
             raise HandlerTimedOut(timeout)
         if self._limit is None:
             return handler(*arguments)
@@ -93,10 +109,16 @@ class HandlerCalls:
         )
         return self._limit.run(call, handler, *arguments)
 
+    def recorded(self, strategy: str, symbol: str, number: int) -> HandlerTimeout | None:
+        """Return the recorded timeout because of which a call must not be made."""
+        timeout = self._timeouts.get((strategy, symbol))
+        return timeout if timeout is not None and number >= timeout.call else None
+
     def _later_calls(self, strategy: str, symbol: str) -> list[tuple[str, int]]:
         if not symbol:  # a trading strategy is suspended at once
             return []
-        others = sorted({getattr(record, "symbol", "") for record in self._records} - {symbol, ""})
+        symbols = {getattr(record, "symbol", "") for record in self._records if type(record) in _TYPES_OF_SHARD}
+        others = sorted(symbols - {symbol})
         return [(other, self._counts.get((strategy, other), 0) + 1) for other in others]
 
 

@@ -8,7 +8,7 @@ these loops. A test verifies that the staged services make the same decisions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Any, Protocol
 
 from operators.stage import Stage
@@ -17,6 +17,7 @@ from schemas.records import (
     CashTransfer,
     Execution,
     GatewayStatus,
+    HandlerTimeout,
     InternalCross,
     Order,
     OrderCancel,
@@ -256,7 +257,8 @@ class Analysis:
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         rows = self._features.on_slice(ts_ns, records)
-        return [*records, *rows, *self._predictions.on_slice(ts_ns, rows)]
+        timeouts = takewhile(lambda record: type(record) is HandlerTimeout, records)
+        return [*records, *rows, *self._predictions.on_slice(ts_ns, [*timeouts, *rows])]
 
     def snapshot(self) -> Any:
         return (VERSION, self._features.snapshot(), self._predictions.snapshot())

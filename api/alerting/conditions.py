@@ -273,7 +273,7 @@ class Conditions:
                 symbols_of.setdefault(labels["component"], []).append(labels["symbol"])
             for component, symbols in symbols_of.items():
                 name, total = component.replace(":", " "), float(len(symbols))
-                summary = f"{name} raised an exception and is suspended for {total:.0f} symbols, such as {min(symbols)}"
+                summary = f"{name} failed and is suspended for {total:.0f} symbols, such as {min(symbols)}"
                 yield _active("analysis_suspension", component, summary, total, 0.0, limits.analysis_suspension)
         if limits.risk_check_error is not None:
             for labels, count in page.samples("platform_risk_check_errors"):

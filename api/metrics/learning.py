@@ -71,7 +71,7 @@ class StrategyMetrics:
             ),
             gauge(
                 "platform_analysis_suspended",
-                "1 for an indicator or model that raised an exception on this symbol within the last day",
+                "1 for an indicator or model that failed on this symbol within the last day",
                 ("component", "symbol"),
                 components,
             ),

@@ -38,18 +38,21 @@ if TYPE_CHECKING:
     from dataflows.sources.trading_calendar import TradingCalendar
 
 
-def features(settings: Settings) -> Callable[[], Stage]:
-    """Compute the configured indicators and those that the strategies and the serving model need."""
+def features(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
+    """Compute the configured indicators and those that the strategies and the serving model need.
+
+    `limit` is that of the time of the user's own indicators; a replay has none.
+    """
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     model_features = () if serving is None else serving[1].features
     specs = tuple(dict.fromkeys([*configured_features(settings), *model_features]))
     if not any(component.reads_sessions for spec in specs for component in build(spec).components):
-        return lambda: FeatureStage(specs)
+        return lambda: FeatureStage(specs, limit=limit)
     # Imported here because it imports NumPy, which features without sessions do not need.
     from dataflows.sources.trading_calendar import session_table
 
     sessions = session_table("24/7" if settings.is_continuous_market() else "XNYS")
-    return lambda: FeatureStage(specs, sessions)
+    return lambda: FeatureStage(specs, sessions, limit)
 
 
 def signals(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
@@ -172,15 +175,18 @@ def sentiment(settings: Settings) -> Callable[[], Stage]:
     return lambda: SentimentStage(settings.sentiment)
 
 
-def predictions(settings: Settings) -> Callable[[], Stage]:
-    """Load the serving model once, if there is one. It has no state, so all shards share it."""
+def predictions(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
+    """Load the serving model once, if there is one. It has no state, so all shards share it.
+
+    `limit` is that of the time of its calls; a replay has none.
+    """
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     if serving is None:
         return lambda: PredictionStage(None)
     register_indicator_files(settings.features.indicator_files)
     registry, card = serving
     model = registry.load(card)
-    return lambda: PredictionStage(model)
+    return lambda: PredictionStage(model, limit)
 
 
 def feedback(settings: Settings) -> Callable[[], Stage]:

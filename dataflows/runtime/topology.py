@@ -128,6 +128,7 @@ SERVICES: dict[str, ServiceSpec] = {
         ),
         outputs=("features",),
         by_shard=True,
+        unclocked=("handler-timeouts",),
     ),
     "sentiment": ServiceSpec(
         inputs=(ServiceInput("configuration"), ServiceInput("llm-answers"), ServiceInput("news")),
@@ -135,7 +136,10 @@ SERVICES: dict[str, ServiceSpec] = {
         unclocked=("llm-answers", "stage-timers"),
     ),
     "predictions": ServiceSpec(
-        inputs=(ServiceInput("configuration"), ServiceInput("features")), outputs=("predictions",), by_shard=True
+        inputs=(ServiceInput("configuration"), ServiceInput("features")),
+        outputs=("predictions",),
+        by_shard=True,
+        unclocked=("handler-timeouts",),
     ),
     "signals": ServiceSpec(
         inputs=(

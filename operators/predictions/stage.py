@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from operators.handler_limit import HandlerCalls, HandlerLimit, HandlerTimedOut, timeout_error
 from operators.predictions.drift import DriftReference, DriftWindow, drift_score
 from operators.predictions.inputs import inputs_of
-from operators.raised_error import describe_error, source_file
-from operators.suspended_analysis import suspension_letter
+from operators.raised_error import RaisedError, describe_error, source_file
+from operators.suspended_analysis import checked_forecast, invalid_forecast, suspension_letter
 from schemas.records import DeadLetter, FeatureRow, Prediction, Record, feature_id
 
 VERSION = 4
@@ -44,14 +45,18 @@ class PredictionStage:
     """Publish one Prediction for each feature row with all the model's inputs, in the order of the rows.
 
     All rows of a time slice are forecast in one call, because the overhead of a call is about the cost of its rows.
-    A model that raises on a row is suspended for the row's symbol, as if it had no inputs, until another model serves.
-    A dead letter records it. `drift` uses only the symbol's own recent rows, so that it does not depend on the other
-    symbols of the shard. If another company begins to trade under a symbol (`FeatureRow.first_seq`), the symbol's drift
-    is measured afresh, and its suspension ends.
+    A model that raises on a row, or returns no finite return or no probability for it, is suspended for the row's
+    symbol, as if it had no inputs, until another model serves. One that exceeds `limit` is suspended for the symbols of
+    all rows of its call. A dead letter records it. HandlerTimeouts are the first records of a time slice.
+
+    `drift` uses only the symbol's own recent rows, so that it does not depend on the other symbols of the shard. If
+    another company begins to trade under a symbol (`FeatureRow.first_seq`), the symbol's drift is measured afresh, and
+    its suspension ends.
     """
 
-    def __init__(self, model: Model | None) -> None:
+    def __init__(self, model: Model | None, limit: HandlerLimit | None = None) -> None:
         self._model = model
+        self._calls, self._is_guarded = HandlerCalls(limit), False
         self._seqs: dict[str, int] = {}
         self._windows: dict[str, DriftWindow] = {}
         self._suspended: dict[str, None] = {}  # symbols
@@ -61,6 +66,7 @@ class PredictionStage:
         model = self._model
         if model is None:
             return []
+        self._is_guarded = self._calls.begin(ts_ns, records)
         rows: list[FeatureRow] = []
         model_inputs: list[list[float]] = []
         for row in records:
@@ -92,22 +98,59 @@ class PredictionStage:
         self, model: Model, rows: list[FeatureRow], model_inputs: list[list[float]], letters: list[DeadLetter]
     ) -> list[tuple[FeatureRow, list[float], tuple[float, float]]]:
         """Forecast all rows. If that raises, forecast each row alone, so that only its own symbol is suspended."""
+        out: list[tuple[FeatureRow, list[float], tuple[float, float]]] = []
+        forecasts = self._forecast_all(model, rows, model_inputs)
+        for row, inputs, forecast in zip(rows, model_inputs, forecasts, strict=True):
+            checked = checked_forecast(forecast)
+            if checked is not None:
+                out.append((row, inputs, checked))
+                continue
+            error = forecast if type(forecast) is RaisedError else invalid_forecast(forecast, model.forecast)
+            self._suspended[row.symbol] = None
+            letters.append(suspension_letter("predictions", "model", model.name, row, error))
+        return out
+
+    def _forecast_all(self, model: Model, rows: list[FeatureRow], model_inputs: list[list[float]]) -> list[Any]:
+        """Return the forecast of each row, or the RaisedError because of which it has none."""
+        timeouts = [self._recorded_timeout(model, row.symbol) for row in rows] if self._is_guarded else []
+        if any(timeouts):
+            rest = [index for index, timeout in enumerate(timeouts) if timeout is None]
+            others = self._forecast_all_in_time(model, [rows[i] for i in rest], [model_inputs[i] for i in rest])
+            by_index = dict(zip(rest, others, strict=True))
+            return [by_index.get(index, timeout) for index, timeout in enumerate(timeouts)]
+        return self._forecast_all_in_time(model, rows, model_inputs)
+
+    def _recorded_timeout(self, model: Model, symbol: str) -> RaisedError | None:
+        timeout = self._calls.recorded(_name_of(model), symbol, 1)
+        return None if timeout is None else timeout_error(timeout)
+
+    def _forecast_all_in_time(self, model: Model, rows: list[FeatureRow], model_inputs: list[list[float]]) -> list[Any]:
+        if not rows:
+            return []
         try:
-            forecasts = model.forecast(model_inputs)
+            forecasts = self._forecast(model, rows[0].symbol, model_inputs)
+        except HandlerTimedOut as timed_out:
+            return [timeout_error(timed_out.timeout)] * len(rows)
         except Exception:  # noqa: BLE001  (a registered model may raise anything)
             forecasts = []
         if len(forecasts) == len(rows):
-            return list(zip(rows, model_inputs, forecasts, strict=True))
-        out: list[tuple[FeatureRow, list[float], tuple[float, float]]] = []
-        for row, inputs in zip(rows, model_inputs, strict=True):
-            try:
-                [forecast] = model.forecast([inputs])
-                out.append((row, inputs, forecast))
-            except Exception as error:  # noqa: BLE001  (as above)
-                self._suspended[row.symbol] = None
-                described = describe_error(error, source_file(model))
-                letters.append(suspension_letter("predictions", "model", model.name, row, described))
-        return out
+            return forecasts
+        return [self._forecast_alone(model, row.symbol, one) for row, one in zip(rows, model_inputs, strict=True)]
+
+    def _forecast_alone(self, model: Model, symbol: str, inputs: list[float]) -> Any:
+        try:
+            [forecast] = self._forecast(model, symbol, [inputs])
+        except HandlerTimedOut as timed_out:
+            return timeout_error(timed_out.timeout)
+        except Exception as error:  # noqa: BLE001  (as above)
+            return describe_error(error, source_file(model))
+        return forecast
+
+    def _forecast(self, model: Model, symbol: str, model_inputs: list[list[float]]) -> list[Any]:
+        """Call the model, under the time limit. A call for several rows counts for the `symbol` of the first."""
+        if not self._is_guarded:
+            return list(model.forecast(model_inputs))
+        return list(self._calls.run(_name_of(model), symbol, model.forecast, source_file(model), model_inputs))
 
     def _prediction(
         self, model: Model, row: FeatureRow, inputs: list[float], expected_return: float, probability_up: float
@@ -162,3 +205,8 @@ class PredictionStage:
             reference = self._model.reference
             self._suspended = dict.fromkeys(later[0] if later else ())
             self._windows = {symbol: DriftWindow.from_tuple(reference, state) for symbol, state in windows.items()}
+
+
+def _name_of(model: Model) -> str:
+    """Return the name of a model in `HandlerTimeout.strategy`."""
+    return f"model:{model.name}"

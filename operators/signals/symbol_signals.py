@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from operators.signals.ensemble import LastView
@@ -53,6 +54,9 @@ class SymbolSignals:
         # Plain values only: a type that cannot be encoded must fail here and not in the sink.
         direction, strength, confidence = int(direction), float(strength), float(confidence)
         parts = {str(part): float(value) for part, value in view.parts.items()}
+        for part, value in parts.items():
+            if not isfinite(value):
+                raise BadInput(f"strategy {name} on {symbol}: parts must be finite numbers, found {part} = {value}")
         cause_ids = [str(cause) for cause in causes]
         self.seq += 1
         self.last_views[index] = LastView(direction, strength, confidence, self.seq)

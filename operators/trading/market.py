@@ -8,9 +8,11 @@ from typing import Any
 from operators.adjusted_prices import AdjustedPrices, ex_price, split_price
 from operators.bar_completion import OPENING_PRICE_SEQ
 from operators.exchange_halts import ExchangeHalts
+from operators.indicator_calls import IndicatorCalls
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE, multiply
+from operators.suspended_analysis import suspension_letter
 from operators.trading.intervals import Interval
 from operators.trading.market_needs import MarketNeeds
 from operators.trading.pair_statistics import PairStatistic
@@ -25,6 +27,7 @@ from schemas.records import (
     SYMBOL_CHANGE,
     Bar,
     CorporateAction,
+    DeadLetter,
     FeatureRow,
     Fundamentals,
     HistoryBar,
@@ -44,7 +47,7 @@ class Market:
     """The market data of all symbols of the strategies' universes.
 
     `symbols` are these symbols; None: every symbol that has a bar. `days` are the trading hours by day. With
-    `regular_trades`, only trades of the regular session count.
+    `regular_trades`, only trades of the regular session count. `calls` are those of the indicators of longer bars.
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class Market:
         days: Mapping[int, SessionTimes] | None = None,
         *,
         regular_trades: bool = False,
+        calls: IndicatorCalls | None = None,
     ) -> None:
         self.needs = needs
+        self._calls = calls or IndicatorCalls.under(None)
         self._universe: set[str] | None = None if symbols is None else set(symbols)
         self._days = NO_DAYS if days is None else days
         self._clock = SessionClock(self._days)
@@ -71,8 +76,9 @@ class Market:
         self._filing_ids: dict[str, None] = {}
         self.halts = ExchangeHalts()
         self.newest_bar: Bar | None = None
-        # Of the current time slice: the symbols whose bar closed, by interval.
+        # Of the current time slice: the symbols whose bar closed, by interval, and the indicators that failed.
         self.closed: dict[Interval, dict[str, None]] = {}
+        self.dead_letters: list[DeadLetter] = []
 
     @property
     def symbols(self) -> Mapping[str, SymbolMarket]:
@@ -102,7 +108,7 @@ class Market:
 
     def update(self, ts_ns: int, records: Sequence[Record]) -> None:
         """Process the market data of one time slice."""
-        self.closed = {}
+        self.closed, self.dead_letters = {}, []
         if self._adjusted.prices:
             records = self._adjusted.adjust_bars(records)
         bounds: dict[tuple[int, str], tuple[SessionBounds, bool]] = {}
@@ -246,7 +252,8 @@ class Market:
         for interval in intervals:
             one = symbol_market.intervals[interval]
             for built_bar in one.builder.update(bar, session_bounds, ends_week=ends_week):
-                one.close(built_bar)
+                for name, error in one.close(built_bar, self._calls):
+                    self.dead_letters.append(suspension_letter("strategies", "indicator", name, built_bar, error))
                 if (history := symbol_market.histories.get(interval)) is not None:
                     history.append(built_bar)
                 closed.append(interval)
@@ -287,7 +294,7 @@ class Market:
             if 0 < action.ex_date <= self._history_days.get(symbol, 0):
                 return  # the history includes it
             factor = 1.0 / float(exact_ratio(ratio))
-            symbol_market.rescale(factor)
+            symbol_market.rescale(symbol, factor, self._calls)
             for key, pair in self.needs.pairs.items():
                 if pair.benchmark == symbol:
                     for one in self._symbols.values():

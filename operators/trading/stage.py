@@ -7,6 +7,7 @@ from typing import Any
 
 from operators.exchange_halts import EXCHANGE_HALT
 from operators.handler_limit import HandlerCalls, HandlerLimit
+from operators.indicator_calls import IndicatorCalls
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger.events import share_ratio
 from operators.ledger.split_ratio import split_price
@@ -79,7 +80,8 @@ class TradingStrategyStage:
     ExchangeRate, TradingSession and DataRow, Execution and CashTransfer, Command, Bar, Trade, FeatureRow, Prediction,
     Fundamentals, NewsItem and SentimentScore. It needs Quote, NewsItem and Trade only if a strategy declares them
     (`event_topics`). Outputs: one StrategyAction for each action, in the order of the strategies' names, then the
-    StrategyPositions and StrategyAccounts that have changed.
+    StrategyPositions and StrategyAccounts that have changed, then a DeadLetter for each indicator of longer bars that
+    failed. It stops for its symbol.
 
     A handler that raises, acts invalidly or exceeds `limit` has no effect, and its strategy is suspended at once,
     until a RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error`, positions are closed and
@@ -111,7 +113,9 @@ class TradingStrategyStage:
         follows_all = None in universes or settings.limited_views  # the symbols of a view strategy are not known
         symbols = None if follows_all else {symbol for one in universes for symbol in one or ()} | needs.benchmarks
         days = settings.sessions.get(settings.calendar)
-        self._market = Market(needs, symbols, days, regular_trades=settings.regular_trades)
+        self._calls = HandlerCalls(limit)
+        self._indicator_calls = IndicatorCalls(self._calls)
+        self._market = Market(needs, symbols, days, regular_trades=settings.regular_trades, calls=self._indicator_calls)
         self._sessions = ExchangeSessions(settings.sessions)
         self._user_data = UserData(name for _, declarations in declared for name in declarations.data)
         self._market_events = MarketEvents(name for _, declarations in declared for name in declarations.events)
@@ -122,7 +126,6 @@ class TradingStrategyStage:
         self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
         self._market.halts = self._reference.halts
-        self._calls = HandlerCalls(limit)
         self._running: dict[str, RunningStrategy] = {}
         for (strategy, declarations), symbols_of_one in zip(declared, universes, strict=True):
             name = declarations.name
@@ -146,7 +149,7 @@ class TradingStrategyStage:
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         if not self._accounts.accounts:
             return []
-        self._calls.begin(ts_ns, records)
+        self._indicator_calls.begin(ts_ns, records)
         out: list[Record] = []
         if self._sessions.apply(records):
             self._set_sessions()
@@ -171,7 +174,7 @@ class TradingStrategyStage:
         self._suspensions.apply_loss_stops(ts_ns, self._suspendable, self._market.prices, out)
         self._run(ts_ns, out)
         self._publish_accounts(ts_ns, out)
-        return out
+        return [*out, *self._market.dead_letters]
 
     def accounts(self) -> list[AccountRow]:
         """Return the sub-account of each strategy at the last closes, and the remainder to the account."""

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from operators.indicator_calls import IndicatorCalls
 from operators.indicators import Indicator, build
+from operators.raised_error import RaisedError
+from operators.suspended_analysis import are_finite, describe_indicator_error, invalid_value
 from operators.trading.event_bars import bar_builder
 from operators.trading.history import BarHistory
-from operators.trading.intervals import Interval
+from operators.trading.intervals import Interval, interval_text
 from operators.trading.market_needs import MarketNeeds
 from operators.trading.pair_statistics import PairStatistic
 from operators.trading.resampling import scale_bar
@@ -25,10 +28,10 @@ class IntervalMarket:
     `days` are the trading hours by day.
     """
 
-    __slots__ = ("_days", "bar", "builder", "indicators", "values")
+    __slots__ = ("_days", "_interval", "bar", "builder", "indicators", "values")
 
     def __init__(self, interval: Interval, specs: Sequence[str], days: Mapping[int, SessionTimes]) -> None:
-        self._days = days
+        self._days, self._interval = days, interval
         self.builder = bar_builder(interval)
         self.bar: Bar | None = None
         self.indicators: dict[str, Indicator | None] = {spec: self._create(spec) for spec in specs}  # None: it failed
@@ -46,22 +49,41 @@ class IntervalMarket:
             if indicator is not None:
                 indicator.use_sessions(days)
 
-    def close(self, bar: Bar) -> None:
-        """Process a closed bar. An indicator that raises stops for this symbol, so that its values are absent."""
+    def close(self, bar: Bar, calls: IndicatorCalls) -> list[tuple[str, RaisedError]]:
+        """Process a closed bar. Return the name and the error of each indicator that fails.
+
+        It stops for this symbol, so that its values are absent.
+        """
         self.bar = bar
         self.values = {}
+        errors: list[tuple[str, RaisedError]] = []
         for spec, indicator in self.indicators.items():
             if indicator is None:
                 continue
             values: dict[str, float] = {}
+            error: RaisedError | None = None
             try:
-                indicator.update(bar, values)
-            except Exception:  # noqa: BLE001  (may be code of the user)
-                self.indicators[spec] = None
+                calls.run(self.name_of(spec), indicator, bar.symbol, indicator.update, bar, values)
+            except Exception as raised:  # noqa: BLE001  (may be code of the user)
+                error = describe_indicator_error(raised, indicator)
             else:
+                if not are_finite(values):
+                    error = invalid_value(spec, indicator, values)
+            if error is None:
                 self.values.update(values)
+            else:
+                self.indicators[spec] = None
+                errors.append((self.name_of(spec), error))
+        return errors
 
-    def rescale(self, factor: float) -> None:
+    def name_of(self, spec: str) -> str:
+        """Return the name of an indicator in its timeouts and dead letters.
+
+        It differs from that of `ema_20@15m`, which the features service computes.
+        """
+        return f"{spec} of {interval_text(self._interval)}"
+
+    def rescale(self, symbol: str, factor: float, calls: IndicatorCalls) -> None:
         """Convert to the shares after a split. An indicator that cannot be converted warms up again."""
         self.builder.rescale(factor)
         if self.bar is not None:
@@ -71,7 +93,7 @@ class IntervalMarket:
                 if indicator is None:
                     self.indicators[spec] = self._create(spec)
                 else:
-                    indicator.rescale(factor)
+                    calls.run(self.name_of(spec), indicator, symbol, indicator.rescale, factor)
             except Exception:  # noqa: BLE001  (it has no conversion, or is code of the user)
                 self.indicators[spec] = self._create(spec)
 
@@ -130,13 +152,14 @@ class SymbolMarket:
         one = self.intervals.get(interval)
         return self.bar if one is None else one.bar
 
-    def rescale(self, factor: float) -> None:
+    def rescale(self, symbol: str, factor: float, calls: IndicatorCalls) -> None:
+        """Convert to the shares after a split."""
         for history in self.histories.values():
             history.rescale(factor)
         for pair in self.pairs.values():
             pair.rescale(factor)
         for one in self.intervals.values():
-            one.rescale(factor)
+            one.rescale(symbol, factor, calls)
         if self.bar is not None:
             self.bar = scale_bar(self.bar, factor)
 

@@ -5,8 +5,9 @@ Whether a call exceeds its limit is decided here by the test instead of a clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +19,10 @@ from dataflows.runtime import stages
 from dataflows.runtime.handler_timeouts import StageWithTimeouts, with_timeouts
 from operators.decision_hash import decision_hash
 from operators.handler_limit import HANDLER_TIME_LIMIT, HandlerCall, timeouts_of
+from operators.indicators import INDICATORS
 from operators.stage import Stage, TimeSlice
-from schemas.records import SUSPENDED, HandlerTimeout, StrategyAction, StrategySuspension
-from tests import endless_strategy
+from schemas.records import SUSPENDED, DeadLetter, FeatureRow, HandlerTimeout, StrategyAction, StrategySuspension
+from tests import endless_indicator, endless_strategy
 from tests.replay.in_memory_platform import InMemoryPlatform, ProcessEnded, stage_of
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import (
@@ -35,7 +37,9 @@ from tests.replay.runs import (
 
 pytestmark = pytest.mark.timeout(300)
 FILE = endless_strategy.__file__
-VIEW_AT, TRADING_AT, SLICES = 5, 8, 16
+INDICATOR = f"endless_range_{10**9}"
+"""It spins on a bar that the market does not reach: the limit decides here which call does not return."""
+VIEW_AT, INDICATOR_AT, TRADING_AT, SLICES = 5, 6, 8, 16
 
 
 class RecordedTimeouts:
@@ -63,14 +67,24 @@ class RecordedTimeouts:
         raise ProcessEnded
 
     def make_stage(self, service: str, settings: Settings) -> Stage:
-        if service not in ("signals", "strategies"):
+        if service not in ("features", "signals", "strategies"):
             return stage_of(service, settings)
         return StageWithTimeouts(getattr(stages, service)(settings, self)(), self.by_slice)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_indicators() -> Iterator[None]:
+    before = dict(INDICATORS)
+    yield
+    INDICATORS.clear()
+    INDICATORS.update(before)
 
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     settings = pinned_settings()
+    own_indicator = {"indicator_files": (Path(endless_indicator.__file__),), "indicators": (INDICATOR,)}
+    settings = settings.model_copy(update={"features": settings.features.model_copy(update=own_indicator)})
     entries = (
         StrategyEntry(name=f"{FILE}:EndlessView", parameters={"at": VIEW_AT}, on_error="flatten"),
         StrategyEntry(name=f"{FILE}:Endless", parameters={"at": TRADING_AT}),
@@ -92,6 +106,7 @@ def test_staged_services_decide_like_a_replay_of_the_recorded_timeouts(
 ) -> None:
     exceeding = {
         "endless_view": time_slices[VIEW_AT - 1].ts_ns,
+        f"indicator:{INDICATOR}": time_slices[INDICATOR_AT - 1].ts_ns,
         "endless": time_slices[TRADING_AT - 1].ts_ns,
     }
     timeouts = RecordedTimeouts(exceeding)
@@ -107,7 +122,7 @@ def test_staged_services_decide_like_a_replay_of_the_recorded_timeouts(
     given = [TimeSlice(t.ts_ns, with_timeouts(t.ts_ns, t.records, timeouts.by_slice)) for t in time_slices]
     outputs = replay(settings, given)
     assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == by_topic(
-        [record for out in outputs for record in out]
+        [record for out in outputs for record in out if type(record) is not DeadLetter]
     )
     assert run_restored_in_every_slice(settings, given) == outputs
 
@@ -118,3 +133,7 @@ def test_staged_services_decide_like_a_replay_of_the_recorded_timeouts(
     views = [one for one in records if type(one) is StrategySuspension]
     assert {(one.ts_ns, one.error_type) for one in views} == {(exceeding["endless_view"], HANDLER_TIME_LIMIT)}
     assert {one.symbol for one in views} == {"A", "B", "C", "D"}, "each shard leaves out the rest of its time slice"
+    letters = [one for one in records if type(one) is DeadLetter]
+    assert sorted(one.topic for one in letters) == [f"indicator:{INDICATOR}/{symbol}" for symbol in "ABCD"]
+    with_value = {one.ts_ns for one in records if type(one) is FeatureRow and INDICATOR in one.values}
+    assert with_value == {one.ts_ns for one in time_slices[: INDICATOR_AT - 1]}

@@ -73,6 +73,7 @@ class LimitOf:
         if not self._exceeds(call):
             return handler(*arguments)
         timeout = timeout_of(call.strategy, call.symbol, call.ts_ns, call.number, file=call.file)
+        timeout = timeout._replace(handler=call.handler)
         self.timeouts += timeouts_of(call, timeout)
         raise HandlerTimedOut(timeout)
 
