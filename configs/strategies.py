@@ -17,11 +17,18 @@ from configs.source_files import declaration_position, load_module, on_one_line
 from operators.indicators import build
 from operators.indicators.of_interval import interval_of
 from operators.portfolio import PortfolioSettings
+from operators.raised_error import describe_error, source_file
 from operators.strategies import READABLE, STRATEGIES, Strategy, TradingStrategy, UniverseFile, reads_of
 from operators.strategy_limits import NO_LIMITS, StrategyLimits
 from operators.trading.intervals import SECOND_NS, interval_text, parse_interval, time_interval_ns
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
+
+_DECLARATIONS = (
+    *("name", "features", "reads", "decide"),
+    *("symbols", "history", "events", "data", "warm_up", "universe", "bar_source"),
+)
+"""What a strategy declares, maybe as a property."""
 
 
 class ConfiguredStrategies(NamedTuple):
@@ -220,6 +227,15 @@ def _instantiate(name: str, strategy_class: type, parameters: Mapping[str, Any])
 
 
 def _validated(name: str, strategy: Any) -> Strategy | TradingStrategy:
+    for declaration in _DECLARATIONS:
+        try:
+            getattr(strategy, declaration, None)
+        except Exception as error:
+            described = describe_error(error, source_file(type(strategy)))
+            raise BadInput(
+                f"strategy {name!r}: its property `{declaration}` raises {on_one_line(error)} "
+                f"({described.file}:{described.line})"
+            ) from error
     label = getattr(strategy, "name", None)
     if not isinstance(label, str) or not label:
         raise BadInput(f"strategy {name!r}: `name` must be a non-empty string, found {label!r}")

@@ -195,3 +195,15 @@ def test_an_unknown_indicator_is_refused_at_the_start_with_file_and_line(
     sentence = str(raised.value)
     assert sentence.startswith("strategy ") and message in sentence and sentence.endswith(f"({file}:5)")
     assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("form", [TRADING, VIEW])
+def test_a_declaration_that_raises_is_refused_at_the_start_with_file_and_line(tmp_path: Path, form: str) -> None:
+    file = write(tmp_path, form, "return None")
+    declared = "    @property\n    def features(self):\n        return (1 / 0,)\n"
+    file.write_text(file.read_text().replace("    features = ()\n", declared))
+    with pytest.raises(BadInput) as raised:
+        stages.features(settings_with(file))
+    assert str(raised.value) == (
+        f"strategy '{file}:Bad': its property `features` raises ZeroDivisionError: division by zero ({file}:7)"
+    )
