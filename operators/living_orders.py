@@ -70,6 +70,10 @@ class LivingOrders:
         """Return an open order, or None."""
         return self._orders.get(order_id)
 
+    def is_replaced(self, order_id: str) -> bool:
+        """Whether an open order has an amendment that the venue has not confirmed yet."""
+        return order_id in self._successors
+
     def add(self, order: LivingOrder) -> None:
         """Add an approved order."""
         self._index(order)

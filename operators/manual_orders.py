@@ -70,6 +70,8 @@ TAPE_ROW_SEPARATOR: Final = "~"
 strategy's order that a person has amended (previous order id, id of the command)."""
 ORDER_STRATEGY_PATTERN: Final = f"^ord-{ACTION_PREFIX}(.*)-[0-9]+({'|'.join(EXIT_SUFFIXES)})?(~.*)?$"
 """Regular expression for SQL that matches the id of a trading strategy's order. Its first group is the strategy."""
+_REDUCED_MARK: Final = TAPE_ROW_SEPARATOR + "own-"
+"""In the id of an order that risk has reduced to the units that its strategy still has."""
 _IDENTIFIER_PATTERN = re.compile(r"[!-~]{1,64}")
 _NANOSECONDS_PATTERN = re.compile(r"\d{1,19}")
 _AMOUNT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")
@@ -123,6 +125,17 @@ def amended_order_id(request_id: str, old_id: str) -> str:
     return old_id.partition(TAPE_ROW_SEPARATOR)[0] + TAPE_ROW_SEPARATOR + request_id.removeprefix("cmd-")
 
 
+def reduced_order_id(old_id: str, seq: int) -> str:
+    """Return the id of the order by which risk replaces an order of a strategy that can close too many units.
+
+    >>> reduced_order_id("ord-act-pairs-7", 12), reduced_order_id("ord-act-pairs-7~7f", 12)
+    ('ord-act-pairs-7~own-12', 'ord-act-pairs-7~own-12')
+    >>> command_id_of("ord-act-pairs-7~own-12") is None, trading_strategy_of("ord-act-pairs-7~own-12")
+    (True, 'pairs')
+    """
+    return f"{old_id.partition(TAPE_ROW_SEPARATOR)[0]}{_REDUCED_MARK}{seq}"
+
+
 def requested_order_id(command: Command) -> str:
     """Return the id of the order that a `SUBMIT_ORDER` or `AMEND_ORDER` command requests."""
     if command.kind != AMEND_ORDER:
@@ -138,7 +151,7 @@ def command_id_of(order_id: str) -> str | None:
     """
     if order_id.startswith(_ACTION_ORDER_PREFIX):
         _, separator, command = order_id.partition(TAPE_ROW_SEPARATOR)
-        return "cmd-" + command if separator else None
+        return "cmd-" + command if separator and _REDUCED_MARK not in order_id else None
     return "cmd-" + order_id.removeprefix(_PREFIX) if order_id.startswith(_PREFIX) else None
 
 

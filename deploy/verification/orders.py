@@ -31,6 +31,11 @@ _ACTED = (
     f"WHERE a.action_id = regexp_replace(o.cause_id, '({'|'.join(EXIT_SUFFIXES)})$', ''))"
 )
 _HAS_CAUSE = f"({_PROPOSED} OR {_COMMANDED} OR {_STAGE_DECIDED} OR {_IN_BRACKET} OR {_ACTED})"
+# Risk reduces a reduce-only order after a trade that closes the position of its strategy.
+_REDUCED = (
+    "(o.replaces <> '' AND (EXISTS (SELECT FROM executions e WHERE e.execution_id = o.cause_id)"
+    " OR EXISTS (SELECT FROM internal_crosses i WHERE i.cross_id = o.cause_id)))"
+)
 # An adjustment is a trade without an order: a person has accepted the broker's position.
 _IS_ADJUSTMENT = (
     "EXISTS (SELECT FROM commands c WHERE c.command_id = o.cause_id "
@@ -70,7 +75,13 @@ class OrderRule(NamedTuple):
 
 
 RULES = (
-    OrderRule("orders caused", "orders", "order_id", _HAS_CAUSE, "no proposal, command or action {cause_id}"),
+    OrderRule(
+        "orders caused",
+        "orders",
+        "order_id",
+        f"({_HAS_CAUSE} OR {_REDUCED})",
+        "no proposal, command or action {cause_id}",
+    ),
     OrderRule("refusals caused", "order_refusals", "seq", _HAS_CAUSE, "no proposal, command or action {cause_id}"),
     OrderRule("fences caused", "risk_fences", "seq", _HAS_CAUSE, "no command {cause_id}"),
     OrderRule("events caused", "risk_events", "seq", _HAS_CAUSE, "no command {cause_id}"),

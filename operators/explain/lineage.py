@@ -226,6 +226,8 @@ def _transfer_text(transfer: CashTransfer) -> str:
 
 
 def _trace_cancel(lookup: RecordLookup, cancel: OrderCancel) -> CauseNode:
+    if cancel.cause_id.startswith(("exe-", "cross-")):
+        return node_of(cancel, _trace_action_cause(lookup, cancel.cause_id, cancel.ts_ns))
     request = _trace_request(lookup, cancel.cause_id)
     return node_of(cancel) if request is None else node_of(cancel, request)
 
@@ -277,6 +279,8 @@ def _trace_order_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> Cause
     if cause_id.startswith(MARGIN_CAUSE_PREFIX):
         event = lookup.margin_call(ts_ns)
         return CauseNode("RiskEvent", cause_id, None) if event is None else node_of(event)
+    if cause_id.startswith(("exe-", "cross-")):  # of an order that risk has reduced after this trade
+        return _trace_action_cause(lookup, cause_id, ts_ns)
     request = _trace_request(lookup, cause_id)
     if request is None and (entry_id := entry_cause_id(cause_id)) is not None:
         request = _trace_request(lookup, entry_id)

@@ -249,6 +249,15 @@ class RiskBook:
         price = order.price if price is None else price
         position.add_order(order_id, order._replace(remaining=living.remaining, price=price, limit=terms.limit_price))
 
+    def waits_for_parent(self, order_id: str) -> bool:
+        """Whether an open order waits for further fills of its entry."""
+        living = self._living.get(order_id)
+        return living is not None and bool(living.held or (living.terms.parent_id and not living.is_working))
+
+    def is_replaced(self, order_id: str) -> bool:
+        """Whether an open order has an amendment that the venue has not confirmed yet."""
+        return self._living.is_replaced(order_id)
+
     # -- cash transfers ------------------------------------------------------------------------------------------------
 
     def book_transfer(self, transfer: CashTransfer) -> None:

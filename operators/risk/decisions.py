@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from operators.manual_orders import InvalidTerms
+from operators.manual_orders import InvalidTerms, reduced_order_id
 from operators.money import ZERO
 from operators.risk.book import RiskBook
 from operators.risk.breakers import Breakers
@@ -76,8 +76,10 @@ class OrderDecisions:
         )
         self._book.add_order(new_id, proposal, open_order, replaces)
         self._history.record_approval(remaining.terms, ts_ns)
-        if self.strategy_orders is not None and not replaces:
-            self.strategy_orders.record_approval(proposal.strategy)
+        if self.strategy_orders is not None:
+            self.strategy_orders.reduce_only.add(new_id, proposal)
+            if not replaces:
+                self.strategy_orders.record_approval(proposal.strategy)
         return Order(
             seq=self.order_seq,
             ts_ns=ts_ns,
@@ -139,6 +141,28 @@ class OrderDecisions:
             symbol=symbol,
             reason=reason,
             cause_id=cause_id,
+        )
+
+    def reduce(self, ts_ns: int, old_id: str, units: Decimal, cause_id: str) -> Order:
+        """Replace an open order by one for `units` units. It only closes less, so that it needs no checks."""
+        old = self._book.proposals[old_id]
+        open_order = self._book.positions[old.terms.symbol].orders[old_id]
+        terms = old.terms._replace(quantity=old.terms.quantity - open_order.remaining + units)
+        proposal = old._replace(proposal_id=cause_id, ts_ns=ts_ns, terms=terms)
+        self.order_seq += 1
+        new_id = reduced_order_id(old_id, self.order_seq)
+        self._book.add_order(new_id, proposal, open_order._replace(remaining=units), old_id)
+        if self.strategy_orders is not None:
+            self.strategy_orders.reduce_only.add(new_id, proposal)
+        return Order(
+            seq=self.order_seq,
+            ts_ns=ts_ns,
+            order_id=new_id,
+            cause_id=cause_id,
+            terms=terms,
+            risk_epoch=self._book.epoch,
+            checks=[],
+            replaces=old_id,
         )
 
     def fence(self, ts_ns: int, state: TradingState, reason: str, cause_id: str) -> RiskFence:

@@ -26,6 +26,7 @@ from operators.risk.commands import amend_terms
 from operators.risk.decisions import OrderDecisions
 from operators.risk.ended_orders import EndedOrders
 from operators.risk.history import RiskHistory
+from operators.risk.reduce_only_orders import OWN_POSITION_CLOSED
 from operators.risk.verdict import Refusal, number_text
 from schemas.errors import BadInput
 from schemas.records import (
@@ -92,6 +93,19 @@ class RequestedOrders:
         message = f"order_terms: {proposal.symbol} {proposal.value}, expected {proposal.expected}"
         verdict = Refusal("order_terms", proposal.value, proposal.expected, message)
         return [self._decisions.refuse(ts_ns, request_id_of(request), proposal, verdict)]
+
+    def reduce_excessive(self, ts_ns: int) -> list[Record]:
+        """Reduce or cancel the reduce-only orders that exceed the position of their strategy."""
+        strategy_orders, out = self._decisions.strategy_orders, list[Record]()
+        for one in () if strategy_orders is None else strategy_orders.reduce_only.take_excessive():
+            cause_id = one.cause_id or f"tick-{ts_ns}"
+            if one.units:
+                reduced = self._decisions.reduce(ts_ns, one.order_id, one.units, cause_id)
+                self.ended.record_amendment(one.order_id, reduced.order_id)
+                out.append(reduced)
+            else:
+                out.append(self._decisions.cancel(ts_ns, one.order_id, one.symbol, OWN_POSITION_CLOSED, cause_id))
+        return out
 
     def _is_repeated(self, command: Command) -> bool:
         """Whether a client has retried an order. Actions are numbered, so that their readers discard duplicates."""

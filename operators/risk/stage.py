@@ -165,6 +165,7 @@ class RiskStage:
                 out += self._apply_breaker_change(ts_ns, change, f"tick-{ts_ns}")
         if self.settings.margin is not None:
             out += self._check_margin(ts_ns, self.settings.margin)
+        out += self._requested_orders.reduce_excessive(ts_ns)
         out += [self._decisions.decide(ts_ns, proposal) for proposal in proposals]
         for action in actions:
             out += self._requested_orders.apply(ts_ns, action)
@@ -391,8 +392,6 @@ class RiskStage:
         self._idle_state = strategies
         if strategies and self._idle_accounts is not None:
             self._book_strategies(self._idle_accounts)
-        if self._strategy_orders is not None and strategies:
-            self._strategy_orders.restore(strategies[0])
         (
             self._decisions.order_seq,
             self._decisions.refusal_seq,
@@ -402,6 +401,8 @@ class RiskStage:
             self._usage.written_ns,
         ) = counts
         self._book.restore(book)
+        if self._strategy_orders is not None and strategies:
+            self._strategy_orders.restore(strategies[0])
         self._history.restore(history)
         self._breakers.restore(breakers)
         self._meters.restore(meters)

@@ -14,6 +14,7 @@ from operators.reference_data import ReferenceData
 from operators.risk.book import RiskBook
 from operators.risk.order_context import OrderContext
 from operators.risk.position import OpenOrder
+from operators.risk.reduce_only_orders import ReduceOnlyOrders
 from operators.risk.verdict import Refusal, Verdict, check_limit, listed_result
 from operators.strategy_limits import StrategyLimits
 from operators.strategy_shares import match_changes, parse_changes
@@ -50,6 +51,7 @@ class StrategyOrders:
     ) -> None:
         self._limits = {name: one for name, one in limits.items() if one.limits_orders}
         self._accounts, self._book = accounts, book
+        self.reduce_only = ReduceOnlyOrders(accounts.accounts, book)
         self._reference = ReferenceData(currency=currency)
         self._trading_day = 0
         self._order_counts: dict[str, int] = {}
@@ -59,6 +61,7 @@ class StrategyOrders:
 
     def fold(self, ts_ns: int, records: Sequence[Record]) -> None:
         """Book the records of a time slice, as the trading stage does. Only the quantities are used later."""
+        self.reduce_only.begin(records)
         first_bar = next((record for record in records if type(record) is Bar), None)
         if first_bar is not None and first_bar.trading_day > self._trading_day:
             self._trading_day, self._order_counts = first_bar.trading_day, {}
@@ -66,6 +69,7 @@ class StrategyOrders:
         for due in self._reference.take_due(records):
             if isinstance(due, CorporateAction):
                 self._accounts.apply_action(ts_ns, due, self._reference.rate_of(due.currency))
+                self.reduce_only.split(due)
             else:
                 self._accounts.apply_rate(due)
         self._cancelled = frozenset(
@@ -237,13 +241,19 @@ class StrategyOrders:
     # -- state
 
     def snapshot(self) -> Any:
-        return (self._accounts.snapshot(), self._reference.snapshot(), self._trading_day, dict(self._order_counts))
+        counts = (self._trading_day, dict(self._order_counts))
+        return (self._accounts.snapshot(), self._reference.snapshot(), *counts, self.reduce_only.snapshot())
 
     def restore(self, snapshot: Any) -> None:
-        accounts, reference, self._trading_day, self._order_counts = snapshot
+        """Restore a snapshot, after the book. Those of earlier releases contain no reduce-only orders."""
+        accounts, reference, self._trading_day, self._order_counts, *reduce_only = snapshot
         self._accounts.restore(accounts)
         self._reference.restore(reference)
         self._order_counts = dict(self._order_counts)
+        for state in reduce_only:
+            self.reduce_only.restore(state)
+        if not reduce_only:
+            self.reduce_only.restore_from_book()
 
 
 def _own_units(proposal: OrderProposal, order: OpenOrder, name: str) -> Decimal:
