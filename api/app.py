@@ -41,6 +41,7 @@ from api.routers import (
     orders,
     portfolio,
     reconciliation,
+    reference_data,
     releases,
     risk,
     schema_registry,
@@ -71,6 +72,7 @@ READ_ROUTERS = (
     market,
     models,
     news,
+    reference_data,
     signals,
     suspensions,
 )

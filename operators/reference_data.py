@@ -162,6 +162,18 @@ def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction
     return [first._replace(action_id=record.action_id + _CASH_PART, kind=MERGER_CASH), *exchange]
 
 
+def whole_action_id(action_id: str) -> str:
+    """Return the id of the corporate action to which a part of `split_merger` belongs; other ids are unchanged.
+
+    >>> whole_action_id("merger-7/1"), whole_action_id("split-3")
+    ('merger-7', 'split-3')
+    """
+    for suffix in (_CASH_PART, FIRST_PART, _SECOND_PART):
+        if action_id.endswith(suffix):
+            return action_id.removesuffix(suffix)
+    return action_id
+
+
 def describe_action(action: CorporateAction) -> str:
     """Return what an effective action has done to the shares, as the reason of an order that ends with it.
 

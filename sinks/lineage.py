@@ -13,6 +13,8 @@ from schemas.records import (
     BrokerActivity,
     CashTransfer,
     Command,
+    CorporateAction,
+    DataRow,
     Execution,
     FeatureRow,
     Fundamentals,
@@ -33,6 +35,7 @@ from schemas.records import (
     StrategySuspension,
     StrategyWeights,
     TargetReduction,
+    TradingStatus,
 )
 from sinks.record_tables import record_of
 from sinks.suspensions import suspended_strategies
@@ -42,6 +45,8 @@ from sinks.tables import (
     broker_activities,
     cash_transfers,
     commands,
+    corporate_actions,
+    data_rows,
     executions,
     features,
     fundamentals,
@@ -61,6 +66,7 @@ from sinks.tables import (
     strategy_actions,
     strategy_suspensions,
     target_reductions,
+    trading_statuses,
     weights,
 )
 
@@ -158,6 +164,14 @@ class DatabaseRecordLookup:
 
     def filing(self, fundamentals_id: str) -> Fundamentals | None:
         return self._first(Fundamentals, fundamentals.c.fundamentals_id == fundamentals_id)
+
+    def reference_record(self, record_id: str) -> CorporateAction | TradingStatus | DataRow | None:
+        """Return the corporate action, exchange halt or row of the user's data with this id."""
+        return (
+            self._first(CorporateAction, corporate_actions.c.action_id == record_id)
+            or self._first(TradingStatus, trading_statuses.c.status_id == record_id)
+            or self._first(DataRow, data_rows.c.row_id == record_id)
+        )
 
     def prediction(self, symbol: str, seq: int) -> Prediction | None:
         return self._first(Prediction, predictions.c.symbol == symbol, predictions.c.seq == seq)

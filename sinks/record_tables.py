@@ -23,6 +23,7 @@ from schemas.records import (
     Command,
     Configuration,
     CorporateAction,
+    DataRow,
     DeadLetter,
     ExchangeRate,
     Execution,
@@ -58,6 +59,8 @@ from schemas.records import (
     StrategyWeights,
     TargetReduction,
     Trade,
+    TradingSession,
+    TradingStatus,
     Valuation,
 )
 from schemas.records.flat import field_names, field_types, from_flat
@@ -103,6 +106,9 @@ RECORD_TABLES: dict[type, RecordTable] = {
     Fundamentals: RecordTable("fundamentals", ("fundamentals_id",)),
     CorporateAction: RecordTable("corporate_actions", ("action_id",)),
     ExchangeRate: RecordTable("exchange_rates", ("rate_id",)),
+    TradingStatus: RecordTable("trading_statuses", ("status_id",)),
+    TradingSession: RecordTable("trading_sessions", ("session_id",)),
+    DataRow: RecordTable("data_rows", ("row_id",)),
     LlmRequest: RecordTable("llm_requests", ("request_id",)),
     LlmAnswer: RecordTable("llm_answers", ("answer_id",)),
     SentimentScore: RecordTable("sentiment", ("seq",)),
@@ -131,6 +137,10 @@ LATEST: frozenset[type] = frozenset({Position, Lot, RiskUsage, StrategyPosition}
 FROM_FEEDS: frozenset[type] = frozenset({Bar, Quote, Trade})
 """Record types of a live feed, which cannot repeat them. After a crash, the feed continues at the end of the log. If
 the log lacks the record of a row, the next record with its key replaces the row.
+"""
+REVISED: frozenset[type] = frozenset({TradingSession})
+"""Record types of which a later record in the log revises an earlier one with the same key. The table holds the last
+one. A service that repeats records after a crash repeats the last one too.
 """
 
 

@@ -8,6 +8,7 @@ texts and one packed struct. That is faster to build in Python than COPY's text 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from operator import itemgetter
@@ -19,7 +20,7 @@ from psycopg2.extras import Json
 
 from schemas.records import EXTERNAL_RECORDS, UNCLOCKED_RECORDS
 from schemas.records.flat import RECORDS_WITH_TERMS, field_names, to_flat
-from sinks.record_tables import FROM_FEEDS, LATEST, RECORD_TABLES, Field, fields_of
+from sinks.record_tables import FROM_FEEDS, LATEST, RECORD_TABLES, REVISED, Field, fields_of
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" + b"\0\0\0\0"
 COPY_END = b"\xff\xff"
@@ -37,16 +38,21 @@ _CASTS: dict[type, str] = {Decimal: "::numeric", dict: "::jsonb", list: "::jsonb
 
 
 def storable(value: Any) -> Any:
-    """Replace what Postgres text cannot hold: NUL becomes U+FFFD, half of a surrogate pair becomes "?".
+    """Replace what Postgres cannot hold: NUL becomes U+FFFD, half of a surrogate pair becomes "?", and a number in a
+    dict that JSON does not have (NaN, infinity) becomes None.
 
-    >>> storable({"reason": "a\\0b"})
-    {'reason': 'a\ufffdb'}
+    >>> storable({"reason": "a\\0b", "close": math.nan})
+    {'reason': 'a\ufffdb', 'close': None}
     """
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {storable(key): storable(item) for key, item in value.items()}
+        return {storable(key): _finite(storable(item)) for key, item in value.items()}
     return value
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _json(value: Any) -> str:
@@ -120,7 +126,8 @@ class WriteStatements:
     def prepare_rows(self, rows: list[Any]) -> list[Any]:
         """Return the rows to write for these records of one batch."""
         if self.record_type in _UNCHECKED_TYPES:
-            return [self.record_type._make(map(storable, row)) for row in rows]
+            stored = [self.record_type._make(map(storable, row)) for row in rows]
+            return list({self._key(row): row for row in stored}.values()) if self.record_type in REVISED else stored
         return rows if self._seq is None or len(rows) == 1 else self._newest(rows, self._seq)
 
     def _newest(self, rows: list[Any], seq: int) -> list[Any]:
@@ -170,12 +177,12 @@ def _getter(indexes: list[int]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _conflict(record_type: type, table: str, key: list[str], names: list[str]) -> str:
-    if record_type not in LATEST | FROM_FEEDS:
+    if record_type not in LATEST | FROM_FEEDS | REVISED:
         return "ON CONFLICT DO NOTHING"
     others = [name for name in names if name not in key]
     assignments = ", ".join(f"{name} = excluded.{name}" for name in others)
     condition = f'excluded."seq" > "{table}"."seq"'
-    if record_type in FROM_FEEDS:
+    if record_type in FROM_FEEDS | REVISED:
         stored, new = (", ".join(f"{row}.{name}" for name in others) for row in (f'"{table}"', "excluded"))
         condition = f"({stored}) IS DISTINCT FROM ({new})"
     return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assignments} WHERE {condition}"

@@ -3,8 +3,9 @@
 A record's tuple is therefore a row, and `record_of(Bar, row)` converts a row back. Each table also has `ts`, the event
 time `ts_ns` as a timestamp for people (computed on reading, to the microsecond; `ts_ns` is exact).
 
-There are two kinds of tables. *Facts* are written once and never change; duplicates are ignored. *Latest* tables
-(`LATEST`) hold one row per key, replaced only by a row with a higher `seq`. Money and quantities are NUMERIC(38, 9).
+There are three kinds of tables. *Facts* are written once and never change; duplicates are ignored. *Latest* tables
+(`LATEST`) hold one row per key, replaced only by a row with a higher `seq`. In a *revised* table (`REVISED`), each
+record replaces the row with its key. Money and quantities are NUMERIC(38, 9).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from schemas.records import (
     Command,
     Configuration,
     CorporateAction,
+    DataRow,
     DeadLetter,
     ExchangeRate,
     Execution,
@@ -76,6 +78,8 @@ from schemas.records import (
     StrategyWeights,
     TargetReduction,
     Trade,
+    TradingSession,
+    TradingStatus,
     Valuation,
 )
 from sinks.record_tables import RECORD_TABLES, fields_of
@@ -139,6 +143,9 @@ news = _table(NewsItem, Index(None, "ts_ns"), _SYMBOLS_INDEX)
 fundamentals = _table(Fundamentals, Index(None, "symbol", "filed"))
 corporate_actions = _table(CorporateAction, Index(None, "symbol"))
 exchange_rates = _table(ExchangeRate, Index(None, "base", "quote", "ts_ns"))
+trading_statuses = _table(TradingStatus, Index(None, "symbol", "ts_ns"), Index(None, "ts_ns"))
+trading_sessions = _table(TradingSession, Index(None, "open_ns"))
+data_rows = _table(DataRow, Index(None, "name", "ts_ns"), Index(None, "ts_ns"))
 llm_requests = _table(LlmRequest, Index(None, "seq"))
 llm_answers = _table(LlmAnswer, Index(None, "request_id"))
 sentiment = _table(SentimentScore, Index(None, "symbol", "ts_ns"), Index(None, "news_id"))

@@ -20,8 +20,11 @@ from schemas.records import (
     Command,
     Configuration,
     CorporateAction,
+    DataRow,
     ExchangeRate,
     LlmAnswer,
+    TradingSession,
+    TradingStatus,
 )
 
 
@@ -257,7 +260,7 @@ same time slice. A service that a user adds runs in its own process in both layo
 PASS_THROUGH: dict[str, tuple[type, ...]] = {
     "sentiment": (LlmAnswer,),
     "execution": (BrokerUpdate, BrokerAccount, BrokerActivity),
-    "portfolio": (CorporateAction, ExchangeRate),
+    "portfolio": (CorporateAction, ExchangeRate, TradingStatus, TradingSession, DataRow),
     "risk": (Command, Configuration),
 }
 """Records that an external system or a user wrote, stored in tables by the one service listed here. `news` and
@@ -293,6 +296,20 @@ def own_topics(service: str) -> tuple[str, ...]:
     if service != "market_data":
         return SERVICES[service].outputs
     return ("market-bars", "market-quotes", "market-trades", "history-bars")
+
+
+def table_writers(record_type: type[NamedTuple]) -> frozenset[str]:
+    """Return the services that write the records of a type to its table.
+
+    >>> sorted(table_writers(CorporateAction)), sorted(table_writers(Command))
+    (['market_data', 'portfolio'], ['market_data', 'risk'])
+    """
+    topic = TOPIC_OF[record_type]
+    return frozenset(
+        service
+        for service, spec in SERVICES.items()
+        if topic in spec.outputs or topic in spec.unclocked or record_type in PASS_THROUGH.get(service, ())
+    )
 
 
 def processes(layout: Layout) -> tuple[str, ...]:

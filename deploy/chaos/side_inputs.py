@@ -1,4 +1,5 @@
-"""Write the inputs besides bars: quotes, headlines (some of them twice), filings, a dividend and exchange rates.
+"""Write the inputs besides bars: quotes, headlines (some of them twice), filings, a dividend, exchange rates, a halt,
+trading hours and rows of a user's data.
 
 Also the watched files of the services `news` and `fundamentals`, which grow while the platform runs.
 """
@@ -16,9 +17,9 @@ import yaml
 
 from deploy.chaos.base_settings import base_settings
 from deploy.chaos.tape import OPENING, SYMBOLS
-from schemas.records import CASH_DIVIDEND, EXCHANGE_RATE
+from schemas.records import CASH_DIVIDEND, EXCHANGE_RATE, TRADING_HALT, TRADING_RESUMED
 
-KINDS = ("quotes", "reference_data", "news", "fundamentals")
+KINDS = ("quotes", "reference_data", "data", "news", "fundamentals")
 _SUBJECTS = ("Profit", "Revenue", "The outlook", "Demand", "The chief executive", "A rival", "The regulator")
 _POSITIVE_PHRASES = ("beats estimates", "surges", "is strong", "rallies", "wins approval")
 _NEGATIVE_PHRASES = ("misses estimates", "plunges", "is weak", "faces a lawsuit", "announces layoffs")
@@ -51,7 +52,22 @@ def write_side_inputs(folder: Path, seed: int, bars: Sequence[Path], minutes: in
         {"kind": EXCHANGE_RATE, "base": "EUR", "quote": "USD", "rate": 1.09 + number / 1000, "time": ns}
         for number, ns in enumerate(times[::10])
     ]
-    _write(files["reference_data"], [*rates, {**dividend, "ex_date": 20240311}])
+    halt_ns = times[len(times) // 3]
+    halts = [
+        {"kind": TRADING_HALT, "symbol": "MSFT", "time": halt_ns, "code": "LUDP", "reason": "volatility pause"},
+        {"kind": TRADING_RESUMED, "symbol": "MSFT", "time": halt_ns + 2 * _MINUTE_NS},
+    ]
+    # The first row has the hours of the calendar. The second one replaces it.
+    hours = {"kind": "TRADING_SESSION", "day": 20240311, "open": "2024-03-11T09:30:00-04:00"}
+    sessions = [
+        {**hours, "close": f"2024-03-11T{close}:00-04:00", "time": ns}
+        for close, ns in (("16:00", times[0]), ("15:59", times[1]))
+    ]
+    _write(files["reference_data"], [*rates, {**dividend, "ex_date": 20240311}, *halts, *sessions])
+    _write(
+        files["data"],
+        [{"name": "vix", "available_at": ns, "close": 14 + number / 10} for number, ns in enumerate(times[::3])],
+    )
     return files
 
 

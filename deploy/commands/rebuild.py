@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, Layout, Replica, processes
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, Layout, Replica, processes, table_writers
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.control import start_one, stop_one
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 What = Annotated[str, typer.Argument(help="Dataflow, such as portfolio, or table, such as executions.")]
 Table = Annotated[bool, typer.Option("--table", help="Rebuild the table if a dataflow has the same name.")]
 
-EXTRA_WRITERS = {"commands": "risk", "configurations": "risk"}
-"""Tables with a second writer besides the owner of the topic."""
 _BATCH_SIZE = 5000
 
 
@@ -161,8 +159,7 @@ def rebuild_table(home: Home, name: str) -> str:
     use_running_services(home)
     settings = platform_settings(home, {})
     topic = TOPIC_OF[kinds[name]]
-    owner = settings.kafka.topics[topic].owner
-    writers = {_process_of(home, writer) for writer in (owner, EXTRA_WRITERS.get(topic)) if writer is not None}
+    writers = {_process_of(home, writer) for writer in table_writers(kinds[name])}
     with _services_stopped(home, *writers):
         return _rewrite_table(settings, name, kinds[name], topic)
 

@@ -1,4 +1,4 @@
-"""`reference`: check and load corporate actions, exchange rates and halts, and load the user's own data."""
+"""`reference`: check and load corporate actions, exchange rates, halts and the user's own data, and list records."""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.commands import reference_lists
 from deploy.home import home_from_environment
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Check and load corporate actions, exchange rates, trading halts and your own data.", no_args_is_help=True
+        help="Check and load corporate actions, exchange rates, halts and your own data; list what is recorded.",
+        no_args_is_help=True,
     )
     group.command("check")(check)
     group.command("load")(load)
     group.command("load-data")(load_data)
+    reference_lists.register(group)
     app.add_typer(group, name="reference")
 
 

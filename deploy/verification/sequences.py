@@ -1,7 +1,7 @@
 """Check `seq` per key in every topic and table for gaps and repeats, with the same rules as the readers of the topics.
 
 A repeated record in a topic is the result of a restart and is only counted. A gap is a lost record. A table of facts
-must hold each record of its topic exactly once.
+must hold each record of its topic exactly once. Records from outside have no `seq`: their tables must hold their ids.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataflows.replay.recording import read_topics
 from dataflows.runtime import topology
+from deploy.verification.external_records import COMPARED_TYPES, check_external_table
 from deploy.verification.ledger_tables import snapshot_connection
 from deploy.verification.verdict import Comparison
 from schemas.records import TOPIC_OF, has_seq, sequence_key
 from sinks.record_tables import LATEST
+from sinks.statements import storable
 from sinks.tables import TABLE_OF
 
 if TYPE_CHECKING:
@@ -33,7 +35,9 @@ class SeqSpan(NamedTuple):
 
 
 class TopicSequences(NamedTuple):
-    """One topic up to its end: counts of records, repeated and late records, the first gap, the spans of its facts."""
+    """One topic up to its end: counts of records, repeated and late records, the first gap, the spans of its facts, and
+    the ids of its records from outside, in their order.
+    """
 
     topic: str
     records: int
@@ -41,6 +45,7 @@ class TopicSequences(NamedTuple):
     late: int
     gap: str | None
     spans: dict[type, dict[str, SeqSpan]]
+    external_ids: dict[type, dict[str, None]]
 
     @property
     def check(self) -> Comparison:
@@ -58,6 +63,7 @@ def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None)
     """Read one topic, or only its records written since `since_ns` (wall clock). Raises Unavailable."""
     last: dict[str, int] = {}
     spans: dict[type, dict[str, SeqSpan]] = {}
+    external_ids: dict[type, dict[str, None]] = {}
     counters: list[AlignmentCounts] = []
     gap: str | None = None
     records = 0
@@ -65,6 +71,8 @@ def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None)
         for time_slice in time_slices:
             for record in time_slice.records:
                 if not has_seq(record):
+                    if type(record) in COMPARED_TYPES:
+                        external_ids.setdefault(type(record), {})[storable(record[0])] = None
                     continue
                 records += 1
                 key, seq = sequence_key(record), record.seq
@@ -84,14 +92,21 @@ def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None)
                     )
     (counted,) = counters
     return TopicSequences(
-        topic=topic, records=records, repeats=counted.duplicates, late=counted.late, gap=gap, spans=spans
+        topic=topic,
+        records=records,
+        repeats=counted.duplicates,
+        late=counted.late,
+        gap=gap,
+        spans=spans,
+        external_ids=external_ids,
     )
 
 
 def check_tables(database_url: str, sequences: TopicSequences) -> list[Comparison]:
     """Return one comparison per table of the topic; some record types have none. Raises psycopg2.Error."""
     with closing(snapshot_connection(database_url)) as db:
-        return [_check_table(db, kind, spans) for kind, spans in sequences.spans.items() if kind in TABLE_OF]
+        checks = [_check_table(db, kind, spans) for kind, spans in sequences.spans.items() if kind in TABLE_OF]
+        return checks + [check_external_table(db, kind, ids) for kind, ids in sequences.external_ids.items()]
 
 
 def _check_table(db: Connection, kind: type, spans: dict[str, SeqSpan]) -> Comparison:

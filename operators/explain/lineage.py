@@ -14,6 +14,7 @@ from operators.explain.record_ids import split_record_id
 from operators.explain.record_lookup import RecordLookup
 from operators.manual_orders import ACTION_PREFIX, EXIT_SUFFIXES, entry_cause_id
 from operators.money import plain
+from operators.reference_data import whole_action_id
 from operators.risk.margin_call import MARGIN_CAUSE_PREFIX
 from schemas.records import (
     TRADE,
@@ -267,7 +268,7 @@ def _trace_action_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> Caus
     if kind in ("sent", "pred", "fund"):
         return _trace_signal_input(lookup, cause_id)
     record: Record | None = lookup.command(cause_id) if kind == "cmd" else lookup.action(cause_id)
-    record = record or lookup.news(cause_id)
+    record = record or lookup.news(cause_id) or lookup.reference_record(whole_action_id(cause_id))
     return CauseNode("Record", cause_id, None) if record is None else node_of(record)
 
 

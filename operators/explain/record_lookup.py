@@ -9,6 +9,8 @@ from schemas.records import (
     BrokerActivity,
     CashTransfer,
     Command,
+    CorporateAction,
+    DataRow,
     Execution,
     FeatureRow,
     Fundamentals,
@@ -29,6 +31,7 @@ from schemas.records import (
     StrategySuspension,
     StrategyWeights,
     TargetReduction,
+    TradingStatus,
 )
 
 
@@ -58,6 +61,9 @@ class RecordLookup(Protocol):
     def news(self, news_id: str) -> NewsItem | None: ...
     def answer(self, answer_id: str) -> LlmAnswer | None: ...
     def filing(self, fundamentals_id: str) -> Fundamentals | None: ...
+    def reference_record(self, record_id: str) -> CorporateAction | TradingStatus | DataRow | None:
+        """Return the corporate action, exchange halt or row of the user's data with this id."""
+
     def prediction(self, symbol: str, seq: int) -> Prediction | None: ...
     def weights(self, seq: int) -> StrategyWeights | None: ...
     def cancels_of(self, *, order_id: str = "", cause_id: str = "") -> list[OrderCancel]:

@@ -9,11 +9,13 @@ from tests.builders.external import (
     command,
     configuration,
     corporate_action,
+    data_row,
     dead_letter,
     exchange_rate,
     fundamentals,
     llm_answer,
     news_item,
+    trading_session,
     trading_status,
 )
 from tests.builders.ledger import (
@@ -49,6 +51,7 @@ __all__ = [
     "command",
     "configuration",
     "corporate_action",
+    "data_row",
     "dead_letter",
     "exchange_rate",
     "execution",
@@ -72,6 +75,7 @@ __all__ = [
     "signal_outcome",
     "strategy_account",
     "strategy_action",
+    "trading_session",
     "trading_status",
     "valuation",
 ]

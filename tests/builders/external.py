@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from configs.recorded_settings import configuration_sha256, recorded_text, source_hashes
 from configs.settings import Settings
@@ -16,6 +18,7 @@ from schemas.records import (
     Configuration,
     CorporateAction,
     CorporateActionKind,
+    DataRow,
     DeadLetter,
     ExchangeRate,
     Fundamentals,
@@ -23,6 +26,7 @@ from schemas.records import (
     LlmRequest,
     NewsItem,
     SymbolState,
+    TradingSession,
     TradingStatus,
 )
 from tests.builders.amounts import ZERO, Amount, optional_decimal, to_decimal
@@ -185,6 +189,30 @@ def trading_status(
         code=code,
         reason=reason,
         source="test",
+    )
+
+
+def trading_session(day: int, *, ts_ns: int = 0, close: str = "16:00") -> TradingSession:
+    """Build the trading hours of a day of XNYS, from 09:30 to `close` in New York."""
+    date = datetime.strptime(f"{day} {close}", "%Y%m%d %H:%M").replace(tzinfo=ZoneInfo("America/New_York"))
+    offset = date.utcoffset()
+    assert offset is not None, "the time has a zone"
+    return TradingSession(
+        session_id=f"session-XNYS-{day}",
+        ts_ns=ts_ns,
+        calendar="XNYS",
+        day=day,
+        open_ns=int(date.replace(hour=9, minute=30).timestamp()) * 1_000_000_000,
+        close_ns=int(date.timestamp()) * 1_000_000_000,
+        utc_offset_s=int(offset.total_seconds()),
+        early_close=close < "16:00",
+    )
+
+
+def data_row(row_id: str, ts_ns: int = 0, name: str = "vix", symbol: str = "", **values: float) -> DataRow:
+    """Build a row of the user's data; without `values`, its column `close` is 14."""
+    return DataRow(
+        row_id=row_id, ts_ns=ts_ns, name=name, symbol=symbol, values=values or {"close": 14.0}, source="test"
     )
 
 

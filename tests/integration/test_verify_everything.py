@@ -20,14 +20,27 @@ from deploy.supervisor.live_start import read_recorded_account, read_verify_prob
 from deploy.verification.verdict import Comparison, Verdict
 from operators.decision_hash import canonical_text
 from operators.stage import TimeSlice
-from schemas.records import Attribution, Execution, Order, Position, Signal
+from schemas.records import TRADING, Attribution, Execution, Order, Position, Record, Signal
 from sinks.postgres import PostgresWriter
-from tests.builders import command, refusal
+from tests.builders import command, data_row, refusal, trading_session, trading_status
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.unit.tape import market, platform_output, settings, with_command
 
 HALT = command("cmd-1")
-INPUT_SLICES = with_command(market(60), 50, HALT)
+OUTSIDE: list[Record] = [
+    trading_session(20240115),
+    trading_status("IBM", TRADING, 0),
+    data_row("data-1"),
+    data_row("data-2", symbol="IBM"),
+]
+INPUT_SLICES = with_command(
+    [
+        time_slice._replace(records=[*(OUTSIDE if number == 5 else []), *time_slice.records])
+        for number, time_slice in enumerate(market(60))
+    ],
+    50,
+    HALT,
+)
 OUTPUT_SLICES = platform_output(INPUT_SLICES, settings())
 SESSION_SLICES = [
     TimeSlice(input_slice.ts_ns, [*input_slice.records, *output_slice.records])
@@ -109,6 +122,26 @@ def test_a_correct_session_agrees_and_every_check_counts(shared_session: Session
     rows = sum(type(r) is Attribution for time_slice in SESSION_SLICES for r in time_slice.records)
     assert checks["attribution"].records == checks["table attribution"].records == rows > 10
     assert checks["attribution"].note == ""
+
+
+def test_a_missing_row_of_a_record_from_outside_is_named(session: Session) -> None:
+    checks = by_name(session.verify())
+    names = ("trading_statuses", "trading_sessions", "data_rows")
+    assert [checks[f"table {name}"].records for name in names] == [1, 1, 2]
+    session.change("DELETE FROM data_rows WHERE row_id = 'data-2'")
+    found = "data_rows: data-2 of topic reference-data is missing; `python cli.py rebuild data_rows --table` writes"
+    assert differences(session.verify())["table data_rows"].startswith(found)
+
+
+def test_records_from_before_their_table_existed_are_counted_and_are_no_finding(session: Session) -> None:
+    """An upgrade adds the tables while the topic already contains records."""
+    session.change("DELETE FROM trading_sessions")
+    session.change("DELETE FROM data_rows WHERE row_id = 'data-1'")
+    verdict = session.verify()
+    assert differences(verdict) == {}
+    for name in ("trading_sessions", "data_rows"):
+        check = by_name(verdict)[f"table {name}"]
+        assert check.note.startswith("1 from before the table existed; `python cli.py rebuild"), name
 
 
 def test_repeats_in_topics_are_counted_and_are_no_finding(kafka: str, shared_session: Session) -> None:

@@ -10,6 +10,8 @@ from schemas.records import (
     BrokerActivity,
     CashTransfer,
     Command,
+    CorporateAction,
+    DataRow,
     Execution,
     FeatureRow,
     Fundamentals,
@@ -31,6 +33,7 @@ from schemas.records import (
     StrategySuspension,
     StrategyWeights,
     TargetReduction,
+    TradingStatus,
 )
 
 
@@ -125,6 +128,13 @@ class MemoryRecordStore:
 
     def filing(self, fundamentals_id: str) -> Fundamentals | None:
         return self._last(Fundamentals, fundamentals_id=fundamentals_id)  # type: ignore[no-any-return]
+
+    def reference_record(self, record_id: str) -> CorporateAction | TradingStatus | DataRow | None:
+        return (  # type: ignore[no-any-return]
+            self._last(CorporateAction, action_id=record_id)
+            or self._last(TradingStatus, status_id=record_id)
+            or self._last(DataRow, row_id=record_id)
+        )
 
     def prediction(self, symbol: str, seq: int) -> Prediction | None:
         return self._last(Prediction, symbol=symbol, seq=seq)  # type: ignore[no-any-return]

@@ -11,12 +11,17 @@ from operators.explain.cause_tree import CauseNode, RecordPosition, as_tree, wal
 from operators.explain.lineage import explain
 from operators.explain.no_trade import explain_symbol_at
 from operators.explain.record_ids import cause_ids_of, record_id_of
+from operators.reference_data import split_merger
 from operators.sizing import TARGET_WEIGHTS
 from operators.stage import TimeSlice
 from schemas.records import (
     BUY,
+    HALTED,
+    SPLIT,
+    STOCK_MERGER,
     TRADE,
     Bar,
+    CorporateAction,
     Execution,
     FeatureRow,
     LlmRequest,
@@ -31,6 +36,8 @@ from schemas.records import (
 from tests.builders import (
     bar,
     command,
+    corporate_action,
+    data_row,
     feature_row,
     fundamentals,
     llm_answer,
@@ -41,6 +48,7 @@ from tests.builders import (
     sentiment_score,
     signal,
     strategy_action,
+    trading_status,
 )
 from tests.unit.memory_record_store import MemoryRecordStore
 from tests.unit.tape import START_NS, SYMBOLS, market, platform_output, settings, with_command
@@ -52,6 +60,10 @@ REQUIRED_FEATURES = {"ema_cross": ("ema_2", "ema_4", "rsi_3")}
 def record_store(inputs: Sequence[TimeSlice], **sections: Any) -> MemoryRecordStore:
     outputs = platform_output(inputs, settings(**sections))
     return MemoryRecordStore([r for a, b in zip(inputs, outputs, strict=True) for r in (*a.records, *b.records)])
+
+
+def split_actions(merger: CorporateAction) -> list[CorporateAction]:
+    return [part for part in split_merger(merger) if isinstance(part, CorporateAction)]
 
 
 def kinds_of(node: CauseNode) -> list[str]:
@@ -213,6 +225,9 @@ def test_an_ensembles_order_walks_back_to_its_parts_the_model_and_the_weights() 
         (news_item("news-1"), "news-1"),
         (news_item("own-id"), "own-id"),
         (fundamentals("fund-1"), "fund-1"),
+        (trading_status("A", HALTED, 60), "status-A-HALTED-60"),
+        (data_row("data-1"), "data-1"),
+        (corporate_action("split-1", SPLIT, "A", ratio=2), "split-1"),
     ],
 )
 def test_an_action_is_traced_to_the_event_that_the_strategy_received(cause: Record, cause_id: str) -> None:
@@ -222,6 +237,14 @@ def test_an_action_is_traced_to_the_event_that_the_strategy_received(cause: Reco
     found, missing = explanation.root.causes
     assert (found.record_id, found.record) == (cause_id, cause)
     assert (missing.kind, missing.record) == ("Quote", None)
+
+
+def test_an_action_after_one_part_of_a_merger_is_traced_to_the_merger() -> None:
+    merger = corporate_action("merger-1", STOCK_MERGER, "A", ratio=2, new_symbol="B")
+    action = strategy_action("NOTE", cause_ids=[part.action_id for part in split_actions(merger)])
+    explanation = explain(MemoryRecordStore([action, merger]), action.action_id)
+    assert explanation is not None and len(explanation.root.causes) == 2
+    assert {node.record for node in explanation.root.causes} == {merger}
 
 
 def test_an_order_sized_by_target_weights_walks_back_to_their_command() -> None:

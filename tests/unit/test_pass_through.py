@@ -6,8 +6,9 @@ import pytest
 
 from dataflows.runtime import topology
 from dataflows.runtime.live_endpoints import stored_elsewhere
-from schemas.records import TOPIC_OF, Command, Configuration
+from schemas.records import TOPIC_OF, Command, Configuration, NewsItem
 from sinks.kafka import KafkaSliceSink
+from sinks.record_tables import RECORD_TABLES
 
 
 @pytest.mark.parametrize("service", topology.PASS_THROUGH)
@@ -25,3 +26,12 @@ def test_each_audited_record_is_stored_by_one_service() -> None:
     """The feed publishes commands, and `risk` stores them. Two writers would link them in a different order."""
     assert stored_elsewhere("market_data") == {Command, Configuration}
     assert stored_elsewhere("risk") == frozenset()
+
+
+def test_each_table_of_a_topic_has_the_service_that_stores_the_records_among_its_writers() -> None:
+    for service, kinds in topology.PASS_THROUGH.items():
+        for kind in kinds:
+            assert topology.table_writers(kind) >= {service, "market_data"}, kind
+    assert topology.table_writers(NewsItem) == {"market_data", "news"}
+    without = {kind.__name__ for kind in RECORD_TABLES if not topology.table_writers(kind)}
+    assert without == {"DeadLetter", "LateRecord"}, "all services write these"

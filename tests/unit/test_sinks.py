@@ -13,16 +13,16 @@ from deploy.local.ports import free_ports
 from deploy.supervisor.migrate import migrate
 from operators.stage import TimeSlice
 from schemas.errors import BadInput, Unavailable
-from schemas.records import Order, Position, Quote
+from schemas.records import Order, Position, Quote, TradingSession
 from schemas.records.flat import field_names
 from sinks.database import libpq_url, sqlalchemy_url
 from sinks.kafka import KafkaSliceSink
 from sinks.postgres import PostgresSink
-from sinks.record_tables import FROM_FEEDS, LATEST, fields_of
+from sinks.record_tables import FROM_FEEDS, LATEST, REVISED, fields_of
 from sinks.redis import LatestWriter, latest_value_of, record_json
 from sinks.statements import WRITE_STATEMENTS
 from sinks.tables import TABLE_OF
-from tests.builders import bar, position, quote, valuation
+from tests.builders import bar, position, quote, trading_session, valuation
 
 UNREACHABLE_URL = "redis://127.0.0.1:1"
 
@@ -49,12 +49,18 @@ def test_only_the_newest_row_of_a_key_in_a_batch_is_written_to_a_latest_table() 
     assert WRITE_STATEMENTS[Position].prepare_rows(rows) == [position(4, 4, "A"), position(2, 2, "B")]
 
 
-def test_every_latest_table_is_fenced_by_seq_and_only_those_of_feeds_are_updated_besides() -> None:
+def test_every_latest_table_is_fenced_by_seq_and_only_those_of_feeds_and_revised_ones_are_updated_besides() -> None:
     for record_type, write in WRITE_STATEMENTS.items():
         fenced = "DO UPDATE" in write.merge_sql and 'excluded."seq" >' in write.merge_sql
         replaced = "DO UPDATE" in write.merge_sql and "IS DISTINCT FROM" in write.merge_sql
         assert fenced == (record_type in LATEST), write.merge_sql
-        assert replaced == (record_type in FROM_FEEDS), write.merge_sql
+        assert replaced == (record_type in FROM_FEEDS | REVISED), write.merge_sql
+
+
+def test_the_last_record_of_a_session_in_a_batch_is_written() -> None:
+    announced, other = (trading_session(day) for day in (20240703, 20240705))
+    early = announced._replace(ts_ns=5, close_ns=announced.close_ns - 3, early_close=True)
+    assert WRITE_STATEMENTS[TradingSession].prepare_rows([announced, other, early]) == [early, other]
 
 
 def test_the_last_of_two_quotes_with_one_number_is_written() -> None:
