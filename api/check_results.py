@@ -1,4 +1,7 @@
-"""Results of the scheduled checks: `run/checks/NAME.json` of the state folder, and which checks are overdue."""
+"""Results of the scheduled checks and nightly jobs: `run/checks/NAME.json` of the state folder, and what is overdue.
+
+A check compares and can find differences. A job (`archive create`) compares nothing: it completes or fails.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,29 @@ VERIFY_DURATION_S_MAX, DAILY_DURATION_S_MAX = 600.0, 7200.0
 
 def read_results(home: Path) -> dict[str, dict[str, Any]]:
     """Return the last result of each check by name: {"name", "ok", "finished_at" (seconds since 1970), "duration_s",
-    "counts": {what: number}, "message"}. A result without counts ended with an error before it had compared anything.
+    "counts": {what: number}, "message"}. In a failed check, "findings" in the counts are its differences.
     """
     rows = [row for path in sorted((home / "run" / "checks").glob("*.json")) if (row := read_json(path)) is not None]
     return {str(row["name"]): row for row in rows if {"name", "ok", "finished_at"} <= row.keys()}
 
 
-def overdue_s(home: Path, schedule: ChecksSection, results: Mapping[str, Any], now: float) -> dict[str, float]:
-    """Return the delay of each scheduled check in seconds, 0 while it is on time. Empty where the supervisor runs no
-    process of checks.
+def found_differences(result: Mapping[str, Any]) -> bool:
+    """Whether a check completed with differences, rather than ending with an error.
 
-    A check is due one interval after its last end, or after the start of the process that runs it. A daily check counts
+    >>> found_differences({"ok": False, "counts": {"checks": 9, "findings": 2}})
+    True
+    >>> found_differences({"ok": False, "counts": {"archived": 500, "deleted": 0}})
+    False
+    """
+    findings = (result.get("counts") or {}).get("findings", 0)
+    return isinstance(findings, int | float) and findings > 0
+
+
+def overdue_s(home: Path, schedule: ChecksSection, results: Mapping[str, Any], now: float) -> dict[str, float]:
+    """Return the delay of each scheduled check and job in seconds, 0 while it is on time. Empty where the supervisor
+    runs no process for them.
+
+    A check is due one interval after its last end, or after the start of the process that runs it. A daily one counts
     from its last end only, so that a platform which restarts every day before the check is noticed.
     """
     process = read_children(home).get("checks", {})

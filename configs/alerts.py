@@ -72,8 +72,8 @@ class SystemAlerts(FrozenModel):
     dataflow_halted     [seconds] how long a dataflow is suspended because of too many dead letters
     missing_records     [seconds] how long a gap in the sequence numbers of an input is seen
     unverified_command  [seconds] how long a command without a valid signature is seen in the log
-    check_failure       [seconds] how long a scheduled check is in the state failed
-    check_overdue       [seconds] how long a scheduled check is overdue
+    check_failure       [seconds] how long a scheduled check or nightly job is in the state failed
+    check_overdue       [seconds] how long a scheduled check or nightly job is overdue
     thread_death        [seconds] how long the death of a background thread of a dataflow is seen
     crash_loop          [restarts] restarts of a service within five minutes
     disk_space          [fraction] free share of the state folder's disk below which the alert is active

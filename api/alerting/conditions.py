@@ -167,7 +167,7 @@ class Conditions:
                 if not ok:
                     completed = page.value("platform_check_completed", check=labels["check"]) != 0
                     found = "found a difference" if completed else "did not complete"
-                    summary = f"the check {labels['check']} {found}"
+                    summary = f"{_scheduled(labels['check'])} {found}; `status --detailed` shows the message"
                     yield _active("check_failure", labels["check"], summary, 0.0, 1.0, limits.check_failure)
 
         if limits.crash_loop is not None:
@@ -184,7 +184,7 @@ class Conditions:
         if limits.check_overdue is not None:
             for labels, overdue_s in page.samples("platform_check_overdue_seconds"):
                 if overdue_s > 0:
-                    summary = f"the check {labels['check']} should have finished {overdue_s:,.0f} s ago"
+                    summary = f"{_scheduled(labels['check'])} should have finished {overdue_s:,.0f} s ago"
                     yield _active("check_overdue", labels["check"], summary, overdue_s, 0.0, limits.check_overdue)
         if limits.thread_death is not None:
             for labels, age_s in page.samples("platform_thread_death_age_seconds"):
@@ -316,6 +316,11 @@ def _suspension_summary(labels: dict[str, str]) -> str:
     else:
         cause = f"{labels['error']} at {position} on {labels['symbol']}"
     return f"strategy {strategy} is suspended: {cause}; `strategies resume {strategy}` resumes it"
+
+
+def _scheduled(name: str) -> str:
+    """Name a scheduled check, or the nightly job that compares nothing."""
+    return "the nightly job archive create" if name == "archive" else f"the check {name}"
 
 
 def _active(

@@ -1,4 +1,4 @@
-"""Metrics of the scheduled checks, from their results in `run/checks/NAME.json` of the state folder."""
+"""Metrics of the scheduled checks and jobs, from their results in `run/checks/NAME.json` of the state folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from prometheus_client.core import Metric
 
-from api.check_results import overdue_s, read_results
+from api.check_results import found_differences, overdue_s, read_results
 from api.metrics.collector import Labels, Value, gauge
 from configs.settings.platform import ChecksSection
 
@@ -19,7 +19,12 @@ def read_checks(home: Path, schedule: ChecksSection, now: float | None = None) -
     overdue = overdue_s(home, schedule, results, time.time() if now is None else now)
     label = ("check",)
     return [
-        gauge("platform_check_ok", "1 if the check found no differences", label, _values(results, "ok")),
+        gauge(
+            "platform_check_ok",
+            "1 if the check found no differences, or the job completed",
+            label,
+            _values(results, "ok"),
+        ),
         gauge(
             "platform_check_finished_timestamp_seconds",
             "end of the last run of the check",
@@ -34,9 +39,9 @@ def read_checks(home: Path, schedule: ChecksSection, now: float | None = None) -
         ),
         gauge(
             "platform_check_completed",
-            "1 if the last run of the check compared anything",
+            "1 if the last run of the check or job did not end with an error",
             label,
-            {(name,): bool(row.get("counts")) for name, row in results.items()},
+            {(name,): bool(row["ok"]) or found_differences(row) for name, row in results.items()},
         ),
         gauge(
             "platform_check_overdue_seconds",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 
 from api.access import Reader
-from api.check_results import overdue_s, read_results
+from api.check_results import found_differences, overdue_s, read_results
 from api.dataflow_stats import is_crash_loop, read_children, read_stats
 from api.json_types import ApiModel, utc
 from api.market_hours import market_open
@@ -50,8 +50,9 @@ class ProcessState(ApiModel):
 
 
 class CheckState(ApiModel):
-    """A scheduled check. `result`: passed; differences, if it found some; error, if it did not complete; none before
-    its first run. `counts` are what it compared and found. `overdue_s` is the delay of a run that did not happen.
+    """A scheduled check, or the nightly job `archive`. `result`: passed; differences, if a check found some; error, if
+    it did not complete; none before its first run. `counts` are what it compared and found, or archived and deleted.
+    `overdue_s` is the delay of a run that did not happen.
     """
 
     name: str
@@ -132,7 +133,7 @@ def _check(name: str, row: Mapping[str, Any] | None, delay_s: float) -> CheckSta
     counts = row.get("counts") or {}
     return CheckState(
         name=name,
-        result="passed" if row["ok"] else "differences" if counts else "error",
+        result="passed" if row["ok"] else "differences" if found_differences(row) else "error",
         finished_at=utc(int(row["finished_at"] * 1000) * 1_000_000),
         duration_s=row.get("duration_s"),
         counts={str(what): number for what, number in counts.items() if isinstance(number, int | float)},

@@ -25,7 +25,7 @@ TimeOfDay = Annotated[str, BeforeValidator(_time_of_day), Field(pattern=r"^([01]
 
 
 class ChecksSection(Section):
-    """Scheduled checks.
+    """Scheduled checks, and the nightly job `archive create`.
 
     verify        [seconds] interval of the check `verify`; unset: off
     replay_check  [UTC] time of day (HH:MM) of the check `replay-check`; unset: off
@@ -54,7 +54,7 @@ class DeadLettersSection(Section):
 class PlatformSection(Section):
     """Settings of operations.
 
-    checks               scheduled checks
+    checks               scheduled checks and the nightly job
     dead_letters         rate of dead letters at which a service is suspended
     snapshot_interval_s  interval of snapshots: maximum of the work that is replayed after a crash
     log_level            minimum level of log entries

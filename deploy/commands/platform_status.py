@@ -162,7 +162,7 @@ def _show_alerts(console: Console, home: Home, state: PlatformState) -> None:
 
 
 def _show_checks(console: Console, home: Home, *, failed_only: bool) -> None:
-    """Print the last result of each scheduled check, or only of those with a finding."""
+    """Print the last result of each scheduled check and job, or only of those that failed."""
     from deploy.supervisor.scheduled_checks import read_results
 
     results = [row for row in read_results(home) if not (failed_only and row["ok"])]
@@ -174,7 +174,7 @@ def _show_checks(console: Console, home: Home, *, failed_only: bool) -> None:
     for row in results:
         finished = _clock(int(row["finished_at"] * 1e9))
         counts = ", ".join(f"{number} {what}" for what, number in row["counts"].items())
-        result = "ok" if row["ok"] else "FINDING"
+        result = "ok" if row["ok"] else "FINDING" if row["counts"].get("findings") else "FAILED"
         table.add_row(row["name"], result, finished, f"{row['duration_s']:.1f}", counts, row["message"])
     console.print()
     console.print(table)

@@ -204,7 +204,11 @@ def test_crash_loop_stays_open_until_the_service_is_started() -> None:
 def test_check_that_did_not_complete_is_not_reported_as_a_difference() -> None:
     page = 'platform_check_ok{check="verify"} 0\nplatform_check_completed{check="verify"} '
     summaries = [Conditions(ALERTS).evaluate(MetricsPage(f"{page}{number}\n"), 0.0)[0].summary for number in (0, 1)]
-    assert summaries == ["the check verify did not complete", "the check verify found a difference"]
+    hint = "; `status --detailed` shows the message"
+    assert summaries == [f"the check verify did not complete{hint}", f"the check verify found a difference{hint}"]
+    page = 'platform_check_ok{check="archive"} 0\nplatform_check_completed{check="archive"} 0\n'
+    (job,) = Conditions(ALERTS).evaluate(MetricsPage(page), 0.0)
+    assert job.summary == f"the nightly job archive create did not complete{hint}"
 
 
 def test_unreachable_metrics_page_raises_the_api_down_alert() -> None:

@@ -115,6 +115,14 @@ def test_check_without_counts_did_not_complete(home: Path) -> None:
     assert values_of(read_checks(home, ChecksSection()), "platform_check_completed") == {("verify",): 0.0}
 
 
+def test_an_archive_that_deleted_nothing_failed_and_found_no_difference(home: Path) -> None:
+    row = {"name": "archive", "finished_at": 1.0, "duration_s": 1.0, "counts": {"archived": 500, "deleted": 0}}
+    for ok in (False, True):
+        (home / "run" / "checks" / "archive.json").write_text(json.dumps({**row, "ok": ok, "message": ""}))
+        for name in ("platform_check_ok", "platform_check_completed"):
+            assert values_of(read_checks(home, ChecksSection()), name) == {("archive",): float(ok)}, name
+
+
 def test_step_of_the_clock_shows_for_five_minutes() -> None:
     wall, monotonic = [1000.0], [0.0]
     clock = ClockMetrics(lambda: wall[0], lambda: monotonic[0])

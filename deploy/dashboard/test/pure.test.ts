@@ -137,6 +137,8 @@ test("the banner names the end of the feed, services in a crash loop and failed 
   assert.match(lines[1]?.text ?? "", /^risk is in a crash loop and is not restarted: exited with status 1\. After the repair, run "python cli\.py service start risk"/);
   assert.equal(lines[2]?.text, "Check verify: 2 differences: positions of AAPL differ.");
   assert.equal(lines[3]?.text, "Check replay_check: not completed: no connection.");
+  const uncut = check({ name: "archive", result: "error", counts: { archived: 5, deleted: 0 }, message: "the recovery store of risk is missing" });
+  assert.equal(warnings([], system({ checks: [uncut] })).at(-1)?.text, "Nightly job archive: not completed: the recovery store of risk is missing.");
   assert.deepEqual(warnings([alert("crash_loop/risk", "critical")], failing).map((line) => line.id), ["worst-alert", "feed-finished", "check-verify", "check-replay_check"]);
 });
 

@@ -67,7 +67,7 @@ export function warnings(alerts: readonly OpenAlert[], system: SystemState | nul
     lines.push({ id: `crash-${process.name}`, tone: "bad", text: crashLoopText(process) });
   }
   for (const check of system.checks.filter((one) => isFailed(one) && worst?.key !== `check_failure/${one.name}`)) {
-    lines.push({ id: `check-${check.name}`, tone: "bad", text: `Check ${check.name}: ${checkResultText(check)}.` });
+    lines.push({ id: `check-${check.name}`, tone: "bad", text: `${checkTitle(check)}: ${checkResultText(check)}.` });
   }
   return lines;
 }
@@ -91,6 +91,11 @@ export function feedFinishedText(feed: FeedState): string {
 export function crashLoopText(process: ProcessState): string {
   const reason = (process.reason ?? "").replace(/^crash loop: /, "").replace(/\.$/, "");
   return `${process.name} is in a crash loop and is not restarted${reason === "" ? "" : `: ${reason}`}. After the repair, run "python cli.py service start ${process.name}".`;
+}
+
+/** "Check verify"; archive create compares nothing, so it is no check. */
+export function checkTitle(check: CheckState): string {
+  return check.name === "archive" ? "Nightly job archive" : `Check ${check.name}`;
 }
 
 export function isFailed(check: CheckState): boolean {

@@ -72,9 +72,9 @@ export function SystemView(): JSX.Element {
           columns={ALERT_COLUMNS}
         />
       </Panel>
-      <Panel title="Checks" resource={system} class="checks">
+      <Panel title="Checks and nightly jobs" resource={system} class="checks">
         <Table
-          caption="Scheduled checks"
+          caption="Scheduled checks and nightly jobs"
           resource={system}
           empty="No checks are scheduled. Set platform.checks."
           rows={system.data?.checks}
@@ -182,10 +182,10 @@ function messagesText(alert: Alert): string {
 }
 
 const CHECK_COLUMNS: readonly Column<CheckState>[] = [
-  { title: "Check", cell: (row) => row.name },
+  { title: "Name", cell: (row) => row.name },
   { title: "Result", cell: (row) => <CheckResult check={row} />, class: "text" },
   { title: "Last run", numeric: true, cell: (row) => dateTime(row.finished_at), class: "muted time", drop: 2 },
-  { title: "Compared", cell: (row) => Object.entries(row.counts).filter(([name]) => name !== "findings").map(([name, value]) => `${count(value)} ${name}`).join(", ") || NO_VALUE, drop: 3 },
+  { title: "Counts", cell: (row) => Object.entries(row.counts).filter(([name]) => name !== "findings").map(([name, value]) => `${count(value)} ${name}`).join(", ") || NO_VALUE, drop: 3 },
   { title: "Duration", numeric: true, cell: (row) => duration(row.duration_s), drop: 4 },
 ];
 
