@@ -129,6 +129,15 @@ class TradingCalendar:
         ends = np.minimum(self._ends[first:last], to_ns)
         return int(((ends - starts) * self._is_open[first:last]).sum())
 
+    def regular_sessions(self, from_ns: int, to_ns: int) -> list[SessionInterval]:
+        """Return the regular sessions, or those of a market around the clock, that end after `from_ns` and start at or
+        before `to_ns`.
+        """
+        self._load_years(from_ns, to_ns)
+        first = int(np.searchsorted(self._ends, from_ns, side="right"))
+        last = int(np.searchsorted(self._starts, to_ns, side="right"))
+        return [one for one in self._intervals[first:last] if one.session in (REGULAR, CONTINUOUS)]
+
     def regular_opens(self, days: Times) -> Times:
         """Return the open of the regular session of each day since 1970, or 06:00 UTC, when XNYS is closed, of a day
         without one.

@@ -52,7 +52,7 @@ ReportFile = Annotated[
 ]
 _RECORDED = ("topics:", "archive:")
 """Both read the archive and the topics as one log."""
-_FILES_HELP = "CSV or JSON lines files of {}, or folders of them. Can be repeated."
+_FILES_HELP = "CSV, JSON lines or Parquet files of {}, or folders of them. Can be repeated."
 News = Annotated[list[Path] | None, typer.Option("--news", help=_FILES_HELP.format("headlines"))]
 Fundamentals = Annotated[list[Path] | None, typer.Option("--fundamentals", help=_FILES_HELP.format("company filings"))]
 Reference = Annotated[

@@ -1,4 +1,4 @@
-"""`data`: check files of bars before a backtest."""
+"""`data`: check files of bars or trades before a backtest."""
 
 from __future__ import annotations
 
@@ -26,10 +26,16 @@ from schemas.counted import counted
 
 if TYPE_CHECKING:
     from dataflows.research.data_check import FileCheck
+    from dataflows.research.trade_file_check import TradeFileCheck
 
-Files = Annotated[list[Path], typer.Argument(help="CSV or Parquet bar files, or folders of them.")]
+Files = Annotated[
+    list[Path], typer.Argument(help="CSV or Parquet bar files, or folders of them. With --trades also JSON lines.")
+]
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
+]
+Trades = Annotated[
+    bool, typer.Option("--trades", help="The files contain trades (price and size), as for backtest --market-trades.")
 ]
 JsonTarget = Annotated[
     str | None, typer.Option("--json", help="Write the whole result as JSON to this file; - for standard output.")
@@ -37,15 +43,18 @@ JsonTarget = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Check files of bars.", no_args_is_help=True)
-    group.command("check", help="Check bar files: intervals, gaps, duplicates, outliers, sessions, zones and splits.")(
-        check
-    )
+    group = typer.Typer(help="Check files of bars or trades.", no_args_is_help=True)
+    group.command(
+        "check",
+        help="Check bar files: intervals, gaps, duplicates, outliers, sessions, zones and splits. With --trades, check "
+        "files of trades: order, duplicates, prices, sizes and gaps.",
+    )(check)
     app.add_typer(group, name="data")
 
 
 def check(
     files: Files,
+    trades: Trades = False,
     settings: SettingsFile = None,
     calendar: CalendarName = None,
     session: Session = None,
@@ -61,11 +70,15 @@ def check(
     """Print the contents of the files and the findings. The exit code is 1 if there is a finding."""
     from configs.settings import load_settings
     from dataflows.research.data_check import check_files
+    from dataflows.research.trade_file_check import TradeFileCheck, check_trade_files
 
-    options = {"calendar": calendar, "session": session, "timezone": timezone, "symbol": symbol}
-    options |= {"date_order": date_order, "decimal": decimal, "volume": volume, "time_is": time_is}
+    of_bars = {"session": session, "symbol": symbol, "decimal": decimal, "volume": volume, "time_is": time_is}
+    if trades:
+        _require_no_bar_options(of_bars | {"interval": interval})
+    options = of_bars | {"calendar": calendar, "timezone": timezone, "date_order": date_order}
     feed_settings = replace(load_settings(settings).market_data.files, **feed_values(options, interval))
-    checks = list(check_files(files, feed_settings))
+    checks: list[FileCheck] | list[TradeFileCheck]
+    checks = list(check_trade_files(files, feed_settings)) if trades else list(check_files(files, feed_settings))
     if json_target is not None:
         text = json.dumps([asdict(one) for one in checks], indent=2)
         if json_target == "-":
@@ -73,43 +86,73 @@ def check(
         else:
             Path(json_target).write_text(f"{text}\n")
     if json_target != "-":
-        for line in _lines(checks):
-            print(line)
+        for one in checks:
+            for line in _lines_of_trades(one) if isinstance(one, TradeFileCheck) else _lines(one):
+                print(line)
     if any(one.findings for one in checks):
         raise typer.Exit(1)
 
 
-def _lines(checks: Iterable[FileCheck]) -> Iterable[str]:
+def _require_no_bar_options(options: dict[str, str | None]) -> None:
+    """Raises BadInput if an option is set that applies to bars only."""
+    from schemas.errors import BadInput
+
+    given = [f"--{name.replace('_', '-')}" for name, text in options.items() if text is not None]
+    if given:
+        raise BadInput(f"{given[0]} applies to files of bars, and --trades checks files of trades; remove one of them")
+
+
+def _lines(one: FileCheck) -> Iterable[str]:
     from dataflows.research.symbol_check import EXAMPLES_MAX
 
-    for one in checks:
-        yield one.file
-        if one.error is None:
-            order = "in order of time" if one.is_ordered else "not in order of time (sorted when read)"
-            yield f"  rows            {one.rows:,} from {one.first} to {one.last}, {order}"
-            distances = ", ".join(f"{text} ({count:,})" for text, count in one.intervals.items())
-            yield f"  interval        {one.interval}; distances between rows: {distances or 'none'}"
-            phases = ", ".join(f"{phase} {count:,}" for phase, count in one.session_rows.items())
-            yield f"  sessions        {one.session}; rows by session: {phases}"
-            if one.suspected_zone is not None:
-                yield f"  suspected zone  {one.suspected_zone}: more rows would lie in the regular session"
-            yield f"  duplicates      {one.duplicates:,}"
-            yield f"  rejected rows   {one.rejected:,}"
-            if one.no_volume:
-                yield f"  without volume  {one.no_volume:,} rows, which are no trades"
-        for symbol, symbol_check in one.symbols.items():
-            traded = "–" if symbol_check.coverage is None else f"{symbol_check.coverage:.1%}"
-            bars = f"{counted(symbol_check.bars, 'bar', 'bars')} on {counted(symbol_check.days, 'day', 'days')}"
-            regular = f"{symbol_check.regular_share:.0%} in regular hours"
-            yield f"  {symbol:<15} {bars}, {regular}; {traded} of the intervals traded"
-            if symbol_check.largest_gap is not None:
-                gap, gaps = symbol_check.largest_gap, counted(symbol_check.gaps, "gap", "gaps")
-                yield f"                  {gaps}, the largest {counted(gap['bars'], 'bar', 'bars')} from {gap['time']}"
-            if symbol_check.missing_days:
-                sessions = counted(len(symbol_check.missing_days), "session", "sessions")
-                days = ", ".join(map(str, symbol_check.missing_days[:EXAMPLES_MAX]))
-                yield f"                  {sessions} without a row: {days}"
-        for finding in one.findings:
-            yield f"  finding: {finding}"
-        if not one.findings:
-            yield "  no finding"
+    yield one.file
+    if one.error is None:
+        order = "in order of time" if one.is_ordered else "not in order of time (sorted when read)"
+        yield f"  rows            {one.rows:,} from {one.first} to {one.last}, {order}"
+        distances = ", ".join(f"{text} ({count:,})" for text, count in one.intervals.items())
+        yield f"  interval        {one.interval}; distances between rows: {distances or 'none'}"
+        phases = ", ".join(f"{phase} {count:,}" for phase, count in one.session_rows.items())
+        yield f"  sessions        {one.session}; rows by session: {phases}"
+        if one.suspected_zone is not None:
+            yield f"  suspected zone  {one.suspected_zone}: more rows would lie in the regular session"
+        yield f"  duplicates      {one.duplicates:,}"
+        yield f"  rejected rows   {one.rejected:,}"
+        if one.no_volume:
+            yield f"  without volume  {one.no_volume:,} rows, which are no trades"
+    for symbol, symbol_check in one.symbols.items():
+        traded = "–" if symbol_check.coverage is None else f"{symbol_check.coverage:.1%}"
+        bars = f"{counted(symbol_check.bars, 'bar', 'bars')} on {counted(symbol_check.days, 'day', 'days')}"
+        regular = f"{symbol_check.regular_share:.0%} in regular hours"
+        yield f"  {symbol:<15} {bars}, {regular}; {traded} of the intervals traded"
+        if symbol_check.largest_gap is not None:
+            gap, gaps = symbol_check.largest_gap, counted(symbol_check.gaps, "gap", "gaps")
+            yield f"                  {gaps}, the largest {counted(gap['bars'], 'bar', 'bars')} from {gap['time']}"
+        if symbol_check.missing_days:
+            sessions = counted(len(symbol_check.missing_days), "session", "sessions")
+            days = ", ".join(map(str, symbol_check.missing_days[:EXAMPLES_MAX]))
+            yield f"                  {sessions} without a row: {days}"
+    yield from _lines_of_findings(one.findings)
+
+
+def _lines_of_trades(one: TradeFileCheck) -> Iterable[str]:
+    yield one.file
+    if one.error is None and one.trades:
+        yield f"  trades          {one.trades:,} from {one.first} to {one.last}"
+        yield f"  sessions        {', '.join(f'{phase} {count:,}' for phase, count in one.session_trades.items())}"
+    if one.error is None:
+        yield f"  duplicates      {one.duplicates:,}"
+        yield f"  rejected rows   {sum(one.rejected.values()):,}"
+    for symbol, of_symbol in one.symbols.items():
+        trades = counted(of_symbol.trades, "trade", "trades")
+        yield f"  {symbol:<15} {trades} of {of_symbol.size:,.10g} units on {counted(of_symbol.days, 'day', 'days')}"
+        if of_symbol.largest_gap is not None:
+            gap = of_symbol.largest_gap
+            yield f"                  longest time without a trade in a session: {gap['seconds']} s from {gap['time']}"
+    yield from _lines_of_findings(one.findings)
+
+
+def _lines_of_findings(findings: list[str]) -> Iterable[str]:
+    for finding in findings:
+        yield f"  finding: {finding}"
+    if not findings:
+        yield "  no finding"

@@ -280,7 +280,7 @@ def test_dead_letter_is_last_in_the_slice_of_the_preceding_good_row(folder: Path
     [
         ("n.csv", "time,title\n", "has no column for headline; its columns are time, title"),
         ("n.csv", "", "is empty or starts with an empty line"),
-        ("n.xml", "", "is neither CSV nor JSON lines"),
+        ("n.xml", "", "is neither CSV, JSON lines nor Parquet"),
         ("n.csv", "time,headline\nnever,x\nnever,y\n", "the first bad row is line 2: field time must be an ISO time"),
     ],
 )

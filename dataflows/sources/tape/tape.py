@@ -15,7 +15,7 @@ from dataflows.sources.rows import RowRules
 from dataflows.sources.tape.companyfacts import COMPANY_FACTS_ENDING as COMPANY_FACTS
 from dataflows.sources.tape.companyfacts import open_fundamentals
 from dataflows.sources.tape.rules import DATA, FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, TRADES, Tagger, TapeFileKind
-from dataflows.sources.tape.tape_file import CSV_ENDINGS, JSON_ENDINGS, TapeFile, TapeRow
+from dataflows.sources.tape.tape_file import CSV_ENDINGS, JSON_ENDINGS, PARQUET_ENDINGS, TapeFile, TapeRow
 from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
 from schemas.records import DeadLetter, Quote, Record, Trade
@@ -27,7 +27,7 @@ FILE_KINDS = (QUOTES, TRADES, REFERENCE_DATA, DATA, NEWS, FUNDAMENTALS)
 
 
 class TapeFiles(NamedTuple):
-    """Files, or folders whose CSV and JSON lines files are read."""
+    """Files, or folders whose CSV, JSON lines and Parquet files are read."""
 
     quotes: Sequence[str | Path] = ()
     trades: Sequence[str | Path] = ()
@@ -51,7 +51,9 @@ class Tape:
     def __init__(self, files: TapeFiles, settings: FeedSettings, tag: Tagger = _no_symbols) -> None:
         rules = RowRules(settings)
         self._symbols = None if settings.symbols is None else frozenset(settings.symbols)
-        paths_by_kind = [(kind, path) for kind in FILE_KINDS for path in _list_files(kind, getattr(files, kind.name))]
+        paths_by_kind = [
+            (kind, path) for kind in FILE_KINDS for path in list_tape_files(kind, getattr(files, kind.name))
+        ]
         self._files = [
             open_fundamentals(path, rules) if kind is FUNDAMENTALS else TapeFile(path, kind, rules, tag)
             for kind, path in paths_by_kind
@@ -148,17 +150,18 @@ def _numbered(records: list[Quote | Trade], seqs: dict[str, int]) -> list[Quote 
     return numbered
 
 
-def _list_files(kind: TapeFileKind, paths: Sequence[str | Path]) -> list[Path]:
+def list_tape_files(kind: TapeFileKind, paths: Sequence[str | Path]) -> list[Path]:
     """Return the files, with folders replaced by their files, in an order independent of the caller's."""
     files: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():
             endings = tuple(f"{ending}{suffix}" for ending in (*CSV_ENDINGS, *JSON_ENDINGS) for suffix in ("", ".gz"))
+            endings += PARQUET_ENDINGS
             if kind is FUNDAMENTALS:
                 endings += (COMPANY_FACTS,)
             matches = {inner for inner in path.iterdir() if inner.name.lower().endswith(endings)}
             if not matches:
-                raise BadInput(f"folder {path} holds no CSV or JSON lines file of {kind.name}")
+                raise BadInput(f"folder {path} holds no CSV, JSON lines or Parquet file of {kind.name}")
             files |= matches
         else:
             files.add(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataflows.sources.row_times import iso
 from dataflows.sources.rows import RowRules, split_line
@@ -15,9 +15,15 @@ from dataflows.sources.text_file import START_BYTES, format_problem, line_end_pr
 from schemas.errors import BadInput, InvalidField
 from schemas.records import Record
 
+if TYPE_CHECKING:
+    from dataflows.sources.tape.parquet_rows import ParquetRows
+
 CSV_ENDINGS = (".csv", ".txt")
 JSON_ENDINGS = (".jsonl", ".ndjson")
+PARQUET_ENDINGS = (".parquet", ".pq")
 LINE_BYTES_MAX = 1024 * 1024
+OUT_OF_ORDER = "field time must not be before"
+"""Start of the reason for which a row in a file of quotes or trades is malformed that is older than the row before."""
 
 
 class TapeRow(NamedTuple):
@@ -31,8 +37,9 @@ class TapeRow(NamedTuple):
 
 
 class TapeFile:
-    """A file of CSV with a header line (comma, semicolon or tab) or of JSON lines; plain or gzip. A row is one line.
+    """A file of CSV with a header line (comma, semicolon or tab) or of JSON lines, plain or gzip, or a Parquet file.
 
+    A row of text is one line; the line of a row of Parquet is its number, from 1.
     Raises BadInput if the file is missing, of another kind, or lacks a column.
     """
 
@@ -40,15 +47,19 @@ class TapeFile:
         self.path, self.kind, self._rules = path, kind, rules
         self._context = RowContext(f"file:{path.name}", tag)
         name = path.name.lower().removesuffix(".gz")
-        if not name.endswith((*CSV_ENDINGS, *JSON_ENDINGS)):
+        is_parquet = path.name.lower().endswith(PARQUET_ENDINGS)
+        if not name.endswith((*CSV_ENDINGS, *JSON_ENDINGS)) and not is_parquet:
             raise BadInput(
-                f"file {path} is neither CSV nor JSON lines: its name must end in .csv, .txt, .jsonl or .ndjson, or in "
-                "one of them with .gz"
+                f"file {path} is neither CSV, JSON lines nor Parquet: its name must end in .csv, .txt, .jsonl, .ndjson "
+                "(also with .gz) or .parquet"
             )
+        self._parquet = _open_parquet(path, rules) if is_parquet else None
         self._parse: Callable[[bytes], dict[Any, Any]] = _from_json
         self._header_lines = 0
         try:
-            if name.endswith(CSV_ENDINGS):
+            if self._parquet is not None:
+                self._require_columns(self._parquet.names)
+            elif name.endswith(CSV_ENDINGS):
                 self._parse, self._header_lines = self._csv_parser(), 1
             elif not path.is_file():
                 raise FileNotFoundError
@@ -80,11 +91,7 @@ class TapeFile:
             raise BadInput(f"file {self.path} is empty or starts with an empty line; its first line must be the header")
         if isinstance(names, str):
             raise BadInput(f"file {self.path} has a malformed CSV header: {names}")
-        columns = normalize_names(dict.fromkeys(names))
-        missing = [choice[0] for choice in self.kind.columns if not any(name in columns for name in choice)]
-        if missing:
-            listed = ", ".join(names)[:200]
-            raise BadInput(f"file {self.path} has no column for {', '.join(missing)}; its columns are {listed}")
+        self._require_columns(names)
 
         def parse(line: bytes) -> dict[Any, Any]:
             fields = split_line(line, delimiter, len(names))
@@ -93,6 +100,13 @@ class TapeFile:
             return dict(zip(names, (field.strip() for field in fields), strict=True))
 
         return parse
+
+    def _require_columns(self, names: list[str]) -> None:
+        columns = normalize_names(dict.fromkeys(names))
+        missing = [choice[0] for choice in self.kind.columns if not any(name in columns for name in choice)]
+        if missing:
+            listed = ", ".join(names)[:200]
+            raise BadInput(f"file {self.path} has no column for {', '.join(missing)}; its columns are {listed}")
 
     def _is_ordered(self) -> bool:
         last_ns = -1
@@ -106,21 +120,26 @@ class TapeFile:
     def _parsed_rows(self, *, enforce_order: bool = True) -> Iterator[TapeRow]:
         """Yield rows in file order. A bad row has the time of the previous good row, -1 before the first."""
         last_ns = -1
+        for line_number, raw in self._parquet.rows() if self._parquet is not None else self._lines():
+            try:
+                values = self._parse(raw) if isinstance(raw, bytes) else raw
+                time_ns, record = self.kind.rule(RowFields(normalize_names(values), self._rules), self._context)
+                if enforce_order and time_ns < last_ns:
+                    raise InvalidField(f"{OUT_OF_ORDER} {iso(last_ns)}, found {iso(time_ns)}")
+            except InvalidField as error:
+                text = raw if isinstance(raw, bytes) else json.dumps(raw, default=str).encode()
+                yield TapeRow(time_ns=last_ns, line=line_number, record=None, reason=str(error), raw=text)
+                continue
+            last_ns = time_ns
+            yield TapeRow(time_ns, line_number, record)
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines of rows of a text file, without those of the header and empty ones."""
         with open_text(self.path) as file:
             for line_number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1):
                 raw = line.rstrip(b"\r\n")
-                if line_number <= self._header_lines or not raw.strip():
-                    continue
-                try:
-                    fields = RowFields(normalize_names(self._parse(raw)), self._rules)
-                    time_ns, record = self.kind.rule(fields, self._context)
-                    if enforce_order and time_ns < last_ns:
-                        raise InvalidField(f"field time must not be before {iso(last_ns)}, found {iso(time_ns)}")
-                except InvalidField as error:
-                    yield TapeRow(time_ns=last_ns, line=line_number, record=None, reason=str(error), raw=raw)
-                    continue
-                last_ns = time_ns
-                yield TapeRow(time_ns, line_number, record)
+                if line_number > self._header_lines and raw.strip():
+                    yield line_number, raw
 
     def _place_bad_rows(self, rows: Iterator[TapeRow]) -> Iterator[TapeRow]:
         """Yield rows; bad rows before the first good one get its time."""
@@ -138,6 +157,12 @@ class TapeFile:
             raise BadInput(
                 f"no usable row in {self.path}: the first bad row is line {pending[0].line}: {pending[0].reason}"
             )
+
+
+def _open_parquet(path: Path, rules: RowRules) -> ParquetRows:
+    from dataflows.sources.tape.parquet_rows import ParquetRows  # imported here because pyarrow is slow to import
+
+    return ParquetRows(path, rules)
 
 
 def _from_json(line: bytes) -> dict[Any, Any]:
