@@ -6,14 +6,18 @@ price exactly, and every strategy has an expected profit of zero. `--long` runs 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import pytest
 
-from operators.strategies import STRATEGIES, TradingStrategy
-from schemas.records import Bar, StrategyAction
+from operators.features import FeatureStage
+from operators.fundamentals import ratios
+from operators.strategies import STRATEGIES, Strategy, TargetView, TradingStrategy, reads_of
+from schemas.records import Bar, FeatureRow, Fundamentals, Prediction, Record, SentimentScore, StrategyAction
+from tests.builders import fundamentals, prediction, sentiment_score
 from tests.unit.strategy_tapes import StrategyTape, tape_of
 from tests.unit.trading_desk import TradingDesk
 
@@ -36,6 +40,8 @@ PARAMETERS: dict[str, tuple[dict[str, Any], int]] = {
     "risk_parity": ({"period": 15}, 6),
 }
 """Parameters and minutes per day of each strategy. Those that decide once a day have short days."""
+VIEWS = ("buy_and_hold", "ema_cross", "fundamental_value", "model", "sentiment")
+"""View strategies. Scores, filings and forecasts are random, and independent of the prices."""
 MINUTES = 390
 
 
@@ -57,6 +63,45 @@ def random_walks(seed: int, minutes_per_day: int) -> StrategyTape:
     return StrategyTape(slices, tape.days)
 
 
+def side_record(reads: tuple[type, ...], row: FeatureRow, generator: np.random.Generator) -> Record | None:
+    """Return a random forecast, news score or filing, which knows nothing of the next price; None for most rows."""
+    number = generator.random()
+    if Prediction in reads:
+        forecast = prediction(row.symbol, row.seq, row.ts_ns)
+        return forecast._replace(expected_return=(number - 0.5) / 100, probability_up=number, drift=0.0)
+    if SentimentScore in reads and number < 0.1:
+        score = generator.choice((-1.0, 1.0))
+        return sentiment_score(row.seq, row.ts_ns, row.symbol, score=score, confidence=1.0)
+    if Fundamentals in reads and number < 0.1:
+        eps = row.close / generator.uniform(5, 30)
+        figures = {"eps": eps, "shares": 1e6, "equity": row.close * 1e6, "net_income": eps * 1e6, "debt": 0.0}
+        filing = fundamentals(f"fund-{row.seq}", row.ts_ns, facts=figures, ratios=ratios(figures))
+        return filing._replace(symbol=row.symbol)
+    return None
+
+
+def view_changes(strategy: Strategy, tape: StrategyTape, seed: int) -> np.ndarray[Any, Any]:
+    """Return the change of the equity in each minute if a third of it follows the view of each symbol at once."""
+    generator = np.random.default_rng(seed)
+    stage, reads = FeatureStage(strategy.features), reads_of(strategy)
+    states: dict[str, Any] = {}
+    positions: dict[str, float] = {}
+    closes: dict[str, float] = {}
+    changes = []
+    for ts_ns, bars in tape.slices:
+        change = 0.0
+        for row in (one for one in stage.on_slice(ts_ns, list(bars)) if type(one) is FeatureRow):
+            symbol = row.symbol
+            change += positions.get(symbol, 0.0) * (row.close / closes.get(symbol, row.close) - 1) / 3
+            for record in (side_record(reads, row, generator), row):
+                if record is not None and type(record) in reads:
+                    states[symbol], view = strategy.decide(record, states.get(symbol))  # type: ignore[arg-type]
+                    positions[symbol] = view.direction * view.strength if view else positions.get(symbol, 0.0)
+            closes[symbol] = row.close
+        changes.append(change)
+    return np.array(changes)
+
+
 def equity_changes(strategy: TradingStrategy, tape: StrategyTape) -> np.ndarray[Any, Any]:
     """Return the change of the equity in each minute, as a share of the capital."""
     desk, equity = TradingDesk(strategy, days=tape.days), [1.0]
@@ -72,8 +117,28 @@ def t_value(changes: np.ndarray[Any, Any]) -> float:
     return float(changes.sum() / sqrt((changes**2).sum())) if changes.any() else 0.0
 
 
-def test_every_trading_strategy_is_tested_on_white_noise() -> None:
-    assert set(PARAMETERS) == {name for name, one in STRATEGIES.items() if issubclass(one, TradingStrategy)}
+def test_every_strategy_is_tested_on_white_noise() -> None:
+    assert {*PARAMETERS, *VIEWS} == set(STRATEGIES)
+    assert all(issubclass(STRATEGIES[name], TradingStrategy) for name in PARAMETERS)
+    assert not any(issubclass(STRATEGIES[name], TradingStrategy) for name in VIEWS)
+
+
+def test_the_measure_of_views_finds_an_edge() -> None:
+    """The measure can fail: a view that knows the next close has a large t-value on one short tape."""
+    tape = random_walks(0, 130)
+    closes = {(one.symbol, ts_ns): one.close for ts_ns, bars in tape.slices for one in bars}
+    times = [ts_ns for ts_ns, _ in tape.slices]
+    following = dict(pairwise(times))
+
+    class Foresight:
+        name = "foresight"
+        features: tuple[str, ...] = ()
+
+        def decide(self, row: FeatureRow, state: Any) -> tuple[Any, TargetView | None]:
+            later = closes[row.symbol, following.get(row.ts_ns, row.ts_ns)]
+            return None, TargetView(1 if later > row.close else -1, 1.0, 1.0, {})
+
+    assert t_value(view_changes(Foresight(), tape, 0)) > 10
 
 
 @pytest.mark.long
@@ -83,6 +148,17 @@ def test_white_noise_shows_no_edge(name: str) -> None:
     runs = [
         equity_changes(STRATEGIES[name](**parameters), random_walks(seed, minutes_per_day)) for seed in range(SEEDS)
     ]
+    check_no_edge(name, runs)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", VIEWS)
+def test_white_noise_shows_no_edge_of_a_view(name: str) -> None:
+    check_no_edge(name, [view_changes(STRATEGIES[name](), random_walks(seed, 130), seed) for seed in range(SEEDS)])
+
+
+def check_no_edge(name: str, runs: list[np.ndarray[Any, Any]]) -> None:
+    """Print the t-values of all seeds and of all together, and check the latter."""
     assert sum(changes.any() for changes in runs) > SEEDS / 2, "a strategy without trades has no edge to measure"
     pooled = t_value(np.concatenate(runs))
     seeds = " ".join(f"{t_value(changes):.1f}" for changes in runs)
