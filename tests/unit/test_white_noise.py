@@ -6,6 +6,7 @@ price exactly, and every strategy has an expected profit of zero. `--long` runs 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import sqrt
 from typing import Any
@@ -48,7 +49,35 @@ MINUTES = 390
 def random_walks(seed: int, minutes_per_day: int) -> StrategyTape:
     """Return minute bars of three independent walks of ticks, with their true highs and lows."""
     generator = np.random.default_rng(seed)
-    steps = generator.choice((-1, 1), size=(3, MINUTES, TICKS_PER_MINUTE))
+    return tape_of_steps(generator.choice((-1, 1), size=(3, MINUTES, TICKS_PER_MINUTE)), minutes_per_day)
+
+
+def trending_walks(seed: int, minutes_per_day: int) -> StrategyTape:
+    """Return walks with trends of 65 minutes, up or down: 51 of 100 steps go in their direction."""
+    generator = np.random.default_rng(seed)
+    directions = generator.choice((-1, 1), size=(3, MINUTES // 65)).repeat(65, axis=1)
+    chances = 0.5 + 0.01 * directions[:, :, None]
+    return tape_of_steps(_steps(generator, chances, MINUTES), minutes_per_day)
+
+
+def reverting_walks(seed: int, minutes_per_day: int) -> StrategyTape:
+    """Return walks that lose 7 percent of their distance from the first price in each minute."""
+    generator, level = np.random.default_rng(seed), np.zeros(3)
+    minutes = []
+    for _ in range(MINUTES):
+        chances = 0.5 - 0.07 * level[:, None, None] / (2 * TICKS_PER_MINUTE)
+        minutes.append(_steps(generator, chances, 1))
+        level = level + minutes[-1].sum(axis=(1, 2))
+    return tape_of_steps(np.concatenate(minutes, axis=1), minutes_per_day)
+
+
+def _steps(generator: np.random.Generator, chances: np.ndarray[Any, Any], minutes: int) -> np.ndarray[Any, Any]:
+    """Return steps of one tick, up with these probabilities."""
+    return np.where(generator.random((3, minutes, TICKS_PER_MINUTE)) < chances, 1, -1)
+
+
+def tape_of_steps(steps: np.ndarray[Any, Any], minutes_per_day: int) -> StrategyTape:
+    """Return the bars of three symbols from their steps by minute."""
     ticks = 10_000 + steps.reshape(3, -1).cumsum(axis=1).reshape(steps.shape)
     closes = ticks[:, :, -1] / 100
     tape = tape_of([dict(zip("ABC", row, strict=True)) for row in closes.T.tolist()], minutes_per_day)
@@ -155,6 +184,25 @@ def test_white_noise_shows_no_edge(name: str) -> None:
 @pytest.mark.parametrize("name", VIEWS)
 def test_white_noise_shows_no_edge_of_a_view(name: str) -> None:
     check_no_edge(name, [view_changes(STRATEGIES[name](), random_walks(seed, 130), seed) for seed in range(SEEDS)])
+
+
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [
+        ("macd_trend", trending_walks),
+        ("donchian_turtle", trending_walks),
+        ("moving_average_ribbon", trending_walks),
+        ("bollinger_reversion", reverting_walks),
+    ],
+)
+def test_a_planted_edge_is_found_by_the_strategy_made_for_it(
+    name: str, planted: Callable[[int, int], StrategyTape]
+) -> None:
+    parameters, minutes_per_day = PARAMETERS[name]
+    runs = [equity_changes(STRATEGIES[name](**parameters), planted(seed, minutes_per_day)) for seed in range(2)]
+    pooled = t_value(np.concatenate(runs))
+    print(f"\n{name}: t-value {pooled:.2f} over 2 seeds of {planted.__name__}")
+    assert pooled > 3.0
 
 
 def check_no_edge(name: str, runs: list[np.ndarray[Any, Any]]) -> None:
