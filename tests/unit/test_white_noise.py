@@ -124,7 +124,7 @@ def view_changes(strategy: Strategy, tape: StrategyTape, seed: int) -> np.ndarra
             change += positions.get(symbol, 0.0) * (row.close / closes.get(symbol, row.close) - 1) / 3
             for record in (side_record(reads, row, generator), row):
                 if record is not None and type(record) in reads:
-                    states[symbol], view = strategy.decide(record, states.get(symbol))  # type: ignore[arg-type]
+                    states[symbol], view = strategy.decide(record, states.get(symbol))
                     positions[symbol] = view.direction * view.strength if view else positions.get(symbol, 0.0)
             closes[symbol] = row.close
         changes.append(change)
