@@ -72,7 +72,7 @@ export function SystemView(): JSX.Element {
           columns={ALERT_COLUMNS}
         />
       </Panel>
-      <Panel title="Checks and nightly jobs" resource={system} class="checks">
+      <Panel title="Checks" resource={system} class="checks">
         <Table
           caption="Scheduled checks and nightly jobs"
           resource={system}
