@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from operators.adjusted_prices import AdjustedPrices, split_price
@@ -119,7 +120,11 @@ class FeatureStage:
                     update(bar, values)
                 except Exception as error:  # noqa: BLE001  (may be code of the user)
                     letters.append(self._suspend_failed(bar, state, update, values, error))
-            if not are_finite(values):
+            try:  # as in `are_finite`, without the cost of its call
+                is_valid = isfinite(sum(values.values()))
+            except Exception:  # noqa: BLE001  (the values may be objects of the user)
+                is_valid = False
+            if not is_valid:
                 letters += self._suspend_invalid(bar, state, values)
             state.seq = seq = state.seq + 1
             state.close = close = bar.close

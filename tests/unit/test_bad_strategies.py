@@ -100,7 +100,15 @@ def suspensions_of(records: list[Record]) -> list[StrategySuspension]:
         (TRADING, "ctx.submit('B', 'BUY', 1)", BODY_LINE, "'B' is not in the universe of strategy bad."),
         (TRADING, "self.count = 1", DECIDE_LINE, "on_slice changed self.count, which a snapshot does not contain"),
         (TRADING, "return 5", DECIDE_LINE, "on_slice returned int, expected nothing"),
+        (TRADING, "ctx.feature('A', 'sma_20')", BODY_LINE, "feature 'sma_20' of 1m is not declared."),
         (VIEW, "return state, row.close / 0", BODY_LINE, "float division by zero"),
+        (VIEW, "return state, row.values['sma_20']", BODY_LINE, "'sma_20'"),
+        (
+            VIEW,
+            "return state, TargetView(1, 1.0, 1.0, {'x': float('inf')})",
+            DECIDE_LINE,
+            "strategy bad on A: parts must be finite numbers, found x = inf",
+        ),
         (
             VIEW,
             "return state, TargetView(1, float('nan'), 1.0, {})",
