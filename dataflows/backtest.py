@@ -31,6 +31,7 @@ from dataflows.research.trade_check import TradeCheck
 from dataflows.research.unaffordable_lots import lot_warnings
 from dataflows.runtime import shutdown, stages
 from dataflows.runtime.handler_watchdog import HandlerWatchdog, OnStuck, time_limits
+from dataflows.runtime.stuck_calls import watch_of
 from dataflows.runtime.topology import GLOBAL_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, StageLogic
 from dataflows.sources.feed_scan import FeedScan
@@ -203,8 +204,9 @@ def run(
     `bars` are files and folders, or a period of the topics in `settings.kafka`. `progress` receives, after every batch,
     the performance so far and the share of the files read (0 to 1; 0 for topics). `orders` is a file of orders
     (`dataflows/sources/tape/orders.py`). `observers` receive the records of each time slice. `on_stuck`
-    receives the timeout of a handler that exceeds its time limit and cannot be interrupted, in another thread. The
-    summary has `warnings`, a list of sentences, if there are any.
+    receives, in another thread, the timeout of a call that exceeds its time limit and cannot be interrupted: of a
+    handler, a view strategy or an indicator of the user. The summary has `warnings`, a list of sentences, if there are
+    any.
 
     Raises BadInput if the settings, files or orders are invalid, and Unavailable if Kafka does not respond.
     """
@@ -234,7 +236,7 @@ def run(
     limit = HandlerWatchdog(time_limits(settings), on_stuck=on_stuck)
     dataflow = build(settings.for_backtest(), source, sink, shards=workers, limit=limit, explains=bool(observers))
     try:
-        with _reduced_gc():
+        with _reduced_gc(), watch_of(settings, on_stuck):
             if workers == 1:
                 run_main(dataflow)
             else:

@@ -247,16 +247,21 @@ def _fail_if_suspended(performance: "Performance") -> None:
 
 
 def _end_stuck_run(timeout: "HandlerTimeout") -> None:
-    """End this process: a handler of a strategy does not return and cannot be interrupted."""
+    """End this process: code of the user does not return and cannot be interrupted."""
+    print(f"error: {describe_stuck_run(timeout)}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def describe_stuck_run(timeout: "HandlerTimeout") -> str:
+    """Return the sentence about a call that does not return. `call` is 0 if it is no handler of a trading strategy."""
     from operators.handler_limit import describe_timeout
 
-    print(
-        f"error: strategy {timeout.strategy}: {describe_timeout(timeout)} ({timeout.file}:{timeout.line}). "
-        "It cannot be interrupted, because it waits or catches every exception, so there are no results.",
-        file=sys.stderr,
-        flush=True,
-    )
-    os._exit(1)
+    subject = "indicator file" if timeout.strategy.endswith(".py") else "strategy"
+    cause = "It cannot be interrupted, because it waits or catches every exception"
+    if not timeout.call:
+        cause = "Only handlers of trading strategies can be interrupted"
+    position = f"{timeout.file}:{timeout.line}"
+    return f"{subject} {timeout.strategy}: {describe_timeout(timeout)} ({position}). {cause}, so there are no results."
 
 
 def _progress_callback(progress: Progress) -> Any:
