@@ -27,7 +27,16 @@ from operators.handler_limit import describe_timeout
 from operators.strategies import STRATEGIES, Strategy, TradingStrategy
 from operators.strategies.trading_strategy import schedules_of
 from schemas.errors import BadInput
-from schemas.records import SUBMIT_ORDER, TARGET_QUANTITY, TARGET_WEIGHT, Bar, HandlerTimeout, Record, StrategyAction
+from schemas.records import (
+    SUBMIT_ORDER,
+    TARGET_QUANTITY,
+    TARGET_WEIGHT,
+    Bar,
+    HandlerTimeout,
+    Record,
+    StrategyAction,
+    Trade,
+)
 
 MINUTES = 2 * SESSION_MINUTES
 """Length of the dry run: two sessions."""
@@ -134,7 +143,8 @@ def check_strategy(
         findings += _snapshot_findings(strategy, tape, expected)
         findings += _look_ahead_findings(strategy, tape, expected)
         if len(tape) > SESSION_MINUTES:
-            warm_up = measure_warm_up(strategy, tape, SESSION_MINUTES)
+            market = [[one for one in records if type(one) in (Bar, Trade)] for records in tape]
+            warm_up = measure_warm_up(strategy, market, SESSION_MINUTES)
             findings += _warm_up_findings(strategy, warm_up)
     return report._replace(
         declarations=declarations_of(strategy),

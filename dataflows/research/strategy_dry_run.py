@@ -12,6 +12,7 @@ from typing import Any
 from configs.strategies import load_strategies
 from configs.trade_needs import trade_bars_of
 from configs.universe_files import universe_members
+from dataflows.research.simulated_events import SPLIT_RATIO, SimulatedEvents, with_rows
 from dataflows.research.strategy_source import Finding
 from operators.features import FeatureStage
 from operators.handler_limit import HandlerLimit
@@ -30,7 +31,17 @@ from operators.trading.stage import TradingStrategyStage
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.errors import BadInput
-from schemas.records import REGULAR, SUSPENDED, Bar, Record, Signal, StrategyAction, StrategySuspension, Trade
+from schemas.records import (
+    REGULAR,
+    SUSPENDED,
+    Bar,
+    DeadLetter,
+    Record,
+    Signal,
+    StrategyAction,
+    StrategySuspension,
+    Trade,
+)
 
 SESSION_MINUTES = 390
 SAMPLE_SYMBOLS = ("AAA", "BBB", "CCC")
@@ -38,6 +49,7 @@ FILE_SYMBOLS_MAX = 20
 """Number of symbols of a universe file in the simulated market."""
 _FIRST_OPEN_NS = 1_704_205_800 * 1_000_000_000  # 2 January 2024, 9:30 in New York
 _FIRST_DAY = 20240102
+_DECISIONS = (Signal, StrategyAction, StrategySuspension, DeadLetter)
 _SESSIONS_MAX = 28  # in the month of the first day
 _NEW_YORK_OFFSET_S = -5 * 3600
 _DAYS = {
@@ -62,15 +74,13 @@ def decisions_of(
     """
     (strategy,) = load_strategies([{"name": source, "parameters": dict(parameters or {})}])
     with_trades = _needs_trades(strategy)
-    tape = [
-        _with_trades(
-            [_bar(symbol, number, before, close) for symbol, (before, close) in zip(closes, pairs, strict=True)],
-            with_trades,
-        )
+    minutes = [
+        [_bar(symbol, number, before, close) for symbol, (before, close) in zip(closes, pairs, strict=True)]
         for number, pairs in enumerate(
             zip(*(zip([one[0], *one], one, strict=False) for one in closes.values()), strict=True)
         )
     ]
+    tape: list[list[Record]] = [[*_trades_of(bars, with_trades), *bars] for bars in minutes]
     decisions, failures = run_over(strategy, tape)
     if failures:
         raise BadInput(failures[0].text())
@@ -80,25 +90,29 @@ def decisions_of(
 def make_tape(
     strategy: Strategy | TradingStrategy, minutes: int, seed: int = 1, *, other_from: int | None = None
 ) -> list[list[Record]]:
-    """Return minute bars of consecutive sessions: a random walk for each symbol.
+    """Return minute bars of consecutive sessions: a random walk for each symbol, with the events of the strategy.
 
     From the time slice `other_from` on, the prices follow another path.
     """
     symbols = _symbols(strategy)
     generator = random.Random(seed)  # noqa: S311  (simulated prices)
     prices, with_trades = dict.fromkeys(symbols, 100.0), _needs_trades(strategy)
+    events = SimulatedEvents(strategy, SESSION_MINUTES)
     tape: list[list[Record]] = []
     for number in range(minutes):
         if number == other_from:
             generator = random.Random(seed + 1)  # noqa: S311  (simulated prices)
         bars: list[Bar] = []
+        split_symbol = events.split_symbol(number, symbols)
+        if split_symbol is not None:
+            prices[split_symbol] /= SPLIT_RATIO
         for symbol in symbols:
             start, close = prices[symbol], prices[symbol] * (1 + generator.gauss(0, 0.002))
             prices[symbol] = close
             bars.append(
                 _bar(symbol, number, start, close, spread=0.0005, volume=float(generator.randint(1_000, 100_000)))
             )
-        tape.append(_with_trades(bars, with_trades))
+        tape.append([*_trades_of(bars, with_trades), *events.add(number, bars)])
     return tape
 
 
@@ -107,9 +121,9 @@ def _needs_trades(strategy: Strategy | TradingStrategy) -> bool:
     return isinstance(strategy, TradingStrategy) and any(trade_bars_of(strategy, TradingSettings.bar_interval))
 
 
-def _with_trades(bars: Sequence[Bar], with_trades: bool) -> list[Record]:
-    """Return the bars of a minute, with four trades of each if there are any: at its open, high, low and close."""
-    trades = [
+def _trades_of(bars: Sequence[Bar], with_trades: bool) -> list[Trade]:
+    """Return four trades of each bar of a minute if there are any: at its open, high, low and close."""
+    return [
         Trade(
             symbol=one.symbol,
             seq=4 * (one.seq - 1) + number,
@@ -120,7 +134,6 @@ def _with_trades(bars: Sequence[Bar], with_trades: bool) -> list[Record]:
         for one in (bars if with_trades else ())
         for number, price in enumerate((one.open, one.high, one.low, one.close), 1)
     ]
-    return [*trades, *bars]
 
 
 def _bar(symbol: str, number: int, start: float, close: float, *, spread: float = 0.0, volume: float = 1e6) -> Bar:
@@ -154,7 +167,7 @@ def _symbols(strategy: Strategy | TradingStrategy) -> Sequence[str]:
 
 
 class DryRun:
-    """A fresh strategy with the stages around it. `on_slice` returns its signals or actions.
+    """A fresh strategy with the stages around it. `on_slice` returns its signals or actions, and dead letters.
 
     `limit` is the time limit of its handlers.
 
@@ -166,7 +179,7 @@ class DryRun:
     ) -> None:
         fresh = deepcopy(strategy)
         specs = row_features(fresh) if isinstance(fresh, TradingStrategy) else fresh.features
-        self._features = FeatureStage(specs, _DAYS)
+        self._features = FeatureStage(specs, _DAYS, limit)
         self._stage: Any
         if isinstance(fresh, TradingStrategy):
             self._stage = _trading_loop(fresh, symbols, limit)
@@ -176,8 +189,9 @@ class DryRun:
     def on_slice(self, records: Sequence[Record]) -> list[Record]:
         ts_ns = max(record.ts_ns for record in records if type(record) is Bar)
         rows = self._features.on_slice(ts_ns, records)
-        out: list[Record] = self._stage.on_slice(ts_ns, [*records, *rows])
-        return [one for one in out if type(one) in (Signal, StrategyAction, StrategySuspension)]
+        letters = [one for one in rows if type(one) is DeadLetter]
+        out: list[Record] = self._stage.on_slice(ts_ns, with_rows(records, rows))
+        return [*letters, *(one for one in out if type(one) in _DECISIONS)]
 
     def snapshot(self) -> Any:
         return self._features.snapshot(), self._stage.snapshot()
@@ -222,6 +236,10 @@ def run_over(
                 return out, [Finding("dry run", text, one.arguments["file"], int(one.arguments["line"]))]
             if type(one) is StrategySuspension:
                 return out, [Finding("dry run", f"{one.error_type}: {one.message}", one.file, one.line)]
+            if type(one) is DeadLetter:  # of an indicator
+                cause, _, position = one.reason.rpartition(" at ")
+                file, _, line = position.rpartition(":")
+                return out, [Finding("dry run", cause, file, int(line))]
     return out, []
 
 

@@ -1,0 +1,137 @@
+"""`strategies check` simulates the events that a strategy declares or handles, and what it can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dataflows.research.strategy_check import check_strategy
+from dataflows.research.strategy_dry_run import make_tape
+from operators.indicators import INDICATORS
+from operators.strategies import TradingStrategy
+from schemas.records import SPLIT, Bar, CorporateAction, Record
+
+MINUTES = 14
+"""Every kind of event occurs in the first 14 minutes."""
+HANDLED = ("TRADING_HALT", "TRADING_RESUMED", "CASH_DIVIDEND", "SPLIT")
+DECLARED = {"QUOTE": "quotes", "NEWS": "news", "SENTIMENT": "sentiment", "FILING": "filings", "DATA": ""}
+TRADING = """from operators.strategies import TradingStrategy
+
+class Own(TradingStrategy):
+    symbols = ("KO", "PEP")
+    events = {events}
+    data = {data}
+
+    def on_event(self, ctx, event):
+        ctx.note(event.kind)
+        if event.kind == "{kind}":
+            {body}
+"""
+VIEW = """from schemas.records import {reads}
+
+class Own:
+    name, features, reads = "own", (), ({reads},)
+
+    def decide(self, record, state):
+        return state, {body}
+"""
+
+
+def trading(folder: Path, kind: str, body: str) -> str:
+    event = DECLARED.get(kind, "")
+    file = folder / "own.py"
+    data = ("vix",) if kind == "DATA" else ()
+    file.write_text(TRADING.format(kind=kind, body=body, events=(event,) if event else (), data=data))
+    return f"{file}:Own"
+
+
+@pytest.mark.parametrize("kind", [*HANDLED, *DECLARED])
+def test_a_strategy_that_raises_on_an_event_is_found_with_file_and_line(tmp_path: Path, kind: str) -> None:
+    source = trading(tmp_path, kind, "1 / 0")
+    report = check_strategy(source, minutes=MINUTES)
+    assert [(one.check, one.message, one.file, one.line) for one in report.findings] == [
+        ("dry run", "ZeroDivisionError: division by zero", str(tmp_path / "own.py"), 11)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("CASH_DIVIDEND", "ctx.note(str(event.amount))"),
+        ("SPLIT", "ctx.note(f'{event.ratio} {ctx.price(event.symbol):.0f}')"),
+        ("TRADING_HALT", "ctx.note(event.reason)"),
+        ("QUOTE", "ctx.note(str(ctx.quote(event.symbol).ask - event.bid > 0))"),
+        ("NEWS", "ctx.note(f'{event.headline} {event.symbols}')"),
+        ("SENTIMENT", "ctx.target_weight(event.symbol, event.score / 10)"),
+        ("FILING", "ctx.note(str(event.facts['eps'] + event.ratios['net_margin']))"),
+        ("DATA", "ctx.note(f\"{event.symbol} {event.values['close'] + ctx.data('vix').values.get('open')}\")"),
+    ],
+)
+def test_a_sound_strategy_on_an_event_has_no_findings_and_decides(tmp_path: Path, kind: str, body: str) -> None:
+    report = check_strategy(trading(tmp_path, kind, body), minutes=MINUTES)
+    assert report.findings == [] and report.decisions > 1
+
+
+@pytest.mark.parametrize("reads", ["Fundamentals", "SentimentScore", "Prediction"])
+def test_a_view_strategy_that_raises_on_a_record_that_it_reads_is_found(tmp_path: Path, reads: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(VIEW.format(reads=reads, body="1 / 0"))
+    [finding] = check_strategy(f"{file}:Own", minutes=MINUTES).findings
+    assert (finding.check, finding.message, finding.line) == ("dry run", "ZeroDivisionError: division by zero", 7)
+    file.write_text(VIEW.format(reads=reads, body="None"))
+    assert check_strategy(f"{file}:Own", minutes=MINUTES).findings == []
+
+
+def test_a_strategy_that_handles_no_event_is_checked_on_bars_and_what_it_can_read() -> None:
+    class Plain(TradingStrategy):
+        symbols = ("KO",)
+
+    class Handling(TradingStrategy):
+        symbols = ("KO",)
+
+        def on_event(self, ctx: object, event: object) -> None:
+            pass
+
+    plain, handling = make_tape(Plain(), MINUTES), make_tape(Handling(), MINUTES)
+    kinds = {type(one).__name__ for records in plain for one in records}
+    assert kinds == {"Bar", "Prediction", "Fundamentals", "SentimentScore"}
+    split = [any(type(one) is CorporateAction and one.kind == SPLIT for one in records) for records in handling].index(
+        True
+    )
+
+    def closes(tape: list[list[Record]]) -> list[float]:
+        return [one.close for records in tape for one in records if type(one) is Bar]
+
+    ratios = [before / after for before, after in zip(closes(plain), closes(handling), strict=True)]
+    assert ratios == pytest.approx([1.0] * split + [2.0] * (MINUTES - split))
+
+
+def test_an_indicator_of_the_user_that_fails_is_found_with_file_and_line(tmp_path: Path) -> None:
+    """Its file is loaded by the settings; here the strategy registers it."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from operators.indicators import INDICATORS, Indicator\n"
+        "from operators.strategies import TradingStrategy\n"
+        "class Broken(Indicator):\n"
+        "    kind = 'broken'\n"
+        "    def __init__(self, name):\n"
+        "        self.name = name\n"
+        "    def update(self, bar, values):\n"
+        "        values[self.name] = float('nan')\n"
+        "    def snapshot(self):\n"
+        "        return ()\n"
+        "    def restore(self, snapshot):\n"
+        "        pass\n"
+        "INDICATORS['broken'] = Broken\n"
+        "class Own(TradingStrategy):\n"
+        "    symbols, features = ('KO',), ('broken',)\n"
+    )
+    try:
+        [finding] = check_strategy(f"{file}:Own", minutes=3).findings
+    finally:
+        INDICATORS.pop("broken")
+    assert (finding.check, finding.file, finding.line) == ("dry run", str(file), 7)
+    assert finding.message == (
+        "indicator broken is suspended for KO: update wrote nan as broken, expected a finite number"
+    )
