@@ -38,6 +38,11 @@ class Signer(Protocol):
         """Return the signed command. Raises Unavailable."""
 
 
+START_TIMEOUT_S = 60.0
+"""How long a start waits for the broker. Right after its own start a broker loads its coordinators, and on a saturated
+machine that takes longer than a user should wait for a command."""
+
+
 class CommandLog:
     """Publishes to the topic `commands` and the topics of other external records. Threads share one producer.
 

@@ -26,7 +26,7 @@ TOPIC = TOPIC_OF[Configuration]
 STORED_BY = "risk"
 _MARGIN_MESSAGES = 5_000
 """Number of messages before the committed offset that are also read: the offset is committed before the table rows."""
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0
 _READ_TIMEOUT_S = 60.0
 
 

@@ -37,7 +37,7 @@ States = Mapping[str, Mapping[str, tuple[Any, Any]]]
 """The states of the source and of the stage, by service and shard."""
 LogName = tuple[str, int]
 _FIRST_READS = (500, 20_000)
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 30.0
 
 
 class TopicReader(Protocol):

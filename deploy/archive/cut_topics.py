@@ -25,6 +25,7 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.recovery.store_positions import StorePositions, missing_stores, read_positions
 from deploy.supervisor.layout import dataflow_names
+from sinks.admin_operations import admin_result
 from sinks.archive.log_manifest import ArchivedFile
 from sinks.archive.topic_archive import TopicArchive, archive_day
 from sinks.cluster import client_config
@@ -169,7 +170,7 @@ def _offsets_of_groups(kafka: KafkaSection) -> dict[Log, tuple[int, str]]:
 
 def _foreign_groups(kafka: KafkaSection) -> list[str]:
     admin = AdminClient(client_config(kafka.cluster, {"log_level": 0}))
-    listed = admin.list_consumer_groups(request_timeout=_TIMEOUT_S).result(_TIMEOUT_S).valid
+    listed = admin_result(admin.list_consumer_groups(request_timeout=_TIMEOUT_S), _TIMEOUT_S).valid
     own = f"{kafka.topic_prefix}platform-"
     return sorted(entry.group_id for entry in listed if not entry.group_id.startswith(own))
 
@@ -206,6 +207,6 @@ def cut(kafka: KafkaSection, archive: TopicArchive, cuts: Sequence[CutLog], repo
     logs = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, log.end) for log in cuts]
     try:
         for future in admin.delete_records(logs, operation_timeout=_TIMEOUT_S).values():
-            future.result(_TIMEOUT_S)
+            admin_result(future, _TIMEOUT_S)
     except KafkaException as error:
         raise DeployError(f"cannot delete messages from {kafka.cluster}: {error.args[0].str()}") from error

@@ -5,13 +5,9 @@ The messages keep their offsets, timestamps, keys and headers. The platform does
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
-
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from dataflows.runtime import topology
 from deploy.backup.manifest import LogContent
@@ -21,14 +17,12 @@ from deploy.security.kafka_rights import RESTORED_PREFIX
 from deploy.supervisor.topics import TopicSpec, create_topics
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
+from sinks.admin_operations import delete_topics
 from sinks.archive.topic_archive import TopicArchive
-from sinks.cluster import Servers, client_config
 
 if TYPE_CHECKING:
     from configs.settings import KafkaSection
     from deploy.supervisor.process_spec import ProgressCallback
-
-_TIMEOUT_S = 60.0
 
 
 class ArchivedPeriod(NamedTuple):
@@ -63,7 +57,7 @@ def restore_days(
     if existing and not replace:
         raise DeployError(f"topic {existing[0]} already exists; use --replace to delete it and the others of this name")
     if existing:
-        _delete_topics(kafka.cluster, existing)
+        delete_topics(kafka.cluster, existing)
     counts = dict.fromkeys(names.values(), 0)
     try:
         specs = [
@@ -77,7 +71,7 @@ def restore_days(
                 writer.fill(topic, partition, LogContent(start, end), _stored(archive, topic, partition, start, end))
                 counts[names[topic]] += end - start
     except BaseException:
-        _delete_topics(kafka.cluster, list(names.values()))
+        delete_topics(kafka.cluster, list(names.values()))
         raise
     return counts
 
@@ -106,14 +100,3 @@ def _spans(archive: TopicArchive, period: ArchivedPeriod) -> dict[tuple[str, int
 def _stored(archive: TopicArchive, topic: str, partition: int, start: int, end: int) -> Iterator[StoredMessage]:
     for message in archive.messages(topic, partition, start, end):
         yield StoredMessage(message.timestamp_ms, message.key, message.value, message.headers)
-
-
-def _delete_topics(servers: Servers, names: Sequence[str]) -> None:
-    """Delete topics as far as they exist, and wait until they are gone."""
-    admin = AdminClient(client_config(servers, {"log_level": 0}))
-    for future in admin.delete_topics(list(names)).values():
-        with suppress(KafkaException):
-            future.result(_TIMEOUT_S)
-    deadline = time.monotonic() + _TIMEOUT_S
-    while admin.list_topics(timeout=_TIMEOUT_S).topics.keys() & set(names) and time.monotonic() < deadline:
-        time.sleep(0.2)

@@ -11,13 +11,10 @@ import io
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from dataflows.runtime.topology import COMPACT, Layout
 from deploy.backup.archive import ArchiveReader, ChunkReader
@@ -74,7 +71,7 @@ from deploy.supervisor.state import replace_file, running_state
 from deploy.supervisor.topics import create_topics, read_topics
 from schemas.codec import encode
 from schemas.errors import BadInput
-from sinks.cluster import Servers, client_config
+from sinks.admin_operations import delete_topics
 
 if TYPE_CHECKING:
     from pyrage.x25519 import Identity
@@ -253,20 +250,8 @@ def _imported_topics(
                 writer.fill(topic, partition, content, messages)
         yield
     except BaseException:
-        _delete_topics(kafka.cluster, [*(spec.name for spec in specs), kafka.topic_prefix + IDENTITY_TOPIC])
+        delete_topics(kafka.cluster, [*(spec.name for spec in specs), kafka.topic_prefix + IDENTITY_TOPIC])
         raise
-
-
-def _delete_topics(servers: Servers, names: list[str]) -> None:
-    """Delete topics as far as they exist, and wait until they are gone."""
-    admin = AdminClient(client_config(servers, {"log_level": 0}))
-    for future in admin.delete_topics(names).values():
-        with suppress(KafkaException):
-            future.result(_ADMIN_TIMEOUT_S)
-    deadline = time.monotonic() + _ADMIN_TIMEOUT_S
-    with suppress(KafkaException):
-        while admin.list_topics(timeout=_ADMIN_TIMEOUT_S).topics.keys() & set(names) and time.monotonic() < deadline:
-            time.sleep(0.2)
 
 
 def load_tables(url: str, archive: ArchiveReader, manifest: BackupManifest, identity: Identity | None) -> None:

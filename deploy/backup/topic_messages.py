@@ -22,6 +22,7 @@ from deploy.errors import DeployError
 from schemas.codec import SCHEMA_IDS, decode
 from schemas.errors import BadInput, Undecodable
 from schemas.records import Clock
+from sinks.admin_operations import admin_result
 from sinks.cluster import Servers, client_config
 from sinks.kafka import wait_for_producer_ids
 from sinks.log_offsets import log_range
@@ -344,6 +345,6 @@ class LogWriter:
         log = TopicPartition(self._prefix + topic, partition, offset)
         try:
             for future in self._admin.delete_records([log], operation_timeout=_FLUSH_TIMEOUT_S).values():
-                future.result(_FLUSH_TIMEOUT_S)
+                admin_result(future, _FLUSH_TIMEOUT_S)
         except KafkaException as error:
             raise DeployError(f"cannot delete messages of topic {log.topic}: {error.args[0].str()}") from error

@@ -73,6 +73,7 @@ def kafka_hints(kafka: KafkaSection) -> list[TuningHint]:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]  # exported at run time only
 
+    from sinks.admin_operations import admin_result
     from sinks.cluster import client_config
 
     admin = AdminClient(client_config(kafka.cluster, {"log_level": 0}))
@@ -80,7 +81,7 @@ def kafka_hints(kafka: KafkaSection) -> list[TuningHint]:
         existing = admin.list_topics(timeout=10).topics
         names = [kafka.topic_prefix + topic for topic in kafka.topics if kafka.topic_prefix + topic in existing]
         config_futures = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in names])
-        settings = {resource.name: future.result(10) for resource, future in config_futures.items()}
+        settings = {resource.name: admin_result(future, 10) for resource, future in config_futures.items()}
         counts = _message_counts(kafka.cluster, {name: len(existing[name].partitions) for name in names})
     except KafkaException as error:
         raise DeployError(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error

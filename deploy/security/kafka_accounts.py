@@ -24,12 +24,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # exported at
 from dataflows.runtime.topology import Layout
 from deploy.errors import DeployError
 from deploy.security.kafka_rights import KafkaRight, all_rights, principals
+from sinks.admin_operations import ADMIN_TIMEOUT_S, admin_result
 from sinks.cluster import Servers, client_config
 
 if TYPE_CHECKING:
     from deploy.home import Home
 
-_TIMEOUT_S = 30.0
 _ITERATIONS = 4096  # the passwords are random and long, so that a slow hash adds nothing
 
 
@@ -104,7 +104,7 @@ def _existing(servers: Servers, admin: AdminClient) -> list[AclBinding]:
         ResourceType.ANY, any_text, ResourcePatternType.ANY, any_text, any_text, AclOperation.ANY, AclPermissionType.ANY
     )
     try:
-        bindings: list[AclBinding] = admin.describe_acls(everything, request_timeout=_TIMEOUT_S).result(_TIMEOUT_S)
+        bindings: list[AclBinding] = admin_result(admin.describe_acls(everything, request_timeout=ADMIN_TIMEOUT_S))
     except KafkaException as error:
         raise DeployError(f"cannot read the rights of Kafka at {servers}: {error.args[0].str()}") from error
     return bindings
@@ -113,6 +113,6 @@ def _existing(servers: Servers, admin: AdminClient) -> list[AclBinding]:
 def _wait(servers: Servers, what: str, futures: Mapping[Any, Future[Any]]) -> None:
     for future in futures.values():
         try:
-            future.result(_TIMEOUT_S)
+            admin_result(future)
         except KafkaException as error:
             raise DeployError(f"cannot {what} of Kafka at {servers}: {error.args[0].str()}") from error

@@ -76,13 +76,13 @@ def record_command_keys(home: Home, settings: Settings, platform_id: str) -> lis
 
 def publish_records(folder: Path, settings: Settings, records: Sequence[Command]) -> list[str]:
     """Publish the key records that Kafka has not acknowledged yet, in order. Return their ids. Raises DeployError."""
-    from sinks.commands import CommandLog
+    from sinks.commands import START_TIMEOUT_S, CommandLog
 
     recorded = read_recorded(folder) or []
     missing = [record for record in records if record.command_id not in recorded]
     if not missing:
         return []
-    command_log = CommandLog(settings.kafka.cluster, prefix=settings.kafka.topic_prefix)
+    command_log = CommandLog(settings.kafka.cluster, prefix=settings.kafka.topic_prefix, timeout_s=START_TIMEOUT_S)
     for record in missing:
         try:
             command_log.send(record)

@@ -27,7 +27,7 @@ def record_start(settings: Settings, release: str, keys: Path | None) -> Configu
 
     `keys` is the folder of the signing keys; None on a platform that does not sign.
     """
-    from sinks.commands import CommandLog
+    from sinks.commands import START_TIMEOUT_S, CommandLog
     from sinks.configuration_log import newest_configuration
     from sinks.signing_keys import configuration_signers, sign_configuration
 
@@ -49,7 +49,7 @@ def record_start(settings: Settings, release: str, keys: Path | None) -> Configu
                 "the settings have changed, but this start has no signing keys, unlike the last start: use the state "
                 "folder that contains them (secrets/signing)"
             )
-        CommandLog(kafka.cluster, prefix=kafka.topic_prefix).send(record)
+        CommandLog(kafka.cluster, prefix=kafka.topic_prefix, timeout_s=START_TIMEOUT_S).send(record)
     except (BadInput, Unavailable) as error:
         raise DeployError(f"cannot record the settings: {error}") from error
     return record

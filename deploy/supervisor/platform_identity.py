@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 TOPIC = "platform-identity"
 _KEY = b"identity"
-_KAFKA_TIMEOUT_S = 10.0
+_KAFKA_TIMEOUT_S = 30.0
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 CHANGEABLE_FIELDS = frozenset({"cluster_id"})
 """A restore into another Kafka changes them; the other fields stay for the life of the state."""

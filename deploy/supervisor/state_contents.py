@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COMPARED_TABLES = {"executions": "execution", "orders": "risk"}
 """Table, which has the name of its topic -> service that writes both."""
 _TAIL_MESSAGES = 5000
-_KAFKA_TIMEOUT_S = 10.0
+_KAFKA_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 from configs.yaml_text import parse_yaml
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
+from sinks.admin_operations import ADMIN_TIMEOUT_S, admin_result
 from sinks.cluster import Servers, client_config
 from sinks.kafka_errors import KafkaErrorListener
 from sinks.log_offsets import wait_for_leaders
@@ -54,7 +55,7 @@ def read_topics(path: Path = TOPICS_FILE) -> list[TopicSpec]:
 
 
 def create_topics(
-    bootstrap: Servers, topics: list[TopicSpec], *, replication: int = 1, timeout_s: float = 30.0
+    bootstrap: Servers, topics: list[TopicSpec], *, replication: int = 1, timeout_s: float = ADMIN_TIMEOUT_S
 ) -> list[str]:
     """Create the missing topics, wait until they can be read and written, and return their names.
 
@@ -71,9 +72,11 @@ def create_topics(
             if topic.name not in existing
         ]
         created = []
-        for name, future in (admin.create_topics(new, operation_timeout=timeout_s) if new else {}).items():
+        timeouts = {"operation_timeout": timeout_s, "request_timeout": timeout_s}
+        # The client refuses an empty list.
+        for name, future in (admin.create_topics(new, **timeouts) if new else {}).items():
             try:
-                future.result(timeout_s)
+                admin_result(future, timeout_s)
                 created.append(name)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:

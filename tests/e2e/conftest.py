@@ -133,6 +133,11 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         _shared_platform.close()
 
 
+def pytest_sessionfinish() -> None:
+    """Stop a shared platform also after Ctrl-C, when the tests that would stop it do not run any more."""
+    _shared_platform.close()
+
+
 @pytest.fixture(scope="session")
 def fused_decision_hash(bars: list[Path]) -> str:
     """The decision hash of the fused backtest on the files of `bars`."""

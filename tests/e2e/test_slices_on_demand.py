@@ -17,7 +17,7 @@ from tests.builders import command
 from tests.e2e.conftest import MakePlatform
 from tests.e2e.process_platform import ProcessPlatform
 
-HEARTBEAT_S = 10
+HEARTBEAT_S = 6
 HEARTBEAT_NS = HEARTBEAT_S * 10**9
 
 
@@ -28,7 +28,7 @@ def platform(make_platform: MakePlatform) -> Iterator[ProcessPlatform]:
         "MARKET_DATA__PROVIDERS": '["simulator"]',
         "MARKET_DATA__LIVE__SYMBOLS": '["AAPL"]',
         "MARKET_DATA__LIVE__CALENDAR": "24/7",
-        "MARKET_DATA__LIVE__BAR_INTERVAL_S": "30",
+        "MARKET_DATA__LIVE__BAR_INTERVAL_S": "12",
         "MARKET_DATA__LIVE__CLOCK_SESSION_S": str(HEARTBEAT_S),
         "SIGNALS__STRATEGIES": "[]",
     }

@@ -233,6 +233,8 @@ def test_the_command_line_starts_checks_and_stops_the_platform(own_stack: Servic
         "PLATFORM_API_PORT": str(own_stack.ports.api),
         "PLATFORM_DASHBOARD": "off",
         "KAFKA_BOOTSTRAP_SERVERS": endpoints.kafka,
+        # The topics without a prefix hold the configuration that `initialize` signed with the keys of another folder.
+        "KAFKA__TOPIC_PREFIX": "own-",
         "DATABASE_URL": endpoints.database_url,
         "REDIS_URL": endpoints.redis_url,
     }

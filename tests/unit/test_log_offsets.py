@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from sinks.admin_operations import admin_result
 from sinks.log_offsets import log_range, offsets_at_times, wait_for_leaders
 
 ROOT = Path(__file__).parents[2]
@@ -123,3 +124,16 @@ def _users_of(names: set[str], rooms: tuple[str, ...]) -> set[str]:
 def test_no_module_requests_group_offsets_from_the_admin_client() -> None:
     """librdkafka ends the process with SIGSEGV if the group has no coordinator yet: see `CommittedOffsets`."""
     assert _users_of({"list_consumer_group_offsets"}, (*ROOMS, "tests")) == set()
+
+
+def test_an_admin_operation_without_a_response_is_an_error_of_kafka() -> None:
+    """A future's own time limit raises an empty TimeoutError, which no caller expects."""
+    with pytest.raises(KafkaException) as raised:
+        admin_result(Future[None](), timeout_s=0.01)
+    assert raised.value.args[0].str() == "the broker did not respond within 0.01 s"
+
+
+def test_no_module_waits_for_an_admin_operation_without_the_conversion() -> None:
+    modules = _users_of({"AdminClient"}, ROOMS) & _users_of({"result"}, ROOMS)
+    # The metrics page reports any failure of Kafka, and its coroutines have results too.
+    assert modules - {"api/metrics/servers.py"} == {"sinks/admin_operations.py"}
