@@ -44,6 +44,7 @@ _IS_ADJUSTMENT = (
 # The simulated broker closes an account whose equity is below zero.
 _IS_LIQUIDATION = f"o.order_id LIKE '{LIQUIDATION_PREFIX}%%'"
 _HAS_REPORT = "EXISTS (SELECT FROM executions e WHERE e.order_id = o.order_id)"
+_IS_EXCHANGE_HALT = "EXISTS (SELECT FROM trading_statuses h WHERE h.status_id = o.cause_id)"
 _IS_WORKING = (
     "coalesce((SELECT e.leaves_quantity FROM executions e WHERE e.order_id = o.order_id "
     "ORDER BY e.seq DESC LIMIT 1), 0) > 0"
@@ -84,7 +85,13 @@ RULES = (
     ),
     OrderRule("refusals caused", "order_refusals", "seq", _HAS_CAUSE, "no proposal, command or action {cause_id}"),
     OrderRule("fences caused", "risk_fences", "seq", _HAS_CAUSE, "no command {cause_id}"),
-    OrderRule("events caused", "risk_events", "seq", _HAS_CAUSE, "no command {cause_id}"),
+    OrderRule(
+        "events caused",
+        "risk_events",
+        "seq",
+        f"({_HAS_CAUSE} OR {_IS_EXCHANGE_HALT})",
+        "no command and no halt of the exchange {cause_id}",
+    ),
     OrderRule(
         "cancels ordered",
         "order_cancels",

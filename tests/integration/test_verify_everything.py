@@ -17,10 +17,12 @@ from dataflows.sources.unclocked_topic import read_unclocked
 from deploy.commands.verify import check_all
 from deploy.home import Home
 from deploy.supervisor.live_start import read_recorded_account, read_verify_problems
+from deploy.verification.orders import check_orders, current_cut
+from deploy.verification.sequences import check_tables, read_sequences
 from deploy.verification.verdict import Comparison, Verdict
 from operators.decision_hash import canonical_text
 from operators.stage import TimeSlice
-from schemas.records import TRADING, Attribution, Execution, Order, Position, Record, Signal
+from schemas.records import HALTED, Attribution, Execution, Order, Position, Record, Signal
 from sinks.postgres import PostgresWriter
 from tests.builders import command, data_row, refusal, trading_session, trading_status
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
@@ -29,7 +31,7 @@ from tests.unit.tape import market, platform_output, settings, with_command
 HALT = command("cmd-1")
 OUTSIDE: list[Record] = [
     trading_session(20240115),
-    trading_status("IBM", TRADING, 0),
+    trading_status("GE", HALTED, 0),  # no symbol of the session, so that it changes no order
     data_row("data-1"),
     data_row("data-2", symbol="IBM"),
 ]
@@ -117,6 +119,7 @@ def test_a_correct_session_agrees_and_every_check_counts(shared_session: Session
         assert checks[name].records == executions, name
     assert checks["topic market-bars"].records == checks["table bars"].records == 180
     assert checks["topic orders"].records == sum(checks[f"table {t}"].records for t in ("orders", "risk_fences"))
+    assert checks["events caused"].records == 1, "the halt of the exchange"
     assert checks["broker"].note == "no broker: simulated venue"
     assert checks["orders answered"].records > 5
     rows = sum(type(r) is Attribution for time_slice in SESSION_SLICES for r in time_slice.records)
@@ -124,24 +127,44 @@ def test_a_correct_session_agrees_and_every_check_counts(shared_session: Session
     assert checks["attribution"].note == ""
 
 
+def reference_checks(session: Session) -> dict[str, Comparison]:
+    """Return the checks of the tables of one topic; a whole `verify` reads all topics."""
+    sequences = read_sequences(session.settings.kafka, "reference-data")
+    return {check.name: check for check in check_tables(session.url, sequences)}
+
+
 def test_a_missing_row_of_a_record_from_outside_is_named(session: Session) -> None:
-    checks = by_name(session.verify())
+    checks = reference_checks(session)
     names = ("trading_statuses", "trading_sessions", "data_rows")
     assert [checks[f"table {name}"].records for name in names] == [1, 1, 2]
+    assert all(check.difference is None and check.note == "" for check in checks.values())
     session.change("DELETE FROM data_rows WHERE row_id = 'data-2'")
+    difference = reference_checks(session)["table data_rows"].difference
     found = "data_rows: data-2 of topic reference-data is missing; `python cli.py rebuild data_rows --table` writes"
-    assert differences(session.verify())["table data_rows"].startswith(found)
+    assert difference is not None and difference.startswith(found)
 
 
 def test_records_from_before_their_table_existed_are_counted_and_are_no_finding(session: Session) -> None:
     """An upgrade adds the tables while the topic already contains records."""
     session.change("DELETE FROM trading_sessions")
     session.change("DELETE FROM data_rows WHERE row_id = 'data-1'")
-    verdict = session.verify()
-    assert differences(verdict) == {}
+    checks = reference_checks(session)
     for name in ("trading_sessions", "data_rows"):
-        check = by_name(verdict)[f"table {name}"]
+        check = checks[f"table {name}"]
+        assert check.difference is None, name
         assert check.note.startswith("1 from before the table existed; `python cli.py rebuild"), name
+
+
+def test_an_event_about_a_halt_has_the_halt_as_its_cause(session: Session) -> None:
+    def difference() -> str | None:
+        (check,) = (
+            one for one in check_orders(session.url, current_cut(session.url), 0) if one.name == "events caused"
+        )
+        return check.difference
+
+    assert difference() is None
+    session.change("DELETE FROM trading_statuses")
+    assert "no command and no halt of the exchange status-GE" in (difference() or "")
 
 
 def test_repeats_in_topics_are_counted_and_are_no_finding(kafka: str, shared_session: Session) -> None:
