@@ -65,8 +65,9 @@ class SimulatedEvents:
         self._has_quotes = self._has_news = self._has_actions = False
         reads: tuple[type, ...] = READABLE  # `ctx` has all of them
         if isinstance(strategy, TradingStrategy):
-            self._data = strategy.data
-            self._has_quotes, self._has_news = "quotes" in strategy.events, "news" in strategy.events
+            events = _names(strategy.events)
+            self._data = _names(strategy.data)
+            self._has_quotes, self._has_news = "quotes" in events, "news" in events
             self._has_actions = type(strategy).on_event is not TradingStrategy.on_event
         else:
             reads = reads_of(strategy)
@@ -111,6 +112,11 @@ class SimulatedEvents:
         split = self.split_symbol(number, symbols)
         if split is not None:
             yield _action(SPLIT, split, number, ts_ns, ratio=Decimal(SPLIT_RATIO))
+
+
+def _names(declared: Any) -> Sequence[str]:
+    """Return declared names. The stage reports a malformed declaration."""
+    return declared if isinstance(declared, list | tuple) else ()
 
 
 def with_rows(records: Sequence[Record], rows: Sequence[Record]) -> list[Record]:

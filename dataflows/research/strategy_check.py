@@ -45,7 +45,7 @@ ORDER_SHARE_MAX = 100
 HANDLER_LIMITS = TimeLimits(processor_s=5.0, waiting_s=15.0)
 """Time limits of a handler in the dry run."""
 _CAPITAL = 100_000
-_DECLARATIONS = ("symbols", "features", "history", "events", "warm_up", "name", "universe")
+_DECLARATIONS = ("symbols", "features", "history", "events", "data", "warm_up", "name", "universe")
 
 
 class StrategySummary(NamedTuple):

@@ -161,6 +161,9 @@ def test_bad_input_is_one_sentence_with_file_and_line(
         ("history = {'x': 9}", "interval must be a text such as 15m"),
         ("warm_up = 'long'", "`warm_up` must be a number of bars of at least 0, found 'long'"),
         ("symbols = 'KO'", "`symbols` must be a tuple of symbols"),
+        ("events = 5", "`events` must be a tuple of names"),
+        ("events = ('quote',)", "`events` must only contain quotes, news, sentiment, filings, found 'quote'"),
+        ("data = 5", "`data` must be a tuple of names of your data"),
     ],
 )
 def test_an_invalid_declaration_is_a_finding_at_its_line(tmp_path: Path, declaration: str, message: str) -> None:
