@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.indicator_files import register_indicator_files
+from configs.read_only import read_only, reject_change
 from configs.settings import Settings
 from configs.source_files import declaration_position, load_module, on_one_line
 from operators.indicators import build
@@ -264,8 +265,13 @@ def _validated(name: str, strategy: Any) -> Strategy | TradingStrategy:
 def _make_read_only(strategy: Any) -> None:
     """Make the attributes of a view strategy read-only, because a snapshot would lose a changed value.
 
-    Its class becomes a subclass of the same name. An instance whose class cannot be changed keeps its attributes.
+    So are the lists, dicts and sets in them, and those of its classes. Its class becomes a subclass of the same name.
+    An instance whose class cannot be changed keeps its attributes.
     """
+    for attribute, value in list(getattr(strategy, "__dict__", {}).items()):
+        protected = read_only(attribute, value)
+        if protected is not value:
+            object.__setattr__(strategy, attribute, protected)
     with suppress(TypeError):
         object.__setattr__(strategy, "__class__", _read_only(strategy.__class__))
 
@@ -273,10 +279,17 @@ def _make_read_only(strategy: Any) -> None:
 @cache
 def _read_only(kind: type) -> type:
     def refuse(self: object, attribute: str, value: object = None) -> None:
-        raise BadInput(f"decide changes self.{attribute}, which a snapshot does not contain; return it as the state")
+        raise reject_change(attribute)
 
+    own: dict[str, Any] = {}
+    for one in kind.__mro__[:-1]:
+        for attribute, value in vars(one).items():
+            if not attribute.startswith("__") and type(value) in (list, dict, set):
+                own.setdefault(attribute, read_only(attribute, value))
     same_names = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
-    return type(kind.__name__, (kind,), {**same_names, "__slots__": (), "__setattr__": refuse, "__delattr__": refuse})
+    return type(
+        kind.__name__, (kind,), {**own, **same_names, "__slots__": (), "__setattr__": refuse, "__delattr__": refuse}
+    )
 
 
 def _check_specs(

@@ -5,13 +5,19 @@ Both forms run in the stages of the platform on the same bars, each beside a str
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
+from collections import deque
+from collections.abc import Callable
 from datetime import time
 from pathlib import Path
 from textwrap import indent
 
+import numpy as np
 import pytest
 
+from configs.read_only import read_only
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
 from configs.strategies import load_strategies
@@ -127,6 +133,20 @@ def suspensions_of(records: list[Record]) -> list[StrategySuspension]:
             BODY_LINE,
             "decide changes self.count, which a snapshot does not contain; return it as the state",
         ),
+        *(
+            (
+                VIEW.replace("    def decide", f"    def __init__(self):\n        self.seen = {value}\n    def decide"),
+                f"{change}\nreturn state, None",
+                BODY_LINE + 2,
+                "decide changes self.seen, which a snapshot does not contain; return it as the state",
+            )
+            for value, change in (
+                ("[]", "self.seen.append(row.close)"),
+                ("[[1], 2]", "self.seen[0][0] = row.close"),
+                ("{{}}", "self.seen[row.symbol] = row.close"),
+                ("{{1}}", "self.seen.add(row.close)"),
+            )
+        ),
         (VIEW, "return 5", DECIDE_LINE, "decide must return its state and a TargetView or None (cannot unpack"),
         (VIEW, "return state, 'buy'", DECIDE_LINE, "decide must return its state and a TargetView or None ('str'"),
     ],
@@ -147,7 +167,7 @@ def test_a_strategy_that_fails_is_suspended_with_file_and_line_and_stops_no_othe
     assert suspension.message.startswith(message), suspension.message
     sentence = describe(suspension)
     assert sentence.endswith(f"{suspension.message} ({file}:{line})") and "\n" not in sentence
-    assert (" on A: " in sentence) == (form == VIEW), "a trading strategy has no symbol"
+    assert (" on A: " in sentence) == (form != TRADING), "a trading strategy has no symbol"
     assert signals_of("ema_cross", records) == alone
     assert alone, "or the equality would prove nothing"
 
@@ -215,3 +235,39 @@ def test_a_declaration_that_raises_is_refused_at_the_start_with_file_and_line(tm
     assert str(raised.value) == (
         f"strategy '{file}:Bad': its property `features` raises ZeroDivisionError: division by zero ({file}:7)"
     )
+
+
+def test_containers_of_a_view_strategy_reject_changes_and_behave_like_plain_ones() -> None:
+    plain = {"levels": [1, 2, (3, [4])], "names": {"A"}, "window": deque([1, 2], maxlen=2)}
+    protected = read_only("values", plain)
+    assert protected == plain and isinstance(protected, dict)
+    assert pickle.loads(pickle.dumps(protected)) == plain == copy.deepcopy(protected)  # noqa: S301  (written here)
+    assert pickle.loads(pickle.dumps(protected["window"])).maxlen == 2  # noqa: S301  (as above)
+    assert (protected["levels"].copy(), sorted(protected["names"])) == (plain["levels"], ["A"])
+    changes: list[Callable[[], object]] = [
+        lambda: protected.update(x=1),
+        lambda: protected["levels"].sort(),
+        lambda: protected["levels"][2][1].append(5),
+        lambda: protected["names"].add("B"),
+        lambda: protected["window"].append(3),
+        lambda: protected["levels"].__setitem__(0, 9),
+        lambda: protected["levels"].__iadd__([9]),
+    ]
+    for change in changes:
+        with pytest.raises(BadInput, match=r"decide changes self\.values, which a snapshot does not contain"):
+            change()
+    levels = read_only("levels", np.zeros(2))
+    with pytest.raises(ValueError, match="read-only"):
+        levels[0] = 1.0
+
+
+def test_a_container_of_the_class_of_a_view_strategy_rejects_changes(tmp_path: Path) -> None:
+    file = tmp_path / "sound.py"
+    file.write_text(
+        "class Sound:\n    name, features, seen = 'sound', (), []\n"
+        "    def decide(self, row, state):\n        self.seen.append(1)\n        return state, None\n"
+    )
+    (one,) = load_strategies([{"name": f"{file}:Sound"}])
+    assert not isinstance(one, TradingStrategy)
+    with pytest.raises(BadInput, match=r"decide changes self\.seen, which a snapshot does not contain"):
+        one.decide(feature_row("A", 1, 1, 1.0), None)
