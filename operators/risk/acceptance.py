@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from operators.instruments import Instrument
 from operators.money import ZERO, divide
-from operators.risk.settings import UNLIMITED, Limit
+from operators.risk.settings import Limit
 from operators.risk.verdict import PassedLimit, Refusal, Verdict, check_limit, number_text, passed
 from schemas.records import BUY, LIMIT, MARKET, STOP, STOP_LIMIT, OrderTerms
 
@@ -162,7 +162,7 @@ def first_refusal(
     another one, because its prices are compared with that order.
     """
     verdicts = [check_tick(order, instrument), check_lot(order, instrument, position)]
-    if last_price is not None and last_price > 0 and not order.parent_id and collar_bps != UNLIMITED:
+    if last_price is not None and last_price > 0 and not order.parent_id and not isinstance(collar_bps, str):
         verdicts.append(check_collar(order, last_price, collar_bps))
     verdicts += [check_tick(terms, instrument) for terms in exits]
     refusal = next((verdict for verdict in verdicts if isinstance(verdict, Refusal)), None)

@@ -305,6 +305,8 @@ class RiskBook:
 
     def unpriced_symbol(self) -> str | None:
         """A symbol in the book without a price, or None."""
+        if not self._unpriced:
+            return None
         for symbol in tuple(self._unpriced):
             if symbol in self.last_bars or symbol not in self.positions:
                 del self._unpriced[symbol]

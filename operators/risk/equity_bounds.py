@@ -21,15 +21,20 @@ class EquityBounds:
 
     def __init__(self, breakers: Sequence[Breaker]) -> None:
         self._thresholds = [(breaker.measure, float(breaker.threshold)) for breaker in breakers]
-        self._inputs: tuple[Decimal, ...] = ()
+        self._inputs: tuple[Decimal | None, ...] = (None,) * 5  # as in `contain`
+        self._floats = [math.nan] * 5
         self._cash = self._low = self._high = math.nan
 
     def contain(self, book: RiskBook, net: float, peak: Decimal) -> bool:
         """Whether the equity is certainly between the bounds. `net` is the value of all positions."""
         inputs = (book.cash, book.accrued, book.day_start_equity, book.day_start_base, peak)
         if inputs != self._inputs:
+            # Usually only the cash has changed. A conversion takes about as long as the rest of an update.
+            for index, (value, previous) in enumerate(zip(inputs, self._inputs, strict=True)):
+                if value is not previous:
+                    self._floats[index] = float(value)
             self._inputs = inputs
-            self._update(*map(float, inputs))
+            self._update(*self._floats)
         return self._low < self._cash + net < self._high
 
     def _update(self, cash: float, accrued: float, day_start: float, day_base: float, peak: float) -> None:

@@ -41,10 +41,11 @@ def rounded_exposure(positions: Positions, last_bars: LastBars) -> Exposure:
             short -= value
         worst_gross += position.worst_factor * close
     long = net + short
+    long_value = sum_to_decimal(round(long, 2))
     return Exposure(
-        sum_to_decimal(round(long, 2)),
+        long_value,
         sum_to_decimal(round(short, 2)) if short else ZERO,
-        sum_to_decimal(round(worst_gross, 2)),
+        long_value if worst_gross == long else sum_to_decimal(round(worst_gross, 2)),
     )
 
 

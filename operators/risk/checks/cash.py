@@ -7,10 +7,10 @@ orders reserve is deducted. An order that only reduces a position needs no buyin
 
 from decimal import Decimal
 
-from operators.money import ZERO, multiply
+from operators.money import ONE, ZERO, multiply
 from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
-from operators.risk.settings import UNLIMITED, RiskSettings
+from operators.risk.settings import RiskSettings
 from operators.risk.verdict import PassedLimit, Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
 from schemas.records import OrderTerms
 
@@ -21,15 +21,18 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
     multiple = limits.buying_power_multiple
     if not context.required_cash:
         return passed(NAME, "reduces", "any")
-    if multiple is None or multiple == UNLIMITED:
+    if multiple is None or isinstance(multiple, str):  # UNLIMITED
         return check_limit(NAME, order.symbol, "", context.required_cash, multiple, money=True)
     if context.unpriced_symbol is not None:
         return refuse_unpriced(NAME, context.unpriced_symbol)
 
     def headroom(exposure: Exposure) -> Decimal:
-        cash = context.book.cash + min(context.book.accrued, ZERO)
-        buying_power = multiply(multiple, cash) + multiply(multiple - 1, exposure.long)
-        return buying_power - multiply(multiple + 1, exposure.short) - context.book.reserved - context.required_cash
+        buying_power = context.book.cash + min(context.book.accrued, ZERO)
+        if multiple != ONE:
+            buying_power = multiply(multiple, buying_power) + multiply(multiple - 1, exposure.long)
+        if exposure.short:
+            buying_power -= multiply(multiple + 1, exposure.short)
+        return buying_power - context.book.reserved - context.required_cash
 
     remaining = context.evaluate(headroom)
     available_cash = max(ZERO, remaining + context.required_cash)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from operators.money import ZERO
 from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
-from operators.risk.settings import UNLIMITED, RiskSettings
+from operators.risk.settings import RiskSettings
 from operators.risk.verdict import PassedLimit, Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
 from schemas.records import OrderTerms
 
@@ -20,7 +20,7 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
     limit = limits.max_daily_loss
     if context.only_reduces:
         return passed(NAME, "reduces", "any")
-    if limit is None or limit == UNLIMITED:
+    if limit is None or isinstance(limit, str):  # UNLIMITED
         return check_limit(NAME, order.symbol, "", ZERO, limit, money=True)
     if context.unpriced_symbol is not None:
         return refuse_unpriced(NAME, context.unpriced_symbol)

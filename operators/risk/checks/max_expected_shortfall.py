@@ -12,7 +12,7 @@ from statistics import NormalDist, fmean, pstdev
 
 from operators.money import to_decimal
 from operators.risk.order_context import OrderContext
-from operators.risk.settings import PARAMETRIC, UNLIMITED, RiskSettings
+from operators.risk.settings import PARAMETRIC, RiskSettings
 from operators.risk.verdict import Refusal, Verdict, check_limit, passed, refuse_unpriced
 from schemas.records import BUY, OrderTerms
 
@@ -24,7 +24,7 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
     limit = limits.max_expected_shortfall
     if context.unpriced_symbol is not None:
         return refuse_unpriced(NAME, context.unpriced_symbol)
-    if limit is None or limit == UNLIMITED:
+    if limit is None or isinstance(limit, str):  # UNLIMITED
         return check_limit(NAME, order.symbol, "", Decimal(0), limit, money=True)
     value_of = {
         symbol: position.quantity_factor * context.book.last_bars[symbol].close

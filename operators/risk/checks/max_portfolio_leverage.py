@@ -5,7 +5,7 @@ from decimal import Decimal
 from operators.money import divide, multiply
 from operators.risk.exposure import Exposure
 from operators.risk.order_context import OrderContext
-from operators.risk.settings import UNLIMITED, RiskSettings
+from operators.risk.settings import RiskSettings
 from operators.risk.verdict import PassedLimit, Verdict, check_limit, number_text, passed, refuse_unpriced, refused
 from schemas.records import OrderTerms
 
@@ -18,7 +18,7 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
     added_exposure = context.added_exposure
     if not added_exposure:
         return passed(NAME, "reduces", "any")
-    if limit is None or limit == UNLIMITED:
+    if limit is None or isinstance(limit, str):  # UNLIMITED
         return check_limit(NAME, order.symbol, "", added_exposure, limit, money=True)
     if context.unpriced_symbol is not None:
         return refuse_unpriced(NAME, context.unpriced_symbol)
@@ -31,10 +31,14 @@ def check(order: OrderTerms, context: OrderContext, limits: RiskSettings) -> Ver
     if equity <= 0:
         leverage_text = "no equity"
     else:
-        leverage = divide(context.exposure.worst_gross + added_exposure, equity).quantize(_HUNDREDTH)
+        worst_gross = context.exposure.worst_gross + added_exposure
+
+        def leverage() -> Decimal:
+            return divide(worst_gross, equity).quantize(_HUNDREDTH)
+
         if remaining >= 0:
             return PassedLimit(NAME, leverage, limit, money=False)
-        leverage_text = number_text(leverage)
+        leverage_text = number_text(leverage())
     if remaining >= 0:
         return passed(NAME, leverage_text, number_text(limit))
     template = "order would raise leverage to {} times equity" if equity > 0 else "order would add exposure with {}"

@@ -1,6 +1,8 @@
 """Validate the order's terms: known constants, a positive quantity, and exactly the prices that its type needs."""
 
+from collections.abc import Callable
 from decimal import Decimal
+from operator import attrgetter
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -35,6 +37,7 @@ REQUIRED_PRICES = {
 ORDER_TYPES = (*REQUIRED_PRICES, TRAILING_STOP)
 TIMES_IN_FORCE = (DAY, GTC, GTD, IOC, FOK, OPG, CLS)
 _PRICE_FIELDS = ("limit_price", "stop_price", "trail_amount", "trail_percent")
+_prices_of: Callable[[OrderTerms], tuple[Decimal | None, ...]] = attrgetter(*_PRICE_FIELDS)
 _TRAIL_FIELDS = ("trail_amount", "trail_percent")
 
 
@@ -63,14 +66,13 @@ def _refuse_prices(order: OrderTerms) -> Refusal | None:
         required: tuple[str, ...] = tuple(name for name in _TRAIL_FIELDS if getattr(order, name) is not None)
     else:
         required = REQUIRED_PRICES[order_type]
-    order_text = f"a {_type_text(order_type)} order"
-    for name in _PRICE_FIELDS:
-        value: Decimal | None = getattr(order, name)
+    for name, value in zip(_PRICE_FIELDS, _prices_of(order), strict=True):
         if name not in required:
             if value is not None:
-                return _refused(order, name, number_text(value), f"unset on {order_text}")
+                return _refused(order, name, number_text(value), f"unset on a {_type_text(order_type)} order")
         elif value is None or not (value.is_finite() and value > 0):
-            return _refused(order, name, "unset" if value is None else number_text(value), f"above 0 on {order_text}")
+            expected = f"above 0 on a {_type_text(order_type)} order"
+            return _refused(order, name, "unset" if value is None else number_text(value), expected)
     if order.trail_percent is not None and order.trail_percent >= 100:
         return _refused(order, "trail_percent", number_text(order.trail_percent), "below 100")
     return None
