@@ -151,6 +151,8 @@ def canonical_line(record: Any, prose_indexes: Sequence[int] = (), fields: int |
             parts.append(value)
         elif kind is int:
             parts.append(str(value))
+        elif value is None:
+            parts.append("-")
         elif kind not in _EXCLUDED_TYPES:
             parts.append(canonical_text(value))
     return "|".join(parts) + "\n"

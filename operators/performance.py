@@ -97,9 +97,10 @@ class Performance:
         if self._ended:
             return
         counts, add = self.counts, self.decisions.add
+        bars = 0
         for record in time_slice.records:
             if type(record) is Bar:
-                counts["bars"] += 1
+                bars += 1
                 if record.trading_day != self._day:
                     self._start_day(record.trading_day)
                 continue
@@ -136,6 +137,7 @@ class Performance:
             elif type(record) is LotMatch:
                 self.closed_lots = self.closed_lots.with_lot(record.pnl - record.fees)
             add(record)
+        counts["bars"] += bars
         if self.liquidation:
             self._ended = self.last_valuation is not None and not self.last_valuation.open_positions
 

@@ -174,7 +174,7 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
         last_slice_ns, self._last_slice_ns = self._last_slice_ns, time_slices[-1].ts_ns
         self._stats.slices += len(time_slices)
         for time_slice in time_slices:
-            dead_letters = sum(type(record) is DeadLetter for record in time_slice.records)
+            dead_letters = [*map(type, time_slice.records)].count(DeadLetter)
             self._dead_letters += dead_letters
             self._records_in += len(time_slice.records) - dead_letters
         if self._sessions is not None:

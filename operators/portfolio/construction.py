@@ -44,15 +44,13 @@ class Reduction(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one step of the construction has changed: a text, and the limit behind it. "" for no change."""
+    """What one step of the construction has changed: a text, the limit behind it, and the quantities before it."""
 
-    text: str = ""
-    check: str = ""
-    found: str = ""
-    limit: str = ""
-
-
-NO_STEP = Step()
+    text: str
+    check: str
+    found: str
+    limit: str
+    before: dict[str, Decimal]
 
 
 class PlannedTrade(NamedTuple):
@@ -112,17 +110,15 @@ class Construction:
             targets[strategy].quantity = target_size.quantity
         texts = [target_size.text for target_size in sizes]
         reductions = self._refused_shorts(targets, due, unit_price, equity, lot_size)
-        before = {name: target.quantity for name, target in targets.items()}
-        step = self._apply_cap(targets, due, position, unit_price, equity, lot_size)
-        texts += [step.text] if step.text else []
-        reductions += _reductions(step, targets, before)
+        if step := self._apply_cap(targets, due, position, unit_price, equity, lot_size):
+            texts.append(step.text)
+            reductions += _reductions(step, targets)
         if is_adjustment:
             texts += self._limit_adjustment(targets, due, position, equity, turnover, lot_size)
         unit_cost = multiply(unit_price, ONE + self._settings.cash_buffer)
-        before = {name: target.quantity for name, target in targets.items()}
-        step = self._apply_cash_limit(targets, due, position, unit_cost, reserved, lot_size)
-        texts += [step.text] if step.text else []
-        reductions += _reductions(step, targets, before)
+        if step := self._apply_cash_limit(targets, due, position, unit_cost, reserved, lot_size):
+            texts.append(step.text)
+            reductions += _reductions(step, targets)
         target = net_target(targets)
         delta = target - position
         if target and delta % lot_size:
@@ -278,19 +274,23 @@ class Construction:
         unit_price: Decimal,
         equity: Decimal,
         lot_size: Decimal,
-    ) -> Step:
-        """Limit the net quantity to the symbol's share of equity. The due strategies change their positions less."""
+    ) -> Step | None:
+        """Limit the net quantity to the symbol's share of equity. The due strategies change their positions less.
+
+        Return None if nothing changes.
+        """
         settings, target = self._settings, net_target(targets)
         limit = units_for(multiply(equity, settings.max_position_percentage), unit_price, lot_size)
         capped = cap_quantity(target, position, limit)
         if capped == target:
-            return NO_STEP
+            return None
+        before = {name: one.quantity for name, one in targets.items()}
         excess = target - capped
         limit_changes(targets, due, excess)
         share = plain(settings.max_position_percentage)
         found = plain(divide(multiply(abs(target), unit_price), equity)) if equity > 0 else "no equity"
         text = f"capped at {plain(capped)} by {share} of equity {plain(equity)}"
-        return Step(text, "max_position_percentage", found, share)
+        return Step(text, "max_position_percentage", found, share, before)
 
     def _limit_adjustment(
         self,
@@ -325,19 +325,23 @@ class Construction:
         unit_cost: Decimal,
         reserved: Decimal,
         lot_size: Decimal,
-    ) -> Step:
-        """Limit the increase of a long position to the free cash. Buying back a short position is never limited."""
+    ) -> Step | None:
+        """Limit the increase of a long position to the free cash. Buying back a short position is never limited.
+
+        Return None if nothing changes.
+        """
         added = max(net_target(targets), ZERO) - max(position, ZERO)
         if added <= 0:
-            return NO_STEP
+            return None
         cash = self._ledger.cash if self._settled_cash is None else self._settled_cash.settled
         free_cash = cash - self._marks.short_value - reserved
         affordable = units_for(free_cash, unit_cost, lot_size)
         if affordable >= added:
-            return NO_STEP
+            return None
+        before = {name: one.quantity for name, one in targets.items()}
         limit_changes(targets, due, added - affordable)
         text = f"increase limited to {plain(affordable)} by free cash {plain(free_cash)}"
-        return Step(text, "free_cash", plain(multiply(added, unit_cost)), plain(free_cash))
+        return Step(text, "free_cash", plain(multiply(added, unit_cost)), plain(free_cash), before)
 
 
 def _requested_units(requested: RequestedTarget, unit_price: Decimal, equity: Decimal, lot_size: Decimal) -> Decimal:
@@ -355,12 +359,10 @@ def _increases(held: Decimal, size: Decimal) -> bool:
     return size * held < 0 or abs(size) > abs(held)
 
 
-def _reductions(step: Step, targets: dict[str, Target], before: dict[str, Decimal]) -> list[Reduction]:
+def _reductions(step: Step, targets: dict[str, Target]) -> list[Reduction]:
     """Return the targets that a step has changed."""
-    if step is NO_STEP:
-        return []
     return [
-        Reduction(name, before[name], target.quantity, step.check, step.found, step.limit)
+        Reduction(name, step.before[name], target.quantity, step.check, step.found, step.limit)
         for name, target in targets.items()
-        if target.quantity != before[name]
+        if target.quantity != step.before[name]
     ]

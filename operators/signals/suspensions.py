@@ -111,6 +111,8 @@ class StrategySuspensions:
 
     def take_records(self) -> list[StrategySuspension]:
         """Return the new records in the order in which the readers of the topic receive them."""
+        if not self._records:
+            return []
         records, self._records = self._records, []
         return sorted(records, key=lambda record: (record.symbol, record.seq))
 
