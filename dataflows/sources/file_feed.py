@@ -88,6 +88,7 @@ class FileFeed:
         self._unresolved, self._tape = settings or FeedSettings(), tape
         self._history, self._renamed_history = history, renamed_history
         self._paths = list_files(paths)
+        self._tables: list[BarTable] = []  # opened for the first time slice; the scan has opened all files before
         self.scan = scan or scan_files(self._open_tables(scan_settings(self._unresolved)), self._unresolved)
         self._use(self.scan.resolve(self._unresolved))
         self._completion = MinuteCompletion()
@@ -110,7 +111,6 @@ class FileFeed:
         self.settings = settings
         assert settings.interval_s is not None and settings.session != "auto", "FeedScan.resolve() sets both"
         self.interval_ns = settings.interval_s * 1_000_000_000
-        self._tables = self._open_tables(settings)
         self._calendar = TradingCalendar(settings.calendar, settings.session)
 
     def __iter__(self) -> Iterator[TimeSlice]:
@@ -192,7 +192,7 @@ class FileFeed:
     @property
     def share_read(self) -> float:
         """Share of the files that was read, 0 to 1, slightly ahead of the emitted time slices."""
-        return sum(table.share_read for table in self._tables) / len(self._tables)
+        return sum(table.share_read for table in self._tables) / len(self._paths)
 
     @property
     def last_closes(self) -> dict[str, float]:
@@ -298,6 +298,7 @@ class FileFeed:
         # Rows of one day may have different times of day, so the order of their days is not that of their times.
         is_daily = self.settings.interval_s == DAY_S
         are_ordered = [scan.is_ordered and not is_daily for scan in self.scan.files]
+        self._tables = self._open_tables(self.settings)
         merge = FileMerge(self._tables, self._symbols, are_ordered)
         previous: _MinuteGroup | None = None
         pending_bad_rows: list[PlacedBadRow] = []

@@ -24,11 +24,8 @@ class LexiconScorer:
     True
     """
 
-    def __init__(self) -> None:
-        self._analyzer = _analyzer()
-
     def polarity(self, text: str) -> dict[str, float]:
-        scores: dict[str, float] = self._analyzer.polarity_scores(text[:TEXT_MAX])
+        scores: dict[str, float] = _analyzer().polarity_scores(text[:TEXT_MAX])
         return scores
 
 
