@@ -42,7 +42,7 @@ ACTION_KINDS: tuple[CorporateActionKind, ...] = tuple(
 _RECORD_TYPES = frozenset({CorporateAction, ExchangeRate, TradingStatus})
 IDS_MAX = 10_000
 """Number of recent ids remembered to discard duplicates. A publisher may retry."""
-_CASH_PART, FIRST_PART, _SECOND_PART = "/0", "/1", "/2"
+_CASH_PART, FIRST_PART, SECOND_PART = "/0", "/1", "/2"
 """Endings of the ids of the actions that a merger consists of."""
 RATIO_MAX = Decimal(1_000_000)
 RATIO_KINDS: tuple[CorporateActionKind, ...] = (SPLIT, STOCK_DIVIDEND, STOCK_MERGER, SPIN_OFF, RIGHTS)
@@ -152,7 +152,7 @@ def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction
     first = record._replace(action_id=record.action_id + FIRST_PART, new_symbol="")
     if record.kind == CASH_MERGER:
         return [first._replace(kind=DELISTING)]
-    second = record._replace(action_id=record.action_id + _SECOND_PART, kind=SYMBOL_CHANGE, ratio=None, amount=None)
+    second = record._replace(action_id=record.action_id + SECOND_PART, kind=SYMBOL_CHANGE, ratio=None, amount=None)
     exchange: list[CorporateAction | ExchangeRate] = [
         first._replace(kind=SPLIT, cash_per_share=None),
         second._replace(cash_per_share=None),
@@ -168,7 +168,7 @@ def whole_action_id(action_id: str) -> str:
     >>> whole_action_id("merger-7/1"), whole_action_id("split-3")
     ('merger-7', 'split-3')
     """
-    for suffix in (_CASH_PART, FIRST_PART, _SECOND_PART):
+    for suffix in (_CASH_PART, FIRST_PART, SECOND_PART):
         if action_id.endswith(suffix):
             return action_id.removesuffix(suffix)
     return action_id
@@ -188,8 +188,8 @@ def describe_action(action: CorporateAction) -> str:
         return f"{symbol} was merged for stock and cash ({action_id.removesuffix(_CASH_PART)})"
     if action.kind == SPLIT and action_id.endswith(FIRST_PART):
         return f"{symbol} was merged into another company ({action_id.removesuffix(FIRST_PART)})"
-    if action.kind == SYMBOL_CHANGE and action_id.endswith(_SECOND_PART):
-        return f"{symbol} was merged into {new_symbol} ({action_id.removesuffix(_SECOND_PART)})"
+    if action.kind == SYMBOL_CHANGE and action_id.endswith(SECOND_PART):
+        return f"{symbol} was merged into {new_symbol} ({action_id.removesuffix(SECOND_PART)})"
     texts: dict[CorporateActionKind, str] = {
         SPLIT: f"{symbol} was split and no whole lot of the order is left",
         STOCK_DIVIDEND: f"{symbol} paid a stock dividend and no whole lot of the order is left",

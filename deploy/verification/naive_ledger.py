@@ -112,11 +112,11 @@ class NaiveLedger:
             self.cash += paid
 
     def _split(self, action: CorporateAction) -> None:
-        symbol, ratio, before = action.symbol, _new_for_old(action), self.quantity(action.symbol)
-        after = _rounded(before * ratio)
+        symbol, ratio, before = action.symbol, new_for_old(action), self.quantity(action.symbol)
+        after = rounded_units(before * ratio)
         if abs(after) <= SMALLEST_POSITION:
             # The books round the price of one old share to nine places. An unrounded price of many shares would differ.
-            self.book_trade(symbol, -before, _rounded(Fraction(action.amount or 0) * ratio))
+            self.book_trade(symbol, -before, rounded_units(Fraction(action.amount or 0) * ratio))
             return
         for lot in self.lots[symbol]:
             lot.units = lot.units * after / before
@@ -130,7 +130,7 @@ class NaiveLedger:
         ratio, moved = _recorded_fraction(Fraction(action.ratio or 0)), Fraction(action.cost_share or 0)
         new_lots = self.lots.setdefault(action.new_symbol, [])
         held = self.quantity(action.symbol)
-        units = _rounded(held * ratio)
+        units = rounded_units(held * ratio)
         for lot in self.lots[action.symbol]:
             new_lots.append(NaiveLot(units * lot.units / held, lot.cost * moved, lot.opened_ns))
             lot.cost -= lot.cost * moved
@@ -182,12 +182,12 @@ class NaiveLedger:
         return rest
 
 
-def _new_for_old(action: CorporateAction) -> Fraction:
+def new_for_old(action: CorporateAction) -> Fraction:
     """The new shares per old share."""
     return _recorded_fraction(Fraction(action.ratio or 0) + (0 if action.kind == SPLIT else 1))
 
 
-def _rounded(units: Fraction) -> Fraction:
+def rounded_units(units: Fraction) -> Fraction:
     """Units to nine places; next to a whole number, that number."""
     whole = Fraction(round(units))
     return whole if whole and abs(units - whole) <= SMALLEST_POSITION else Fraction(round(units * PLACES), PLACES)

@@ -25,7 +25,7 @@ from deploy.verification.naive_ledger import NaiveLedger
 from deploy.verification.strategy_books import StrategyBooks
 from deploy.verification.verdict import FINDINGS_MAX, Comparison
 from operators.money import ZERO, divide, multiply, to_decimal
-from operators.reference_data import split_merger
+from operators.reference_data import FIRST_PART, SECOND_PART, split_merger
 from schemas.records import (
     CASH_DIVIDEND,
     CashFlow,
@@ -125,11 +125,14 @@ class _StrategiesRebuild:
         Strategies can have positions then, which sum to 0. The action takes effect with the first bar of its day.
         """
         with self._db.cursor() as cursor:
-            cursor.execute("SELECT DISTINCT cause_id FROM cash_flows")
-            recorded = {cause_id for (cause_id,) in cursor.fetchall()}
+            cursor.execute("SELECT cause_id, max(seq) FROM cash_flows GROUP BY cause_id")
+            recorded: dict[str, int] = dict(cursor.fetchall())
         for action in self._actions.values():
             if action.action_id in recorded or action.symbol not in symbols:
                 continue
+            # The last part of a merger follows the exchange of shares, which is recorded also without a position.
+            exchange = action.action_id.removesuffix(SECOND_PART) + FIRST_PART
+            seq = recorded.get(exchange, 0) if action.action_id.endswith(SECOND_PART) else 0
             days: list[tuple[int, str]] = [(action.ex_date, action.kind)]
             if action.kind == CASH_DIVIDEND:
                 days = [(max(action.ex_date, action.pay_date), "DIVIDEND")]
@@ -138,7 +141,7 @@ class _StrategiesRebuild:
             for day, kind in days:
                 ts_ns = first_action_slice_ns(self._db, action.ts_ns, day)
                 if ts_ns is not None:
-                    yield ts_ns, _FLOW, 0, _flow_without_position(ts_ns, kind, action)
+                    yield ts_ns, _FLOW, seq, _flow_without_position(ts_ns, kind, action)
 
     def _rate(self, currency: str, ts_ns: int) -> Decimal:
         known = [one for one in self._rates if one.base == currency and one.ts_ns <= ts_ns]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from deploy.verification.naive_ledger import PLACES, NaiveLedger
+from deploy.verification.naive_ledger import PLACES, SMALLEST_POSITION, NaiveLedger, new_for_old, rounded_units
 from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
 from schemas.records import (
     BUY,
@@ -20,6 +20,7 @@ from schemas.records import (
     SPIN_OFF,
     SPLIT,
     STOCK_DIVIDEND,
+    SYMBOL_CHANGE,
     TRADE,
     CashFlow,
     CorporateAction,
@@ -128,16 +129,31 @@ class StrategyBooks:
         own = action._replace(amount=None) if is_split else action
         for ledger in list(self.owners.values()):
             holds = bool(ledger.quantity(symbol))
+            if action.kind == SYMBOL_CHANGE and _conflicts(ledger, action):
+                _net(ledger, action, flow.ts_ns)
             if (holds or action.kind == CASH_DIVIDEND or action.action_id in ledger.unpaid) and not _conflicts(
                 ledger, action
             ):
                 ledger.book_cash_flow(flow._replace(quantity=_decimal(ledger.quantity(symbol))), own)
-        if is_split and action.amount is not None:
-            self._sell_fraction(symbol, Fraction(action.amount))
+        if is_split:
+            self._split_proposals(action)
+            self._sell_fraction(symbol, Fraction(action.amount or 0))
         elif action.kind in (SPIN_OFF, RIGHTS):
             difference = self._unowned(new_symbol)
             if difference:
                 self.owner(MANUAL).book_trade(new_symbol, difference, Fraction(action.amount or 0), flow.ts_ns)
+
+    def _split_proposals(self, action: CorporateAction) -> None:
+        """Convert the changes of open proposals to new shares."""
+        ratio = new_for_old(action)
+        self._proposals[action.symbol] = [
+            one._replace(
+                changes={
+                    name: str(_decimal(rounded_units(Fraction(text) * ratio))) for name, text in one.changes.items()
+                }
+            )
+            for one in self._proposals.get(action.symbol, [])
+        ]
 
     def _unowned(self, symbol: str) -> Fraction:
         return self.account.quantity(symbol) - sum((one.quantity(symbol) for one in self.owners.values()), _ZERO)
@@ -148,12 +164,23 @@ class StrategyBooks:
         difference = self._unowned(symbol)
         if units and 0 < abs(difference) < 1:
             name = max(units, key=lambda one: (abs(units[one]), one))
-            self.owners[name].book_trade(symbol, difference, price)
+            if abs(difference) <= SMALLEST_POSITION:
+                self.owners[name].lots[symbol][-1].units += difference  # rounding, without money
+            else:
+                self.owners[name].book_trade(symbol, difference, price)
 
 
 def _conflicts(ledger: NaiveLedger, action: CorporateAction) -> bool:
     """Whether a ledger is long one symbol of an action and short the other. The action is then not booked."""
     return bool(action.new_symbol) and ledger.quantity(action.symbol) * ledger.quantity(action.new_symbol) < 0
+
+
+def _net(ledger: NaiveLedger, action: CorporateAction, ts_ns: int) -> None:
+    """Close opposite positions in the two symbols of a symbol change against each other, for the same price."""
+    units, other = ledger.quantity(action.symbol), ledger.quantity(action.new_symbol)
+    closed = units if abs(units) <= abs(other) else -other
+    ledger.book_trade(action.symbol, -closed, _ZERO, ts_ns)
+    ledger.book_trade(action.new_symbol, closed, _ZERO, ts_ns)
 
 
 def _ordered_changes(changes: Mapping[str, Fraction], units: Fraction) -> dict[str, Fraction]:

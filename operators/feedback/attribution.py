@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from operators.feedback.attribution_rows import attribution_rows
 from operators.feedback.strategy_positions import (
     Distribution,
     StrategyPosition,
@@ -27,12 +28,13 @@ from operators.feedback.trade_allocation import UNATTRIBUTED, TradeAllocation
 from operators.instruments import Instrument
 from operators.ledger.events import share_ratio
 from operators.manual_orders import MANUAL
-from operators.money import ONE, ZERO, multiply, quantize, to_decimal
+from operators.money import ONE, ZERO, multiply, quantize
 from operators.strategy_shares import allocate_by_weight, balance_amounts
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
     EXTERNAL_FLOWS,
+    MERGER_CASH,
     TRADE,
     Attribution,
     CashFlow,
@@ -64,11 +66,12 @@ class AttributionBook:
         self._rates: dict[str, Decimal] = {}
         self._attributions: dict[str, SymbolAttribution] = {}
         self._totals: dict[str, StrategyTotals] = {}
-        self.allocation = TradeAllocation(trading)  # receives the signals and proposals
-        self._trading = frozenset(trading)
+        self._trading = frozenset(trading)  # with those that the settings no longer name
+        self.allocation = TradeAllocation(self._trading)  # receives the signals and proposals
         # Of the current time slice: fills, and corporate actions whose Positions the ledger publishes later in it.
         self._executions: dict[str, Execution] = {}
-        self._ratios: dict[str, Decimal] = {}
+        self._ratios: dict[str, Decimal] = {}  # action id -> ratio
+        self._renames: dict[str, tuple[str, str]] = {}  # action id -> old and new symbol
         self._distributions: dict[str, Distribution] = {}
 
     # -- incoming records ----------------------------------------------------------------------------------------------
@@ -80,6 +83,11 @@ class AttributionBook:
 
     def record_position(self, position: Position) -> None:
         """Attribute a change of the ledger: an execution or a corporate action."""
+        renamed = self._renames.get(position.execution_id)
+        if renamed is not None and position.symbol == renamed[0]:
+            del self._renames[position.execution_id]
+            self._rename_book(*renamed)
+            return
         book = self._attributions.get(position.symbol)
         if book is None:
             if not position.quantity and not position.realized_pnl:
@@ -94,7 +102,7 @@ class AttributionBook:
         if execution is None and position.symbol in self._distributions:
             self._book_distribution(book, position.symbol, cost - realized)
         elif execution is None:
-            ratio = self._ratios.pop(position.symbol, ONE)
+            ratio = self._ratios.pop(position.execution_id, ONE)
             if ratio != ONE and book.signed_holders():
                 self._split_holders(book, cost - realized, ratio)
             else:
@@ -104,6 +112,12 @@ class AttributionBook:
             self._book_fill(book, execution, change, cost - realized)
         for name in [name for name, held in book.positions.items() if not (held.quantity or held.cost)]:
             del book.positions[name]
+        if not position.quantity and self._renames:
+            # The account has sold its fraction of a share in a merger, so that the ledger has nothing to rename.
+            for action_id, symbols in list(self._renames.items()):
+                if symbols[0] == position.symbol:
+                    del self._renames[action_id]
+                    self._rename_book(*symbols)
 
     def record_cross(self, cross: InternalCross) -> None:
         """Attribute a trade between two strategies: what the buyer pays, the seller receives."""
@@ -137,15 +151,22 @@ class AttributionBook:
         """Set the value of one unit of `currency` in account currency."""
         self._rates[currency] = quantize(rate)
 
-    def rename(self, old: str, new: str) -> None:
-        """Rename a symbol. Call before the ledger's Position with the new name.
+    def rename(self, action: CorporateAction) -> None:
+        """Rename a symbol, with the ledger's Position of the old name; at once if the account has no position.
 
-        If there is no position, the ledger's realized P&L stays with the old name.
+        In a merger, the ledger's records of the exchange come before that Position. Without it, the ledger has changed
+        nothing, because the account is long under one name and short under the other.
         """
-        old_book = self._attributions.pop(old, None)
-        self.allocation.rename(old, new)
-        if old_book is None:
-            return
+        old_book = self._attributions.get(action.symbol)
+        self.allocation.rename(action.symbol, action.new_symbol)
+        if old_book is not None and old_book.quantity:
+            self._renames[action.action_id] = (action.symbol, action.new_symbol)
+        elif old_book is not None:
+            self._rename_book(action.symbol, action.new_symbol)
+
+    def _rename_book(self, old: str, new: str) -> None:
+        """Move the positions to the new name. Without a position of the account, its realized P&L stays."""
+        old_book = self._attributions.pop(old)
         book = self._attributions.setdefault(new, SymbolAttribution())
         if old_book.quantity:
             book.quantity += old_book.quantity
@@ -162,14 +183,15 @@ class AttributionBook:
 
     def begin_slice(self) -> None:
         """Start a time slice, before its corporate actions."""
-        self._ratios, self._distributions = {}, {}
+        self._ratios, self._renames, self._distributions = {}, {}, {}
 
-    def split(self, symbol: str, ratio: Decimal) -> None:
+    def split(self, action: CorporateAction) -> None:
         """Record a split. Call before the ledger's Position: each strategy keeps its fraction of a share."""
-        self._ratios[symbol] = ratio
+        self._ratios[action.action_id] = share_ratio(action)
+        self.allocation.split(action.symbol, share_ratio(action))
 
     def apply_between_strategies(self, action: CorporateAction, rate: Decimal) -> None:
-        """Apply a dividend, a split or a delisting to positions that sum to 0, for which the ledger has no record.
+        """Apply an action to positions that sum to 0, for which the ledger has no record.
 
         `rate` converts the action's currency. What the strategies that are long receive, those that are short pay.
         """
@@ -177,13 +199,16 @@ class AttributionBook:
         holders = [] if book is None or book.quantity else book.signed_holders()
         if book is None or not holders:
             return
-        if action.kind in (CASH_DIVIDEND, DELISTING):
+        if action.kind in (CASH_DIVIDEND, DELISTING, MERGER_CASH):
             unit_value = rate if action.kind == CASH_DIVIDEND else self.unit_value(action.symbol)
-            per_unit = multiply(action.amount or ZERO, unit_value)
+            amount = action.cash_per_share if action.kind == MERGER_CASH else action.amount
+            per_unit = multiply(amount or ZERO, unit_value)
             for name, value in balance_amounts([(name, multiply(quantity, per_unit)) for name, quantity in holders]):
                 totals, position = self._totals_of(name), book.positions[name]
                 if action.kind == DELISTING:
                     book_trade(position, totals, -position.quantity, -value)
+                elif action.kind == MERGER_CASH:
+                    position.cost -= value
                 else:
                     totals.cash_flows += value
         elif ratio != ONE:
@@ -293,74 +318,9 @@ class AttributionBook:
     # -- output --------------------------------------------------------------------------------------------------------
 
     def rows(self, valuation: Valuation, closes: Mapping[str, float], seq: int) -> list[Attribution]:
-        """Return one row per strategy that ever traded, by name, with `seq` numbers starting at `seq`.
-
-        The rows sum to the valuation: realized P&L plus cash flows to `realized_pnl`, unrealized P&L and fees to the
-        fields of the same name.
-        """
-        realized = {name: totals.realized for name, totals in self._totals.items()}
-        unrealized: dict[str, Decimal] = {}
-        for symbol, book in self._attributions.items():
-            self._add_symbol_values(symbol, book, closes, realized, unrealized)
-        residuals = (
-            valuation.realized_pnl - sum(realized.values(), sum((t.cash_flows for t in self._totals.values()), ZERO)),
-            valuation.unrealized_pnl - sum(unrealized.values(), ZERO),
-            valuation.fees - sum((t.fees for t in self._totals.values()), ZERO),
-        )
-        names = set(realized) | set(unrealized)
-        if any(residuals):
-            names.add(UNATTRIBUTED)
-            realized[UNATTRIBUTED] = realized.get(UNATTRIBUTED, ZERO) + residuals[0]
-            unrealized[UNATTRIBUTED] = unrealized.get(UNATTRIBUTED, ZERO) + residuals[1]
-        out = []
-        for index, name in enumerate(sorted(names)):
-            totals = self._totals.get(name) or StrategyTotals()
-            fees = totals.fees + residuals[2] if name == UNATTRIBUTED else totals.fees
-            out.append(
-                Attribution(
-                    seq=seq + index,
-                    ts_ns=valuation.ts_ns,
-                    strategy=name,
-                    realized_pnl=realized.get(name, ZERO),
-                    unrealized_pnl=unrealized.get(name, ZERO),
-                    fees=fees,
-                    cash_flows=totals.cash_flows,
-                    trades=totals.trades,
-                )
-            )
-        return out
-
-    def _add_symbol_values(
-        self,
-        symbol: str,
-        book: SymbolAttribution,
-        closes: Mapping[str, float],
-        realized: dict[str, Decimal],
-        unrealized: dict[str, Decimal],
-    ) -> None:
-        """Add a symbol's unrealized P&L, and shift amounts between realized and unrealized as in the ledger."""
-        shares = book.holders()
-        if not shares:
-            return
-        cost_shifts = dict(
-            allocate_by_weight(book.cost - sum((position.cost for position in book.positions.values()), ZERO), shares)
-        )
-        values: dict[str, Decimal] = {}
-        if symbol in closes:
-            price, unit_value = to_decimal(closes[symbol]), self.unit_value(symbol)
-            values = {
-                name: multiply(multiply(position.quantity, price), unit_value)
-                for name, position in book.positions.items()
-                if position.quantity
-            }
-            total_value = multiply(multiply(book.quantity, price), unit_value)
-            values[max(shares, key=lambda share: share[1])[0]] += total_value - sum(values.values(), ZERO)
-        for name, position in book.positions.items():
-            shift = cost_shifts.get(name, ZERO)
-            realized[name] = realized.get(name, ZERO) + shift
-            unrealized[name] = (
-                unrealized.get(name, ZERO) + values.get(name, position.cost + shift) - position.cost - shift
-            )
+        """Return one row per strategy that ever traded, by name, with `seq` numbers starting at `seq`."""
+        books = [(symbol, book, self.unit_value(symbol)) for symbol, book in self._attributions.items()]
+        return attribution_rows(valuation, self._totals, books, closes, seq)
 
     def unit_value(self, symbol: str) -> Decimal:
         """The value of one unit in account currency at a price of 1, as in the ledger."""
@@ -385,10 +345,12 @@ class AttributionBook:
             (name, strategy_totals.realized, strategy_totals.fees, strategy_totals.cash_flows, strategy_totals.trades)
             for name, strategy_totals in self._totals.items()
         ]
-        return (attributions, totals, *self.allocation.snapshot(), dict(self._rates))
+        names = (list(self.allocation.members), sorted(self._trading))
+        return (attributions, totals, *self.allocation.snapshot(), dict(self._rates), names)
 
     def restore(self, snapshot: Any) -> None:
-        attributions, totals, views, contributions, owners, rates = snapshot
+        """Restore a snapshot. One of an earlier release has no names of the ensemble's and of removed strategies."""
+        attributions, totals, views, contributions, owners, rates, *names = snapshot
         self._attributions, self._totals = {}, {}
         for symbol, quantity, cost, realized, positions, last in attributions:
             book = self._attributions[symbol] = SymbolAttribution()
@@ -403,5 +365,8 @@ class AttributionBook:
                 trades,
             )
         self.allocation.restore((views, contributions, owners))
+        members, trading = names[0] if names else ([name for parts in contributions.values() for name in parts], ())
+        self.allocation.members = dict.fromkeys(members)
+        self.allocation.trading = self._trading = self._trading.union(trading)
         self._rates = dict(rates)
         self._executions = {}

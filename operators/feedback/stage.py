@@ -42,7 +42,7 @@ from schemas.records import (
     Valuation,
 )
 
-VERSION = 4
+VERSION = 5
 _SECOND_NS = 1_000_000_000
 
 
@@ -203,8 +203,9 @@ class FeedbackStage:
             if isinstance(record, ExchangeRate):
                 self._book.set_rate(record.base, self._reference.rate_of(record.base))
             elif record.kind == SYMBOL_CHANGE:
-                for component in (self._outcomes, self._models, self._book, self._costs):
+                for component in (self._outcomes, self._models, self._costs):
                     component.rename(record.symbol, record.new_symbol)
+                self._book.rename(record)
                 if record.symbol in self._closes:
                     self._closes.setdefault(record.new_symbol, self._closes[record.symbol])
             else:
@@ -216,7 +217,7 @@ class FeedbackStage:
         if ratio != ONE:
             self._outcomes.split(symbol, float(exact_ratio(ratio)))
             self._models.split(symbol, float(exact_ratio(ratio)))
-            self._book.split(symbol, ratio)
+            self._book.split(action)
         if action.kind in (SPIN_OFF, RIGHTS):
             self._book.spin_off(action)
         if symbol not in self._closes:
@@ -262,9 +263,10 @@ class FeedbackStage:
 
         Version 1 contains only outcomes, so the attribution starts with the current books. Version 2 contains no
         adjusted prices. Versions 1 to 3 contain no costs and no move of the market, which start with the next bars.
+        Version 4 contains no names of the strategies of the ensemble and of removed strategies.
         """
         version, *rest = snapshot
-        assert version in (1, 2, 3, VERSION), f"feedback snapshot: version {version}, expected 1 to {VERSION}"
+        assert version in (1, 2, 3, 4, VERSION), f"feedback snapshot: version {version}, expected 1 to {VERSION}"
         if version == 1:
             self._seq, bars, pending = rest
             self._bars = dict(bars)

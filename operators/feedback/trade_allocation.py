@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from operators.ledger.split_ratio import split_quantity
 from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
 from operators.money import ONE, ZERO, to_decimal
 from operators.portfolio.requested_targets import RequestedView, parse_target
@@ -43,10 +44,11 @@ class TradeAllocation:
     """
 
     def __init__(self, trading: Collection[str] = ()) -> None:
-        self._trading = trading
+        self.trading = trading
         self._views: dict[str, dict[str, tuple[int, float]]] = {}
         self._contributions: dict[str, dict[str, float]] = {}  # symbol -> contributions to the ensemble's last view
         self._owners: dict[str, list[ProposalOwner]] = {}
+        self.members: dict[str, None] = {}  # strategies that have opened positions through the ensemble
 
     def record_signal(self, signal: Signal) -> None:
         self._views.setdefault(signal.symbol, {})[signal.strategy] = (signal.direction, signal.strength)
@@ -83,11 +85,21 @@ class TradeAllocation:
             ),
         ][-PROPOSALS_MAX:]
 
+    def split(self, symbol: str, ratio: Decimal) -> None:
+        """Convert the changes of the last proposals to new shares, as the portfolio does for its pending order."""
+        self._owners[symbol] = [
+            owner._replace(changes=tuple((name, split_quantity(change, ratio)) for name, change in owner.changes))
+            for owner in self._owners.pop(symbol, ())
+        ]
+
     def rename(self, old: str, new: str) -> None:
-        mappings: tuple[dict[str, Any], ...] = (self._views, self._contributions, self._owners)
+        """Rename a symbol. What the new symbol already has of its own remains."""
+        mappings: tuple[dict[str, dict[str, Any]], ...] = (self._views, self._contributions)
         for by_symbol in mappings:
             if old in by_symbol:
-                by_symbol[new] = by_symbol.pop(old)
+                by_symbol[new] = by_symbol.pop(old) | by_symbol.get(new, {})
+        if old in self._owners:
+            self._owners[new] = [*self._owners.pop(old), *self._owners.get(new, [])][-2 * PROPOSALS_MAX :]
 
     def allocate(self, execution: Execution, change: Decimal, opposite: Mapping[str, Decimal]) -> StrategyAmounts:
         """Allocate the traded quantity `change` (signed) to strategies: first positions that it closes, then the rest.
@@ -98,8 +110,7 @@ class TradeAllocation:
         if strategy is not None:
             return [(strategy, change)]
         if is_manual(execution.order_id):
-            # Same order as in the portfolio: manual positions first, then the strategies.
-            closing = _close_in_turn(change, opposite, sorted(opposite, key=lambda name: (name != MANUAL, name)))
+            closing = self._close_manually(change, opposite)
             return _add_opening(closing, change, [(MANUAL, ONE)])
         owner = next(
             (
@@ -157,10 +168,29 @@ class TradeAllocation:
         opening = [(one, weight) for one, part in contributions if (weight := to_decimal(part * side)) > 0]
         return self._allocate_to_ensemble(change, opposite, opening)
 
+    def _close_manually(self, change: Decimal, opposite: Mapping[str, Decimal]) -> StrategyAmounts:
+        """Close positions in the order of the portfolio: manual ones first, then the strategies by name.
+
+        The portfolio has one position for the ensemble, which therefore closes under the name of the ensemble, whatever
+        the names of its strategies are. They share it pro rata.
+        """
+        owners: dict[str, dict[str, Decimal]] = {}
+        for name, quantity in opposite.items():
+            owners.setdefault(ENSEMBLE if name in self.members else name, {})[name] = quantity
+        closing, remaining = list[tuple[str, Decimal]](), change
+        for owner in sorted(owners, key=lambda name: (name != MANUAL, name)):
+            if not remaining:
+                break
+            closed = min(remaining, -sum(owners[owner].values(), ZERO), key=abs)
+            closing += _close_pro_rata(closed, owners[owner])
+            remaining -= closed
+        return closing
+
     def _allocate_to_ensemble(
         self, change: Decimal, opposite: Mapping[str, Decimal], opening_shares: StrategyAmounts
     ) -> StrategyAmounts:
-        members = {name: quantity for name, quantity in opposite.items() if name not in (MANUAL, *self._trading)}
+        members = {name: quantity for name, quantity in opposite.items() if name not in (MANUAL, *self.trading)}
+        self.members.update(dict.fromkeys(name for name, _ in opening_shares))
         return _add_opening(_close_pro_rata(change, members), change, opening_shares or [(ENSEMBLE, ONE)])
 
     def snapshot(self) -> tuple[Any, Any, Any]:

@@ -85,21 +85,24 @@ class LotBook:
     ) -> tuple[list[ClosedLot], Decimal, Decimal, Decimal]:
         """Match a trade (signed quantity and value) with lots of the other side.
 
-        Return the matches, and the remaining quantity, value and fee, with which the caller opens a lot.
+        Return the matches, and the remaining quantity, value and fee, with which the caller opens a lot. A trade that
+        leaves at most the rounding remainder of the position closes it; any other changes it by its exact quantity.
         """
         matches: list[ClosedLot] = []
         portion = self._places.portion
         remaining, remaining_value, remaining_fee = quantity, value, fee
-        while remaining and self.quantity and (self.quantity < 0) is (remaining > 0):
+        closes_all = abs(self.quantity) <= abs(quantity) + self.rounding_remainder
+        while self.quantity and (self.quantity < 0) is (quantity > 0) and (remaining or closes_all):
             lot = self._next_lot(lot_ids)
             lot_quantity = lot.quantity
-            closes_lot = abs(lot_quantity) <= abs(remaining) + self.rounding_remainder
+            closes_lot = closes_all or abs(lot_quantity) <= abs(remaining)
             closed_quantity = lot_quantity if closes_lot else -remaining
             remaining = remaining + closed_quantity
-            if self.rounding_remainder and abs(remaining) <= self.rounding_remainder:
+            is_last = closed_quantity == self.quantity if closes_all else not remaining
+            if is_last and abs(remaining) <= self.rounding_remainder:
                 remaining = ZERO
             # `value` and `quantity` have the opposite sign of the lot, so this share of the value has the lot's sign.
-            if remaining:
+            if remaining or not is_last:
                 exit_value = portion(value, closed_quantity, quantity)
                 exit_fee = portion(fee, -closed_quantity, quantity) if fee else fee
             else:

@@ -37,7 +37,7 @@ from schemas.records import (
 
 __all__ = ["PortfolioSettings", "PortfolioStage"]
 
-SNAPSHOT_VERSION = 7
+SNAPSHOT_VERSION = 8
 _SECOND_NS = 1_000_000_000
 
 
@@ -67,6 +67,8 @@ class PortfolioStage:
         self._trading_day = 0
         # Of view strategies that a loss stop has suspended: the last signal of each symbol since then, for a resume.
         self._suspended_views: dict[str, dict[str, Signal]] = {}
+        # The trading strategies, with those that the settings no longer name: their sub-accounts continue.
+        self._known_trading = tuple(self.settings.trading_strategies)
         self._valuation_seq = 0
         self._refusal_seq = 0
         self._last_rebalance = 0
@@ -182,7 +184,7 @@ class PortfolioStage:
             self._trading.targets,
             self._estimates,
             self._weights,
-            settings.trading_strategies,
+            self._known_trading,
         )
 
     def _build_construction(self) -> Construction:
@@ -247,7 +249,12 @@ class PortfolioStage:
             self._estimates.snapshot(),
             self._corporate_actions.snapshot(),
             self._weights.snapshot(),
-            (trading.targets.held(), self._suspended_signals(), trading.order_strategies.snapshot()),
+            (
+                trading.targets.held(),
+                self._suspended_signals(),
+                trading.order_strategies.snapshot(),
+                list(self._known_trading),
+            ),
         )
 
     def _suspended_signals(self) -> list[tuple[str, list[tuple[Any, ...]]]]:
@@ -257,20 +264,25 @@ class PortfolioStage:
         """Restore a snapshot of this or an earlier version.
 
         Version 1 contains no estimates. Version 2 contains no corporate actions, version 3 no target weights, version 4
-        not what each strategy holds, version 5 no suspended view strategies, version 6 not the strategies of orders.
+        not what each strategy holds, version 5 no suspended view strategies, version 6 not the strategies of orders,
+        version 7 no trading strategies that the settings no longer name.
         """
         version, ledger, marks, counters, settled_cash, targets, pending, due, exit_retries, *component_states = (
             snapshot
         )
         expected = f"1 to {SNAPSHOT_VERSION}"
-        assert version in (1, 2, 3, 4, 5, 6, SNAPSHOT_VERSION), (
+        assert version in (1, 2, 3, 4, 5, 6, 7, SNAPSHOT_VERSION), (
             f"portfolio snapshot: version {version}, expected {expected}"
         )
         held = component_states.pop() if version >= 5 else None
         suspended: list[tuple[str, list[tuple[Any, ...]]]] = []
         order_strategies: list[Any] = []
+        known_trading: Sequence[str] = ()
         if held is not None and version > 5:
             held, suspended, *order_strategies = held
+        if version > 7:
+            known_trading = order_strategies.pop()
+        self._known_trading = tuple(dict.fromkeys([*self.settings.trading_strategies, *known_trading]))
         self._suspended_views = {
             name: {one.symbol: one for one in (Signal(*values) for values in rows)} for name, rows in suspended
         }

@@ -119,7 +119,6 @@ class StrategyAccounts:
     def __init__(self, names: Iterable[str], settings: TradingSettings, instruments: Instruments) -> None:
         multipliers = {one.symbol: one.multiplier for one in instruments.listed if one.multiplier != 1}
         currencies = {one.symbol: one.currency for one in instruments.listed if one.currency != settings.currency}
-
         self._multipliers, self._currencies = multipliers, currencies
         self._shares = {name: settings.capital.get(name, ONE) for name in names}
         self.accounts = {
@@ -225,7 +224,8 @@ class StrategyAccounts:
     def apply_action(self, ts_ns: int, action: CorporateAction, rate: Decimal) -> None:
         """Apply a corporate action, before the executions of its time slice. `rate` converts its currency.
 
-        Strategies keep the fraction of a share at a split. That of the account, which is sold, is of the largest one.
+        Strategies keep the fraction of a share at a split. That of the account, which is sold, is of the largest one,
+        and so is what rounding leaves between the account and them.
         """
         units, new_units = (self.account.ledger.quantity(one) for one in (action.symbol, action.new_symbol))
         if action.new_symbol and units * new_units < 0:
@@ -238,8 +238,9 @@ class StrategyAccounts:
         self._apply_to_positions(action)
         if action.kind in (SPIN_OFF, RIGHTS):
             self._hold_distributed(action.new_symbol)
-        if is_split and action.amount is not None:
-            self._sell_fraction(ts_ns, action, action.amount)
+        if is_split:
+            self.allocation.split(action.symbol, share_ratio(action))
+            self._sell_fraction(ts_ns, action, action.amount or ZERO)
 
     def _hold_distributed(self, symbol: str) -> None:
         """Assign the distributed shares that no sub-account has to the manual position, as the portfolio does."""
@@ -274,10 +275,14 @@ class StrategyAccounts:
             for charge in one.income.record_ex_date(action, quantity, self._trading_day, rate):
                 ledger.book_charge(ts_ns, charge)
             return
+        if action.new_symbol and quantity * ledger.quantity(action.new_symbol) < 0:
+            if action.kind != SYMBOL_CHANGE:
+                return
+            _net_opposite(ledger, ts_ns, action)
+            quantity = ledger.quantity(action.symbol)
         event = to_ledger_event(action, ts_ns, quantity)
-        if event is None or (action.new_symbol and quantity * ledger.quantity(action.new_symbol) < 0):
-            return
-        ledger.apply_action(event)
+        if event is not None:
+            ledger.apply_action(event)
 
     def _apply_to_positions(self, action: CorporateAction) -> None:
         """Apply a corporate action to the quantities by strategy. Those of trading strategies come from their books."""
@@ -356,6 +361,31 @@ class StrategyAccounts:
             self.accounts[name].restore(state)
         self.allocation.restore(allocation)
         self._positions = {symbol: dict(quantities) for symbol, quantities in positions.items()}
+
+
+def _net_opposite(ledger: Ledger, ts_ns: int, action: CorporateAction) -> None:
+    """Close positions on opposite sides of a symbol change against each other, without money.
+
+    The account has one position under the new name, in which they cancel. The price has no effect on the sum.
+    """
+    units, other = ledger.quantity(action.symbol), ledger.quantity(action.new_symbol)
+    closed = min(abs(units), abs(other)).copy_sign(units)
+    position = ledger.position(action.symbol)
+    assert position is not None, f"{action.symbol} has {units} units"
+    price = divide(position.cost, multiply(units, position.unit_value))
+    for symbol, change in ((action.symbol, -closed), (action.new_symbol, closed)):
+        trade = InternalCross(
+            seq=0,
+            ts_ns=ts_ns,
+            cross_id=action.action_id,
+            symbol=symbol,
+            quantity=abs(closed),
+            price=price,
+            buyer=action.symbol,
+            seller=action.new_symbol,
+            cause_ids=[action.action_id],
+        )
+        ledger.book_cross(trade, change)
 
 
 def _row(name: str, one: SubAccount, prices: Mapping[str, float]) -> AccountRow:

@@ -110,7 +110,7 @@ def test_the_strategies_sum_to_the_rebuilt_ledger_at_recent_and_earlier_timestam
     session_database: SessionDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {row.strategy for row in ROWS}
-    assert names == {"account", "ema_cross", "manual", "slow"}
+    assert names == {"ema_cross", "manual", "slow"}
     flows = {flow.kind for time_slice in SESSION_SLICES for flow in time_slice.records if isinstance(flow, CashFlow)}
     assert flows == {"SPLIT", "DIVIDEND", "SYMBOL_CHANGE"}
     timestamps = sorted({row.ts_ns for row in ROWS})

@@ -115,6 +115,7 @@ CHANGED_STATE: dict[str, dict[str, str]] = {
     "feedback": {
         r"\.1\.1\.5\.[023](\.\d)?\[\w+\](\[\w+\])?(\.\d+)*(\[\w+\])?": f"open outcomes and learned weights: {_LEARNED}",
         r"\.1\.1\.5\.2\.(0|1\[\w+\])": f"learned weights and their number: {_LEARNED}",
+        r"\.1\.1\.5\.3\.6\.0": "strategies that have traded through the ensemble: those of its last signals",
         r"\.1\.1\.7\.[01](\.[01])?(\[\w*\])?(\.[01])?": "costs and the market's move: counted since 0.3.0",
     },
     GATEWAY: {

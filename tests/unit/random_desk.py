@@ -16,6 +16,8 @@ from deploy.verification.strategy_books import StrategyBooks
 from operators.feedback import FeedbackSettings
 from operators.feedback.stage import FeedbackStage
 from operators.reference_data import split_merger
+from operators.risk import RiskSettings
+from operators.risk.margin import MarginClass, MarginSettings
 from operators.trading.accounts import REMAINDER
 from operators.venue import VenueSettings
 from schemas.records import (
@@ -23,6 +25,7 @@ from schemas.records import (
     Attribution,
     CashFlow,
     CorporateAction,
+    CorporateActionKind,
     Execution,
     InternalCross,
     OrderProposal,
@@ -49,6 +52,12 @@ _FEEDBACK_TOPICS = (
     "valuations",
     "order-proposals",
 )
+ACTIONS = ("SPLIT", "REVERSE", "CASH_DIVIDEND", "SPIN_OFF", "SYMBOL_CHANGE")
+ENDINGS = ("THIRD", "STOCK_MERGER", "MIXED_MERGER", "CASH_MERGER", "DELISTING")
+"""Splits of 3 into 1 without cash for fractions, mergers into a new or the other symbol, and the end of a symbol."""
+_MARGIN_CLASS = MarginClass(
+    initial_long=D(9), initial_short=D(9), maintenance_long=D("8.9"), maintenance_short=D("8.9")
+)
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
@@ -73,9 +82,9 @@ class Acting(Scripted):
             elif method == "raise":
                 raise ValueError("as the tape says")
             else:
-                # The newest name of a renamed symbol
-                symbol = max((one for one in ctx.universe if one.startswith(arguments[0])), key=len)
-                getattr(ctx, method)(symbol, *arguments[1:], **options)
+                # The newest name of a renamed symbol, or the other one after a merger
+                named = [one for one in ctx.universe if one.startswith(arguments[0])] or list(ctx.universe)
+                getattr(ctx, method)(max(named, key=len), *arguments[1:], **options)
 
 
 def random_call(random: Random) -> Call:
@@ -108,20 +117,30 @@ def random_call(random: Random) -> Call:
 
 
 class RandomDesk:
-    """One run of a seed. `actions` are the kinds of corporate actions that can occur."""
+    """One run of a seed. `actions` are the kinds of corporate actions that can occur.
+
+    With `removals`, the settings sometimes lose a strategy and sometimes name it again. With `margin`, risk reduces the
+    positions whenever they are worth more than a ninth of the equity. With `often`, corporate actions come every four
+    minutes.
+    """
 
     def __init__(
         self,
         seed: int,
         minutes: int = 40,
         *,
-        actions: Sequence[str] = ("SPLIT", "REVERSE", "CASH_DIVIDEND", "SPIN_OFF", "SYMBOL_CHANGE"),
+        actions: Sequence[str] = ACTIONS,
         restore: bool = False,
         errors: bool = True,
+        removals: bool = False,
+        margin: bool = False,
+        often: bool = False,
         names: Sequence[str] = NAMES,
     ) -> None:
         self.random = random = Random(seed)
         self.names, self._restores = tuple(names), restore
+        self.present, self._removals, self._margin = self.names, removals, margin
+        self._action_chance = 0.25 if often else 0.08
         tapes: dict[str, list[list[Call]]] = {name: [] for name in names}
         for name in names:
             for _ in range(minutes):
@@ -143,15 +162,21 @@ class RandomDesk:
         self._signal_seq = 0
 
     def _new_desk(self, names: Sequence[str]) -> TradingDesk:
+        limits = (
+            RiskSettings.unlimited(initial_capital=CAPITAL, margin=MarginSettings(classes=(_MARGIN_CLASS,)))
+            if self._margin
+            else None
+        )
         return TradingDesk(
             *(Acting(name, self._tapes[name]) for name in names),
             venue=VenueSettings(max_volume_share=self.participation),
-            flatten_on_error=self.flatten,
+            flatten_on_error=[name for name in self.flatten if name in names],
+            risk=limits,
         )
 
     def _new_feedback(self) -> FeedbackStage:
         settings = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
-        return FeedbackStage(settings, ("view",), slippage_bps=0.0, trading=self.names)
+        return FeedbackStage(settings, ("view",), slippage_bps=0.0, trading=self.present)
 
     def run(self) -> None:
         for number in range(1, self._minutes + 1):
@@ -175,11 +200,15 @@ class RandomDesk:
         self.inputs += [*inputs, *bars]
         self._book(published, reference, valuation.ts_ns)
         self.check(number, valuation, [one for one in rows if type(one) is Attribution])
-        if self._restores:
+        if self._removals and random.random() < 0.1:
+            self.present = tuple(name for name in self.names if random.random() < 0.7)
+            self.restore()
+        elif self._restores:
             self.restore()
 
     def restore(self) -> None:
-        after = self._new_desk(self.names)
+        """Continue with the state of all services, as after a restart with the present strategies."""
+        after = self._new_desk(self.present)
         after.restore(self.desk.snapshot())
         after.minute, after.records = self.desk.minute, self.desk.records
         self.desk = after
@@ -211,7 +240,7 @@ class RandomDesk:
         if random.random() < 0.08:
             state: SymbolState = random.choice(("HALTED", "TRADING"))
             return [trading_status(random.choice(self.symbols), state, minute(number))]
-        if not self._kinds or random.random() > 0.08:
+        if not self._kinds or random.random() > self._action_chance:
             return []
         kind, symbol, name = random.choice(self._kinds), random.choice(self.symbols), f"act-{number}"
         at = minute(number)
@@ -222,6 +251,11 @@ class RandomDesk:
             amount = D(round(self.prices[symbol] / 0.3, 2)).quantize(D("0.01"))
             action = corporate_action(name, "SPLIT", symbol, ts_ns=at, ratio=D("0.3"), amount=amount)
             self.prices[symbol] /= 0.3
+        elif kind == "THIRD":
+            action = corporate_action(name, "SPLIT", symbol, ts_ns=at, ratio=D("0.333333333"))
+            self.prices[symbol] *= 3
+        elif kind in ("STOCK_MERGER", "MIXED_MERGER", "CASH_MERGER", "DELISTING"):
+            action = self._ending(kind, symbol, number)
         elif kind == "CASH_DIVIDEND":
             action = corporate_action(name, "CASH_DIVIDEND", symbol, ts_ns=at, amount=D("0.37"))
         elif kind == "SPIN_OFF":
@@ -248,6 +282,37 @@ class RandomDesk:
             self.actions[part.action_id] = part
         return [action]
 
+    def _ending(self, kind: str, symbol: str, number: int) -> CorporateAction:
+        """End a symbol. Its last price is what its holders receive for it. The last symbol does not end for cash."""
+        random, at, name, price = self.random, minute(number), f"act-{number}", self.prices.pop(symbol)
+        others = [one for one in self.symbols if one != symbol]
+        if kind in ("CASH_MERGER", "DELISTING") and others:
+            self.symbols.remove(symbol)
+            ending: CorporateActionKind = "CASH_MERGER" if kind == "CASH_MERGER" else "DELISTING"
+            return corporate_action(name, ending, symbol, ts_ns=at, amount=D(str(price)))
+        cash = round(price / 4, 2) if kind == "MIXED_MERGER" else 0.0
+        # A position that is long in one and short in the other symbol has no defined result.
+        is_defined = all(self.desk.position(symbol) * self.desk.position(one) >= 0 for one in others)
+        if others and is_defined and random.random() < 0.5:
+            new = others[0]
+            self.symbols.remove(symbol)
+        else:
+            new = f"{symbol}M"
+            self.symbols[self.symbols.index(symbol)], self.prices[new] = new, round((price - cash) / 0.5, 2)
+        ratio = D(str((price - cash) / self.prices[new])).quantize(D("0.0001"))
+        value = D(str(self.prices[new])).quantize(D("0.01"))
+        cash_in_lieu = value if cash or random.random() < 0.7 else None
+        return corporate_action(
+            name,
+            "STOCK_MERGER",
+            symbol,
+            ts_ns=at,
+            new_symbol=new,
+            ratio=ratio,
+            amount=cash_in_lieu,
+            cash_per_share=D(str(cash)) if cash else None,
+        )
+
     # -- independent books
 
     def _book(self, published: Sequence[Record], reference: Sequence[Record], ts_ns: int) -> None:
@@ -257,15 +322,16 @@ class RandomDesk:
             elif type(record) is InternalCross:
                 self.books.book_cross(record)
         self._late = [one for one in published if type(one) in (OrderProposal, InternalCross)]
-        flows = [one for one in published if type(one) is CashFlow]
-        for flow in flows:
+        flows = {one.cause_id: one for one in published if type(one) is CashFlow}
+        parts = [part for one in reference if type(one) is CorporateAction for part in split_merger(one)]
+        for action in parts:
+            assert isinstance(action, CorporateAction)
+            kind = "DIVIDEND" if action.kind == "CASH_DIVIDEND" else action.kind
+            missing = CashFlow(0, ts_ns, "", kind, action.symbol, D(0), D(0), action.action_id, D(0))
+            flow = flows.pop(action.action_id, missing)
+            self.books.book_flow(flow, action, in_account=flow is not missing)
+        for flow in flows.values():
             self.books.book_flow(flow, self.actions.get(flow.cause_id))
-        recorded = {flow.cause_id for flow in flows}
-        for action in reference:
-            if type(action) is CorporateAction and action.action_id not in recorded:
-                kind = "DIVIDEND" if action.kind == "CASH_DIVIDEND" else action.kind
-                flow = CashFlow(0, ts_ns, "", kind, action.symbol, D(0), D(0), action.action_id, D(0))
-                self.books.book_flow(flow, action, in_account=False)
         for record in published:
             if type(record) is Execution:
                 self.books.book_execution(record)
@@ -317,7 +383,9 @@ class RandomDesk:
             if one.strategy in profits:
                 attributed = one.realized_pnl + one.unrealized_pnl + one.cash_flows - one.fees
                 difference = abs(attributed - profits[one.strategy])
-                assert difference < D("1e-6"), f"minute {number}: profit of {one.strategy} differs by {difference}"
+                # The last of nine decimals of a quantity, at the highest price
+                tolerance = D("1e-8") * D(str(max(100.0, *self.prices.values())))
+                assert difference < tolerance, f"minute {number}: profit of {one.strategy} differs by {difference}"
 
 
 def _without_zeros(books: dict[str, dict[str, Decimal]]) -> dict[str, dict[str, Decimal]]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.feedback import FeedbackSettings, FeedbackStage
+from operators.feedback.trade_allocation import TradeAllocation
 from operators.ledger import Ledger
 from operators.ledger.corporate_actions import Split
 from operators.ledger.lots import (
@@ -145,6 +146,20 @@ def test_manual_sale_reduces_strategy_positions_as_in_the_portfolio() -> None:
     rows = by_strategy(account.step([("A", D(-25), 104.0, "cmd-1", "ord-cmd-1")], {"A": 101.0}))
     assert rows["a"].realized_pnl == 40 and rows["a"].unrealized_pnl == 0
     assert rows["manual"].unrealized_pnl == 15 * 3 and rows["manual"].realized_pnl == 0
+
+
+def test_a_manual_sale_closes_the_position_of_the_ensemble_under_its_name() -> None:
+    """In the portfolio, 80 units of `ensemble` come before 30 of `pairs`, whatever the names of its strategies are."""
+    allocation = TradeAllocation(("pairs",))
+    buy = signal("A", 1, 1, 1.0, 1, strategy="ensemble", parts={"alpha": 0.25, "zeta": 0.75})
+    allocation.record_signal(buy)
+    allocation.record_proposal(proposal(BUY, 80, "A", ts_ns=1, proposal_id="prop-1", strategy="ensemble"))
+    bought = execution(1, 1, "A", 80, 100, cause_id="prop-1")
+    assert allocation.allocate(bought, D(80), {}) == [("alpha", D(20)), ("zeta", D(60))]
+    held = {"alpha": D(20), "pairs": D(30), "zeta": D(60)}
+    sale = execution(2, 2, "A", -90, 100, order_id="ord-cmd-1")
+    assert allocation.allocate(sale, D(-50), held) == [("alpha", D("-12.5")), ("zeta", D("-37.5"))]
+    assert allocation.allocate(sale, D(-90), held) == [("alpha", D(-20)), ("zeta", D(-60)), ("pairs", D(-10))]
 
 
 def test_a_cash_flow_goes_to_the_holders_and_interest_to_the_account() -> None:

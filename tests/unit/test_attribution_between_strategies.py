@@ -52,13 +52,15 @@ def _rank(record: Record) -> int:
     return _INPUTS.index(topic) if topic in _INPUTS else len(_INPUTS)
 
 
-def step(desk: TradingDesk, feedback: FeedbackStage, price: float, records: Sequence[Record] = ()) -> dict[str, D]:
+def step(
+    desk: TradingDesk, feedback: FeedbackStage, price: float, records: Sequence[Record] = (), symbol: str = "KO"
+) -> dict[str, D]:
     """Trade a minute. Return the attributed profit of each strategy."""
     seen = len(desk.records)
-    desk.step(1, *records, KO=price)
+    desk.step(1, *records, **{symbol: price})
     published = desk.records[seen:]
     (valuation,) = (one for one in published if type(one) is Valuation)
-    inputs = sorted([*records, price_bar("KO", desk.minute, valuation.ts_ns, price), *published], key=_rank)
+    inputs = sorted([*records, price_bar(symbol, desk.minute, valuation.ts_ns, price), *published], key=_rank)
     rows = feedback.on_slice(valuation.ts_ns, [one for one in inputs if _rank(one) < len(_INPUTS)])
     return {
         one.strategy: one.realized_pnl + one.unrealized_pnl + one.cash_flows - one.fees
@@ -92,6 +94,54 @@ def test_the_attributed_profit_of_opposite_positions_is_that_of_the_sub_accounts
     assert {name: attributed[name] for name in profits} == pytest.approx(profits, abs=D("1e-6"))
     assert profits["first"] == pytest.approx(D(profit * 60), abs=D("1e-6"))
     assert "unattributed" not in attributed
+
+
+@pytest.mark.parametrize("short", [-60, -100, -20], ids=["flat account", "short account", "long account"])
+@pytest.mark.parametrize("cash", [None, 20], ids=["stock", "stock and cash"])
+def test_a_stock_merger_exchanges_the_shares_of_each_strategy(short: int, cash: int | None) -> None:
+    """Each share becomes 0.3 of a share at 260 with 20 in cash, or at 300 without: 98 or 90 for 100."""
+    value = 260 if cash else 300
+    merger = corporate_action(
+        "mrg-1", "STOCK_MERGER", "KO", ratio=D("0.3"), amount=value, new_symbol="PEP", cash_per_share=cash
+    )
+    desk = desk_of({1: 60}, {1: short})
+    settings = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
+    feedback = FeedbackStage(settings, slippage_bps=0.0, trading=("first", "second"))
+    for _ in range(3):
+        step(desk, feedback, 100.0)
+    step(desk, feedback, value, [merger], symbol="PEP")
+    attributed = step(desk, feedback, value, symbol="PEP")
+    rows = {row.strategy: row for row in desk.strategies.accounts()[:-1]}
+    profits = {name: row.profit for name, row in rows.items()}
+    assert {name: attributed[name] for name in profits} == pytest.approx(profits, abs=D("1e-6"))
+    assert profits["first"] == pytest.approx(D(-2 * 60 if cash else -10 * 60), abs=D("1e-6"))
+    assert {name: row.quantities for name, row in rows.items()} == {
+        "first": {"PEP": 18},
+        "second": {"PEP": D(short) * D("0.3")},
+    }
+    assert "unattributed" not in attributed
+
+
+def test_a_strategy_that_is_long_of_one_and_short_of_the_other_company_has_the_difference() -> None:
+    """Its 60 shares become 30 of PEP, of which it is short 10. The account is long of both companies."""
+
+    def trade(ctx: Any, number: int) -> None:
+        if number == 1:
+            ctx.target_quantity("KO", 60)
+            ctx.target_quantity("PEP", -10)
+
+    desk = TradingDesk(recording("first", trade), target_at_once("second", "PEP", 50))
+    desk.step(3, KO=100.0, PEP=200.0)
+    merger = corporate_action("mrg-1", "STOCK_MERGER", "KO", ratio=D("0.5"), new_symbol="PEP")
+    desk.step(2, merger, PEP=200.0)
+    rows = {row.strategy: row for row in desk.strategies.accounts()}
+    assert {name: row.quantities for name, row in rows.items()} == {
+        "first": {"PEP": 20},
+        "second": {"PEP": 50},
+        REMAINDER: {},
+    }
+    assert not any(row.profit for row in rows.values())
+    desk.check()
 
 
 def test_strategies_with_half_a_share_after_a_split_sell_it_and_keep_no_remainder() -> None:

@@ -22,6 +22,7 @@ from schemas.records import SPLIT, CorporateAction, Lot, Position
 from tests.builders.external import corporate_action
 from tests.builders.market import bar
 from tests.builders.trades import trade
+from tests.builders.trading import execution
 from tests.unit.action_backtest import ActionBacktest, hourly, run_actions
 from tests.unit.trading_loop_harness import DAYS, TradingLoopHarness
 
@@ -86,6 +87,19 @@ def test_every_open_lot_is_recorded_after_a_split(in_lieu: str | None, first: st
     lots = {record.lot_id: (record.quantity, record.price) for record in records if type(record) is Lot}
     assert lots == {"lot-1": (Decimal(first), Decimal(100)), "lot-2": (Decimal(second), Decimal(120))}
     assert ledger.cash == 100_000 - 1000 - 1236 + (0 if in_lieu is None else Decimal("0.3") * 98)
+
+
+def test_a_trade_in_thirds_of_shares_changes_the_position_by_its_exact_quantity() -> None:
+    """The first lot has 2.999999999 units, almost as many as the sale."""
+    ledger = Ledger(Decimal(100_000))
+    for seq, quantity in enumerate((Decimal("8.999999997"), Decimal(41)), 1):
+        ledger.apply(execution(seq, seq, "KO", quantity, 100))
+    ledger.apply_action(Split("spl", 3, "KO", Decimal("0.333333333"), None))
+    before = ledger.quantity("KO")
+    ledger.apply(execution(3, 4, "KO", -3, 300))
+    assert ledger.quantity("KO") == before - 3
+    ledger.apply(execution(4, 5, "KO", 3 - before + Decimal("0.0000005"), 300))
+    assert ledger.quantity("KO") == 0, "what is too small to trade is closed with the position"
 
 
 def test_a_lot_that_ends_in_a_split_is_recorded_as_closed() -> None:
