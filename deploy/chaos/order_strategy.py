@@ -10,7 +10,7 @@ from operators.strategies import TradingStrategy, at, every
 if TYPE_CHECKING:
     from operators.strategies.trading_strategy import StrategyEvent
     from operators.trading.context import TradingContext
-    from operators.trading.orders import Fill, OrderUpdate
+    from operators.trading.order_updates import Fill, OrderUpdate
 
 _CYCLE_SLICES = 24
 _UNITS = 3

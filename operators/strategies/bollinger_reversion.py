@@ -11,7 +11,7 @@ from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from operators.trading.context import TradingContext
-    from operators.trading.orders import OrderUpdate
+    from operators.trading.order_updates import OrderUpdate
 
 
 class BollingerReversion(TradingStrategy):

@@ -10,7 +10,7 @@ from operators.strategies.trading_strategy import TradingStrategy
 
 if TYPE_CHECKING:
     from operators.trading.context import TradingContext
-    from operators.trading.orders import Fill, OrderUpdate
+    from operators.trading.order_updates import Fill, OrderUpdate
 
 
 class DonchianTurtle(TradingStrategy):

@@ -24,7 +24,7 @@ from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from operators.trading.context import TradingContext
-    from operators.trading.orders import Fill, OrderUpdate
+    from operators.trading.order_updates import Fill, OrderUpdate
     from schemas.records import (
         CorporateAction,
         DataRow,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from operators.manual_orders import order_id_of, trading_strategy_of
 from operators.trading.accounts import StrategyAccounts, StrategyFill
-from operators.trading.orders import OrderUpdate
+from operators.trading.order_updates import OrderUpdate
 from operators.trading.removed_strategies import RemovedStrategy
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.target_orders import TargetOrders

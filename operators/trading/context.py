@@ -19,7 +19,8 @@ from operators.trading.numbers import (
     tag_text,
 )
 from operators.trading.order_arguments import OrderRequest, exit_terms, order_arguments, order_terms
-from operators.trading.orders import OrderUpdate, StrategyOrders, WorkingOrder
+from operators.trading.order_updates import OrderUpdate, WorkingOrder
+from operators.trading.orders import StrategyOrders
 from operators.trading.universe import Universe
 from operators.trading.user_data import UserData
 from schemas.errors import BadInput

@@ -8,7 +8,7 @@ from typing import Any
 from operators.raised_error import RaisedError
 from operators.trading.accounts import StrategyFill
 from operators.trading.market_events import MarketEvent
-from operators.trading.orders import OrderUpdate, cross_fill, fill_of
+from operators.trading.order_updates import OrderUpdate, cross_fill, fill_of
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.suspensions import ActionLog, Suspensions
 from schemas.records import CorporateAction, DataRow, Execution, InternalCross, Record, TradingStatus

@@ -12,7 +12,8 @@ from operators.trading.account_records import AccountRecords
 from operators.trading.context import NewAction, TradingContext
 from operators.trading.exchange_sessions import ExchangeSessions
 from operators.trading.market_context import Declarations
-from operators.trading.orders import OrderUpdate, StrategyOrders
+from operators.trading.order_updates import OrderUpdate
+from operators.trading.orders import StrategyOrders
 from operators.trading.purity import attributes_of, changed_attribute, plain_state
 from operators.trading.settings import TradingSettings
 from operators.trading.timers import DailyTimer, IntervalTimer

@@ -16,6 +16,7 @@ from operators.money import ONE
 from operators.order_split import split_lots
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
+from operators.trading.account_changes import AccountChanges
 from operators.trading.accounts import AccountRow, StrategyAccounts, SubAccount
 from operators.trading.action_outcomes import ActionOutcomes
 from operators.trading.context import TradingContext
@@ -28,7 +29,8 @@ from operators.trading.loss_stop import LossStops
 from operators.trading.market import Market
 from operators.trading.market_events import MarketEvents
 from operators.trading.market_needs import MarketNeeds
-from operators.trading.orders import OrderUpdate, StrategyOrders
+from operators.trading.order_updates import OrderUpdate
+from operators.trading.orders import StrategyOrders
 from operators.trading.removed_strategies import RemovedStrategies
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
@@ -42,17 +44,13 @@ from schemas.records import (
     CONTINUOUS,
     FLATTEN_STRATEGY,
     REGULAR,
-    REMOVED,
     RESUME_STRATEGY,
-    RUNNING,
     STRATEGY,
-    SUSPENDED,
     SYMBOL,
     SYMBOL_CHANGE,
     TOPIC_OF,
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
-    WARMING_UP,
     Bar,
     CashTransfer,
     Command,
@@ -61,7 +59,6 @@ from schemas.records import (
     Record,
     RiskEvent,
     StrategyActionKind,
-    StrategyState,
     Trade,
     bar_id,
 )
@@ -142,6 +139,9 @@ class TradingStrategyStage:
         self._removed = RemovedStrategies()
         self._delivery = StrategyDelivery(self._running, self._actions, self._suspensions)
         self._outcomes = ActionOutcomes(self._accounts, self._target_orders, self._running, self._removed)
+        self._account_changes = AccountChanges(
+            self._running, self._removed, self._accounts, self._actions, self._suspensions
+        )
         self._action_counts: dict[str, int] = {}  # of strategies in the restored snapshot
         self._execution_seq = 0
         self._risk_event_seq = 0
@@ -173,7 +173,7 @@ class TradingStrategyStage:
         self._book_reports(ts_ns, records, out)
         self._suspensions.apply_loss_stops(ts_ns, self._suspendable, self._market.prices, out)
         self._run(ts_ns, out)
-        self._publish_accounts(ts_ns, out)
+        self._account_changes.publish(ts_ns, self._market.prices, out)
         return [*out, *self._market.dead_letters]
 
     def accounts(self) -> list[AccountRow]:
@@ -321,26 +321,6 @@ class TradingStrategyStage:
         """Return when a scheduled handler is due next."""
         timers = (one.next_timer_ns() for name, one in self._running.items() if name not in self._suspensions)
         return min((due_ns for due_ns in timers if due_ns is not None), default=None)
-
-    # -- sub-accounts
-
-    def _publish_accounts(self, ts_ns: int, out: list[Record]) -> None:
-        """Publish the sub-accounts and positions that have changed, by strategy."""
-        for name, one in self._running.items():
-            state: StrategyState = RUNNING
-            if name in self._suspensions:
-                state = SUSPENDED
-            elif one.context.is_warming_up:
-                state = WARMING_UP
-            account, symbols, seq = self._accounts.accounts[name], one.universe.symbols, self._actions.seq
-            changes = one.account_records.changes(seq, ts_ns, state, account, symbols, self._market.prices)
-            self._actions.seq += len(changes)
-            out.extend(changes)
-        for name, removed in self._removed.items():
-            account, seq = self._accounts.accounts[name], self._actions.seq
-            changes = removed.account_records.changes(seq, ts_ns, REMOVED, account, (), self._market.prices)
-            self._actions.seq += len(changes)
-            out.extend(changes)
 
     # -- state
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from operators.trading.orders import ENDS, OrderUpdate, UpdateStatus
+from operators.trading.order_updates import ENDS, OrderUpdate, UpdateStatus
 from schemas.records import REPLACED, TRADE, Execution, OrderProposal, OrderRefusal, TargetReduction
 
 REPLACED_BY_PERSON = "a person has amended the order, which is a manual order from now on"
