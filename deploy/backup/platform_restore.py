@@ -68,7 +68,7 @@ from deploy.supervisor.platform_identity import (
 )
 from deploy.supervisor.start_options import StartOptions, save_options
 from deploy.supervisor.state import replace_file, running_state
-from deploy.supervisor.topics import create_topics, read_topics
+from deploy.supervisor.topics import create_topics, platform_topics
 from schemas.codec import encode
 from schemas.errors import BadInput
 from sinks.admin_operations import delete_topics
@@ -239,7 +239,7 @@ def _imported_topics(
 ) -> Iterator[None]:
     """Create and fill the topics. If that or the block fails, the topics are deleted again: they were empty."""
     kafka = settings.kafka
-    specs = [replace(topic, name=kafka.topic_prefix + topic.name) for topic in read_topics()]
+    specs = platform_topics(kafka.topic_prefix)
     try:
         create_topics(kafka.cluster, specs, replication=kafka.replication)
         with closing(LogWriter(kafka.cluster, kafka.topic_prefix)) as writer:

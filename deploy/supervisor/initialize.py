@@ -19,7 +19,7 @@ from deploy.supervisor.live_start import require_live_start
 from deploy.supervisor.migrate import migrate
 from deploy.supervisor.platform_identity import read_folder_identity
 from deploy.supervisor.state_check import check_state, record_identity
-from deploy.supervisor.topics import create_topics, read_topics
+from deploy.supervisor.topics import create_topics, platform_topics
 from schemas.errors import BadInput
 
 RECOVERY_PARTITIONS = 4
@@ -46,7 +46,8 @@ def initialize(
     Raises DeployError at the first failure.
     """
     contents = check_state(home, settings, substitute=substitute, with_stores=with_stores)
-    created = create_topics(settings.kafka.cluster, read_topics(), replication=settings.kafka.replication)
+    kafka = settings.kafka
+    created = create_topics(kafka.cluster, platform_topics(kafka.topic_prefix), replication=kafka.replication)
     print(f"topics created: {', '.join(created) or 'none, all exist'}")
     migrate(settings.database.postgres.url)
     print("database migrated to the newest schema")

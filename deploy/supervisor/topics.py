@@ -1,7 +1,7 @@
 """Create the topics of `configs/kafka_topics.yaml`, and check the partition counts of existing topics."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
@@ -32,6 +32,11 @@ class TopicSpec:
 
     def settings(self) -> dict[str, str]:
         return {"cleanup.policy": self.cleanup, "retention.ms": str(self.retention_days * _DAY_MS)}
+
+
+def platform_topics(prefix: str) -> list[TopicSpec]:
+    """Return the declared topics with the names that they have in Kafka (`prefix`: `kafka.topic_prefix`)."""
+    return [replace(topic, name=prefix + topic.name) for topic in read_topics()]
 
 
 def read_topics(path: Path = TOPICS_FILE) -> list[TopicSpec]:

@@ -16,6 +16,7 @@ import psutil
 
 from deploy.bootstrap import without_bytecode_ban
 from deploy.home import REPOSITORY
+from deploy.local.kafka.broker import JVM_OPTIONS_VARIABLE
 from deploy.testing.run_report import REPORT_FILE_VARIABLE, REPORT_PLUGIN, RunReport, read_report
 
 TEST_FOLDER = "tests"
@@ -49,6 +50,8 @@ def test_environment(addresses: Mapping[str, str], *, temporary: bool = False) -
         "PLATFORM_PYTHON_ENV": "current",
         # Only the tests of the dashboard build it.
         "PLATFORM_DASHBOARD": "off",
+        # A broker of a test ends before the second compiler has saved the time that it costs.
+        JVM_OPTIONS_VARIABLE: "-XX:TieredStopAtLevel=1",
         **({TEMPORARY_SERVICES_VARIABLE: "1"} if temporary else {}),
     }
 

@@ -11,7 +11,6 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from deploy.supervisor.initialize import make_recovery_store
 from deploy.supervisor.layout import write_layout
 from deploy.supervisor.platform_services import child_environment, dataflow_services
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
-from deploy.supervisor.topics import create_topics, read_topics
+from deploy.supervisor.topics import create_topics, platform_topics
 from sinks.record_tables import fields_of
 from sinks.tables import TABLE_OF
 from tests.e2e.fork_server import ForkedProcess, ForkServer, Program
@@ -108,7 +107,7 @@ class ProcessPlatform:
 
     def __enter__(self) -> ProcessPlatform:
         self.home.create_folders()
-        create_topics(self.servers.kafka, [replace(topic, name=self.prefix + topic.name) for topic in read_topics()])
+        create_topics(self.servers.kafka, platform_topics(self.prefix))
         for name in self.names:
             make_recovery_store(self.home.recovery / name)
         return self

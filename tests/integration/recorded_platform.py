@@ -8,7 +8,6 @@ import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
@@ -16,7 +15,7 @@ from unittest.mock import patch
 from configs.settings import KafkaSection, Settings, load_settings
 from dataflows.runtime import topology
 from deploy import cli as command_line
-from deploy.supervisor.topics import create_topics, read_topics
+from deploy.supervisor.topics import create_topics, platform_topics
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import encode
@@ -27,7 +26,7 @@ from sinks.kafka import producer
 def make_topics(servers: str) -> str:
     """Create all topics, empty, and return their prefix."""
     prefix = f"r{uuid.uuid4().hex[:8]}-"
-    create_topics(servers, [replace(topic, name=prefix + topic.name) for topic in read_topics()])
+    create_topics(servers, platform_topics(prefix))
     return prefix
 
 

@@ -21,7 +21,7 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local import tansu
 from deploy.local.endpoints import Ports, prepare
-from deploy.local.kafka.broker import prepare_fast_starts
+from deploy.local.kafka.broker import JVM_OPTIONS_VARIABLE, prepare_fast_starts
 from deploy.local.stack import ServiceStack, running_stack
 from deploy.supervisor.initialize import initialize
 from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe
@@ -104,6 +104,13 @@ def test_kafka_maps_the_archive_of_its_classes(own_stack: ServiceStack) -> None:
     assert isinstance(kafka.args, list)
     [archive] = [str(part).split("=")[1] for part in kafka.args if "SharedArchiveFile" in str(part)]
     assert archive in Path(f"/proc/{kafka.pid}/maps").read_text()
+
+
+def test_kafka_gets_the_java_options_of_the_user_last(own_stack: ServiceStack) -> None:
+    command = own_stack.children["kafka"].args
+    assert isinstance(command, list)
+    options = [part for part in command if str(part).startswith("-X")]
+    assert options[-1] == os.environ[JVM_OPTIONS_VARIABLE]
 
 
 def test_topics_are_created_once_and_a_changed_partition_count_is_refused(own_stack: ServiceStack) -> None:
@@ -233,7 +240,7 @@ def test_the_command_line_starts_checks_and_stops_the_platform(own_stack: Servic
         "PLATFORM_API_PORT": str(own_stack.ports.api),
         "PLATFORM_DASHBOARD": "off",
         "KAFKA_BOOTSTRAP_SERVERS": endpoints.kafka,
-        # The topics without a prefix hold the configuration that `initialize` signed with the keys of another folder.
+        # Another platform on this Kafka, with other keys, recorded its configuration in the topics without a prefix.
         "KAFKA__TOPIC_PREFIX": "own-",
         "DATABASE_URL": endpoints.database_url,
         "REDIS_URL": endpoints.redis_url,

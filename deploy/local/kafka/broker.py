@@ -1,6 +1,8 @@
 """Configure and describe the one-node Kafka broker."""
 
 import base64
+import os
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -18,7 +20,9 @@ from deploy.local.ports import free_ports, is_free
 from deploy.supervisor.probes import KafkaProbe
 from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessSpec, ProgressCallback
 
-_HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+JVM_OPTIONS_VARIABLE = "PLATFORM_KAFKA_JVM_OPTIONS"
+"""Options of Kafka's Java that are added to those of the platform, such as `-Xmx2g`. Java uses the last of several."""
+_JVM_OPTIONS = ("-Xms192m", "-Xmx512m", "-Xmn96m", "-XX:+UseSerialGC", "-Xshare:auto")
 _OPEN_LISTENERS = """\
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
@@ -64,7 +68,8 @@ class _Jvm(NamedTuple):
 
     def command(self, main: str, *arguments: str) -> list[str]:
         log_option = f"-Dlog4j2.configurationFile={PACKAGE_FOLDER / 'log4j2.properties'}"
-        options = [*_HEAP, *self.options, "-Djava.awt.headless=true", log_option]
+        user_options = shlex.split(os.environ.get(JVM_OPTIONS_VARIABLE, ""))
+        options = [*_JVM_OPTIONS, *self.options, *user_options, "-Djava.awt.headless=true", log_option]
         return [str(self.java), *options, "-cp", f"{self.libs}/*", main, *arguments]
 
 
