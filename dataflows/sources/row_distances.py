@@ -75,7 +75,7 @@ class RowDistances:
         self.is_descending |= bool((signed < 0).any())
         distances = np.abs(signed)
         self.duplicates += int((distances == 0).sum())
-        values, counts = np.unique(distances[distances > 0], return_counts=True)
+        values, counts = _count_values(distances[distances > 0])
         self.seconds.update(dict(zip((values / SECOND_NS).tolist(), counts.tolist(), strict=True)))
         before = np.concatenate(([last.distance_ns], distances[:-1]))
         is_isolated = np.minimum(before, distances) >= ISOLATION_S * SECOND_NS
@@ -111,3 +111,11 @@ class RowDistances:
             self.midnight_ns = int(rows[is_day][-1])
         self.successive_midnights += int((is_day & np.concatenate(([last.follows_day], is_day[:-1]))).sum())
         return bool(is_day[-1])
+
+
+def _count_values(values: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct values and their counts. Most files have one distance only, which needs no sorting."""
+    if len(values) and bool((values == values[0]).all()):
+        return values[:1], np.array([len(values)])
+    distinct, counts = np.unique(values, return_counts=True)
+    return distinct, counts

@@ -101,6 +101,8 @@ class TradingCalendar:
 
     def phases(self, opens_ns: Times) -> dict[SessionPhase | None, int]:
         """Count times by the phase of their session; None: outside all sessions."""
+        if self._name == "24/7":
+            return {CONTINUOUS: len(opens_ns)} if len(opens_ns) else {}
         index = self._session_index(opens_ns)
         phases: dict[SessionPhase | None, int] = {}
         for number, count in zip(*np.unique(index, return_counts=True), strict=True):
