@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 CalendarName = Annotated[str | None, typer.Option(help="Trading calendar: XNYS or 24/7.")]
-Session = Annotated[
+SessionChoice = Annotated[
     str | None, typer.Option(help="Sessions to read: regular, extended with pre- and post-market, or auto.")
 ]
 Timezone = Annotated[str | None, typer.Option(help="IANA time zone of times without a zone.")]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
 from deploy.home import Home
-from deploy.host_halt import GatewayState, recorded_addresses, runs
+from deploy.host_halt import HaltConfirmation, recorded_addresses, runs
 
 if TYPE_CHECKING:
     from sinks.host_kill_switch import GatewayReport, HostHalt
@@ -25,7 +25,7 @@ class HaltStatus:
     """
 
     state: Literal["ACTIVE", "HALTED", "UNKNOWN"]
-    gateway: GatewayState
+    gateway: HaltConfirmation
     risk: RiskState
     flag: bool
     actor: str
@@ -68,7 +68,7 @@ def read_halt_status(home: Home) -> HaltStatus:
     )
 
 
-def _gateway_state(halt: HostHalt | None, report: GatewayReport | None) -> GatewayState:
+def _gateway_state(halt: HostHalt | None, report: GatewayReport | None) -> HaltConfirmation:
     from sinks.host_kill_switch import is_confirmed
 
     if not runs(report):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schemas.records import Command
     from sinks.host_kill_switch import GatewayReport, HostKillSwitch
 
-GatewayState = Literal["CONFIRMED", "NOT_RUNNING", "PENDING", "UNKNOWN"]
+HaltConfirmation = Literal["CONFIRMED", "NOT_RUNNING", "PENDING", "UNKNOWN"]
 _CANCEL_PAUSE_S = 0.05
 _SIMULATED = "simulated"
 _LEASE_AGE_MAX_S = 5
@@ -46,7 +46,7 @@ class HaltOutcome:
     """
 
     command_id: str
-    gateway: GatewayState
+    gateway: HaltConfirmation
     cancelled: int
     safe: bool
     published: bool
@@ -125,7 +125,7 @@ def halt(home: Home, command: Command, timeout_s: float) -> HaltOutcome:
     )
 
 
-def _confirmed_s(switch: HostKillSwitch, command: Command, gateway: GatewayState) -> float:
+def _confirmed_s(switch: HostKillSwitch, command: Command, gateway: HaltConfirmation) -> float:
     report = switch.read_report() if gateway == "CONFIRMED" else None
     return ((time.time_ns() if report is None else report.at_ns) - command.ts_ns) / 1e9
 
@@ -151,7 +151,7 @@ def recorded_addresses(home: Home) -> dict[str, str]:
 
 def _confirm(
     switch: HostKillSwitch, command_id: str, settings: Settings | None, timeout_s: float, problems: list[str]
-) -> tuple[GatewayState, int, bool]:
+) -> tuple[HaltConfirmation, int, bool]:
     """Return the state of the gateway, the number of cancelled orders, and whether no order works any more."""
     from sinks.host_kill_switch import is_confirmed
 
@@ -160,7 +160,7 @@ def _confirm(
         report = switch.wait_for_gateway(command_id, timeout_s)
         if report is not None and is_confirmed(report, command_id):
             return "CONFIRMED", report.cancelled, True
-    gateway: GatewayState = "PENDING" if runs(report) else "NOT_RUNNING"
+    gateway: HaltConfirmation = "PENDING" if runs(report) else "NOT_RUNNING"
     if gateway == "PENDING" and report is not None:
         detail = f": {report.error}" if report.error and report.command_id == command_id else ""
         problems.append(f"the gateway (pid {report.pid}) did not confirm within {timeout_s:g} s{detail}")

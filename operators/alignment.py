@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from operators.log_cursor import Log, LogCursor, LogSegment, RejectedMessage, Signatures
+from operators.log_cursor import LogCursor, LogInput, LogSegment, RejectedRecord, Signatures
 from operators.market_data_checks import check_bar, check_quote, check_trade
 from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
@@ -70,7 +70,9 @@ class AlignedLogs:
     With `until_ns`, time slices after this time are not returned and do not change the snapshot.
     """
 
-    def __init__(self, stage: str, logs: Sequence[Log], snapshot: Any = None, *, until_ns: int | None = None) -> None:
+    def __init__(
+        self, stage: str, logs: Sequence[LogInput], snapshot: Any = None, *, until_ns: int | None = None
+    ) -> None:
         self._stage, self._until_ns = stage, until_ns
         self._cursors = {(log.topic, log.partition): LogCursor(log) for log in sorted(logs, key=lambda log: log.rank)}
         self._main = [cursor for cursor in self._cursors.values() if not cursor.log.feedback]
@@ -264,7 +266,7 @@ class AlignedLogs:
 
     def _merge(self, segments: list[tuple[LogCursor, LogSegment]], ts_ns: int) -> list[Record]:
         records: list[Record] = []
-        dead_letters: list[RejectedMessage] = []
+        dead_letters: list[RejectedRecord] = []
         by_rank: dict[int, list[list[Record]]] = {}
         for cursor, segment in segments:
             dead_letters += segment.dead_letters

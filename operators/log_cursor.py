@@ -21,7 +21,7 @@ from schemas.records import (
     SymbolRecord,
 )
 
-RejectedMessage = DeadLetter | LateRecord
+RejectedRecord = DeadLetter | LateRecord
 _SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
 _MARKET_DATA_TOPICS = frozenset({"market-bars", "market-quotes", "market-trades"})
 Signatures = CommandSignatures | ConfigurationChain
@@ -33,7 +33,7 @@ _FIRST_SIGNATURES: dict[str, Signatures] = {
 _UNSEQUENCED_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in EXTERNAL_RECORDS)
 
 
-class Log(NamedTuple):
+class LogInput(NamedTuple):
     """One partition of a topic as an input of a stage. `rank` orders the inputs in a time slice, lowest first."""
 
     topic: str
@@ -47,7 +47,7 @@ class LogSegment(NamedTuple):
 
     ts_ns: int
     records: list[Record]
-    dead_letters: list[RejectedMessage]
+    dead_letters: list[RejectedRecord]
     next_offset: int
     at_clock: bool  # whether every record has the time of the clock
     signatures: Signatures | None
@@ -76,7 +76,7 @@ class LogCursor:
         "skipped_clock_ns",
     )
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: LogInput) -> None:
         self.log = log
         self.by_symbol = log.topic in _SYMBOL_TOPICS
         self.market_data = log.topic in _MARKET_DATA_TOPICS
@@ -87,7 +87,7 @@ class LogCursor:
         self.passed_seqs: dict[str, int] = {}  # key -> last seq passed on
         self.segments: deque[LogSegment] = deque()
         self.open_records: list[Record] = []
-        self.dead_letters: list[RejectedMessage] = []
+        self.dead_letters: list[RejectedRecord] = []
         self.buffered = 0
         # The keys that the log has recorded, up to the last message fed and in the last time slice passed on.
         self.signatures = self.passed_signatures = _FIRST_SIGNATURES.get(log.topic)

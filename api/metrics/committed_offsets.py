@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from configs.settings import KafkaSection
+from schemas.log_names import LogName
 from sinks.cluster import client_config
-
-Log = tuple[str, int]
-"""Topic without prefix, and partition."""
 
 
 class CommittedOffsets:
@@ -26,14 +24,14 @@ class CommittedOffsets:
         self._consumers: dict[str, Consumer] = {}
         self._failed: set[str] = set()  # readers that did not respond last time
 
-    def read(self, logs: Mapping[str, Iterable[Log]], *, timeout_s: float) -> dict[str, dict[Log, int]]:
+    def read(self, logs: Mapping[str, Iterable[LogName]], *, timeout_s: float) -> dict[str, dict[LogName, int]]:
         """Return the committed offset of each log by reader, without logs for which a reader never committed.
 
         `logs` has the logs of each reader. Omits readers whose group has no coordinator within `timeout_s` seconds, for
         all of them together. Those that did not respond last time are last, so that they do not hide the others.
         """
         deadline, prefix = time.monotonic() + timeout_s, self._kafka.topic_prefix
-        committed: dict[str, dict[Log, int]] = {}
+        committed: dict[str, dict[LogName, int]] = {}
         for reader in sorted(logs, key=self._failed.__contains__):
             requested = [TopicPartition(prefix + topic, partition) for topic, partition in logs[reader]]
             remaining_s = deadline - time.monotonic()

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.metrics.collector import Labels, Value, counter, gauge, single
-from api.metrics.committed_offsets import CommittedOffsets, Log
+from api.metrics.committed_offsets import CommittedOffsets
 from configs.settings import KafkaSection
+from schemas.log_names import LogName
 
 KAFKA_TIMEOUT_S = 2.0
 _TABLES = """
@@ -146,7 +147,7 @@ class KafkaMetrics:
             ),
         ]
 
-    def _ends(self) -> dict[Log, int]:
+    def _ends(self) -> dict[LogName, int]:
         """Return end offsets by (topic, partition), without topics that do not exist yet.
 
         Raises KafkaException or TimeoutError if no broker responds.
@@ -171,10 +172,10 @@ class KafkaMetrics:
                     raise
         return end_offsets
 
-    def _lags(self, end_offsets: dict[Log, int]) -> list[tuple[tuple[str, str], int]]:
+    def _lags(self, end_offsets: dict[LogName, int]) -> list[tuple[tuple[str, str], int]]:
         """Return lags by (reader, topic). Omits groups that never committed or whose coordinator does not respond."""
         topics = self._kafka.topics
-        logs: dict[str, list[Log]] = {
+        logs: dict[str, list[LogName]] = {
             reader: [log for log in end_offsets if reader in topics[log[0]].readers]
             for reader in sorted({reader for entry in topics.values() for reader in entry.readers})
         }

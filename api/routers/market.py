@@ -42,7 +42,7 @@ class DayPrice(Price):
     day_open: float
 
 
-class HistoryBar(ApiModel):
+class PriceBar(ApiModel):
     """A bar of the trades in `[open_time, timestamp)`."""
 
     timestamp: str
@@ -60,7 +60,7 @@ class PriceHistory(ApiModel):
     """Oldest first. `next_start` is the value of `start` for the next page, null on the last page."""
 
     symbol: str
-    bars: list[HistoryBar]
+    bars: list[PriceBar]
     next_start: str | None
 
 
@@ -128,7 +128,7 @@ def get_history(
     page = fetched[:limit] if oldest_first else fetched[:limit][::-1]
     return PriceHistory(
         symbol=symbol,
-        bars=[HistoryBar(**_bar_fields(bar)) for bar in page],
+        bars=[PriceBar(**_bar_fields(bar)) for bar in page],
         next_start=utc(fetched[limit].ts_ns) if oldest_first and len(fetched) > limit else None,
     )
 

@@ -54,7 +54,7 @@ router = APIRouter(
 Trader = Annotated[Caller, Depends(caller_with(Permission.TRADE, "command"))]
 Canceller = Annotated[Caller, Depends(caller_with(Permission.CANCEL, "command"))]
 Quantity = Annotated[Decimal, Field(gt=0, le=QUANTITY_MAX, decimal_places=9)]
-Price = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
+OrderPrice = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
 IdempotencyKey = Annotated[
     str | None,
     Header(pattern=r"^[!-~]{1,128}$", description="Repeated requests with the same key return the same order."),
@@ -93,9 +93,9 @@ class OrderTicket(ApiModel):
     side: Side
     quantity: Quantity
     order_type: OrderType = MARKET
-    limit_price: Price | None = None
-    stop_price: Price | None = None
-    trail_amount: Price | None = None
+    limit_price: OrderPrice | None = None
+    stop_price: OrderPrice | None = None
+    trail_amount: OrderPrice | None = None
     trail_percent: Annotated[Decimal, Field(gt=0, lt=100, decimal_places=9)] | None = None
     time_in_force: TimeInForce = DAY
     expires_at: AwareDatetime | None = Field(
@@ -106,9 +106,9 @@ class OrderTicket(ApiModel):
         default="", description="when one order of a group trades, the others of the group are cancelled"
     )
     parent_id: Name = ""
-    take_profit_price: Price | None = None
-    stop_loss_price: Price | None = None
-    stop_loss_limit_price: Price | None = None
+    take_profit_price: OrderPrice | None = None
+    stop_loss_price: OrderPrice | None = None
+    stop_loss_limit_price: OrderPrice | None = None
 
     @model_validator(mode="after")
     def _check_prices(self) -> Self:
@@ -152,9 +152,9 @@ class OrderChange(ApiModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"limit_price": "149.50"}})
 
     quantity: Quantity | None = None
-    limit_price: Price | None = None
-    stop_price: Price | None = None
-    trail_amount: Price | None = None
+    limit_price: OrderPrice | None = None
+    stop_price: OrderPrice | None = None
+    trail_amount: OrderPrice | None = None
     trail_percent: Annotated[Decimal, Field(gt=0, lt=100, decimal_places=9)] | None = None
 
     @model_validator(mode="after")

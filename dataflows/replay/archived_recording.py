@@ -11,7 +11,7 @@ from dataflows.replay.recording import DERIVED_TOPICS, TRADES_TOPIC, Recording, 
 from dataflows.runtime.handler_timeouts import TOPIC as HANDLER_TIMEOUTS
 from dataflows.runtime.handler_timeouts import slices_with_timeouts, timeouts_by_slice
 from operators.alignment import AlignedLogs
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.stage import TimeSlice
 from schemas.codec import decode
 from schemas.errors import Undecodable
@@ -49,7 +49,7 @@ def _has_clock(archive: TopicArchive, topic: str) -> bool:
     return False
 
 
-def read_archived_slices(archive: TopicArchive, logs: Sequence[Log], stage: str) -> Generator[TimeSlice]:
+def read_archived_slices(archive: TopicArchive, logs: Sequence[LogInput], stage: str) -> Generator[TimeSlice]:
     """Yield the time slices of archived logs, up to the last one that all of them have."""
     reader = AlignedLogs(stage, logs)
     messages: dict[tuple[str, int], Iterator[tuple[int, Any]]] = {}
@@ -68,7 +68,7 @@ def read_archived_slices(archive: TopicArchive, logs: Sequence[Log], stage: str)
             reader.feed(topic, partition, chunk)
 
 
-def _records(archive: TopicArchive, log: Log, stage: str) -> Iterator[tuple[int, Any]]:
+def _records(archive: TopicArchive, log: LogInput, stage: str) -> Iterator[tuple[int, Any]]:
     for message in archive.messages(log.topic, log.partition):
         record: Any
         try:

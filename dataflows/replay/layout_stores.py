@@ -29,13 +29,13 @@ from dataflows.runtime.compact_stages import VERSION
 from dataflows.runtime.log_tail import read_ranges
 from schemas.codec import encode
 from schemas.errors import BadInput, Unavailable
+from schemas.log_names import LogName
 from schemas.records import Clock
 from sinks.cluster import client_config
 from sinks.log_offsets import log_range
 
 States = Mapping[str, Mapping[str, tuple[Any, Any]]]
 """The states of the source and of the stage, by service and shard."""
-LogName = tuple[str, int]
 _FIRST_READS = (500, 20_000)
 _TIMEOUT_S = 30.0
 

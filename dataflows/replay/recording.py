@@ -18,7 +18,7 @@ from dataflows.runtime.handler_timeouts import recorded_timeouts, slices_with_ti
 from dataflows.sources.kafka import KafkaSliceSource
 from dataflows.sources.shared_consumer import ReplayEnd
 from operators.alignment import VERSION, AlignmentCounts
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS
 from schemas.errors import Unavailable
@@ -146,7 +146,7 @@ def end_offsets(kafka: KafkaSection, topics: Sequence[str]) -> dict[tuple[str, i
         consumer.close()
 
 
-def _snapshot_since(kafka: KafkaSection, logs: Sequence[Log], since_ns: int) -> Any:
+def _snapshot_since(kafka: KafkaSection, logs: Sequence[LogInput], since_ns: int) -> Any:
     """Return a reader snapshot positioned at the first message of each log written at or after `since_ns`.
 
     Commands cannot be read from the middle of their log: it records the keys that verify them.
@@ -179,10 +179,10 @@ def input_topics(*, with_trades: bool) -> list[str]:
     return [topic for topic in topics if with_trades or topic != TRADES_TOPIC]
 
 
-def ranked_logs(topics: Sequence[str], symbol_partitions: int) -> list[Log]:
+def ranked_logs(topics: Sequence[str], symbol_partitions: int) -> list[LogInput]:
     """Return the logs of these topics. A time slice has the records of the topics in this order."""
     return [
-        Log(topic, partition, rank)
+        LogInput(topic, partition, rank)
         for rank, topic in enumerate(topics)
         for partition in topology.partitions_of(topic, symbol_partitions)
     ]

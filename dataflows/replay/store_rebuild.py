@@ -43,6 +43,7 @@ from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode
 from schemas.errors import BadInput, Unavailable, Undecodable
+from schemas.log_names import LogName
 from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, Record, Trade
 from sinks.cluster import client_config
 from sinks.log_offsets import log_range
@@ -50,7 +51,6 @@ from sinks.log_offsets import log_range
 READ_TIMEOUT_S = 60.0
 _TAIL_MESSAGES = 1000
 _EPOCH = timedelta(seconds=1)
-LogName = tuple[str, int]
 
 
 class Rebuilt(NamedTuple):

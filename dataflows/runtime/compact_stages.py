@@ -20,11 +20,11 @@ from operators.alignment import AlignedLogs, AlignmentCounts
 from operators.partitions import partition_of
 from operators.stage import Stage, TimeSlice
 from schemas.codec import decode, encode
+from schemas.log_names import LogName
 from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, DeadLetter
 
 VERSION = 1
 WRITER = topology.COMPACT
-LogName = tuple[str, int]
 Messages = Sequence[tuple[int, Any]]
 """Records and clocks of one log, each with its offset."""
 MakeGuard = Callable[[str, Any], "SliceGuard | None"]

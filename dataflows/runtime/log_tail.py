@@ -11,9 +11,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from schemas.codec import decode
 from schemas.errors import Unavailable, Undecodable
+from schemas.log_names import LogName
 
 READ_TIMEOUT_S = 60.0
-LogName = tuple[str, int]
 
 
 def read_ranges(consumer: Consumer, ranges: Mapping[LogName, tuple[int, int]]) -> dict[LogName, list[tuple[int, Any]]]:

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaException
 from dataflows.runtime.log_tail import READ_TIMEOUT_S, read_ranges
 from operators.stage import TimeSlice
 from schemas.errors import Unavailable
+from schemas.log_names import LogName
 from schemas.records import TOPIC_OF, Clock, LotMatch, Record, SequencedRecord, has_seq, sequence_key
 from sinks.cluster import Servers, client_config
 from sinks.log_offsets import log_range
@@ -27,7 +28,6 @@ _FIRST_READS = (1, 500)
 """So many messages from the end of a log are read first; usually the first read finds the clock of the snapshot."""
 
 RecordKey = tuple[str, str, int]
-LogName = tuple[str, int]
 
 
 class RepeatedRecords:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from enum import StrEnum
 from typing import NamedTuple
 
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from schemas.records import (
     BY_SYMBOL,
     TOPIC_OF,
@@ -355,19 +355,19 @@ def partitions_of(topic: str, partitions: int) -> range:
     return range(partitions if topic in SYMBOL_TOPICS else 1)
 
 
-def input_logs(service: str, shard: str, partitions: int, unread: Collection[str] = ()) -> list[Log]:
+def input_logs(service: str, shard: str, partitions: int, unread: Collection[str] = ()) -> list[LogInput]:
     """Return the logs that one shard of a service reads, without those of the topics `unread`.
 
     >>> input_logs("predictions", "1", 4, unread=["configuration"])
-    [Log(topic='features', partition=1, rank=1, feedback=False)]
+    [LogInput(topic='features', partition=1, rank=1, feedback=False)]
     """
-    input_logs_of_shard: list[Log] = []
+    input_logs_of_shard: list[LogInput] = []
     for rank, (topic, feedback, all_partitions) in enumerate(SERVICES[service].inputs):
         if topic in unread:
             continue
         by_shard = SERVICES[service].by_shard and topic in SYMBOL_TOPICS and not all_partitions
         log_partitions = [int(shard)] if by_shard else partitions_of(topic, partitions)
-        input_logs_of_shard += [Log(topic, partition, rank, feedback) for partition in log_partitions]
+        input_logs_of_shard += [LogInput(topic, partition, rank, feedback) for partition in log_partitions]
     return input_logs_of_shard
 
 

@@ -33,7 +33,7 @@ ZONE_SAMPLE_ROWS = 50_000
 FIRST_ROWS = 8
 ZONES = (NEW_YORK, "America/Chicago", "America/Los_Angeles", "Europe/London", "Europe/Berlin", "Europe/Athens", "UTC")
 """Zones of vendors' times: of the exchange, of US vendors, of European vendors and of MetaTrader servers."""
-Settings = TypeVar("Settings", bound=FeedSettings)
+AnyFeedSettings = TypeVar("AnyFeedSettings", bound=FeedSettings)
 Phases = Counter[SessionPhase | None]
 
 
@@ -149,7 +149,7 @@ class FeedScan:
 
     files: tuple[FileScan, ...]
 
-    def resolve(self, settings: Settings) -> Settings:
+    def resolve(self, settings: AnyFeedSettings) -> AnyFeedSettings:
         """Return the settings with the recognized interval and session, where they are "auto".
 
         Raises BadInput if the files have several intervals, or another one than the settings.
@@ -275,7 +275,7 @@ def distance_text(seconds: float) -> str:
     return interval_text(int(seconds)) if seconds % 1 == 0 else f"{seconds}s"
 
 
-def scan_settings(settings: Settings) -> Settings:
+def scan_settings(settings: AnyFeedSettings) -> AnyFeedSettings:
     """Return the settings with which files are read for a scan: every second is the open of a bar."""
     return replace(settings, bar_interval="1s", bar_interval_s=None, time_is="open")
 

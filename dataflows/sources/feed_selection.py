@@ -22,12 +22,11 @@ from dataflows.sources.simulator import WAVES, Simulator
 from dataflows.sources.tape import Tape, TapeFiles
 from dataflows.sources.trading_calendar import session_table
 from operators.bar_completion import FeedSettings
-from operators.news import SymbolTagger
+from operators.news import SymbolTagger, Tagger
 from schemas.errors import BadInput
 from sinks.signing_keys import FEED
 
 StopRequested = Callable[[], bool]
-Tagger = Callable[[str], list[str]]
 
 
 def never_stop() -> bool:

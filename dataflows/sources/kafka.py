@@ -22,7 +22,7 @@ from dataflows.sources.rejection_guard import RejectionGuard
 from dataflows.sources.shared_consumer import ReplayEnd, SharedConsumer
 from operators.alignment import AlignedLogs, AlignmentCounts
 from operators.dead_letter_rate import RateLimits
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.stage import TimeSlice
 from schemas.codec import DEFAULT_CODEC, Codec
 from sinks.archive.topic_archive import TopicArchive
@@ -152,7 +152,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
         self,
         servers: Servers,
         service: str,
-        logs: Mapping[str, Sequence[Log]],
+        logs: Mapping[str, Sequence[LogInput]],
         *,
         prefix: str = "",
         codec: Codec = DEFAULT_CODEC,

@@ -40,7 +40,7 @@ class ReplayEnd(NamedTuple):
     offsets: Mapping[tuple[str, int], int] | None = None  # (topic, partition) -> first offset to exclude
 
 
-class LogReader(Protocol):
+class LogReceiver(Protocol):
     """Receives the messages of several logs, such as `AlignedLogs`."""
 
     def next_offsets(self) -> Mapping[tuple[str, int], int]: ...
@@ -96,7 +96,7 @@ class SharedConsumer:
             options["log_level"] = 0
         self._consumer = Consumer(client_config(servers, options))
         # Every shard of this process reads a log of all symbols (weights, news), each from its own position.
-        self._readers: dict[tuple[str, int], list[LogReader]] = {}
+        self._readers: dict[tuple[str, int], list[LogReceiver]] = {}
         self._next_offsets: dict[tuple[tuple[str, int], int], int] = {}  # (log, id of the reader) -> its next offset
         self._log_by_topic: dict[tuple[str | None, int | None], tuple[str, int]] = {}  # key: with the topic prefix
         self._log_ranges: dict[tuple[str, int], tuple[int, int]] = {}
@@ -108,7 +108,7 @@ class SharedConsumer:
         self.end_offsets: dict[tuple[str, int], int] = {}  # log -> first offset that a bounded replay excludes
         self.partitions: list[ShardPartition] = []
 
-    def add(self, reader: LogReader) -> None:
+    def add(self, reader: LogReceiver) -> None:
         # Before the first fetch, which would delay the requests for the first offsets.
         for log, offset in reader.next_offsets().items():
             # A live service that resumes from a snapshot continues in the topics.
@@ -214,7 +214,7 @@ class SharedConsumer:
                 self._consumer.incremental_assign([self._topic_partition(log, part.end)])
         return count
 
-    def _deliver(self, reader: LogReader, log: tuple[str, int], entries: list[tuple[int, Any]]) -> None:
+    def _deliver(self, reader: LogReceiver, log: tuple[str, int], entries: list[tuple[int, Any]]) -> None:
         next_offset = self._next_offsets[log, id(reader)]
         reader.feed(
             *log, entries if entries[0][0] >= next_offset else [entry for entry in entries if entry[0] >= next_offset]

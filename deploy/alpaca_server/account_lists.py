@@ -10,14 +10,14 @@ from typing import Any
 from deploy.alpaca_server import request_query
 from deploy.alpaca_server.broker_order import BrokerOrder, unprocessable
 from deploy.alpaca_server.order_book import BrokerBook
-from deploy.alpaca_server.request_query import Query
+from deploy.alpaca_server.request_query import QueryFields
 
 _ORDERS_DEFAULT, ORDERS_MAX = 50, 500
 ACTIVITIES_MAX = 100
 FILL = "FILL"
 
 
-def list_orders(book: BrokerBook, query: Query) -> list[dict[str, Any]]:
+def list_orders(book: BrokerBook, query: QueryFields) -> list[dict[str, Any]]:
     """Return the orders that match status, symbols, side, after and until. `nested=true` puts exits under their entry.
 
     Raises BrokerApiError for an invalid filter.
@@ -68,7 +68,7 @@ def _roots(
     return roots
 
 
-def list_activities(book: BrokerBook, query: Query, only_type: str = "") -> list[dict[str, Any]]:
+def list_activities(book: BrokerBook, query: QueryFields, only_type: str = "") -> list[dict[str, Any]]:
     """Return a page of activities, newest first unless `direction=asc`. `page_token` is the id of the last one seen.
 
     Raises BrokerApiError for an invalid filter.

@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime
 
 from deploy.alpaca_server.broker_order import invalid
 
-Query = Mapping[str, str]
+QueryFields = Mapping[str, str]
 _TIMESTAMP = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9}))?(Z|[+ -]\d\d:?\d\d)?)?", re.ASCII
 )
 
 
-def choice(query: Query, name: str, allowed: tuple[str, ...], default: str) -> str:
+def choice(query: QueryFields, name: str, allowed: tuple[str, ...], default: str) -> str:
     """Return one of the allowed values, or the default."""
     value = query.get(name) or default
     if value not in allowed and value != default:
@@ -22,7 +22,7 @@ def choice(query: Query, name: str, allowed: tuple[str, ...], default: str) -> s
     return value
 
 
-def whole_number(query: Query, name: str, default: int, maximum: int) -> int:
+def whole_number(query: QueryFields, name: str, default: int, maximum: int) -> int:
     """Return a number from 1 to `maximum`, or the default. A larger number counts as the maximum, as at Alpaca."""
     text = query.get(name)
     if not text:
@@ -32,7 +32,7 @@ def whole_number(query: Query, name: str, default: int, maximum: int) -> int:
     return min(int(text), maximum)
 
 
-def flag(query: Query, name: str) -> bool:
+def flag(query: QueryFields, name: str) -> bool:
     """Return a boolean, False if it is missing. Clients write it as true, True or 1."""
     text = query.get(name, "").lower()
     if text not in ("", "true", "false", "t", "f", "1", "0"):
@@ -40,12 +40,12 @@ def flag(query: Query, name: str) -> bool:
     return text in ("true", "t", "1")
 
 
-def names(query: Query, name: str) -> set[str]:
+def names(query: QueryFields, name: str) -> set[str]:
     """Return the values of a comma-separated list."""
     return {value for value in query.get(name, "").split(",") if value}
 
 
-def timestamp(query: Query, name: str) -> str:
+def timestamp(query: QueryFields, name: str) -> str:
     """Return an RFC 3339 time or a day as text in UTC with nanoseconds, which sorts by time. "" if it is missing.
 
     >>> timestamp({"after": "2026-03-02T10:00:00.123456789-05:00"}, "after")
@@ -66,7 +66,7 @@ def timestamp(query: Query, name: str) -> str:
     return parsed.strftime("%Y-%m-%dT%H:%M:%S") + f".{fraction or '':0<9}Z"
 
 
-def day(query: Query, name: str) -> date | None:
+def day(query: QueryFields, name: str) -> date | None:
     """Return a day, given as YYYY-MM-DD or as an RFC 3339 time. None if it is missing."""
     text = query.get(name, "")
     if not text:

@@ -25,6 +25,7 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.recovery.store_positions import StorePositions, missing_stores, read_positions
 from deploy.supervisor.layout import dataflow_names
+from schemas.log_names import LogName
 from sinks.admin_operations import admin_result
 from sinks.archive.log_manifest import ArchivedFile
 from sinks.archive.topic_archive import TopicArchive, archive_day
@@ -38,7 +39,6 @@ _TIMEOUT_S = 60.0
 _FEED_TOPIC = "market-bars"
 _EDGES = ("news", "fundamentals")
 """Dataflows without time slices. They read only the end of a topic."""
-Log = tuple[str, int]
 
 
 class CutLog(NamedTuple):
@@ -59,7 +59,7 @@ class Needs(NamedTuple):
     """
 
     first_day: str
-    offsets: Mapping[Log, tuple[int, str]]
+    offsets: Mapping[LogName, tuple[int, str]]
 
 
 NOTHING_NEEDED = Needs("9999-12-31", {})
@@ -137,8 +137,8 @@ def read_needs(home: Home, kafka: KafkaSection) -> Needs:
     return Needs(archive_day(min(store.last_slice_ns for store in stores)), offsets)
 
 
-def _offsets_of_stores(stores: Iterable[StorePositions]) -> dict[Log, tuple[int, str]]:
-    offsets: dict[Log, tuple[int, str]] = {}
+def _offsets_of_stores(stores: Iterable[StorePositions]) -> dict[LogName, tuple[int, str]]:
+    offsets: dict[LogName, tuple[int, str]] = {}
     for store in stores:
         for log, offset in store.next_offsets.items():
             if log not in offsets or offset < offsets[log][0]:
@@ -146,12 +146,12 @@ def _offsets_of_stores(stores: Iterable[StorePositions]) -> dict[Log, tuple[int,
     return offsets
 
 
-def _offsets_of_groups(kafka: KafkaSection) -> dict[Log, tuple[int, str]]:
+def _offsets_of_groups(kafka: KafkaSection) -> dict[LogName, tuple[int, str]]:
     """Return the lowest offsets that consumer groups of other programs have committed.
 
     The platform's own groups are ignored: its recovery stores define what its services need.
     """
-    offsets = dict[Log, tuple[int, str]]()
+    offsets = dict[LogName, tuple[int, str]]()
     logs = [
         TopicPartition(kafka.topic_prefix + topic, partition)
         for topic in kafka.retention

@@ -24,6 +24,7 @@ from deploy.backup.consistent_cut import existing_logs, has_clock
 from deploy.backup.topic_messages import LogReader, StoredMessage, clock_of
 from deploy.errors import DeployError
 from schemas.codec import SCHEMA_IDS, load_older_schemas, schema_json
+from schemas.log_names import LogName
 from sinks.archive.container_file import ArchivedMessage, ContainerWriter, file_hash
 from sinks.archive.log_manifest import ArchivedFile, sync_folder, write_manifest
 from sinks.archive.topic_archive import OWNER_FILE, VERSION, ArchiveOwner, TopicArchive, archive_day
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from configs.settings import KafkaSection
     from deploy.supervisor.process_spec import ProgressCallback
 
-Log = tuple[str, int]
 _PENDING_MAX = 100_000
 """Most messages without a clock that are held in memory."""
 
@@ -142,7 +142,7 @@ def _day_of(timestamp_ms: int) -> str:
 class _LogArchiver:
     """Adds days to one archived log. `added` lists the files that it has written."""
 
-    def __init__(self, archive: TopicArchive, log: Log, metadata: dict[str, str]) -> None:
+    def __init__(self, archive: TopicArchive, log: LogName, metadata: dict[str, str]) -> None:
         self._archive, self._log, self._metadata = archive, log, metadata
         self._folder = archive.log_folder(*log)
         self._files = list(archive.files(*log))

@@ -26,6 +26,7 @@ from deploy.backup.topic_messages import (
     export_to_clock,
 )
 from deploy.errors import DeployError
+from schemas.log_names import LogName
 from schemas.records import EXTERNAL_RECORDS, TOPIC_OF
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ PAUSE_S = 0.2
 HEADS_TOPIC = "audit-heads"
 FEED_SERVICE = "market_data"
 _EXTERNAL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in EXTERNAL_RECORDS)
-
-Log = tuple[str, int]
 
 
 class TopicsBeforeDatabase(NamedTuple):
@@ -63,7 +62,7 @@ def export_topics(
     newest_ns: int,
     report: ProgressCallback,
     timeout_s: float = CLOCK_TIMEOUT_S,
-) -> tuple[int | None, dict[Log, LogContent]]:
+) -> tuple[int | None, dict[LogName, LogContent]]:
     """Add one entry per log. Returns the cut (ns), None if the platform is stopped, and the content of each log.
 
     `newest_ns` is the newest time of market data in the database. Raises DeployError if a log does not reach the cut.
@@ -88,7 +87,7 @@ def export_topics(
     return cut_ns, contents
 
 
-def existing_logs(kafka: KafkaSection, reader: LogReader) -> list[Log]:
+def existing_logs(kafka: KafkaSection, reader: LogReader) -> list[LogName]:
     existing = reader.existing_topics()
     return [
         (topic, partition)
@@ -103,7 +102,7 @@ def has_clock(kafka: KafkaSection, topic: str) -> bool:
 
 
 def _export_to_cut(
-    kafka: KafkaSection, reader: LogReader, log: Log, cut_ns: int, write: object, timeout_s: float
+    kafka: KafkaSection, reader: LogReader, log: LogName, cut_ns: int, write: object, timeout_s: float
 ) -> LogContent:
     topic, partition = log
     try:
@@ -119,7 +118,7 @@ def _export_to_cut(
 def _find_cut(
     kafka: KafkaSection,
     reader: LogReader,
-    logs: list[Log],
+    logs: list[LogName],
     newest_ns: int,
     timeout_s: float,
     report: ProgressCallback,
@@ -150,7 +149,7 @@ def _find_cut(
         time.sleep(PAUSE_S)
 
 
-def _log_with_pending_records(reader: LogReader, ends: Mapping[Log, LogContent], cut_ns: int) -> str | None:
+def _log_with_pending_records(reader: LogReader, ends: Mapping[LogName, LogContent], cut_ns: int) -> str | None:
     """Return the first topic that has, before its `end`, a record after its last clock at or before the cut."""
     for (topic, partition), content in ends.items():
         if content.end == content.start:

@@ -25,7 +25,7 @@ from deploy.recovery.recorded_topics import supervisor_lock
 from deploy.supervisor.migrate import migrate
 from deploy.supervisor.platform_identity import read_folder_identity, read_topic_identity, write_database_identity
 from deploy.supervisor.process_spec import ProcessKind
-from deploy.supervisor.state import Status, running_state
+from deploy.supervisor.state import ChildStatus, running_state
 
 if TYPE_CHECKING:
     from deploy.supervisor.process_spec import ProgressCallback
@@ -134,7 +134,7 @@ def _writers_stopped(home: Home) -> Iterator[None]:
     for name in running:
         request(home, "stop", name)
     for name in running:
-        wait_for_status(home, name, Status.STOPPED)
+        wait_for_status(home, name, ChildStatus.STOPPED)
     try:
         yield
     finally:
@@ -142,4 +142,4 @@ def _writers_stopped(home: Home) -> Iterator[None]:
             request(home, "start", name)
         # All services start at once, possibly on a busy machine.
         for name in running:
-            wait_for_status(home, name, Status.HEALTHY, timeout_s=START_TIMEOUT_S)
+            wait_for_status(home, name, ChildStatus.HEALTHY, timeout_s=START_TIMEOUT_S)

@@ -13,13 +13,13 @@ import yaml
 
 from configs.settings import load_settings
 from dataflows.runtime.topology import Layout
-from deploy.chaos.base_settings import base_settings
 from deploy.chaos.comparison import RunInputs, compare
 from deploy.chaos.edge_records import EdgeLog
 from deploy.chaos.fault import FaultKind, FaultRun, PlannedFault
 from deploy.chaos.faults.brokers import orders_at_broker, wait_until_ready
 from deploy.chaos.injection import PrintLine, RunOutcome, inject_faults
 from deploy.chaos.pace import LivePace
+from deploy.chaos.pinned_settings import pinned_settings
 from deploy.chaos.stack import ChaosStack
 from deploy.chaos.throttled_feed import FEED
 from deploy.errors import DeployError
@@ -82,7 +82,7 @@ def run_with_broker(
 
 def _write_settings(path: Path) -> None:
     """Write the settings of the tape's run without its language model and watched files. The venue is the broker."""
-    tree = base_settings()
+    tree = pinned_settings()
     del tree["sentiment"]
     tree["execution"] = {"broker": "alpaca", "alpaca": _SETTINGS_OF_BROKER}
     path.write_text(yaml.safe_dump(tree))

@@ -8,18 +8,12 @@ from typing import NamedTuple
 from configs.settings import Settings
 from deploy.chaos import tables
 from deploy.chaos.edge_records import EdgeLog
-from deploy.chaos.expected import (
-    Log,
-    deduplicated,
-    expected_logs,
-    first_difference,
-    records_by_topic,
-    run_stages,
-)
+from deploy.chaos.expected import deduplicated, expected_logs, first_difference, records_by_topic, run_stages
 from deploy.chaos.fault import FaultRun, PlannedFault, RunEvidence
 from deploy.chaos.result import RunComparison
 from deploy.chaos.schedule import FAULTS
 from operators.stage import TimeSlice
+from schemas.log_names import LogName
 
 
 class RunInputs(NamedTuple):
@@ -42,7 +36,7 @@ def compare(
     run: FaultRun,
     injected: Sequence[PlannedFault],
     settings: Settings,
-    messages: Mapping[Log, list[bytes]],
+    messages: Mapping[LogName, list[bytes]],
     inputs: RunInputs,
 ) -> RunComparison:
     """Compare topics and tables, and then check what each kind of fault promises besides."""

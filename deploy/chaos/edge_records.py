@@ -12,12 +12,12 @@ from typing import Any
 
 from dataflows.sources.fundamentals.files import FundamentalsFileSource
 from dataflows.sources.news.files import NewsFileSource
-from deploy.chaos.expected import Log
 from deploy.chaos.llm_server import model_answer
 from deploy.chaos.side_inputs import WireFiles
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.errors import Undecodable
+from schemas.log_names import LogName
 from schemas.records import TOPIC_OF, Clock, LlmAnswer, LlmRequest, Record
 
 TOPICS = ("llm-answers", "commands", "configuration", "news", "fundamentals")
@@ -57,7 +57,7 @@ class EdgeLog:
         return {str(record[0]) for record in (*consumed, *self.after_last_clock)}
 
 
-def read_edge_logs(messages: Mapping[Log, Iterable[bytes]]) -> dict[str, EdgeLog]:
+def read_edge_logs(messages: Mapping[LogName, Iterable[bytes]]) -> dict[str, EdgeLog]:
     """Return the log of each topic in `TOPICS`."""
     return {topic: EdgeLog(messages[topic, 0]) for topic in TOPICS}
 

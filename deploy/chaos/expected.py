@@ -20,10 +20,10 @@ from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.errors import Undecodable
+from schemas.log_names import LogName
 from schemas.records import EXTERNAL_RECORDS, TOPIC_OF, Clock, Record, has_seq, has_symbol, sequence_key
 
-Log = tuple[str, int]
-Logs = dict[Log, list[str]]
+Logs = dict[LogName, list[str]]
 """Records and clocks of each partition of a topic, in order, as text."""
 
 
@@ -82,7 +82,7 @@ def deduplicated(messages: Iterable[bytes]) -> list[str]:
     return [_text(entry) for entry in _without_repeats(messages)]
 
 
-def records_by_topic(messages: Mapping[Log, Iterable[bytes]]) -> dict[str, list[Record]]:
+def records_by_topic(messages: Mapping[LogName, Iterable[bytes]]) -> dict[str, list[Record]]:
     """Return the records of each topic without clocks and repeats, in the order of each partition."""
     records: dict[str, list[Record]] = {}
     for (topic, _), log in messages.items():

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from deploy.chaos.base_settings import base_settings
+from deploy.chaos.pinned_settings import pinned_settings
 from deploy.chaos.tape import OPENING, SYMBOLS
 from schemas.records import CASH_DIVIDEND, EXCHANGE_RATE, TRADING_HALT, TRADING_RESUMED
 
@@ -114,7 +114,7 @@ class WireFiles:
 
 def write_settings(path: Path, side_inputs: dict[str, Path], wire: WireFiles, model_url: str) -> None:
     """Write the settings of all runs, extended by the files and the language model of this run."""
-    tree = base_settings()
+    tree = pinned_settings()
     tree["market_data"] = {"files": {kind: [str(file)] for kind, file in side_inputs.items()}}
     tree["news"] = {"feed": "files", "poll_interval_s": 0.3, "files": {"paths": [str(wire.news)]}}
     tree["fundamentals"] = {"feed": "files", "poll_interval_s": 0.3, "files": {"paths": [str(wire.fundamentals)]}}

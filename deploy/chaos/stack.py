@@ -34,7 +34,7 @@ from deploy.supervisor.probes import read_stats
 from deploy.supervisor.process_spec import DATAFLOW_NAMES, SERVICE_NAMES
 from deploy.supervisor.start_options import StartOptions, save_options
 from deploy.supervisor.start_progress import stop_platform, wait_until_started
-from deploy.supervisor.state import ChildState, PlatformState, Status, read_state, running_state
+from deploy.supervisor.state import ChildState, ChildStatus, PlatformState, read_state, running_state
 from operators.stage import TimeSlice
 from schemas.errors import Unavailable
 from schemas.records import Command
@@ -182,7 +182,7 @@ class ChaosStack:
             state = read_state(self.home)  # a fault has ended the supervisor: the last state
         if state is None:
             raise DeployError(f"the supervisor has exited; its log is {self.home.logs / 'supervisor.log'}")
-        failed = [child for child in state.children if child.status is Status.FAILED]
+        failed = [child for child in state.children if child.status is ChildStatus.FAILED]
         if failed:
             raise DeployError(f"service {failed[0].name} has failed: {failed[0].reason}")
         return state
@@ -214,7 +214,7 @@ class ChaosStack:
 
     def _wait_until_healthy(self, children: Callable[[], Sequence[ChildState]], timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while waiting := [child for child in children() if child.status is not Status.HEALTHY]:
+        while waiting := [child for child in children() if child.status is not ChildStatus.HEALTHY]:
             if time.monotonic() > deadline:
                 reason = f"{waiting[0].name} is {waiting[0].status} ({waiting[0].reason})"
                 raise DeployError(f"{reason}, expected healthy within {timeout_s:.0f} s")
@@ -349,7 +349,7 @@ class ChaosStack:
         for name in processes:
             control.request(self.home, "stop", name)
         for name in processes:
-            control.wait_for_status(self.home, name, Status.STOPPED)
+            control.wait_for_status(self.home, name, ChildStatus.STOPPED)
 
     # -- results
 
@@ -375,7 +375,7 @@ class ChaosStack:
 
     def logs(self, partitions: int) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
         """Yield every message of every topic that a service owns and others depend on, including repeated records."""
-        control.wait_for_status(self.home, "kafka", Status.HEALTHY)
+        control.wait_for_status(self.home, "kafka", ChildStatus.HEALTHY)
         consumer = Consumer(client_config(self._kafka().cluster, {"group.id": "chaos", "enable.auto.commit": False}))
         try:
             seen = set(topology.HINT_TOPICS)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 Keep = Annotated[bool, typer.Option("--keep", help="Archive only; delete nothing from Kafka.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Archive, and print what would be deleted from Kafka.")]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Archive, and print what would be deleted from Kafka.")]
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Topic to restore (default: all). Can be repeated.")]
 FromDay = Annotated[str | None, typer.Option("--from", metavar="DAY", help="First UTC day, such as 2024-01-15.")]
 ToDay = Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last UTC day, such as 2024-01-31.")]
@@ -57,7 +57,7 @@ def _one_line_errors() -> Iterator[None]:
         raise DeployError(str(error)) from error
 
 
-def create(keep: Keep = False, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def create(keep: Keep = False, dry_run: DryRunFlag = False, as_json: AsJson = False) -> None:
     from deploy.archive.create_archive import create_archive
     from deploy.recovery.recorded_topics import recorded_settings
 

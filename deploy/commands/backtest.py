@@ -17,7 +17,7 @@ from deploy.bar_file_options import (
     DateOrder,
     DecimalMark,
     Interval,
-    Session,
+    SessionChoice,
     Symbol,
     TimeIs,
     Timezone,
@@ -54,8 +54,10 @@ _RECORDED = ("topics:", "archive:")
 """Both read the archive and the topics as one log."""
 _FILES_HELP = "CSV, JSON lines or Parquet files of {}, or folders of them. Can be repeated."
 News = Annotated[list[Path] | None, typer.Option("--news", help=_FILES_HELP.format("headlines"))]
-Fundamentals = Annotated[list[Path] | None, typer.Option("--fundamentals", help=_FILES_HELP.format("company filings"))]
-Reference = Annotated[
+FundamentalsFiles = Annotated[
+    list[Path] | None, typer.Option("--fundamentals", help=_FILES_HELP.format("company filings"))
+]
+ReferenceFiles = Annotated[
     list[Path] | None, typer.Option("--reference-data", help=_FILES_HELP.format("corporate actions and exchange rates"))
 ]
 Data = Annotated[
@@ -69,7 +71,7 @@ Orders = Annotated[
     Path | None,
     typer.Option(help="CSV file of orders to submit, amend and cancel at given times. They pass the risk checks."),
 ]
-Strategy = Annotated[
+StrategyOption = Annotated[
     str | None, typer.Option(help="Strategy to run instead of those of the settings: its name, or FILE.py:Class.")
 ]
 Start = Annotated[str | None, typer.Option(help="Read the bars that open at or after this ISO date or time.")]
@@ -100,18 +102,18 @@ def backtest(
     bars: Bars,
     more_bars: MoreBars = None,
     news: News = None,
-    fundamentals: Fundamentals = None,
+    fundamentals: FundamentalsFiles = None,
     data: Data = None,
-    reference_data: Reference = None,
+    reference_data: ReferenceFiles = None,
     quotes: Quotes = None,
     market_trades: MarketTrades = None,
     settings: SettingsFile = None,
     orders: Orders = None,
-    strategy: Strategy = None,
+    strategy: StrategyOption = None,
     start: Start = None,
     end: End = None,
     calendar: CalendarName = None,
-    session: Session = None,
+    session: SessionChoice = None,
     timezone: Timezone = None,
     interval: Interval = None,
     symbol: Symbol = None,

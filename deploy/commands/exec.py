@@ -15,7 +15,7 @@ from deploy.service_names import resolve_service
 from deploy.supervisor.state import PlatformState, running_state
 
 Service = Annotated[str, typer.Argument(help="Service, as `status` prints it.")]
-Command = Annotated[list[str], typer.Argument(help="Command to run, with its arguments.")]
+CommandArgument = Annotated[list[str], typer.Argument(help="Command to run, with its arguments.")]
 
 
 class ServiceEnvironment(NamedTuple):
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     )(execute)
 
 
-def execute(service: Service, command: Command) -> None:
+def execute(service: Service, command: CommandArgument) -> None:
     home = home_from_environment()
     state = running_state(home)
     if state is None:

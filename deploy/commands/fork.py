@@ -25,7 +25,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Setting to change, such as risk_manager.max_daily_loss=5000. Can be repeated."),
 ]
-Strategy = Annotated[
+StrategyOptions = Annotated[
     list[str] | None,
     typer.Option(
         help="Strategy to run instead of the current ones: name or file.py:Class, then JSON parameters; repeatable."
@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
     )
 
 
-def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json: AsJson = False) -> None:
+def fork_recording(at: At, set_: Set = None, strategy: StrategyOptions = None, as_json: AsJson = False) -> None:
     from configs.strategies import configured_strategies
     from dataflows.replay.fork import fork
     from dataflows.replay.recording import open_recording

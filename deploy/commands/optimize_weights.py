@@ -31,7 +31,7 @@ Days = Annotated[
     int | None, typer.Option(min=1, help="Calendar days before the last bar (default: 365, or 5 with bar returns).")
 ]
 MaxWeight = Annotated[str, typer.Option(help="Maximum weight of one symbol, as a fraction of equity.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the weights without publishing them.")]
+DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Print the weights without publishing them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -49,7 +49,7 @@ def optimize(
     return_interval: ReturnInterval = "daily",
     days: Days = None,
     max_weight: MaxWeight = "1",
-    dry_run: DryRun = False,
+    dry_run: DryRunFlag = False,
     as_json: AsJson = False,
 ) -> None:
     from dataflows.research import optimization

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.supervisor.state import ChildState, PlatformState, Status, read_state
+from deploy.supervisor.state import ChildState, ChildStatus, PlatformState, read_state
 
 if TYPE_CHECKING:
     from deploy.disk_usage import DiskUsage
@@ -34,11 +34,11 @@ _COUNT_FIELDS = {
     "gaps": "seq_gaps",
 }
 _STYLES = {
-    Status.HEALTHY: "green",
-    Status.STOPPED: "dim",
-    Status.FAILED: "bold red",
-    Status.SUSPENDED: "bold red",
-    Status.UNHEALTHY: "red",
+    ChildStatus.HEALTHY: "green",
+    ChildStatus.STOPPED: "dim",
+    ChildStatus.FAILED: "bold red",
+    ChildStatus.SUSPENDED: "bold red",
+    ChildStatus.UNHEALTHY: "red",
 }
 
 
@@ -134,7 +134,7 @@ def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
 
 def _with_unknown_children(state: PlatformState) -> PlatformState:
     """Return the state as a supervisor that does not report leaves it: nothing is known of the processes."""
-    children = tuple(replace(child, status=Status.UNKNOWN, reason=None) for child in state.children)
+    children = tuple(replace(child, status=ChildStatus.UNKNOWN, reason=None) for child in state.children)
     return replace(state, message="the supervisor does not report", children=children)
 
 
@@ -249,11 +249,11 @@ def _probe_child(home: Home, state: PlatformState, child: ChildState) -> str | N
     from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.platform_services import alerts_probe
     from deploy.supervisor.probes import DataflowProbe, HttpProbe, KafkaProbe, PostgresProbe, RedisProbe
-    from deploy.supervisor.process_spec import Probe
+    from deploy.supervisor.process_spec import HealthProbe
 
     addresses = json.loads((home.secrets / "endpoints.json").read_text())
     kafka = platform_settings(home, {"KAFKA_BOOTSTRAP_SERVERS": addresses["KAFKA_BOOTSTRAP_SERVERS"]}).kafka
-    services: dict[str, Probe] = {
+    services: dict[str, HealthProbe] = {
         "kafka": KafkaProbe(kafka.cluster),
         "postgres": PostgresProbe(addresses["DATABASE_URL"]),
         "redis": RedisProbe(addresses["REDIS_URL"]),

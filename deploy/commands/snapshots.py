@@ -19,7 +19,7 @@ from deploy.supervisor.state import running_state
 from schemas.errors import BadInput
 
 Service = Annotated[str, typer.Argument(help="Dataflow process, such as portfolio or features-1of2.")]
-Step = Annotated[str | None, typer.Option(help="Show only steps with this prefix, such as stage.")]
+StepFilter = Annotated[str | None, typer.Option(help="Show only steps with this prefix, such as stage.")]
 Key = Annotated[str | None, typer.Option(help="Show only the state of this key (a shard).")]
 Depth = Annotated[int, typer.Option(min=1, help="Maximum depth of nested values to print; not used with --json.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -64,7 +64,9 @@ def list_stores(as_json: AsJson = False) -> None:
     Console(width=120, highlight=False).print(table)
 
 
-def inspect(service: Service, step: Step = None, key: Key = None, depth: Depth = 6, as_json: AsJson = False) -> None:
+def inspect(
+    service: Service, step: StepFilter = None, key: Key = None, depth: Depth = 6, as_json: AsJson = False
+) -> None:
     from deploy.recovery.recovery_store import read_store
 
     store = read_store(_store_folder(home_from_environment(), service))

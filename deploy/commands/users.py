@@ -34,7 +34,7 @@ class RoleName(StrEnum):
 
 
 Username = Annotated[str, typer.Argument(help="Name of the user.")]
-Role = Annotated[RoleName, typer.Argument(help="Role of the user.")]
+RoleArgument = Annotated[RoleName, typer.Argument(help="Role of the user.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -71,7 +71,7 @@ def list_users(as_json: AsJson = False) -> None:
     Console(highlight=False, markup=False).print(table if rows else "no users")
 
 
-def create(username: Username, role: Role) -> None:
+def create(username: Username, role: RoleArgument) -> None:
     import re
 
     from api.roles import USERNAME_PATTERN
@@ -87,7 +87,7 @@ def create(username: Username, role: Role) -> None:
     _print_password(username, password)
 
 
-def set_role(username: Username, role: Role) -> None:
+def set_role(username: Username, role: RoleArgument) -> None:
     from api.roles import Role as ApiRole
 
     with _open_accounts() as (_, administration):

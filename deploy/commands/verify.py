@@ -18,7 +18,7 @@ from schemas.errors import Unavailable
 if TYPE_CHECKING:
     from configs.settings import KafkaSection, Settings
     from deploy.home import Home
-    from deploy.verification.verdict import Comparison, Verdict
+    from deploy.verification.verdict import Comparison, VerificationResult
 
 Since = Annotated[
     str | None,
@@ -91,7 +91,7 @@ def check_all(
     since_ns: int | None,
     wait_s: float,
     publish: bool = False,
-) -> Verdict:
+) -> VerificationResult:
     """Run every check, or with `audit` only those of the audit chain. With `publish`, publish the heads of an intact
     chain to `audit-heads`. Raises psycopg2.Error, Unavailable and BadInput."""
     from deploy.verification.all_checks import (
@@ -103,7 +103,7 @@ def check_all(
         verify_weights,
     )
     from deploy.verification.signatures import verify_signatures
-    from deploy.verification.verdict import Comparison, Verdict
+    from deploy.verification.verdict import Comparison, VerificationResult
 
     kafka, reason = _reachable_kafka(settings)
     checks: list[Comparison] = []
@@ -119,7 +119,7 @@ def check_all(
     checks.append(verify_signatures(settings.database.postgres.url, home))
     if kafka is None:
         checks.append(Comparison("topics", 0, None, f"not compared: {reason}"))
-    return Verdict([*checks, *_audit_checks(settings, kafka, heads, wait_s, publish)], decision_hash)
+    return VerificationResult([*checks, *_audit_checks(settings, kafka, heads, wait_s, publish)], decision_hash)
 
 
 def _audit_checks(
@@ -159,12 +159,12 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _as_json(verdict: Verdict) -> str:
+def _as_json(verdict: VerificationResult) -> str:
     checks = [check._asdict() for check in verdict.checks]
     return json.dumps({"agrees": verdict.agrees, "checks": checks, "decision_hash": verdict.decision_hash}, indent=2)
 
 
-def _as_text(verdict: Verdict) -> str:
+def _as_text(verdict: VerificationResult) -> str:
     width = max(len(check.name) for check in verdict.checks)
     lines = []
     for check in verdict.checks:

@@ -5,10 +5,10 @@ import sys
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.platform_services import alerts_probe
 from deploy.supervisor.probes import DataflowProbe, HttpProbe
-from deploy.supervisor.process_spec import Probe
+from deploy.supervisor.process_spec import HealthProbe
 
 
-def probe_of(service: str, home: Home) -> Probe:
+def probe_of(service: str, home: Home) -> HealthProbe:
     """Return the probe of a service. The API's probe does not depend on other services, unlike its /health."""
     if service == "api":
         return HttpProbe("http://127.0.0.1:8000/openapi.json")

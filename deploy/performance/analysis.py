@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.probes import read_stats
-from deploy.supervisor.state import PlatformState, Status
+from deploy.supervisor.state import ChildStatus, PlatformState
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -142,7 +142,7 @@ def findings(
     messages = [
         f"{child.name} is {child.status}{f': {child.reason}' if child.reason else ''}"
         for child in state.children
-        if child.status not in (Status.HEALTHY, Status.STOPPED)
+        if child.status not in (ChildStatus.HEALTHY, ChildStatus.STOPPED)
     ]
     for load in dataflows:
         if load.lag_s is not None and load.lag_s > LAG_S_MAX:

@@ -44,7 +44,7 @@ class BenchmarkResult(NamedTuple):
         return self.p50 < self.target if self.unit == "ms" else self.p50 >= self.target
 
 
-class SliceTimes(NamedTuple):
+class ClosedSlices(NamedTuple):
     """When time slices were closed in topics.
 
     `closed_at_ms`: topic -> event time -> ms since 1970 at which the last partition received the clock record.
@@ -106,7 +106,7 @@ def measure_hops(kafka: KafkaSection, slice_count: int) -> tuple[list[BenchmarkR
     return hop_latencies(slice_times), catch_up
 
 
-def without_catch_up(slice_times: SliceTimes) -> tuple[SliceTimes, CatchUp]:
+def without_catch_up(slice_times: ClosedSlices) -> tuple[ClosedSlices, CatchUp]:
     """Leave out the time slices before all topics have caught up with the feed.
 
     A topic has caught up when it receives the clock of a time slice before the feed closes the next one. The services
@@ -115,7 +115,7 @@ def without_catch_up(slice_times: SliceTimes) -> tuple[SliceTimes, CatchUp]:
 
     >>> feed = {1: 0, 2: 100, 3: 200, 4: 300, 5: 400}
     >>> behind = {1: 250, 2: 260, 3: 270, 4: 310, 5: 420}
-    >>> kept, left_out = without_catch_up(SliceTimes({"market-bars": feed, "orders": behind}, {}))
+    >>> kept, left_out = without_catch_up(ClosedSlices({"market-bars": feed, "orders": behind}, {}))
     >>> sorted(kept.closed_at_ms["orders"]), left_out
     ([3, 4, 5], CatchUp(slices=2, seconds=0.2, ended=True))
     """
@@ -138,14 +138,14 @@ def without_catch_up(slice_times: SliceTimes) -> tuple[SliceTimes, CatchUp]:
         for topic, closed_ms in slice_times.closed_at_ms.items()
     }
     seconds = (feed_ms[ordered[first]] - feed_ms[ordered[0]]) / 1e3 if ordered else 0.0
-    return SliceTimes(closed_at_ms, slice_times.with_records), CatchUp(first, seconds, ended=True)
+    return ClosedSlices(closed_at_ms, slice_times.with_records), CatchUp(first, seconds, ended=True)
 
 
-def hop_latencies(slice_times: SliceTimes) -> list[BenchmarkResult]:
+def hop_latencies(slice_times: ClosedSlices) -> list[BenchmarkResult]:
     """Calculate the latency of each hop from the time slices that both its topics have.
 
     >>> at = {"order-proposals": {1: 100, 2: 200}, "orders": {1: 103, 2: 209}}
-    >>> [figure] = [f for f in hop_latencies(SliceTimes(at, {"order-proposals": {1, 2}})) if f.name == "Risk check"]
+    >>> [figure] = [f for f in hop_latencies(ClosedSlices(at, {"order-proposals": {1, 2}})) if f.name == "Risk check"]
     >>> figure.p50, figure.n
     (6.0, 2)
     """
@@ -170,7 +170,7 @@ def hop_latencies(slice_times: SliceTimes) -> list[BenchmarkResult]:
     return results
 
 
-def read_slice_times(kafka: KafkaSection, topics: Sequence[str], slice_count: int) -> SliceTimes:
+def read_slice_times(kafka: KafkaSection, topics: Sequence[str], slice_count: int) -> ClosedSlices:
     """Read the last time slices that each topic has in all its partitions."""
     from confluent_kafka import Consumer, KafkaException
 
@@ -196,7 +196,7 @@ def read_slice_times(kafka: KafkaSection, topics: Sequence[str], slice_count: in
         raise DeployError(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error
     finally:
         consumer.close()
-    return SliceTimes(closed_at_ms, with_records)
+    return ClosedSlices(closed_at_ms, with_records)
 
 
 def _read_clocks(messages: Iterator[Any]) -> tuple[dict[int, int], set[int]]:

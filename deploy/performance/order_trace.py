@@ -44,7 +44,7 @@ TRACED_TOPICS = (
 )
 
 
-class TimedRecord(NamedTuple):
+class TracedRecord(NamedTuple):
     """A record or clock with the time of its message, in ms since 1970."""
 
     written_ms: float
@@ -60,7 +60,7 @@ class TraceStep(NamedTuple):
     since_first_ms: float | None
 
 
-Logs = Mapping[tuple[str, int], Sequence[TimedRecord]]
+Logs = Mapping[tuple[str, int], Sequence[TracedRecord]]
 """The messages of each (topic, partition), oldest first."""
 
 
@@ -123,7 +123,7 @@ def _request_steps(order: Order, logs: Logs) -> list[tuple[str, float | None]]:
     return steps
 
 
-def _records(logs: Logs, record_type: Any) -> Iterator[TimedRecord]:
+def _records(logs: Logs, record_type: Any) -> Iterator[TracedRecord]:
     for (topic, _), entries in logs.items():
         if topic == TOPIC_OF[record_type]:
             yield from (timed for timed in entries if type(timed.record) is record_type)
@@ -181,7 +181,7 @@ def _message_ms(consumer: Consumer, topic: str, partition: int, offset: int) -> 
     return _read_range(consumer, topic, partition, offset, offset + 1)[0][0]
 
 
-def _read_window(consumer: Consumer, topic: str, partition: int, at_ms: int) -> list[TimedRecord]:
+def _read_window(consumer: Consumer, topic: str, partition: int, at_ms: int) -> list[TracedRecord]:
     """Read the messages of a log from a minute before to half a minute after a time."""
     _, high = log_range(consumer, topic, partition, timeout_s=READ_TIMEOUT_S)
     bounds = []
@@ -189,10 +189,10 @@ def _read_window(consumer: Consumer, topic: str, partition: int, at_ms: int) -> 
         requested = TopicPartition(topic, partition, max(0, limit_ms))
         offset = offsets_at_times(consumer, [requested], timeout_s=READ_TIMEOUT_S)[0].offset
         bounds.append(offset if offset >= 0 else high)
-    timed: list[TimedRecord] = []
+    timed: list[TracedRecord] = []
     for written_ms, value in _read_range(consumer, topic, partition, *bounds):
         try:
-            timed.append(TimedRecord(float(written_ms), decode(value)))
+            timed.append(TracedRecord(float(written_ms), decode(value)))
         except Undecodable:
             continue
     return timed

@@ -16,7 +16,7 @@ from deploy.supervisor.adopted_process import UNKNOWN_STATUS, AdoptedProcess
 from deploy.supervisor.process_fingerprint import fingerprint
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.processes import ProcessIdentity, end_process, identify, last_log_message, rotate_log, spawn
-from deploy.supervisor.state import ChildState, Status
+from deploy.supervisor.state import ChildState, ChildStatus
 
 logger = structlog.get_logger(__name__)
 
@@ -42,7 +42,7 @@ class Child:
     service: ProcessSpec
     home: Home
     should_run: bool = True
-    status: Status = Status.WAITING
+    status: ChildStatus = ChildStatus.WAITING
     reason: str | None = None
     restarts: int = 0
     identity: ProcessIdentity | None = None
@@ -91,7 +91,7 @@ class Child:
         except ProcessLookupError:
             return False
         self.identity, self.restarts = state.identity, state.restarts
-        self.status, self.reason = Status.STARTING, "taken over"
+        self.status, self.reason = ChildStatus.STARTING, "taken over"
         self._started_at = time.monotonic()
         return True
 
@@ -104,27 +104,29 @@ class Child:
             self._supervise(now)
         elif self.external:
             self._probe(now)
-        elif self.should_run and self.status not in (Status.FAILED, Status.SUSPENDED) and now >= self._retry_at:
+        elif (
+            self.should_run and self.status not in (ChildStatus.FAILED, ChildStatus.SUSPENDED) and now >= self._retry_at
+        ):
             if waiting_for is None:
                 self._start(now)
             else:
-                self.status, self.reason = Status.WAITING, f"waiting for {waiting_for}"
+                self.status, self.reason = ChildStatus.WAITING, f"waiting for {waiting_for}"
 
     def request_start(self) -> None:
         """Start the child, also after it was stopped, has failed or is suspended."""
         self.should_run = True
         suspension_files.release_suspension(self.home.run, self.service.name)
-        if self.status in (Status.STOPPED, Status.FAILED, Status.SUSPENDED, Status.BACKING_OFF):
-            self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
+        if self.status in (ChildStatus.STOPPED, ChildStatus.FAILED, ChildStatus.SUSPENDED, ChildStatus.BACKING_OFF):
+            self.status, self.reason, self._retry_at, self._unhealthy_exits = ChildStatus.WAITING, None, 0.0, 0
             self._exits.clear()
 
     def request_stop(self) -> None:
         """Stop the child and keep it stopped. Return at once; `step` kills it after `stop_timeout_s`."""
         self.should_run = False
         if self._process is None:
-            self.status, self.reason = Status.STOPPED, None
-        elif self.status is not Status.STOPPING:
-            self.status, self.reason = Status.STOPPING, None
+            self.status, self.reason = ChildStatus.STOPPED, None
+        elif self.status is not ChildStatus.STOPPING:
+            self.status, self.reason = ChildStatus.STOPPING, None
             self._kill_at = time.monotonic() + self.service.stop_timeout_s
             self._process.send_signal(self.service.stop_signal)
 
@@ -133,11 +135,11 @@ class Child:
 
         A failed child is started. A child that was stopped by request or is suspended does not change.
         """
-        if not self.should_run or self.status is Status.SUSPENDED:
+        if not self.should_run or self.status is ChildStatus.SUSPENDED:
             return
         if self._process is None:
             self.request_start()
-        elif self.status is not Status.STOPPING:
+        elif self.status is not ChildStatus.STOPPING:
             self.request_stop()
             self.should_run, self._restarting = True, True
 
@@ -154,16 +156,16 @@ class Child:
                 retain_search_capability=self.service.retain_search_capability,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            self.status, self.reason = Status.FAILED, f"cannot start: {error}"
+            self.status, self.reason = ChildStatus.FAILED, f"cannot start: {error}"
             return
         self.identity = identify(self._process.pid)
         logger.info("service started", about=self.service.name, pid=self._process.pid)
-        self.status, self.reason = Status.STARTING, "process started"
+        self.status, self.reason = ChildStatus.STARTING, "process started"
         self._started_at = now
         self._probe_at = now + _PROBE_STARTING_S
 
     def _supervise(self, now: float) -> None:
-        if self.status is Status.STOPPING:
+        if self.status is ChildStatus.STOPPING:
             if now > self._kill_at and self._process is not None:
                 self._process.kill()
             return
@@ -177,27 +179,27 @@ class Child:
             return
         self.reason = self.service.probe(self.identity.pid if self.identity else 0)
         if self.reason is None:
-            self.status = Status.HEALTHY
+            self.status = ChildStatus.HEALTHY
             self._unhealthy_exits = 0
-        elif self.status is not Status.STARTING or now - self._started_at > self.service.start_grace_s:
-            self.status = Status.UNHEALTHY
+        elif self.status is not ChildStatus.STARTING or now - self._started_at > self.service.start_grace_s:
+            self.status = ChildStatus.UNHEALTHY
         # Count from the end of the probe: a slow service must not take all of the supervisor's time.
-        interval_s = _PROBE_RUNNING_S if self.status is Status.HEALTHY else _PROBE_STARTING_S
+        interval_s = _PROBE_RUNNING_S if self.status is ChildStatus.HEALTHY else _PROBE_STARTING_S
         self._probe_at = time.monotonic() + interval_s
 
     def _handle_exit(self, returncode: int, now: float) -> None:
         self._process, self.identity = None, None
         restarting, self._restarting = self._restarting, False
         if not self.should_run:
-            self.status, self.reason = Status.STOPPED, None
+            self.status, self.reason = ChildStatus.STOPPED, None
             return
         suspension = suspension_files.read_suspension(self.home.run, self.service.name)
         if suspension is not None:
-            self.status, self.reason = Status.SUSPENDED, suspension.reason
+            self.status, self.reason = ChildStatus.SUSPENDED, suspension.reason
             logger.error("service suspended", about=self.service.name, reason=suspension.reason, at_ns=suspension.at_ns)
             return
         if restarting:
-            self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
+            self.status, self.reason, self._retry_at, self._unhealthy_exits = ChildStatus.WAITING, None, 0.0, 0
             return
         self.restarts += 1
         # Each such exit suspends a strategy, so that their number is bounded: no crash loop.
@@ -208,9 +210,9 @@ class Child:
         self.reason = f"{exit_text}; last log entry: {last_message}" if last_message else exit_text
         too_frequent = len(self._exits) == EXITS_MAX and now - self._exits[0] < EXITS_WINDOW_S
         if self._unhealthy_exits >= UNHEALTHY_EXITS_MAX or too_frequent:
-            self.status, self.reason = Status.FAILED, f"crash loop: {self.reason}"
+            self.status, self.reason = ChildStatus.FAILED, f"crash loop: {self.reason}"
         else:
-            self.status = Status.BACKING_OFF
+            self.status = ChildStatus.BACKING_OFF
             self._retry_at = now + min(BACKOFF_FIRST_S * 2 ** (self._unhealthy_exits - 1), BACKOFF_MAX_S)
         logger.error(
             "service exited", about=self.service.name, restarts=self.restarts, now=self.status, reason=self.reason

@@ -15,7 +15,7 @@ from typing import Literal
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.supervisor.state import Status, running_state
+from deploy.supervisor.state import ChildStatus, running_state
 
 ACTIONS = ("start", "stop", "scale", "shutdown")
 _SOCKET_NAME = "control.sock"
@@ -80,7 +80,7 @@ def request(home: Home, action: ControlAction, service: str = "", count: int = 0
         raise DeployError(str(reply["error"]))
 
 
-def wait_for_status(home: Home, service: str, status: Status, timeout_s: float = 60.0) -> None:
+def wait_for_status(home: Home, service: str, status: ChildStatus, timeout_s: float = 60.0) -> None:
     """Wait until all processes of a service are in `status`. Raises DeployError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -98,7 +98,7 @@ def wait_for_status(home: Home, service: str, status: Status, timeout_s: float =
 def start_one(home: Home, service: str, timeout_s: float = 60.0) -> None:
     """Start a stopped or failed service and wait until it is healthy. Raises DeployError."""
     request(home, "start", service)
-    wait_for_status(home, service, Status.HEALTHY, timeout_s)
+    wait_for_status(home, service, ChildStatus.HEALTHY, timeout_s)
 
 
 def scale_one(home: Home, service: str, count: int, timeout_s: float = 120.0) -> None:
@@ -114,13 +114,13 @@ def scale_one(home: Home, service: str, count: int, timeout_s: float = 120.0) ->
         if time.monotonic() > deadline:
             raise DeployError(f"{service} was not scaled to {count} processes within {timeout_s:.0f} s; see `status`")
         time.sleep(0.1)
-    wait_for_status(home, service, Status.HEALTHY, timeout_s)
+    wait_for_status(home, service, ChildStatus.HEALTHY, timeout_s)
 
 
 def stop_one(home: Home, service: str, timeout_s: float = 60.0) -> None:
     """Stop one service and keep it stopped. The others continue. Raises DeployError."""
     request(home, "stop", service)
-    wait_for_status(home, service, Status.STOPPED, timeout_s)
+    wait_for_status(home, service, ChildStatus.STOPPED, timeout_s)
 
 
 if __name__ == "__main__":

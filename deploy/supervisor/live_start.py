@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from configs.settings import Settings
     from deploy.local.endpoints import Endpoints
-    from deploy.verification.verdict import Verdict
+    from deploy.verification.verdict import VerificationResult
     from schemas.records import BrokerAccount
 
 _VERIFY_WAIT_S = 10.0
@@ -100,7 +100,7 @@ def check_live_start(home: Home, settings: Settings, endpoints: Endpoints, repor
 # -- the books ---------------------------------------------------------------------------------------------------------
 
 
-def verify_problems(verdict: Verdict) -> list[str]:
+def verify_problems(verdict: VerificationResult) -> list[str]:
     """Return what `verify` found, as one sentence. The account is compared with the broker itself, not by `verify`."""
     failed = [check for check in verdict.checks if check.difference is not None and check.name != "broker"]
     # Without the topics, most checks are missing.

@@ -24,7 +24,7 @@ class ProcessKind(StrEnum):
     ALERTS = "alerts"
 
 
-class Probe(Protocol):
+class HealthProbe(Protocol):
     """Checks that a service responds. Returns None if it is healthy, else the reason in a few words; never raises."""
 
     def __call__(self, pid: int) -> str | None: ...
@@ -42,7 +42,7 @@ class ProcessSpec:
     name: str
     kind: ProcessKind
     command: tuple[str, ...]
-    probe: Probe
+    probe: HealthProbe
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 15.0

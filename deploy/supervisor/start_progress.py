@@ -13,7 +13,7 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.child import end_orphans
 from deploy.supervisor.processes import end_process, tail
-from deploy.supervisor.state import ChildState, Phase, PlatformState, Status, read_state, running_state
+from deploy.supervisor.state import ChildState, ChildStatus, Phase, PlatformState, read_state, running_state
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 90.0
@@ -32,7 +32,7 @@ class ProgressPrinter:
         if state.phase is Phase.PREPARING and (self._last is None or self._last.message != state.message):
             self._print_line(state.message)
         for child in state.children:
-            if previous_status.get(child.name, Status.WAITING) is not child.status:
+            if previous_status.get(child.name, ChildStatus.WAITING) is not child.status:
                 self._print_line(_describe(child))
         self._last = state
 
@@ -43,8 +43,8 @@ class ProgressPrinter:
 
 def _describe(child: ChildState) -> str:
     descriptions = {
-        Status.STARTING: f"{child.name} starting",
-        Status.HEALTHY: f"{child.name} healthy",
+        ChildStatus.STARTING: f"{child.name} starting",
+        ChildStatus.HEALTHY: f"{child.name} healthy",
     }
     return descriptions.get(child.status) or f"{child.name} {child.status}" + (
         f": {child.reason}" if child.reason else ""
@@ -68,7 +68,7 @@ def wait_until_started(
                 raise DeployError(state.message)
             if state.phase is Phase.RUNNING:
                 return state
-            failed = next((child for child in state.children if child.status is Status.FAILED), None)
+            failed = next((child for child in state.children if child.status is ChildStatus.FAILED), None)
             if failed is not None:
                 raise DeployError(f"{failed.name}: {failed.reason} (log: {home.logs / failed.name}.log)")
         if has_ended:
@@ -76,7 +76,7 @@ def wait_until_started(
             raise DeployError(tail(log).removeprefix("error: ") or f"the supervisor exited (log: {log})")
         time.sleep(0.1)
     state = read_state(home)
-    waiting = [child for child in (state.children if state else ()) if child.status is not Status.HEALTHY]
+    waiting = [child for child in (state.children if state else ()) if child.status is not ChildStatus.HEALTHY]
     detail = (
         f"{waiting[0].name}: {waiting[0].reason} (log: {home.logs / waiting[0].name}.log)" if waiting else "unknown"
     )

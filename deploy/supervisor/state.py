@@ -25,7 +25,7 @@ class Phase(StrEnum):
     FAILED = "failed"
 
 
-class Status(StrEnum):
+class ChildStatus(StrEnum):
     """Status of one child. `failed` is a crash loop: the supervisor does not restart it.
 
     `unknown` is what readers show of every child if the supervisor does not report.
@@ -52,7 +52,7 @@ class ChildState:
 
     name: str
     kind: str
-    status: Status
+    status: ChildStatus
     pid: int | None = None
     process_started_at: float | None = None
     restarts: int = 0
@@ -142,7 +142,7 @@ def read_state(home: Home) -> PlatformState | None:
     except FileNotFoundError:
         return None
     tree.pop("version")
-    children = tuple(ChildState(**{**child, "status": Status(child["status"])}) for child in tree.pop("children"))
+    children = tuple(ChildState(**{**child, "status": ChildStatus(child["status"])}) for child in tree.pop("children"))
     phase, degraded = Phase(tree.pop("phase")), tuple(tree.pop("degraded"))
     return PlatformState(phase=phase, degraded=degraded, children=children, **tree)
 

@@ -19,7 +19,7 @@ from deploy.supervisor.dev_reload import SourceWatcher
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.processes import tail
 from deploy.supervisor.rescale_task import RescaleTask
-from deploy.supervisor.state import Phase, PlatformState, Status, initial_state, write_state
+from deploy.supervisor.state import ChildStatus, Phase, PlatformState, initial_state, write_state
 
 _LOOP_S, _HEARTBEAT_S = 0.2, 2.0
 REQUIRED_BY_DATAFLOWS = ("kafka", "postgres")
@@ -90,9 +90,9 @@ class Supervisor:
             self._children = self.rescale_task.step(self._children)
         if self.source_watcher is not None:
             self._restart_edited(self.source_watcher)
-        all_healthy = self._initialized and all(c.status is Status.HEALTHY for c in self._children if c.should_run)
+        all_healthy = self._initialized and all(c.status is ChildStatus.HEALTHY for c in self._children if c.should_run)
         phase = Phase.RUNNING if all_healthy or self.state.phase is Phase.RUNNING else Phase.STARTING
-        unhealthy = [c.service.name for c in self._children if c.status is not Status.HEALTHY]
+        unhealthy = [c.service.name for c in self._children if c.status is not ChildStatus.HEALTHY]
         self._publish(phase, f"not healthy: {', '.join(unhealthy)}" if unhealthy else "all healthy")
 
     def _restart_edited(self, source_watcher: SourceWatcher) -> None:
@@ -111,7 +111,7 @@ class Supervisor:
         if child.service.kind in (ProcessKind.SERVICE, ProcessKind.DASHBOARD):
             return None
         required = [c for c in self._children if c.service.name in REQUIRED_BY_DATAFLOWS]
-        missing = [c.service.name for c in required if c.status is not Status.HEALTHY]
+        missing = [c.service.name for c in required if c.status is not ChildStatus.HEALTHY]
         if missing:
             return " and ".join(missing)
         return None if self._initialized else "topics and tables"
@@ -120,7 +120,7 @@ class Supervisor:
         services = [child for child in self._children if child.service.kind is ProcessKind.SERVICE]
         log = self.home.logs / "initialize.log"
         if self._initializing is None:
-            if all(child.status is Status.HEALTHY for child in services):
+            if all(child.status is ChildStatus.HEALTHY for child in services):
                 self.before_initialize()
                 with log.open("wb") as out:
                     self._initializing = subprocess.Popen(

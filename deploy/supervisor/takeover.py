@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from deploy.supervisor.child import Child, end_orphans
 from deploy.supervisor.process_spec import ProcessKind
-from deploy.supervisor.state import ChildState, Phase, PlatformState, Status
+from deploy.supervisor.state import ChildState, ChildStatus, Phase, PlatformState
 
 
 def survivors(saved: PlatformState | None) -> tuple[ChildState, ...]:
@@ -66,7 +66,7 @@ def _repeat_requests(states: Iterable[ChildState], by_name: dict[str, Child]) ->
         child = by_name.get(state.name)
         if child is None or child.running:
             continue
-        if state.status is Status.STOPPED:
-            child.should_run, child.status = False, Status.STOPPED
-        elif state.status is Status.SUSPENDED:
-            child.status, child.reason = Status.SUSPENDED, state.reason
+        if state.status is ChildStatus.STOPPED:
+            child.should_run, child.status = False, ChildStatus.STOPPED
+        elif state.status is ChildStatus.SUSPENDED:
+            child.status, child.reason = ChildStatus.SUSPENDED, state.reason

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 
-from deploy.trade_files.layouts import CURRENCY_CONVERSIONS, LAYOUTS, Layout, Names
+from deploy.trade_files.layouts import CURRENCY_CONVERSIONS, LAYOUTS, FileLayout, Names
 from deploy.trade_files.rows import Line, TradeFileRow
 from operators.money import ZERO
 from schemas.errors import BadInput
@@ -21,7 +21,7 @@ _OPTION = re.compile(r"-[A-Z]+\d{6}[CP][\d.]+|\S+ \d\d/\d\d/\d{4} [\d.]+ [CP]")
 _OPTION_SHARES = "100"
 
 
-def find_layout(lines: Sequence[Line]) -> tuple[Layout, int] | None:
+def find_layout(lines: Sequence[Line]) -> tuple[FileLayout, int] | None:
     """Return the layout of an export and the index of its header line; None for the plain columns."""
     for index, line in enumerate(lines):
         for layout in LAYOUTS:
@@ -32,7 +32,7 @@ def find_layout(lines: Sequence[Line]) -> tuple[Layout, int] | None:
 
 
 def export_rows(
-    file: str, lines: Sequence[Line], layout: Layout, skip_actions: Collection[str], skipped: Counter[str]
+    file: str, lines: Sequence[Line], layout: FileLayout, skip_actions: Collection[str], skipped: Counter[str]
 ) -> Iterator[TradeFileRow]:
     """Yield the trades of an export, with the plain columns. `lines` begin with the header.
 
@@ -65,7 +65,7 @@ def export_rows(
             yield _plain_row(file, row, line, layout)
 
 
-def _same_account(row: TradeFileRow, layout: Layout, account: str) -> str:
+def _same_account(row: TradeFileRow, layout: FileLayout, account: str) -> str:
     """Return the account of a trade. Raises BadInput if it is not that of the trades before."""
     found = _first(row, layout.account)
     if account and found != account:
@@ -80,7 +80,7 @@ def _header(line: Line) -> list[str]:
     return [name.lower() for name in line.values]
 
 
-def _is_counted(row: TradeFileRow, layout: Layout) -> bool:
+def _is_counted(row: TradeFileRow, layout: FileLayout) -> bool:
     if layout.only is None:
         return True
     column, allowed = layout.only
@@ -100,7 +100,7 @@ def _first(row: TradeFileRow, names: Names) -> str:
     return next((text for name in names if (text := row.optional(name))), "")
 
 
-def _plain_row(file: str, row: TradeFileRow, line: Line, layout: Layout) -> TradeFileRow:
+def _plain_row(file: str, row: TradeFileRow, line: Line, layout: FileLayout) -> TradeFileRow:
     side, quantity = _side(row, layout), _first(row, layout.quantity)
     if side != BUY or not layout.side:
         quantity = quantity.removeprefix("-")
@@ -124,7 +124,7 @@ def _plain_row(file: str, row: TradeFileRow, line: Line, layout: Layout) -> Trad
     return TradeFileRow(file, row.number, line.number, fields, is_export=True)
 
 
-def _side(row: TradeFileRow, layout: Layout) -> str:
+def _side(row: TradeFileRow, layout: FileLayout) -> str:
     """Return the side of a trade: that of the longest matching text of the layout."""
     if not layout.side:
         return SELL if _first(row, layout.quantity).startswith("-") else BUY
@@ -142,7 +142,7 @@ def _side(row: TradeFileRow, layout: Layout) -> str:
     return layout.sides[max(matching, key=len)]
 
 
-def _fee(row: TradeFileRow, layout: Layout) -> Decimal:
+def _fee(row: TradeFileRow, layout: FileLayout) -> Decimal:
     fee = ZERO
     for names in layout.fees:
         name = next((name for name in names if row.optional(name)), None)

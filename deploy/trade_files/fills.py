@@ -11,7 +11,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from deploy.trade_files.export_rows import export_rows, find_layout
-from deploy.trade_files.layouts import ASSET_KINDS, EXECUTIONS, SELL_HELD, Layout
+from deploy.trade_files.layouts import ASSET_KINDS, EXECUTIONS, SELL_HELD, FileLayout
 from deploy.trade_files.rows import (
     AMOUNT_MAX,
     Line,
@@ -106,7 +106,7 @@ def _file_names(paths: Sequence[Path]) -> list[str]:
 
 def _read_rows(
     path: Path, file: str, skip_actions: Collection[str], skipped: Counter[str]
-) -> tuple[Iterator[TradeFileRow], Layout | None]:
+) -> tuple[Iterator[TradeFileRow], FileLayout | None]:
     lines = _READERS.get(path.suffix.lower(), read_lines)(path)
     found = find_layout(lines)
     if found is None:

@@ -19,7 +19,7 @@ SELL_HELD = "SELL_HELD"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class FileLayout:
     """Which column holds what, and which rows are trades.
 
     marks           columns that only this layout has; with the required columns, they identify the file
@@ -70,7 +70,7 @@ class Layout:
         )
 
 
-EXECUTIONS = Layout(
+EXECUTIONS = FileLayout(
     name="this platform: executions",
     source="`backtest --executions` and `export executions`",
     marks=("event", "leaves"),
@@ -88,7 +88,7 @@ EXECUTIONS = Layout(
     remaining=("leaves",),
 )
 
-INTERACTIVE_BROKERS_FLEX = Layout(
+INTERACTIVE_BROKERS_FLEX = FileLayout(
     name="Interactive Brokers: Flex query, section Trades",
     source="IBKR Reporting Guide, Flex Queries, Trades",
     marks=("tradeprice", "ibcommission"),
@@ -109,7 +109,7 @@ INTERACTIVE_BROKERS_FLEX = Layout(
     account=("clientaccountid", "accountid"),
 )
 
-INTERACTIVE_BROKERS_STATEMENT = Layout(
+INTERACTIVE_BROKERS_STATEMENT = FileLayout(
     name="Interactive Brokers: activity statement, section Trades",
     source="IBKR Reporting Guide, Activity Statements, Trades",
     marks=("datadiscriminator", "asset category"),
@@ -126,7 +126,7 @@ INTERACTIVE_BROKERS_STATEMENT = Layout(
     account=("account",),
 )
 
-SCHWAB = Layout(
+SCHWAB = FileLayout(
     name="Charles Schwab: transaction history",
     source="Schwab.com, Accounts, History, Export",
     marks=("fees & comm",),
@@ -149,7 +149,7 @@ SCHWAB = Layout(
     fees=(("fees & comm",),),
 )
 
-FIDELITY = Layout(
+FIDELITY = FileLayout(
     name="Fidelity: account history",
     source="Fidelity.com, Activity & Orders, History, Download",
     marks=("run date",),
@@ -170,7 +170,7 @@ FIDELITY = Layout(
     account=("account number", "account"),
 )
 
-ROBINHOOD = Layout(
+ROBINHOOD = FileLayout(
     name="Robinhood: account activity",
     source="Robinhood, Reports and statements, Account activity",
     marks=("activity date", "trans code"),
@@ -183,7 +183,7 @@ ROBINHOOD = Layout(
     value=("amount",),  # net of the regulatory fees, which have no column
 )
 
-ALPACA = Layout(
+ALPACA = FileLayout(
     name="Alpaca: account activities of the type FILL",
     source="docs.alpaca.markets, Account Activities; CSV, or the JSON of the API",
     marks=("activity_type", "transaction_time"),
@@ -198,7 +198,7 @@ ALPACA = Layout(
     fill_id=("id",),
 )
 
-COINBASE = Layout(
+COINBASE = FileLayout(
     name="Coinbase: transaction history",
     source="Coinbase, Statements, Transaction history",
     marks=("quantity transacted", "transaction type"),
@@ -225,7 +225,7 @@ COINBASE = Layout(
     asset_kind=AssetKind.DIGITAL_ASSET,
 )
 
-COINBASE_FILLS = Layout(
+COINBASE_FILLS = FileLayout(
     name="Coinbase Exchange: fills report",
     source="Coinbase Exchange, Reports, Fills",
     marks=("trade id", "price/fee/total unit"),

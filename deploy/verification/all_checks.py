@@ -20,7 +20,7 @@ from deploy.verification.orders import check_orders, current_cut
 from deploy.verification.recovery_snapshots import snapshot_ledgers
 from deploy.verification.sequences import TopicSequences, check_tables, read_sequences, sequenced_topics
 from deploy.verification.strategy_accounts import check_strategies
-from deploy.verification.verdict import Comparison, Verdict
+from deploy.verification.verdict import Comparison, VerificationResult
 from operators.ledger import Ledger
 from operators.portfolio import PortfolioStage
 from sinks.audit import AUDITED_TOPICS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RETRY_PAUSE_S = 0.5
 
 
-def retry_until_agrees(check: Callable[[], Verdict], wait_s: float) -> Verdict:
+def retry_until_agrees(check: Callable[[], VerificationResult], wait_s: float) -> VerificationResult:
     """Return the first verdict without a difference, or the last one after `wait_s` seconds."""
     deadline = time.monotonic() + wait_s
     while True:
@@ -50,13 +50,13 @@ def empty_ledger(settings: Settings) -> Ledger:
     return stage.ledger
 
 
-def verify_ledger(settings: Settings, home: Home | None, wait_s: float) -> Verdict:
+def verify_ledger(settings: Settings, home: Home | None, wait_s: float) -> VerificationResult:
     """Check executions against positions, lots, matches, cash and the recovery stores of `home`.
 
     Raises psycopg2.Error.
     """
 
-    def compare_tables() -> Verdict:
+    def compare_tables() -> VerificationResult:
         snapshots, missing = (
             snapshot_ledgers(home, settings) if home is not None else ([], "recovery stores not compared")
         )
@@ -79,8 +79,8 @@ def verify_strategies(settings: Settings, wait_s: float) -> list[Comparison]:
     url, portfolio = settings.database.postgres.url, settings.portfolio()
     listed = settings.traded_instruments().listed
 
-    def check() -> Verdict:
-        return Verdict([check_strategies(url, portfolio.initial_capital, listed, portfolio.currency)], "")
+    def check() -> VerificationResult:
+        return VerificationResult([check_strategies(url, portfolio.initial_capital, listed, portfolio.currency)], "")
 
     return retry_until_agrees(check, wait_s).checks
 
@@ -90,18 +90,18 @@ def verify_broker(settings: Settings, wait_s: float) -> list[Comparison]:
     if settings.execution.broker == "simulated":
         return [SIMULATED]
     url, foreign = settings.database.postgres.url, settings.execution.alpaca.foreign_positions
-    return retry_until_agrees(lambda: Verdict([check_broker(url, foreign)], ""), wait_s).checks
+    return retry_until_agrees(lambda: VerificationResult([check_broker(url, foreign)], ""), wait_s).checks
 
 
 def verify_orders(settings: Settings, wait_s: float) -> list[Comparison]:
     """Check orders, refusals and reports up to one clock. Raises psycopg2.Error."""
     url, venue = settings.database.postgres.url, settings.execution.venue
     cut = current_cut(url)
-    return retry_until_agrees(lambda: Verdict(check_orders(url, cut, venue.latency_ns), ""), wait_s).checks
+    return retry_until_agrees(lambda: VerificationResult(check_orders(url, cut, venue.latency_ns), ""), wait_s).checks
 
 
-def _compare_tables(database_url: str, sequences: TopicSequences) -> Verdict:
-    return Verdict(check_tables(database_url, sequences), "")
+def _compare_tables(database_url: str, sequences: TopicSequences) -> VerificationResult:
+    return VerificationResult(check_tables(database_url, sequences), "")
 
 
 def verify_sequences(settings: Settings, kafka: KafkaSection, since_ns: int | None, wait_s: float) -> list[Comparison]:

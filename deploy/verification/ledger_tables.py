@@ -22,7 +22,7 @@ from deploy.verification.attribution import AttributionWalk
 from deploy.verification.lot_strategies import check_lot_strategies
 from deploy.verification.marks import RebuiltMarks
 from deploy.verification.naive_ledger import NaiveLedger, first_difference
-from deploy.verification.verdict import Comparison, Verdict
+from deploy.verification.verdict import Comparison, VerificationResult
 from operators.decision_hash import DecisionHash
 from operators.ledger import Ledger
 from operators.ledger.cash import Charge
@@ -71,7 +71,7 @@ def snapshot_connection(database_url: str) -> Connection:
     return connection
 
 
-def compare_ledger(database_url: str, ledger: Ledger, snapshots: Sequence[SnapshotLedger] = ()) -> Verdict:
+def compare_ledger(database_url: str, ledger: Ledger, snapshots: Sequence[SnapshotLedger] = ()) -> VerificationResult:
     """Book the stored executions into the empty `ledger` and compare the results. Raises psycopg2.Error."""
     with closing(snapshot_connection(database_url)) as db:
         valuation = last_record(db, Valuation)
@@ -92,7 +92,7 @@ def compare_ledger(database_url: str, ledger: Ledger, snapshots: Sequence[Snapsh
             rebuild.attribution.check(),
             *rebuild.snapshot_checks,
         ]
-    return Verdict(checks, rebuild.decisions.hexdigest())
+    return VerificationResult(checks, rebuild.decisions.hexdigest())
 
 
 class _LedgerRebuild:

@@ -28,7 +28,7 @@ CROSS JOIN LATERAL (
     ORDER BY ts_ns DESC LIMIT 1
 ) b
 """
-Price = tuple[int, float]
+TimedPrice = tuple[int, float]
 """Time from which the price applies, and the price."""
 
 
@@ -37,7 +37,7 @@ class RebuiltMarks:
 
     def __init__(self, db: Connection) -> None:
         self._db = db
-        self._prices_without_bar: dict[str, Price] = {}
+        self._prices_without_bar: dict[str, TimedPrice] = {}
         self._adjustments: dict[str, list[tuple[int, Callable[[float], float]]]] = {}  # time, old price -> new price
         self._ex_dividends: set[str] = set()  # action ids
 

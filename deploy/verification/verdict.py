@@ -27,7 +27,7 @@ class Comparison(NamedTuple):
         return () if self.difference is None else (self.difference, *self.more)
 
 
-class Verdict(NamedTuple):
+class VerificationResult(NamedTuple):
     """All comparisons, and the hash of the decisions that they cover; "" if the books were not checked."""
 
     checks: list[Comparison]

@@ -16,8 +16,8 @@ from typing import Any
 
 from operators.feedback.attribution_rows import attribution_rows
 from operators.feedback.strategy_positions import (
+    AttributedPosition,
     Distribution,
-    StrategyPosition,
     StrategyTotals,
     SymbolAttribution,
     book_trade,
@@ -131,7 +131,7 @@ class AttributionBook:
             parts = [(name, amount) for name, amount in amounts if amount * side > 0]
             paid = allocate_by_weight(value * side, [(name, abs(amount)) for name, amount in parts])
             for (name, amount), (_, part) in zip(parts, paid, strict=True):
-                position, totals = book.positions.setdefault(name, StrategyPosition()), self._totals_of(name)
+                position, totals = book.positions.setdefault(name, AttributedPosition()), self._totals_of(name)
                 book_trade(position, totals, amount, part)
                 totals.trades += 1
 
@@ -177,7 +177,7 @@ class AttributionBook:
             self._attributions[old].realized = old_book.realized
         book.last_holders = book.last_holders or old_book.last_holders
         for name, old_position in old_book.positions.items():
-            position = book.positions.setdefault(name, StrategyPosition())
+            position = book.positions.setdefault(name, AttributedPosition())
             position.quantity += old_position.quantity
             position.cost += old_position.cost
 
@@ -244,7 +244,7 @@ class AttributionBook:
         """Assign the units of the account that belong to no strategy to the manual position, for `paid`."""
         rest = book.quantity - sum((position.quantity for position in book.positions.values()), ZERO)
         if rest:
-            position = book.positions.setdefault(MANUAL, StrategyPosition())
+            position = book.positions.setdefault(MANUAL, AttributedPosition())
             book_trade(position, self._totals_of(MANUAL), rest, paid)
         elif paid:
             self._totals_of(MANUAL).realized -= paid
@@ -268,14 +268,14 @@ class AttributionBook:
             # Fast path: nearly every fill belongs to one strategy.
             ((name, quantity),) = allocations
             totals = self._totals_of(name)
-            book_trade(book.positions.setdefault(name, StrategyPosition()), totals, quantity, paid)
+            book_trade(book.positions.setdefault(name, AttributedPosition()), totals, quantity, paid)
             totals.fees += quantize(execution.fee)
             totals.trades += 1
             return
         weights = [(name, abs(quantity)) for name, quantity in allocations]
         values = [value for _, value in allocate_by_weight(paid, weights)]
         for (name, quantity), value in zip(allocations, values, strict=True):
-            book_trade(book.positions.setdefault(name, StrategyPosition()), self._totals_of(name), quantity, value)
+            book_trade(book.positions.setdefault(name, AttributedPosition()), self._totals_of(name), quantity, value)
         for name, fee in allocate_by_weight(quantize(execution.fee), weights):
             self._totals_of(name).fees += fee
         for name in dict.fromkeys(name for name, _ in allocations):
@@ -291,7 +291,7 @@ class AttributionBook:
         holders = book.signed_holders()
         if not holders:
             holders = [(UNATTRIBUTED, ONE)]
-            book.positions[UNATTRIBUTED] = StrategyPosition()
+            book.positions[UNATTRIBUTED] = AttributedPosition()
         if not quantity:
             for name, paid in allocate_by_weight(cost - realized, holders):
                 position = book.positions[name]
@@ -355,7 +355,9 @@ class AttributionBook:
         for symbol, quantity, cost, realized, positions, last in attributions:
             book = self._attributions[symbol] = SymbolAttribution()
             book.quantity, book.cost, book.realized, book.last_holders = quantity, cost, realized, list(last)
-            book.positions = {name: StrategyPosition(units, position_cost) for name, units, position_cost in positions}
+            book.positions = {
+                name: AttributedPosition(units, position_cost) for name, units, position_cost in positions
+            }
         for name, realized, fees, cash_flows, trades in totals:
             strategy_totals = self._totals_of(name)
             strategy_totals.realized, strategy_totals.fees, strategy_totals.cash_flows, strategy_totals.trades = (

@@ -12,7 +12,7 @@ from operators.strategy_shares import StrategyAmounts, largest_holder
 from schemas.records import CorporateAction
 
 
-class StrategyPosition:
+class AttributedPosition:
     """One strategy's position in a symbol. Quantity and cost are negative for a short position."""
 
     __slots__ = ("cost", "quantity")
@@ -46,7 +46,7 @@ class SymbolAttribution:
         self.quantity = ZERO
         self.cost = ZERO
         self.realized = ZERO
-        self.positions: dict[str, StrategyPosition] = {}
+        self.positions: dict[str, AttributedPosition] = {}
         self.last_holders: StrategyAmounts = []
 
     def holders(self) -> StrategyAmounts:
@@ -65,7 +65,7 @@ class Distribution:
         self.new_book, self.paid = new_book, paid
 
 
-def book_trade(position: StrategyPosition, totals: StrategyTotals, quantity: Decimal, paid: Decimal) -> None:
+def book_trade(position: AttributedPosition, totals: StrategyTotals, quantity: Decimal, paid: Decimal) -> None:
     """Book `quantity` for `paid`, both signed. The closing part realizes the difference to the average cost."""
     before = position.quantity
     if before * quantity < 0:
@@ -112,7 +112,7 @@ def distribute(
             paid += moved
             continue
         units = split_quantity(position.quantity, action.ratio)
-        new_position = new_book.positions.setdefault(name, StrategyPosition())
+        new_position = new_book.positions.setdefault(name, AttributedPosition())
         if abs(units) <= ROUNDING_REMAINDER or new_position.quantity * units < 0:
             continue  # as in its sub-account
         position.cost -= moved

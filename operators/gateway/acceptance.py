@@ -8,7 +8,7 @@ from decimal import Decimal
 from operators.adjustments import PositionDifference, parse_difference
 from operators.approvals import lacks_approval
 from operators.gateway.gateway_order import GatewayOrder
-from operators.gateway.reconciliation import Reconciliation
+from operators.gateway.reconciliation import BrokerReconciliation
 from operators.money import plain
 from schemas.errors import BadInput
 from schemas.records import Command
@@ -37,7 +37,7 @@ class PositionAcceptance:
         self,
         command: Command,
         expected: Decimal,
-        reconciliation: Reconciliation,
+        reconciliation: BrokerReconciliation,
         open_orders: Iterable[GatewayOrder],
     ) -> PositionDifference:
         """Return the difference to take over. Raises BadInput with the reason if it must not be taken over.

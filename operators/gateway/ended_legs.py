@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from operators.gateway.gateway_order import GatewayOrder
-from operators.gateway.leg import Fill, Leg
+from operators.gateway.leg import Leg, LegFill
 from schemas.records import BrokerEvent, Side
 
 ENDED_LEGS_MAX = 2000
@@ -20,7 +20,7 @@ class LateFill(NamedTuple):
     side: Side
     cause_id: str
     cum_quantity: Decimal
-    fill: Fill
+    fill: LegFill
 
 
 class EndedLegs:

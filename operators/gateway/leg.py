@@ -12,7 +12,7 @@ from schemas.records import ORDER_TOTAL, TRADE, BrokerEvent, ExecType
 QuantityRange = tuple[Decimal, Decimal]
 
 
-class Fill(NamedTuple):
+class LegFill(NamedTuple):
     """Newly filled units and their price. If `estimated`, the price is derived from the order's average price."""
 
     quantity: Decimal
@@ -61,21 +61,23 @@ class Leg:
         cum = self.cum_quantity
         return cum >= self.quantity or (self.ending is not None and cum >= self.ending.cum_quantity)
 
-    def apply_report(self, event: BrokerEvent, quantity: Decimal, price: Decimal, cum_quantity: Decimal) -> Fill | None:
+    def apply_report(
+        self, event: BrokerEvent, quantity: Decimal, price: Decimal, cum_quantity: Decimal
+    ) -> LegFill | None:
         """Apply a broker report: a fill (TRADE) or the order's totals (ORDER). Return the new fill, or None."""
         if event == TRADE:
             return self.apply_fill(quantity, price, cum_quantity)
         return self.apply_order_total(cum_quantity, price) if event == ORDER_TOTAL else None
 
-    def apply_fill(self, quantity: Decimal, price: Decimal, cum_quantity: Decimal) -> Fill | None:
+    def apply_fill(self, quantity: Decimal, price: Decimal, cum_quantity: Decimal) -> LegFill | None:
         """Apply a fill of `quantity` at `price`; `cum_quantity` includes it. Return None if it is a duplicate."""
         new_quantity = self._add_range(cum_quantity - quantity, cum_quantity)
         if not new_quantity:
             return None
         self.value += multiply(new_quantity, price)
-        return Fill(new_quantity, price)
+        return LegFill(new_quantity, price)
 
-    def apply_order_total(self, cum_quantity: Decimal, average: Decimal) -> Fill | None:
+    def apply_order_total(self, cum_quantity: Decimal, average: Decimal) -> LegFill | None:
         """Apply the order's totals, to find fills whose report is missing. Return None if all fills are known."""
         new = self._add_range(ZERO, cum_quantity)
         if not new:
@@ -84,7 +86,7 @@ class Leg:
         # The average is rounded, so the price of the missing part is approximate. It must stay above 0.
         price = divide(missing_value, new) if missing_value > 0 else average
         self.value += multiply(new, price)
-        return Fill(new, price, estimated=True)
+        return LegFill(new, price, estimated=True)
 
     def _add_range(self, low: Decimal, high: Decimal) -> Decimal:
         """Add the range (low, high]. Return the quantity that was not covered before."""

@@ -26,20 +26,20 @@ from operators.venue.matching import expiry_text
 from operators.venue.reduce_only import NO_POSITION
 from schemas.records import CANCELED, DAY, REGULAR, REJECTED, SUBMIT, SessionPhase
 
-SymbolMarket = tuple[Decimal | None, SessionPhase, int]
+LegMarket = tuple[Decimal | None, SessionPhase, int]
 """Last price, session phase and trading day of a symbol."""
-_NO_MARKET: SymbolMarket = (None, REGULAR, 0)  # of a symbol without a bar
+_NO_MARKET: LegMarket = (None, REGULAR, 0)  # of a symbol without a bar
 
 
 class LegSender:
-    """Sends the next legs of the orders in `book`. `market` is the last `SymbolMarket` by symbol, kept by the stage."""
+    """Sends the next legs of the orders in `book`. The stage updates `market`, the last `LegMarket` by symbol."""
 
     def __init__(
         self,
         settings: GatewaySettings,
         book: GatewayOrderBook,
         reports: GatewayReports,
-        market: Mapping[str, SymbolMarket],
+        market: Mapping[str, LegMarket],
     ) -> None:
         self._settings, self._book, self._reports, self._market = settings, book, reports, market
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from operators.gateway.ended_legs import EndedLegs
 from operators.gateway.gateway_order import GatewayOrder
-from operators.gateway.leg import Fill, Leg
+from operators.gateway.leg import Leg, LegFill
 from operators.gateway.positions import GatewayPositions
 from operators.gateway.reports import GatewayReports
 from operators.gateway.settings import GatewaySettings
@@ -78,7 +78,7 @@ class GatewayOrderBook:
         quantity = late_fill.fill.quantity
         self.change_position(late_fill.symbol, quantity if late_fill.side == BUY else -quantity)
 
-    def book_fill(self, order: GatewayOrder, fill: Fill, happened_ns: int) -> None:
+    def book_fill(self, order: GatewayOrder, fill: LegFill, happened_ns: int) -> None:
         terms = order.terms
         order.cum_quantity += fill.quantity
         signed_quantity = fill.quantity if order.buying else -fill.quantity

@@ -13,7 +13,7 @@ DIFFERENCES_SHOWN_MAX = 10
 """Maximum number of differences in a reason. The others are only counted."""
 
 
-class Reconciliation:
+class BrokerReconciliation:
     """READY while the broker is connected, no order's status is unknown, and the account snapshot matches.
 
     Account snapshots and execution reports arrive by different paths. In state READY, a difference therefore counts

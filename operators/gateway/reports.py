@@ -9,7 +9,7 @@ from operators.adjustments import PositionDifference, adjustment_id, adjustment_
 from operators.gateway.activities import GatewayCash
 from operators.gateway.ended_legs import LateFill
 from operators.gateway.gateway_order import GatewayOrder
-from operators.gateway.leg import Fill, Leg
+from operators.gateway.leg import Leg, LegFill
 from operators.gateway.translation import BrokerTerms
 from operators.instruments import CRYPTO, Instrument
 from operators.money import ZERO, multiply, quantize
@@ -121,7 +121,7 @@ class GatewayReports:
         order.state = next_state(order.state, END_EVENTS[exec_type], order_id=order.order_id)
         self._write_without_fill(order, exec_type, text, ZERO)
 
-    def write_fill(self, order: GatewayOrder, fill: Fill, happened_ns: int, instrument: Instrument | None) -> None:
+    def write_fill(self, order: GatewayOrder, fill: LegFill, happened_ns: int, instrument: Instrument | None) -> None:
         """Report a fill that `order.cum_quantity` already includes.
 
         The broker does not report fees with a fill, so they are computed from Alpaca's fee schedule. Every fill of a
@@ -177,7 +177,7 @@ class GatewayReports:
             symbol=difference.symbol,
             side=BUY if difference.change > 0 else SELL,
             exec_type=TRADE,
-            fill=Fill(quantity, difference.price),
+            fill=LegFill(quantity, difference.price),
             fee=ZERO,
             remaining=ZERO,
             cum_quantity=quantity,
@@ -224,7 +224,7 @@ class GatewayReports:
         symbol: str,
         side: Side,
         exec_type: ExecType,
-        fill: Fill | None,
+        fill: LegFill | None,
         fee: Decimal,
         remaining: Decimal,
         cum_quantity: Decimal,

@@ -14,9 +14,9 @@ from operators.gateway.acceptance import PositionAcceptance
 from operators.gateway.activities import GatewayCash
 from operators.gateway.gateway_order import GatewayOrder
 from operators.gateway.leg import LegEnd
-from operators.gateway.leg_sender import LegSender, SymbolMarket
+from operators.gateway.leg_sender import LegMarket, LegSender
 from operators.gateway.order_book import GatewayOrderBook
-from operators.gateway.reconciliation import Reconciliation
+from operators.gateway.reconciliation import BrokerReconciliation
 from operators.gateway.reports import END_EVENTS, GatewayReports
 from operators.gateway.settings import GatewaySettings
 from operators.gateway.stop_trigger import reached_stops
@@ -94,10 +94,10 @@ class GatewayStage:
         self._reports = GatewayReports(self._cash)
         self._epoch = 0
         self._fence_state: TradingState | Literal[""] = ""
-        self._market: dict[str, SymbolMarket] = {}
+        self._market: dict[str, LegMarket] = {}
         self._book = GatewayOrderBook(settings, self._reports)
         self._sender = LegSender(settings, self._book, self._reports, self._market)
-        self._reconciliation = Reconciliation()
+        self._reconciliation = BrokerReconciliation()
         self._acceptance = PositionAcceptance(settings.approvals)
         self._status: tuple[GatewayState | Literal[""], str] = ("", "")
         self._emulated_stops: list[str] = []  # as last reported

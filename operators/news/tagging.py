@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 _TICKER = r"[A-Z][A-Z0-9]{0,5}(?:[.-][A-Z]{1,2})?"
 _MARKED = re.compile(rf"\$({_TICKER})(?![\w.-]*\w)|\((?:NYSE|NASDAQ|Nasdaq|AMEX|NYSEARCA|OTC)\s*:\s*({_TICKER})\)")
+
+Tagger = Callable[[str], list[str]]
+"""Returns the symbols that a text mentions."""
 
 
 class SymbolTagger:

@@ -13,7 +13,7 @@ from operators.risk.order_checks import OrderChecks
 from operators.risk.order_context import OrderContext
 from operators.risk.position import OpenOrder
 from operators.risk.settings import RiskSettings
-from operators.risk.strategy_orders import StrategyOrders
+from operators.risk.strategy_orders import StrategyOrderLimits
 from operators.risk.verdict import Refusal
 from schemas.records import (
     CheckResult,
@@ -49,7 +49,7 @@ class OrderDecisions:
         self._history = history
         self._breakers = breakers
         self._checks = OrderChecks(settings, lists_results=lists_checks)
-        self.strategy_orders: StrategyOrders | None = None  # the limits of single strategies
+        self.strategy_orders: StrategyOrderLimits | None = None  # the limits of single strategies
         self.order_seq = 0
         self.refusal_seq = 0
 

@@ -22,7 +22,7 @@ from operators.risk.margin import MarginSettings
 from operators.risk.margin_call import MARGIN_CALL, has_open_reduction, margin_cause, margin_status, reducing_proposals
 from operators.risk.requested_orders import RequestedOrders
 from operators.risk.settings import RiskSettings
-from operators.risk.strategy_orders import StrategyOrders
+from operators.risk.strategy_orders import StrategyOrderLimits
 from operators.risk.usage import LimitUtilization, UsageReport
 from operators.strategy_limits import StrategyLimits
 from operators.trading.accounts import StrategyAccounts
@@ -92,7 +92,7 @@ class RiskStage:
         self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency, open_time)
         self._history = RiskHistory(settings, settings.initial_capital)
         self._breakers = Breakers(settings.all_breakers())
-        self._strategy_orders: StrategyOrders | None = None
+        self._strategy_orders: StrategyOrderLimits | None = None
         self._idle_accounts = strategy_accounts
         self._idle_state: list[Any] = []  # of strategies, without accounts to book
         self._strategy_limits = strategy_limits
@@ -178,7 +178,7 @@ class RiskStage:
 
     def _book_strategies(self, accounts: StrategyAccounts) -> None:
         """Book the sub-accounts of the strategies from now on, and check their limits."""
-        orders = StrategyOrders(self._strategy_limits, accounts, self._book, self.settings.account_currency)
+        orders = StrategyOrderLimits(self._strategy_limits, accounts, self._book, self.settings.account_currency)
         self._strategy_orders = self._decisions.strategy_orders = orders
         self._idle_accounts = None
 

@@ -40,7 +40,7 @@ ORDER_NOTIONAL, POSITION_SIZE = "strategy_max_order_notional", "strategy_max_pos
 GROSS_EXPOSURE, ORDERS_PER_DAY = "strategy_max_gross_exposure", "strategy_max_orders_per_day"
 
 
-class StrategyOrders:
+class StrategyOrderLimits:
     """The limits by strategy, the strategies' positions, and the number of their orders of the day.
 
     An order that the portfolio sends for the targets of several strategies must be within the limits of each.

@@ -18,7 +18,7 @@ from operators.trading.numbers import (
     positive_text,
     tag_text,
 )
-from operators.trading.order_arguments import OrderRequest, exit_terms, order_arguments, order_terms
+from operators.trading.order_arguments import SubmittedOrder, exit_terms, order_arguments, order_terms
 from operators.trading.order_updates import OrderUpdate, WorkingOrder
 from operators.trading.orders import StrategyOrders
 from operators.trading.universe import Universe
@@ -164,7 +164,7 @@ class TradingContext(MarketContext):
         of a `group` (a name of your choice) that fills cancels the others. An order with a `parent` (an order id) waits
         for its fill. During warm-up the order is rejected: `on_order` receives it, and the id names no order.
         """
-        request = OrderRequest(
+        request = SubmittedOrder(
             symbol=symbol,
             side=side,
             quantity=quantity,

@@ -29,7 +29,7 @@ _TIMES_IN_FORCE: tuple[TimeInForce, ...] = get_args(TimeInForce)
 _GROUP_PATTERN = re.compile(r"[!-~]{1,64}")
 
 
-class OrderRequest(NamedTuple):
+class SubmittedOrder(NamedTuple):
     """The arguments of `TradingContext.submit`, as the strategy passed them."""
 
     symbol: str
@@ -50,7 +50,7 @@ class OrderRequest(NamedTuple):
     parent: str
 
 
-def order_arguments(request: OrderRequest) -> dict[str, str]:
+def order_arguments(request: SubmittedOrder) -> dict[str, str]:
     """Return the arguments of the action. Raises BadInput for the first invalid one."""
     side = request.side.upper() if isinstance(request.side, str) else request.side
     order_type = _type_of(request)
@@ -95,7 +95,7 @@ def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
-def _type_of(request: OrderRequest) -> Any:
+def _type_of(request: SubmittedOrder) -> Any:
     """Return the order's type; without one, that of its prices."""
     if request.type is not None:
         return request.type

@@ -19,7 +19,7 @@ from schemas.records import (
     TimeInForce,
 )
 
-OrderStatus = Literal["pending", "approved", "accepted", "partially filled"]
+WorkingStatus = Literal["pending", "approved", "accepted", "partially filled"]
 UpdateStatus = Literal["accepted", "amended", "rejected", "cancelled", "expired", "reduced"]
 RequestKind = Literal["submit", "amend", "cancel", "target"]
 
@@ -91,7 +91,7 @@ class WorkingOrder(NamedTuple):
     time_in_force: TimeInForce
     reduce_only: bool
     parent_id: str
-    status: OrderStatus
+    status: WorkingStatus
     tag: str
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 from operators.manual_orders import EXIT_SUFFIXES, order_id_of, trading_strategy_of
 from operators.money import ZERO, quantize
-from operators.trading.order_updates import ENDS, OrderStatus, OrderUpdate, RequestKind, UpdateStatus, WorkingOrder
+from operators.trading.order_updates import ENDS, OrderUpdate, RequestKind, UpdateStatus, WorkingOrder, WorkingStatus
 from schemas.records import NEW, REPLACED, TRADE, Execution, Order, OrderCancel, OrderRefusal
 
 REQUESTS_MAX = 1_000
@@ -29,7 +29,7 @@ class TrackedOrder:
         self.amended_terms: dict[str, Any] = {}  # of the order that replaces it, until the venue accepts that
         self.terms = terms
         self.tag = tag
-        self.status: OrderStatus = "pending"
+        self.status: WorkingStatus = "pending"
         self.filled = ZERO
 
     def as_tuple(self) -> tuple[Any, ...]:

@@ -17,18 +17,13 @@ from configs.settings import KafkaSection, LiveFeedSection, load_settings
 from dataflows.replay.store_rebuild import rebuild_store
 from dataflows.runtime import topology
 from dataflows.sources.market import clock_recovery
-from dataflows.sources.market.clock_recovery import (
-    Log,
-    clocked_logs,
-    feed_logs,
-    feed_topic_reader,
-    read_feed_history,
-)
+from dataflows.sources.market.clock_recovery import clocked_logs, feed_logs, feed_topic_reader, read_feed_history
 from dataflows.sources.market.live_feed import LiveFeed
 from deploy.recovery.recovery_store import read_resume_states
 from deploy.supervisor.topics import TopicSpec, create_topics
 from schemas.codec import decode, encode
 from schemas.errors import Unavailable
+from schemas.log_names import LogName
 from schemas.records import Clock, HistoryBar, Record, Trade
 from sinks.cluster import client_config
 from sinks.kafka import KafkaSliceSink, producer
@@ -54,7 +49,7 @@ def empty_topics(servers: str) -> KafkaSection:
     return load_settings(environment=environment).kafka
 
 
-def write(kafka: KafkaSection, messages: Mapping[Log, Sequence[Record | Clock]]) -> None:
+def write(kafka: KafkaSection, messages: Mapping[LogName, Sequence[Record | Clock]]) -> None:
     sender = producer(kafka.cluster)
     for (topic, partition), records in messages.items():
         for record in records:
@@ -69,7 +64,7 @@ def test_the_topics_end_at_different_clocks(kafka: str) -> None:
     assert (empty.missing_clocks(-1), empty.ends) == ([], dict.fromkeys(feed_logs(PARTITIONS), 0))
     logs = clocked_logs(PARTITIONS)
     one, two, three, four = (Clock(at_ns, "market_data@1") for at_ns in (1, 2, 3, 4))
-    messages: dict[Log, list[Record | Clock]] = {log: [one, two] for log in logs}
+    messages: dict[LogName, list[Record | Clock]] = {log: [one, two] for log in logs}
     messages["market-bars", 1] += [bar("D", 1, 3), three, four]
     messages["broker-updates", 0] += [three, Clock(9, "another@1")]
     write(section, messages)
@@ -103,7 +98,7 @@ def test_a_restart_reads_only_what_the_snapshot_lacks(kafka: str) -> None:
 
 def test_counts_of_quotes_trades_and_history_continue_behind_the_snapshot(kafka: str) -> None:
     section = empty_topics(kafka)
-    own: dict[Log, Sequence[Record | Clock]] = {
+    own: dict[LogName, Sequence[Record | Clock]] = {
         ("market-quotes", 0): [quote("A", seq, seq, 1.0, 2.0) for seq in (1, 2, 3)],
         ("market-trades", 0): [Trade(symbol="A", seq=seq, ts_ns=seq, price=1.0, size=1.0) for seq in (1, 2)],
         ("history-bars", 0): [
@@ -139,7 +134,7 @@ def test_counts_of_quotes_trades_and_history_continue_behind_the_snapshot(kafka:
 def test_a_rebuilt_store_continues_behind_the_last_clock_of_all_topics(kafka: str, tmp_path: Path) -> None:
     section = empty_topics(kafka)
     logs, first, second = clocked_logs(PARTITIONS), Clock(60, "market_data@1"), Clock(120, "market_data@1")
-    messages: dict[Log, list[Record | Clock]] = {log: [first] for log in logs}
+    messages: dict[LogName, list[Record | Clock]] = {log: [first] for log in logs}
     messages["market-quotes", 0] = [quote("A", 1, 60, 1.0, 2.0), quote("A", 2, 60, 1.0, 2.0), first]
     messages["market-bars", 1] = [bar("D", 1, 60), first, bar("D", 2, 120), second]
     write(section, messages)
@@ -183,7 +178,7 @@ def test_without_a_usable_position_the_start_is_refused(kafka: str, monkeypatch:
         read(positions)
 
 
-def clocks_of(kafka: KafkaSection, log: Log) -> list[int]:
+def clocks_of(kafka: KafkaSection, log: LogName) -> list[int]:
     """Return the clocks of a log as its reader sees them."""
     topic = kafka.topic_prefix + log[0]
     consumer = Consumer(client_config(kafka.cluster, {"group.id": "test", "enable.auto.commit": False}))
@@ -203,7 +198,7 @@ def test_a_restarted_feed_completes_the_clocks_of_all_topics(kafka: str) -> None
     section, now_ns, provider = empty_topics(kafka), START_NS, FakeProvider()
     settings = LiveFeedSection(symbols=("A", "D"), calendar="24/7")
     logs = clocked_logs(PARTITIONS)
-    delivered: dict[Log, int] = {}
+    delivered: dict[LogName, int] = {}
     sink = KafkaSliceSink(
         section.cluster,
         writer="market_data@1",

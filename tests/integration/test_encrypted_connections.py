@@ -27,7 +27,7 @@ from deploy.local.ports import free_ports
 from deploy.local.stack import ServiceStack
 from deploy.supervisor.probes import KafkaProbe
 from deploy.supervisor.topics import TopicSpec, create_topics
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.stage import TimeSlice
 from schemas.errors import BadInput, Unavailable
 from schemas.records import RELEASE
@@ -136,7 +136,9 @@ def test_records_written_over_tls_are_read_over_tls(secured_settings: dict[str, 
     sink_partition = sink.build_part("kafka", "books", None)
     sink_partition.write_batch([[TimeSlice(now_ns, [written_bar])]])
     sink_partition.close()
-    source = KafkaSliceSource(cluster, "test", {"books": [Log("market-bars", 0, 0)]}, until=ReplayEnd(end_of_logs=True))
+    source = KafkaSliceSource(
+        cluster, "test", {"books": [LogInput("market-bars", 0, 0)]}, until=ReplayEnd(end_of_logs=True)
+    )
     time_slices: list[TimeSlice] = []
     with closing(source.build_part("kafka", "books", None)) as source_partition:
         while not any(time_slice.ts_ns == now_ns for time_slice in time_slices):

@@ -27,7 +27,7 @@ from deploy.local.ports import free_ports
 from deploy.supervisor.topics import TopicSpec, create_topics
 from operators.alignment import AlignedLogs
 from operators.dead_letter_rate import RateLimits
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
@@ -110,14 +110,14 @@ def write(kafka: str, prefix: str, source: FailingTapeSource, recovery: Recovery
     run_main(flow, epoch_interval=timedelta(0), recovery_config=recovery)
 
 
-def bars_logs() -> list[Log]:
-    return [Log("market-bars", p, 0) for p in range(PARTITIONS)]
+def bars_logs() -> list[LogInput]:
+    return [LogInput("market-bars", p, 0) for p in range(PARTITIONS)]
 
 
 def read(
     kafka: str, prefix: str, until: ReplayEnd | None = None, workers: int = 1, by_shard: bool = False
 ) -> MemorySink:
-    logs = {str(p): [Log("market-bars", p, 0)] for p in range(PARTITIONS)} if by_shard else {"books": bars_logs()}
+    logs = {str(p): [LogInput("market-bars", p, 0)] for p in range(PARTITIONS)} if by_shard else {"books": bars_logs()}
     until = until or ReplayEnd(end_of_logs=True)
     source = KafkaSliceSource(kafka, "features", logs, prefix=prefix, until=until)
     sink = MemorySink(list(logs))
@@ -166,7 +166,7 @@ def test_each_shard_reads_its_own_symbols_and_every_time_slice(kafka: str, prefi
 def test_a_log_read_by_all_shards_resumes_at_the_position_of_each(kafka: str, prefix: str) -> None:
     """Simulates a restart: one shard was ahead of the other when their states were saved."""
     write(kafka, prefix, FailingTapeSource(make_tape()))
-    logs = {str(p): [Log("market-bars", p, 0), Log("commands", 0, 1)] for p in range(PARTITIONS)}
+    logs = {str(p): [LogInput("market-bars", p, 0), LogInput("commands", 0, 1)] for p in range(PARTITIONS)}
     source = KafkaSliceSource(kafka, "signals", logs, prefix=prefix, until=ReplayEnd(end_of_logs=True))
     until_ns = make_tape()[2].ts_ns
     shard_messages = [message for message in written_messages(0) if message[1].ts_ns <= until_ns]
@@ -228,7 +228,7 @@ def test_too_many_dead_letters_suspend_the_flow_until_it_is_released(kafka: str,
     write(kafka, prefix, FailingTapeSource(time_slices[:3]))
     produce(kafka, prefix, 0, *[b"not avro"] * 6)
     write(kafka, prefix, FailingTapeSource(time_slices[3:]))
-    logs = {"books": [Log("market-bars", p, 0) for p in range(PARTITIONS)]}
+    logs = {"books": [LogInput("market-bars", p, 0) for p in range(PARTITIONS)]}
     suspensions: list[tuple[int, str]] = []
 
     def run(released_ns: int) -> list[TimeSlice]:
@@ -268,7 +268,7 @@ def test_too_many_dead_letters_suspend_the_flow_until_it_is_released(kafka: str,
 def test_a_snapshot_after_the_consumer_is_closed_holds_the_positions(kafka: str, prefix: str) -> None:
     """At a stop on a busy machine, the engine takes a snapshot of one shard after another has closed their consumer."""
     write(kafka, prefix, FailingTapeSource(make_tape(3)))
-    logs = {"books": [Log("market-bars", p, 0) for p in range(PARTITIONS)]}
+    logs = {"books": [LogInput("market-bars", p, 0) for p in range(PARTITIONS)]}
     until = ReplayEnd(end_of_logs=True)
     part = KafkaSliceSource(kafka, "features", logs, prefix=prefix, until=until).build_part("ticks", "books", None)
     out: list[TimeSlice] = []

@@ -25,7 +25,7 @@ from deploy.local.kafka.broker import JVM_OPTIONS_VARIABLE, prepare_fast_starts
 from deploy.local.stack import ServiceStack, running_stack
 from deploy.supervisor.initialize import initialize
 from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe
-from deploy.supervisor.process_spec import DATAFLOW_NAMES, Probe
+from deploy.supervisor.process_spec import DATAFLOW_NAMES, HealthProbe
 from deploy.supervisor.topics import TopicSpec, create_topics, read_topics
 
 
@@ -81,7 +81,7 @@ def test_data_survives_a_restart_of_each_service(own_stack: ServiceStack) -> Non
     execute(endpoints.database_url, "CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)")
     with redis.Redis.from_url(endpoints.redis_url) as client:
         client.set("kept", "before")
-    probes: dict[str, Probe] = {
+    probes: dict[str, HealthProbe] = {
         "kafka": KafkaProbe(endpoints.kafka),
         "postgres": PostgresProbe(endpoints.database_url),
         "redis": RedisProbe(endpoints.redis_url),

@@ -28,7 +28,7 @@ from deploy.recovery.recorded_topics import platform_settings
 from deploy.supervisor.platform_identity import configured_identity, read_cluster_id, read_identities, write_identities
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.start_options import StartOptions, load_options, save_options
-from deploy.supervisor.state import ChildState, Phase, PlatformState, Status, write_state
+from deploy.supervisor.state import ChildState, ChildStatus, Phase, PlatformState, write_state
 from schemas.codec import decode, encode
 from schemas.records import DISCONNECTED, BrokerUpdate, Clock
 from tests.integration.filled_database import fill, read_rows, schemas
@@ -221,7 +221,7 @@ def test_a_platform_whose_processes_run_is_not_restored(platform: Home, tmp_path
     with locked_store(platform.recovery / "risk"), pytest.raises(DeployError, match="risk is in use by process"):
         restore(platform, tmp_path / "all.tar", force=True)
     process = psutil.Process()
-    child = ChildState("risk", "dataflow", Status.HEALTHY, process.pid, process.create_time())
+    child = ChildState("risk", "dataflow", ChildStatus.HEALTHY, process.pid, process.create_time())
     dead = PlatformState(
         phase=Phase.RUNNING,
         message="",

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.home import REPOSITORY
 from deploy.verification.ledger_tables import compare_ledger
-from deploy.verification.verdict import Verdict
+from deploy.verification.verdict import VerificationResult
 from operators.decision_hash import decision_hash
 from operators.ledger import Ledger, Split, account
 from operators.manual_orders import MANUAL
@@ -130,7 +130,7 @@ def _change(url: str, statement: str) -> None:
     connection.close()
 
 
-def _differences(verdict: Verdict) -> list[str]:
+def _differences(verdict: VerificationResult) -> list[str]:
     return [check.difference for check in verdict.checks if check.difference is not None]
 
 

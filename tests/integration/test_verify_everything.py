@@ -19,7 +19,7 @@ from deploy.home import Home
 from deploy.supervisor.live_start import read_recorded_account, read_verify_problems
 from deploy.verification.orders import check_orders, current_cut
 from deploy.verification.sequences import check_tables, read_sequences
-from deploy.verification.verdict import Comparison, Verdict
+from deploy.verification.verdict import Comparison, VerificationResult
 from operators.decision_hash import canonical_text
 from operators.stage import TimeSlice
 from schemas.records import HALTED, Attribution, Execution, Order, Position, Record, Signal
@@ -64,7 +64,7 @@ class Session:
         tree["database"]["postgres"]["url"] = self.url
         return settings(**tree | {"kafka": kafka_settings(settings(), self.kafka, self.prefix).model_dump()})
 
-    def verify(self, **options: Any) -> Verdict:
+    def verify(self, **options: Any) -> VerificationResult:
         all_options = {"audit": False, "heads": None, "since_ns": None, "wait_s": 0.0} | options
         return check_all(self.settings, None, **all_options)
 
@@ -102,11 +102,11 @@ def session(shared_session: Session, make_database: MakeDatabase, recorded_table
     return Session(shared_session.kafka, make_database(recorded_tables), shared_session.prefix)
 
 
-def by_name(verdict: Verdict) -> dict[str, Comparison]:
+def by_name(verdict: VerificationResult) -> dict[str, Comparison]:
     return {check.name: check for check in verdict.checks}
 
 
-def differences(verdict: Verdict) -> dict[str, str]:
+def differences(verdict: VerificationResult) -> dict[str, str]:
     return {check.name: check.difference for check in verdict.checks if check.difference is not None}
 
 

@@ -15,7 +15,7 @@ from deploy.commands.explain import _lines
 from deploy.commands.verify import _as_text
 from deploy.verification.ledger_tables import compare_ledger
 from deploy.verification.orders import check_orders, current_cut
-from deploy.verification.verdict import Comparison, Verdict
+from deploy.verification.verdict import Comparison, VerificationResult
 from operators.explain.cause_tree import Explanation, walk
 from operators.explain.lineage import explain
 from operators.ledger import Ledger
@@ -185,7 +185,7 @@ def test_all_findings_are_listed_last_with_a_closing_line(
     with closing(psycopg2.connect(url)) as db, db, db.cursor() as cursor:
         cursor.execute("DELETE FROM commands WHERE command_id IN ('cmd-a', 'cmd-d')")
     checks = [Comparison("executions", 3, None), *check_orders(url, current_cut(url))]
-    lines = _as_text(Verdict(checks, "ab12")).splitlines()
+    lines = _as_text(VerificationResult(checks, "ab12")).splitlines()
     findings = lines.index("findings")
     assert lines[findings:] == [
         "findings",
@@ -194,4 +194,4 @@ def test_all_findings_are_listed_last_with_a_closing_line(
         "  orders caused: orders ord-cmd-a-sl: no proposal, command or action cmd-a-sl",
         "1 of 9 checks failed: orders caused",
     ]
-    assert _as_text(Verdict(checks[:1], "ab12")).splitlines()[-1] == "all 1 checks agree"
+    assert _as_text(VerificationResult(checks[:1], "ab12")).splitlines()[-1] == "all 1 checks agree"

@@ -19,6 +19,7 @@ from operators.alignment import AlignedLogs
 from operators.partitions import partition_of
 from operators.stage import Stage, TimeSlice
 from schemas.codec import decode, encode
+from schemas.log_names import LogName
 from schemas.records import (
     BY_SYMBOL,
     TOPIC_OF,
@@ -31,7 +32,6 @@ from schemas.records import (
     sequence_key,
 )
 
-LogName = tuple[str, int]
 MakeStage = Callable[[str, Settings], Stage]
 """Makes the stage of a service."""
 

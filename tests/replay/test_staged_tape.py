@@ -14,7 +14,7 @@ from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.alignment import AlignedLogs
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.sentiment import LlmSettings, SentimentSettings, SentimentStage
 from operators.stage import TimeSlice
 from schemas.codec import decode
@@ -131,7 +131,7 @@ def test_a_reader_of_quotes_gets_them_in_the_order_of_the_tape(time_slices: list
         logs = Logs(partitions)
         logs.write("market_data", "feed", time_slices)
         log_names = [(topic, p) for topic in ("market-quotes", "market-bars") for p in range(partitions)]
-        reader = AlignedLogs("execution", [Log(topic, p, int(topic == "market-bars")) for topic, p in log_names])
+        reader = AlignedLogs("execution", [LogInput(topic, p, int(topic == "market-bars")) for topic, p in log_names])
         for log_name in log_names:
             reader.feed(
                 *log_name, [(offset, decode(message)) for offset, message in enumerate(logs.messages[log_name])]

@@ -9,8 +9,9 @@ from typing import Any
 from dataflows.replay.recording import INPUT_TOPICS
 from dataflows.runtime import topology
 from operators.alignment import AlignedLogs
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.stage import Stage
+from schemas.log_names import LogName
 from schemas.records import (
     BUY,
     BY_SYMBOL,
@@ -27,7 +28,6 @@ from schemas.records import (
 from tests.simulation.simulated_platform import (
     DERIVED_LOGS,
     PARTITIONS,
-    LogName,
     SimulatedFeed,
     SimulatedPlatform,
     SimulatedService,
@@ -64,7 +64,7 @@ class Invariants:
 
     def __init__(self, fused: Stage, capital: Decimal, position_max: Decimal) -> None:
         logs = [
-            Log(topic, p, topic != "commands")
+            LogInput(topic, p, topic != "commands")
             for topic in INPUT_TOPICS
             for p in topology.partitions_of(topic, PARTITIONS)
         ]

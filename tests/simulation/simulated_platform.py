@@ -16,15 +16,15 @@ from typing import Any
 from dataflows.replay.recording import INPUT_TOPICS
 from dataflows.runtime import topology
 from operators.alignment import AlignedLogs
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.partitions import partition_of
 from operators.stage import Stage, TimeSlice
+from schemas.log_names import LogName
 from schemas.records import BY_SYMBOL, KILL_SWITCH, RELEASE, TOPIC_OF, Clock, Record, has_symbol
 from tests.builders import command
 
 PARTITIONS = 2
 STEPS_MAX = 20_000
-LogName = tuple[str, int]
 StageFactories = Mapping[str, Callable[[], Stage]]
 
 
@@ -87,7 +87,7 @@ class SimulatedService:
 
     def __init__(self, name: str, shard: str, make_stage: Callable[[], Stage], topics: SimulatedTopics) -> None:
         self.name, self.shard, self._make_stage, self._topics = name, shard, make_stage, topics
-        self._logs: list[Log] = topology.input_logs(name, shard, PARTITIONS)
+        self._logs: list[LogInput] = topology.input_logs(name, shard, PARTITIONS)
         self._clock_logs = topology.clocked_logs(name, shard, PARTITIONS)
         self._snapshot: bytes | None = None
         self.start()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from operators.alignment import AlignedLogs
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.stage import TimeSlice
 from schemas.records import Clock, Command, FeatureRow
 from tests.builders import command, feature_row
 
-FEATURES = Log("features", 0, 0)
-COMMANDS = Log("commands", 0, 1)
-SUSPENSIONS = Log("strategy-suspensions", 0, 2, feedback=True)
+FEATURES = LogInput("features", 0, 0)
+COMMANDS = LogInput("commands", 0, 1)
+SUSPENSIONS = LogInput("strategy-suspensions", 0, 2, feedback=True)
 
 
 def clock(ts_ns: int) -> Clock:

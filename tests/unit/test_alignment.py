@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from operators.alignment import AlignedLogs
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
 from schemas.records import Bar, Clock, Command, DeadLetter, Execution, LateRecord, OrderRefusal, Signal
@@ -39,16 +39,18 @@ class StageLoop:
         self.logs: dict[tuple[str, int], list[Any]] = {("market-bars", p): [] for p in range(PARTITIONS)}
         self.logs |= {("signals", p): [] for p in range(PARTITIONS)}
         self.logs |= {("executions", 0): [], ("order-proposals", 0): [], ("orders", 0): []}
-        bars = [Log("market-bars", p, 1) for p in range(PARTITIONS)]
-        orders = [Log("orders", 0, 0, feedback=lag)] if wait else []
+        bars = [LogInput("market-bars", p, 1) for p in range(PARTITIONS)]
+        orders = [LogInput("orders", 0, 0, feedback=lag)] if wait else []
         self.readers = {
             "venue": AlignedLogs("venue", [*orders, *bars]),
             "portfolio": AlignedLogs(
-                "portfolio", [Log("executions", 0, 0), *(Log("signals", p, 1) for p in range(PARTITIONS))]
+                "portfolio", [LogInput("executions", 0, 0), *(LogInput("signals", p, 1) for p in range(PARTITIONS))]
             ),
-            "risk": AlignedLogs("risk", [Log("executions", 0, 0), Log("order-proposals", 0, 1)]),
+            "risk": AlignedLogs("risk", [LogInput("executions", 0, 0), LogInput("order-proposals", 0, 1)]),
         }
-        self.readers |= {f"signals{p}": AlignedLogs("signals", [Log("market-bars", p, 0)]) for p in range(PARTITIONS)}
+        self.readers |= {
+            f"signals{p}": AlignedLogs("signals", [LogInput("market-bars", p, 0)]) for p in range(PARTITIONS)
+        }
         self.fed_offsets = {(name, log): 0 for name, reader in self.readers.items() for log in reader.next_offsets()}
         self.wait, self.orders_read = wait, 0
         self.average: dict[str, float] = {}
@@ -151,10 +153,10 @@ def test_loop_deadlocks_without_the_feedback_lag() -> None:
     assert not any(finished for finished, _ in results)
 
 
-BARS_0, BARS_1 = Log("market-bars", 0, 1), Log("market-bars", 1, 1)
+BARS_0, BARS_1 = LogInput("market-bars", 0, 1), LogInput("market-bars", 1, 1)
 
 
-def reader(*logs: Log, start: Any = None) -> AlignedLogs:
+def reader(*logs: LogInput, start: Any = None) -> AlignedLogs:
     return AlignedLogs("test", logs, start)
 
 
@@ -190,7 +192,7 @@ def test_each_clock_gives_its_own_slice() -> None:
 
 
 def test_feedback_arrives_one_slice_later_before_other_records() -> None:
-    r = reader(Log("order-refusals", 0, 0, feedback=True), BARS_0)
+    r = reader(LogInput("order-refusals", 0, 0, feedback=True), BARS_0)
     r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), bar("A", 2, 120), Clock(120, "w")))
     assert [time_slice.ts_ns for time_slice in r.take_slices()] == [60], (
         "the second tick must wait for the refusals of the first"
@@ -265,7 +267,7 @@ def test_late_bar_is_recorded_with_its_bytes_and_not_as_a_dead_letter() -> None:
 
 
 def test_command_applies_at_the_first_clock_after_it_whatever_its_timestamp() -> None:
-    r = reader(Log("commands", 0, 0), BARS_0)
+    r = reader(LogInput("commands", 0, 0), BARS_0)
     r.feed("commands", 0, numbered(Clock(60, "w"), command("c1", 10**18), Clock(120, "w"), command("c2", 1)))
     r.feed("market-bars", 0, numbered(Clock(60, "w"), bar("A", 1, 120), Clock(120, "w"), Clock(180, "w")))
     first, second = r.take_slices()
@@ -287,7 +289,7 @@ def test_reader_restored_at_any_point_gives_the_remaining_slices(cut: int) -> No
     arrivals = [(topic, item) for topic in logs for item in numbered(*logs[topic])]
     random.Random(cut).shuffle(arrivals)
     arrivals.sort(key=lambda a: a[1][0])
-    inputs = [Log("executions", 0, 0), BARS_0]
+    inputs = [LogInput("executions", 0, 0), BARS_0]
 
     uninterrupted = reader(*inputs)
     for topic, item in arrivals:
@@ -307,7 +309,7 @@ def test_reader_restored_at_any_point_gives_the_remaining_slices(cut: int) -> No
 
 
 def test_records_of_one_slice_are_in_time_order() -> None:
-    r = reader(Log("executions", 0, 0), BARS_0)
+    r = reader(LogInput("executions", 0, 0), BARS_0)
     r.feed("executions", 0, numbered(execution(1, 90, "A", 5, 1.0), Clock(120, "w")))
     r.feed("market-bars", 0, numbered(bar("A", 1, 70), bar("A", 2, 120), Clock(120, "w")))
     (time_slice,) = r.take_slices()

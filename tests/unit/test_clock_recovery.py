@@ -7,20 +7,21 @@ from itertools import product
 from typing import Any
 
 from configs.settings import LiveFeedSection
-from dataflows.sources.market.clock_recovery import FeedTopicState, Log, Since, clocked_logs
+from dataflows.sources.market.clock_recovery import FeedTopicState, Since, clocked_logs
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import QuoteUpdate
 from operators import log_cursor
 from operators.alignment import AlignedLogs
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
+from schemas.log_names import LogName
 from schemas.records import TOPIC_OF, Bar, Clock, Record, StrategyWeights, has_symbol
 from tests.unit.test_live_feed import MINUTE_NS, SECOND_NS, START_NS, FakeProvider
 
 PARTITIONS, STEP_NS = 2, SECOND_NS // 4
 SYMBOLS = ("A", "D")  # one in each partition
 LOGS = clocked_logs(PARTITIONS)
-Messages = dict[Log, list[Record | Clock]]
+Messages = dict[LogName, list[Record | Clock]]
 
 
 class KilledFeed:
@@ -56,7 +57,7 @@ class KilledFeed:
         )
         return feed.resume(state)
 
-    def logs_after_restart(self, written: Mapping[Log, int]) -> Messages:
+    def logs_after_restart(self, written: Mapping[LogName, int]) -> Messages:
         """Return the logs after a crash that left so many of the unconfirmed messages in each log, and a restart."""
         logs: Messages = {log: [*self.written[log], *self.unconfirmed[log][: written[log]]] for log in LOGS}
         feed = self.open(START_NS + MINUTE_NS + SECOND_NS, logs, self.state)
@@ -97,8 +98,8 @@ def clocks(messages: Sequence[Record | Clock]) -> list[int]:
     return seen
 
 
-def read(logs: Messages, names: Sequence[Log]) -> AlignedLogs:
-    reader = AlignedLogs("test", [log_cursor.Log(topic, partition, 0) for topic, partition in names])
+def read(logs: Messages, names: Sequence[LogName]) -> AlignedLogs:
+    reader = AlignedLogs("test", [log_cursor.LogInput(topic, partition, 0) for topic, partition in names])
     for topic, partition in names:
         reader.feed(topic, partition, list(enumerate(logs[topic, partition])))
     return reader
@@ -108,7 +109,7 @@ def test_each_topic_has_each_clock_wherever_the_feed_was_killed() -> None:
     """Each log may end after any of the messages since the snapshot, independently of the others."""
     killed = KilledFeed()
     bar_logs = [("market-bars", 0), ("market-bars", 1)]
-    edges: list[Log] = [("broker-updates", 0), ("commands", 0)]
+    edges: list[LogName] = [("broker-updates", 0), ("commands", 0)]
     varied = [*bar_logs, ("market-quotes", 1), *edges]
     for ends in product(*(range(len(killed.unconfirmed[log]) + 1) for log in varied)):
         written = {log: len(messages) for log, messages in killed.unconfirmed.items()} | dict(
@@ -167,7 +168,7 @@ def test_a_missing_clock_delays_a_feedback_record_of_one_service() -> None:
 
     def delivered(feature_clocks: Sequence[int]) -> dict[int, int]:
         reader = AlignedLogs(
-            "signals", [log_cursor.Log("weights", 0, 0, feedback=True), log_cursor.Log("features", 0, 1)]
+            "signals", [log_cursor.LogInput("weights", 0, 0, feedback=True), log_cursor.LogInput("features", 0, 1)]
         )
         weights = StrategyWeights(seq=1, ts_ns=20, weights={"trend": 1.0}, scores={}, reason="")
         reader.feed("features", 0, [(n, Clock(ts_ns, "x")) for n, ts_ns in enumerate(feature_clocks)])

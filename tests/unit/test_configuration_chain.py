@@ -10,13 +10,13 @@ import pytest
 
 from operators.alignment import AlignedLogs
 from operators.configuration_chain import ConfigurationChain
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from schemas.errors import BadInput
 from schemas.records import Clock, Configuration, DeadLetter
 from sinks.signing_keys import API, configuration_signers, new_key, read_key, sign_configuration, write_key
 from tests.builders import configuration
 
-LOG = Log("configuration", 0, 0)
+LOG = LogInput("configuration", 0, 0)
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 from configs.settings import load_settings
 from dataflows.runtime.topology import COMPACT, Layout, processes
 from deploy.archive import cut_topics
-from deploy.archive.cut_topics import Log, Needs, read_needs
+from deploy.archive.cut_topics import Needs, read_needs
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.recovery.store_positions import StorePositions
+from schemas.log_names import LogName
 
 DAY_NS = 86_400_000_000_000
 START_NS = 19_723 * DAY_NS  # 2024-01-01
@@ -21,8 +22,8 @@ KAFKA = load_settings(environment={}).kafka
 
 def needs(
     monkeypatch: pytest.MonkeyPatch,
-    positions: dict[str, tuple[int, dict[Log, int]]],
-    groups: dict[Log, tuple[int, str]] | None = None,
+    positions: dict[str, tuple[int, dict[LogName, int]]],
+    groups: dict[LogName, tuple[int, str]] | None = None,
     missing: tuple[str, ...] = (),
 ) -> Needs:
     """`positions`: service -> hours of its last time slice since START_NS, and next offsets."""

@@ -18,7 +18,7 @@ from deploy.local.kafka import jars
 from deploy.local.ports import free_ports, is_free, require_free
 from deploy.supervisor.child import end_orphans
 from deploy.supervisor.processes import ProcessIdentity, end_process, identify, rotate_log, spawn, tail
-from deploy.supervisor.state import ChildState, Status
+from deploy.supervisor.state import ChildState, ChildStatus
 from deploy.supervisor.topics import read_topics
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -33,7 +33,7 @@ def test_an_orphan_is_ended_only_when_pid_and_start_time_are_as_recorded() -> No
         other_process = ChildState(
             name="risk",
             kind="dataflow",
-            status=Status.HEALTHY,
+            status=ChildStatus.HEALTHY,
             pid=child.pid,
             process_started_at=identity.started_at - 100,
         )
@@ -44,7 +44,7 @@ def test_an_orphan_is_ended_only_when_pid_and_start_time_are_as_recorded() -> No
                 ChildState(
                     name="risk",
                     kind="dataflow",
-                    status=Status.HEALTHY,
+                    status=ChildStatus.HEALTHY,
                     pid=child.pid,
                     process_started_at=identity.started_at,
                 ),

@@ -19,11 +19,11 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import control
 from deploy.supervisor.dev_reload import SourceWatcher
-from deploy.supervisor.process_spec import Probe, ProcessKind, ProcessSpec
+from deploy.supervisor.process_spec import HealthProbe, ProcessKind, ProcessSpec
 from deploy.supervisor.processes import identify
 from deploy.supervisor.replicas import replica_name, replicas
 from deploy.supervisor.rescale_task import RescaleTask
-from deploy.supervisor.state import ChildState, Phase, Status, read_state, running_state
+from deploy.supervisor.state import ChildState, ChildStatus, Phase, read_state, running_state
 from deploy.supervisor.supervision import Supervisor
 
 # The dummy service reports that it is up. On SIGTERM it records its name and runs `{stop}`.
@@ -52,7 +52,7 @@ class DummyServices:
         text = SCRIPT.format(journal=str(self.journal), name=name, stop=stop, up=str(up))
         return self.command(name, kind, text, lambda pid: None if up.exists() else "is not up yet")
 
-    def command(self, name: str, kind: ProcessKind, script: str, probe: Probe) -> ProcessSpec:
+    def command(self, name: str, kind: ProcessKind, script: str, probe: HealthProbe) -> ProcessSpec:
         command = (sys.executable, "-S", "-c", script)
         return ProcessSpec(
             name=name, kind=kind, command=command, probe=probe, environment=dict(os.environ), stop_timeout_s=0.5
@@ -116,7 +116,9 @@ def test_a_killed_child_is_started_again_and_the_others_stay(dummies: DummyServi
         killed, other = child(home, "features").pid, child(home, "risk").pid
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
-        eventually(lambda: child(home, "features").restarts == 1 and child(home, "features").status is Status.HEALTHY)
+        eventually(
+            lambda: child(home, "features").restarts == 1 and child(home, "features").status is ChildStatus.HEALTHY
+        )
         assert child(home, "features").pid != killed
         assert child(home, "risk").pid == other
 
@@ -126,12 +128,12 @@ def test_five_kills_in_a_row_are_no_crash_loop(dummies: DummyServices) -> None:
     with supervised(home, [dummies.service("features")]):
         for restarts in range(5):
             eventually(lambda n=restarts: child(home, "features").restarts == n)  # type: ignore[misc]
-            eventually(lambda: child(home, "features").status is Status.HEALTHY)
+            eventually(lambda: child(home, "features").status is ChildStatus.HEALTHY)
             pid = child(home, "features").pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
         eventually(lambda: child(home, "features").restarts == 5)
-        eventually(lambda: child(home, "features").status is Status.HEALTHY)
+        eventually(lambda: child(home, "features").status is ChildStatus.HEALTHY)
 
 
 def test_crash_loop_is_reported_with_the_last_output(dummies: DummyServices, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +143,7 @@ def test_crash_loop_is_reported_with_the_last_output(dummies: DummyServices, mon
         "signals", ProcessKind.DATAFLOW, "raise SystemExit('no such strategy')", lambda pid: "is down"
     )
     with supervised(home, [broken]):
-        eventually(lambda: child(home, "signals").status is Status.FAILED)
+        eventually(lambda: child(home, "signals").status is ChildStatus.FAILED)
         failed = child(home, "signals")
         assert failed.reason == "crash loop: exited with status 1; last log entry: no such strategy"
         assert failed.restarts == 6
@@ -161,7 +163,7 @@ def test_exits_after_recorded_handler_timeouts_are_not_a_crash_loop(
     limited = dummies.command("strategies", ProcessKind.DATAFLOW, script, lambda pid: None if pid else "is down")
     with supervised(home, [limited]):
         eventually(lambda: child(home, "strategies").restarts == 8)
-        eventually(lambda: child(home, "strategies").status is Status.HEALTHY)
+        eventually(lambda: child(home, "strategies").status is ChildStatus.HEALTHY)
 
 
 def test_suspended_service_stays_down_until_released(dummies: DummyServices) -> None:
@@ -169,14 +171,14 @@ def test_suspended_service_stays_down_until_released(dummies: DummyServices) -> 
     script = f"import os, time; time.sleep(0.2); os.path.exists({str(released_file)!r}) and time.sleep(60)"
     suspension_files.write_suspension(home.run, "features", 60, "6 records set aside within a minute")
     with supervised(home, [dummies.command("features", ProcessKind.DATAFLOW, script, lambda pid: None)]):
-        eventually(lambda: child(home, "features").status is Status.SUSPENDED)
+        eventually(lambda: child(home, "features").status is ChildStatus.SUSPENDED)
         time.sleep(0.5)
         child_state = child(home, "features")
-        assert (child_state.status, child_state.pid, child_state.restarts) == (Status.SUSPENDED, None, 0)
+        assert (child_state.status, child_state.pid, child_state.restarts) == (ChildStatus.SUSPENDED, None, 0)
         assert child_state.reason == "6 records set aside within a minute"
         released_file.touch()
         control.start_one(home, "features")
-        assert child(home, "features").status is Status.HEALTHY
+        assert child(home, "features").status is ChildStatus.HEALTHY
         assert suspension_files.last_released_ns(home.run) == 60
 
 
@@ -193,7 +195,7 @@ def test_one_service_can_be_stopped_and_started(dummies: DummyServices) -> None:
         os.kill(risk, signal.SIGKILL)
         eventually(lambda: child(home, "risk").reason == "waiting for kafka")
         control.start_one(home, "kafka")
-        eventually(lambda: child(home, "risk").status is Status.HEALTHY)
+        eventually(lambda: child(home, "risk").status is ChildStatus.HEALTHY)
         with pytest.raises(DeployError, match="unknown service 'kafak'; expected one of kafka, risk"):
             control.stop_one(home, "kafak")
 
@@ -228,13 +230,13 @@ def test_dataflow_scales_up_and_down_and_each_process_is_supervised(dummies: Dum
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: child(home, "features-2of3").restarts == 1)
-        control.wait_for_status(home, "features", Status.HEALTHY)
+        control.wait_for_status(home, "features", ChildStatus.HEALTHY)
         assert child(home, "features-3of3").pid == other, "one exit does not affect the other services"
         control.stop_one(home, "features")
         assert [each.pid for each in running_state(home).processes_of("features")] == [None] * 3  # type: ignore[union-attr]
         control.start_one(home, "features")
         control.scale_one(home, "features", 1)
-        assert child(home, "features").status is Status.HEALTHY
+        assert child(home, "features").status is ChildStatus.HEALTHY
         with pytest.raises(DeployError, match="features cannot be 5"):
             control.scale_one(home, "features", 5)
     assert not [each for each in read_state(home).children if each.identity]  # type: ignore[union-attr]
@@ -247,7 +249,7 @@ def test_failed_rescaling_keeps_the_old_processes_and_reports_why(dummies: Dummy
         eventually(lambda: is_running(home))
         with pytest.raises(DeployError, match="features to 3: failed: the disk is full"):
             control.scale_one(home, "features", 3)
-        control.wait_for_status(home, "features", Status.HEALTHY)
+        control.wait_for_status(home, "features", ChildStatus.HEALTHY)
         assert child(home, "features").pid is not None
 
 

@@ -20,7 +20,7 @@ from deploy.supervisor.dev_reload import FOLDERS_OF_KIND, SCAN_S, SourceWatcher
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec, ProgressCallback
 from deploy.supervisor.processes import identify
 from deploy.supervisor.start_options import StartOptions, load_options, save_options, validate_options
-from deploy.supervisor.state import Phase, PlatformState, Status, read_state, write_state
+from deploy.supervisor.state import ChildStatus, Phase, PlatformState, read_state, write_state
 from tests.unit.test_deploy_supervisor import DummyServices, child, eventually, is_running, supervised
 
 
@@ -129,13 +129,13 @@ def test_edit_restarts_a_service_gracefully(dummies: DummyServices, tree: Path) 
         before = {name: child(home, name).pid for name in ("kafka", "risk", "api")}
         edit(tree / "api" / "module.py")
         eventually(lambda: child(home, "api").pid not in (before["api"], None))
-        eventually(lambda: child(home, "api").status is Status.HEALTHY)
+        eventually(lambda: child(home, "api").status is ChildStatus.HEALTHY)
         assert dummies.stopped() == ["api"], "only this service received the signal to end"
         assert {name: child(home, name).pid for name in ("kafka", "risk")} == {n: before[n] for n in ("kafka", "risk")}
         assert child(home, "api").restarts == 0, "an edit is no crash"
         edit(tree / "operators" / "module.py")
         eventually(lambda: sorted(dummies.stopped()) == ["api", "api", "risk"])
-        eventually(lambda: all(child(home, name).status is Status.HEALTHY for name in before))
+        eventually(lambda: all(child(home, name).status is ChildStatus.HEALTHY for name in before))
 
 
 def test_service_broken_by_an_edit_recovers_with_the_next_edit(dummies: DummyServices, tree: Path) -> None:
@@ -151,7 +151,7 @@ def test_service_broken_by_an_edit_recovers_with_the_next_edit(dummies: DummySer
         eventually(lambda: child(home, "risk").restarts > 0)
         assert "wrong" in (child(home, "risk").reason or "")
         code.write_text("import time; time.sleep(61)\n")
-        eventually(lambda: child(home, "risk").status is Status.HEALTHY)
+        eventually(lambda: child(home, "risk").status is ChildStatus.HEALTHY)
 
 
 def test_stopped_service_stays_stopped_after_an_edit(dummies: DummyServices, tree: Path) -> None:
@@ -161,11 +161,11 @@ def test_stopped_service_stays_stopped_after_an_edit(dummies: DummyServices, tre
     ):
         eventually(lambda: is_running(home))
         control.request(home, "stop", "risk")
-        eventually(lambda: child(home, "risk").status is Status.STOPPED)
+        eventually(lambda: child(home, "risk").status is ChildStatus.STOPPED)
         edit(tree / "operators" / "module.py")
         eventually(lambda: "api" in dummies.stopped())
-        eventually(lambda: child(home, "api").status is Status.HEALTHY)
-        assert child(home, "risk").status is Status.STOPPED
+        eventually(lambda: child(home, "api").status is ChildStatus.HEALTHY)
+        assert child(home, "risk").status is ChildStatus.STOPPED
 
 
 def test_without_dev_an_edit_changes_nothing(dummies: DummyServices, tree: Path) -> None:

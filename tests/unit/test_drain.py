@@ -13,7 +13,7 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor import drain as drain_module
 from deploy.supervisor.drain import drain
-from deploy.supervisor.state import ChildState, PlatformState, Status, initial_state
+from deploy.supervisor.state import ChildState, ChildStatus, PlatformState, initial_state
 
 NAMES = ("kafka", "market_data", "news", "fundamentals", "features", "risk")
 
@@ -31,7 +31,8 @@ class RunningPlatform:
 
     def _state(self) -> PlatformState:
         children = [
-            ChildState(name, "dataflow", Status.HEALTHY, replica_of=None if name == "kafka" else name) for name in NAMES
+            ChildState(name, "dataflow", ChildStatus.HEALTHY, replica_of=None if name == "kafka" else name)
+            for name in NAMES
         ]
         return replace(initial_state("all healthy"), children=tuple(children))
 

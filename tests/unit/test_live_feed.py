@@ -18,7 +18,7 @@ from dataflows.sources.trading_calendar import TradingCalendar
 from deploy.alpaca_server.market import BarRow
 from operators.alignment import AlignedLogs
 from operators.bar_completion import Minute, MinuteRow
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from operators.stage import TimeSlice
 from schemas.records import HALTED, TRADING, Bar, Clock, Command, Quote, Trade, TradingStatus, has_symbol
 from tests.builders import trading_status
@@ -263,7 +263,7 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
     later.now += MINUTE_NS
     output += later.feed.take(100)
     assert bars(output) == [("D", 2, 21.0, True), ("A", 3, 12.0, True), ("D", 3, 22.0, True)]
-    reader = AlignedLogs("test", [Log("market-bars", 0, 0), Log("market-bars", 1, 0)])
+    reader = AlignedLogs("test", [LogInput("market-bars", 0, 0), LogInput("market-bars", 1, 0)])
     logs: dict[int, list[Any]] = {
         0: [written_bar, Clock(START_NS + 2 * MINUTE_NS, "x")],
         1: [Clock(START_NS + MINUTE_NS, "x")],

@@ -18,7 +18,7 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor import live_start
 from deploy.supervisor.live_start import RecordedAccount, account_problems, alert_problems, verify_problems
-from deploy.verification.verdict import Comparison, Verdict
+from deploy.verification.verdict import Comparison, VerificationResult
 from schemas.errors import BadInput
 from schemas.records import DOWN, READY, GatewayState, GatewayStatus
 from sinks.host_kill_switch import HostKillSwitch, new_halt_command
@@ -134,13 +134,13 @@ def test_differences_of_verify_are_named_except_those_of_the_broker() -> None:
         Comparison("orders caused", 1, None),
         Comparison("broker", 1, "position of AAPL is 5 at the broker, the ledger has 6"),
     ]
-    (problem,) = verify_problems(Verdict(checks, ""))
+    (problem,) = verify_problems(VerificationResult(checks, ""))
     assert problem.startswith(
         "`verify` found differences in the books (positions: AAPL: 5 in the table, 6 in the ledger); restore a backup"
     )
-    assert verify_problems(Verdict(checks[1:], "")) == []
+    assert verify_problems(VerificationResult(checks[1:], "")) == []
     unread = Comparison("topics", 0, None, "not compared: no connection")
-    assert verify_problems(Verdict([unread], "")) == [
+    assert verify_problems(VerificationResult([unread], "")) == [
         "`verify` could not compare the topics: not compared: no connection"
     ]
 
@@ -207,7 +207,7 @@ def test_a_test_message_must_be_accepted(receiver: LocalServer) -> None:
 
 def test_all_findings_are_one_message(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(environment={**LIVE, "EXECUTION__LIVE_ACCOUNT": "'OTHER'"})
-    found = verify_problems(Verdict([Comparison("cash", 1, "cash is 1, expected 2")], ""))
+    found = verify_problems(VerificationResult([Comparison("cash", 1, "cash is 1, expected 2")], ""))
     monkeypatch.setattr(live_start, "read_verify_problems", lambda home, settings: found)
     monkeypatch.setattr(live_start, "kafka_problems", lambda kafka: ["Kafka accepts clients without credentials"])
     monkeypatch.setattr(live_start, "read_recorded_account", lambda url: RecordedAccount({"AAPL": Decimal(1)}, {}))

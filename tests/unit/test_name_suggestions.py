@@ -15,7 +15,7 @@ from deploy import cli
 from deploy.commands.dead_letters import _require_topic
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor.processes import identify
-from deploy.supervisor.state import ChildState, Phase, PlatformState, Status, write_state
+from deploy.supervisor.state import ChildState, ChildStatus, Phase, PlatformState, write_state
 from schemas.errors import BadInput
 from tests.replay.market import write_market
 from tests.unit.tape import settings
@@ -33,9 +33,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     identity = identify(os.getpid())
     assert identity is not None
     children = (
-        ChildState("kafka", "service", Status.HEALTHY),
-        ChildState("features-1of2", "dataflow", Status.HEALTHY, replica_of="features"),
-        ChildState("risk", "dataflow", Status.HEALTHY),
+        ChildState("kafka", "service", ChildStatus.HEALTHY),
+        ChildState("features-1of2", "dataflow", ChildStatus.HEALTHY, replica_of="features"),
+        ChildState("risk", "dataflow", ChildStatus.HEALTHY),
     )
     write_state(
         home,

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from dataflows.runtime.topology import SERVICES, partitions_of
-from deploy.performance.order_trace import DECIDING, TRACED_TOPICS, Logs, TimedRecord, trace_order
+from deploy.performance.order_trace import DECIDING, TRACED_TOPICS, Logs, TracedRecord, trace_order
 from schemas.records import NEW, Clock, OrderIntent
 from tests.builders import bar, broker_update, command, execution, order
 from tests.unit.gateway_harness import GatewayHarness
@@ -21,14 +21,14 @@ class Recording:
     def __init__(self, seed: int = 1) -> None:
         self.rng = random.Random(seed)
         self.now_ms = START_MS
-        self.logs: dict[tuple[str, int], list[TimedRecord]] = {
+        self.logs: dict[tuple[str, int], list[TracedRecord]] = {
             (topic, partition): [] for topic in TRACED_TOPICS for partition in partitions_of(topic, PARTITIONS)
         }
         self.closed_ms: dict[tuple[str, int], float] = {}
 
     def write(self, topic: str, record: Any, *, partition: int = 0, after_ms: float = 0.0) -> float:
         self.now_ms += after_ms
-        self.logs[topic, partition].append(TimedRecord(self.now_ms, record))
+        self.logs[topic, partition].append(TracedRecord(self.now_ms, record))
         return self.now_ms
 
     def close(self, ts_ns: int, *, without: str = "") -> None:

@@ -13,10 +13,10 @@ from configs.settings import load_settings
 from dataflows.backtest import run
 from dataflows.runtime import stages
 from deploy.performance.analysis import DataflowLoad, SlowStatement, TableUse, findings
-from deploy.performance.benchmark import SliceTimes, hop_latencies, quantile, without_catch_up
+from deploy.performance.benchmark import ClosedSlices, hop_latencies, quantile, without_catch_up
 from deploy.performance.stage_profile import profile_stage, profiled_services
 from deploy.performance.tuning_hints import database_hints
-from deploy.supervisor.state import ChildState, Phase, PlatformState, Status
+from deploy.supervisor.state import ChildState, ChildStatus, Phase, PlatformState
 from deploy.testing.temporary_platform import write_random_walk
 
 SETTINGS = load_settings(environment={"MARKET_DATA__FILES__CALENDAR": "24/7"})
@@ -29,7 +29,7 @@ def test_hop_latency_is_measured_between_clocks_of_slices_with_records() -> None
     durations = {number: rng.randint(1, 30) for number in numbers}
     orders = {number: bars[number] + durations[number] for number in numbers if number % 7}
     with_records = {number for number in numbers if number % 3 == 0}
-    recorded = SliceTimes({"market-bars": bars, "orders": orders}, {"orders": with_records})
+    recorded = ClosedSlices({"market-bars": bars, "orders": orders}, {"orders": with_records})
     figures = {figure.name: figure for figure in hop_latencies(recorded)}
     expected = [durations[number] for number in numbers if number % 7 and number % 3 == 0]
     assert figures["Order latency"].n == len(expected)
@@ -48,7 +48,7 @@ def test_slices_that_waited_for_the_start_of_a_service_are_left_out() -> None:
     free_ms = 3300  # the service is ready only then, and processes a slice in 5 ms
     for number, closed_ms in feed.items():
         orders[number] = free_ms = max(closed_ms + rng.randint(1, 9), free_ms + 5)
-    recorded = SliceTimes({"market-bars": feed, "orders": orders}, {"orders": set(feed)})
+    recorded = ClosedSlices({"market-bars": feed, "orders": orders}, {"orders": set(feed)})
     [before] = [figure for figure in hop_latencies(recorded) if figure.name == "Order latency"]
     assert before.p99 is not None and before.p99 > 2500
     kept, catch_up = without_catch_up(recorded)
@@ -61,10 +61,10 @@ def test_slices_that_waited_for_the_start_of_a_service_are_left_out() -> None:
 
 def test_a_platform_that_is_always_behind_shows_its_backlog() -> None:
     feed = {number: 100 * number for number in range(100)}
-    recorded = SliceTimes({"market-bars": feed, "orders": {number: 150 * number + 200 for number in feed}}, {})
+    recorded = ClosedSlices({"market-bars": feed, "orders": {number: 150 * number + 200 for number in feed}}, {})
     kept, catch_up = without_catch_up(recorded)
     assert kept == recorded and "all the time" in catch_up.describe()
-    assert without_catch_up(SliceTimes({"market-bars": feed, "orders": feed}, {}))[1].describe() == (
+    assert without_catch_up(ClosedSlices({"market-bars": feed, "orders": feed}, {}))[1].describe() == (
         "the services were never behind the feed"
     )
 
@@ -118,7 +118,7 @@ def test_findings_report_lag_high_load_and_slow_statements() -> None:
         supervisor_pid=1,
         supervisor_started_at=0.0,
         updated_at=0.0,
-        children=(ChildState("risk", "dataflow", Status.FAILED, reason="gone"),),
+        children=(ChildState("risk", "dataflow", ChildStatus.FAILED, reason="gone"),),
     )
     loads = [
         DataflowLoad(service="risk", lag_s=9.5, cores=0.95, records_in=10, dead_letters=3, rss_mb=100.0),

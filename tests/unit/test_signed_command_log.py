@@ -9,14 +9,14 @@ import pytest
 
 from operators.alignment import KEYED_VERSION, VERSION, AlignedLogs
 from operators.command_signatures import REASON_PREFIX
-from operators.log_cursor import Log
+from operators.log_cursor import LogInput
 from schemas.codec import SCHEMA_IDS, decode
 from schemas.records import KILL_SWITCH, RELEASE, Bar, Clock, Command, DeadLetter, Record
 from tests.builders import bar, command
 from tests.builders.signing import SigningAuthority
 
 AUTHORITY = SigningAuthority()
-COMMANDS, BARS = Log("commands", 0, 0), Log("market-bars", 0, 1)
+COMMANDS, BARS = LogInput("commands", 0, 0), LogInput("market-bars", 0, 1)
 SERVICES = ("portfolio", "risk", "signals", "execution")
 
 

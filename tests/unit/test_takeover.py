@@ -21,7 +21,7 @@ from deploy.supervisor.child import end_orphans
 from deploy.supervisor.process_fingerprint import fingerprint
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.processes import ProcessIdentity, identify
-from deploy.supervisor.state import Phase, Status, read_state, write_state
+from deploy.supervisor.state import ChildStatus, Phase, read_state, write_state
 from deploy.supervisor.supervision import Supervisor
 from deploy.supervisor.takeover import end_if_unclear, survivors
 from tests.unit.test_deploy_supervisor import DummyServices, child, eventually, is_running
@@ -100,12 +100,12 @@ def test_processes_of_a_killed_supervisor_run_on_under_the_next_one(abandoned: H
     assert before["features"] and before["risk"] is None
     with SecondSupervisor(abandoned, specs(abandoned)):
         assert pids(abandoned) == before
-        assert child(abandoned, "risk").status is Status.STOPPED, "what a user has stopped stays stopped"
+        assert child(abandoned, "risk").status is ChildStatus.STOPPED, "what a user has stopped stays stopped"
         assert (abandoned.root / INITIALIZED).read_text() == "x", "not initialized again"
         # An adopted process is supervised like any other: restarted after a crash, and stopped in order.
         os.kill(before["features"], signal.SIGKILL)
         eventually(lambda: child(abandoned, "features").restarts == 1)
-        eventually(lambda: child(abandoned, "features").status is Status.HEALTHY)
+        eventually(lambda: child(abandoned, "features").status is ChildStatus.HEALTHY)
         assert child(abandoned, "features").pid != before["features"]
     assert DummyServices(abandoned).stopped() == ["risk", "api", "features", "kafka"]
     assert set(pids(abandoned).values()) == {None}

@@ -25,6 +25,7 @@ from dataflows.runtime.topology import SYMBOL_TOPICS
 from operators.partitions import partition_of
 from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
+from schemas.log_names import LogName
 from schemas.records import Bar, Clock, HistoryBar, Quote, Trade
 from sinks.archive.container_file import ArchivedMessage
 from sinks.cluster import client_config
@@ -44,19 +45,17 @@ FIRST_MESSAGES_MAX = 500_000
 even with the history bars of 500 symbols."""
 RECENT_CLOCKS_MAX = 100_000
 
-Log = tuple[str, int]
-"""(topic, partition)."""
-Since = Mapping[Log, int] | int | None
+Since = Mapping[LogName, int] | int | None
 """Where reading starts: an offset for each log, or the time of a snapshot of version 1. None: no snapshot."""
 
 
-def feed_logs(partitions: int) -> list[Log]:
+def feed_logs(partitions: int) -> list[LogName]:
     """Return the logs into which the feed writes records or its clock."""
     unclocked = [(topic, p) for topic in UNCLOCKED_TOPICS for p in topology.partitions_of(topic, partitions)]
     return [*clocked_logs(partitions), *unclocked]
 
 
-def clocked_logs(partitions: int) -> list[Log]:
+def clocked_logs(partitions: int) -> list[LogName]:
     """Return the logs into which the feed writes its clock."""
     return topology.clocked_logs("market_data", topology.FEED_SHARD, partitions)
 
@@ -74,15 +73,15 @@ class FeedTopicState:
     messages  how many messages were read
     """
 
-    logs: tuple[Log, ...] = ()
-    clocks: dict[Log, int] = field(default_factory=dict)
+    logs: tuple[LogName, ...] = ()
+    clocks: dict[LogName, int] = field(default_factory=dict)
     recent: set[int] = field(default_factory=set)
     bars: dict[str, Bar] = field(default_factory=dict)
     quotes: dict[str, int] = field(default_factory=dict)
     trades: dict[str, int] = field(default_factory=dict)
     history: dict[str, int] = field(default_factory=dict)
-    starts: dict[Log, int] = field(default_factory=dict)
-    ends: dict[Log, int] = field(default_factory=dict)
+    starts: dict[LogName, int] = field(default_factory=dict)
+    ends: dict[LogName, int] = field(default_factory=dict)
     messages: int = 0
 
     def common_clock_ns(self, snapshot_clock_ns: int, topic: str | None = None) -> int:
@@ -115,7 +114,7 @@ class FeedTopicState:
                 symbols[symbol] = (bar.seq, bar.close)
         return {**completion_snapshot, "symbols": symbols}
 
-    def add(self, log: Log, record: Any) -> None:
+    def add(self, log: LogName, record: Any) -> None:
         if type(record) is Clock:
             self.clocks[log] = max(record.ts_ns, self.clocks.get(log, -1))
             self.recent.add(record.ts_ns)
@@ -178,7 +177,7 @@ def read_feed_history(kafka: KafkaSection, until_ns: int) -> FeedTopicState:
             raise Unavailable(f"topics of the feed: {error.args[0].str()}") from error
 
 
-def _archived_messages(kafka: KafkaSection, log: Log, end: int) -> Iterator[ArchivedMessage]:
+def _archived_messages(kafka: KafkaSection, log: LogName, end: int) -> Iterator[ArchivedMessage]:
     """Yield the messages before the offset `end`, at which the topic starts. Raises Unavailable if they are lost."""
     if not end or log[0] not in SYMBOL_TOPICS:
         return  # a topic that is never cut
@@ -193,7 +192,7 @@ def _consumer(kafka: KafkaSection) -> Consumer:
     return Consumer(client_config(kafka.cluster, options))
 
 
-def _log_ranges(consumer: Consumer, kafka: KafkaSection) -> dict[Log, tuple[int, int]]:
+def _log_ranges(consumer: Consumer, kafka: KafkaSection) -> dict[LogName, tuple[int, int]]:
     """Return the first offset of each log and the offset behind its last message."""
     return {
         (topic, partition): log_range(consumer, kafka.topic_prefix + topic, partition, timeout_s=READ_TIMEOUT_S)
@@ -218,7 +217,7 @@ def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since: Since) -> 
     return state
 
 
-def _starts_of_new_logs(ranges: Mapping[Log, tuple[int, int]]) -> dict[Log, int]:
+def _starts_of_new_logs(ranges: Mapping[LogName, tuple[int, int]]) -> dict[LogName, int]:
     """Return where to read the messages of a process that ended before its first snapshot.
 
     Raises Unavailable if there are more than `FIRST_MESSAGES_MAX`.
@@ -235,7 +234,7 @@ def _starts_of_new_logs(ranges: Mapping[Log, tuple[int, int]]) -> dict[Log, int]
     }
 
 
-def _start_at_position(log: Log, position: int | None, low: int, high: int) -> int:
+def _start_at_position(log: LogName, position: int | None, low: int, high: int) -> int:
     """Return the offset from which to read a log. `position` is None for a topic that is newer than the snapshot."""
     if position is None:
         return low if log[0] in SYMBOL_TOPICS else max(low, high - TAIL_MESSAGES_MAX)
@@ -249,10 +248,10 @@ def _start_at_position(log: Log, position: int | None, low: int, high: int) -> i
 
 
 def _starts_at_time(
-    consumer: Consumer, kafka: KafkaSection, ranges: Mapping[Log, tuple[int, int]], since_ns: int
-) -> dict[Log, int]:
+    consumer: Consumer, kafka: KafkaSection, ranges: Mapping[LogName, tuple[int, int]], since_ns: int
+) -> dict[LogName, int]:
     at_ms = max(0, (since_ns - TIMESTAMP_MARGIN_NS) // 1_000_000)
-    starts: dict[Log, int] = {}
+    starts: dict[LogName, int] = {}
     for log, (low, high) in ranges.items():
         requested = TopicPartition(kafka.topic_prefix + log[0], log[1], at_ms)
         offset = offsets_at_times(consumer, [requested], timeout_s=READ_TIMEOUT_S)[0].offset
@@ -263,8 +262,8 @@ def _starts_at_time(
 
 
 def _read(
-    consumer: Consumer, kafka: KafkaSection, starts: Mapping[Log, int], ends: Mapping[Log, int]
-) -> Iterator[tuple[Log, int, Any]]:
+    consumer: Consumer, kafka: KafkaSection, starts: Mapping[LogName, int], ends: Mapping[LogName, int]
+) -> Iterator[tuple[LogName, int, Any]]:
     """Yield the messages between two offsets of each log, with the feed's own records and None for all others."""
     prefix, remaining = kafka.topic_prefix, {log: end for log, end in ends.items() if starts[log] < end}
     consumer.assign([TopicPartition(prefix + topic, p, starts[topic, p]) for topic, p in remaining])

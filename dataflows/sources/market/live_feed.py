@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from configs.settings import LiveFeedSection
-from dataflows.sources.market.clock_recovery import FeedTopicState, Log, Since
+from dataflows.sources.market.clock_recovery import FeedTopicState, Since
 from dataflows.sources.market.live_history import load_history
 from dataflows.sources.market.pending_updates import STAGE, PendingUpdates
 from dataflows.sources.market.provider import Provider, RowsBySymbol
@@ -28,6 +28,7 @@ from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import Minute, MinuteCompletion
 from operators.history_bars import bars_per_symbol, history_bars
 from operators.stage import TimeSlice
+from schemas.log_names import LogName
 from schemas.records import CONTINUOUS, REGULAR, Command, HistoryBar, Record
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ class LiveFeed:
         providers: Sequence[Provider],
         read_topic_state: Callable[[Since], FeedTopicState],
         *,
-        delivered_offsets: Callable[[], Mapping[Log, int]] = dict,
+        delivered_offsets: Callable[[], Mapping[LogName, int]] = dict,
         now_ns: Callable[[], int] = time.time_ns,
         sign: Callable[[Command], Command] = lambda command: command,
         history_bars: int = 0,
@@ -84,8 +85,8 @@ class LiveFeed:
         self.interval_ns = settings.interval_ns
         self._clock_ns = -1
         self._missing_clocks: deque[int] = deque()  # clocks that an earlier process did not write to every topic
-        self._read_from: Mapping[Log, int] = {}  # the offsets from which `read_topic_state` found them
-        self._read_to: Mapping[Log, int] = {}  # the offsets to which it read
+        self._read_from: Mapping[LogName, int] = {}  # the offsets from which `read_topic_state` found them
+        self._read_to: Mapping[LogName, int] = {}  # the offsets to which it read
         self._active_provider = 0
         self._updates = PendingUpdates(settings.symbols)
         self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was down
@@ -341,7 +342,7 @@ class LiveFeed:
             "active": self._active_provider,
         }
 
-    def _offsets(self) -> dict[Log, int]:
+    def _offsets(self) -> dict[LogName, int]:
         """Return, for each log, an offset that precedes everything that this feed has not yet emitted."""
         return {**self._read_to, **self._delivered_offsets()}
 

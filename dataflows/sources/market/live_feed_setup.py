@@ -12,20 +12,21 @@ from configs.settings import Settings
 from configs.strategies import configured_strategies
 from configs.trade_needs import declared_trade_bars
 from configs.universe_files import universe_members
-from dataflows.sources.market.clock_recovery import Log, feed_topic_reader
+from dataflows.sources.market.clock_recovery import feed_topic_reader
 from dataflows.sources.market.followed_topics import FollowedTopics
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import Provider
 from dataflows.sources.market.simulated_provider import SimulatedProvider
 from dataflows.sources.market.waiting_records import WaitingRecords
 from operators.strategies import TradingStrategy
+from schemas.log_names import LogName
 from sinks.signing_keys import FEED
 
 
 def live_feed_opener(
     settings: Settings,
     waiting: WaitingRecords | None = None,
-    delivered_offsets: Callable[[], Mapping[Log, int]] = dict,
+    delivered_offsets: Callable[[], Mapping[LogName, int]] = dict,
 ) -> Callable[[], LiveFeed]:
     """Return a function that opens the feed with its providers, for the symbols of the strategies too.
 

@@ -15,7 +15,8 @@ from alpaca.data.historical.news import NewsClient
 from alpaca.data.live.news import NewsDataStream
 from alpaca.data.requests import NewsRequest
 
-from dataflows.sources.news.items import Tagger, make_item
+from dataflows.sources.news.items import make_item
+from operators.news import Tagger
 from schemas.errors import Unavailable
 from schemas.records import NewsItem, Record
 from sinks.background_thread import BackgroundThread

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dataflows.sources.news.items import Tagger
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape.rules import NEWS
 from dataflows.sources.tape.tape_file import TapeFile
 from dataflows.sources.watched_files import WatchedFiles
 from operators.bar_completion import FeedSettings
+from operators.news import Tagger
 from schemas.records import NewsItem
 
 

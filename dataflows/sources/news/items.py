@@ -7,12 +7,11 @@ import re
 import time
 from collections.abc import Callable, Sequence
 
-from operators.news import news_id
+from operators.news import Tagger, news_id
 from schemas.records import NewsItem
 
 HEADLINE_MAX, SUMMARY_MAX, URL_MAX, SYMBOLS_MAX = 500, 4000, 1000, 50
 _TAG = re.compile(r"<[^<>]*>")
-Tagger = Callable[[str], list[str]]
 
 
 def make_item(

@@ -15,7 +15,8 @@ import feedparser
 import structlog
 
 from dataflows.sources.conditional_get import ConditionalGet
-from dataflows.sources.news.items import Tagger, make_item
+from dataflows.sources.news.items import make_item
+from operators.news import Tagger
 from schemas.errors import InvalidField, Unavailable
 from schemas.records import NewsItem, Record
 

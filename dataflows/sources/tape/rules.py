@@ -15,7 +15,7 @@ from dataflows.sources.tape.fields import RowFields, content_id, start_of_day_ns
 from operators.fundamentals import FACTS, RATIOS, ratios
 from operators.market_data_checks import check_quote, check_trade
 from operators.money import to_decimal
-from operators.news import news_id
+from operators.news import Tagger, news_id
 from operators.reference_data import ACTION_KINDS, COST_SHARE_KINDS, NEW_SYMBOL_KINDS, RATIO_KINDS
 from schemas.errors import InvalidField
 from schemas.records import (
@@ -63,7 +63,6 @@ DATA_TIME_COLUMNS = ("available_at",)
 _DATA_LABELS = frozenset({*DATA_TIME_COLUMNS, *TIME_COLUMNS, "name", "symbol", "ticker", "source"})
 
 TimedRecord = tuple[int, Record]
-Tagger = Callable[[str], list[str]]
 
 
 class RowContext(NamedTuple):

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape.companyfacts import COMPANY_FACTS_ENDING as COMPANY_FACTS
 from dataflows.sources.tape.companyfacts import open_fundamentals
-from dataflows.sources.tape.rules import DATA, FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, TRADES, Tagger, TapeFileKind
+from dataflows.sources.tape.rules import DATA, FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, TRADES, TapeFileKind
 from dataflows.sources.tape.tape_file import CSV_ENDINGS, JSON_ENDINGS, PARQUET_ENDINGS, TapeFile, TapeRow
 from operators.bar_completion import FeedSettings
+from operators.news import Tagger
 from schemas.errors import BadInput
 from schemas.records import DeadLetter, Quote, Record, Trade
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dataflows.sources.row_times import iso
 from dataflows.sources.rows import RowRules, split_line
 from dataflows.sources.tape.fields import RowFields
-from dataflows.sources.tape.rules import RowContext, Tagger, TapeFileKind, normalize_names
+from dataflows.sources.tape.rules import RowContext, TapeFileKind, normalize_names
 from dataflows.sources.text_file import START_BYTES, format_problem, line_end_problem, open_text
+from operators.news import Tagger
 from schemas.errors import BadInput, InvalidField
 from schemas.records import Record
 
