@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from configs.recorded_settings import (
     DECISION_SECTIONS,
-    OF_THE_PROCESS,
+    UNRECORDED_SETTINGS,
     configuration_sha256,
     read_sources,
     recorded_text,
@@ -50,7 +50,7 @@ def is_live(setting: str) -> bool:
     """
     if setting.startswith(f"{STRATEGIES}.") and setting.rpartition(".")[2] in _RESTART_STRATEGY_KEYS:
         return False
-    return _is_within(setting, LIVE_SETTINGS) and not _is_within(setting, (*RESTART_SETTINGS, *OF_THE_PROCESS))
+    return _is_within(setting, LIVE_SETTINGS) and not _is_within(setting, (*RESTART_SETTINGS, *UNRECORDED_SETTINGS))
 
 
 def require_live(setting: str) -> None:

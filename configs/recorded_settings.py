@@ -1,7 +1,7 @@
 """The settings as the topic `configuration` records them: canonical JSON, and settings read back from it.
 
-A record contains all settings except secrets, credentials in addresses and `OF_THE_PROCESS`. A stage uses the sections
-of a record that affect decisions (`DECISION_SECTIONS`). All other settings are those of its process.
+A record contains all settings except secrets, credentials in addresses and `UNRECORDED_SETTINGS`. A stage uses the
+sections of a record that affect decisions (`DECISION_SECTIONS`). All other settings are those of its process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DECISION_SECTIONS: Final = (
     *("risk_manager", "execution", "feedback"),
 )
 """The sections that affect decisions. A stage uses those of the record."""
-OF_THE_PROCESS: Final = frozenset(
+UNRECORDED_SETTINGS: Final = frozenset(
     {
         *("database", "kafka.bootstrap_servers", "kafka.security", "kafka.topics", "kafka.archive_folder"),
         "predictions.registry",
@@ -41,7 +41,7 @@ SOURCES_BYTES_MAX: Final = 600_000
 
 
 def recorded_text(settings: Settings) -> str:
-    """Return the settings as canonical JSON: sorted keys, no spaces, no secret, no setting of `OF_THE_PROCESS`."""
+    """Return the settings as canonical JSON: sorted keys, no spaces, no secret, no setting of `UNRECORDED_SETTINGS`."""
     return canonical_json(_recorded_tree(settings))
 
 
@@ -161,7 +161,7 @@ def _first_line(error: Exception) -> str:
 
 def _recorded_tree(settings: Settings) -> dict[str, Any]:
     tree = settings.model_dump(mode="json")
-    for path in OF_THE_PROCESS:
+    for path in UNRECORDED_SETTINGS:
         *parents, last = path.split(".")
         section = tree
         for key in parents:

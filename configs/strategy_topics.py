@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from configs.declared_trade_bars import declared_trade_bars
 from configs.settings import Settings
 from configs.strategies import configured_strategies
-from configs.trade_needs import declared_trade_bars
 from schemas.errors import BadInput
 from schemas.records import TOPIC_OF, Trade
 

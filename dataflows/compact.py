@@ -61,7 +61,7 @@ def flow() -> Dataflow:
     log.info("process started", release=live_endpoints.platform_version(), services=topology.COMPACT_SERVICES)
     topics = {topic for service in topology.COMPACT_SERVICES for topic in live_endpoints.topics_of(service)}
     wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in sorted(topics)])
-    lease = live_endpoints.take_lease("execution", settings)
+    lease = live_endpoints.acquire_lease("execution", settings)
     if not has_run:
         for service in topology.COMPACT_SERVICES:
             live_endpoints.require_no_records(service, settings, topology.COMPACT)

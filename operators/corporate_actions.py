@@ -79,7 +79,7 @@ class PortfolioCorporateActions:
         """
         out: list[Record] = []
         self.splits = []
-        for due_record in self._reference.take_due(records):
+        for due_record in self._reference.pop_due(records):
             if not isinstance(due_record, CorporateAction):
                 if self._ledger.trades_in(due_record.base):
                     out.append(self._ledger.record_event(ts_ns, EXCHANGE_RATE, "", due_record.rate_id))

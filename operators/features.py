@@ -92,7 +92,7 @@ class FeatureStage:
                 one.select_updates()
         rows: list[Record] = []
         letters: list[Record] = []
-        for action in self._reference.take_due(records):
+        for action in self._reference.pop_due(records):
             if isinstance(action, CorporateAction) and action.symbol in symbols:
                 letters += self._apply_action(ts_ns, action)
         if self._retired:

@@ -67,7 +67,7 @@ class ReferenceData:
         self.status_changes: list[TradingStatus] = []
         """The halts and resumptions of the last time slice."""
 
-    def take_due(self, records: Sequence[Record]) -> list[CorporateAction | ExchangeRate]:
+    def pop_due(self, records: Sequence[Record]) -> list[CorporateAction | ExchangeRate]:
         """Return the rates and actions that take effect in this time slice.
 
         First the rates and the actions without a date, in log order, then the actions whose `ex_date` is reached, by
@@ -91,7 +91,7 @@ class ReferenceData:
             elif type(record) is TradingStatus and self._is_new(record.status_id) and self.halts.apply(record):
                 self.status_changes.append(record)
         if self._pending:
-            effective = self._take_effective(records)
+            effective = self._pop_effective(records)
             out += effective
             self._pending = [action for action in self._pending if action not in effective]
         due = [part for record in out for part in split_merger(record)]
@@ -100,7 +100,7 @@ class ReferenceData:
                 self.halts.rename(part.symbol, part.new_symbol)
         return due
 
-    def _take_effective(self, records: Sequence[Record]) -> list[CorporateAction]:
+    def _pop_effective(self, records: Sequence[Record]) -> list[CorporateAction]:
         trading_days = {record.symbol: record.trading_day for record in records if type(record) is Bar}
         latest_day = max(trading_days.values(), default=0)
         effective = [

@@ -139,7 +139,7 @@ class LatestWriter:
         )
         pause, pause_max = RETRY_PAUSE_S
         with contextlib.closing(client):
-            while (batch := self._take()) is not None:
+            while (batch := self._drain_pending()) is not None:
                 try:
                     self._send(client, batch)
                 except redis.RedisError as error:
@@ -154,7 +154,7 @@ class LatestWriter:
                     self._note_sent()
                     pause = RETRY_PAUSE_S[0]
 
-    def _take(self) -> dict[str, LatestValue] | None:
+    def _drain_pending(self) -> dict[str, LatestValue] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._pending)
             if self._closing:

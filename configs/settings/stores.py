@@ -12,7 +12,7 @@ from configs.settings.sections import Section
 from sinks.archive.topic_archive import TopicArchive
 from sinks.cluster import Cluster
 
-CUT_TOPICS = (
+TOPICS_WITH_RETENTION = (
     "market-bars",
     "market-quotes",
     "market-trades",
@@ -107,8 +107,10 @@ class KafkaSection(Section):
     @classmethod
     def _only_market_data(cls, retention: dict[str, int]) -> dict[str, int]:
         for topic in retention:
-            if topic not in CUT_TOPICS:
-                raise ValueError(f"topic {topic!r} must stay complete, expected one of {', '.join(CUT_TOPICS)}")
+            if topic not in TOPICS_WITH_RETENTION:
+                raise ValueError(
+                    f"topic {topic!r} must stay complete, expected one of {', '.join(TOPICS_WITH_RETENTION)}"
+                )
         return retention
 
     @property

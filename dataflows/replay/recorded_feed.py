@@ -18,9 +18,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from configs.history_needs import history_bars_needed
+from configs.declared_trade_bars import declared_trade_bars
+from configs.required_history import history_bars_needed
 from configs.settings import Settings
-from configs.trade_needs import declared_trade_bars
 from dataflows.replay.recording import TRADES_TOPIC, read_topics
 from dataflows.runtime import topology
 from dataflows.sources.tape.rules import DAY_NS

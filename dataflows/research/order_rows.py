@@ -52,7 +52,7 @@ class OrderRows:
 
     def apply_splits(self, records: Sequence[Record]) -> None:
         """Convert the open orders if a split takes effect in this time slice. Call it before its other records."""
-        for action in self._reference.take_due(records):
+        for action in self._reference.pop_due(records):
             if not isinstance(action, CorporateAction) or (ratio := share_ratio(action)) == 1:
                 continue
             for order in self._living.split(action.symbol, ratio, self._instruments.lot_size_of(action.symbol)):

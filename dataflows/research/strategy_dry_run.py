@@ -9,8 +9,8 @@ from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
+from configs.declared_trade_bars import trade_bars_of
 from configs.strategies import load_strategies
-from configs.trade_needs import trade_bars_of
 from configs.universe_files import universe_members
 from dataflows.research.simulated_events import SPLIT_RATIO, SimulatedEvents, with_rows
 from dataflows.research.strategy_source import Finding

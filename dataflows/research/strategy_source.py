@@ -51,11 +51,11 @@ def _impurities(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Global):
         return [f"changes the global variable {name}" for name in node.names]
     if isinstance(node, ast.Call):
-        called = node.func
-        if isinstance(called, ast.Name) and called.id in _IMPURE_CALLS:
-            return [f"calls {called.id}()"]
-        if isinstance(called, ast.Attribute) and called.attr in _CLOCK_CALLS:
-            return [f"reads a clock: {ast.unparse(called)}()"]
+        callee = node.func
+        if isinstance(callee, ast.Name) and callee.id in _IMPURE_CALLS:
+            return [f"calls {callee.id}()"]
+        if isinstance(callee, ast.Attribute) and callee.attr in _CLOCK_CALLS:
+            return [f"reads a clock: {ast.unparse(callee)}()"]
     if isinstance(node, ast.Attribute) and node.attr == "random" and isinstance(node.value, ast.Name):
         return [f"uses randomness: {ast.unparse(node)}"]
     return []

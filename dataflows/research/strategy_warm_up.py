@@ -22,7 +22,7 @@ Values = dict[tuple[str, str, str], float | None]
 """What a strategy can read: by symbol, interval, and name of the indicator, or "bars" for the length of a history."""
 
 
-class Reading(NamedTuple):
+class ObservedValues(NamedTuple):
     """The values in one time slice, and the number of bars of the shortest interval that have closed so far."""
 
     bars: int
@@ -44,8 +44,8 @@ def measure_warm_up(strategy: Strategy | TradingStrategy, tape: Sequence[Sequenc
 
     The strategy's indicators and histories are compared, not its decisions, which may depend on its positions.
     """
-    early, late = readings(strategy, tape)[start:], readings(strategy, tape[start:])
-    means = _means(reading.values for reading in early)
+    early, late = observe(strategy, tape)[start:], observe(strategy, tape[start:])
+    means = _means(one.values for one in early)
     needed = 0
     for before, after in zip(early, late, strict=True):
         if not all(_agree(value, after.values[key], means.get(key, 0.0)) for key, value in before.values.items()):
@@ -54,9 +54,9 @@ def measure_warm_up(strategy: Strategy | TradingStrategy, tape: Sequence[Sequenc
     return WarmUp(needed if needed <= available else None, available)
 
 
-def readings(strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Record]]) -> list[Reading]:
+def observe(strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Record]]) -> list[ObservedValues]:
     """Return what a strategy can read in each time slice."""
-    out: list[Reading] = []
+    out: list[ObservedValues] = []
     probe = _probe(strategy, sorted({one.symbol for one in tape[0] if type(one) is Bar}), out.append)
     stage, features = TradingStrategyStage([probe], SETTINGS), FeatureStage(row_features(probe))
     for records in tape:
@@ -66,7 +66,7 @@ def readings(strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Recor
 
 
 def _probe(
-    strategy: Strategy | TradingStrategy, universe: Sequence[str], publish: Callable[[Reading], None]
+    strategy: Strategy | TradingStrategy, universe: Sequence[str], publish: Callable[[ObservedValues], None]
 ) -> TradingStrategy:
     """Return a strategy that publishes all values which `strategy` declares."""
 
@@ -79,7 +79,7 @@ def _probe(
         def on_slice(self, ctx: TradingContext) -> None:
             if any(symbol in ctx.closed(shortest) for symbol in universe):
                 ctx.state["bars"] = ctx.state.get("bars", 0) + 1
-            publish(Reading(ctx.state.get("bars", 0), _values(ctx)))
+            publish(ObservedValues(ctx.state.get("bars", 0), _values(ctx)))
 
     probe = Probe()
     declared = check_declarations(probe, SETTINGS, MarketNeeds(SETTINGS.bar_interval, has_trades=True))

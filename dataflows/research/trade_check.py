@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from configs.declared_trade_bars import declared_trade_bars
 from configs.settings import Settings
-from configs.trade_needs import declared_trade_bars
 from schemas.records import Record, Trade
 
 

@@ -23,7 +23,7 @@ from schemas.records import Configuration, Record
 
 log = structlog.get_logger(__name__)
 
-MARK: Final = "configuration"
+CONFIGURED: Final = "configuration"
 """The first element of a snapshot that holds a configuration."""
 VERSION: Final = 1
 
@@ -81,7 +81,7 @@ class StageFactory:
     def __call__(self) -> ConfiguredStage:
         return ConfiguredStage(self)
 
-    def maker(self, configuration: Configuration | None) -> Callable[[], Stage]:
+    def constructor(self, configuration: Configuration | None) -> Callable[[], Stage]:
         """Return a function that makes a stage with a configuration; None: with the settings of the process.
 
         Consecutive calls with equal settings return the same function. Raises BadInput.
@@ -118,11 +118,11 @@ class ConfiguredStage:
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         if Configuration in set(map(type, records)):
-            self._take(ts_ns, [record for record in records if type(record) is Configuration])
+            self._apply_newest(ts_ns, [record for record in records if type(record) is Configuration])
             records = [record for record in records if type(record) is not Configuration]
-        return self._made().on_slice(ts_ns, records)
+        return self._open_stage().on_slice(ts_ns, records)
 
-    def _take(self, ts_ns: int, configurations: Sequence[Configuration]) -> None:
+    def _apply_newest(self, ts_ns: int, configurations: Sequence[Configuration]) -> None:
         """Apply the last valid one of the new configurations of a time slice."""
         newest = self._configuration
         for configuration in configurations:
@@ -136,16 +136,16 @@ class ConfiguredStage:
             newest = configuration
         if newest is None or newest is self._configuration:
             return
-        make = self._factory.maker(newest)
+        make = self._factory.constructor(newest)
         if self._stage is not None and make is not self._make:
             self._unrestored, self._stage = self._stage.snapshot(), None
         self._configuration, self._since_ns = newest, ts_ns
-        self._made()
+        self._open_stage()
         self._factory.on_applied(newest, ts_ns)
 
-    def _made(self) -> Stage:
+    def _open_stage(self) -> Stage:
         if self._stage is None:
-            self._make = self._factory.maker(self._configuration)
+            self._make = self._factory.constructor(self._configuration)
             self._stage = self._make()
             if self._unrestored is not None:
                 self._stage.restore(self._unrestored)
@@ -153,14 +153,14 @@ class ConfiguredStage:
         return self._stage
 
     def next_timer_ns(self) -> int | None:
-        return next_timer_ns(self._made())
+        return next_timer_ns(self._open_stage())
 
     def snapshot(self) -> Any:
         """Return the stage's own snapshot before the first configuration; else one that holds both."""
-        state = self._made().snapshot()
+        state = self._open_stage().snapshot()
         if self._configuration is None:
             return state
-        return (MARK, VERSION, _packed(self._configuration), self._since_ns, state)
+        return (CONFIGURED, VERSION, _packed(self._configuration), self._since_ns, state)
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. A snapshot of an earlier release contains only the stage, without a configuration."""
@@ -172,7 +172,7 @@ class ConfiguredStage:
 
 def read_state(snapshot: Any) -> ConfiguredState:
     """Return the parts of a stage's snapshot, also of one without a configuration."""
-    if not (isinstance(snapshot, tuple) and snapshot and snapshot[0] == MARK):
+    if not (isinstance(snapshot, tuple) and snapshot and snapshot[0] == CONFIGURED):
         return ConfiguredState(None, -1, snapshot)
     _, version, packed, since_ns, state = snapshot
     assert version == VERSION, f"state of a configured stage: version {version}, expected {VERSION}"

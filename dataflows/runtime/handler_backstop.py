@@ -24,7 +24,7 @@ _LENGTH_BYTES = 2
 
 
 class HandlerBackstop:
-    """The files and the timer of one process with one worker. Create it once in a process, after `take_timeout`.
+    """The files and the timer of one process with one worker. Create it once in a process, after `read_timeout`.
 
     `process` names the process. No two running processes may have the same name.
     """
@@ -51,7 +51,7 @@ class HandlerBackstop:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def take_timeout(folder: Path, process: str) -> HandlerTimeout | None:
+def read_timeout(folder: Path, process: str) -> HandlerTimeout | None:
     """Return the timeout of the call at which the last process of this name ended, None if it ended otherwise."""
     call_file, trace_file = _files(folder, process)
     try:

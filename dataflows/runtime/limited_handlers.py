@@ -9,7 +9,7 @@ from typing import Protocol
 from configs.settings import Settings
 from dataflows.runtime import store_lock
 from dataflows.runtime.configured_stage import StageFactory
-from dataflows.runtime.handler_backstop import HandlerBackstop, take_timeout
+from dataflows.runtime.handler_backstop import HandlerBackstop, read_timeout
 from dataflows.runtime.handler_timeouts import (
     StageWithTimeouts,
     publish_timeouts,
@@ -45,7 +45,7 @@ def limited_stages(services: Sequence[MakeStages], settings: Settings, process: 
     if stats is not None:
         folder = stats.parent / "handlers"
         process = f"{process}-{store_lock.store_arguments(sys.argv[1:]).process}"
-        unrecorded = take_timeout(folder, process)
+        unrecorded = read_timeout(folder, process)
         if unrecorded is not None and not publish_timeouts(kafka, [unrecorded]):
             raise Unavailable(f"Kafka at {kafka.bootstrap_servers} did not accept the timeout of a handler")
         backstop = HandlerBackstop(folder, process)

@@ -86,7 +86,7 @@ def start_process(name: str) -> StartedProcess:
     stats = Stats(name, stats_folder(), replica=None if replica == topology.SINGLE_REPLICA else str(replica))
     has_run = store.folder is not None and not store_lock.is_unused(store.folder)
     folder = stats_folder()
-    observe_live_stages(settings, stats.take_configuration, None if folder is None else folder.parent)
+    observe_live_stages(settings, stats.report_configuration, None if folder is None else folder.parent)
     return StartedProcess(settings, stats, store.process == 0, has_run)
 
 
@@ -102,7 +102,7 @@ def connect(service: str) -> ServiceEndpoints:
     spec = topology.SERVICES[service]
     log.info("service started", release=platform_version(), reads=[i.topic for i in spec.inputs], writes=spec.outputs)
     wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in topics_of(service)])
-    lease = take_lease(service, settings) if is_first else None
+    lease = acquire_lease(service, settings) if is_first else None
     if not has_run:
         require_no_records(service, settings, service)
     delivered: dict[tuple[str, int], int] = {}
@@ -193,7 +193,7 @@ def _repeated_records(
     return RepeatedRecords(kafka.cluster, kafka.topic_prefix, service, logs_written, resumed_ns[shard])
 
 
-def take_lease(service: str, settings: Settings) -> ServiceLease | None:
+def acquire_lease(service: str, settings: Settings) -> ServiceLease | None:
     """Take the lease of the feed or of the gateway to a broker; other services need none. Raises Unavailable."""
     if service != "market_data" and not (service == "execution" and settings.execution.broker != "simulated"):
         return None

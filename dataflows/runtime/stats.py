@@ -43,7 +43,7 @@ class Stats:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
 
-    def take_configuration(self, configuration: Configuration, since_ns: int) -> None:
+    def report_configuration(self, configuration: Configuration, since_ns: int) -> None:
         """Report the configuration that the service has applied, and the time slice from which on it is in force."""
         if self.configuration is None or self.configuration["id"] != configuration.configuration_id:
             log.info(

@@ -36,7 +36,7 @@ class Block:
     values: Floats
     bad_rows: list[BadRow] = field(default_factory=list)
 
-    def take(self, rows: Any, bad_rows: list[BadRow] | None = None) -> Block:
+    def select(self, rows: Any, bad_rows: list[BadRow] | None = None) -> Block:
         return Block(
             times=self.times[rows],
             codes=self.codes[rows],
@@ -143,10 +143,10 @@ def merge_rechecked(block: Block, good: Mask, rechecked: Block) -> Block:
     """Combine the good rows of a block with the rows that a row-by-row check accepted."""
     if good.all() and not len(rechecked.times):
         return block
-    result = block.take(good)
+    result = block.select(good)
     if len(rechecked.times):
         result = join([result, Block(rechecked.times, rechecked.codes, rechecked.lines, rechecked.values)])
-        result = result.take(np.argsort(result.lines, kind="stable"))
+        result = result.select(np.argsort(result.lines, kind="stable"))
     result.bad_rows = rechecked.bad_rows
     return result
 

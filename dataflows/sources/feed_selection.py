@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from configs.command_signing import command_signer
-from configs.history_needs import history_bars_needed, renamed_bars_needed
+from configs.declared_trade_bars import declared_trade_bars
+from configs.required_history import history_bars_needed, renamed_bars_needed
 from configs.settings import FileFeedSection, MarketDataSection, Settings
 from configs.settings.feeds import EXTRA_FILE_KINDS
-from configs.trade_needs import declared_trade_bars
 from dataflows.runtime.stats import Stats
 from dataflows.sources.feed_scan import FeedScan
 from dataflows.sources.feed_source import FeedSource

@@ -128,7 +128,7 @@ class FileFeed:
             self.finished = True
             raise StopIteration
         minute = next(self._minutes)
-        tape_records, tape_dead_letters = self._take_tape_records(minute)
+        tape_records, tape_dead_letters = self._read_tape_records(minute)
         is_start = not self._last_ns and self.settings.start is not None
         earlier = [] if self._history is None or not is_start else self._history(minute, tape_records, self.settings)
         if minute.open_ns < group.open_ns:
@@ -167,11 +167,11 @@ class FileFeed:
             return []
         return [one for one in self._renamed_history(minute, tape_records, self.settings) if one.symbol in begun]
 
-    def _take_tape_records(self, minute: Minute) -> tuple[list[Record], list[DeadLetter]]:
+    def _read_tape_records(self, minute: Minute) -> tuple[list[Record], list[DeadLetter]]:
         """Return the tape's records of the minute, and apply its corporate actions to the bars without a trade."""
         if self._tape is None:
             return [], []
-        tape_records, dead_letters = self._tape.take_until(minute.ts_ns, minute.open_ns, self._last_ns)
+        tape_records, dead_letters = self._tape.pop_until(minute.ts_ns, minute.open_ns, self._last_ns)
         self.counts.others += len(tape_records)
         self.counts.dead += len(dead_letters)
         self._completion.apply_actions(tape_records, minute.trading_day)
@@ -353,10 +353,10 @@ class FileFeed:
             symbol_selected = np.array([name in settings.symbols for name in self._symbols.names] or [False], np.bool_)
             selected &= symbol_selected[block.codes]
         if not selected.all():
-            block = block.take(selected)
+            block = block.select(selected)
         is_open, left_out = self._calendar.classify(block.times)
         bad_rows = [row for row in window.bad_rows if from_ns <= row.place_ns < to_ns]
-        open_rows = block if is_open.all() else block.take(is_open)
+        open_rows = block if is_open.all() else block.select(is_open)
         return open_rows, block.times[~(is_open | left_out)], block.times[left_out], bad_rows
 
     def _group_by_minute(self, block: Block) -> Iterator[_MinuteGroup]:

@@ -59,7 +59,7 @@ class _FileStream:
                 blocks.append(block)
         self.buffer = join([block for block in blocks if len(block.times)])
         if not self._is_ordered:
-            self.buffer = self.buffer.take(np.argsort(self.buffer.times, kind="stable"))
+            self.buffer = self.buffer.select(np.argsort(self.buffer.times, kind="stable"))
 
     def _check_order(self, times: Ints) -> None:
         after = self._last_time_ns or 0
@@ -92,16 +92,16 @@ class _FileStream:
         """After the end, return the bad rows of a file without any good row."""
         return self._unplaced
 
-    def take_before(self, horizon_ns: int | None) -> tuple[Block, list[PlacedBadRow]]:
+    def pop_before(self, horizon_ns: int | None) -> tuple[Block, list[PlacedBadRow]]:
         """Remove and return all rows before the horizon, or all rows if there is none."""
         buffer, bad_rows = self.buffer, self.bad_rows
         if horizon_ns is None:
             self.buffer, self.bad_rows = join([]), []
             return buffer, bad_rows
-        cut = int(np.searchsorted(buffer.times, horizon_ns))
-        self.buffer = buffer.take(slice(cut, None))
+        end = int(np.searchsorted(buffer.times, horizon_ns))
+        self.buffer = buffer.select(slice(end, None))
         self.bad_rows = [row for row in bad_rows if row.place_ns >= horizon_ns]
-        return buffer.take(slice(0, cut)), [row for row in bad_rows if row.place_ns < horizon_ns]
+        return buffer.select(slice(0, end)), [row for row in bad_rows if row.place_ns < horizon_ns]
 
 
 class FileMerge:
@@ -123,7 +123,7 @@ class FileMerge:
             unfinished = [stream for stream in streams if not stream.ended]
             # A file may continue with rows at the time of its last one, so the horizon itself is not complete.
             horizon_ns = min((int(stream.buffer.times[-1]) for stream in unfinished), default=None)
-            parts = [stream.take_before(horizon_ns) for stream in streams]
+            parts = [stream.pop_before(horizon_ns) for stream in streams]
             if not any(len(block.times) for block, _ in parts):
                 if horizon_ns is None:
                     break
@@ -144,12 +144,12 @@ class FileMerge:
         files = np.concatenate([np.full(len(block.times), file_index) for file_index, block in blocks] or [ranks])[
             order
         ]
-        merged = merged.take(order)
+        merged = merged.select(order)
         repeated = _repeats_previous(merged.times, merged.codes)
         if repeated.any():
             in_same_file = repeated & (files == np.roll(files, 1))
             bad_rows += self._duplicate_rows(merged, files, in_same_file, np.flatnonzero(repeated).tolist())
-            merged = merged.take(~repeated)
+            merged = merged.select(~repeated)
         return RowWindow(merged, sorted(bad_rows))
 
     def _duplicate_rows(self, block: Block, files: Codes, in_same_file: Mask, rows: list[int]) -> list[PlacedBadRow]:

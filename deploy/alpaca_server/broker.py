@@ -78,7 +78,7 @@ class LocalBroker:
         at = iso(time.time_ns())
         data = {"event": event, "event_id": f"{len(self.book.fills)}", "at": at, "timestamp": at, **fields}
         update = {"stream": "trade_updates", "data": {**data, "order": order.as_json()}}
-        fault = self.faults.take("update", event)
+        fault = self.faults.pop("update", event)
         delayed, self._delayed_update = self._delayed_update, None
         if fault is None:
             self._send_later(update)

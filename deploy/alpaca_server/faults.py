@@ -51,7 +51,7 @@ class FaultQueue:
             raise ValueError(unknown_name(f"{fault.place} fault", fault.kind, KINDS[fault.place]))
         self._pending[fault.place].extend([fault] * times)
 
-    def take(self, place: str, event: str = "") -> BrokerFault | None:
+    def pop(self, place: str, event: str = "") -> BrokerFault | None:
         """Remove and return the next fault of this place, if it applies to this event."""
         pending = self._pending[place]
         if pending and pending[0].event in ("", event):

@@ -80,7 +80,7 @@ def _guarded(broker: LocalBroker, place: str, handler: Handler) -> Handler:
         if broker.is_rate_limited(of_market_data=not place):
             headers = {"X-RateLimit-Limit": "200", "Retry-After": "1"}
             return problem(429, 42910000, "too many requests.", headers=headers)
-        fault = broker.faults.take(place) if place else None
+        fault = broker.faults.pop(place) if place else None
         if fault is not None and fault.kind == "status":
             return problem(fault.status, fault.status * 100_000, "scripted fault")
         if fault is not None and fault.kind == "lost_request":

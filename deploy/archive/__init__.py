@@ -1,1 +1,1 @@
-"""Archive the topics day by day, cut them in Kafka, and restore archived days."""
+"""Archive the topics day by day, delete old days from Kafka, and restore archived days."""

@@ -1,4 +1,4 @@
-"""Archive the complete days of the topics, then cut the topics."""
+"""Archive the complete days of the topics, then delete old days from Kafka."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deploy.archive.cut_topics import NOTHING_NEEDED, CutLog, cut, plan_cuts, read_needs
 from deploy.archive.day_files import WrittenDays, archive_days
+from deploy.archive.message_deletion import (
+    NOTHING_REQUIRED,
+    LogDeletion,
+    delete_messages,
+    plan_deletions,
+    read_required,
+)
 from deploy.archive.owner import archive_owner
 from deploy.backup.topic_messages import LogReader
 from deploy.errors import DeployError
@@ -23,21 +29,21 @@ if TYPE_CHECKING:
 
 
 class ArchiveResult(NamedTuple):
-    """What was archived and deleted. `uncut_reason` explains why nothing was deleted although days exceed the
+    """What was archived and deleted. `undeleted_reason` explains why nothing was deleted although days exceed the
     retention.
     """
 
     folder: Path
     written: WrittenDays
-    cuts: list[CutLog]
-    uncut_reason: str = ""
+    deletions: list[LogDeletion]
+    undeleted_reason: str = ""
 
     def as_tree(self) -> dict[str, Any]:
         return {
             "folder": str(self.folder),
             **self.written._asdict(),
-            "cuts": [log._asdict() for log in self.cuts],
-            "uncut_reason": self.uncut_reason,
+            "cuts": [one._asdict() for one in self.deletions],
+            "uncut_reason": self.undeleted_reason,
         }
 
 
@@ -45,7 +51,7 @@ def create_archive(
     home: Home,
     kafka: KafkaSection,
     *,
-    cut_topics: bool,
+    delete: bool,
     dry_run: bool,
     now: datetime,
     report: ProgressCallback,
@@ -58,18 +64,18 @@ def create_archive(
     assert archive is not None, "the settings of a state folder have an archive folder"
     with _exclusive(home), closing(LogReader(kafka.cluster, kafka.topic_prefix)) as reader:
         written = archive_days(kafka, reader, archive, archive_owner(kafka), now=now, report=report)
-        if not cut_topics or not kafka.retention:
+        if not delete or not kafka.retention:
             return ArchiveResult(archive.folder, written, [])
-        if not plan_cuts(kafka, reader, archive, NOTHING_NEEDED):
+        if not plan_deletions(kafka, reader, archive, NOTHING_REQUIRED):
             return ArchiveResult(archive.folder, written, [])
         try:
-            needs = read_needs(home, kafka)
+            required = read_required(home, kafka)
         except DeployError as error:
             return ArchiveResult(archive.folder, written, [], str(error))
-        cuts = plan_cuts(kafka, reader, archive, needs)
+        deletions = plan_deletions(kafka, reader, archive, required)
         if not dry_run:
-            cut(kafka, archive, cuts, report)
-    return ArchiveResult(archive.folder, written, cuts)
+            delete_messages(kafka, archive, deletions, report)
+    return ArchiveResult(archive.folder, written, deletions)
 
 
 @contextmanager

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from sinks.archive.topic_archive import TopicArchive
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-Keep = Annotated[bool, typer.Option("--keep", help="Archive only; delete nothing from Kafka.")]
+Keep = Annotated[
+    bool, typer.Option("--keep", help="Archive only. Keep all messages in Kafka too, beyond `kafka.retention`.")
+]
 DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Archive, and print what would be deleted from Kafka.")]
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Topic to restore (default: all). Can be repeated.")]
 FromDay = Annotated[str | None, typer.Option("--from", metavar="DAY", help="First UTC day, such as 2024-01-15.")]
@@ -69,14 +71,14 @@ def create(keep: Keep = False, dry_run: DryRunFlag = False, as_json: AsJson = Fa
         recorded_settings(home, status.update, principal=ADMIN) as settings,
     ):
         result = create_archive(
-            home, settings.kafka, cut_topics=not keep, dry_run=dry_run, now=datetime.now(UTC), report=status.update
+            home, settings.kafka, delete=not keep, dry_run=dry_run, now=datetime.now(UTC), report=status.update
         )
     if as_json:
         print(json.dumps(result.as_tree(), indent=2))
     else:
         _print_result(result, dry_run=dry_run)
-    if result.uncut_reason:
-        raise DeployError(result.uncut_reason)
+    if result.undeleted_reason:
+        raise DeployError(result.undeleted_reason)
 
 
 def _print_result(result: ArchiveResult, *, dry_run: bool) -> None:
@@ -84,11 +86,11 @@ def _print_result(result: ArchiveResult, *, dry_run: bool) -> None:
     print(
         f"archived {written.messages:,} messages in {written.files:,} files ({written.bytes:,} bytes): {result.folder}"
     )
-    for cut in result.cuts:
+    for one in result.deletions:
         verb = "would delete" if dry_run else "deleted"
         print(
-            f"{verb} {cut.end - cut.start:,} messages of {cut.topic}/{cut.partition} from Kafka, up to offset "
-            f"{cut.end} (limited by {cut.limited_by})"
+            f"{verb} {one.end - one.start:,} messages of {one.topic}/{one.partition} from Kafka, up to offset "
+            f"{one.end} (limited by {one.limited_by})"
         )
 
 

@@ -115,8 +115,8 @@ def without_catch_up(slice_times: ClosedSlices) -> tuple[ClosedSlices, CatchUp]:
 
     >>> feed = {1: 0, 2: 100, 3: 200, 4: 300, 5: 400}
     >>> behind = {1: 250, 2: 260, 3: 270, 4: 310, 5: 420}
-    >>> kept, left_out = without_catch_up(ClosedSlices({"market-bars": feed, "orders": behind}, {}))
-    >>> sorted(kept.closed_at_ms["orders"]), left_out
+    >>> retained, left_out = without_catch_up(ClosedSlices({"market-bars": feed, "orders": behind}, {}))
+    >>> sorted(retained.closed_at_ms["orders"]), left_out
     ([3, 4, 5], CatchUp(slices=2, seconds=0.2, ended=True))
     """
     feed_ms = slice_times.closed_at_ms.get(FEED_TOPIC, {})
@@ -132,9 +132,9 @@ def without_catch_up(slice_times: ClosedSlices) -> tuple[ClosedSlices, CatchUp]:
         if index is None:
             return slice_times, CatchUp(0, 0.0, ended=False)
         first = max(first, index)
-    kept_ns = set(ordered[first:])
+    retained_ns = set(ordered[first:])
     closed_at_ms = {
-        topic: {ts_ns: ms for ts_ns, ms in closed_ms.items() if ts_ns in kept_ns}
+        topic: {ts_ns: ms for ts_ns, ms in closed_ms.items() if ts_ns in retained_ns}
         for topic, closed_ms in slice_times.closed_at_ms.items()
     }
     seconds = (feed_ms[ordered[first]] - feed_ms[ordered[0]]) / 1e3 if ordered else 0.0

@@ -74,7 +74,7 @@ ENVIRONMENT_INTRODUCTION = (
 )
 
 
-class Part(NamedTuple):
+class PageSection(NamedTuple):
     """One section of the page.
 
     path    its keys, such as `market_data.live`, with `[]` for a list and `.NAME` for a mapping
@@ -87,19 +87,19 @@ class Part(NamedTuple):
     values: Any
 
 
-def parts(path: str, cls: type, values: Any, seen: set[type]) -> Iterator[Part]:
+def sections(path: str, cls: type, values: Any, seen: set[type]) -> Iterator[PageSection]:
     """Return a section and all sections inside, each class once."""
     seen.add(cls)
-    yield Part(path, cls, values)
+    yield PageSection(path, cls, values)
     for name, annotation in key_types(cls).items():
         if _is_set_by_platform(cls, name):
             continue
         for inner in sections_in(annotation):
             if inner not in seen:
                 key = f"{path}.{name}" if path else name
-                in_collection = _collection_mark(annotation)
+                in_collection = _collection_suffix(annotation)
                 value = None if in_collection or values is None else getattr(values, name)
-                yield from parts(key + in_collection, inner, value, seen)
+                yield from sections(key + in_collection, inner, value, seen)
 
 
 def _is_set_by_platform(cls: type, name: str) -> bool:
@@ -107,7 +107,7 @@ def _is_set_by_platform(cls: type, name: str) -> bool:
     return meaning is not None and meaning.text.startswith("set by the platform")
 
 
-def _collection_mark(annotation: Any) -> str:
+def _collection_suffix(annotation: Any) -> str:
     """Return `[]` if the type is a list, `.NAME` if it is a mapping, "" otherwise."""
     for inner in _union_members(annotation):
         origin = get_origin(inner)
@@ -127,15 +127,15 @@ def _union_members(annotation: Any) -> Sequence[Any]:
 def render_page() -> str:
     """Return the page. Raises KeyError for a setting without a meaning."""
     settings = load_settings(environment={})
-    all_parts = list(parts("", Settings, settings, set()))
+    all_parts = list(sections("", Settings, settings, set()))
     titles = {part.cls: part.path for part in all_parts}
-    blocks = [INTRODUCTION.rstrip(), *(render_part(part, titles) for part in all_parts), ENVIRONMENT_INTRODUCTION]
+    blocks = [INTRODUCTION.rstrip(), *(render_section(part, titles) for part in all_parts), ENVIRONMENT_INTRODUCTION]
     rows = [f"| `{name}` | `{'.'.join(path)}` |" for name, path in ENVIRONMENT_VARIABLES.items()]
     blocks.append("\n".join(["| variable | setting |", "|---|---|", *rows]))
     return "\n\n".join(blocks) + "\n"
 
 
-def render_part(part: Part, titles: Mapping[type, str]) -> str:
+def render_section(part: PageSection, titles: Mapping[type, str]) -> str:
     """Return the heading and the table of one section. `titles` names the section of each class."""
     title = f"## {part.path}" if part.path else "## All parts"
     texts = meanings(part.cls)
@@ -169,7 +169,7 @@ def _link_to_section(annotation: Any, titles: Mapping[type, str]) -> str:
     link = f"[`{title}`](#{_anchor(title)})"
     optional = " or unset" if NoneType in _union_members(annotation) else ""
     return {"": link, "[]": f"list of {link}", ".NAME": f"mapping of names to {link}"}[
-        _collection_mark(annotation)
+        _collection_suffix(annotation)
     ] + optional
 
 
@@ -227,12 +227,12 @@ def _bounds(metadata: Sequence[Any]) -> Iterator[str]:
                     yield f"{sign} {getattr(bound, attribute)}"
 
 
-def _default_text(part: Part, name: str, annotation: Any) -> str:
+def _default_text(part: PageSection, name: str, annotation: Any) -> str:
     if _holds_secret(annotation):
         return "not shown"
     value = _class_default(part.cls, name) if part.values is None else getattr(part.values, name)
     is_section = bool(list(sections_in(annotation)))
-    if is_section and value is not None and not _collection_mark(annotation):
+    if is_section and value is not None and not _collection_suffix(annotation):
         return ""
     if value is MISSING:
         return "required"

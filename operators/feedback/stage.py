@@ -85,7 +85,7 @@ class FeedbackStage:
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         bars, closes, models, book = self._bars, self._closes, self._models, self._book
         valuation: Valuation | None = None
-        self._apply_reference_data(self._reference.take_due(records))
+        self._apply_reference_data(self._reference.pop_due(records))
         if self._adjusted_prices.prices:
             records = self._adjusted_prices.adjust_bars(records)
         others: list[Record] = []

@@ -102,12 +102,12 @@ class GatewayOrderBook:
         """
         for other in self.others_of_group(order):
             linked_leg = other.leg if other.leg is not None and other.leg.linked_to == order.order_id else None
-            keeps_rest = order.remaining > 0 and other.buying is order.buying and other.remaining > traded
-            if linked_leg is not None and (keeps_rest or linked_leg.cum_quantity):
+            rest_remains = order.remaining > 0 and other.buying is order.buying and other.remaining > traded
+            if linked_leg is not None and (rest_remains or linked_leg.cum_quantity):
                 linked_leg.quantity -= traded  # the broker has reduced it
-            if keeps_rest and (linked_leg is not None or other.leg is None):
+            if rest_remains and (linked_leg is not None or other.leg is None):
                 other.reduce(traded)
-            elif not (keeps_rest and other.end_reason):
+            elif not (rest_remains and other.end_reason):
                 self.cancel(other.order_id, f"OCO: {order.order_id} of group {order.terms.group_id} traded")
 
     def _apply_parent_fill(self, parent: GatewayOrder, child: GatewayOrder, happened_ns: int) -> None:

@@ -36,7 +36,7 @@ class GatewayPositions:
 
     def apply_corporate_actions(self, records: Sequence[Record]) -> list[CorporateAction]:
         """Apply the corporate actions that take effect in this time slice, and return them. Call first in it."""
-        actions = [one for one in self._reference.take_due(records) if isinstance(one, CorporateAction)]
+        actions = [one for one in self._reference.pop_due(records) if isinstance(one, CorporateAction)]
         for action in actions:
             if action.kind != CASH_DIVIDEND:
                 after = apply_to_quantities(self.quantities, self._split_symbols, action, 0)

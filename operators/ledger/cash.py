@@ -150,7 +150,7 @@ class Accruals:
             raise InvalidField(f"accruals: day must be after {date.fromordinal(self._day)}, found {_iso(day)}")
         for key, amount in self._nightly.items():
             self._accrued[key] = self._accrued.get(key, ZERO) + amount * (day - self._day)
-        due = self._take_accrued(day) if self._day and _month(day) != _month(self._day) else []
+        due = self._pop_accrued(day) if self._day and _month(day) != _month(self._day) else []
         self._day = day
         self._nightly = self._nightly_charges(settled_cash, shorts)
         return due
@@ -173,7 +173,7 @@ class Accruals:
     def _nightly_interest(self, balance: Decimal, rate: Decimal) -> Decimal:
         return divide(multiply(balance, rate), Decimal(self._settings.year_days))
 
-    def _take_accrued(self, day: int) -> list[Charge]:
+    def _pop_accrued(self, day: int) -> list[Charge]:
         due = [Charge(day, kind, symbol, amount) for (kind, symbol), amount in self._accrued.items() if amount]
         self._accrued = {}
         return sorted(due)
@@ -213,7 +213,7 @@ class Dividends:
         if quantity and dividend.per_share:
             self._payable[dividend.action_id] = (dividend.pay_day, dividend.symbol, dividend.amount_for(quantity))
 
-    def take_due(self, day: int) -> list[Charge]:
+    def pop_due(self, day: int) -> list[Charge]:
         """Remove and return the dividends paid on or before `day`, in order of pay date and id."""
         due = sorted((pay_day, action_id) for action_id, (pay_day, _, _) in self._payable.items() if pay_day <= day)
         charges = []

@@ -152,7 +152,7 @@ class AccountIncome:
         due: list[Charge] = []
         if previous_day:
             due = self._accruals.close_day(_ordinal(previous_day), cash, shorts)
-        return due + self._take_paid(_ordinal(day))
+        return due + self._pop_paid(_ordinal(day))
 
     def record_ex_date(self, action: CorporateAction, quantity: Decimal, day: int, rate: Decimal = ONE) -> list[Charge]:
         """Record a cash dividend that goes ex on `day`. `rate` converts its currency to account currency.
@@ -169,7 +169,7 @@ class AccountIncome:
             ),
             quantity,
         )
-        paid = self._take_paid(today)
+        paid = self._pop_paid(today)
         due = multiply(quantity, amount)
         if pay_day <= today or not due:
             return paid
@@ -179,11 +179,11 @@ class AccountIncome:
         )
         return [*paid, accrual]
 
-    def _take_paid(self, day: int) -> list[Charge]:
+    def _pop_paid(self, day: int) -> list[Charge]:
         """Return the dividends paid on or before `day`. Their accruals end."""
         return [
             charge._replace(accrued=-self._accrued.pop(charge.cause_id, ZERO))
-            for charge in self._dividends.take_due(day)
+            for charge in self._dividends.pop_due(day)
         ]
 
     def snapshot(self) -> Any:

@@ -290,10 +290,10 @@ class LotBook:
         """Remove `closed_quantity` with its entry value and fees from a lot and from the totals."""
         if self.method == AVERAGE:
             price = self.average
-            value, fees, carried_loss = self._take_shares(self, closed_quantity)
+            value, fees, carried_loss = self._amounts_of(self, closed_quantity)
         else:
             price = lot.price
-            value, fees, carried_loss = self._take_shares(lot, closed_quantity)
+            value, fees, carried_loss = self._amounts_of(lot, closed_quantity)
             lot.cost -= value
             if fees:
                 lot.fees -= fees
@@ -322,7 +322,7 @@ class LotBook:
             carried_loss=carried_loss,
         )
 
-    def _take_shares(self, pool: LotBook | OpenLot, closed_quantity: Decimal) -> tuple[Decimal, Decimal, Decimal]:
+    def _amounts_of(self, pool: LotBook | OpenLot, closed_quantity: Decimal) -> tuple[Decimal, Decimal, Decimal]:
         """Return the entry value, fees and carried loss of `closed_quantity` units of a lot, or of all lots."""
         whole, portion = pool.quantity, self._places.portion
         if closed_quantity == whole:

@@ -70,8 +70,8 @@ def check_collar(
     order may have triggered already.
     """
     stop, limit, is_buy = order.stop_price, order.limit_price, order.side == BUY
-    keeps_stop = old_terms is not None and old_terms.stop_price == stop
-    if stop is not None and not keeps_stop and (stop < last_price if is_buy else stop > last_price):
+    stop_is_unchanged = old_terms is not None and old_terms.stop_price == stop
+    if stop is not None and not stop_is_unchanged and (stop < last_price if is_buy else stop > last_price):
         stop_text, last_text = number_text(stop), number_text(last_price)
         side_text = "above" if is_buy else "below"
         message = (

@@ -268,7 +268,7 @@ class RiskBook:
             self.day_start_equity += amount
             self.pending_flow += amount
 
-    def take_flow(self) -> tuple[Decimal, Decimal] | None:
+    def pop_flow(self) -> tuple[Decimal, Decimal] | None:
         """Return the equity before and after the pending flow at the current prices, once.
 
         None without a flow. While a symbol has no price, the flow stays pending. Call after the bars of a time slice:

@@ -64,7 +64,7 @@ class RiskCorporateActions:
     def apply_due(self, ts_ns: int, records: Sequence[Record], day: int) -> None:
         """Apply the rates and corporate actions that take effect in this time slice, before its executions."""
         book = self._book
-        for due_record in self._reference.take_due(records):
+        for due_record in self._reference.pop_due(records):
             if not isinstance(due_record, CorporateAction):
                 book.set_rate(due_record.base, due_record.rate)
             elif due_record.kind == CASH_DIVIDEND:

@@ -157,7 +157,7 @@ class RiskStage:
                     manual_commands.append(command)
                 else:
                     out += self._apply_command(ts_ns, command)
-        if (flow := book.take_flow()) is not None:
+        if (flow := book.pop_flow()) is not None:
             self._meters.rebase_peak(*flow)
             self._history.rebase_peak(*flow)
         if self._meters.is_enabled:

@@ -66,7 +66,7 @@ class StrategyOrderLimits:
         if first_bar is not None and first_bar.trading_day > self._trading_day:
             self._trading_day, self._order_counts = first_bar.trading_day, {}
             self._accounts.open_day(ts_ns, first_bar.trading_day, {})
-        for due in self._reference.take_due(records):
+        for due in self._reference.pop_due(records):
             if isinstance(due, CorporateAction):
                 self._accounts.apply_action(ts_ns, due, self._reference.rate_of(due.currency))
                 self.reduce_only.split(due)

@@ -157,7 +157,7 @@ class SignalStage:
         if received:
             # The order in which the readers of the topic receive them.
             signals.sort(key=lambda signal: (signal.ts_ns, signal.symbol, signal.seq))
-        return [*signals, *self._suspensions.take_records()]
+        return [*signals, *self._suspensions.drain_records()]
 
     # -- suspensions
 

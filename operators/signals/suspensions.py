@@ -109,7 +109,7 @@ class StrategySuspensions:
             self._write(ts_ns, symbol, strategy, RESUMED, command.command_id, reason)
         return strategy
 
-    def take_records(self) -> list[StrategySuspension]:
+    def drain_records(self) -> list[StrategySuspension]:
         """Return the new records in the order in which the readers of the topic receive them."""
         if not self._records:
             return []

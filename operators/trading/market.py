@@ -149,7 +149,7 @@ class Market:
         """Add the trades of a time slice to the bars that are built from them, after its bars of the feed."""
         bars = [record for record in records if type(record) is Bar and record.seq != OPENING_PRICE_SEQ]
         trades = [record for record in records if type(record) is Trade and self._follows(record.symbol)]
-        for trade in self._prints.take(ts_ns, bars, trades):
+        for trade in self._prints.pop_counted(ts_ns, bars, trades):
             symbol_market = self._symbols.get(trade.symbol)
             if symbol_market is None or symbol_market.bar is None or trade.symbol in self._retired:
                 continue  # before its first bar, a symbol cannot be traded

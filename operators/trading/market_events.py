@@ -47,7 +47,7 @@ class MarketEvents:
         """Return the newest quote of a symbol; None before the first one."""
         return self._quotes.get(symbol)
 
-    def take(self, ts_ns: int, records: Sequence[Record]) -> list[MarketEvent]:
+    def events_of(self, ts_ns: int, records: Sequence[Record]) -> list[MarketEvent]:
         """Return the events of a time slice, by kind and in the order of the records. Call once for each time slice."""
         declared = self._declared
         if not declared:

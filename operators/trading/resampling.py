@@ -40,15 +40,15 @@ class BarResampler:
         interval = self.interval_ns
         if interval >= DAY_NS and bar.session not in _FULL_SESSIONS:
             ended = self._bar is not None and bar.open_ns >= self._bar.ts_ns and bar.trading_day >= self._key[0]
-            return [self._take()] if ended and interval == DAY_NS else []
+            return [self._close_bar()] if ended and interval == DAY_NS else []
         key, start, end = self._bin(bar, bounds, ends_week=ends_week)
         closed: list[Bar] = []
         if self._bar is not None and key != self._key:
-            closed.append(self._take())
+            closed.append(self._close_bar())
         self._key, self._end_ns = key, end
         self._bar = bar._replace(open_ns=start) if self._bar is None else _combine(self._bar, bar)
         if end is not None and bar.ts_ns >= end:
-            closed.append(self._take())
+            closed.append(self._close_bar())
         return closed
 
     def _bin(self, bar: Bar, bounds: SessionBounds, *, ends_week: bool) -> tuple[tuple[int, ...], int, int | None]:
@@ -64,7 +64,7 @@ class BarResampler:
             end = min(end, bounds.close_ns)
         return (start,), start, end
 
-    def _take(self) -> Bar:
+    def _close_bar(self) -> Bar:
         """Close the bar and return it."""
         bar = self._bar
         assert bar is not None, "no bar to close"

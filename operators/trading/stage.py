@@ -162,13 +162,13 @@ class TradingStrategyStage:
         self._market.update(ts_ns, records)
         for one in self._running.values():
             one.universe.update()
-        rows = self._user_data.take_due(ts_ns, records)
+        rows = self._user_data.pop_due(ts_ns, records)
         self._select_universes(ts_ns, out)
         for cross, share in crosses:
             self._delivery.pass_cross(ts_ns, cross, share, out)
         self._deliver_risk_events(ts_ns, records, out)
         self._delivery.pass_rows(ts_ns, rows, out)
-        self._delivery.pass_market_events(ts_ns, self._market_events.take(ts_ns, records), out)
+        self._delivery.pass_market_events(ts_ns, self._market_events.events_of(ts_ns, records), out)
         self._delivery.pass_decisions(ts_ns, events, updates, out)
         self._book_reports(ts_ns, records, out)
         self._suspensions.apply_loss_stops(ts_ns, self._suspendable, self._market.prices, out)
@@ -212,7 +212,7 @@ class TradingStrategyStage:
         first_bar = next((record for record in records if type(record) is Bar), None)
         if first_bar is not None and self._accounts.open_day(ts_ns, first_bar.trading_day, self._market.prices):
             self._loss_stops.start_day(self._market.prices)
-        for due in self._reference.take_due(records):
+        for due in self._reference.pop_due(records):
             if not isinstance(due, CorporateAction):
                 self._accounts.apply_rate(due)
                 continue

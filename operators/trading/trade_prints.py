@@ -14,7 +14,7 @@ from schemas.records import CONTINUOUS, POST, PRE, REGULAR, Bar, SessionPhase, T
 VERSION = 1
 LATE_NS: Final = MINUTE_NS
 """A trade that is at least this much older than the previous time slice is discarded: its bar closed long ago."""
-HELD_MAX: Final = 100_000
+WAITING_MAX: Final = 100_000
 """Maximum number of trades that wait for the first bar of their day. The oldest ones are discarded."""
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_S = 86_400
@@ -39,37 +39,37 @@ class TradePrints:
         self._days, self._regular_only = days, regular_only
         self._last_ns: int | None = None  # the previous time slice
         self._newest: TradeSession | None = None  # of the newest bar
-        self._held: list[Trade] = []
+        self._waiting: list[Trade] = []
 
     def set_days(self, days: Mapping[int, SessionTimes]) -> None:
         """Use other trading hours from now on."""
         self._days = days
 
-    def take(self, ts_ns: int, bars: Sequence[Bar], trades: Sequence[Trade]) -> list[Bar]:
+    def pop_counted(self, ts_ns: int, bars: Sequence[Bar], trades: Sequence[Trade]) -> list[Bar]:
         """Return the trades that count in this time slice, as bars, by symbol and `seq`. Call for each time slice."""
         for bar in bars:
             if self._newest is None or bar.trading_day >= self._newest.trading_day:
                 self._newest = TradeSession(bar.session, bar.trading_day)
         last_ns, self._last_ns = self._last_ns, ts_ns
         new = [one for one in trades if last_ns is None or one.ts_ns > last_ns - LATE_NS]
-        if not new and not (bars and self._held):
+        if not new and not (bars and self._waiting):
             return []
         ready: list[Bar] = []
-        held: list[Trade] = []
-        for trade in sorted([*self._held, *new], key=lambda one: (one.symbol, one.seq)):
+        waiting: list[Trade] = []
+        for trade in sorted([*self._waiting, *new], key=lambda one: (one.symbol, one.seq)):
             if self._newest is None:
-                held.append(trade)
+                waiting.append(trade)
                 continue
             session = self._session_of(trade.ts_ns, self._newest)
             if session is None or (self._regular_only and session.phase in (PRE, POST)):
                 continue
             if session.trading_day > self._newest.trading_day:
-                held.append(trade)
+                waiting.append(trade)
             else:
                 ready.append(bar_of_trade(trade, session.phase, session.trading_day))
-        if len(held) > HELD_MAX:
-            held = sorted(held, key=lambda one: (one.ts_ns, one.symbol, one.seq))[-HELD_MAX:]
-        self._held = held
+        if len(waiting) > WAITING_MAX:
+            waiting = sorted(waiting, key=lambda one: (one.ts_ns, one.symbol, one.seq))[-WAITING_MAX:]
+        self._waiting = waiting
         return ready
 
     def _session_of(self, ts_ns: int, newest: TradeSession) -> TradeSession | None:
@@ -88,13 +88,13 @@ class TradePrints:
 
     def snapshot(self) -> Any:
         newest = None if self._newest is None else tuple(self._newest)
-        return (VERSION, self._last_ns, newest, [tuple(trade) for trade in self._held])
+        return (VERSION, self._last_ns, newest, [tuple(trade) for trade in self._waiting])
 
     def restore(self, snapshot: Any) -> None:
-        version, self._last_ns, newest, held = snapshot
+        version, self._last_ns, newest, waiting = snapshot
         assert version == VERSION, f"trade prints snapshot: version {version}, expected {VERSION}"
         self._newest = None if newest is None else TradeSession(*newest)
-        self._held = [Trade(*values) for values in held]
+        self._waiting = [Trade(*values) for values in waiting]
 
 
 def _day(local_s: int) -> int:

@@ -26,7 +26,7 @@ class UserData:
         self._row_ids: dict[str, None] = {}
         self._last_ns = -1  # the last time slice
 
-    def take_due(self, ts_ns: int, records: Sequence[Record]) -> list[DataRow]:
+    def pop_due(self, ts_ns: int, records: Sequence[Record]) -> list[DataRow]:
         """Return the rows that become available in this time slice and are events, by time, name and symbol.
 
         Call once for each time slice.

@@ -106,7 +106,7 @@ class VenueStage:
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
-        due_records = self._reference.take_due(records)
+        due_records = self._reference.pop_due(records)
         if due_records:
             self._fills.account.rates = self._reference.rates
         if due_records:
@@ -180,7 +180,7 @@ class VenueStage:
             out.append(self._reports.without_fill(ts_ns, venue_order, REJECTED, text=reason))
             return
         if replaced is not None:
-            venue_order.keep_progress_of(replaced)
+            venue_order.copy_progress_from(replaced)
             self._fills.end(ts_ns, replaced, REPLACED, f"replaced by {order.order_id}", out)
             self._book.adopt_children(replaced, venue_order)
         else:

@@ -29,7 +29,7 @@ _PROGRESS_FIELDS = (
     "auction_after_day",
     "former_ids",
 )
-_KEPT_BY_AMENDMENT = (
+_RETAINED_BY_AMENDMENT = (
     "cum_quantity",
     "traded_value",
     "taker_value",
@@ -113,9 +113,9 @@ class VenueOrder:
     def wait_for_parent(self) -> None:
         self.waits_for_parent, self.held_back = True, self.remaining
 
-    def keep_progress_of(self, replaced: VenueOrder) -> None:
+    def copy_progress_from(self, replaced: VenueOrder) -> None:
         """Continue as the amended version of `replaced`: with its fills, its stop and its place in the book."""
-        for name in _KEPT_BY_AMENDMENT:
+        for name in _RETAINED_BY_AMENDMENT:
             setattr(self, name, getattr(replaced, name))
         self.former_ids = (*replaced.former_ids, replaced.order_id)
         self.in_book = replaced.in_book and self.terms.limit_price == replaced.terms.limit_price

@@ -1,4 +1,4 @@
-"""Topics that are archived and cut in a real Kafka: every reader of the whole log finds what it found before."""
+"""Archived topics of a real Kafka, with old days deleted: every reader of a whole log finds what it found before."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from dataflows.runtime import topology
 from dataflows.sources.kafka import KafkaSliceSource
 from dataflows.sources.market.clock_recovery import read_feed_history
 from dataflows.sources.shared_consumer import ReplayEnd
-from deploy.archive import cut_topics
-from deploy.archive.cut_topics import NOTHING_NEEDED, CutLog, Needs
+from deploy.archive import message_deletion
 from deploy.archive.day_files import archive_days
+from deploy.archive.message_deletion import NOTHING_REQUIRED, LogDeletion, RequiredMessages
 from deploy.archive.owner import archive_owner
 from deploy.archive.restored_topics import ArchivedPeriod, restore_days
 from deploy.backup.topic_messages import LogReader, StoredMessage
@@ -71,7 +71,7 @@ OUTPUTS = platform_output(INPUTS, settings())
 class Archived(NamedTuple):
     settings: Settings
     archive: TopicArchive
-    cuts: Sequence[CutLog]
+    deletions: Sequence[LogDeletion]
     before: ReplayComparison
     """What the replay gave before the topics were archived."""
     messages: dict[tuple[str, int], list[StoredMessage]]
@@ -83,15 +83,15 @@ def replayed(run_settings: Settings) -> ReplayComparison:
         return compare(run_settings, runs)
 
 
-def archive_and_cut(run_settings: Settings, needs: Needs = NOTHING_NEEDED) -> list[CutLog]:
+def archive_and_delete(run_settings: Settings, required: RequiredMessages = NOTHING_REQUIRED) -> list[LogDeletion]:
     kafka = run_settings.kafka
     archive = kafka.archive
     assert archive is not None
     with closing(LogReader(kafka.cluster, kafka.topic_prefix)) as reader:
         archive_days(kafka, reader, archive, archive_owner(kafka), now=NOW, report=ignore)
-        cuts = cut_topics.plan_cuts(kafka, reader, archive, needs)
-        cut_topics.cut(kafka, archive, cuts, report=ignore)
-    return cuts
+        deletions = message_deletion.plan_deletions(kafka, reader, archive, required)
+        message_deletion.delete_messages(kafka, archive, deletions, report=ignore)
+    return deletions
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +112,8 @@ def archived(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Archived:
             (topic, 0): [message for _, message in reader.messages(topic, 0, 0, reader.offsets(topic, 0).end)]
             for topic in ("market-bars", "features", "orders")
         }
-    cuts = archive_and_cut(run_settings)
-    return Archived(run_settings, TopicArchive(folder), cuts, before, messages)
+    deletions = archive_and_delete(run_settings)
+    return Archived(run_settings, TopicArchive(folder), deletions, before, messages)
 
 
 def first_offset(run_settings: Settings, topic: str) -> int:
@@ -121,8 +121,8 @@ def first_offset(run_settings: Settings, topic: str) -> int:
         return reader.offsets(topic, 0).start
 
 
-def test_topics_of_market_data_are_cut_to_the_retention_and_those_of_orders_are_not(archived: Archived) -> None:
-    assert {cut.topic for cut in archived.cuts} == set(archived.settings.kafka.retention)
+def test_topics_of_market_data_are_reduced_to_the_retention_and_those_of_orders_are_not(archived: Archived) -> None:
+    assert {one.topic for one in archived.deletions} == set(archived.settings.kafka.retention)
     for topic in ("market-bars", "features"):
         files = archived.archive.files(topic, 0)
         assert [file.day for file in files] == ["2024-01-02", "2024-01-03", "2024-01-04"]
@@ -184,7 +184,7 @@ def test_the_archive_alone_replays(archived: Archived) -> None:
     assert (result.difference, result.ticks) == (None, 20 * (DAYS - 1))
 
 
-def test_a_log_that_joins_starts_at_the_first_message_of_a_cut_topic(archived: Archived) -> None:
+def test_a_log_that_joins_starts_at_the_first_message_of_a_shortened_topic(archived: Archived) -> None:
     """A new release reads one more topic: a snapshot lacks the log, whose beginning is no longer in Kafka."""
     kafka = archived.settings.kafka
     log = topology.input_logs("predictions", "0", kafka.symbol_partitions)
@@ -224,7 +224,7 @@ def test_a_service_without_a_store_starts_at_the_first_archived_message(archived
     assert slices == [one.ts_ns for one in INPUTS]
 
 
-def test_without_its_archive_a_cut_topic_is_refused_with_one_sentence(archived: Archived, tmp_path: Path) -> None:
+def test_without_its_archive_a_shortened_topic_is_refused_with_one_sentence(archived: Archived, tmp_path: Path) -> None:
     kafka = archived.settings.kafka.model_copy(update={"archive_folder": tmp_path / "none"})
     elsewhere = archived.settings.model_copy(update={"kafka": kafka})
     store = tmp_path / "store"
@@ -274,29 +274,31 @@ def test_a_damaged_archive_deletes_nothing_from_kafka(fresh: Settings) -> None:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-        cuts = cut_topics.plan_cuts(kafka, reader, archive, NOTHING_NEEDED)
-        assert len(cuts) == 4
+        deletions = message_deletion.plan_deletions(kafka, reader, archive, NOTHING_REQUIRED)
+        assert len(deletions) == 4
         with pytest.raises(Unavailable, match=f"{path.name} is damaged: its SHA-256 starts with"):
-            cut_topics.cut(kafka, archive, cuts, report=ignore)
+            message_deletion.delete_messages(kafka, archive, deletions, report=ignore)
         assert all(reader.offsets("market-bars", n).start == 0 for n in range(4))
 
 
-def test_nothing_is_cut_that_a_store_or_a_consumer_group_still_needs(fresh: Settings) -> None:
+def test_nothing_is_deleted_that_a_store_or_a_consumer_group_still_needs(fresh: Settings) -> None:
     kafka = fresh.kafka
     group, log = f"{kafka.topic_prefix}risk-report", TopicPartition(kafka.topic_prefix + "market-bars", 0, 25)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     request = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [log])])
     request[group].result(60)
-    offsets = cut_topics._offsets_of_groups(kafka)
+    offsets = message_deletion._offsets_of_groups(kafka)
     assert offsets == {("market-bars", 0): (25, group)}
-    needs = Needs("2024-01-04", {log: (offset, f"consumer group {by}") for log, (offset, by) in offsets.items()})
-    cuts = {cut.partition: cut for cut in archive_and_cut(fresh, needs)}
+    required = RequiredMessages(
+        "2024-01-04", {log: (offset, f"consumer group {by}") for log, (offset, by) in offsets.items()}
+    )
+    deletions = {one.partition: one for one in archive_and_delete(fresh, required)}
     archive = TopicArchive(kafka.archive_folder or Path())
-    assert 0 not in cuts or cuts[0].end <= 25
+    assert 0 not in deletions or deletions[0].end <= 25
     assert first_offset(fresh, "market-bars") <= 25
     for partition in (1, 2, 3):
-        assert cuts[partition].limited_by == "the recovery stores"
-        assert cuts[partition].end == archive.files("market-bars", partition)[2].start
+        assert deletions[partition].limited_by == "the recovery stores"
+        assert deletions[partition].end == archive.files("market-bars", partition)[2].start
 
 
 def test_the_commands_list_verify_and_replay_an_archive(archived: Archived, tmp_path: Path) -> None:

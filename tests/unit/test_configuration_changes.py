@@ -168,14 +168,14 @@ def test_a_stage_refuses_a_file_that_is_not_that_of_its_configuration(
         return object
 
     factory = StageFactory(make, settings, check_sources=lambda one: require_host_files(one, settings))  # type: ignore[arg-type]
-    factory.maker(last)
+    factory.constructor(last)
     file.write_text(STRATEGY + "\n# edited\n")
     with pytest.raises(BadInput, match=r"mine.py of this host is not that of config-1: expected sha256 .*restart"):
-        factory.maker(last)
+        factory.constructor(last)
     newest[0] = next_configuration(last, named, overrides={}, actor="ann", reason="start", release="1")
     assert newest[0].sha256 != last.sha256
-    factory.maker(last)
-    factory.maker(newest[0])
+    factory.constructor(last)
+    factory.constructor(newest[0])
     file.unlink()
     with pytest.raises(BadInput, match="found no file"):
-        factory.maker(last)
+        factory.constructor(last)

@@ -177,15 +177,15 @@ def test_the_old_halt_of_a_renamed_symbol_does_not_end_the_halt_of_its_new_name(
 def test_a_renamed_symbol_stays_halted_and_a_delisted_one_is_forgotten() -> None:
     reference = ReferenceData()
     rename = corporate_action("a-1", "SYMBOL_CHANGE", "AAPL", new_symbol="APPL")
-    reference.take_due([status(HALTED, 1), status(HALTED, 1, "GONE"), rename])
+    reference.pop_due([status(HALTED, 1), status(HALTED, 1, "GONE"), rename])
     assert reference.halts.current("AAPL") is None and reference.halts.current("APPL") is not None
-    reference.take_due([corporate_action("a-2", "DELISTING", "GONE")])
+    reference.pop_due([corporate_action("a-2", "DELISTING", "GONE")])
     assert reference.halts.current("GONE") is None
 
 
 def test_a_snapshot_of_an_earlier_release_has_no_halts() -> None:
     reference = ReferenceData()
-    reference.take_due([status(HALTED, 1)])
+    reference.pop_due([status(HALTED, 1)])
     version, *parts, _halts = reference.snapshot()
     assert version == 2
     restored = ReferenceData()
@@ -196,7 +196,7 @@ def test_a_snapshot_of_an_earlier_release_has_no_halts() -> None:
 def read(folder: Path, *rows: str, **settings: Any) -> list[Record]:
     (folder / "reference.csv").write_text("\n".join(("time,kind,symbol,code,reason", *rows)) + "\n")
     tape = Tape(TapeFiles(reference_data=[folder / "reference.csv"]), FeedSettings(**settings))
-    records, dead_letters = tape.take_until(minute(10), minute(9), minute(8))
+    records, dead_letters = tape.pop_until(minute(10), minute(9), minute(8))
     return [*records, *dead_letters]
 
 

@@ -220,7 +220,7 @@ def test_companyfacts_files_work_in_a_tape_and_in_a_live_feed(tmp_path: Path) ->
     path.write_text(json.dumps(company(Revenues=REVENUE)))
     (tmp_path / "more.csv").write_text("symbol,filed,period_end,eps\nY,2022-03-01,2021-12-31,1\n")
     tape = Tape(TapeFiles(fundamentals=[tmp_path]), FeedSettings())
-    records: Any = tape.take_until(NOW_NS, NOW_NS, 0)[0]
+    records: Any = tape.pop_until(NOW_NS, NOW_NS, 0)[0]
     assert [(r.symbol, r.filed) for r in records][:3] == [("X", 20220210), ("Y", 20220301), ("X", 20221103)]
     assert iso(records[0].ts_ns) == "2022-02-11T05:00:00Z", "known when the day of filing is over in New York"
     live = FundamentalsFileSource([path, tmp_path / "more.csv"], interval_s=1.0, now_ns=lambda: NOW_NS)
@@ -232,7 +232,7 @@ def test_companyfacts_files_work_in_a_tape_and_in_a_live_feed(tmp_path: Path) ->
     ):
         (tmp_path / name).write_text(text)
         with pytest.raises(BadInput, match=message):
-            Tape(TapeFiles(fundamentals=[tmp_path / name]), FeedSettings()).take_until(NOW_NS, NOW_NS, 0)
+            Tape(TapeFiles(fundamentals=[tmp_path / name]), FeedSettings()).pop_until(NOW_NS, NOW_NS, 0)
 
 
 @pytest.mark.parametrize(("feed", "missing"), [("sec", "sec.companies"), ("files", "files.paths")])

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dataflows.runtime.handler_backstop import HandlerBackstop, take_timeout
+from dataflows.runtime.handler_backstop import HandlerBackstop, read_timeout
 from deploy.home import REPOSITORY
 from operators.handler_limit import HandlerCall
 from schemas.records import PROCESSOR_TIME, HandlerTimeout
@@ -43,7 +43,7 @@ def test_a_calculation_without_end_ends_the_process_and_is_found_by_the_next(tmp
         [sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=REPOSITORY, capture_output=True, check=False
     )
     assert result.returncode == -signal.SIGPROF, result.stderr
-    timeout = take_timeout(tmp_path, "strategies")
+    timeout = read_timeout(tmp_path, "strategies")
     assert timeout is not None
     assert timeout._replace(line=0) == HandlerTimeout(
         ts_ns=60,
@@ -62,11 +62,11 @@ def test_a_calculation_without_end_ends_the_process_and_is_found_by_the_next(tmp
 
 def test_a_process_that_ends_for_another_reason_leaves_no_timeout(tmp_path: Path) -> None:
     """Such as one that is killed in the middle of a handler."""
-    assert take_timeout(tmp_path, "strategies") is None
+    assert read_timeout(tmp_path, "strategies") is None
     backstop = HandlerBackstop(tmp_path, "strategies")
     backstop.begin(CALL, 3600)
     backstop.end()
-    assert take_timeout(tmp_path, "strategies") is None
+    assert read_timeout(tmp_path, "strategies") is None
 
 
 def test_a_new_process_forgets_the_call_of_the_last_one(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_new_process_forgets_the_call_of_the_last_one(tmp_path: Path) -> None:
     backstop.begin(CALL, 3600)
     backstop.end()
     (tmp_path / "strategies.trace").write_text('File "own.py", line 12 in on_slice')
-    found = take_timeout(tmp_path, "strategies")
+    found = read_timeout(tmp_path, "strategies")
     assert found is not None and (found.strategy, found.symbol, found.line) == ("pairs", "KO", 12)
     HandlerBackstop(tmp_path, "strategies")
-    assert take_timeout(tmp_path, "strategies") is None
+    assert read_timeout(tmp_path, "strategies") is None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from configs.history_needs import HISTORY_BARS_MAX, history_bars_needed
+from configs.required_history import HISTORY_BARS_MAX, history_bars_needed
 from configs.settings import load_settings
 from operators.features import FeatureStage
 from operators.history_bars import history_bars

@@ -153,14 +153,14 @@ def test_dividend_is_paid_to_longs_and_charged_to_shorts_of_the_ex_date() -> Non
         CashDividend(action_id="d3", ex_day=FRIDAY, pay_day=MONDAY, symbol="Z", per_share=Decimal("9")), Decimal(0)
     )
     assert dividends.receivable == Decimal("22")
-    assert dividends.take_due(FRIDAY) == []
-    assert dividends.take_due(MONDAY) == [
+    assert dividends.pop_due(FRIDAY) == []
+    assert dividends.pop_due(MONDAY) == [
         Charge(day=MONDAY, kind="DIVIDEND", symbol="X", amount=Decimal(25), cause_id="d1")
     ]
     restored = Dividends()
     restored.restore(pickle.loads(pickle.dumps(dividends.snapshot())))  # noqa: S301 our own bytes
     ledger = Ledger(Decimal(0))
-    for charge in restored.take_due(MONDAY + 5):
+    for charge in restored.pop_due(MONDAY + 5):
         assert charge.kind == "SHORT_DIVIDEND"
         ledger.credit(charge.amount)
     assert (ledger.cash, ledger.income, restored.receivable) == decimals("-3 -3 0")

@@ -85,7 +85,7 @@ def test_a_snapshot_of_an_earlier_release_has_no_recorded_hours() -> None:
 def read(folder: Path, *rows: str) -> list[Any]:
     (folder / "reference.csv").write_text("\n".join(("kind,day,open,close,time", *rows)) + "\n")
     tape = Tape(TapeFiles(reference_data=[folder / "reference.csv"]), FeedSettings(timezone="America/New_York"))
-    records, dead_letters = tape.take_until(minute(10), minute(9), minute(8))
+    records, dead_letters = tape.pop_until(minute(10), minute(9), minute(8))
     return [*records, *dead_letters]
 
 

@@ -262,8 +262,8 @@ def test_invalid_action_gives_a_one_line_error_and_is_ignored(fields: dict[str, 
 def test_duplicate_actions_are_ignored_with_bounded_memory() -> None:
     data = ReferenceData()
     for number in range(IDS_MAX + 10):
-        assert data.take_due([corporate_action(f"n{number}", SPLIT, "A", ratio=2)])
-    assert not data.take_due([corporate_action(f"n{IDS_MAX + 9}", SPLIT, "A", ratio=2)])
+        assert data.pop_due([corporate_action(f"n{number}", SPLIT, "A", ratio=2)])
+    assert not data.pop_due([corporate_action(f"n{IDS_MAX + 9}", SPLIT, "A", ratio=2)])
     assert len(data.snapshot()[1]) == IDS_MAX
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr
 from configs.settings import Settings, load_settings
 from configs.settings.fields import Meaning, key_types, meanings, sections_in
 from configs.settings.sections import Duration, Section
-from deploy.testing.settings_page import PAGE, Part, describe_type, parts, render_page, render_part
+from deploy.testing.settings_page import PAGE, PageSection, describe_type, render_page, render_section, sections
 
 
 def classes_of(section: type) -> Iterator[type]:
@@ -75,16 +75,16 @@ def test_the_docstring_describes_exactly_the_settings_of_the_class(section: type
 
 
 def test_each_class_of_the_settings_has_one_section_on_the_page() -> None:
-    sections = list(parts("", Settings, load_settings(environment={}), set()))
-    titles = [f"## {part.path or 'All parts'}" for part in sections]
+    all_sections = list(sections("", Settings, load_settings(environment={}), set()))
+    titles = [f"## {part.path or 'All parts'}" for part in all_sections]
     assert len(set(titles)) == len(titles)
-    assert {part.cls for part in sections} == set(CLASSES)
+    assert {part.cls for part in all_sections} == set(CLASSES)
     headings = [line for line in PAGE.read_text().splitlines() if line.startswith("## ")]
     assert [heading for heading in headings if heading in titles] == titles
 
 
 def test_a_section_is_a_table_of_its_settings() -> None:
-    assert render_part(Part("box", Described, Described()), {}).splitlines() == [
+    assert render_section(PageSection("box", Described, Described()), {}).splitlines() == [
         "## box",
         "",
         "Two settings.",
@@ -97,16 +97,16 @@ def test_a_section_is_a_table_of_its_settings() -> None:
 
 
 def test_defaults_of_a_list_of_sections_show_what_differs_from_the_class() -> None:
-    page = render_part(Part("all", Rules, Rules()), {Rule: "all.rules[]"})
+    page = render_section(PageSection("all", Rules, Rules()), {Rule: "all.rules[]"})
     assert "| list of [`all.rules[]`](#allrules) | `[{name: a}, {name: b, value: 3}]` |" in page
-    entry = render_part(Part("all.rules[]", Rule, None), {})
+    entry = render_section(PageSection("all.rules[]", Rule, None), {})
     assert "| `name` | text | required |" in entry
     assert "| `value` | number | `2` |" in entry
 
 
 def test_a_setting_without_a_meaning_stops_the_script() -> None:
     with pytest.raises(KeyError, match=r"box\.colour has no meaning in the docstring of Undescribed"):
-        render_part(Part("box", Undescribed, Undescribed()), {})
+        render_section(PageSection("box", Undescribed, Undescribed()), {})
 
 
 def test_units_come_from_the_name_or_the_brackets() -> None:

@@ -316,7 +316,7 @@ def test_memory_does_not_grow_with_the_number_of_quotes(tmp_path: Path, most: in
             file.writelines(f"{1381152600000 + n},A,9,10\n" for n in range(quotes))
         quote_tape = Tape(TapeFiles(quotes=[path]), FeedSettings())
         tracemalloc.start()
-        count = sum(len(quote_tape.take_until(ts_ns, ts_ns - 1000, 0)[0]) for ts_ns in _seconds(quotes))
+        count = sum(len(quote_tape.pop_until(ts_ns, ts_ns - 1000, 0)[0]) for ts_ns in _seconds(quotes))
         peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert count == quotes

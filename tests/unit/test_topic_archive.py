@@ -16,8 +16,8 @@ import pytest
 
 from configs.settings import KafkaSection, load_settings
 from deploy.archive import day_files
-from deploy.archive.cut_topics import cut_offset
 from deploy.archive.day_files import archive_days
+from deploy.archive.message_deletion import deletion_end
 from deploy.backup.manifest import LogContent
 from deploy.backup.topic_messages import LogReader, StoredMessage
 from deploy.errors import DeployError
@@ -154,7 +154,7 @@ def test_the_work_of_a_night_is_that_of_its_day(
     """20 bars of each symbol a session, with a retention of 30 days: what a run reads and writes does not grow."""
     log: list[StoredMessage] = []
     logs = MemoryLogs({("market-bars", 0): log})
-    read, size, cut_to = [], [], []
+    read, size, retained = [], [], []
     for day in range(sessions):
         for minute in range(871, 891):
             ts_ns = START_NS + day * DAY_NS + minute * 60_000_000_000
@@ -165,14 +165,16 @@ def test_the_work_of_a_night_is_that_of_its_day(
         written = run(kafka, logs, archive)
         read.append(logs.messages_read)
         size.append(written.bytes)
-        kept_from = archive_day(START_NS + (day - 29) * DAY_NS + 1)
-        logs.starts["market-bars", 0], _ = cut_offset(archive.files("market-bars", 0), kept_from, "9999", None)
-        cut_to.append(len(log) - logs.starts["market-bars", 0])
+        first_retained_day = archive_day(START_NS + (day - 29) * DAY_NS + 1)
+        logs.starts["market-bars", 0], _ = deletion_end(
+            archive.files("market-bars", 0), first_retained_day, "9999", None
+        )
+        retained.append(len(log) - logs.starts["market-bars", 0])
     a_day = 20 * (symbols + 1)
     # The day before is complete and the new one is not, so both are read; and one message that is archived already.
     assert max(read[2:]) == min(read[2:]) == 2 * a_day + 1
     assert max(size[2:]) < 1.1 * min(size[2:])
-    assert max(cut_to) == 30 * a_day
+    assert max(retained) == 30 * a_day
     assert archive.end("market-bars", 0) == len(log) - a_day
 
 

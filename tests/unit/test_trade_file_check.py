@@ -81,7 +81,7 @@ def test_a_tape_merges_parquet_files_and_those_of_a_folder(tmp_path: Path) -> No
     for files in ([path], [tmp_path]):
         tape = Tape(TapeFiles(trades=files), FeedSettings())
         end_ns = int((OPEN + timedelta(hours=2)).timestamp()) * 10**9
-        records, dead_letters = tape.take_until(end_ns, end_ns - 7200 * 10**9, 0)
+        records, dead_letters = tape.pop_until(end_ns, end_ns - 7200 * 10**9, 0)
         assert [(type(one), one.seq) for one in records] == [(Trade, 1), (Trade, 2), (Trade, 3)]  # type: ignore[union-attr]
         assert dead_letters == []
 

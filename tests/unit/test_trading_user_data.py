@@ -113,7 +113,7 @@ def read(folder: Path, text: str, name: str = "vix.csv", **settings: Any) -> lis
     """Return all records and dead letters of a file of data."""
     (folder / name).write_text(text)
     tape = Tape(TapeFiles(data=[folder / name]), FeedSettings(**settings))
-    records, dead_letters = tape.take_until(minute(10), minute(9), minute(8))
+    records, dead_letters = tape.pop_until(minute(10), minute(9), minute(8))
     return [*records, *dead_letters]
 
 

@@ -180,7 +180,7 @@ def read_feed_history(kafka: KafkaSection, until_ns: int) -> FeedTopicState:
 def _archived_messages(kafka: KafkaSection, log: LogName, end: int) -> Iterator[ArchivedMessage]:
     """Yield the messages before the offset `end`, at which the topic starts. Raises Unavailable if they are lost."""
     if not end or log[0] not in SYMBOL_TOPICS:
-        return  # a topic that is never cut
+        return  # a topic from which nothing is deleted
     if kafka.archive is None:
         raise Unavailable(f"topic {log[0]}/{log[1]} starts at offset {end}; set kafka.archive_folder to its archive")
     kafka.archive.require(*log, 0, end)

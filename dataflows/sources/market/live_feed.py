@@ -177,11 +177,11 @@ class LiveFeed:
                     break
                 bars += self._complete_bars(self._minute, rows)
                 self._minute = next(self._minutes)
-            time_slices.append(TimeSlice(ts_ns, [*self._take_history(ts_ns), *bars]))
+            time_slices.append(TimeSlice(ts_ns, [*self._drain_history(ts_ns), *bars]))
             self._clock_ns = self._missing_clocks.popleft()
         return time_slices
 
-    def _take_history(self, ts_ns: int) -> list[HistoryBar]:
+    def _drain_history(self, ts_ns: int) -> list[HistoryBar]:
         history, self._history = self._history, []
         return [bar._replace(ts_ns=ts_ns) for bar in history]
 
@@ -189,10 +189,10 @@ class LiveFeed:
         return bool(self._updates or self._history)
 
     def _build_slice(self, ts_ns: int, bars: Sequence[Record]) -> TimeSlice:
-        records = self._updates.take_quotes(ts_ns)
-        records += self._take_history(ts_ns)
+        records = self._updates.drain_quotes(ts_ns)
+        records += self._drain_history(ts_ns)
         records += bars
-        records += self._updates.take_records()
+        records += self._updates.drain_records()
         self._clock_ns = ts_ns
         self._waiting.close(ts_ns)
         return TimeSlice(ts_ns, records)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from configs.command_signing import command_signer
-from configs.history_needs import history_bars_needed
+from configs.declared_trade_bars import declared_trade_bars
+from configs.required_history import history_bars_needed
 from configs.settings import Settings
 from configs.strategies import configured_strategies
-from configs.trade_needs import declared_trade_bars
 from configs.universe_files import universe_members
 from dataflows.sources.market.clock_recovery import feed_topic_reader
 from dataflows.sources.market.followed_topics import FollowedTopics
@@ -36,14 +36,14 @@ def live_feed_opener(
     settings = _with_trades_of_strategies(_with_symbols_of_strategies(settings))
     live = settings.market_data.live
     waiting = waiting or waiting_records(settings)
-    provider_makers = [_provider_maker(settings, name) for name in settings.market_data.live_providers()]
+    provider_factories = [_provider_factory(settings, name) for name in settings.market_data.live_providers()]
 
     history_bars = history_bars_needed(settings)
 
     def open_feed() -> LiveFeed:
         return LiveFeed(
             live,
-            [make() for make in provider_makers],
+            [make() for make in provider_factories],
             feed_topic_reader(settings.kafka),
             delivered_offsets=delivered_offsets,
             sign=command_signer(FEED).sign_if_possible,
@@ -92,18 +92,18 @@ def _members_from_today(strategies: Sequence[TradingStrategy]) -> set[str]:
     return {member.symbol for rows in members.values() for member in rows if member.to_day >= today}
 
 
-def _provider_maker(settings: Settings, name: str) -> Callable[[], Provider]:
+def _provider_factory(settings: Settings, name: str) -> Callable[[], Provider]:
     """Return a function that builds the named provider. Raises BadInput if its keys are missing."""
     retry_interval_s = settings.market_data.update_frequency
     if name.startswith("polygon"):
-        return _polygon_maker(settings, name, retry_interval_s)
+        return _polygon_factory(settings, name, retry_interval_s)
     if name.startswith("alpaca"):
-        return _alpaca_maker(settings, name, retry_interval_s)
+        return _alpaca_factory(settings, name, retry_interval_s)
     live, seed = settings.market_data.live, settings.market_data.simulator.seed
     return lambda: SimulatedProvider(live.symbols, seed, live.interval_ns)
 
 
-def _polygon_maker(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
+def _polygon_factory(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
     # Each provider is imported on use, because the clients are slow to import.
     from dataflows.sources.market.polygon import (
         REST_URL,
@@ -124,7 +124,7 @@ def _polygon_maker(settings: Settings, name: str, retry_interval_s: float) -> Ca
     )
 
 
-def _alpaca_maker(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
+def _alpaca_factory(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
     from dataflows.sources.market.alpaca import AlpacaOptions, AlpacaRestProvider, AlpacaSocketProvider
 
     alpaca = settings.market_data.alpaca

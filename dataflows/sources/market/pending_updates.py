@@ -59,7 +59,7 @@ class PendingUpdates:
                     Trade(symbol=trade.symbol, seq=seq, ts_ns=trade.ts_ns, price=trade.price, size=trade.size)
                 )
 
-    def take_quotes(self, ts_ns: int) -> list[Record]:
+    def drain_quotes(self, ts_ns: int) -> list[Record]:
         """Return the pending quotes with the time of their time slice, and forget them."""
         records: list[Record] = []
         for symbol in sorted(self._quotes):
@@ -79,7 +79,7 @@ class PendingUpdates:
         self._quotes = {}
         return records
 
-    def take_records(self) -> list[Record]:
+    def drain_records(self) -> list[Record]:
         """Return all other pending records, and forget them."""
         records, self.records = self.records, []
         return records

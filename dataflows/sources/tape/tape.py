@@ -68,7 +68,7 @@ class Tape:
         self._first_ns: int | None = None
         self.left_out = 0
 
-    def take_until(self, ts_ns: int, open_ns: int, clock_ns: int) -> tuple[list[Record], list[DeadLetter]]:
+    def pop_until(self, ts_ns: int, open_ns: int, clock_ns: int) -> tuple[list[Record], list[DeadLetter]]:
         """Return `(records, dead letters)` of the time slice `[open_ns, ts_ns]`; `clock_ns` is the previous clock."""
         if self._merged_rows is None:
             self._merged_rows = heapq.merge(*(self._rows_of_file(file_index) for file_index in range(len(self._files))))
@@ -111,7 +111,7 @@ class Tape:
         return ((row.time_ns, file_index, row) for row in self._files[file_index].rows() if row.time_ns > resumed_ns)
 
     def _is_selected(self, kind: TapeFileKind, row: TapeRow) -> bool:
-        assert self._first_ns is not None, "take_until() sets the first time slice"
+        assert self._first_ns is not None, "pop_until() sets the first time slice"
         if kind.lookback_ns is not None and row.time_ns < self._first_ns - kind.lookback_ns:
             return False
         symbol = None if kind is DATA else getattr(row.record, "symbol", None)

@@ -118,7 +118,7 @@ def _indicator_bars(spec: str, bars_per_day: int) -> int:
         close = 100.0 + 5.0 * sin(number) + 3.0 * sin(0.37 * number)
         values: dict[str, float] = {}
         try:
-            indicator.update(_made_up_bar(number, close, bars_per_day), values)
+            indicator.update(_example_bar(number, close, bars_per_day), values)
         except Exception:  # noqa: BLE001  (may be code of the user; the features service reports it)
             return 0
         names -= values.keys()
@@ -127,7 +127,7 @@ def _indicator_bars(spec: str, bars_per_day: int) -> int:
     return 0
 
 
-def _made_up_bar(number: int, close: float, bars_per_day: int) -> Bar:
+def _example_bar(number: int, close: float, bars_per_day: int) -> Bar:
     day = number // bars_per_day
     open_ns = day * DAY_NS + number % bars_per_day * MINUTE_NS
     return Bar(

@@ -41,7 +41,7 @@ _EDGES = ("news", "fundamentals")
 """Dataflows without time slices. They read only the end of a topic."""
 
 
-class CutLog(NamedTuple):
+class LogDeletion(NamedTuple):
     """One log: its messages at the offsets [start, end) are deleted. `limited_by` is the reason why
     later messages stay.
     """
@@ -53,7 +53,7 @@ class CutLog(NamedTuple):
     limited_by: str
 
 
-class Needs(NamedTuple):
+class RequiredMessages(NamedTuple):
     """What readers need in Kafka: the days from `first_day` on, and for some logs the messages from an offset on, with
     the name of the reader.
     """
@@ -62,53 +62,56 @@ class Needs(NamedTuple):
     offsets: Mapping[LogName, tuple[int, str]]
 
 
-NOTHING_NEEDED = Needs("9999-12-31", {})
+NOTHING_REQUIRED = RequiredMessages("9999-12-31", {})
 
 
-def plan_cuts(
+def plan_deletions(
     kafka: KafkaSection,
     reader: LogReader,
     archive: TopicArchive,
-    needs: Needs,
-) -> list[CutLog]:
+    required: RequiredMessages,
+) -> list[LogDeletion]:
     """Return the logs from which `kafka.retention` and the readers allow to delete messages."""
     newest_ns = max(
         reader.last_clock_ns(_FEED_TOPIC, partition)
         for partition in topology.partitions_of(_FEED_TOPIC, kafka.symbol_partitions)
     )
     newest_day = date.fromisoformat(archive_day(newest_ns))
-    cuts = []
+    deletions = []
     existing = reader.existing_topics()
     for topic, days in kafka.retention.items():
         if topic not in existing:
             continue
-        kept_from = (newest_day - timedelta(days=days - 1)).isoformat()
+        first_retained_day = (newest_day - timedelta(days=days - 1)).isoformat()
         for partition in topology.partitions_of(topic, kafka.symbol_partitions):
             start = reader.offsets(topic, partition).start
-            end, limited_by = cut_offset(
-                archive.files(topic, partition), kept_from, needs.first_day, needs.offsets.get((topic, partition))
+            end, limited_by = deletion_end(
+                archive.files(topic, partition),
+                first_retained_day,
+                required.first_day,
+                required.offsets.get((topic, partition)),
             )
             if end > start and archive.holds(topic, partition, start, end):
-                cuts.append(CutLog(topic, partition, start, end, limited_by))
-    return cuts
+                deletions.append(LogDeletion(topic, partition, start, end, limited_by))
+    return deletions
 
 
-def cut_offset(
-    files: Sequence[ArchivedFile], kept_from: str, first_day: str, needed: tuple[int, str] | None
+def deletion_end(
+    files: Sequence[ArchivedFile], first_retained_day: str, first_day: str, needed: tuple[int, str] | None
 ) -> tuple[int, str]:
-    """Return the offset before which a log may be cut, and what limits it.
+    """Return the offset before which the messages of a log may be deleted, and what limits it.
 
     >>> days = [ArchivedFile(f"2024-01-0{n}", "", 10 * n, 10 * n + 10, 0, 0, "") for n in (1, 2, 3)]
-    >>> cut_offset(days, "2024-01-03", "2024-01-09", None)
+    >>> deletion_end(days, "2024-01-03", "2024-01-09", None)
     (30, 'the retention')
-    >>> cut_offset(days, "2024-01-03", "2024-01-02", None)
+    >>> deletion_end(days, "2024-01-03", "2024-01-02", None)
     (20, 'the recovery stores')
-    >>> cut_offset(days, "2024-01-03", "2024-01-09", (15, "consumer group risk-report"))
+    >>> deletion_end(days, "2024-01-03", "2024-01-09", (15, "consumer group risk-report"))
     (10, 'consumer group risk-report')
-    >>> cut_offset(days, "2024-01-09", "2024-01-09", None)
+    >>> deletion_end(days, "2024-01-09", "2024-01-09", None)
     (40, 'the archive')
     """
-    limit_day, limited_by = min((kept_from, "the retention"), (first_day, "the recovery stores"))
+    limit_day, limited_by = min((first_retained_day, "the retention"), (first_day, "the recovery stores"))
     end = next((file.start for file in files if file.day >= limit_day), None)
     if end is None:
         end, limited_by = (files[-1].end if files else 0), "the archive"
@@ -118,23 +121,23 @@ def cut_offset(
     return end, limited_by
 
 
-def read_needs(home: Home, kafka: KafkaSection) -> Needs:
+def read_required(home: Home, kafka: KafkaSection) -> RequiredMessages:
     """Return what the recovery stores and the consumer groups of other programs need. Raises DeployError."""
     missing = missing_stores(home)
     if missing:
         raise DeployError(
-            f"the topics are not cut, because the recovery store of {missing[0]} is missing; restore it with "
+            f"no message is deleted from Kafka, because the recovery store of {missing[0]} is missing; restore it with "
             f"`python cli.py rebuild {missing[0]}`"
         )
     stores = [store for name in dataflow_names(home) if name not in _EDGES for store in read_positions(home, name)]
     unused = [store.name for store in stores if store.last_slice_ns < 0]
     if unused:
-        raise DeployError(f"the topics are not cut, because {unused[0]} has not processed a time slice yet")
+        raise DeployError(f"no message is deleted from Kafka, because {unused[0]} has not processed a time slice yet")
     offsets = dict(_offsets_of_stores(stores))
     for log, (offset, group) in _offsets_of_groups(kafka).items():
         if log not in offsets or offset < offsets[log][0]:
             offsets[log] = (offset, f"consumer group {group}")
-    return Needs(archive_day(min(store.last_slice_ns for store in stores)), offsets)
+    return RequiredMessages(archive_day(min(store.last_slice_ns for store in stores)), offsets)
 
 
 def _offsets_of_stores(stores: Iterable[StorePositions]) -> dict[LogName, tuple[int, str]]:
@@ -190,21 +193,23 @@ def _committed(kafka: KafkaSection, group: str, logs: list[TopicPartition]) -> l
     return [(one.topic, one.partition, one.offset) for one in positions if one.error is None and one.offset >= 0]
 
 
-def cut(kafka: KafkaSection, archive: TopicArchive, cuts: Sequence[CutLog], report: ProgressCallback) -> None:
+def delete_messages(
+    kafka: KafkaSection, archive: TopicArchive, deletions: Sequence[LogDeletion], report: ProgressCallback
+) -> None:
     """Read the archived messages of every log, then delete those messages from Kafka.
 
     Raises Unavailable if an archived file is damaged, before anything is deleted, and DeployError.
     """
-    for topic, partition, start, end, _ in cuts:
+    for topic, partition, start, end, _ in deletions:
         report(f"verifying the archive of topic {topic}/{partition}")
         archive.require(topic, partition, start, end)
         for _ in archive.messages(topic, partition, start, end):
             pass
-    if not cuts:
+    if not deletions:
         return
     report("deleting archived messages from Kafka")
     admin = AdminClient(client_config(kafka.cluster, {"log_level": 0}))
-    logs = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, log.end) for log in cuts]
+    logs = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, log.end) for log in deletions]
     try:
         for future in admin.delete_records(logs, operation_timeout=_TIMEOUT_S).values():
             admin_result(future, _TIMEOUT_S)
