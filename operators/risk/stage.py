@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from operators.approvals import lacks_approval
-from operators.exchange_halts import EXCHANGE_HALT
 from operators.manual_orders import order_id_of, without_nul
-from operators.money import ZERO, plain
 from operators.risk.book import RiskBook
 from operators.risk.breaker_meters import BreakerMeters
 from operators.risk.breakers import SEVERITY, BreakerChange, Breakers
 from operators.risk.commands import RECONCILED, RECONCILING, SET_BREAKER, parse_breaker_command
 from operators.risk.corporate_actions import RiskCorporateActions
 from operators.risk.decisions import OrderDecisions
+from operators.risk.event_writer import RiskEventWriter
 from operators.risk.history import RiskHistory
 from operators.risk.last_price import OpenTime
 from operators.risk.margin import MarginSettings
-from operators.risk.margin_call import MARGIN_CALL, has_open_reduction, margin_cause, margin_status, reducing_proposals
+from operators.risk.margin_call import has_open_reduction, margin_status, reducing_proposals
+from operators.risk.older_snapshots import SNAPSHOT_VERSION, current_state
 from operators.risk.requested_orders import RequestedOrders
 from operators.risk.settings import RiskSettings
 from operators.risk.strategy_orders import StrategyOrderLimits
@@ -35,7 +35,6 @@ from schemas.records import (
     KILL_SWITCH,
     PORTFOLIO,
     READY,
-    REDUCING,
     RELEASE,
     SUBMIT_ORDER,
     SYMBOL,
@@ -47,15 +46,19 @@ from schemas.records import (
     OrderProposal,
     OrderTerms,
     Record,
-    RiskEvent,
-    RiskUsage,
     StrategyAction,
     TradingState,
-    TradingStatus,
 )
 
-SNAPSHOT_VERSION = 8
 _ORDER_KINDS = frozenset({SUBMIT_ORDER, AMEND_ORDER, CANCEL_ORDER})
+
+
+class _SliceRequests(NamedTuple):
+    """The order requests of a time slice: proposals, actions of trading strategies, and manual commands."""
+
+    proposals: list[OrderProposal]
+    actions: list[StrategyAction]
+    commands: list[Command]
 
 
 class RiskStage:
@@ -105,7 +108,7 @@ class RiskStage:
         self._fence_state: TradingState = ACTIVE  # the state of the last fence
         self._margin_call = False  # whether a margin call is active
         self._usage = UsageReport()
-        self._event_seq = 0
+        self._events = RiskEventWriter()
         self._requested_orders = RequestedOrders(self._decisions, self._book, self._history)
 
     @property
@@ -115,27 +118,51 @@ class RiskStage:
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
-        proposals: list[OrderProposal] = []
-        actions: list[StrategyAction] = []
-        manual_commands: list[Command] = []
-        book, last_bars = self._book, self._book.last_bars
+        book = self._book
         adjusted = self._corporate_actions.adjusted_prices
         if self._strategy_orders is not None:
             self._strategy_orders.fold(ts_ns, records)
         self._open_day(records)
         self._corporate_actions.apply_due(ts_ns, records, book.trading_day)
-        out += [self._halt_event(ts_ns, status) for status in self._corporate_actions.reference.status_changes]
+        out += [
+            self._events.exchange_halt(ts_ns, status) for status in self._corporate_actions.reference.status_changes
+        ]
         if adjusted.prices:
             records = adjusted.adjust_bars(records)
         if self._history.needs_bars:
             self._history.fold_bars(records)
         if self._meters.needs_bars:
             self._meters.fold_bars(records)
+        requests = self._fold_records(ts_ns, records, out)
+        if (flow := book.pop_flow()) is not None:
+            self._meters.rebase_peak(*flow)
+            self._history.rebase_peak(*flow)
+        if self._meters.is_enabled:
+            for change in self._breakers.update(ts_ns, self._meters.measure(ts_ns, book, self._breakers)):
+                out += self._apply_breaker_change(ts_ns, change, f"tick-{ts_ns}")
+        if self.settings.margin is not None:
+            out += self._check_margin(ts_ns, self.settings.margin)
+        out += self._requested_orders.reduce_excessive(ts_ns)
+        out += [self._decisions.decide(ts_ns, proposal) for proposal in requests.proposals]
+        for action in requests.actions:
+            out += self._requested_orders.apply(ts_ns, action)
+        for command in requests.commands:
+            out += self._requested_orders.apply(ts_ns, command)
+        self._history.fold_equity(book)
+        if self.settings.usage_interval_s:
+            changed = self._usage.changes(ts_ns, book, self._history, self.settings)
+            out += self._events.usage(ts_ns, changed)
+        return out
+
+    def _fold_records(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> _SliceRequests:
+        """Apply the records of a time slice, except the order requests that it returns. Append what that publishes."""
+        book, last_bars = self._book, self._book.last_bars
+        requests = _SliceRequests([], [], [])
         for record in records:
             if type(record) is Bar:
                 last_bars[record.symbol] = record
             elif isinstance(record, OrderProposal):
-                proposals.append(record)
+                requests.proposals.append(record)
             elif isinstance(record, Execution):
                 if self._meters.is_enabled:
                     proposal = book.proposals.get(record.order_id)
@@ -149,32 +176,15 @@ class RiskStage:
                 book.reconciling = "" if record.state == READY else f"{record.state.lower()}: {record.reason}"
             elif isinstance(record, StrategyAction):
                 if record.kind in _ORDER_KINDS:
-                    actions.append(record)
+                    requests.actions.append(record)
             elif isinstance(record, Command):
                 command = without_nul(record)
                 self._meters.fold_command(ts_ns, command)
                 if command.kind in _ORDER_KINDS:
-                    manual_commands.append(command)
+                    requests.commands.append(command)
                 else:
                     out += self._apply_command(ts_ns, command)
-        if (flow := book.pop_flow()) is not None:
-            self._meters.rebase_peak(*flow)
-            self._history.rebase_peak(*flow)
-        if self._meters.is_enabled:
-            for change in self._breakers.update(ts_ns, self._meters.measure(ts_ns, book, self._breakers)):
-                out += self._apply_breaker_change(ts_ns, change, f"tick-{ts_ns}")
-        if self.settings.margin is not None:
-            out += self._check_margin(ts_ns, self.settings.margin)
-        out += self._requested_orders.reduce_excessive(ts_ns)
-        out += [self._decisions.decide(ts_ns, proposal) for proposal in proposals]
-        for action in actions:
-            out += self._requested_orders.apply(ts_ns, action)
-        for command in manual_commands:
-            out += self._requested_orders.apply(ts_ns, command)
-        self._history.fold_equity(book)
-        if self.settings.usage_interval_s:
-            out += self._write_usage(ts_ns)
-        return out
+        return requests
 
     def _book_strategies(self, accounts: StrategyAccounts) -> None:
         """Book the sub-accounts of the strategies from now on, and check their limits."""
@@ -231,21 +241,7 @@ class RiskStage:
     def _apply_breaker_change(self, ts_ns: int, change: BreakerChange, cause_id: str) -> list[Record]:
         """Publish a breaker change as an event, and enforce it at the venue with a fence or with cancels."""
         breaker = change.breaker
-        self._event_seq += 1
-        event = RiskEvent(
-            seq=self._event_seq,
-            ts_ns=ts_ns,
-            breaker=breaker.measure,
-            scope=breaker.scope,
-            scope_key=change.key,
-            state=change.state,
-            found=change.value,
-            limit=plain(breaker.threshold),
-            actor=change.actor,
-            reason=change.reason,
-            cause_id=cause_id,
-        )
-        out: list[Record] = [event]
+        out: list[Record] = [self._events.breaker(ts_ns, change, cause_id)]
         if breaker.scope == PORTFOLIO:
             return out + self._write_fence(ts_ns, change.reason, cause_id)
         if change.state == ACTIVE:
@@ -258,23 +254,6 @@ class RiskStage:
                 out.append(self._decisions.cancel(ts_ns, open_order_id, terms.symbol, change.reason, cause_id))
         return out
 
-    def _halt_event(self, ts_ns: int, status: TradingStatus) -> RiskEvent:
-        """Return the event of a halt by the exchange, or of its end."""
-        self._event_seq += 1
-        return RiskEvent(
-            seq=self._event_seq,
-            ts_ns=ts_ns,
-            breaker=EXCHANGE_HALT,
-            scope=SYMBOL,
-            scope_key=status.symbol,
-            state=HALTED if status.state == HALTED else ACTIVE,
-            found=status.code,
-            limit="",
-            actor=status.source,
-            reason=status.reason,
-            cause_id=status.status_id,
-        )
-
     def _check_margin(self, ts_ns: int, rules: MarginSettings) -> list[Record]:
         """Reduce positions while equity is below the maintenance margin, by reduce-only market orders.
 
@@ -286,22 +265,7 @@ class RiskStage:
         out: list[Record] = []
         if self._margin_call is not status.is_short:
             self._margin_call = status.is_short
-            self._event_seq += 1
-            equity, maintenance = plain(status.equity), plain(status.maintenance)
-            event = RiskEvent(
-                seq=self._event_seq,
-                ts_ns=ts_ns,
-                breaker=MARGIN_CALL,
-                scope=PORTFOLIO,
-                scope_key="",
-                state=REDUCING if self._margin_call else ACTIVE,
-                found=equity,
-                limit=maintenance,
-                actor="automatic",
-                reason=f"equity is {equity}, maintenance margin {maintenance}",
-                cause_id=margin_cause(ts_ns),
-            )
-            out.append(event)
+            out.append(self._events.margin_call(ts_ns, status))
         if self._margin_call and not has_open_reduction(self._book):
             # The ids have the form of manual orders' ids, so that no strategy reverses the trades.
             out += [
@@ -309,24 +273,6 @@ class RiskStage:
                 for proposal in reducing_proposals(ts_ns, status, rules)
                 if self._breakers.exchange_halts.current(proposal.terms.symbol) is None
             ]
-        return out
-
-    def _write_usage(self, ts_ns: int) -> list[Record]:
-        """Publish the limit usage that has changed since it was last published."""
-        out: list[Record] = []
-        for row in self._usage.changes(ts_ns, self._book, self._history, self.settings):
-            self._event_seq += 1
-            out.append(
-                RiskUsage(
-                    seq=self._event_seq,
-                    ts_ns=ts_ns,
-                    measure=row.measure,
-                    scope_key=row.scope_key,
-                    used=row.used,
-                    limit=row.limit,
-                    share=row.share,
-                )
-            )
         return out
 
     def _only_reduces(self, terms: OrderTerms) -> bool:
@@ -344,7 +290,7 @@ class RiskStage:
         counts = (
             self._decisions.order_seq,
             self._decisions.refusal_seq,
-            self._event_seq,
+            self._events.seq,
             self._fence_state,
             self._margin_call,
             self._usage.written_ns,
@@ -356,36 +302,17 @@ class RiskStage:
         return (SNAPSHOT_VERSION, counts, *(component.snapshot() for component in components), *tail, *strategies)
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot.
+        """Restore a snapshot, also of an earlier release.
 
-        Version 4 contains no corporate actions, no lag and no amendment rate, version 5 no cash transfers, version 6
-        no ended orders, version 7 no present terms of the open orders. If there have been trading strategies, their
-        positions are at the end.
+        If there have been trading strategies, their positions are at the end.
         """
-        version, *state = snapshot
-        assert version in (4, 5, 6, 7, SNAPSHOT_VERSION), (
-            f"risk snapshot: version {version}, expected 4 to {SNAPSHOT_VERSION}"
+        version, *older = snapshot
+        state = current_state(
+            version,
+            older,
+            no_actions=self._corporate_actions.snapshot(),
+            no_ended_orders=self._requested_orders.ended.snapshot(),
         )
-        if version == 4:
-            counts, book, history, breakers, meters, *rest = state
-            state = [
-                counts,
-                (*book, []),
-                (*history, []),
-                breakers,
-                (*meters, None),
-                self._corporate_actions.snapshot(),
-                *rest,
-            ]
-        if version < 7:
-            state.append(self._requested_orders.ended.snapshot())
-        if version < 6:
-            counts, book, *rest = state
-            day_start_equity = book[4]
-            state = [counts, (*book, (day_start_equity, ZERO)), *rest]
-        if version < SNAPSHOT_VERSION:
-            counts, book, *rest = state
-            state = [counts, (*book, None), *rest]
         counts, book, history, breakers, meters, corporate_actions, manual_commands, usage_rows, ended, *strategies = (
             state
         )
@@ -395,7 +322,7 @@ class RiskStage:
         (
             self._decisions.order_seq,
             self._decisions.refusal_seq,
-            self._event_seq,
+            self._events.seq,
             self._fence_state,
             self._margin_call,
             self._usage.written_ns,
