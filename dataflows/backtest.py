@@ -45,7 +45,8 @@ from dataflows.sources.feed_selection import (
 from dataflows.sources.feed_source import FeedSource, MarketFeed
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.kafka import ShardSlices
-from dataflows.sources.tape.orders import FeedWithOrders, read_orders
+from dataflows.sources.tape.feed_with_orders import FeedWithOrders
+from dataflows.sources.tape.orders import read_orders
 from operators.handler_limit import HandlerLimit
 from operators.partitions import partition_of
 from operators.performance import Performance

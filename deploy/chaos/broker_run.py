@@ -22,6 +22,7 @@ from deploy.chaos.pace import LivePace
 from deploy.chaos.pinned_settings import pinned_settings
 from deploy.chaos.stack import ChaosStack
 from deploy.chaos.throttled_feed import FEED
+from deploy.chaos.topic_content import read_inputs, read_logs
 from deploy.errors import DeployError
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.start_options import StartOptions
@@ -68,12 +69,13 @@ def run_with_broker(
         stack.wait_until_running()
         stack.stop_services([FEED])
         # What the feed has published, the others must process.
-        recorded = stack.recorded_slices()
+        recorded = read_inputs(stack.kafka())
         stack.run_to_end(recorded[-1].ts_ns, without=FEED)
         run.orders_at_broker = orders_at_broker(stack.broker_port)
         stack.stop_services([*(name for name in DATAFLOW_NAMES if name != FEED), "api"])
         print_line(f"{len(recorded)} time slices recorded; comparing")
-        messages = dict(stack.logs(settings.kafka.symbol_partitions))
+        stack.wait_until_healthy("kafka")
+        messages = dict(read_logs(stack.kafka(), settings.kafka.symbol_partitions))
         edges = {topic: EdgeLog(messages[topic, 0]) for topic in _EDGES}
         inputs = RunInputs(recorded, edges, TimeSlice(recorded[-1].ts_ns, []))
         comparison = compare(run, [each.fault for each in injected], settings, messages, inputs)

@@ -10,20 +10,17 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 import psycopg2
-from confluent_kafka import Consumer, TopicPartition
 
 from configs.recorded_endpoints import ADDRESS_VARIABLES, CREDENTIAL_VARIABLES, PRINCIPAL_VARIABLE, VIEWER
 from configs.recorded_endpoints import COMMAND_LINE as CLI_PRINCIPAL
 from configs.settings import KafkaSection, load_settings
-from dataflows.replay.recording import open_recording
 from dataflows.runtime import topology
-from dataflows.sources.topic_tail import topic_tail_reader
 from deploy.chaos.limited_disk import LimitedDisk
 from deploy.chaos.proxy import Proxy
 from deploy.errors import DeployError
@@ -35,13 +32,10 @@ from deploy.supervisor.process_spec import DATAFLOW_NAMES, SERVICE_NAMES
 from deploy.supervisor.start_options import StartOptions, save_options
 from deploy.supervisor.start_progress import stop_platform, wait_until_started
 from deploy.supervisor.state import ChildState, ChildStatus, PlatformState, read_state, running_state
-from operators.stage import TimeSlice
 from schemas.errors import Unavailable
 from schemas.records import Command
-from sinks.cluster import client_config
 from sinks.commands import send
 from sinks.database import libpq_url
-from sinks.log_offsets import log_range
 from sinks.signing_keys import COMMAND_LINE, FOLDER, CommandSigner
 
 PRELOAD = Path(__file__).parent / "preload"
@@ -265,7 +259,7 @@ class ChaosStack:
 
     def send(self, command: Command, timeout_s: float = 120.0) -> None:
         """Publish a signed command, again until Kafka acknowledges it. Raises DeployError after `timeout_s`."""
-        cluster = self._kafka(CLI_PRINCIPAL).cluster
+        cluster = self.kafka(CLI_PRINCIPAL).cluster
         signer = CommandSigner(self.home.secrets / FOLDER, COMMAND_LINE)
         deadline = time.monotonic() + timeout_s
         while True:
@@ -330,15 +324,6 @@ class ChaosStack:
         dataflows = timed - {without}
         self.wait_until(lambda: all(self.passed_ns(name) >= last_ns for name in dataflows), "the last time slice")
 
-    def wait_for_records(self, topic: str, ids: Collection[str], timeout_s: float = 90.0) -> None:
-        """Wait until the topic (of one partition) holds all `ids`. Raises DeployError after `timeout_s`."""
-        kafka = self._kafka()
-        deadline = time.monotonic() + timeout_s
-        while missing := set(ids) - {str(record[0]) for record in topic_tail_reader(kafka, topic)()}:
-            if time.monotonic() > deadline:
-                raise DeployError(f"topic {topic} did not receive {min(missing)} within {timeout_s:.0f} s")
-            time.sleep(0.5)
-
     def stop_dataflows(self) -> None:
         """Stop the dataflows and the API, so that topics and tables no longer change."""
         self.stop_services([*DATAFLOW_NAMES, "api"])
@@ -359,47 +344,12 @@ class ChaosStack:
         addresses: dict[str, str] = json.loads((self.home.secrets / "endpoints.json").read_text())
         return addresses
 
-    def _kafka(self, principal: str = VIEWER) -> KafkaSection:
+    def kafka(self, principal: str = VIEWER) -> KafkaSection:
         """Kafka of the temporary platform, with the credentials of a principal."""
         variables = {**self._options.environment(), **self.endpoints, PRINCIPAL_VARIABLE: principal}
         assert self._options.settings is not None, "each run has its own settings"
         return load_settings(Path(self._options.settings), environment=variables).kafka
 
-    def recorded_slices(self) -> list[TimeSlice]:
-        """Return the time slices of all inputs in the topics. Raises DeployError if there are none."""
-        with contextlib.closing(open_recording(self._kafka(), "chaos")) as recording:
-            time_slices = list(recording.inputs)
-        if not time_slices:
-            raise DeployError("the feed has published no time slice")
-        return time_slices
-
-    def logs(self, partitions: int) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
-        """Yield every message of every topic that a service owns and others depend on, including repeated records."""
-        control.wait_for_status(self.home, "kafka", ChildStatus.HEALTHY)
-        consumer = Consumer(client_config(self._kafka().cluster, {"group.id": "chaos", "enable.auto.commit": False}))
-        try:
-            seen = set(topology.HINT_TOPICS)
-            for service in topology.SERVICES.values():
-                for topic in {*service.outputs, *service.unclocked} - seen:
-                    seen.add(topic)
-                    for partition in topology.partitions_of(topic, partitions):
-                        yield (topic, partition), _messages(consumer, topic, partition)
-        finally:
-            consumer.close()
-
 
 _EXCLUDED_VARIABLES = {*ADDRESS_VARIABLES, *CREDENTIAL_VARIABLES, "PLATFORM_SETTINGS", "PLATFORM_KAFKA"}
 """Variables of the caller that are not passed on, so that the test never uses the platform that is running."""
-
-
-def _messages(consumer: Any, topic: str, partition: int) -> list[bytes]:
-    start = TopicPartition(topic, partition, 0)
-    _, end = log_range(consumer, topic, partition, timeout_s=20)
-    consumer.assign([start])
-    messages: list[bytes] = []
-    while len(messages) < end:
-        batch = consumer.consume(min(1000, end - len(messages)), timeout=20)
-        if not batch:
-            raise DeployError(f"topic {topic} partition {partition}: received {len(messages)} of {end} messages")
-        messages += [message.value() or b"" for message in batch if message.error() is None]
-    return messages

@@ -23,6 +23,7 @@ from deploy.chaos.side_inputs import WireFiles, write_settings, write_side_input
 from deploy.chaos.stack import ChaosStack
 from deploy.chaos.tape import write_tape
 from deploy.chaos.throttled_feed import LEAD_SLICES_MAX, ThrottledFeed
+from deploy.chaos.topic_content import read_logs, wait_for_records
 from deploy.supervisor.start_options import StartOptions
 from operators.stage import TimeSlice
 
@@ -70,10 +71,11 @@ def run_on_tape(
                 injected = inject_faults(run, faults, print_line, before=setup.wire.append_rows)
             stack.run_to_end(clocks[-1])
             for topic, wire_records in edge_records.source_records(setup.wire).items():
-                stack.wait_for_records(topic, wire_records)
+                wait_for_records(stack.kafka(), topic, wire_records)
             stack.stop_dataflows()
             print_line("end of the tape reached; comparing")
-            messages = dict(stack.logs(setup.settings.kafka.symbol_partitions))
+            stack.wait_until_healthy("kafka")
+            messages = dict(read_logs(stack.kafka(), setup.settings.kafka.symbol_partitions))
             edges = edge_records.read_edge_logs(messages)
             sources = edge_records.source_records(setup.wire)
             inputs = RunInputs(

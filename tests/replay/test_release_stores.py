@@ -50,7 +50,7 @@ NOT_IN_STORES = {
     "dataflows.replay.fork": "state of a replay",
     "dataflows.replay.recorded_feed": "state of a backtest over recorded topics",
     "dataflows.research.report": "state of a backtest report",
-    "dataflows.sources.tape.orders": "state of a backtest with a tape of orders",
+    "dataflows.sources.tape.feed_with_orders": "state of a backtest with a tape of orders",
     "operators.decision_hash": "state of a backtest report",
     "operators.performance": "state of a backtest report",
     "operators.sentiment.llm_prompt": "version of a prompt",

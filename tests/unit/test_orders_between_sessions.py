@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from dataflows.sources.file_feed import FeedSettings, FileFeed
 from dataflows.sources.tape import Tape, TapeFiles
-from dataflows.sources.tape.orders import ORDER_COLUMNS, FeedWithOrders, read_orders
+from dataflows.sources.tape.feed_with_orders import FeedWithOrders
+from dataflows.sources.tape.orders import ORDER_COLUMNS, read_orders
 from deploy.commands import backtest
 from operators.stage import TimeSlice
 from schemas.records import Bar, Command, CorporateAction, Quote
