@@ -19,7 +19,7 @@ from dataflows.broker.alpaca_api import NOT_FOUND, AlpacaApi, decimal_text, pars
 from dataflows.broker.attached_stops import AttachedStops
 from dataflows.broker.broker_errors import BrokerRejected, BrokerThrottled, BrokerUncertain
 from dataflows.broker.first_reconciliation import FirstReconciliation
-from dataflows.broker.pending_requests import BACKOFF_S, PendingCancel, PendingSubmit, WatchedOrder, backoff_s
+from dataflows.broker.pending_requests import BACKOFF_S, PendingCancel, PendingSubmit, backoff_s
 from dataflows.broker.request_budget import RequestBudget
 from dataflows.broker.updates import (
     FINAL_STATUSES,
@@ -29,6 +29,7 @@ from dataflows.broker.updates import (
     update_from_order,
     update_from_stream,
 )
+from dataflows.broker.watched_orders import WatchedOrders
 from schemas.records import (
     CANCELED,
     CONNECTED,
@@ -87,9 +88,8 @@ class BrokerClient:
         self._stream_messages: list[dict[str, Any] | bool] = []
         self._submits: dict[str, PendingSubmit] = {}
         self._cancels: dict[str, PendingCancel] = {}
-        self._watched: dict[str, WatchedOrder] = {}
-        self._broker_order_ids: dict[str, str] = {}  # client_order_id -> the broker's own id
         self._attached = AttachedStops(api)
+        self._watched = WatchedOrders(api, order_ids, self._attached)
         self._authorized = self._connected = False
         self._reconcile_due_s = self._failing_since_s = 0.0
         self._gateway_ready = False  # whether the gateway's last status was READY
@@ -181,9 +181,7 @@ class BrokerClient:
     def _on_stream_state(self, authorized: bool) -> None:
         if authorized:
             self._authorized, self._reconcile_due_s = True, 0.0
-            # Updates may have been missed while the stream was down: look up every watched order.
-            for watched in self._watched.values():
-                watched.due_s, watched.published_id = 0.0, ""
+            self._watched.set_all_due()
         elif self._authorized:
             self._authorized = False
             self._publish_disconnected("the stream of trade updates is disconnected")
@@ -208,9 +206,7 @@ class BrokerClient:
     def _watch_order(self, client_order_id: str, order: dict[str, Any], due_s: float) -> None:
         """Record that the broker has the order: drop its pending submit and look it up until it ends."""
         self._submits.pop(client_order_id, None)
-        self._broker_order_ids[client_order_id] = str(order.get("id"))
-        watched = self._watched.setdefault(client_order_id, WatchedOrder(due_s))
-        watched.due_s = min(watched.due_s, due_s)
+        self._watched.add(client_order_id, order, due_s)
 
     # -- requests, the most urgent first -------------------------------------------------------------------------------
 
@@ -226,10 +222,8 @@ class BrokerClient:
             if submit.due_s <= now_s:
                 self._send_submit(client_order_id, submit, now_s)
                 return True
-        due_order_id = min(
-            self._watched, key=lambda client_order_id: self._watched[client_order_id].due_s, default=None
-        )
-        if due_order_id is not None and self._watched[due_order_id].due_s <= now_s:
+        due_order_id = self._watched.next_due(now_s)
+        if due_order_id is not None:
             self._refetch(due_order_id, now_s)
             return True
         if self._activities.due_s <= now_s:
@@ -334,7 +328,7 @@ class BrokerClient:
             return
         cancel.attempts += 1
         cancel.due_s = now_s + backoff_s(cancel.attempts)
-        broker_order_id = self._broker_order_ids.get(client_order_id)
+        broker_order_id = self._watched.broker_id(client_order_id)
         self._budget.record(now_s)
         try:
             if broker_order_id is None and submitted_id != client_order_id:
@@ -355,37 +349,28 @@ class BrokerClient:
             # The order has ended; the lookup reports how.
             log.info("cancel rejected", order=client_order_id, reason=rejection.message)
         del self._cancels[client_order_id]
-        self._watched.setdefault(client_order_id, WatchedOrder(now_s)).due_s = now_s
+        self._watched.set_due(client_order_id, now_s)
 
     def _refetch(self, client_order_id: str, now_s: float) -> None:
-        watched = self._watched[client_order_id]
-        watched.due_s = now_s + self._settings.refetch_s
+        self._watched.set_due(client_order_id, now_s + self._settings.refetch_s)
         self._budget.record(now_s)
         try:
-            if self._attached.order_of(client_order_id) != client_order_id:
-                order = self._attached.refetch(client_order_id, self._broker_order_ids[client_order_id])
-                self._broker_order_ids[client_order_id] = str(order.get("id"))
-            else:
-                order = self._api.find(self._order_ids.add_to(client_order_id))
+            order = self._watched.fetch(client_order_id)
         except BrokerRejected as rejection:
             self._publish_unknown(client_order_id, f"order lookup failed: {rejection.message}")
             return
-        watched.due_s = now_s + self._settings.poll_s
+        self._watched.set_due(client_order_id, now_s + self._settings.poll_s)
         self._publish_order(client_order_id, order, refetched=True)
 
     def _publish_order(self, client_order_id: str, order: dict[str, Any], *, refetched: bool) -> None:
         """`refetched`: not the first report of the order, so a final status includes every fill."""
         self._failing_since_s = 0.0
         update = update_from_order(order, client_order_id, self._now_ns())
-        watched = self._watched[client_order_id]
-        if watched.published_id != update.update_id:
-            watched.published_id = update.update_id
+        if self._watched.is_new_update(client_order_id, update.update_id):
             self._publish(update)
         if update.text in FINAL_STATUSES and refetched:
-            del self._watched[client_order_id]
-            self._broker_order_ids.pop(client_order_id, None)
+            self._watched.remove(client_order_id)
             self._cancels.pop(client_order_id, None)
-            self._attached.forget(client_order_id)
 
     def _reconcile(self, now_s: float) -> None:
         self._budget.record(now_s, 3)
@@ -405,7 +390,6 @@ class BrokerClient:
             self._publish(gateway_update(REJECTED, self._now_ns(), reason, name))
 
     def _publish_unknown(self, client_order_id: str, reason: str) -> None:
-        if client_order_id in self._watched:
-            self._watched[client_order_id].published_id = ""
+        self._watched.publish_next(client_order_id)
         log.warning("order status unknown", order=client_order_id, reason=reason)
         self._publish(gateway_update(UNKNOWN, self._now_ns(), reason, client_order_id))

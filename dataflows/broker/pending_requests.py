@@ -32,14 +32,6 @@ class PendingCancel:
     attempts: int = 0
 
 
-@dataclass
-class WatchedOrder:
-    """An order that the broker has. `published_id` is the id of its last published update."""
-
-    due_s: float
-    published_id: str = ""
-
-
 def backoff_s(attempts: int) -> float:
     """Return the wait before the next attempt, which doubles with each one."""
     first, longest = BACKOFF_S
