@@ -3,69 +3,19 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Sequence
 
 import pytest
 
 from configs.settings import LiveFeedSection
 from dataflows.sources.market.clock_recovery import FeedTopicState, clocked_logs
-from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import QuoteUpdate
 from dataflows.sources.market.slice_times import RESERVED_NS
 from dataflows.sources.market.waiting_records import COALESCE_NS, WaitingRecords
-from operators.bar_completion import Calendar, Sessions
 from schemas.errors import BadInput
 from schemas.records import Bar, Clock
-from tests.manual_clock import ManualClock
-from tests.unit.test_live_feed import MINUTE_NS, SECOND_NS, START_NS, FakeProvider
-
-MILLI_NS = 1_000_000
-UPDATE_NS = 250 * MILLI_NS
-OPEN_NS = 1_767_364_200 * SECOND_NS  # Friday 2026-01-02, 9:30 in New York
-
-
-class OnDemandRun:
-    """A live feed with a manual wall clock and a manual monotonic clock. Risk has passed every slice by default."""
-
-    def __init__(
-        self,
-        *,
-        topics: FeedTopicState | None = None,
-        start_ns: int = START_NS,
-        calendar: Calendar = "24/7",
-        session: Sessions = "extended",
-    ) -> None:
-        self.wall, self.monotonic = ManualClock(start_ns), ManualClock(0)
-        self.waiting = WaitingRecords(UPDATE_NS, now_ns=self.monotonic)
-        self.waiting.add_risk_clock(2**62)
-        self.provider = FakeProvider()
-        settings = LiveFeedSection(symbols=("A",), calendar=calendar, session=session)
-        self.feed = LiveFeed(
-            settings,
-            [self.provider],
-            lambda since_ns: topics or FeedTopicState(),
-            now_ns=self.wall,
-            waiting=self.waiting,
-        )
-
-    def advance(self, delta_ns: int) -> None:
-        self.wall.now_ns += delta_ns
-        self.monotonic.now_ns += delta_ns
-
-    def take(self) -> list[int]:
-        return [time_slice.ts_ns for time_slice in self.feed.take(100)]
-
-    def times_until(self, end_ns: int) -> list[int]:
-        """Advance to each time at which the feed is due, and return the times of its slices."""
-        times = self.take()
-        while True:
-            due_ns = self.feed.due_ns()
-            assert due_ns is not None and due_ns > self.wall.now_ns, "the feed would wait in a busy loop"
-            if due_ns > end_ns:
-                return times
-            self.advance(due_ns - self.wall.now_ns)
-            times += self.take()
+from tests.unit.on_demand_run import MILLI_NS, OPEN_NS, UPDATE_NS, OnDemandRun
+from tests.unit.test_live_feed import MINUTE_NS, SECOND_NS, START_NS
 
 
 def test_without_a_reason_the_clock_advances_once_a_second_in_a_session() -> None:
@@ -308,59 +258,6 @@ def test_neither_bars_nor_commands_starve_and_the_rate_is_bounded(seed: int) -> 
         assert times[number] - times[number - 500] >= SECOND_NS - 2 * MILLI_NS
 
 
-def test_a_timer_closes_a_slice_at_its_time_only() -> None:
-    run = OnDemandRun(start_ns=OPEN_NS - 75 * SECOND_NS, calendar="XNYS", session="regular")
-    run.take()
-    at_ns = OPEN_NS - 60 * SECOND_NS + 123
-    run.waiting.add_timer("execution", OPEN_NS - 70 * SECOND_NS)
-    run.waiting.add_timer("execution", at_ns)  # the last report counts
-    [timer_ns, heartbeat_ns] = run.times_until(OPEN_NS - 29 * SECOND_NS)
-    assert at_ns <= timer_ns <= at_ns + COALESCE_NS + 1000
-    assert heartbeat_ns == timer_ns + 30 * SECOND_NS
-
-
-def test_a_timer_at_the_end_of_a_minute_waits_for_its_bars() -> None:
-    run = OnDemandRun()
-    run.take()
-    end_ns = START_NS + MINUTE_NS
-    run.waiting.add_timer("strategies", end_ns)
-    run.waiting.add_timer("sentiment", end_ns - RESERVED_NS // 2)
-    assert max(run.times_until(end_ns + SECOND_NS)) < end_ns - RESERVED_NS, "no slice for the timers before the bars"
-    run.provider.bar(START_NS, "A", 10.0)
-    run.advance(10 * MILLI_NS)
-    assert run.take()[0] == end_ns
-    assert run.times_until(end_ns + 1900 * MILLI_NS) == [], "the heartbeats continue without a timer"
-
-
-def test_a_timer_of_the_past_closes_one_slice() -> None:
-    run = OnDemandRun()
-    run.take()
-    run.advance(100 * MILLI_NS)
-    run.waiting.add_timer("portfolio", START_NS - 1)
-    times = run.times_until(START_NS + 900 * MILLI_NS)
-    assert times == [START_NS + 100 * MILLI_NS + COALESCE_NS]
-
-
-def test_timers_do_not_exceed_the_rate_and_wait_while_the_services_are_behind() -> None:
-    run = OnDemandRun()
-    run.take()
-    count = 0
-    for _ in range(10_000):
-        run.advance(MILLI_NS // 10)
-        run.waiting.add_timer("execution", run.wall.now_ns)
-        count += len(run.take())
-    assert 300 <= count <= 500
-    behind = OnDemandRun()
-    behind.waiting._passed_risk_ns = -1  # risk has passed none of the next two slices
-    behind.take()
-    behind.waiting.add_record("commands")
-    behind.advance(UPDATE_NS)
-    assert len(behind.take()) == 1
-    behind.waiting.add_timer("execution", behind.wall.now_ns + MILLI_NS)
-    [ts_ns] = behind.times_until(behind.wall.now_ns + 2 * UPDATE_NS)
-    assert ts_ns == START_NS + 2 * UPDATE_NS
-
-
 def test_a_rejected_order_closes_the_next_slice_and_repeats_are_spaced() -> None:
     """A strategy that repeats its order after each rejection must not close 500 time slices per second."""
     run = OnDemandRun()
@@ -381,16 +278,6 @@ def test_a_rejected_order_closes_the_next_slice_and_repeats_are_spaced() -> None
     assert len(run.take()) == 1, "the slice before was not only for a rejection"
     run.waiting.add_decision("order-refusals", run.wall.now_ns)
     assert run.times_until(run.wall.now_ns + SECOND_NS)[0] == third_ns + COALESCE_NS + UPDATE_NS
-
-
-def test_a_new_timer_ends_the_wait() -> None:
-    waiting = WaitingRecords(UPDATE_NS)
-    waiting.close(1)
-    reporter = threading.Timer(0.05, waiting.add_timer, ("execution", 5000))
-    reporter.start()
-    waiting.wait(60.0)
-    assert waiting.next_timer_ns(0) == 5000
-    reporter.join()
 
 
 def test_wait_returns_when_a_slice_is_due() -> None:
