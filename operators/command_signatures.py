@@ -180,7 +180,15 @@ class CommandSignatures(NamedTuple):
     def _with_root(self, platform_id: str, public_key: bytes) -> CommandSignatures | str:
         if not platform_id or platform_id != (self.platform_id or platform_id):
             return "argument platform_id must be the id of this platform"
-        root = SigningKey(key_id_of(public_key), ROOT_WRITER, public_key, tuple(sorted(SIGNING_KINDS)), (ANY,), 0, 0)
+        root = SigningKey(
+            key_id=key_id_of(public_key),
+            writer=ROOT_WRITER,
+            public_key=public_key,
+            kinds=tuple(sorted(SIGNING_KINDS)),
+            actors=(ANY,),
+            valid_from_ns=0,
+            valid_until_ns=0,
+        )
         known = self.keys.get(root.key_id)
         if known is not None and (known.is_revoked or known.writer != ROOT_WRITER):
             return f"key {root.key_id} is revoked or the key of {known.writer}"

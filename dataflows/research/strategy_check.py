@@ -117,7 +117,16 @@ def check_strategy(
     """
     (strategy,) = load_strategies([{"name": name, "parameters": dict(parameters or {})}], folder)
     findings = purity_findings(strategy)
-    report = StrategyReport(strategy.name, f"{_form(type(strategy))} strategy", {}, 0, 0, 0.0, None, findings)
+    report = StrategyReport(
+        name=strategy.name,
+        form=f"{_form(type(strategy))} strategy",
+        declarations={},
+        slices=0,
+        decisions=0,
+        slice_ms=0.0,
+        bars_needed=None,
+        findings=findings,
+    )
     try:
         if isinstance(strategy, TradingStrategy):
             universe_members([strategy])

@@ -122,7 +122,9 @@ def connect(service: str) -> ServiceEndpoints:
         sinks["kafka"] = ComparingSink(
             sinks["kafka"], lambda shard: _repeated_records(service, kafka, shard, resumed_ns)
         )
-    return ServiceEndpoints(settings, stats, sinks, lease, resumed_ns, delivered)
+    return ServiceEndpoints(
+        settings=settings, stats=stats, sinks=sinks, lease=lease, resumed_ns=resumed_ns, delivered=delivered
+    )
 
 
 def topics_of(service: str) -> list[str]:

@@ -100,4 +100,11 @@ def prepare(folder: Path, seed: int, minutes: int, faults: Sequence[PlannedFault
     registry = folder / "models" if any(fault.kind == "model" for fault in faults) else None
     model_hash = "" if registry is None else register_model(settings, tape, registry)
     extend_settings(settings_file, list(raising.values()), registry=registry)
-    return RunSetup(bars, tape, wire, load_settings(settings_file, environment={}), raising, model_hash)
+    return RunSetup(
+        bars=bars,
+        tape=tape,
+        wire=wire,
+        settings=load_settings(settings_file, environment={}),
+        raising=raising,
+        model_hash=model_hash,
+    )

@@ -62,6 +62,6 @@ def last_arrival(name: str, due_ns: int, arrived_ns: Sequence[int], expected: in
     """Return the time from a kill switch to the last of the cancels that it causes."""
     missing = expected - len(arrived_ns)
     if not expected:
-        return BrokerLatency(name, 0, 0, None, None, None)
+        return BrokerLatency(name=name, n=0, missing=0, p50=None, p99=None, max=None)
     last_ms = ((end_ns if missing else max(arrived_ns)) - due_ns) / 1e6
-    return BrokerLatency(name, 1, missing, last_ms, None, last_ms)
+    return BrokerLatency(name=name, n=1, missing=missing, p50=last_ms, p99=None, max=last_ms)

@@ -62,7 +62,9 @@ class _Load:
         self._cancels_due: dict[str, int] = {}
         self._lock = threading.Lock()
         self._started_ns = self._ended_ns = 0
-        self._kill_switch = BrokerLatency("kill switch -> last cancel", 0, 0, None, None, None)
+        self._kill_switch = BrokerLatency(
+            name="kill switch -> last cancel", n=0, missing=0, p50=None, p99=None, max=None
+        )
 
     def wait_until_ready(self) -> None:
         """Submit an order every few seconds until one arrives: risk needs prices, and the gateway its account."""

@@ -75,7 +75,9 @@ def positions_of(name: str, folder: Path, starts: int, states: Sequence[StateSna
                 # Several shards can read one log; everything from their lowest offset on must still exist.
                 known = next_offsets.get((topic, int(partition)))
                 next_offsets[topic, int(partition)] = next_offset if known is None else min(known, next_offset)
-    return StorePositions(name, folder, starts, next_offsets, last_slice_ns, feed)
+    return StorePositions(
+        name=name, folder=folder, starts=starts, next_offsets=next_offsets, last_slice_ns=last_slice_ns, feed=feed
+    )
 
 
 def _reader_states(snapshot: StateSnapshot) -> list[Any]:

@@ -69,7 +69,16 @@ def _actions(row: TradeFileRow, trade_time: TradeTime) -> list[LedgerAction]:
         ratio, cash_in_lieu = _ratio(row), row.amount("cash_in_lieu", minimum="0") if cash else None
         if merger_cash and cash_in_lieu is not None:
             per_unit = row.amount("cash_per_unit", minimum="above 0")
-            actions.append(MergerCash(action_id, ts_ns, symbol, per_unit, cash_in_lieu, ratio))
+            actions.append(
+                MergerCash(
+                    action_id=action_id,
+                    ts_ns=ts_ns,
+                    symbol=symbol,
+                    cash=per_unit,
+                    share_value=cash_in_lieu,
+                    ratio=ratio,
+                )
+            )
         actions.append(Split(action_id, ts_ns, symbol, ratio, cash_in_lieu))
     elif cash:
         raise row.error("cash_in_lieu", "empty without a ratio")

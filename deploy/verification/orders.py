@@ -106,14 +106,21 @@ RULES = (
         f"(EXISTS (SELECT FROM orders a WHERE a.order_id = o.order_id) OR {_IS_ADJUSTMENT} OR {_IS_LIQUIDATION})",
         "no order {order_id}",
     ),
-    OrderRule("orders answered", "orders", "order_id", _HAS_REPORT, "the venue has not reported on it", "settled"),
     OrderRule(
-        "orders ended",
-        "orders",
-        "order_id",
-        f"NOT (({_DAY_IS_OVER} OR {_IS_EXPIRED}) AND {_IS_WORKING})",
-        "{time_in_force} order is still working after its expiry",
-        "settled",
+        name="orders answered",
+        table="orders",
+        key="order_id",
+        condition=_HAS_REPORT,
+        message="the venue has not reported on it",
+        upto="settled",
+    ),
+    OrderRule(
+        name="orders ended",
+        table="orders",
+        key="order_id",
+        condition=f"NOT (({_DAY_IS_OVER} OR {_IS_EXPIRED}) AND {_IS_WORKING})",
+        message="{time_in_force} order is still working after its expiry",
+        upto="settled",
     ),
 )
 _SLICES_TO_ANSWER = 3

@@ -76,14 +76,24 @@ def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> L
         assert action.ratio is not None and action.cost_share is not None, f"{action_id}: expected a validated action"
         units = split_quantity(quantity, action.ratio)
         return (
-            SpinOff(action_id, ts_ns, symbol, action.new_symbol, action.ratio, action.cost_share, action.amount)
+            SpinOff(
+                action_id=action_id,
+                ts_ns=ts_ns,
+                symbol=symbol,
+                new_symbol=action.new_symbol,
+                ratio=action.ratio,
+                cost_share=action.cost_share,
+                cash_in_lieu=action.amount,
+            )
             if abs(units) > ROUNDING_REMAINDER
             else None
         )
     if action.kind == MERGER_CASH:
         assert action.ratio is not None, f"{action_id}: expected a validated corporate action"
         cash, share_value = action.cash_per_share or ZERO, action.amount or ZERO
-        return MergerCash(action_id, ts_ns, symbol, cash, share_value, action.ratio)
+        return MergerCash(
+            action_id=action_id, ts_ns=ts_ns, symbol=symbol, cash=cash, share_value=share_value, ratio=action.ratio
+        )
     ratio = share_ratio(action)
     if abs(split_quantity(quantity, ratio)) <= ROUNDING_REMAINDER:
         return Delisting(action_id, ts_ns, symbol, multiply(action.amount or ZERO, ratio))

@@ -252,7 +252,16 @@ class Construction:
             requested = targets[name].requested
             if requested is not None and requested.direction < 0 and not self._settings.allow_short:
                 units = _requested_units(requested, unit_price, self._capital(name, equity), lot_size)
-                reductions.append(Reduction(name, units, ZERO, "allow_short", plain(units), "0"))
+                reductions.append(
+                    Reduction(
+                        strategy=name,
+                        requested=units,
+                        quantity=ZERO,
+                        check="allow_short",
+                        found=plain(units),
+                        limit="0",
+                    )
+                )
         return reductions
 
     @staticmethod
@@ -362,7 +371,14 @@ def _increases(held: Decimal, size: Decimal) -> bool:
 def _reductions(step: Step, targets: dict[str, Target]) -> list[Reduction]:
     """Return the targets that a step has changed."""
     return [
-        Reduction(name, step.before[name], target.quantity, step.check, step.found, step.limit)
+        Reduction(
+            strategy=name,
+            requested=step.before[name],
+            quantity=target.quantity,
+            check=step.check,
+            found=step.found,
+            limit=step.limit,
+        )
         for name, target in targets.items()
         if target.quantity != step.before[name]
     ]

@@ -270,7 +270,14 @@ class TradingContext(MarketContext):
             raise BadInput(f"one evaluation must have at most {ACTIONS_MAX} actions")
         self._number += 1
         action_id = strategy_action_id(self._declared.name, self._number)
-        action = NewAction(action_id, kind, symbol, arguments, tag_text(tag), self._causes_of(symbol))
+        action = NewAction(
+            action_id=action_id,
+            kind=kind,
+            symbol=symbol,
+            arguments=arguments,
+            reason=tag_text(tag),
+            cause_ids=self._causes_of(symbol),
+        )
         self._actions.append(action)
         return action
 

@@ -63,7 +63,18 @@ class ActionLog:
         reason: str = "",
     ) -> StrategyAction:
         """Return the record of an action of the platform on behalf of a strategy."""
-        return self.record(ts_ns, one.name, NewAction(one.next_action_id(), kind, symbol, arguments, reason, cause_ids))
+        return self.record(
+            ts_ns,
+            one.name,
+            NewAction(
+                action_id=one.next_action_id(),
+                kind=kind,
+                symbol=symbol,
+                arguments=arguments,
+                reason=reason,
+                cause_ids=cause_ids,
+            ),
+        )
 
 
 class Suspensions:
