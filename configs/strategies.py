@@ -66,7 +66,7 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
     for one, entry in by_entry:
         if entry.limits != NO_LIMITS and settings.signals.ensemble.enabled and not isinstance(one, TradingStrategy):
             raise BadInput(
-                f"strategy {entry.name!r}: a view strategy has limits only if it trades by itself; "
+                f"strategy {entry.name!r}: limits apply only to strategies that trade separately, not to an ensemble; "
                 "set signals.ensemble.enabled to false"
             )
         if entry.universe is not None:

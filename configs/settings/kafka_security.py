@@ -44,7 +44,9 @@ class KafkaSecurity(Section):
     def _check_complete(self) -> Self:
         """Raises ValueError for errors that librdkafka would report at the first connection or not at all."""
         if self.uses_password and not (self.user and self.password):
-            raise ValueError(f"protocol {self.protocol} requires `user` and the secret KAFKA_PASSWORD, one is missing")
+            raise ValueError(
+                f"protocol {self.protocol} requires `user` and the secret KAFKA_PASSWORD; one of them is missing"
+            )
         if self.encrypted:
             if (self.certificate_file is None) != (self.key_file is None):
                 raise ValueError("certificate_file and key_file must be set together, found only one of them")

@@ -181,7 +181,7 @@ def offsets_behind_clocks(
                 del remaining[log]
     for topic, partition in remaining:
         missing = sorted(clocks[topic, partition])
-        raise BadInput(f"topic {topic}/{partition} lacks a clock of {missing}; restore a backup")
+        raise BadInput(f"topic {topic}/{partition} has no clock record of {missing}; restore a backup")
     return found
 
 

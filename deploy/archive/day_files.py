@@ -81,7 +81,8 @@ def _require_owner(archive: TopicArchive, owner: ArchiveOwner) -> None:
         archive.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(archive.folder.iterdir()):
             raise DeployError(
-                f"the folder {archive.folder} is not empty and is not an archive; set kafka.archive_folder to another"
+                f"the folder {archive.folder} is not empty and is not an archive; "
+                "set kafka.archive_folder to an empty folder or to the archive of this platform"
             )
         temporary = archive.folder / f".{OWNER_FILE}.tmp"
         temporary.write_text(json.dumps({"version": VERSION, **owner._asdict()}, indent=1))
@@ -179,9 +180,9 @@ class _LogArchiver:
             )
         if end < archived_end:
             raise DeployError(
-                f"{name} ends at offset {end}, but the archive at {archived_end}: the topic was restored from a backup "
-                f"of before; move the archive {self._archive.folder} to another place, and set kafka.archive_folder to "
-                "a copy of the archive that was made with that backup"
+                f"{name} ends at offset {end}, but the archive ends at {archived_end}: the topic was restored from an "
+                f"older backup; move the archive {self._archive.folder} to another place, and set "
+                "kafka.archive_folder to a copy of the archive that was made with that backup"
             )
         if first < archived_end:
             archived = deque(self._archive.file_messages(topic, partition, self._files[-1]), maxlen=1).pop()

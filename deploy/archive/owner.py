@@ -26,6 +26,6 @@ def require_owner(archive: TopicArchive, owner: ArchiveOwner) -> None:
         return
     raise DeployError(
         f"the archive {archive.folder} belongs to platform {found.platform_id} (topic prefix {found.topic_prefix!r}, "
-        f"{found.symbol_partitions} partitions), but the topics to platform {owner.platform_id} "
+        f"{found.symbol_partitions} partitions), but the topics belong to platform {owner.platform_id} "
         f"({owner.topic_prefix!r}, {owner.symbol_partitions}); set kafka.archive_folder to the archive of this platform"
     )

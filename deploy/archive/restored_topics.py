@@ -55,7 +55,9 @@ def restore_days(
     with closing(LogReader(kafka.cluster, "")) as reader:
         existing = sorted(reader.existing_topics() & set(names.values()))
     if existing and not replace:
-        raise DeployError(f"topic {existing[0]} already exists; use --replace to delete it and the others of this name")
+        raise DeployError(
+            f"topic {existing[0]} already exists; use --replace to delete the topics of an earlier restore first"
+        )
     if existing:
         delete_topics(kafka.cluster, existing)
     counts = dict.fromkeys(names.values(), 0)

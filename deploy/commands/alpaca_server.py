@@ -22,7 +22,7 @@ PatternDayTrading = Annotated[
     bool,
     typer.Option(
         "--pattern-day-trading/--no-pattern-day-trading",
-        help="Reject the fourth day trade in five business days below 25,000 USD of equity, as until June 2026.",
+        help="Reject the fourth day trade in five business days while equity is below 25,000 USD (until June 2026).",
     ),
 ]
 

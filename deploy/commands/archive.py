@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     group.command("list", help="List the archived days of each topic and their size.")(list_archive)
     group.command("verify", help="Compare every archived file with its hash, and read all messages.")(verify)
     group.command("restore", help="Write archived days to topics named archived-TOPIC, for other Kafka tools.")(restore)
-    group.command("replay", help="Replay the archived days and compare with the recorded decisions, without Kafka.")(
+    group.command("replay", help="Replay the archived days without Kafka, and compare with the recorded decisions.")(
         replay
     )
     app.add_typer(group, name="archive")

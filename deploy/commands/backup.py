@@ -27,7 +27,7 @@ File = Annotated[
     Path | None, typer.Argument(help="File to write (default: backups/trading-TIME.tar in the state folder).")
 ]
 BackupFile = Annotated[Path, typer.Argument(help="Backup file to restore, as written by `backup`.")]
-Force = Annotated[bool, typer.Option("--force", help="Move existing state aside, to a dated folder or schema.")]
+Force = Annotated[bool, typer.Option("--force", help="First move existing state to a dated folder or schema.")]
 DatabaseOnly = Annotated[
     bool,
     typer.Option("--database-only", help="Restore only the tables, then rebuild them from the existing topics."),
@@ -40,7 +40,10 @@ Rebuild = Annotated[
 ]
 TrustUnsealed = Annotated[
     bool,
-    typer.Option("--trust-unsealed", help="Accept a backup of release 0.2.0 or earlier: unsealed, the database alone."),
+    typer.Option(
+        "--trust-unsealed",
+        help="Accept a backup of release 0.2.0 or earlier. It has no seal and contains only the database.",
+    ),
 ]
 Encrypt = Annotated[
     bool,

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from configs.settings import Settings
     from schemas.records import Configuration
 
-Setting = Annotated[str, typer.Argument(help="Setting or section, such as risk_manager. Empty: all.")]
+Setting = Annotated[str, typer.Argument(help="Setting or section, such as risk_manager (default: all).")]
 Assignments = Annotated[
     list[str], typer.Argument(help="Changes, each as SETTING=VALUE. The value is YAML, such as 500 or [sma_20].")
 ]
 Settings_ = Annotated[list[str], typer.Argument(help="Settings to reset to the value of the settings file.")]
 Reason = Annotated[str, typer.Option(help="Reason for the change. Stored with the configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-First = Annotated[str, typer.Argument(help="Configuration, such as config-3. Empty: the one before the second.")]
-Second = Annotated[str, typer.Argument(help="Configuration to compare with it. Empty: the newest one.")]
+First = Annotated[str, typer.Argument(help="Configuration, such as config-3 (default: the one before the second).")]
+Second = Annotated[str, typer.Argument(help="Configuration to compare with it (default: the newest one).")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of configurations.")]
 
 

@@ -38,9 +38,10 @@ DECISION_SECTIONS = ("instruments", "features", "signals", "portfolio_manager", 
 
 
 def register(app: typer.Typer) -> None:
-    app.command("fork", help="Replay the recording with other settings and compare. Does not affect live trading.")(
-        fork_recording
-    )
+    app.command(
+        "fork",
+        help="Replay the recording with other settings, and compare the decisions. Does not affect live trading.",
+    )(fork_recording)
 
 
 def fork_recording(at: At, set_: Set = None, strategy: StrategyOptions = None, as_json: AsJson = False) -> None:

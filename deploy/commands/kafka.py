@@ -27,7 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Show and apply who may read and write which Kafka topic.", no_args_is_help=True)
+    group = typer.Typer(help="Show and apply the rights to read and write the Kafka topics.", no_args_is_help=True)
     group.command("acls", help="Print the commands that give each principal its rights, or apply the rights.")(acls)
     app.add_typer(group, name="kafka")
 

@@ -59,7 +59,7 @@ ServiceName = Annotated[str, typer.Argument(help="Service, as `status` prints it
 
 def register(app: typer.Typer) -> None:
     app.command("start", help="Start the platform in the background, and wait until it is healthy.")(start)
-    app.command("stop", help="Stop the platform. Its data is kept.")(stop)
+    app.command("stop", help="Stop the platform. Its data remains.")(stop)
     app.command("restart", help="Restart with the previous options.")(restart)
     service = typer.Typer(help="Stop or start one service of the running platform.", no_args_is_help=True)
     service.command("stop")(stop_service)

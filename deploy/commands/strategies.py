@@ -167,8 +167,8 @@ def suspended(as_json: AsJson = False) -> None:
 
 
 def crosses(
-    strategy: Annotated[str | None, typer.Option(help="Only crosses of this strategy, as buyer or seller.")] = None,
-    symbol: Annotated[str | None, typer.Option(help="Only crosses in this symbol.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Show only crosses with this strategy.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Show only crosses in this symbol.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="Maximum number of crosses.")] = 100,
     as_json: AsJson = False,
 ) -> None:

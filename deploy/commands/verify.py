@@ -42,9 +42,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     wait: Annotated[
         float,
-        typer.Option(
-            help="Seconds to retry a check that differs, because running services cause temporary differences."
-        ),
+        typer.Option(help="Seconds to repeat a check that finds a difference. Running services cause temporary ones."),
     ] = 10.0,
     audit: Annotated[bool, typer.Option("--audit", help="Check only the audit chain.")] = False,
     heads: Heads = None,

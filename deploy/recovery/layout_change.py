@@ -134,8 +134,8 @@ def common_slice_ns(states: Mapping[str, Mapping[str, tuple[Any, Any]]], partiti
     if len(slices) > 1:
         found = ", ".join(f"{service} at {slice_ns}" for slice_ns, service in sorted(slices.items()))
         raise DeployError(
-            f"cannot change the layout: the services must stand at the same time slice, found {found}; start the "
-            "platform in its old layout with `python cli.py start --layout services`, stop it with "
+            f"cannot change the layout: the services must have stopped at the same time slice, found {found}; start "
+            "the platform in its old layout with `python cli.py start --layout services`, stop it with "
             "`python cli.py stop --drain`, and try again"
         )
     return next(iter(slices))

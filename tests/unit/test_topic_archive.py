@@ -280,7 +280,7 @@ def test_a_topic_that_does_not_continue_the_archive_is_refused(kafka: KafkaSecti
     other = [*log[:7], log[0], *log[8:]]
     for logs, reason in (
         (gap, "starts at offset 9, but the archive ends at 8"),
-        (MemoryLogs({("market-bars", 0): log[:5]}), "ends at offset 5, but the archive at 8"),
+        (MemoryLogs({("market-bars", 0): log[:5]}), "ends at offset 5, but the archive ends at 8"),
         (MemoryLogs({("market-bars", 0): other}), "differs from the archive at offset 7"),
     ):
         with pytest.raises(DeployError, match=reason):
