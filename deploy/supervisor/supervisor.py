@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -45,7 +45,7 @@ from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.replicas import finish_rescale, replicas, require_scalable
 from deploy.supervisor.rescale_task import RescaleTask
-from deploy.supervisor.start_options import load_options, local_broker_port
+from deploy.supervisor.start_options import StartOptions, load_options, local_broker_port
 from deploy.supervisor.state import Phase, PlatformState, initial_state, read_state, write_state
 from deploy.supervisor.state_check import require_same_configuration
 from deploy.supervisor.supervision import Supervisor, release_suspensions
@@ -96,15 +96,12 @@ def supervise(home: Home, observe: Callable[[PlatformState], None] = lambda stat
         return 0
 
 
-def _build_supervisor(
-    home: Home, state: PlatformState, report: Callable[[str], None], observe: Callable[[PlatformState], None]
-) -> Supervisor:
-    """Prepare the servers and describe all processes. Raises DeployError or BadInput."""
-    options = load_options(home)
-    ports = Ports.from_environment()
-    owners = [child.pid for child in state.children if child.pid is not None]
+def _valid_settings(home: Home, options: StartOptions, ports: Ports, owners: Sequence[int]) -> Settings:
+    """Load the settings, and check them, the required keys and the ports before anything starts.
+
+    Raises DeployError or BadInput. `owners` are the processes that may use the ports already.
+    """
     require_free("the API", ports.api, port_variable("api"), owners=owners)
-    # Validate the settings and required keys before anything starts.
     settings = load_settings(environment={**os.environ, **options.environment(), PRINCIPAL_VARIABLE: ""})
     if options.dev and settings.execution.mode == "live":
         raise DeployError("--dev restarts services at every edit and cannot be used with TRADING_MODE=live")
@@ -117,6 +114,13 @@ def _build_supervisor(
         require_free("the local broker", local_broker_port(), "PLATFORM_ALPACA_PORT", owners=owners)
     require_same_configuration(home, settings)
     require_own_security(settings)
+    return settings
+
+
+def _prepared_endpoints(
+    home: Home, settings: Settings, ports: Ports, report: Callable[[str], None], owners: Sequence[int]
+) -> tuple[Endpoints, bool]:
+    """Prepare the servers. Return their endpoints, and whether the checks of a live start have passed."""
     endpoints = prepare(home, ports, report, owners=owners)
     # Processes that are taken over trade already: their platform was checked when it started.
     live_checked = not owners and check_live_start(home, settings, endpoints, report)
@@ -125,6 +129,18 @@ def _build_supervisor(
         endpoints = prepare(home, ports, report, owners=owners)
     if endpoints.substitute_kafka:
         require_simulation(settings, endpoints)
+    return endpoints, live_checked
+
+
+def _build_supervisor(
+    home: Home, state: PlatformState, report: Callable[[str], None], observe: Callable[[PlatformState], None]
+) -> Supervisor:
+    """Prepare the servers and describe all processes. Raises DeployError or BadInput."""
+    options = load_options(home)
+    ports = Ports.from_environment()
+    owners = [child.pid for child in state.children if child.pid is not None]
+    settings = _valid_settings(home, options, ports, owners)
+    endpoints, live_checked = _prepared_endpoints(home, settings, ports, report, owners)
     variables = {**options.environment(), **endpoints.environment(home)}
     write_endpoints(home, endpoints)
     # Each process gets only its own credentials, below.
