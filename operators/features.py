@@ -9,7 +9,7 @@ from typing import Any
 from operators.adjusted_prices import AdjustedPrices, split_price
 from operators.bar_completion import OPENING_PRICE_SEQ
 from operators.handler_limit import HandlerLimit
-from operators.indicator_calls import IndicatorCalls, IndicatorUpdate
+from operators.indicator_calls import IndicatorCalls, IndicatorUpdate, own_component
 from operators.indicators import Indicator, build
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
@@ -18,6 +18,7 @@ from operators.raised_error import RaisedError
 from operators.reference_data import ReferenceData
 from operators.suspended_analysis import (
     are_finite,
+    check_snapshot,
     describe_indicator_error,
     invalid_value,
     rescale_letter,
@@ -77,7 +78,11 @@ class FeatureStage:
         self._calls = IndicatorCalls.under(limit)
         self._sessions = sessions or {}
         # Reject an invalid spec at the start instead of at the first bar.
-        components = [component for spec in self.specs for component in build(spec).components]
+        indicators = {spec: build(spec) for spec in self.specs}
+        for spec, indicator in indicators.items():
+            if own_component(indicator) is not None:
+                check_snapshot(spec, self._create(spec), self._create(spec))
+        components = [component for indicator in indicators.values() for component in indicator.components]
         self._reads_quotes = any(component.reads_quotes for component in components)
         self._symbols: dict[str, SymbolFeatures] = {}
         self._reference = ReferenceData(by_symbol=True)

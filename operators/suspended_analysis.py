@@ -11,6 +11,7 @@ from operators.indicator_calls import own_component
 from operators.indicators import Indicator
 from operators.raised_error import RaisedError, describe_error, source_file
 from schemas.codec import SCHEMA_IDS, encode
+from schemas.errors import BadInput
 from schemas.records import Bar, CorporateAction, DeadLetter, FeatureRow, Quote
 
 INVALID_VALUE = "InvalidValue"
@@ -22,6 +23,29 @@ def describe_indicator_error(error: Exception, indicator: Indicator) -> RaisedEr
     if isinstance(error, HandlerTimedOut):
         return timeout_error(error.timeout)
     return describe_error(error, *map(source_file, indicator.components))
+
+
+def check_snapshot(spec: str, indicator: Indicator, other: Indicator) -> None:
+    """Raise BadInput if a new indicator has no snapshot that another new one of the same spec can restore.
+
+    It would stop its service later.
+    """
+    try:
+        state: Any = indicator.snapshot()
+        if isinstance(state, tuple):
+            other.restore(state)
+    except Exception as error:
+        described = describe_indicator_error(error, indicator)
+        raise BadInput(
+            f"indicator {spec}: its snapshot or restore raises {described.error_type}: {described.message} "
+            f"({described.file}:{described.line})"
+        ) from error
+    if not isinstance(state, tuple):
+        found = invalid_result("", type(own_component(indicator) or indicator).snapshot)
+        raise BadInput(
+            f"indicator {spec}: snapshot must return a tuple of plain values, found {type(state).__name__} "
+            f"({found.file}:{found.line})"
+        )
 
 
 def are_finite(values: Mapping[str, float]) -> bool:

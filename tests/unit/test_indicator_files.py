@@ -133,6 +133,38 @@ def test_an_invalid_file_is_rejected_with_its_name(tmp_path: Path, source: str, 
     assert str(error.value).startswith(f"indicator file {file}: ") and message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("method", "message", "line"),
+    [
+        (
+            "def snapshot(self):\n        return None",
+            "snapshot must return a tuple of plain values, found NoneType",
+            21,
+        ),
+        (
+            "def snapshot(self):\n        return self.total",
+            "its snapshot or restore raises AttributeError: 'LastRange'",
+            22,
+        ),
+        (
+            "def snapshot(self):\n        return (1, 2)",
+            "its snapshot or restore raises ValueError: too many values to unpack (expected 1)",
+            25,
+        ),
+    ],
+)
+def test_an_indicator_without_a_sound_snapshot_is_rejected_at_the_start(
+    tmp_path: Path, method: str, message: str, line: int
+) -> None:
+    source = SOURCE.replace("def snapshot(self):\n        return ()", method)
+    file = write(tmp_path, source.replace("snapshot):\n        pass", "snapshot):\n        (self.total,) = snapshot"))
+    register_indicator_files([file])
+    with pytest.raises(BadInput) as error:
+        FeatureStage(["sma_2", "last_range_2"])
+    sentence = str(error.value)
+    assert sentence.startswith(f"indicator last_range_2: {message}") and sentence.endswith(f"({file}:{line})"), sentence
+
+
 def test_a_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"indicator file .*none\.py: file .* does not exist"):
         register_indicator_files([tmp_path / "none.py"])
