@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from api.app import create_app
 from configs.settings import Settings, load_settings
-from deploy.commands import reference_lists
+from deploy.commands import reference
 from schemas.errors import BadInput
 from schemas.records import HALTED, TRADING, Record
 from sinks.database import open_engine
@@ -59,7 +59,7 @@ def command_line(loaded: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         with open_engine(loaded.database.postgres.url).connect() as db:
             yield loaded, db
 
-    monkeypatch.setattr(reference_lists, "open_tables", tables)
+    monkeypatch.setattr(reference, "open_tables", tables)
 
 
 def get(client: TestClient, path: str, status: int = 200) -> Any:
@@ -107,9 +107,9 @@ def test_rows_of_own_data_are_filtered_by_name_and_symbol(client: TestClient) ->
 
 @pytest.mark.usefixtures("command_line")
 def test_the_commands_list_the_same_records(capsys: pytest.CaptureFixture[str]) -> None:
-    reference_lists.halts(symbol="KO")
-    reference_lists.sessions()
-    reference_lists.data()
+    reference.halts(symbol="KO")
+    reference.sessions()
+    reference.data()
     assert capsys.readouterr().out.splitlines() == [
         "2024-01-15 10:45:00  TRADING  KO",
         "2024-01-15 10:30:00  HALTED   KO  MWC1 market-wide halt",
@@ -119,13 +119,13 @@ def test_the_commands_list_the_same_records(capsys: pytest.CaptureFixture[str]) 
         "2024-01-15 10:30:00  short_interest KO  share -, shares 2e+06",
         "2024-01-15 10:30:00  vix  close 14.1",
     ]
-    reference_lists.halts(symbol="GE")
-    reference_lists.sessions(calendar="24/7")
-    reference_lists.data(name="gold")
+    reference.halts(symbol="GE")
+    reference.sessions(calendar="24/7")
+    reference.data(name="gold")
     assert capsys.readouterr().out.splitlines() == ["no halts", "no trading hours are recorded", "no rows"]
-    reference_lists.data(limit=1, as_json=True)
+    reference.data(limit=1, as_json=True)
     page = json.loads(capsys.readouterr().out)
-    reference_lists.data(before=page["next"], limit=1, as_json=True)
+    reference.data(before=page["next"], limit=1, as_json=True)
     assert [one["row_id"] for one in json.loads(capsys.readouterr().out)["rows"]] == ["data-2"]
     with pytest.raises(BadInput, match="--state must be HALTED or TRADING, found 'open'"):
-        reference_lists.halts(state="open")
+        reference.halts(state="open")
