@@ -1,6 +1,6 @@
 """Results of the scheduled checks and nightly jobs: `run/checks/NAME.json` of the state folder, and what is overdue.
 
-A check compares and can find differences. A job (`archive create`) compares nothing: it completes or fails.
+A check compares data and can find differences. A job (`archive create`) compares nothing: it completes or fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_results(home: Path) -> dict[str, dict[str, Any]]:
 
 
 def found_differences(result: Mapping[str, Any]) -> bool:
-    """Whether a check completed with differences, rather than ending with an error.
+    """Return whether a check completed and found differences. False if it ended with an error.
 
     >>> found_differences({"ok": False, "counts": {"checks": 9, "findings": 2}})
     True
@@ -38,11 +38,12 @@ def found_differences(result: Mapping[str, Any]) -> bool:
 
 
 def overdue_s(home: Path, schedule: ChecksSection, results: Mapping[str, Any], now: float) -> dict[str, float]:
-    """Return the delay of each scheduled check and job in seconds, 0 while it is on time. Empty where the supervisor
-    runs no process for them.
+    """Return the delay of each scheduled check and job in seconds, 0 while it is on time. Empty if the supervisor runs
+    no process for them.
 
-    A check is due one interval after its last end, or after the start of the process that runs it. A daily one counts
-    from its last end only, so that a platform which restarts every day before the check is noticed.
+    `verify` is due one interval after its last end, or after the start of the process that runs it. A daily check or
+    job is due one day after its last end, so that a platform that restarts every day before it is noticed. Before its
+    first run, it is due one day after the start of the process.
     """
     process = read_children(home).get("checks", {})
     started_at = process.get("process_started_at")

@@ -50,9 +50,10 @@ def newest_external_page(
     time: str = "ts_ns",
     **filters: str | None,
 ) -> tuple[Sequence[RowMapping], str | None]:
-    """Return a page as `newest_page` does, of records without `seq`: by the column `time`, newest first, then by id.
+    """Return a page of records without `seq`, and the value of `before` for the next page (None on the last page).
 
-    `next` contains both, because many records have the same time. Raises BadInput if `before` is not such a text.
+    The records are in descending order of the column `time`, then of their id. `next` contains both, because many
+    records have the same time. Raises BadInput if `before` is not the `next` of a page.
     """
     moment, (key,) = table.c[time], table.primary_key.columns
     query = query.order_by(desc(moment), desc(key)).limit(limit + 1)

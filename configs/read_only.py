@@ -1,6 +1,6 @@
-"""Lists, dicts and sets of a view strategy that reject changes, because a snapshot would lose them.
+"""Lists, dicts, sets and deques of a view strategy that reject changes, because a snapshot does not contain them.
 
-A call of a method costs what it costs for a plain list: only the methods that change it differ.
+Reading costs the same as for a plain container, because only the methods that change it are replaced.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _DEPTH_MAX = 10
 
 
 def read_only(attribute: str, value: Any, depth: int = 0) -> Any:
-    """Return a list, dict, set or deque, and those in it, as one that rejects changes. Return other values as they are.
+    """Return a copy of a list, dict, set or deque that rejects changes, also in nested ones; other values unchanged.
 
-    An array of NumPy becomes read-only itself.
+    A NumPy array is not copied; it becomes read-only.
 
     >>> levels = read_only("levels", [1, [2]])
     >>> levels == [1, [2]], isinstance(levels, list)
@@ -68,7 +68,7 @@ def _kind_of(attribute: str, kind: type) -> type:
         raise reject_change(attribute)
 
     methods: dict[str, Callable[..., Any]] = dict.fromkeys(_CHANGES[kind], refuse)
-    # A copy of a strategy may share them, because they do not change. Pickled, they are plain.
+    # Copies of a strategy may share them, because they do not change. They are pickled as plain containers.
     methods["__deepcopy__"] = lambda self, memo: self
     methods["__copy__"] = lambda self: self
     methods["__reduce_ex__"] = lambda self, protocol: (kind, _arguments_of(kind, self))

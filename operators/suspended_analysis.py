@@ -1,4 +1,4 @@
-"""Indicators and models that fail: what was wrong, and the dead letter. Each failure applies to one symbol."""
+"""Indicators and models that fail: the description of the error, and the dead letter for each symbol."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.errors import BadInput
 from schemas.records import Bar, CorporateAction, DeadLetter, FeatureRow, Quote
 
 INVALID_VALUE = "InvalidValue"
-"""`error_type` of an indicator or a model that returned a value that is no finite number."""
+"""`error_type` of an indicator or a model that returned a value that is not a finite number."""
 
 
 def describe_indicator_error(error: Exception, indicator: Indicator) -> RaisedError:
@@ -26,9 +26,9 @@ def describe_indicator_error(error: Exception, indicator: Indicator) -> RaisedEr
 
 
 def check_snapshot(spec: str, indicator: Indicator, other: Indicator) -> None:
-    """Raise BadInput if a new indicator has no snapshot that another new one of the same spec can restore.
+    """Raise BadInput if another new indicator of the same spec cannot restore the snapshot of a new one.
 
-    It would stop its service later.
+    Such an indicator would stop its service later.
     """
     try:
         state: Any = indicator.snapshot()
@@ -61,7 +61,7 @@ def are_finite(values: Mapping[str, float]) -> bool:
 
 
 def invalid_value(spec: str, indicator: Indicator, values: Mapping[str, Any]) -> RaisedError | None:
-    """Describe the first value of an indicator that is no finite number, None if it has none.
+    """Describe the first value of an indicator that is not a finite number. Return None if all values are finite.
 
     The position is that of the method `update` of the user's own component, if there is one.
     """

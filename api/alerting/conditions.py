@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from configs.alerts import AlertsSection
 from operators.strategy_limits import LOSS_STOP
+from schemas.counted import counted
 
 WINDOW_S = 300.0
 ORDERS_MIN = 20
@@ -273,7 +274,8 @@ class Conditions:
                 symbols_of.setdefault(labels["component"], []).append(labels["symbol"])
             for component, symbols in symbols_of.items():
                 name, total = component.replace(":", " "), float(len(symbols))
-                summary = f"{name} failed and is suspended for {total:.0f} symbols, such as {min(symbols)}"
+                suspended = counted(len(symbols), "symbol", "symbols")
+                summary = f"{name} failed and is suspended for {suspended}, such as {min(symbols)}"
                 yield _active("analysis_suspension", component, summary, total, 0.0, limits.analysis_suspension)
         if limits.risk_check_error is not None:
             for labels, count in page.samples("platform_risk_check_errors"):

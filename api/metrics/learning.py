@@ -65,7 +65,7 @@ class StrategyMetrics:
             *_account_metrics(accounts),
             gauge(
                 "platform_strategy_suspended",
-                "1 for a strategy that raised an exception, with its symbol and the position in its source file",
+                "1 for a suspended strategy, with the symbol, the error and the position in its source file",
                 ("strategy", "symbol", "error", "position"),
                 {(s.strategy, s.symbol, s.error_type, f"{s.file}:{s.line}"): 1 for s in suspensions},
             ),

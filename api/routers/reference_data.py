@@ -94,7 +94,7 @@ def get_halts(
 def get_sessions(
     db: Db, calendar: TextLine | None = None, before: BeforeEntry = None, limit: Limit = 100
 ) -> TradingSessionPage:
-    """Trading hours by day that the platform recorded, latest day first, `limit` per page."""
+    """Recorded trading hours by day, latest day first, `limit` per page."""
     return find_sessions(db, calendar=calendar, before=before, limit=limit)
 
 
@@ -106,7 +106,7 @@ def get_data_rows(
     before: BeforeEntry = None,
     limit: Limit = 100,
 ) -> DataRowPage:
-    """Rows of the user's own data, newest first, `limit` per page. `name` is that of the data, such as vix."""
+    """Rows of the user's own data, newest first, `limit` per page. `name` is the name of the data, such as vix."""
     return find_data_rows(db, name=name, symbol=symbol, before=before, limit=limit)
 
 

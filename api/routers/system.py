@@ -51,8 +51,8 @@ class ProcessState(ApiModel):
 
 class CheckState(ApiModel):
     """A scheduled check, or the nightly job `archive`. `result`: passed; differences, if a check found some; error, if
-    it did not complete; none before its first run. `counts` are what it compared and found, or archived and deleted.
-    `overdue_s` is the delay of a run that did not happen.
+    it did not complete; none before its first run. `counts` are the numbers of compared items and findings, or of
+    archived and deleted messages. `overdue_s` is the delay of a run that is due and has not completed.
     """
 
     name: str

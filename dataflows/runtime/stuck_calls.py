@@ -1,8 +1,8 @@
-"""End a backtest whose view strategy or own indicator does not return, without a cost for each call.
+"""End a backtest whose view strategy or user-defined indicator does not return, without a cost for each call.
 
-A thread looks at the frames of the other threads a few times a second. It finds the outermost frame of a user's file.
-While this frame is the same object, the same call runs. If it has used more processor time than the limit, `on_stuck`
-receives the timeout. Handlers of trading strategies are measured by `HandlerWatchdog`, which interrupts them.
+A thread inspects the stacks of all threads a few times a second and finds the outermost frame of a user's file. As long
+as this frame is the same object, the same call is running. If the call has used more processor time than the limit,
+`on_stuck` receives the timeout. `HandlerWatchdog` measures handlers of trading strategies and interrupts them.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from schemas.records import PROCESSOR_TIME, HandlerTimeout
 
 
 class StuckCallWatch:
-    """Watches the calls into some files while it is entered (`with`). `names` are the strategies by file.
+    """Watches calls of functions in some files, inside a `with` block. `names` are the names to report, by file.
 
-    Without a clock of a thread's processor time (macOS), it watches nothing.
+    On a system without a clock of a thread's processor time (macOS), it watches nothing.
     """
 
     def __init__(self, names: Mapping[str, str], limits: TimeLimits, on_stuck: OnStuck) -> None:
         self._names, self._limits, self._on_stuck = names, limits, on_stuck
-        self._calls: dict[int, tuple[FrameType, float]] = {}  # thread -> frame and processor time at its first sight
+        self._calls: dict[int, tuple[FrameType, float]] = {}  # thread -> frame, processor time when first seen
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="stuck-call-watch", daemon=True)
 
@@ -59,7 +59,7 @@ class StuckCallWatch:
             frame = _outermost(innermost, self._names)
             if frame is None:
                 continue
-            # The thread runs Python code, so that its clock exists.
+            # The thread runs Python code, so its clock exists.
             used_s = time.clock_gettime(time.pthread_getcpuclockid(thread_id))
             before = self._calls.get(thread_id)
             calls[thread_id] = before if before is not None and before[0] is frame else (frame, used_s)
@@ -72,9 +72,9 @@ class StuckCallWatch:
 
 
 def watched_files(settings: Settings) -> dict[str, str]:
-    """Return the names of the view strategies and indicators to watch, by source file.
+    """Return the names of the view strategies and indicator files to watch, by source file.
 
-    A file with a trading strategy is left out.
+    Files that contain a trading strategy are left out: its handlers have a watchdog of their own.
     """
     configured = configured_strategies(settings)
     trading = {source_file(type(one)) for one in configured.trading}

@@ -249,13 +249,13 @@ def _fail_if_suspended(performance: "Performance") -> None:
 
 
 def _end_stuck_run(timeout: "HandlerTimeout") -> None:
-    """End this process: code of the user does not return and cannot be interrupted."""
+    """End this process, because a call of the user's code does not return and cannot be interrupted."""
     print(f"error: {describe_stuck_run(timeout)}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 def describe_stuck_run(timeout: "HandlerTimeout") -> str:
-    """Return the sentence about a call that does not return. `call` is 0 if it is no handler of a trading strategy."""
+    """Return the error for a call that does not return. `call` is 0 if it is not a handler of a trading strategy."""
     from operators.handler_limit import describe_timeout
 
     subject = "indicator file" if timeout.strategy.endswith(".py") else "strategy"

@@ -20,7 +20,7 @@ File = Annotated[Path, typer.Argument(help="CSV or JSON lines file, as described
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Symbol = Annotated[str | None, typer.Option(help="Only this symbol.")]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="Maximum number of rows.")]
-Before = Annotated[str | None, typer.Option(help="Continue a list: `next` of its JSON.")]
+Before = Annotated[str | None, typer.Option(help="Show the next page: pass `next` of the JSON output.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -42,7 +42,9 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     wait: Annotated[
         float,
-        typer.Option(help="Seconds to repeat a check that finds a difference. Running services cause temporary ones."),
+        typer.Option(
+            help="Seconds to repeat a check that finds a difference. Running services cause temporary differences."
+        ),
     ] = 10.0,
     audit: Annotated[bool, typer.Option("--audit", help="Check only the audit chain.")] = False,
     heads: Heads = None,

@@ -4,7 +4,8 @@ The venue limits a reduce-only order by the position of the account. If another 
 an order can outlive the position of its own strategy: an internal cross, a manual sale or another order has closed that
 position, while the account still has one. Risk then reduces the order to the units that are left, or cancels it.
 
-An order that was larger than the position of its strategy from the start stays as the strategy has sent it.
+An order that was larger than the position of its strategy from the start stays unchanged until this position becomes
+smaller.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ OWN_POSITION_CLOSED: Final = "reduce-only: the position of the strategy is close
 
 
 class ReducedOrder(NamedTuple):
-    """An order with more units than its strategy can close: `units` are left of it, 0 to cancel it.
+    """An order with more units than its strategy can close. `units` is its new remaining quantity; 0 cancels it.
 
-    `cause_id` is the id of the trade that closed the others; "" if it was in an earlier time slice.
+    `cause_id` is the id of the last trade in the symbol in this time slice; "" if there was none.
     """
 
     order_id: str
@@ -41,7 +42,7 @@ class ReducedOrder(NamedTuple):
 class ReduceOnlyOrders:
     """The open reduce-only orders of trading strategies. Reads `accounts` and `book`.
 
-    Of each order, the most units of its strategy that it could close since its approval are stored.
+    For each order, it stores the largest number of units of its strategy that the order could close since its approval.
     """
 
     def __init__(self, accounts: Mapping[str, SubAccount], book: RiskBook) -> None:
@@ -78,7 +79,7 @@ class ReduceOnlyOrders:
                 self._covered[order_id] = split_quantity(units, ratio)
 
     def add(self, order_id: str, proposal: OrderProposal) -> None:
-        """Add an approved order. What its strategy had before the trades of this time slice counts."""
+        """Add an approved order. The position of its strategy before the trades of this time slice counts too."""
         name, terms = trading_strategy_of(order_id), proposal.terms
         if name is None or name not in self._accounts or not terms.reduce_only:
             return
@@ -93,9 +94,10 @@ class ReduceOnlyOrders:
     # -- decisions
 
     def take_excessive(self) -> list[ReducedOrder]:
-        """Return the orders to reduce or cancel, each once. Call after the records of the time slice are booked.
+        """Return the orders to reduce or cancel. Call after the records of the time slice are booked.
 
-        The exits of an entry that is still open wait for its end.
+        An order that is still too large after it was reduced is cancelled. The exits of an entry that is still open are
+        returned after the entry has ended.
         """
         out: list[ReducedOrder] = []
         for order_id, covered in list(self._covered.items()):
