@@ -38,7 +38,7 @@ class PerformanceReport(ApiModel):
     of the days fall below, `expected_shortfall` the mean of those. `alpha`, `beta` and `information_ratio` compare with
     the daily returns of the symbol in the parameter `benchmark`, and are null without one.
 
-    Deposits and withdrawals (`net_flows`, their sum) are no return: `total_return`, which is time-weighted, drawdown
+    Deposits and withdrawals (`net_flows`, their sum) are not a return: `total_return`, which is time-weighted, drawdown
     and daily returns are net of flows. `money_weighted_return` is the internal rate of return of the whole period,
     not annualized; it also depends on when the money came. `profit` = final equity - initial equity - net flows.
     """

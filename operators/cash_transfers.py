@@ -77,7 +77,7 @@ def parse_transfer(command: Command, currency: str) -> TransferTerms:
 def transfer_arguments(kind: CashTransferKind, amount: Decimal, currency: str, reference: str) -> dict[str, str]:
     """Return the arguments of a `CASH_TRANSFER` command. The amount of a withdrawal is given as a positive number.
 
-    Raises BadInput for an amount that is no number or above `AMOUNT_MAX`.
+    Raises BadInput for an amount that is not a number or is above `AMOUNT_MAX`.
 
     >>> transfer_arguments("WITHDRAWAL", Decimal("250.50"), "USD", "")
     {'kind': 'WITHDRAWAL', 'amount': '-250.5', 'currency': 'USD'}

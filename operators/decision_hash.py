@@ -68,7 +68,7 @@ class DecisionHash:
         self._timeouts: list[str] = []  # suspensions for an exceeded time limit
 
     def add(self, record: Any) -> None:
-        """Add one record. Types that are no decision are ignored."""
+        """Add one record. Types that are not decisions are ignored."""
         kind = type(record)
         if kind in self._chains:
             line = canonical_line(record, _PROSE_INDEXES.get(kind, ()), _FIELDS_HASHED.get(kind))

@@ -61,7 +61,7 @@ class FeatureStage:
     a bar, or arrive after the first bar, are ignored. Splits that the history already includes are not applied again.
     A history in the shares of a later day, of a feed that starts again before the first bar, replaces the one before.
 
-    An indicator that raises, writes a value that is no finite number, or exceeds `limit` (one of the user's files only)
+    An indicator that raises, writes a value that is not finite, or exceeds `limit` (one of the user's files only)
     is suspended for that symbol: from this bar on its values are absent, as in warm-up. A dead letter records it.
     HandlerTimeouts are the first records of a time slice. It runs again after a split or stock dividend, or if a start
     without its spec dropped its state. One that raises while it converts its state after a split warms up again; a dead
@@ -157,7 +157,7 @@ class FeatureStage:
         return self._suspend(bar, state, index, values, describe_indicator_error(error, state.indicators[index]))
 
     def _suspend_invalid(self, bar: Bar, state: SymbolFeatures, values: dict[str, float]) -> list[DeadLetter]:
-        """Suspend the indicators of which a value is no finite number. Leave out a value that belongs to no indicator.
+        """Suspend the indicators of which a value is not finite. Leave out a value that belongs to no indicator.
 
         Only for values that are not `are_finite`.
         """

@@ -97,7 +97,7 @@ def execute_exit(
 ) -> ExitReceipt:
     """Send the cancels, then the closing orders, exactly as confirmed. 202: all commands are stored in the log.
 
-    The orders are reduce-only: if a position has become smaller, its order closes what is left. With an idempotency
+    The orders are reduce-only: if a position has become smaller, its order closes the rest. With an idempotency
     key, a retry sends no order twice. Risk decides on the orders at the next time slice.
     """
     if confirmed.orders:

@@ -56,7 +56,7 @@ _GIVEN_TOPICS = (
     "market-bars",
 )
 _CARRIED_TYPES = (CorporateAction, ExchangeRate, TradingSession, TradingStatus, DataRow, Fundamentals)
-"""Given records that count whatever their age at the start."""
+"""Records from outside that apply regardless of their age at the start."""
 _CARRIED_TO_FIRST_BAR = frozenset({*_CARRIED_TYPES, NewsItem, Quote, Trade})
 RECORDED_TRADES: Final = Path("topics:") / TRADES_TOPIC
 """Stands for the recorded trades in `market_data.files.trades` of a backtest on topics."""

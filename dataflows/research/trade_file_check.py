@@ -28,7 +28,7 @@ from schemas.records import Trade
 
 CLOSED_SHARE_MAX = 0.01  # of the trades, outside all sessions, without a finding
 GAP_S_MIN = 1800
-"""A shorter time without a trade, within one session of a symbol that trades often, is no finding."""
+"""A shorter time without a trade, within one session of a symbol that trades often, is not a finding."""
 _SECOND_NS = 1_000_000_000
 _MINUTE_NS = 60 * _SECOND_NS
 

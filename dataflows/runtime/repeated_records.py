@@ -1,7 +1,7 @@
 """Compare the records that a restarted service writes again with those in its topics.
 
-After a crash, a service repeats what it wrote since its last snapshot, and readers discard the repeated `seq`. If the
-settings or the code have changed meanwhile, the repeated records differ: a new order or a halt would get the `seq` of
+After a crash, a service repeats the records since its last snapshot, and readers discard the repeated `seq`. If the
+settings or the code have changed since then, the repeated records differ: a new order or a halt would get the `seq` of
 an old record, and the readers would discard it. The service must stop instead.
 """
 

@@ -50,7 +50,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
 
     - `speed`: None emits time slices as fast as they are consumed. N emits one per interval / N of wall-clock time;
       nights and weekends have no time slices and pass at once. Event time stays the feed's. A feed that is more than
-      a second behind, because its process was suspended, goes on at its speed instead of catching up.
+      a second behind, because its process was suspended, continues at its speed instead of catching up.
     - `at_end`: "stop" ends the dataflow, "idle" keeps it running without items.
     - `sessions` adds the trading hours of the sessions ahead. The progress does not count them.
     - `stop_requested` is called for each batch. Once it is true, the source emits nothing more; after the next
@@ -161,7 +161,7 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
         if self._pace_ns is not None:
             behind_ns = self._now_ns() - self._next_due_ns
             if behind_ns > _BEHIND_NS_MAX:
-                # The process was suspended: go on at the same speed, instead of sending everything that is overdue.
+                # The process was suspended: continue at the same speed, instead of sending everything that is overdue.
                 self._next_due_ns, behind_ns = self._next_due_ns + behind_ns, 0
             count = min(count, behind_ns // self._pace_ns + 1 if behind_ns >= 0 else 0)
         time_slices = self._feed.take(count) if count else []

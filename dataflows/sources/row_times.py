@@ -110,7 +110,7 @@ class RowTimes:
         return self._to_utc(parsed.replace(tzinfo=None), rest_ns, offset_s)
 
     def problem(self, text: str | None) -> str:
-        """Return why a text is no time, as the end of a sentence about the field."""
+        """Return why a text is not a time, as the end of a sentence about the field."""
         found = "nothing" if text is None or not text.strip() else ascii(text)[:80]
         if text is not None and _SPREADSHEET_DAY.fullmatch(text.strip()):
             return f"must be a time, found the day number of a spreadsheet {found}; export times as 2024-01-31 09:30"

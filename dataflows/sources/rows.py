@@ -105,7 +105,7 @@ class RowRules:
         return np.asarray((times_ns >= EARLIEST_NS) & (times_ns < self.latest_ns))
 
     def parse_time(self, text: str) -> int | None:
-        """Convert the text of a time to nanoseconds UTC; None if it is no time or an ambiguous one."""
+        """Convert the text of a time to nanoseconds UTC; None if it is not a time or is ambiguous."""
         return self.times.parse(text)
 
     def _decimal_hint(self, field: object) -> str:

@@ -92,7 +92,7 @@ class SharedConsumer:
             "enable.partition.eof": False,
         }
         if bounded:
-            # A replay can end before the consumer has logged in to the coordinator of its group, which is no error.
+            # A replay can end before the consumer has logged in to the coordinator of its group, which is not an error.
             options["log_level"] = 0
         self._consumer = Consumer(client_config(servers, options))
         # Every shard of this process reads a log of all symbols (weights, news), each from its own position.

@@ -49,7 +49,7 @@ class Asset:
         return (self.symbol, self.symbol.replace("/", ""), self.id)
 
     def set_flags(self, flags: dict[str, Any]) -> None:
-        """Change attributes. Raises BrokerApiError for an unknown attribute or a value that is no boolean."""
+        """Change attributes. Raises BrokerApiError for an unknown attribute or a value that is not a boolean."""
         for name, value in flags.items():
             if name not in FLAGS or not isinstance(value, bool):
                 raise invalid(f"an asset's attributes are the booleans {', '.join(FLAGS)}, found {name}: {value!r}")

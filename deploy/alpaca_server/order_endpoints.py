@@ -22,7 +22,7 @@ async def json_object(request: Request, *, may_be_empty: bool = False) -> dict[s
     content = await request.body()
     try:
         body = json.loads(content) if content or not may_be_empty else {}
-    except (ValueError, RecursionError):  # also text that is no UTF-8, and numbers of too many digits
+    except (ValueError, RecursionError):  # also text that is not UTF-8, and numbers of too many digits
         raise BrokerApiError(400, BAD_REQUEST, "request body format is invalid") from None
     if not isinstance(body, dict):
         raise BrokerApiError(400, BAD_REQUEST, "request body format is invalid")

@@ -23,7 +23,7 @@ Reason = Annotated[str, typer.Option(help="Reason. It is stored with the command
 Reference = Annotated[str, typer.Option(help="Your own reference, such as the number of a bank transfer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Number of transfers to print, newest first.")]
-_NEGATIVE = {"ignore_unknown_options": True}  # so that a negative amount is no option
+_NEGATIVE = {"ignore_unknown_options": True}  # so that a negative amount is not parsed as an option
 
 
 def register(app: typer.Typer) -> None:

@@ -118,7 +118,7 @@ def _lines(one: FileCheck) -> Iterable[str]:
         yield f"  duplicates      {one.duplicates:,}"
         yield f"  rejected rows   {one.rejected:,}"
         if one.no_volume:
-            yield f"  without volume  {one.no_volume:,} rows, which are no trades"
+            yield f"  without volume  {one.no_volume:,} rows, which are not trades"
     for symbol, symbol_check in one.symbols.items():
         traded = "–" if symbol_check.coverage is None else f"{symbol_check.coverage:.1%}"
         bars = f"{counted(symbol_check.bars, 'bar', 'bars')} on {counted(symbol_check.days, 'day', 'days')}"

@@ -1,7 +1,7 @@
 """Read a Bytewax recovery store from a copy, because the store belongs to the process that writes it.
 
-A store is a folder of SQLite files in WAL mode. A copy of a file is consistent if, meanwhile, the database file did not
-change and its WAL was only appended to; else the copy is repeated.
+A store is a folder of SQLite files in WAL mode. A copy of a file is consistent if the database file did not change
+during the copy and its WAL was only appended to. Otherwise, the copy is repeated.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Child:
         return fingerprint(self.service)
 
     def adopt(self, state: ChildState) -> bool:
-        """Supervise the running process of an earlier supervisor. Return False if it has ended meanwhile."""
+        """Supervise the running process of an earlier supervisor. Return False if it has already ended."""
         assert self._process is None, f"{self.service.name} already runs"
         try:
             assert state.identity is not None, f"{state.name} has no process"

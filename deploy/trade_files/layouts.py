@@ -266,4 +266,4 @@ ASSET_KINDS: Mapping[str, AssetKind] = {
 }
 """The kinds of the names in a column of asset classes: those of this platform, Alpaca and Interactive Brokers."""
 CURRENCY_CONVERSIONS = ("cash", "forex")
-"""Asset classes whose rows are conversions of currency, which are no lots. They are ignored."""
+"""Asset classes whose rows are conversions of currency, not lots. They are ignored."""

@@ -25,7 +25,7 @@ class PositionAcceptance:
         self._command_ids: dict[str, None] = {}
 
     def is_new(self, command: Command) -> bool:
-        """Whether the command is no duplicate. Records its id."""
+        """Return whether the command is new, that is, not a duplicate. Record its id."""
         if command.command_id in self._command_ids:
             return False
         self._command_ids[command.command_id] = None

@@ -48,7 +48,7 @@ class GatewayOrderBook:
         return closable_units(self.positions.quantity_of(order.terms.symbol), order.terms.side)
 
     def change_position(self, symbol: str, signed_quantity: Decimal) -> None:
-        """Book a change that is no fill of an open order, and end the exits of a position that it closes."""
+        """Book a change that is not a fill of an open order, and end the exits of a position that it closes."""
         before = self.positions.quantity_of(symbol)
         self.positions.add(symbol, signed_quantity)
         self.end_exits_of_closed(symbol, before)

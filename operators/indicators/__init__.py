@@ -30,7 +30,7 @@ __all__ = [
 
 
 def indicator_classes(module: ModuleType) -> Iterator[type[Indicator]]:
-    """Return the indicator classes that a module defines, also those in a tuple. Classes that it imports are no part.
+    """Return the indicator classes that a module defines, also those in a tuple. Imported classes are left out.
 
     A class without `kind` is the base class of others.
     """

@@ -194,7 +194,7 @@ class Ledger:
     def book_cross(self, cross: InternalCross, quantity: Decimal) -> list[LedgerRecord]:
         """Book one side of a trade between two accounts, `quantity` in signed units, without a fee.
 
-        The caller books each cross once: it is no execution, and its `seq` is that of another topic.
+        The caller books each cross once: it is not an execution, and its `seq` is that of another topic.
         """
         position, price = self._open_position(cross.symbol), quantize(cross.price)
         origin = BookingOrigin(cross.cross_id, cross.ts_ns, cross.ts_ns, cross.cross_id)

@@ -1,4 +1,4 @@
-"""What tax law calls an asset. Wash-sale rules apply to stock and securities only (26 U.S.C. § 1091).
+"""The kind of an asset in tax law. Wash-sale rules apply to stock and securities only (26 U.S.C. § 1091).
 
 The IRS treats cryptocurrency as property, not as a security (Notice 2014-21). Gains from foreign currency follow § 988,
 regulated futures § 1256.
@@ -39,7 +39,7 @@ _PAIR = re.compile(r"(?P<base>[A-Z0-9]+)[-/](?P<quote>[A-Z]+)")
 
 
 def asset_kind_of(symbol: str) -> AssetKind:
-    """Return the kind of a symbol: pairs with a currency, a stablecoin, BTC or ETH are no securities.
+    """Return the kind of a symbol: pairs with a currency, a stablecoin, BTC or ETH are not securities.
 
     >>> [str(asset_kind_of(symbol)) for symbol in ("BTC-USD", "ETH/USDT", "SOLUSD", "EUR/USD", "BRK-B", "BTC")]
     ['digital asset', 'digital asset', 'digital asset', 'other', 'security', 'security']

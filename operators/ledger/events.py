@@ -200,7 +200,7 @@ class AccountIncome:
         return (VERSION, self._accruals.snapshot(), self._dividends.snapshot(), dict(self._accrued))
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. In version 1, pending dividends are no income before their payment."""
+        """Restore a snapshot. In version 1, pending dividends are not income before their payment."""
         version, accruals, dividends, *accrued = snapshot
         assert version in (1, VERSION), f"account income snapshot: version {version}, expected 1 or {VERSION}"
         self._accrued = dict(accrued[0]) if accrued else {}

@@ -137,7 +137,7 @@ class TaxBook:
             raise InvalidField(f"{action.action_id}: {error}") from None
 
     def _spin_off(self, book: LotBook, action: SpinOff) -> list[TaxMatch]:
-        """Open lots of the distributed shares. Shares of a distribution are no purchase that replaces others."""
+        """Open lots of the distributed shares. Distributed shares do not replace sold ones."""
         if not book.quantity:
             return []
         last, new_symbol = self._last_trade_of[action.symbol], action.new_symbol

@@ -1,7 +1,8 @@
 """Convert a feature row to model inputs that do not depend on the price level.
 
 Price levels such as averages are converted to their distance from the close, and price distances to a fraction of the
-close. All other values (RSI, ADX, rates of change ...) do not change. Volumes are no inputs: they depend on the symbol.
+close. All other values (RSI, ADX, rates of change ...) do not change. Volumes are not inputs, because they
+depend on the symbol.
 """
 
 from __future__ import annotations

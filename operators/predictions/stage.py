@@ -45,7 +45,7 @@ class PredictionStage:
     """Publish one Prediction for each feature row with all the model's inputs, in the order of the rows.
 
     All rows of a time slice are forecast in one call, because the overhead of a call is about the cost of its rows.
-    A model that raises on a row, or returns no finite return or no probability for it, is suspended for the row's
+    A model that raises on a row, or returns an invalid forecast for it, is suspended for the row's
     symbol, as if it had no inputs, until another model serves. One that exceeds `limit` is suspended for the symbols of
     all rows of its call. A dead letter records it. HandlerTimeouts are the first records of a time slice.
 

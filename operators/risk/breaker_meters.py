@@ -90,7 +90,7 @@ class BreakerMeters:
     def fold_execution(self, report: Execution, strategy: str) -> None:
         """Update the loss streaks and reject rates. `strategy` is the order's strategy, "" if unknown.
 
-        An adjustment changes the average price only: it is no order and no decision of a strategy.
+        An adjustment changes the average price only: it is neither an order nor a decision of a strategy.
         """
         if not (self._reject_scopes or self._streak_scopes):
             return
@@ -189,11 +189,11 @@ class BreakerMeters:
         return out
 
     def rebase_peak(self, before: Decimal, after: Decimal) -> None:
-        """Scale the peak by a flow that changes equity from `before` to `after`: a flow is no loss and no profit."""
+        """Scale the peak by a flow that changes equity from `before` to `after`: a flow is neither profit nor loss."""
         self.peak_equity = rebase(max(self.peak_equity, before), before, after)
 
     def split(self, symbol: str, ratio: Decimal) -> None:
-        """Adjust costs and closes for a split into `ratio` new units per old unit. A split is no return and no loss."""
+        """Adjust costs and closes for a split into `ratio` new units per old unit. A split is not a return."""
         if symbol in self._costs:
             quantity, average = self._costs[symbol]
             self._costs[symbol] = (split_quantity(quantity, ratio), split_price(average, ratio))
@@ -202,7 +202,7 @@ class BreakerMeters:
             self._return_variances[symbol] = previous._replace(close=previous.close / float(exact_ratio(ratio)))
 
     def go_ex(self, symbol: str, before: float, after: float) -> None:
-        """Adjust the last close for a payment that moves the price from `before` to `after`: it is no return."""
+        """Adjust the last close for a payment that moves the price from `before` to `after`: it is not a return."""
         if symbol in self._return_variances:
             previous = self._return_variances[symbol]
             self._return_variances[symbol] = previous._replace(close=previous.close * (after / before))

@@ -104,7 +104,7 @@ Measurements = Mapping[tuple[str, str], Mapping[str, Decimal]]
 class Breakers:
     """The states of all breakers of one portfolio. Only tripped breakers are stored.
 
-    `exchange_halts` are the symbols that an exchange has halted. They are no part of the snapshot.
+    `exchange_halts` are the symbols that an exchange has halted. The snapshot does not contain them.
     """
 
     def __init__(self, breakers: Iterable[Breaker], exchange_halts: ExchangeHalts | None = None) -> None:

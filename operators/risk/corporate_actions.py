@@ -75,7 +75,7 @@ class RiskCorporateActions:
                 self._apply_action(ts_ns, due_record)
 
     def _mark_ex_dividend(self, dividend: CorporateAction, rate: Decimal) -> None:
-        """Reduce the last price by the dividend, as the portfolio does. The drop is no return and no loss."""
+        """Reduce the last price by the dividend, as the portfolio does. The drop is not a return."""
         symbol, book = dividend.symbol, self._book
         if symbol not in book.last_bars:
             return

@@ -101,7 +101,7 @@ class RiskHistory:
         self.peak_equity = max(self.peak_equity, book.equity_at(exposure))
 
     def rebase_peak(self, before: Decimal, after: Decimal) -> None:
-        """Scale the peak by a flow that changes equity from `before` to `after`: a flow is no loss and no profit."""
+        """Scale the peak by a flow that changes equity from `before` to `after`: a flow is neither profit nor loss."""
         self.peak_equity = rebase(max(self.peak_equity, before), before, after)
 
     def fold_execution(self, report: Execution) -> None:
@@ -191,7 +191,7 @@ class RiskHistory:
         self.volumes[symbol] = [volume * factor for volume in self.volumes.pop(symbol, [])]
 
     def go_ex(self, symbol: str, before: float, after: float) -> None:
-        """Adjust the closes for a payment that moves the price from `before` to `after`: it is no return."""
+        """Adjust the closes for a payment that moves the price from `before` to `after`: it is not a return."""
         if symbol in self.closes:
             self.closes[symbol] = [close * (after / before) for close in self.closes[symbol]]
 

@@ -75,7 +75,7 @@ class Estimates:
                 average_range.update(record, values)
 
     def split(self, symbol: str, ratio: Decimal) -> None:
-        """Adjust the estimates for a split into `ratio` new units per old unit. A split is no return and no range."""
+        """Adjust the estimates for a split into `ratio` new units per old unit. A split is neither return nor range."""
         volatility, true_range = self._volatilities.get(symbol), self._ranges.get(symbol)
         if volatility is not None:
             volatility.close /= float(exact_ratio(ratio))
@@ -83,7 +83,7 @@ class Estimates:
             true_range.rescale(1.0 / float(exact_ratio(ratio)))
 
     def go_ex(self, symbol: str, before: float, after: float) -> None:
-        """Adjust the last closes for a payment that moves the price from `before` to `after`: it is no return."""
+        """Adjust the last closes for a payment that moves the price from `before` to `after`: it is not a return."""
         for estimate in (self._volatilities.get(symbol), self._ranges.get(symbol)):
             if estimate is not None:
                 estimate.close *= after / before

@@ -124,4 +124,4 @@ class PairsReversion(TradingStrategy):
 
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
         if update.request == "target" and update.status == "rejected" and ctx.state.get("side"):
-            self._leave(ctx)  # one symbol alone is no pair
+            self._leave(ctx)  # one symbol alone is not a pair

@@ -26,7 +26,8 @@ class LossStopBreach(NamedTuple):
 class LossStop:
     """The equity of one strategy at the start of the trading day, and its highest equity, as bases of the losses.
 
-    A deposit is no profit and a withdrawal no loss: the bases follow. They restart when a strategy is resumed.
+    Deposits and withdrawals are neither profit nor loss: they move the bases. The bases restart when a strategy is
+    resumed.
     """
 
     def __init__(self, limits: StrategyLimits, equity: Decimal, currency: str) -> None:

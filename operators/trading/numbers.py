@@ -16,7 +16,7 @@ _TAG_PATTERN = re.compile(r"[ -~]{0,64}")
 
 
 def parse_number(name: str, value: Any) -> Decimal:
-    """Return a finite number of at most nine decimals. Raises BadInput for NaN, infinity and what is no number.
+    """Return a finite number of at most nine decimals. Raises BadInput for NaN, infinity and non-numbers.
 
     Numbers are int, float, Decimal, and the scalars of NumPy.
     """

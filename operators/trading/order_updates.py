@@ -1,4 +1,4 @@
-"""What a strategy sees of its orders: the updates and fills that its handlers receive, and the working orders."""
+"""The orders of a strategy: the updates and fills that its handlers receive, and the working orders."""
 
 from __future__ import annotations
 

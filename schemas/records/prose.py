@@ -1,4 +1,4 @@
-"""The parts of records that are sentences for a reader: they explain a decision and are no part of it.
+"""The parts of records that are sentences for a reader: they explain a decision and are not part of it.
 
 A release may reword them. The decision hash leaves them out, and so does every comparison of a recorded with a
 replayed run.

@@ -277,7 +277,7 @@ def test_rows_without_volume_are_counted(tmp_path: Path) -> None:
     found = check(write(tmp_path, [], extra=rows))
     assert (found.no_volume, found.symbols["SPY"].coverage) == (585, 585 / 1169)
     result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "SPY.csv")])
-    assert "  without volume  585 rows, which are no trades" in result.stdout
+    assert "  without volume  585 rows, which are not trades" in result.stdout
 
 
 @pytest.mark.parametrize(("count", "is_warned"), [(1, True), (2, True), (3, True), (4, False)])

@@ -110,7 +110,7 @@ class RssNewsSource:
 
 
 def _valid_reference(match: re.Match[bytes]) -> bytes:
-    """Replace a reference to a number that is no character: it would make feedparser lose the whole feed."""
+    """Replace a reference to a number that is not a character: it would make feedparser lose the whole feed."""
     digits, base = (match[1], 16) if match[1] else (match[2], 10)
     number = int(digits, base) if len(digits) <= 10 else sys.maxunicode + 1
     return match[0] if number <= sys.maxunicode and not 0xD800 <= number <= 0xDFFF else b"&#xFFFD;"

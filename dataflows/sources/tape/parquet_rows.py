@@ -50,7 +50,7 @@ class ParquetRows:
     def _values(self, column: Any) -> list[Any]:
         if pa.types.is_timestamp(column.type):
             times, usable = times_ns(column, self._rules)
-            # A local time that a change of the clock skips is no time; its text is in the reason.
+            # A local time that a change of the clock skips is invalid; its text is in the reason.
             pairs = zip(times.tolist(), usable.tolist(), column, strict=True)
             return [ns if is_time else _plain(value.as_py()) for ns, is_time, value in pairs]
         return [_plain(value) for value in column.to_pylist()]

@@ -1,7 +1,7 @@
 """Faults of user code: a strategy that raises, and a registered model whose process is killed.
 
 * strategy: a strategy in the settings (a view strategy in `signals`, a trading strategy in `strategies`) raises on the
-  bars of one minute. It must be suspended by a record that names the file and the exception, while the others go on. A
+  bars of one minute. A record that names the file and the exception must suspend it, while the others continue. A
   command then resumes it.
 * model: a registered model serves, and one strategy follows its forecasts. The processes of `predictions` are killed.
 """
