@@ -1,4 +1,4 @@
-"""Distributes the tests to the processes of pytest-xdist: each file to one process, the end-to-end tests to two."""
+"""Distributes the tests to the processes of pytest-xdist: each file to one process, the end-to-end tests to three."""
 
 from __future__ import annotations
 
@@ -9,10 +9,20 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 PLATFORM_FOLDER = "tests/e2e/"
-PLATFORM_PROCESSES = 2
+PLATFORM_PROCESSES = 3
 """So many processes run end-to-end tests while other tests are left: each starts a platform of twelve processes.
 The one that is free first takes the next group of tests, so that all end at about the same time."""
+REFERENCE_RUN = PLATFORM_FOLDER + " reference run"
 DATAFLOWS = PLATFORM_FOLDER + " dataflows"
+REFERENCE_RUN_TESTS = (
+    "test_backup_under_load.py",
+    "test_bad_input.py",
+    "test_compact.py",
+    "test_kill_switch.py",
+    "test_outages.py",
+    "test_staged_services.py",
+)
+"""These files compare with the same uninterrupted run, so one process runs them."""
 SHARED_PLATFORM_OF = {
     "test_backup_restore.py": "simulator_platform",
     "test_operations.py": "simulator_platform",
@@ -32,9 +42,10 @@ OWN_PLATFORM_TESTS = (
     "test_chaos.py",
     "test_test_env.py",
 )
-"""These files start a platform each, the slowest file first. The remaining files share a reference run and a fork
-server, so one process runs them."""
+"""These files start a platform each, the slowest file first. The remaining files start dataflows from one fork server,
+so one process runs them."""
 _GROUP_ORDER = (
+    REFERENCE_RUN,
     DATAFLOWS,
     *(f"{PLATFORM_FOLDER} {name}" for name in dict.fromkeys(SHARED_PLATFORM_OF.values())),
     *(PLATFORM_FOLDER + name for name in OWN_PLATFORM_TESTS),
@@ -66,7 +77,7 @@ def group_of(nodeid: str) -> str:
     """Return the name of the group of tests that one process runs, one after another.
 
     >>> group_of("tests/e2e/test_outages.py::test_one"), group_of("tests/e2e/test_roles.py::test_two")
-    ('tests/e2e/ dataflows', 'tests/e2e/ simulator_platform')
+    ('tests/e2e/ reference run', 'tests/e2e/ simulator_platform')
     >>> group_of("tests/e2e/test_chaos.py::test_three"), group_of("tests/unit/test_money.py::test_four")
     ('tests/e2e/test_chaos.py', 'tests/unit/test_money.py')
     """
@@ -74,6 +85,8 @@ def group_of(nodeid: str) -> str:
     name = PurePath(file).name
     if not file.startswith(PLATFORM_FOLDER) or name in OWN_PLATFORM_TESTS:
         return file
+    if name in REFERENCE_RUN_TESTS:
+        return REFERENCE_RUN
     return f"{PLATFORM_FOLDER} {SHARED_PLATFORM_OF[name]}" if name in SHARED_PLATFORM_OF else DATAFLOWS
 
 

@@ -180,8 +180,8 @@ def offsets_behind_clocks(
                 found[log] = offsets
                 del remaining[log]
     for topic, partition in remaining:
-        missing = sorted(clocks[topic, partition])
-        raise BadInput(f"topic {topic}/{partition} has no clock record of {missing}; restore a backup")
+        times = ", ".join(str(ts_ns) for ts_ns in sorted(clocks[topic, partition]))
+        raise BadInput(f"topic {topic}/{partition} has no clock of time slice {times}; restore a backup")
     return found
 
 
