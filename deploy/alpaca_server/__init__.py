@@ -2,7 +2,7 @@
 
 Its prices come from the seeded simulator, or are set from outside through `/control`. Sources: Alpaca's API reference
 (trading v2, market data v2, wire format of the streams) and its documentation of orders, crypto orders, fractional
-trading and user protection. `docs/howto/alpaca.md` lists the rules that it obeys, and what is thinner than at Alpaca.
+trading and user protection. `docs/howto/alpaca.md` lists the rules that it obeys, and what it does not have of Alpaca.
 """
 
 from deploy.alpaca_server.server import AlpacaServer, ServerSettings

@@ -22,7 +22,7 @@ INTRODUCTION = """\
 # Features
 
 This page lists the features of the product's brief in the order of the brief: where each one is, which tests show it,
-and what is thinner than the brief asks for. "Not there" means that the feature does not exist.
+and its limits: what is less than the brief asks for. "Not there" means that the feature does not exist.
 
 To run one test, pass its name: `python cli.py test tests/unit/test_ledger.py::TEST`. `tests/unit/test_features_doc.py`
 checks that all named files, commands, endpoints and tests exist, that every feature has a test or a reason for having
@@ -37,23 +37,23 @@ class Feature(NamedTuple):
     feature  one short sentence
     where    paths, commands (`python cli.py …`) and endpoints (`METHOD /path`)
     tests    `path::test`
-    thinner  what is thinner than the brief, in sentences
+    limits   what is not there, or less than the brief asks for, in sentences
     """
 
     area: str
     feature: str
     where: tuple[str, ...]
     tests: tuple[str, ...]
-    thinner: tuple[str, ...]
+    limits: tuple[str, ...]
 
 
 def read_features(text: str) -> list[Feature]:
     """Raises KeyError or TypeError for a missing or unknown key, ValueError for a value that is not text."""
     features = []
     for row in parse_yaml(text)["rows"]:
-        fields: dict[str, Any] = row | {name: tuple(row[name]) for name in ("where", "tests", "thinner")}
+        fields: dict[str, Any] = row | {name: tuple(row[name]) for name in ("where", "tests", "limits")}
         feature = Feature(**fields)
-        for value in (feature.area, feature.feature, *feature.where, *feature.tests, *feature.thinner):
+        for value in (feature.area, feature.feature, *feature.where, *feature.tests, *feature.limits):
             if not isinstance(value, str):
                 raise ValueError(f"{feature.feature}: expected text, found {value!r}")
         features.append(feature)
@@ -78,12 +78,12 @@ def render_feature(feature: Feature) -> str:
     **It pings.**
     <BLANKLINE>
     - Where: `api/app.py`, `GET /ping`
-    - Thinner than asked: No pong.
+    - Limits: No pong.
     """
     where = ", ".join(f"`{place}`" for place in feature.where)
     lines = [f"**{feature.feature}**", "", *_wrap_item(f"Where: {where}")]
     lines += _render_list("Tests:", [f"`{test}`" for test in feature.tests])
-    lines += _render_list("Thinner than asked:", list(feature.thinner))
+    lines += _render_list("Limits:", list(feature.limits))
     return "\n".join(lines)
 
 

@@ -72,7 +72,7 @@ def test_the_tests_of_a_feature_exist(feature: Feature) -> None:
 
 @each_feature
 def test_feature_without_a_test_gives_a_reason(feature: Feature) -> None:
-    assert feature.tests or any(len(reason.split()) >= 4 for reason in feature.thinner), (
+    assert feature.tests or any(len(reason.split()) >= 4 for reason in feature.limits), (
         f"{feature.feature} neither a test nor a reason"
     )
 
@@ -127,11 +127,11 @@ def test_false_statements_about_a_feature_are_detected() -> None:
 
 
 def test_a_row_with_a_missing_or_unknown_key_is_rejected() -> None:
-    row = "rows: [{area: A, feature: F, where: [], tests: [], thinner: []"
+    row = "rows: [{area: A, feature: F, where: [], tests: [], limits: []"
     assert read_features(row + "}]") == [Feature("A", "F", (), (), ())]
     with pytest.raises(TypeError, match="colour"):
         read_features(row + ", colour: red}]")
-    with pytest.raises(KeyError, match="thinner"):
+    with pytest.raises(KeyError, match="limits"):
         read_features("rows: [{area: A, feature: F, where: [], tests: []}]")
     with pytest.raises(ValueError, match="expected text, found 7"):
-        read_features("rows: [{area: A, feature: F, where: [7], tests: [], thinner: []}]")
+        read_features("rows: [{area: A, feature: F, where: [7], tests: [], limits: []}]")

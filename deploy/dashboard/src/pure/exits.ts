@@ -63,6 +63,6 @@ export function exitNotes(plan: ExitPlan): string[] {
     refused.length === 0 ? "" : `Risk would reject ${countOf(refused.length, "order")} now. These positions stay open: ${refused.map((order) => order.symbol).join(", ")}.`,
     plan.left_out === 0 ? "" : `Not included: ${countOf(plan.left_out, "entry", "entries")} beyond the first 500. Repeat the action afterwards.`,
     plan.action === "CANCEL_ALL" ? "Positions stay open." : "",
-    "Strategies go on and can send new orders. To stop them, halt trading or set a breaker to reduce-only.",
+    "Strategies continue and can send new orders. To stop them, halt trading or set a breaker to reduce-only.",
   ].filter((note) => note !== "");
 }
