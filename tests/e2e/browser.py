@@ -98,8 +98,8 @@ class DashboardTab:
         expect(self.page.locator(f"main[data-view={view.lower()}]")).to_be_visible()
 
     def row(self, key: str) -> Locator:
-        """The row of a table for the record with this id."""
-        return self.page.locator(f'tr[data-row="{key}"]')
+        """The row of a table of the view for the record with this id, not that of a dialog, which may be closing."""
+        return self.page.locator(f'tr[data-row="{key}"]:not(dialog tr)')
 
     def layout_faults(self) -> list[str]:
         """Return what the current view hides at the current width: one sentence for each covered or cut-off cell."""

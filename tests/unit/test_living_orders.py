@@ -132,8 +132,10 @@ def test_any_orders_have_the_terms_of_the_venue(rows: Any, bars: Any, split_at: 
             terms["parent_id"] = f"prop-{parent}"
         if 0 < amends < number and not terms.get("parent_id"):
             # Risk names the last amendment of an order, which may be on its way.
-            terms["replaces"] = f"ord-{latest.get(amends, amends)}"
-            latest[amends] = latest[number] = number
+            replaced = latest.get(amends, amends)
+            terms["replaces"] = f"ord-{replaced}"
+            latest |= {one: number for one, last in latest.items() if last == replaced}
+            latest[amends] = latest[replaced] = number
         placed[number] = arrives
         slices[arrives - 1].append(order(number, side, quantity, **terms))
     for index, (price, volume, wide) in enumerate(bars):
