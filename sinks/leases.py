@@ -35,7 +35,7 @@ _LOCK_CLASS = 7_203_114
 _CONNECTION_OPTIONS = (
     "-c statement_timeout=5000 -c tcp_keepalives_idle=3 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 )
-_TAKE_SQL = """
+_ACQUIRE_SQL = """
     INSERT INTO service_leases (service, holder, epoch, renewed_at) VALUES (%(service)s, %(holder)s, 1, now())
     ON CONFLICT (service) DO UPDATE SET holder = EXCLUDED.holder, epoch = service_leases.epoch + 1, renewed_at = now()
     RETURNING epoch
@@ -75,7 +75,7 @@ class ServiceLease:
                 )
             time.sleep(0.2)
         try:
-            self.epoch = self._execute(_TAKE_SQL, {"service": self._name, "holder": self._holder})
+            self.epoch = self._execute(_ACQUIRE_SQL, {"service": self._name, "holder": self._holder})
         except psycopg2.Error as error:
             raise Unavailable(f"cannot take the lease of {self._name}: {str(error).splitlines()[0]}") from error
         log.info("lease taken", lease=self._name, epoch=self.epoch)

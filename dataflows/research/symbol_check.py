@@ -66,8 +66,8 @@ class _Jump(NamedTuple):
     split_ratio: str | None
 
     def is_reversed_by(self, bar: Bar) -> bool:
-        taken_back = log(self.bar.close / bar.close) if self.move > 0 else log(bar.close / self.bar.close)
-        return taken_back >= REVERSAL_SHARE * abs(self.move)
+        reversed_move = log(self.bar.close / bar.close) if self.move > 0 else log(bar.close / self.bar.close)
+        return reversed_move >= REVERSAL_SHARE * abs(self.move)
 
 
 class SymbolScanner:

@@ -48,7 +48,7 @@ _EFFECT_TOPICS = ("orders", "order-refusals", "executions")
 _UPSTREAM = ("features", "sentiment", "signals", "strategies", "portfolio", "risk")
 _HALT_TIMEOUT_S = 30
 """The platform promises two seconds. This machine also runs the faults."""
-_FOLLOW_SLICES, _FOLLOW_TRIES = 4, 60
+_OBSERVED_SLICES, _OBSERVED_TRIES = 4, 60
 _PUBLISHED = re.compile(r"published (cmd-\S+?);")
 
 
@@ -167,8 +167,8 @@ def _status(run: FaultRun) -> dict[str, Any]:
 
 def _wait_for_risk(run: FaultRun, state: str) -> None:
     """Let time slices pass until risk has followed the kill switch."""
-    run.pace.advance(_FOLLOW_SLICES)
-    for _ in range(_FOLLOW_TRIES):
+    run.pace.advance(_OBSERVED_SLICES)
+    for _ in range(_OBSERVED_TRIES):
         status = _status(run)
         if status["state"] == status["risk"] == state:
             return

@@ -19,7 +19,7 @@ from deploy.errors import DeployError
 from schemas.records import RESUME_STRATEGY, Prediction, Record, Signal, StrategyAction, StrategySuspension
 from sinks.commands import new_command
 
-_FOLLOW_SLICES = 2
+_OBSERVED_SLICES = 2
 _SUSPENDED, _RESUMED = "SUSPENDED", "RESUMED"
 _STATES_QUERIES = {
     "signals": "SELECT state FROM strategy_suspensions WHERE strategy = '{}'",
@@ -32,12 +32,12 @@ _STATES_QUERIES = {
 
 def _strategy(run: FaultRun, fault: PlannedFault) -> str:
     plan = run.raising[fault]
-    run.pace.advance(_FOLLOW_SLICES)
+    run.pace.advance(_OBSERVED_SLICES)
     _wait_for_states(run, plan, _SUSPENDED)
     command = new_command(RESUME_STRATEGY, actor=ACTOR, reason="test", arguments={"strategy": plan.name})
     run.stack.send(command)
     run.commands.append(command)
-    run.pace.advance(_FOLLOW_SLICES)
+    run.pace.advance(_OBSERVED_SLICES)
     _wait_for_states(run, plan, _SUSPENDED, _RESUMED)
     return f"{plan.name} raised, was suspended, and resumed by a command"
 
