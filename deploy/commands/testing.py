@@ -1,6 +1,7 @@
 """`test`: run the tests with their own Kafka, PostgreSQL and Redis, on free ports in a temporary state folder."""
 
 import json
+import os
 import shutil
 import signal
 import tempfile
@@ -12,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from deploy.home import Home, home_from_environment
-from deploy.testing.pytest_run import print_status, run_pytest, test_environment
+from deploy.testing.pytest_run import KAFKA_JVM_OPTIONS, print_status, run_pytest, test_environment
 
 COVERAGE_TARGET = 95.0
 """Target line coverage in per cent. It is printed beside the result and not enforced."""
@@ -52,9 +53,10 @@ def run_tests(
 
 def _run_with_services(home: Home, arguments: list[str], workers: int | None, coverage_folder: Path | None) -> int:
     from deploy.local.endpoints import Ports
-    from deploy.local.kafka.broker import prepare_fast_starts
+    from deploy.local.kafka.broker import JVM_OPTIONS_VARIABLE, prepare_fast_starts
     from deploy.local.stack import running_stack
 
+    os.environ[JVM_OPTIONS_VARIABLE] = KAFKA_JVM_OPTIONS
     # Tests create and drop databases. The empty environment keeps them away from the user's own servers.
     with running_stack(home, Ports.free(), print_status, environ={}) as stack:
         if not stack.endpoints.substitute_kafka:

@@ -25,6 +25,8 @@ WORKERS_MIN, WORKERS_MAX = 4, 5
 """More workers than these gain little: the end-to-end tests run on three workers and take the longest."""
 TEMPORARY_SERVICES_VARIABLE = "PLATFORM_TEST_TEMPORARY"
 """Set if the services are removed after the run. The tests then need not drop their databases."""
+KAFKA_JVM_OPTIONS = "-XX:TieredStopAtLevel=1"
+"""A broker of a test ends before Java's second compiler has saved the time that it costs."""
 _NO_TESTS_COLLECTED = 5
 _INTERRUPTED = 2
 _OWN_PROCESS_OPTIONS = {"-n", "--numprocesses", "--dist", "--pdb", "--trace", "-s", "--capture=no", "--collect-only"}
@@ -50,8 +52,7 @@ def test_environment(addresses: Mapping[str, str], *, temporary: bool = False) -
         "PLATFORM_PYTHON_ENV": "current",
         # Only the tests of the dashboard build it.
         "PLATFORM_DASHBOARD": "off",
-        # A broker of a test ends before the second compiler has saved the time that it costs.
-        JVM_OPTIONS_VARIABLE: "-XX:TieredStopAtLevel=1",
+        JVM_OPTIONS_VARIABLE: KAFKA_JVM_OPTIONS,
         **({TEMPORARY_SERVICES_VARIABLE: "1"} if temporary else {}),
     }
 

@@ -65,7 +65,8 @@ class CliPlatform:
         """Return the standard output of a command. Fail if the exit code is not `status`."""
         completed = self.cli(*arguments, stdin=stdin, **environment)
         assert completed.returncode == status, (
-            f"{' '.join(arguments)}: {completed.stdout[-2000:]} {completed.stderr[-2000:]}"
+            f"{' '.join(arguments)}: {_differences(completed.stdout)} {completed.stdout[-2000:]} "
+            f"{completed.stderr[-2000:]}"
         )
         return completed.stdout
 
@@ -81,6 +82,15 @@ class CliPlatform:
         )
         [line] = completed.stderr.strip().splitlines()
         return line.removeprefix("error: ")
+
+
+def _differences(output: str) -> list[dict[str, Any]]:
+    """Return the checks of `verify --json` that found a difference. Its output is too long for a test report."""
+    try:
+        checks = json.loads(output)["checks"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [check for check in checks if check.get("difference")]
 
 
 @contextmanager
