@@ -85,7 +85,7 @@ def test_a_restored_platform_trades_on_from_the_backup(platform: CliPlatform, re
     assert query(restored, "SELECT max(seq) - count(*) FROM executions") == [(0,)]
     bought = "SELECT quantity FROM positions WHERE symbol = 'AAPL'"
     wait_for(lambda: query(restored, bought)[0][0] >= 17 + 19, "the new fill is in the positions")
-    verified = restored.run_json("verify")
+    verified = restored.verify()
     assert verified["agrees"], verified
     replayed = restored.run_json("replay-check")
     assert replayed["equal"], replayed
@@ -96,7 +96,7 @@ def test_the_restored_platform_obeys_the_kill_switch(restored: CliPlatform) -> N
     switch(restored, "on", "HALTED")
     switch(restored, "off", "ACTIVE")
     buy(restored, 23)
-    assert restored.run_json("verify")["agrees"]
+    assert restored.verify()["agrees"]
 
 
 def test_a_failed_restore_leaves_the_platform_as_it_was(

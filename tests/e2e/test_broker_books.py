@@ -78,7 +78,7 @@ def test_a_trade_by_hand_at_the_broker_halts_until_it_is_accepted(platform: Brok
     recorded = "SELECT reason FROM commands WHERE kind = 'ACCEPT_POSITION'"
     wait_for(lambda: query(platform, recorded) == [("bought by hand",)], "the reason is stored")
     platform.rest_order()
-    assert platform.run_json("verify")["agrees"]
+    assert platform.verify()["agrees"]
 
 
 def test_a_native_stop_closes_the_position_while_the_gateway_is_dead(platform: BrokerPlatform) -> None:

@@ -128,7 +128,7 @@ def test_a_lost_database_is_restored_and_brought_up_to_date_from_the_topics(plat
     output = platform.run("restore", str(file), "--database-only", "--force")
     assert "rows from topic market-bars" in output
     assert "the previous tables are in the database schema before_restore_" in output
-    assert platform.run_json("verify")["agrees"]
+    assert platform.verify()["agrees"]
     assert platform.run_json("replay-check")["equal"]
 
 
@@ -139,7 +139,7 @@ def test_an_old_backup_is_restored_only_on_request(platform: CliPlatform, tmp_pa
     assert "is not sealed, so nothing shows who wrote it" in platform.run_error("restore", str(file), "--force")
     output = platform.run("restore", str(file), "--force", "--rebuild", "--trust-unsealed")
     assert "rows from topic market-bars" in output
-    assert platform.run_json("verify")["agrees"]
+    assert platform.verify()["agrees"]
 
 
 def test_the_checklist_and_the_audit_read_the_running_platform(platform: CliPlatform) -> None:

@@ -54,6 +54,6 @@ def test_forged_commands_reach_the_dead_letters_and_place_no_order(simulator_pla
     [command_id] = [row[0] for row in query(platform, "SELECT cause_id FROM orders WHERE quantity = 19")]
     assert platform.run_json("explain", command_id)["signers"] == {rotated["key_id"]: "command-line"}
 
-    [signatures] = [c for c in platform.run_json("verify")["checks"] if c["name"] == "signatures of commands"]
+    [signatures] = [c for c in platform.verify()["checks"] if c["name"] == "signatures of commands"]
     assert signatures["difference"] is None
     assert signatures["records"] > len(keys)

@@ -92,4 +92,4 @@ def test_next_supervisor_takes_over_the_processes_of_a_killed_one(simulator_plat
         lambda: (child := state_of(platform).child("sentiment")) and child.restarts and child.status == "healthy",
         "the restart of an adopted process",
     )
-    assert platform.run_json("verify")["agrees"]
+    assert platform.verify()["agrees"]
