@@ -1,4 +1,4 @@
-"""Distributes the tests to the processes of pytest-xdist: each file to one process, the end-to-end tests to three."""
+"""Distributes the tests to the processes of pytest-xdist: each file to one process, the end-to-end tests to two."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from xdist.scheduler import LoadFileScheduling
 
 PLATFORM_FOLDER = "tests/e2e/"
-PLATFORM_PROCESSES = 3
+PLATFORM_PROCESSES = 2
 """So many processes run end-to-end tests while other tests are left: each starts a platform of twelve processes.
 The one that is free first takes the next group of tests, so that all end at about the same time."""
 REFERENCE_RUN = PLATFORM_FOLDER + " reference run"

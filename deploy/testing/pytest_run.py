@@ -1,6 +1,6 @@
 """Run pytest in child processes that use the tests' own services.
 
-Tests run in parallel: the end-to-end tests on three workers, all others file by file on the rest. Measurements of speed
+Tests run in parallel: the end-to-end tests on two workers, all others file by file on the rest. Measurements of speed
 (`tests/performance`) run alone after them, because another test beside them would distort the figures.
 """
 
@@ -21,8 +21,9 @@ from deploy.testing.run_report import REPORT_FILE_VARIABLE, REPORT_PLUGIN, RunRe
 
 TEST_FOLDER = "tests"
 MEASUREMENT_FOLDER = "tests/performance"
-WORKERS_MIN, WORKERS_MAX = 4, 5
-"""More workers than these gain little: the end-to-end tests run on three workers and take the longest."""
+WORKERS_MIN, WORKERS_MAX = 3, 4
+"""More workers than these gain little: the end-to-end tests run on two workers and take the longest. On two cores, a
+third worker for them took as long, because each test waited for a processor."""
 TEMPORARY_SERVICES_VARIABLE = "PLATFORM_TEST_TEMPORARY"
 """Set if the services are removed after the run. The tests then need not drop their databases."""
 KAFKA_JVM_OPTIONS = "-XX:TieredStopAtLevel=1"
@@ -62,7 +63,7 @@ def run_pytest(
 ) -> int:
     """Run the tests that `arguments` name, or all, and return pytest's exit code.
 
-    `workers`: number of parallel test processes; by default two more than processors for a folder, because end-to-end
+    `workers`: number of parallel test processes; by default one more than processors for a folder, because end-to-end
     tests mostly wait, and one for a single file.
     `coverage`: the folder for the coverage report; the variable COVERAGE_FILE must be set then.
     """
@@ -104,7 +105,7 @@ def _worker_options(arguments: list[str], paths: list[str], workers: int | None)
             return []
         is_one_file = len(paths) == 1 and paths[0].split("::")[0].endswith(".py")
         measures = any(path.startswith(MEASUREMENT_FOLDER) for path in paths)
-        workers = 1 if is_one_file or measures else max(WORKERS_MIN, min(WORKERS_MAX, len(os.sched_getaffinity(0)) + 2))
+        workers = 1 if is_one_file or measures else max(WORKERS_MIN, min(WORKERS_MAX, len(os.sched_getaffinity(0)) + 1))
     # One worker is this pytest process itself: no messages between processes, and a debugger works.
     return ["-n", str(workers if workers > 1 else 0)]
 

@@ -37,19 +37,19 @@ def scheduler_of(tests: list[str], workers: list[Worker]) -> Any:
     return scheduler
 
 
-def test_three_processes_take_platforms_while_other_tests_are_left() -> None:
-    platforms = [f"tests/e2e/{name}::test" for name in (*OWN_PLATFORM_TESTS, "test_outages.py")]
+def test_two_processes_take_platforms_while_other_tests_are_left() -> None:
+    platforms = [f"tests/e2e/{name}::test" for name in OWN_PLATFORM_TESTS]
     others = [f"tests/unit/test_{number}.py::test" for number in range(3)]
     tests = [*platforms, *others]
-    first, second, third, fourth = workers = [Worker() for _ in range(4)]
+    first, second, third = workers = [Worker() for _ in range(3)]
     scheduler = scheduler_of(tests, workers)
-    for worker in (first, second, third, fourth, first, fourth, fourth):
+    for worker in (first, second, third, first, third, third):
         scheduler._assign_work_unit(worker)
     taken = [[tests[index] for index in worker.received] for worker in workers]
-    assert taken == [[platforms[0], platforms[3]], [platforms[1]], [platforms[2]], others]
+    assert taken == [[platforms[0], platforms[2]], [platforms[1]], others]
 
-    scheduler._assign_work_unit(fourth)
-    assert tests[fourth.received[-1]] == platforms[4], "no other tests are left"
+    scheduler._assign_work_unit(third)
+    assert tests[third.received[-1]] == platforms[3], "no other tests are left"
 
 
 def test_a_process_whose_platforms_are_done_makes_room_for_another() -> None:
@@ -57,16 +57,15 @@ def test_a_process_whose_platforms_are_done_makes_room_for_another() -> None:
         "tests/e2e/test_chaos.py::test",
         "tests/e2e/test_state_guards.py::test",
         "tests/e2e/test_tutorials.py::test",
-        "tests/e2e/test_test_env.py::test",
     ]
     tests += ["tests/unit/test_1.py::test", "tests/unit/test_2.py::test"]
-    _first, second, _third, fourth = workers = [Worker() for _ in range(4)]
+    _first, second, third = workers = [Worker() for _ in range(3)]
     scheduler = scheduler_of(tests, workers)
     for worker in workers:
         scheduler._assign_work_unit(worker)
     scheduler.assigned_work[second]["tests/e2e/test_state_guards.py"][tests[1]] = True
-    scheduler._assign_work_unit(fourth)
-    assert [worker.received for worker in workers] == [[0], [1], [2], [4, 3]]
+    scheduler._assign_work_unit(third)
+    assert [worker.received for worker in workers] == [[0], [1], [3, 2]]
 
 
 def test_every_named_file_exists() -> None:
