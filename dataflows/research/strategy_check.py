@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from configs.settings import Settings
 from configs.strategies import load_strategies
 from configs.universe_files import universe_members
+from dataflows.research.strategy_changes import change_findings
 from dataflows.research.strategy_dry_run import (
     SESSION_MINUTES,
     DryRun,
@@ -151,6 +152,8 @@ def check_strategy(
         findings += _order_findings(strategy, tape, expected)
         findings += _snapshot_findings(strategy, tape, expected)
         findings += _look_ahead_findings(strategy, tape, expected)
+        if isinstance(strategy, TradingStrategy):
+            findings += change_findings(strategy, minutes, limit)
         if len(tape) > SESSION_MINUTES:
             market = [[one for one in records if type(one) in (Bar, Trade)] for records in tape]
             warm_up = measure_warm_up(strategy, market, SESSION_MINUTES)

@@ -7,17 +7,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from configs.declared_trade_bars import trade_bars_of
 from configs.strategies import load_strategies
 from configs.universe_files import universe_members
+from dataflows.research.simulated_changes import BREAKERS, Changes, RiskWithMarginCalls, apply_to_prices
 from dataflows.research.simulated_events import SPLIT_RATIO, SimulatedEvents, with_rows
 from dataflows.research.strategy_source import Finding
 from operators.features import FeatureStage
 from operators.handler_limit import HandlerLimit
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
+from operators.risk.breakers import Breaker
 from operators.signals.stage import SignalStage
 from operators.strategies import Strategy, TradingStrategy, UniverseFile
 from operators.strategies.trading_strategy import schedules_of
@@ -35,8 +38,11 @@ from schemas.records import (
     REGULAR,
     SUSPENDED,
     Bar,
+    Command,
     DeadLetter,
+    OrderRefusal,
     Record,
+    RiskEvent,
     Signal,
     StrategyAction,
     StrategySuspension,
@@ -47,6 +53,8 @@ SESSION_MINUTES = 390
 SAMPLE_SYMBOLS = ("AAA", "BBB", "CCC")
 FILE_SYMBOLS_MAX = 20
 """Number of symbols of a universe file in the simulated market."""
+STALE_PRICE_S = Decimal(59)
+"""Risk rejects orders for a symbol without a bar in this minute: a renamed or delisted one."""
 _FIRST_OPEN_NS = 1_704_205_800 * 1_000_000_000  # 2 January 2024, 9:30 in New York
 _FIRST_DAY = 20240102
 _DECISIONS = (Signal, StrategyAction, StrategySuspension, DeadLetter)
@@ -88,13 +96,20 @@ def decisions_of(
 
 
 def make_tape(
-    strategy: Strategy | TradingStrategy, minutes: int, seed: int = 1, *, other_from: int | None = None
+    strategy: Strategy | TradingStrategy,
+    minutes: int,
+    seed: int = 1,
+    *,
+    other_from: int | None = None,
+    changes: Changes = MappingProxyType({}),
+    other_symbols: Sequence[str] = (),
 ) -> list[list[Record]]:
     """Return minute bars of consecutive sessions: a random walk for each symbol, with the events of the strategy.
 
-    From the time slice `other_from` on, the prices follow another path.
+    From the time slice `other_from` on, the prices follow another path. `changes` are added, and `other_symbols` have
+    bars besides the symbols of the strategy.
     """
-    symbols = _symbols(strategy)
+    symbols = [*market_symbols(strategy), *other_symbols]
     generator = random.Random(seed)  # noqa: S311  (simulated prices)
     prices, with_trades = dict.fromkeys(symbols, 100.0), _needs_trades(strategy)
     events = SimulatedEvents(strategy, SESSION_MINUTES)
@@ -103,16 +118,19 @@ def make_tape(
         if number == other_from:
             generator = random.Random(seed + 1)  # noqa: S311  (simulated prices)
         bars: list[Bar] = []
-        split_symbol = events.split_symbol(number, symbols)
+        split_symbol = events.split_symbol(number, list(prices))
         if split_symbol is not None:
             prices[split_symbol] /= SPLIT_RATIO
-        for symbol in symbols:
+        for record in changes.get(number, ()):
+            apply_to_prices(prices, record)
+        for symbol in prices:
             start, close = prices[symbol], prices[symbol] * (1 + generator.gauss(0, 0.002))
             prices[symbol] = close
             bars.append(
                 _bar(symbol, number, start, close, spread=0.0005, volume=float(generator.randint(1_000, 100_000)))
             )
-        tape.append([*_trades_of(bars, with_trades), *events.add(number, bars)])
+        changed = [one._replace(ts_ns=bars[0].ts_ns) for one in changes.get(number, ())]
+        tape.append([*changed, *_trades_of(bars, with_trades), *events.add(number, bars)])
     return tape
 
 
@@ -156,7 +174,7 @@ def _bar(symbol: str, number: int, start: float, close: float, *, spread: float 
     )
 
 
-def _symbols(strategy: Strategy | TradingStrategy) -> Sequence[str]:
+def market_symbols(strategy: Strategy | TradingStrategy) -> Sequence[str]:
     """Return the symbols of the simulated market: those that a strategy declares, or the first ones of its file."""
     if not isinstance(strategy, TradingStrategy):
         return SAMPLE_SYMBOLS
@@ -169,20 +187,28 @@ def _symbols(strategy: Strategy | TradingStrategy) -> Sequence[str]:
 class DryRun:
     """A fresh strategy with the stages around it. `on_slice` returns its signals or actions, and dead letters.
 
-    `limit` is the time limit of its handlers.
+    `limit` is the time limit of its handlers, `breakers` are the circuit breakers that commands can set.
 
     Raises BadInput for an invalid declaration.
     """
 
     def __init__(
-        self, strategy: Strategy | TradingStrategy, symbols: Sequence[str], limit: HandlerLimit | None = None
+        self,
+        strategy: Strategy | TradingStrategy,
+        symbols: Sequence[str],
+        limit: HandlerLimit | None = None,
+        breakers: tuple[Breaker, ...] = (),
     ) -> None:
+        self.refusals: list[OrderRefusal] = []
+        """What risk has rejected in the last time slice."""
+        risk = RiskStage(RiskSettings.unlimited(stale_price_s=STALE_PRICE_S, breakers=breakers))
+        self._risk = RiskWithMarginCalls(risk)
         fresh = deepcopy(strategy)
         specs = row_features(fresh) if isinstance(fresh, TradingStrategy) else fresh.features
         self._features = FeatureStage(specs, _DAYS, limit)
         self._stage: Any
         if isinstance(fresh, TradingStrategy):
-            self._stage = _trading_loop(fresh, symbols, limit)
+            self._stage = _trading_loop(fresh, symbols, limit, self._risk)
         else:
             self._stage = SignalStage([fresh], limit=limit)
 
@@ -190,7 +216,9 @@ class DryRun:
         ts_ns = max(record.ts_ns for record in records if type(record) is Bar)
         rows = self._features.on_slice(ts_ns, records)
         letters = [one for one in rows if type(one) is DeadLetter]
+        self._risk.due = [one for one in records if type(one) is RiskEvent]
         out: list[Record] = self._stage.on_slice(ts_ns, with_rows(records, rows))
+        self.refusals = [one for one in out if type(one) is OrderRefusal]
         return [*letters, *(one for one in out if type(one) in _DECISIONS)]
 
     def snapshot(self) -> Any:
@@ -202,8 +230,10 @@ class DryRun:
         self._stage.restore(stage)
 
 
-def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str], limit: HandlerLimit | None) -> TradingLoop:
-    """Return the strategy with a venue, a portfolio, and risk without limits."""
+def _trading_loop(
+    strategy: TradingStrategy, symbols: Sequence[str], limit: HandlerLimit | None, risk: RiskWithMarginCalls
+) -> TradingLoop:
+    """Return the strategy with a venue, a portfolio and risk."""
     calendars = {"XNYS", *(schedule.calendar for _, schedule in schedules_of(strategy) if schedule.calendar)}
     members = tuple(UniverseMember(symbol) for symbol in symbols)
     rule = strategy.universe
@@ -217,19 +247,27 @@ def _trading_loop(strategy: TradingStrategy, symbols: Sequence[str], limit: Hand
         allow_short=True, max_position_percentage=Decimal(1), trading_strategies=(strategy.name,)
     )
     stage = TradingStrategyStage([strategy], settings, limit=limit)
-    return TradingLoop(
-        VenueStage(VenueSettings()), PortfolioStage(portfolio), RiskStage(RiskSettings.unlimited()), stage
-    )
+    return TradingLoop(VenueStage(VenueSettings()), PortfolioStage(portfolio), risk, stage)
 
 
 def run_over(
-    strategy: Strategy | TradingStrategy, tape: Sequence[Sequence[Record]], limit: HandlerLimit | None = None
+    strategy: Strategy | TradingStrategy,
+    tape: Sequence[Sequence[Record]],
+    limit: HandlerLimit | None = None,
+    refusals: list[list[OrderRefusal]] | None = None,
 ) -> tuple[list[list[Record]], list[Finding]]:
-    """Return the decisions of each time slice, and how the strategy failed, if it did. `limit` is of its handlers."""
-    dry_run, out = DryRun(strategy, symbols_of(tape), limit), list[list[Record]]()
+    """Return the decisions of each time slice, and how the strategy failed, if it did.
+
+    `limit` is of its handlers. What risk rejects in each time slice is appended to `refusals`.
+    """
+    has_commands = any(type(one) is Command for records in tape for one in records)
+    dry_run = DryRun(strategy, symbols_of(tape), limit, BREAKERS if has_commands else ())
+    out: list[list[Record]] = []
     for records in tape:
         decisions = dry_run.on_slice(records)
         out.append(decisions)
+        if refusals is not None:
+            refusals.append(dry_run.refusals)
         for one in decisions:
             if type(one) is StrategyAction and one.kind == SUSPENDED:
                 text = f"{one.arguments['error_type']}: {one.arguments['message']}"
@@ -244,6 +282,7 @@ def run_over(
 
 
 def symbols_of(tape: Sequence[Sequence[Record]]) -> list[str]:
+    """Return the symbols of the first time slice."""
     return [record.symbol for record in tape[0] if type(record) is Bar]
 
 

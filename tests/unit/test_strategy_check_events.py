@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dataflows.research.simulated_changes import limit_changes, listing_changes
 from dataflows.research.strategy_check import check_strategy
-from dataflows.research.strategy_dry_run import make_tape
+from dataflows.research.strategy_dry_run import make_tape, run_over
 from operators.indicators import INDICATORS
+from operators.reference_data import is_valid_action, split_merger
+from operators.risk.breakers import SCOPES_OF_MEASURE
 from operators.strategies import TradingStrategy
-from schemas.records import SPLIT, Bar, CorporateAction, Record
+from schemas.records import SPLIT, Bar, CorporateAction, Record, RiskEvent, StrategyAction
 
 MINUTES = 14
 """Every kind of event occurs in the first 14 minutes."""
-HANDLED = ("TRADING_HALT", "TRADING_RESUMED", "CASH_DIVIDEND", "SPLIT")
+HANDLED: tuple[str, ...] = (
+    "TRADING_HALT",
+    "TRADING_RESUMED",
+    "CASH_DIVIDEND",
+    "SPLIT",
+    "STOCK_DIVIDEND",
+    "SPIN_OFF",
+    "RIGHTS",
+)
+HANDLED += ("SYMBOL_CHANGE", "MERGER_CASH", "DELISTING", "MARGIN_CALL", *(one.upper() for one in SCOPES_OF_MEASURE))
 DECLARED = {"QUOTE": "quotes", "NEWS": "news", "SENTIMENT": "sentiment", "FILING": "filings", "DATA": ""}
 TRADING = """from operators.strategies import TradingStrategy
 
@@ -28,6 +41,22 @@ class Own(TradingStrategy):
         if event.kind == "{kind}":
             {body}
 """
+ORDERS_AFTER = """from operators.strategies import TradingStrategy
+
+class Own(TradingStrategy):
+    symbols = ("KO", "PEP")
+
+    def on_event(self, ctx, event):
+        if event.kind in ("DELISTING", "SYMBOL_CHANGE"):
+            ctx.state["ended"] = [event.symbol, event.new_symbol, event.kind]
+
+    def on_slice(self, ctx):
+        ended, new_symbol, kind = ctx.state.get("ended", ["", "", ""])
+        {decision}
+"""
+DELISTED = "KO was delisted (simulated-delisting-KO)"
+RENAMED = "KO was renamed to KO.NEW (simulated-symbol_change-KO)"
+MERGED = "PEP was merged into PEP.NEW (simulated-stock_merger-PEP)"
 VIEW = """from schemas.records import {reads}
 
 class Own:
@@ -71,6 +100,79 @@ def test_a_strategy_that_raises_on_an_event_is_found_with_file_and_line(tmp_path
 def test_a_sound_strategy_on_an_event_has_no_findings_and_decides(tmp_path: Path, kind: str, body: str) -> None:
     report = check_strategy(trading(tmp_path, kind, body), minutes=MINUTES)
     assert report.findings == [] and report.decisions > 1
+
+
+@pytest.mark.parametrize(
+    ("decision", "ended"),
+    [
+        ("if kind == 'DELISTING': ctx.target_weight(ended, 0.5)", DELISTED),
+        ("ctx.target_weight('KO' if kind == 'DELISTING' else new_symbol or 'PEP', 0.5)", DELISTED),
+        ("if new_symbol: ctx.submit(ended, 'BUY', 1)", RENAMED),
+        ("ctx.target_weight('KO', 0.5)", RENAMED),
+        ("ctx.target_weight(new_symbol or 'KO', 0.5) if kind != 'DELISTING' and ended != 'PEP' else None", None),
+        ("ctx.target_weight('PEP', 0.5)", MERGED),
+        ("[ctx.submit(symbol, 'BUY', 1) for symbol in ctx.closed()]", None),
+        ("if ended: ctx.close(ended)", None),
+    ],
+)
+def test_an_order_for_a_symbol_that_ended_is_found_with_its_line(
+    tmp_path: Path, decision: str, ended: str | None
+) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(ORDERS_AFTER.format(decision=decision))
+    report = check_strategy(f"{file}:Own", minutes=MINUTES)
+    expected = [] if ended is None else [(f"{ended}, and risk rejects the strategy's order for it", 12)]
+    assert [(one.message, one.line) for one in report.findings] == expected
+
+
+def test_an_order_for_the_only_symbol_of_a_strategy_on_its_delisting_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    source = TRADING.replace(', "PEP"', ",")
+    file.write_text(source.format(kind="DELISTING", events=(), data=(), body="ctx.target_quantity(event.symbol, 1)"))
+    [finding] = check_strategy(f"{file}:Own", minutes=MINUTES).findings
+    assert (finding.message, finding.line) == (f"{DELISTED}, and risk rejects the strategy's order for it", 11)
+
+
+def test_an_exception_is_found_besides_an_order_for_a_symbol_that_ended(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    own = TRADING.format(kind="MARGIN_CALL", events=(), data=(), body="1 / 0")
+    file.write_text(f"{own}\n    def on_slice(self, ctx):\n        ctx.target_weight('KO', 0.5)\n")
+    findings = check_strategy(f"{file}:Own", minutes=MINUTES).findings
+    assert [(one.check, one.line) for one in findings] == [("orders", 14), ("dry run", 11)]
+
+
+def test_mergers_are_valid_and_reach_a_strategy_as_the_actions_that_they_consist_of() -> None:
+    tapes = [
+        [one for records in changes.values() for one in records if type(one) is CorporateAction]
+        for changes in listing_changes(MINUTES, ["KO"])
+    ]
+    assert all(is_valid_action(one) for actions in tapes for one in actions)
+    kinds = [
+        [part.kind for one in actions for part in split_merger(one) if isinstance(part, CorporateAction)]
+        for actions in tapes
+    ]
+    mergers = [["SPLIT", "SYMBOL_CHANGE"], ["MERGER_CASH", "SPLIT", "SYMBOL_CHANGE"]]
+    assert kinds[1:] == [*mergers, ["DELISTING"], ["DELISTING"]]
+
+
+def test_each_circuit_breaker_trips_and_resets_and_a_margin_call_starts_and_ends() -> None:
+    class Noting(TradingStrategy):
+        symbols = ("KO",)
+
+        def on_event(self, ctx: Any, event: Any) -> None:
+            if type(event) is RiskEvent and event.breaker != "exchange_halt":
+                ctx.note(f"{event.kind} {event.scope} {event.state}")
+
+    tape = make_tape(Noting(), MINUTES, changes=limit_changes(MINUTES, ["KO"], Noting.name))
+    decisions, failures = run_over(Noting(), tape)
+    assert failures == []
+    notes = [one.arguments["text"] for records in decisions for one in records if type(one) is StrategyAction]
+    scopes = {(measure.upper(), scope) for measure, scopes in SCOPES_OF_MEASURE.items() for scope in scopes}
+    events = [tuple(note.split()) for note in notes]
+    expected = {*scopes, ("MARGIN_CALL", "PORTFOLIO")}
+    assert {(kind, scope) for kind, scope, state in events if state == "ACTIVE"} == expected
+    assert {(kind, scope) for kind, scope, state in events if state != "ACTIVE"} == expected
+    assert len(events) == 2 * len(expected)
 
 
 @pytest.mark.parametrize("reads", ["Fundamentals", "SentimentScore", "Prediction"])
