@@ -14,7 +14,7 @@ from deploy.verification.verdict import FINDINGS_MAX, Comparison
 from operators.adjustments import PREFIX
 from operators.manual_orders import EXIT_SUFFIXES
 from operators.venue.account import LIQUIDATION_PREFIX
-from schemas.records import ACCEPT_POSITION, SUBMIT_ORDER
+from schemas.records import ACCEPT_POSITION, SUBMIT_ORDER, TRADE
 
 # A decision of the stage itself has its time slice as cause.
 _STAGE_DECIDED = "(o.cause_id LIKE 'margin-%%' OR o.cause_id LIKE 'tick-%%')"
@@ -31,11 +31,17 @@ _ACTED = (
     f"WHERE a.action_id = regexp_replace(o.cause_id, '({'|'.join(EXIT_SUFFIXES)})$', ''))"
 )
 _HAS_CAUSE = f"({_PROPOSED} OR {_COMMANDED} OR {_STAGE_DECIDED} OR {_IN_BRACKET} OR {_ACTED})"
-# Risk reduces a reduce-only order after a trade that closes the position of its strategy.
-_REDUCED = (
-    "(o.replaces <> '' AND (EXISTS (SELECT FROM executions e WHERE e.execution_id = o.cause_id)"
-    " OR EXISTS (SELECT FROM internal_crosses i WHERE i.cross_id = o.cause_id)))"
+# Risk reduces or cancels a reduce-only order after a trade in its symbol that closes the position of its strategy.
+_FILLED = (
+    f"EXISTS (SELECT FROM executions e WHERE e.execution_id = o.cause_id AND e.exec_type = '{TRADE}' "
+    "AND e.symbol = o.symbol AND e.ts_ns <= o.ts_ns)"
 )
+_CROSSED = (
+    "EXISTS (SELECT FROM internal_crosses i WHERE i.cross_id = o.cause_id "
+    "AND i.symbol = o.symbol AND i.ts_ns <= o.ts_ns)"
+)
+_TRADED = f"({_FILLED} OR {_CROSSED})"
+_NAMES_TRADE = "(o.cause_id LIKE 'cross-%%' OR o.cause_id LIKE 'exe-%%')"
 # An adjustment is a trade without an order: a person has accepted the broker's position.
 _IS_ADJUSTMENT = (
     "EXISTS (SELECT FROM commands c WHERE c.command_id = o.cause_id "
@@ -80,8 +86,8 @@ RULES = (
         "orders caused",
         "orders",
         "order_id",
-        f"({_HAS_CAUSE} OR {_REDUCED})",
-        "no proposal, command or action {cause_id}",
+        f"({_HAS_CAUSE} OR (o.replaces <> '' AND {_TRADED}))",
+        "no proposal, command, action or trade {cause_id}",
     ),
     OrderRule("refusals caused", "order_refusals", "seq", _HAS_CAUSE, "no proposal, command or action {cause_id}"),
     OrderRule("fences caused", "risk_fences", "seq", _HAS_CAUSE, "no command {cause_id}"),
@@ -98,6 +104,13 @@ RULES = (
         "seq",
         "EXISTS (SELECT FROM orders a WHERE a.order_id = o.order_id)",
         "no order {order_id}",
+    ),
+    OrderRule(
+        "cancels caused",
+        "order_cancels",
+        "seq",
+        f"(NOT {_NAMES_TRADE} OR {_TRADED})",
+        "no trade {cause_id}",
     ),
     OrderRule(
         "executions ordered",

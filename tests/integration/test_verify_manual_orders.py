@@ -189,9 +189,9 @@ def test_all_findings_are_listed_last_with_a_closing_line(
     findings = lines.index("findings")
     assert lines[findings:] == [
         "findings",
-        "  orders caused: orders ord-cmd-a: no proposal, command or action cmd-a",
-        "  orders caused: orders ord-cmd-a-tp: no proposal, command or action cmd-a-tp",
-        "  orders caused: orders ord-cmd-a-sl: no proposal, command or action cmd-a-sl",
-        "1 of 9 checks failed: orders caused",
+        "  orders caused: orders ord-cmd-a: no proposal, command, action or trade cmd-a",
+        "  orders caused: orders ord-cmd-a-tp: no proposal, command, action or trade cmd-a-tp",
+        "  orders caused: orders ord-cmd-a-sl: no proposal, command, action or trade cmd-a-sl",
+        "1 of 10 checks failed: orders caused",
     ]
     assert _as_text(VerificationResult(checks[:1], "ab12")).splitlines()[-1] == "all 1 checks agree"
