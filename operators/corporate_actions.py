@@ -116,8 +116,6 @@ class PortfolioCorporateActions:
         if action.kind in (SYMBOL_CHANGE, DELISTING):
             self.adjusted_prices.prices.pop(symbol, None)  # it has no bars any more
         if action.kind == SYMBOL_CHANGE:
-            if self._ledger.quantity(symbol) * self._ledger.quantity(action.new_symbol) < 0:
-                return []  # long under one symbol and short under the other: the result is undefined, change nothing
             if symbol in prices:
                 prices.setdefault(action.new_symbol, prices[symbol])
             self._targets.rename(symbol, action.new_symbol)
@@ -127,7 +125,7 @@ class PortfolioCorporateActions:
             self._targets.close(symbol)
         elif action.kind in (SPIN_OFF, RIGHTS):
             if event is not None and self._ledger.quantity(symbol) * self._ledger.quantity(action.new_symbol) < 0:
-                return []  # as for a symbol change
+                return []  # long of one share and short of the other: the result is undefined, change nothing
             self._distribute(action, changed_symbols)
             self._distribute_to_strategies(action)
             if event is None:

@@ -85,6 +85,7 @@ class NaiveLedger:
         elif action.kind == CASH_DIVIDEND:
             self._book_dividend(flow, action)
         elif action.kind == SYMBOL_CHANGE:
+            self._net_opposite(action.symbol, action.new_symbol)
             lots = [*self.lots.pop(action.new_symbol, []), *self.lots.pop(action.symbol, [])]
             self.lots[action.new_symbol] = sorted(lots, key=lambda lot: lot.opened_ns)
             if action.symbol in self.was_split:
@@ -97,6 +98,15 @@ class NaiveLedger:
             self._pay_merger_cash(action)
         elif flow.quantity:  # without a position, the record shows only when the split took effect
             self._split(action)
+
+    def _net_opposite(self, symbol: str, new_symbol: str) -> None:
+        """Close units that are long in one symbol and short in the other. At any one price, the P&L is the same."""
+        units, other = self.quantity(symbol), self.quantity(new_symbol)
+        if units * other < 0:
+            closed = units if abs(units) <= abs(other) else -other
+            self.bookings += 2
+            self._close_lots(symbol, -closed, Fraction(0))
+            self._close_lots(new_symbol, closed, Fraction(0))
 
     def _book_dividend(self, flow: CashFlow, action: CorporateAction) -> None:
         name = action.action_id
@@ -157,6 +167,15 @@ class NaiveLedger:
         self.bookings += 1
         value = price * Fraction(self._unit_value(symbol))
         self.cash -= units * value
+        rest = self._close_lots(symbol, units, value)
+        lots = self.lots[symbol]
+        if symbol in self.was_split and rest != units:
+            rest = self._drop_remainder(lots, rest, value)
+        if rest:
+            lots.append(NaiveLot(rest, rest * value, ts_ns))
+
+    def _close_lots(self, symbol: str, units: Fraction, value: Fraction) -> Fraction:
+        """Close lots of the other side at a value per unit, first in first out. Return the rest of the units."""
         lots, rest = self.lots.setdefault(symbol, []), units
         while rest and lots and lots[0].units * rest < 0:
             lot = lots[0]
@@ -166,10 +185,7 @@ class NaiveLedger:
             lot.units, lot.cost, rest = lot.units - closed, lot.cost - cost, rest + closed
             if not lot.units:
                 lots.pop(0)
-        if symbol in self.was_split:
-            rest = self._drop_remainder(lots, rest, value)
-        if rest:
-            lots.append(NaiveLot(rest, rest * value, ts_ns))
+        return rest
 
     def _drop_remainder(self, lots: list[NaiveLot], rest: Fraction, value: Fraction) -> Fraction:
         """Realize what is too small to trade, of the position or of the trade. Return the rest of the trade."""

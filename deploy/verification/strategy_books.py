@@ -20,7 +20,6 @@ from schemas.records import (
     SPIN_OFF,
     SPLIT,
     STOCK_DIVIDEND,
-    SYMBOL_CHANGE,
     TRADE,
     CashFlow,
     CorporateAction,
@@ -121,6 +120,8 @@ class StrategyBooks:
         symbol, new_symbol = ("", "") if action is None else (action.symbol, action.new_symbol)
         if action is not None and _conflicts(self.account, action):
             return
+        if not in_account and self.account.quantity(symbol):
+            return  # an earlier release, which changed nothing if the account was long in one and short in the other
         if in_account:
             self.account.book_cash_flow(flow, action)
         if action is None:
@@ -129,8 +130,6 @@ class StrategyBooks:
         own = action._replace(amount=None) if is_split else action
         for ledger in list(self.owners.values()):
             holds = bool(ledger.quantity(symbol))
-            if action.kind == SYMBOL_CHANGE and _conflicts(ledger, action):
-                _net(ledger, action, flow.ts_ns)
             if (holds or action.kind == CASH_DIVIDEND or action.action_id in ledger.unpaid) and not _conflicts(
                 ledger, action
             ):
@@ -171,16 +170,8 @@ class StrategyBooks:
 
 
 def _conflicts(ledger: NaiveLedger, action: CorporateAction) -> bool:
-    """Whether a ledger is long one symbol of an action and short the other. The action is then not booked."""
-    return bool(action.new_symbol) and ledger.quantity(action.symbol) * ledger.quantity(action.new_symbol) < 0
-
-
-def _net(ledger: NaiveLedger, action: CorporateAction, ts_ns: int) -> None:
-    """Close opposite positions in the two symbols of a symbol change against each other, for the same price."""
-    units, other = ledger.quantity(action.symbol), ledger.quantity(action.new_symbol)
-    closed = units if abs(units) <= abs(other) else -other
-    ledger.book_trade(action.symbol, -closed, _ZERO, ts_ns)
-    ledger.book_trade(action.new_symbol, closed, _ZERO, ts_ns)
+    """Whether a ledger is long a share and short the one that it distributes. The action is then not booked."""
+    return action.kind in (SPIN_OFF, RIGHTS) and ledger.quantity(action.symbol) * ledger.quantity(action.new_symbol) < 0
 
 
 def _ordered_changes(changes: Mapping[str, Fraction], units: Fraction) -> dict[str, Fraction]:

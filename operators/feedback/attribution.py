@@ -101,13 +101,13 @@ class AttributionBook:
         execution = self._executions.pop(position.execution_id, None)
         if execution is None and position.symbol in self._distributions:
             self._book_distribution(book, position.symbol, cost - realized)
-        elif execution is None:
+        elif execution is None and (change or cost != realized):
             ratio = self._ratios.pop(position.execution_id, ONE)
             if ratio != ONE and book.signed_holders():
                 self._split_holders(book, cost - realized, ratio)
             else:
                 self._book_corporate_action(book, position.quantity, cost, realized)
-        else:
+        elif execution is not None:
             # The amount paid, signed like the quantity, is the decrease of cash.
             self._book_fill(book, execution, change, cost - realized)
         for name in [name for name, held in book.positions.items() if not (held.quantity or held.cost)]:
@@ -154,8 +154,7 @@ class AttributionBook:
     def rename(self, action: CorporateAction) -> None:
         """Rename a symbol, with the ledger's Position of the old name; at once if the account has no position.
 
-        In a merger, the ledger's records of the exchange come before that Position. Without it, the ledger has changed
-        nothing, because the account is long under one name and short under the other.
+        In a merger, the ledger's records of the exchange come before that Position.
         """
         old_book = self._attributions.get(action.symbol)
         self.allocation.rename(action.symbol, action.new_symbol)
@@ -165,7 +164,10 @@ class AttributionBook:
             self._rename_book(action.symbol, action.new_symbol)
 
     def _rename_book(self, old: str, new: str) -> None:
-        """Move the positions to the new name. Without a position of the account, its realized P&L stays."""
+        """Move the positions to the new name. Without a position of the account, its realized P&L stays.
+
+        A strategy that is long under one name and short under the other closes both as far as they are equal.
+        """
         old_book = self._attributions.pop(old)
         book = self._attributions.setdefault(new, SymbolAttribution())
         if old_book.quantity:
@@ -178,8 +180,7 @@ class AttributionBook:
         book.last_holders = book.last_holders or old_book.last_holders
         for name, old_position in old_book.positions.items():
             position = book.positions.setdefault(name, AttributedPosition())
-            position.quantity += old_position.quantity
-            position.cost += old_position.cost
+            book_trade(position, self._totals_of(name), old_position.quantity, old_position.cost)
 
     def begin_slice(self) -> None:
         """Start a time slice, before its corporate actions."""

@@ -118,7 +118,8 @@ class GatewayStage:
             before = self._book.positions.quantities
             for action in self._book.positions.apply_corporate_actions(records):
                 self._adjust_orders(action)
-                self._book.end_exits_of_closed(action.symbol, before.get(action.symbol, ZERO))
+                for symbol in (action.symbol, action.new_symbol):
+                    self._book.end_exits_of_closed(symbol, before.get(symbol, ZERO))
         for record in records:
             if type(record) is Quote or type(record) is Bar:
                 self._apply_market_data(record)

@@ -39,6 +39,7 @@ from operators.ledger.ledger_records import (
 )
 from operators.ledger.lots import FIFO, ClosedLot, LotBook, LotMethod
 from operators.ledger.open_lot import OpenLot
+from operators.ledger.opposite_positions import close_opposite
 from operators.ledger.position import LedgerPosition
 from operators.ledger.split_ratio import ROUNDING_REMAINDER
 from operators.ledger.unit_values import UnitValues
@@ -215,11 +216,22 @@ class Ledger:
             return self._pay_merger_cash(position, action, origin)
         if not isinstance(action, SymbolChange):
             return self._split(position, action, origin)
+        out = self._net_opposite(position, self._open_position(action.new_symbol), origin)
         renamed = self._rename(position, action.new_symbol)
-        out = [self._lot(action.ts_ns, renamed.symbol, lot) for lot in renamed.book.open_lots()]
+        out += [self._lot(action.ts_ns, renamed.symbol, lot) for lot in renamed.book.open_lots()]
         # Readers replace a position by symbol, so the old symbol needs a record.
         former = LedgerPosition(action.symbol, position.unit_value, LotBook(self._method))
         return [*out, *(self._position(one, action.ts_ns, action.action_id) for one in (former, renamed))]
+
+    def _net_opposite(self, old: LedgerPosition, new: LedgerPosition, origin: BookingOrigin) -> list[LedgerRecord]:
+        """Close what is long in one symbol and short in the other of a symbol change. Return the matches and lots."""
+        cost_before, out = old.cost + new.cost, list[LedgerRecord]()
+        for number, one in enumerate(close_opposite(old, new), start=1):
+            out.append(self._match(one.position, one.closed_lot, number, one.price, one.direction, origin))
+            out.append(self._lot(origin.ts_ns, one.position.symbol, one.closed_lot.lot))
+        self.cost += old.cost + new.cost - cost_before
+        self._assert_balanced()
+        return out
 
     def _split(
         self, position: LedgerPosition, action: Split | StockDividend, origin: BookingOrigin
@@ -334,8 +346,6 @@ class Ledger:
     def _rename(self, old: LedgerPosition, symbol: str) -> LedgerPosition:
         """Move a symbol's lots and totals to its new symbol."""
         renamed = self._open_position(symbol)
-        if renamed.quantity * old.quantity < 0:
-            raise InvalidField(f"{old.symbol} cannot be renamed to {symbol}: one position is long, the other short")
         renamed.book.absorb(old.book)
         renamed.realized_pnl += old.realized_pnl
         renamed.fees += old.fees

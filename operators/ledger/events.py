@@ -116,15 +116,13 @@ def apply_to_quantities(
     if isinstance(event, Delisting):
         after[symbol] = ZERO
     elif isinstance(event, SymbolChange):
-        if after[symbol] * after.get(event.new_symbol, ZERO) < 0:
-            return after  # long under one symbol and short under the other: the result is undefined, change nothing
         if split_symbols.pop(symbol, ()) is None:
             split_symbols[event.new_symbol] = None
         after[event.new_symbol] = after.get(event.new_symbol, ZERO) + after.pop(symbol)
     elif isinstance(event, SpinOff):
         units, held = split_quantity(after[symbol], event.ratio), after.get(event.new_symbol, ZERO)
         if units * held < 0:
-            return after  # as for a symbol change
+            return after  # long of one share and short of the other: the result is undefined, change nothing
         split_symbols[event.new_symbol] = None
         after[event.new_symbol] = held + units
         if event.cash_in_lieu is not None:

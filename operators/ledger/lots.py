@@ -112,6 +112,13 @@ class LotBook:
             matches.append(self._close_units(lot, closed_quantity, exit_value, exit_fee))
         return matches, remaining, remaining_value, remaining_fee
 
+    def close_exactly(self, quantity: Decimal, value: Decimal) -> list[ClosedLot]:
+        """Match a trade of at most the whole position. What it leaves stays open, even a rounding remainder."""
+        remainder, self.rounding_remainder = self.rounding_remainder, ZERO
+        matches, *_ = self.close(quantity, value, ZERO)
+        self.rounding_remainder = remainder
+        return matches
+
     def open(self, lot: OpenLot) -> None:
         """Add a lot on the side of the position."""
         assert not self.quantity or (self.quantity > 0) is (lot.quantity > 0), "lot opened against the position's side"

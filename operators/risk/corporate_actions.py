@@ -100,8 +100,6 @@ class RiskCorporateActions:
         if action.kind in (SYMBOL_CHANGE, DELISTING):
             self.adjusted_prices.prices.pop(symbol, None)  # it has no bars any more
         if action.kind == SYMBOL_CHANGE:
-            if book.quantity(symbol) * book.quantity(action.new_symbol) < 0:
-                return
             book.rename(symbol, action.new_symbol)
         elif action.kind in (SPIN_OFF, RIGHTS):
             if book.quantity(symbol) * book.quantity(action.new_symbol) < 0:

@@ -228,7 +228,7 @@ class StrategyAccounts:
         and so is what rounding leaves between the account and them.
         """
         units, new_units = (self.account.ledger.quantity(one) for one in (action.symbol, action.new_symbol))
-        if action.new_symbol and units * new_units < 0:
+        if action.kind in (SPIN_OFF, RIGHTS) and units * new_units < 0:
             return  # as in the portfolio: the result is undefined, change nothing
         self._apply_to(self.account, ts_ns, action, rate)
         is_split = action.kind in (SPLIT, STOCK_DIVIDEND)
@@ -275,11 +275,8 @@ class StrategyAccounts:
             for charge in one.income.record_ex_date(action, quantity, self._trading_day, rate):
                 ledger.book_charge(ts_ns, charge)
             return
-        if action.new_symbol and quantity * ledger.quantity(action.new_symbol) < 0:
-            if action.kind != SYMBOL_CHANGE:
-                return
-            _net_opposite(ledger, ts_ns, action)
-            quantity = ledger.quantity(action.symbol)
+        if action.kind in (SPIN_OFF, RIGHTS) and quantity * ledger.quantity(action.new_symbol) < 0:
+            return
         event = to_ledger_event(action, ts_ns, quantity)
         if event is not None:
             ledger.apply_action(event)
@@ -361,31 +358,6 @@ class StrategyAccounts:
             self.accounts[name].restore(state)
         self.allocation.restore(allocation)
         self._positions = {symbol: dict(quantities) for symbol, quantities in positions.items()}
-
-
-def _net_opposite(ledger: Ledger, ts_ns: int, action: CorporateAction) -> None:
-    """Close positions on opposite sides of a symbol change against each other, without money.
-
-    The account has one position under the new name, in which they cancel. The price has no effect on the sum.
-    """
-    units, other = ledger.quantity(action.symbol), ledger.quantity(action.new_symbol)
-    closed = min(abs(units), abs(other)).copy_sign(units)
-    position = ledger.position(action.symbol)
-    assert position is not None, f"{action.symbol} has {units} units"
-    price = divide(position.cost, multiply(units, position.unit_value))
-    for symbol, change in ((action.symbol, -closed), (action.new_symbol, closed)):
-        trade = InternalCross(
-            seq=0,
-            ts_ns=ts_ns,
-            cross_id=action.action_id,
-            symbol=symbol,
-            quantity=abs(closed),
-            price=price,
-            buyer=action.symbol,
-            seller=action.new_symbol,
-            cause_ids=[action.action_id],
-        )
-        ledger.book_cross(trade, change)
 
 
 def _row(name: str, one: SubAccount, prices: Mapping[str, float]) -> AccountRow:

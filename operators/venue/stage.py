@@ -260,10 +260,11 @@ class VenueStage:
                     order.split(ratio, lot_size)
                 if ratio == 1 or not order.remaining:
                     self._fills.end(ts_ns, order, CANCELED, describe_action(action), out)
-            before = self._fills.positions.get(symbol, ZERO)
+            before = {name: self._fills.positions.get(name, ZERO) for name in (symbol, action.new_symbol)}
             quantities = apply_to_quantities(self._fills.positions, self._fills.split_symbols, action, ts_ns)
             self._fills.positions = {name: quantity for name, quantity in quantities.items() if quantity}
-            self._fills.end_exits_since(ts_ns, symbol, before, out)
+            for name, quantity in before.items():
+                self._fills.end_exits_since(ts_ns, name, quantity, out)
 
     # -- matching ------------------------------------------------------------------------------------------------------
 

@@ -291,9 +291,7 @@ class RandomDesk:
             ending: CorporateActionKind = "CASH_MERGER" if kind == "CASH_MERGER" else "DELISTING"
             return corporate_action(name, ending, symbol, ts_ns=at, amount=D(str(price)))
         cash = round(price / 4, 2) if kind == "MIXED_MERGER" else 0.0
-        # A position that is long in one and short in the other symbol has no defined result.
-        is_defined = all(self.desk.position(symbol) * self.desk.position(one) >= 0 for one in others)
-        if others and is_defined and random.random() < 0.5:
+        if others and random.random() < 0.5:
             new = others[0]
             self.symbols.remove(symbol)
         else:

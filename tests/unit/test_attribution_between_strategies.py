@@ -12,7 +12,7 @@ from operators.feedback import FeedbackSettings
 from operators.feedback.stage import FeedbackStage
 from operators.strategy_limits import StrategyLimits
 from operators.trading.accounts import REMAINDER
-from schemas.records import TOPIC_OF, Attribution, InternalCross, OrderRefusal, Record, Valuation
+from schemas.records import TOPIC_OF, Attribution, Execution, InternalCross, Order, OrderRefusal, Record, Valuation
 from tests.builders import command, corporate_action
 from tests.unit.test_internal_crosses import desk_of
 from tests.unit.trading_desk import TradingDesk, price_bar
@@ -56,11 +56,19 @@ def step(
     desk: TradingDesk, feedback: FeedbackStage, price: float, records: Sequence[Record] = (), symbol: str = "KO"
 ) -> dict[str, D]:
     """Trade a minute. Return the attributed profit of each strategy."""
+    return step_symbols(desk, feedback, records, **{symbol: price})
+
+
+def step_symbols(
+    desk: TradingDesk, feedback: FeedbackStage, records: Sequence[Record] = (), **prices: float
+) -> dict[str, D]:
+    """Trade a minute of several symbols. Return the attributed profit of each strategy."""
     seen = len(desk.records)
-    desk.step(1, *records, **{symbol: price})
+    desk.step(1, *records, **prices)
     published = desk.records[seen:]
     (valuation,) = (one for one in published if type(one) is Valuation)
-    inputs = sorted([*records, price_bar(symbol, desk.minute, valuation.ts_ns, price), *published], key=_rank)
+    bars = [price_bar(one, desk.minute, valuation.ts_ns, price) for one, price in sorted(prices.items())]
+    inputs = sorted([*records, *bars, *published], key=_rank)
     rows = feedback.on_slice(valuation.ts_ns, [one for one in inputs if _rank(one) < len(_INPUTS)])
     return {
         one.strategy: one.realized_pnl + one.unrealized_pnl + one.cash_flows - one.fees
@@ -141,6 +149,73 @@ def test_a_strategy_that_is_long_of_one_and_short_of_the_other_company_has_the_d
         REMAINDER: {},
     }
     assert not any(row.profit for row in rows.values())
+    desk.check()
+
+
+@pytest.mark.parametrize(
+    ("short", "account"), [(-10, 20), (-30, 0), (-50, -20)], ids=["long account", "flat account", "short account"]
+)
+@pytest.mark.parametrize("cash", [None, 20], ids=["stock", "stock and cash"])
+def test_a_merger_of_an_account_that_is_long_of_one_and_short_of_the_other_company(
+    short: int, account: int, cash: int | None
+) -> None:
+    """60 shares become 30 of PEP, which another strategy has sold short at 150. Each strategy keeps its position.
+
+    The account closes the opposite units against each other at their carried basis: no money moves, no profit changes.
+    """
+    terms: dict[str, Any] = {
+        "ratio": D("0.5"),
+        "amount": 160 if cash else 200,
+        "new_symbol": "PEP",
+        "cash_per_share": cash,
+    }
+    merger = corporate_action("mrg-1", "STOCK_MERGER", "KO", **terms)
+    desk = TradingDesk(target_at_once("first", "KO", 60), target_at_once("second", "PEP", short))
+    settings = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
+    feedback = FeedbackStage(settings, slippage_bps=0.0, trading=("first", "second"))
+    for _ in range(3):
+        step_symbols(desk, feedback, KO=100.0, PEP=150.0)
+    cash_before = desk.portfolio.ledger.cash
+    step_symbols(desk, feedback, [merger], PEP=170.0)
+    assert desk.portfolio.ledger.cash - cash_before == 60 * (cash or 0)
+    for price in (170.0, 180.0):
+        attributed = step_symbols(desk, feedback, PEP=price)
+        rows = {row.strategy: row for row in desk.strategies.accounts()}
+        assert {name: row.quantities for name, row in rows.items()} == {
+            "first": {"PEP": 30},
+            "second": {"PEP": short},
+            REMAINDER: {},
+        }
+        expected = {"first": 30 * D(price) - 6000 + 60 * (cash or 0), "second": short * (D(price) - 150)}
+        assert {name: rows[name].profit for name in expected} == attributed == expected
+        assert sum(row.profit for row in rows.values()) == sum(expected.values())
+    risk = desk._loop._risk._book  # type: ignore[attr-defined]
+    books = [desk.portfolio.ledger.quantity, risk.quantity, desk.strategies._accounts.account.ledger.quantity]
+    assert [[book(symbol) for symbol in ("KO", "PEP")] for book in books] == [[0, account]] * 3
+    venue = desk._loop._execution._fills.positions  # type: ignore[attr-defined]
+    assert venue == ({"PEP": account} if account else {})
+    desk.check()
+
+
+def test_the_exits_of_the_acquirer_end_when_a_merger_closes_its_position() -> None:
+    """The account is long 10 of PEP with a stop, and short 20 of KO, which become 10 of PEP."""
+
+    def trade(ctx: Any, number: int) -> None:
+        if number == 1:
+            ctx.target_quantity("PEP", 10)
+        elif number == 3:
+            ctx.submit("PEP", "SELL", 10, stop_price=90.0, time_in_force="GTC", reduce_only=True)
+
+    desk = TradingDesk(recording("first", trade), target_at_once("second", "KO", -20))
+    desk.step(5, KO=50.0, PEP=100.0)
+    desk.step(1, corporate_action("mrg-1", "STOCK_MERGER", "KO", ratio=D("0.5"), new_symbol="PEP"), PEP=100.0)
+    assert desk.position("PEP") == 0
+    (stop,) = [one for one in desk.of(Order) if one.terms.reduce_only]
+    last = [one for one in desk.of(Execution) if one.order_id == stop.order_id][-1]
+    assert last.exec_type == "CANCELED" and last.leaves_quantity == 0
+    desk.step(2, PEP=80.0)
+    rows = [row.quantities for row in desk.strategies.accounts()]
+    assert rows == [{"PEP": 10}, {"PEP": -10}, {}]
     desk.check()
 
 

@@ -59,6 +59,17 @@ def test_an_exit_at_the_broker_is_cancelled_when_its_symbol_is_delisted() -> Non
     assert ended(gateway.step(broker_update("ord-3", CANCELED))) == [("ord-3", CANCELED, reason)]
 
 
+def test_a_stop_ends_when_a_merger_closes_its_position_against_an_opposite_one() -> None:
+    """The 20 units short of KO become 10 units short of AAPL, of which the account is long 10."""
+    gateway = with_position(order(3, SELL, **STOP))
+    gateway.step(order(2, SELL, 20, symbol="KO"))
+    gateway.step(broker_update("ord-2", TRADE, 20, 50, 20, symbol="KO"))
+    assert gateway.stage.positions == {"AAPL": 10, "KO": -20}
+    merger = corporate_action("a", "STOCK_MERGER", "KO", ratio=Decimal("0.5"), new_symbol="AAPL")
+    assert ended(gateway.step(merger)) == [("ord-3", CANCELED, POSITION_CLOSED)]
+    assert gateway.stage.positions == {}
+
+
 def test_the_exit_of_a_new_entry_is_not_affected() -> None:
     later = order(5, SELL, **(STOP | {"parent_id": "prop-4"}))
     gateway = with_position(order(3, SELL, **EXIT))

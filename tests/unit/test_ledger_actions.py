@@ -22,11 +22,13 @@ from operators.ledger import (
     TaxTrade,
     to_tax_trade,
 )
-from operators.ledger.lots import LotMethod
+from operators.ledger.events import apply_to_quantities
+from operators.ledger.lots import METHODS, LotMethod
 from operators.ledger.split_ratio import ROUNDING_REMAINDER
 from operators.valuation import Marks
 from schemas.errors import InvalidField
 from schemas.records import Lot, LotMatch, Position
+from tests.builders import corporate_action
 from tests.builders.trades import decimals, fees, parse_trades, prices, trade, units
 
 
@@ -173,17 +175,60 @@ def test_invalid_action_is_reported_and_changes_nothing(action: LedgerAction, fi
     assert ledger.snapshot() == before
 
 
-def test_long_position_cannot_merge_into_a_short() -> None:
-    ledger, book = Ledger(Decimal(0)), TaxBook()
+def test_a_tax_book_cannot_merge_a_long_position_into_a_short_one() -> None:
+    book = TaxBook()
     for seq, (quantity, symbol) in enumerate([(10, "X"), (-10, "Y")], start=1):
-        execution = trade(seq, quantity, "1", symbol=symbol)
-        ledger.apply(execution)
-        fill = to_tax_trade(execution)
+        fill = to_tax_trade(trade(seq, quantity, "1", symbol=symbol))
         assert fill is not None
         book.apply_trade(fill)
-    for apply_action in (ledger.apply_action, book.apply_action):
-        with pytest.raises(InvalidField, match="cannot be renamed to Y"):
-            apply_action(SymbolChange("sc", 3, "X", "Y"))
+    with pytest.raises(InvalidField, match="cannot be renamed to Y"):
+        book.apply_action(SymbolChange("sc", 3, "X", "Y"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("other", "quantity", "cost", "realized"),
+    [
+        ("-10", "20", "2200", "400"),  # under average cost; other methods close lots of 900 or 1,200
+        ("-30", "0", "0", "1200"),
+        ("-50", "-20", "-3000", "1200"),
+    ],
+    ids=["long", "flat", "short"],
+)
+def test_opposite_positions_of_a_symbol_change_close_each_other(
+    method: LotMethod, other: str, quantity: str, cost: str, realized: str
+) -> None:
+    """10 at 90 and 20 at 120, 3,300 together, against shorts at 150. No money moves."""
+    ledger = Ledger(Decimal(0), method=method)
+    trades = [("10", "90", "X"), ("20", "120", "X"), (other, "150", "Y")]
+    for seq, (traded, price, symbol) in enumerate(trades, start=1):
+        ledger.apply(trade(seq, traded, price, symbol=symbol))
+    cash = ledger.cash
+    records = ledger.apply_action(SymbolChange("sc", 4, "X", "Y"))
+    (position,) = ledger.positions()
+    assert (ledger.cash, position.symbol, position.quantity) == (cash, "Y", Decimal(quantity))
+    assert position.realized_pnl - position.cost == Decimal(realized) - Decimal(cost), "the sum needs no lot method"
+    if other != "-10" or method == "average":
+        assert (position.cost, position.realized_pnl) == (Decimal(cost), Decimal(realized))
+    matches = [one for one in records if isinstance(one, LotMatch)]
+    assert len({one.match_id for one in matches}) == len(matches) >= 2
+    assert sum((one.pnl for one in matches), Decimal(0)) == position.realized_pnl
+    closed = {direction: Decimal(0) for direction in ("LONG", "SHORT")}
+    for one in matches:
+        closed[one.direction] += one.quantity
+    assert closed["LONG"] == closed["SHORT"] == min(Decimal(30), -Decimal(other))
+    former, renamed = [one for one in records if isinstance(one, Position)]
+    assert (former.symbol, former.quantity, renamed.symbol) == ("X", Decimal(0), "Y")
+    assert (renamed.quantity, renamed.cost_basis) == (position.quantity, position.cost)
+    restored = Ledger(Decimal(0), method=method)
+    restored.restore(ledger.snapshot())
+    assert restored.snapshot() == ledger.snapshot()
+
+
+@pytest.mark.parametrize(("other", "after"), [(-10, {"Y": 20}), (-30, {"Y": 0}), (-50, {"Y": -20})])
+def test_quantities_without_lots_sum_as_in_the_ledger(other: int, after: dict[str, int]) -> None:
+    action = corporate_action("sc", "SYMBOL_CHANGE", "X", new_symbol="Y")
+    assert apply_to_quantities({"X": Decimal(30), "Y": Decimal(other)}, {}, action, 1) == after
 
 
 events = st.lists(
