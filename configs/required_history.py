@@ -18,6 +18,7 @@ from operators.trading.intervals import (
     parse_interval,
     time_interval_ns,
 )
+from operators.trading.pair_statistics import parse_pair_spec
 from schemas.errors import BadInput
 from schemas.records import CONTINUOUS, REGULAR, Bar
 
@@ -27,7 +28,9 @@ INDICATOR_BARS_MAX = 2_000
 RENAMED_BARS_MIN = 2_000
 """Bars of the old symbol that a view strategy receives under the new one. It cannot declare how many it needs."""
 WARM_UP_FACTOR = 4
-"""Bars loaded for an indicator, per bar until its first value. A recursive average then hardly depends on its start."""
+"""Bars loaded for an indicator, per bar until its first value. A recursive average then hardly depends on its start.
+
+A statistic of pairs does not depend on it, but bars of a symbol can be missing, such as before its first trade."""
 _REGULAR_NS, _EXTENDED_NS = 390 * MINUTE_NS, 960 * MINUTE_NS
 
 
@@ -107,9 +110,11 @@ def _length_ns(interval: str, base_ns: int) -> int:
 def _indicator_bars(spec: str, bars_per_day: int) -> int:
     """Return the bars that an indicator needs, found by computing it on made-up bars; 0 if it has no value on them.
 
-    The statistics of pairs of symbols warm up from the first bar.
+    A statistic of pairs needs one bar more than it has returns.
     """
     try:
+        if (pair := parse_pair_spec(spec)) is not None:
+            return min(WARM_UP_FACTOR * (pair.period + 1), HISTORY_BARS_MAX)
         indicator = build(spec)
     except BadInput:
         return 0

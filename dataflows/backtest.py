@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import inf
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -27,11 +26,12 @@ from dataflows.research.guarded_feed import GuardedFeed
 from dataflows.research.in_sample import first_slice_check
 from dataflows.research.quote_check import QuoteCheck
 from dataflows.research.report import Observer, ReportSink, Stopwatch
+from dataflows.research.shard_merge import ShardMerge, shard_splitter
 from dataflows.research.trade_check import TradeCheck
 from dataflows.research.unaffordable_lots import lot_warnings
 from dataflows.runtime import shutdown, stages
 from dataflows.runtime.handler_watchdog import HandlerWatchdog, OnStuck, time_limits
-from dataflows.runtime.stuck_calls import watch_of
+from dataflows.runtime.stuck_calls import CallInterrupted, StuckCallWatch, needs_guards, watch_of
 from dataflows.runtime.topology import GLOBAL_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, StageLogic
 from dataflows.sources.feed_scan import FeedScan
@@ -44,80 +44,14 @@ from dataflows.sources.feed_selection import (
 )
 from dataflows.sources.feed_source import FeedSource, MarketFeed
 from dataflows.sources.file_feed import FileFeed
-from dataflows.sources.kafka import ShardSlices
 from dataflows.sources.tape.feed_with_orders import FeedWithOrders
 from dataflows.sources.tape.orders import read_orders
 from operators.handler_limit import HandlerLimit
-from operators.partitions import partition_of
 from operators.performance import Performance
-from operators.stage import Stage, TimeSlice
 from schemas.errors import PlatformError
-from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow, HistoryRow, Record, has_symbol
 
-VERSION = 1
-AnalysedShard = tuple[str, list[TimeSlice]]
-_BROADCAST = frozenset({CorporateAction, ExchangeRate})
-"""Record types without a symbol that every feature shard reads (`dataflows/runtime/topology.py`)."""
-
-
-_ROW_TYPES = (FeatureRow, HistoryRow)
-
-
-class ShardMerge(StatefulBatchLogic[AnalysedShard, list[TimeSlice], Any]):
-    """Merges the time slices of all shards and runs the trading loop, which needs every symbol, on each."""
-
-    def __init__(self, shards: int, loop: Stage, resume: Any) -> None:
-        self._shards, self._loop = shards, loop
-        self._pending: dict[str, list[TimeSlice]] = {}
-        if resume is not None:
-            version, state = resume
-            assert version == VERSION, f"shard merge state of version {version}, expected {VERSION}"
-            loop.restore(state)
-
-    def on_batch(self, values: list[AnalysedShard]) -> tuple[list[list[TimeSlice]], bool]:
-        if self._shards == 1:
-            out = [
-                [self._run_trading_loop(time_slice.ts_ns, time_slice.records) for time_slice in time_slices]
-                for _, time_slices in values
-            ]
-            return out, StatefulBatchLogic.RETAIN
-        for shard, time_slices in values:
-            self._pending.setdefault(shard, []).extend(time_slices)
-        ready = min(map(len, self._pending.values())) if len(self._pending) == self._shards else 0
-        shard_slices = [self._pending[shard] for shard in sorted(self._pending)] if ready else []
-        merged_slices = [self._merge([time_slices[i] for time_slices in shard_slices]) for i in range(ready)]
-        for time_slices in self._pending.values():
-            del time_slices[:ready]
-        return [merged_slices], StatefulBatchLogic.RETAIN
-
-    def _merge(self, shard_slices: list[TimeSlice]) -> TimeSlice:
-        assert len({shard_slice.ts_ns for shard_slice in shard_slices}) == 1, "shards of one feed have the same clocks"
-        # Broadcast records reached every shard; only the first shard passes them on.
-        first, *other_slices = shard_slices
-        records = [
-            *first.records,
-            *(
-                record
-                for shard_slice in other_slices
-                for record in shard_slice.records
-                if type(record) not in _BROADCAST
-            ),
-        ]
-        records.sort(key=_sort_key)
-        return self._run_trading_loop(shard_slices[0].ts_ns, records)
-
-    def _run_trading_loop(self, ts_ns: int, records: Iterable[Record]) -> TimeSlice:
-        inputs = list(records)
-        outputs = self._loop.on_slice(ts_ns, inputs)
-        return TimeSlice(ts_ns, [record for record in inputs if type(record) not in _ROW_TYPES] + outputs)
-
-    def on_eof(self) -> tuple[list[list[TimeSlice]], bool]:
-        return [], StatefulBatchLogic.RETAIN
-
-    def snapshot(self) -> Any:
-        # All parts of one source batch travel in one epoch, so none is pending when the epoch ends.
-        assert not any(self._pending.values()), "a shard did not deliver its time slice within the epoch"
-        return (VERSION, self._loop.snapshot())
+BacktestOutcome = tuple[Performance, dict[str, Any], list[str]]
+"""The performance, what the summary says about the files, and warnings."""
 
 
 def build(
@@ -128,23 +62,32 @@ def build(
     shards: int = 1,
     limit: HandlerLimit | None = None,
     explains: bool = True,
+    watch: StuckCallWatch | None = None,
 ) -> Dataflow:
-    """Build the backtest flow. `limit` is that of the handlers of trading strategies.
+    """Build the backtest flow. `limit` is that of the handlers of trading strategies and of the calls of models.
 
-    Without `explains`, the flow leaves out records that only explain decisions (`stages.decision_loop`).
+    It is also that of view strategies and the user's own indicators, unless `watch` looks for their calls that do not
+    return. Without `explains`, the flow leaves out records that only explain decisions (`stages.decision_loop`).
 
     Source items: (any key, time slices of Bars). Sink items: (GLOBAL_SHARD, time slices of all stage outputs).
     """
-    analysis = stages.analysis(settings)
-    trading_loop = stages.decision_loop(settings, limit, explains=explains)
+    analysis = stages.analysis(settings, limit, limits_indicators=watch is None)
+    trading_loop = stages.decision_loop(settings, limit, explains=explains, limits_views=watch is None)
+    guard = _unguarded if watch is None else watch.guard
     flow = Dataflow("backtest")
     time_slices = op.input("ticks", flow, source)
-    sharded = op.flat_map_batch("shards", time_slices, _shard_splitter(shards))
-    analysed = op.stateful_batch("analysis", sharded, lambda resume: StageLogic(analysis(), resume))
+    sharded = op.flat_map_batch("shards", time_slices, shard_splitter(shards))
+    analysed = op.stateful_batch("analysis", sharded, lambda resume: guard(StageLogic(analysis(), resume)))
     merge_inputs = op.map("gathered", analysed, lambda batch: (GLOBAL_SHARD, batch))
-    traded = op.stateful_batch("trading", merge_inputs, lambda resume: ShardMerge(shards, trading_loop(), resume))
+    traded = op.stateful_batch(
+        "trading", merge_inputs, lambda resume: guard(ShardMerge(shards, trading_loop(), resume))
+    )
     op.output("report", traded, sink)
     return flow
+
+
+def _unguarded(logic: StatefulBatchLogic[Any, Any, Any]) -> StatefulBatchLogic[Any, Any, Any]:
+    return logic
 
 
 def flow() -> Dataflow:
@@ -189,6 +132,20 @@ def recorded_period(settings: Settings, symbols: Sequence[str] | None, *, with_c
     return RecordedPeriod(None if symbols is None else tuple(symbols), files.start_ns, files.end_ns, with_commands)
 
 
+class _RunOptions(NamedTuple):
+    """What `run` reads and how."""
+
+    settings: Settings
+    bars: Sequence[Path] | RecordedPeriod
+    scan: FeedScan | None
+    workers: int
+    batch_slices: int
+    progress: Callable[[Performance, float], None]
+    orders: Path | None
+    make_observers: Callable[[], Sequence[Observer]]
+    on_stuck: OnStuck
+
+
 def run(
     settings: Settings,
     bars: Sequence[Path] | RecordedPeriod,
@@ -197,27 +154,24 @@ def run(
     batch_slices: int = 256,
     progress: Callable[[Performance, float], None] = lambda performance, share: None,
     orders: Path | None = None,
-    observers: Sequence[Observer] = (),
+    make_observers: Callable[[], Sequence[Observer]] = tuple,
     on_stuck: OnStuck = lambda timeout: None,
 ) -> tuple[Performance, dict[str, Any]]:
     """Run to the end of the bars. Return the performance and its summary with wall-clock `elapsed_s` and `bars_per_s`.
 
     `bars` are files and folders, or a period of the topics in `settings.kafka`. `progress` receives, after every batch,
     the performance so far and the share of the files read (0 to 1; 0 for topics). `orders` is a file of orders
-    (`dataflows/sources/tape/orders.py`). `observers` receive the records of each time slice. `on_stuck`
-    receives, in another thread, the timeout of a call that exceeds its time limit and cannot be interrupted: of a
-    handler, a view strategy or an indicator of the user. The summary has `warnings`, a list of sentences, if there are
-    any.
+    (`dataflows/sources/tape/orders.py`). `make_observers` returns functions that receive the records of each time
+    slice. `on_stuck` receives, in another thread, the timeout of a call that exceeds its time limit and cannot be
+    interrupted: of a handler, a view strategy or an indicator of the user. The summary has `warnings`, a list of
+    sentences, if there are any.
+
+    If a view strategy or an indicator of the user does not return, the run starts again with new observers and a
+    measurement of each call. It then suspends the strategy, or the indicator for its symbol, at this call.
 
     Raises BadInput if the settings, files or orders are invalid, and Unavailable if Kafka does not respond.
     """
     stopwatch = Stopwatch()
-    feeds: list[FileFeed | RecordedFeed] = []
-    order_feeds: list[FeedWithOrders] = []
-
-    def report_progress(performance: Performance) -> None:
-        progress(performance, feeds[-1].share_read)
-
     scan, interval_warnings = None, []
     if isinstance(bars, RecordedPeriod):
         settings, bars = use_recorded_trades(settings, bars)
@@ -225,43 +179,71 @@ def run(
         files = settings.market_data.files
         settings, scan = _recognize_bars(settings, bars or files.paths)
         interval_warnings = scan.interval_warnings(files)
-    quotes, trades = QuoteCheck(settings.venue()), TradeCheck(settings.for_backtest())
-    all_observers = [*observers, *(check.observe for check in (quotes, trades) if check.is_needed)]
-    sink = _report_sink(settings.for_backtest(), progress=report_progress, observers=all_observers)
-    open_feed = _feed_opener(settings, bars, feeds.append, scan)
-    if orders is not None:
-        open_feed = _orders_opener(settings, open_feed, orders, order_feeds.append)
-    errors: list[PlatformError] = []
-    open_feed = _guarded_opener(settings, open_feed, errors.append)
-    source = FeedSource(open_feed, batch_slices=batch_slices, at_end="stop")
-    limit = HandlerWatchdog(time_limits(settings), on_stuck=on_stuck)
-    dataflow = build(settings.for_backtest(), source, sink, shards=workers, limit=limit, explains=bool(observers))
-    try:
-        with _reduced_gc(), watch_of(settings, on_stuck):
-            if workers == 1:
-                run_main(dataflow)
-            else:
-                cluster_main(dataflow, [], 0, worker_count_per_proc=workers)
-    except BytewaxRuntimeError as error:
-        raise _root_cause(error) from error
-    if errors:
-        raise errors[0]
+    options = _RunOptions(settings, bars, scan, workers, batch_slices, progress, orders, make_observers, on_stuck)
+    outcome = None if needs_guards(settings) else _run_once(options, measures_calls=False)
+    performance, notes, warnings = outcome or _run_measured(options)
     elapsed_s = stopwatch.seconds()
-    summary = sink.performance.summary()
-    warnings = order_feeds[-1].check_end(orders.name) if orders is not None else []
-    summary |= _feed_notes(settings, feeds[-1], sink.performance)
-    if warnings := [
-        *warnings,
-        *interval_warnings,
-        *quotes.warnings(),
-        *trades.warnings(),
-        *summary.pop("warnings", []),
-    ]:
+    summary = performance.summary() | notes
+    if warnings := [*warnings, *interval_warnings, *summary.pop("warnings", [])]:
         summary["warnings"] = warnings
-    return sink.performance, summary | {
+    return performance, summary | {
         "elapsed_s": round(elapsed_s, 3),
         "bars_per_s": round(summary["bars"] / elapsed_s),
     }
+
+
+def _run_measured(options: _RunOptions) -> BacktestOutcome:
+    outcome = _run_once(options, measures_calls=True)
+    assert outcome is not None, "only a run that does not measure its calls is given up"
+    return outcome
+
+
+def _run_once(options: _RunOptions, *, measures_calls: bool) -> BacktestOutcome | None:
+    """Run to the end of the bars. Return None if a call was interrupted that only a run with `measures_calls` ends."""
+    settings, bars, orders = options.settings, options.bars, options.orders
+    feeds: list[FileFeed | RecordedFeed] = []
+    order_feeds: list[FeedWithOrders] = []
+    quotes, trades = QuoteCheck(settings.venue()), TradeCheck(settings.for_backtest())
+    observers = options.make_observers()
+    checks = [check.observe for check in (quotes, trades) if check.is_needed]
+    sink = _report_sink(
+        settings.for_backtest(),
+        progress=lambda performance: options.progress(performance, feeds[-1].share_read),
+        observers=[*observers, *checks],
+    )
+    open_feed = _feed_opener(settings, bars, feeds.append, options.scan)
+    if orders is not None:
+        open_feed = _orders_opener(settings, open_feed, orders, order_feeds.append)
+    watch = None if measures_calls else watch_of(settings, options.on_stuck)
+    errors: list[PlatformError] = []
+    open_feed = _guarded_opener(settings, open_feed, errors.append, watch)
+    source = FeedSource(open_feed, batch_slices=options.batch_slices, at_end="stop")
+    limit = HandlerWatchdog(time_limits(settings), on_stuck=options.on_stuck)
+    dataflow = build(
+        settings.for_backtest(),
+        source,
+        sink,
+        shards=options.workers,
+        limit=limit,
+        explains=bool(observers),
+        watch=watch,
+    )
+    try:
+        with _reduced_gc(), watch or contextlib.nullcontext():
+            if options.workers == 1:
+                run_main(dataflow)
+            else:
+                cluster_main(dataflow, [], 0, worker_count_per_proc=options.workers)
+    except (BytewaxRuntimeError, CallInterrupted) as error:
+        if watch is None or not watch.is_interrupted:
+            raise _root_cause(error) from error
+    if watch is not None and watch.is_interrupted:
+        return None
+    if errors:
+        raise errors[0]
+    warnings = order_feeds[-1].check_end(orders.name) if orders is not None else []
+    notes = _feed_notes(settings, feeds[-1], sink.performance)
+    return sink.performance, notes, [*warnings, *quotes.warnings(), *trades.warnings()]
 
 
 def _feed_notes(settings: Settings, feed: FileFeed | RecordedFeed, performance: Performance) -> dict[str, Any]:
@@ -284,7 +266,7 @@ def _feed_opener(
     on_open: Callable[[FileFeed | RecordedFeed], None],
     scan: FeedScan | None,
 ) -> Callable[[], MarketFeed]:
-    """Return a function that opens the feed of files or topics. `on_open` receives the feed; `scan` is of the files."""
+    """Return a function that opens the feed. `on_open` receives the feed; `scan` is the scan of the files."""
     if not isinstance(bars, RecordedPeriod):
         files, tag = settings.market_data.files, symbol_tagger(settings)
         loaded = settings.for_backtest()
@@ -320,11 +302,17 @@ def _orders_opener(
 
 
 def _guarded_opener(
-    settings: Settings, open_feed: Callable[[], MarketFeed], on_error: Callable[[PlatformError], None]
+    settings: Settings,
+    open_feed: Callable[[], MarketFeed],
+    on_error: Callable[[PlatformError], None],
+    watch: StuckCallWatch | None = None,
 ) -> Callable[[], MarketFeed]:
-    """Return a function that opens a feed whose errors go to `on_error`, the use of a model in sample among them."""
+    """Return a function that opens a feed whose errors go to `on_error`, the use of a model in sample among them.
+
+    The feed ends when `watch` has interrupted a call.
+    """
     check = first_slice_check(settings)
-    return lambda: GuardedFeed(open_feed(), on_error, check)
+    return lambda: GuardedFeed(open_feed(), on_error, check, lambda: watch is not None and watch.is_interrupted)
 
 
 def _raise(error: PlatformError) -> None:
@@ -358,37 +346,3 @@ def _root_cause(error: BaseException) -> BaseException:
     while isinstance(error, BytewaxRuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
-
-
-def _shard_splitter(shards: int) -> Callable[[list[ShardSlices]], list[ShardSlices]]:
-    """Send every time slice to every shard, with the records of the shard's symbols.
-
-    Records without a symbol go to the first shard; those that the analysis reads (`_BROADCAST`) go to all shards.
-    """
-
-    def split(items: list[ShardSlices]) -> list[ShardSlices]:
-        out: list[ShardSlices] = []
-        for _, time_slices in items:
-            if shards == 1:
-                out.append(("0", time_slices))
-                continue
-            slices_by_shard: list[list[TimeSlice]] = [[] for _ in range(shards)]
-            for ts_ns, records in time_slices:
-                records_by_shard: list[list[Record]] = [[] for _ in range(shards)]
-                for record in records:
-                    if type(record) in _BROADCAST:
-                        for shard_records in records_by_shard[1:]:
-                            shard_records.append(record)
-                    shard = partition_of(record.symbol, shards) if has_symbol(record) else 0
-                    records_by_shard[shard].append(record)
-                for shard_slices, shard_records in zip(slices_by_shard, records_by_shard, strict=True):
-                    shard_slices.append(TimeSlice(ts_ns, shard_records))
-            out += [(str(shard), shard_slices) for shard, shard_slices in enumerate(slices_by_shard)]
-        return out
-
-    return split
-
-
-def _sort_key(record: Any) -> tuple[float, str, int]:
-    """Sort records with a symbol by (time, symbol, seq), as aligned logs do; records without a symbol come last."""
-    return (record.ts_ns, record.symbol, record.seq) if type(record) in BY_SYMBOL else (inf, "", 0)

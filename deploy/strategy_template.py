@@ -44,7 +44,7 @@ from operators.strategies import TargetView
 
 
 class {type}:
-    """Long while the close is above the average of `period` bars. The state is the last direction."""
+    """Long while the close is above the average of `period` bars, else flat. Needs no state."""
 
     def __init__(self, *, period: int = 20, name: str = "{name}") -> None:
         """`period` in bars."""
@@ -54,12 +54,11 @@ class {type}:
 
     def decide(self, row, state):
         average = row.values.get(self.average)
-        if average is None:
+        if average is None:  # still warming up
             return state, None
         direction = 1 if row.close > average else 0
-        if direction == (state or 0):
-            return state, None
-        return direction, TargetView(direction, 1.0, 1.0, {{"average": average}})
+        # Return the view of each row; the platform publishes a signal only if the view changes.
+        return state, TargetView(direction, float(direction), 1.0, {{self.average: average}})
 '''
 TEST_TEMPLATE = '''"""Test the strategy {name}: the check finds nothing, and it trades a rise."""
 

@@ -35,6 +35,7 @@ from schemas.codec import SCHEMA_IDS, encode
 from schemas.errors import InvalidField
 from schemas.records import (
     Bar,
+    CheckpointMarker,
     Clock,
     Command,
     Configuration,
@@ -81,6 +82,9 @@ class AlignedLogs:
         self.passed_ns = -1
         self._accepted = self._duplicates = self._late = self._gaps = self._dead_letters = 0
         self._unverified_commands = 0
+        self.marker: CheckpointMarker | None = None
+        """The checkpoint marker of the last time slice; `take_slices` returns no time slice after it."""
+        self._markers_waiting = 0
         if snapshot is not None:
             self._restore(snapshot)
 
@@ -100,6 +104,7 @@ class AlignedLogs:
             elif isinstance(record, Command | Configuration) and cursor.signatures is not None:
                 self._feed_signed(cursor, offset, record, cursor.signatures)
             else:
+                self._markers_waiting += type(record) is CheckpointMarker
                 cursor.open_records.append(record)
 
     def _feed_signed(
@@ -225,12 +230,14 @@ class AlignedLogs:
     # -- time slices
 
     def take_slices(self, records_max: int = 2000) -> list[TimeSlice]:
-        """Return the complete time slices, until they contain `records_max` records or more."""
+        """Return the complete time slices, until they contain `records_max` records or more, or a checkpoint marker."""
         out: list[TimeSlice] = []
         records_left = records_max
         while records_left > 0 and (time_slice := self._next_slice()) is not None:
             records_left -= len(time_slice.records) + 1
             out.append(time_slice)
+            if self.marker is not None:
+                break
         return out
 
     def ready(self) -> bool:
@@ -262,7 +269,15 @@ class AlignedLogs:
                 segments.append((cursor, cursor.pop_segment()))
         time_slice = TimeSlice(ts_ns, self._merge(segments, ts_ns))
         self.passed_ns = ts_ns
+        self.marker = self._take_marker(segments) if self._markers_waiting else None
         return time_slice
+
+    def _take_marker(self, segments: list[tuple[LogCursor, LogSegment]]) -> CheckpointMarker | None:
+        """Return the last checkpoint marker of a time slice. Markers before the start of a joining log do not count."""
+        records = (record for cursor, segment in segments if not cursor.sequenced for record in segment.records)
+        markers = [record for record in records if type(record) is CheckpointMarker]
+        self._markers_waiting -= len(markers)
+        return markers[-1] if markers else None
 
     def _merge(self, segments: list[tuple[LogCursor, LogSegment]], ts_ns: int) -> list[Record]:
         records: list[Record] = []

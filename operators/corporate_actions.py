@@ -15,7 +15,7 @@ from operators.ledger import Ledger, SpinOff
 from operators.ledger.cash import AccrualSettings, Charge, ShortPosition
 from operators.ledger.corporate_actions import fractional_units
 from operators.ledger.events import AccountIncome, distribution_prices, share_ratio, to_ledger_event
-from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_quantity
+from operators.ledger.split_ratio import split_units
 from operators.manual_orders import MANUAL
 from operators.money import ONE, divide, multiply, to_decimal
 from operators.portfolio.targets import Targets, apply_own_trade, net_held
@@ -40,7 +40,8 @@ VERSION = 2
 class PortfolioCorporateActions:
     """Updates of the portfolio that do not come from trades.
 
-    Changes `ledger`, `marks`, `targets`, `estimates` and `weights`.
+    Changes `ledger`, `marks`, `targets`, `estimates` and `weights`. `with_accounts` are the strategies with a
+    sub-account: trading strategies, and view strategies with limits.
     """
 
     def __init__(
@@ -52,11 +53,11 @@ class PortfolioCorporateActions:
         targets: Targets,
         estimates: Estimates,
         weights: TargetWeights,
-        trading_strategies: Sequence[str] = (),
+        with_accounts: Sequence[str] = (),
     ) -> None:
         self._reference, self._income = ReferenceData(currency=currency), AccountIncome(settings)
         self._ledger, self._marks, self._targets, self._estimates = ledger, marks, targets, estimates
-        self._weights, self._trading_strategies = weights, trading_strategies
+        self._weights, self._with_accounts = weights, with_accounts
         self.adjusted_prices = AdjustedPrices()
         self.splits: list[tuple[str, Decimal]] = []  # symbol and ratio of the splits of this time slice
 
@@ -124,8 +125,6 @@ class PortfolioCorporateActions:
         elif action.kind == DELISTING:
             self._targets.close(symbol)
         elif action.kind in (SPIN_OFF, RIGHTS):
-            if event is not None and self._ledger.quantity(symbol) * self._ledger.quantity(action.new_symbol) < 0:
-                return []  # long of one share and short of the other: the result is undefined, change nothing
             self._distribute(action, changed_symbols)
             self._distribute_to_strategies(action)
             if event is None:
@@ -152,9 +151,9 @@ class PortfolioCorporateActions:
         return records
 
     def _hold_rest(self, symbol: str) -> None:
-        """Assign the distributed shares that no trading strategy has received to the manual position.
+        """Assign the distributed shares that no sub-account has received to the manual position.
 
-        They do not belong to a view strategy, because none has decided to hold them and none would sell them.
+        They do not belong to a view strategy without limits, because none has decided to hold them or would sell them.
         """
         targets = self._targets.setdefault(symbol, {})
         units = self._ledger.quantity(symbol) - net_held(targets)
@@ -173,17 +172,14 @@ class PortfolioCorporateActions:
             changed_symbols[action.new_symbol] = None
 
     def _distribute_to_strategies(self, action: CorporateAction) -> None:
-        """Let each trading strategy hold the distributed shares that its sub-account receives."""
+        """Let each strategy with a sub-account hold the distributed shares that its sub-account receives."""
         assert action.ratio is not None, f"{action.action_id}: expected a validated corporate action"
         price = self._marks.prices.get(action.new_symbol, 0.0)
         new_targets = self._targets.setdefault(action.new_symbol, {})
         for name, target in self._targets.get(action.symbol, {}).items():
-            units = split_quantity(target.held, action.ratio)
-            existing = new_targets.get(name)
-            if abs(units) <= ROUNDING_REMAINDER or name not in self._trading_strategies:
+            units, existing = split_units(target.held, action.ratio), new_targets.get(name)
+            if not units or name not in self._with_accounts:
                 continue
-            if existing is not None and existing.held * units < 0:
-                continue  # as in its sub-account: long one symbol and short the other
             if action.amount is not None:
                 units -= fractional_units(units if existing is None else existing.held + units)
             if units:

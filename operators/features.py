@@ -10,7 +10,7 @@ from operators.adjusted_prices import AdjustedPrices, split_price
 from operators.bar_completion import OPENING_PRICE_SEQ
 from operators.handler_limit import HandlerLimit
 from operators.indicator_calls import IndicatorCalls, IndicatorUpdate, own_component
-from operators.indicators import Indicator, build
+from operators.indicators import INDICATORS, Indicator, build
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE
@@ -77,6 +77,8 @@ class FeatureStage:
         self.specs = tuple(dict.fromkeys(specs))
         self._calls = IndicatorCalls.under(limit)
         self._sessions = sessions or {}
+        # A replay can register another version of the user's indicators while this stage is in use.
+        self._kinds = dict(INDICATORS)
         # Reject an invalid spec at the start instead of at the first bar.
         indicators = {spec: build(spec) for spec in self.specs}
         for spec, indicator in indicators.items():
@@ -210,7 +212,7 @@ class FeatureStage:
         return SymbolFeatures(self.specs, indicators, self._calls, seq, close, first_seq)
 
     def _create(self, spec: str) -> Indicator:
-        indicator = build(spec)
+        indicator = build(spec, self._kinds)
         if self._sessions:
             indicator.use_sessions(self._sessions)
         return indicator

@@ -107,7 +107,12 @@ class HandlerCalls:
             file=file,
             later=lambda: self._later_calls(strategy, symbol),
         )
-        return self._limit.run(call, handler, *arguments)
+        try:
+            return self._limit.run(call, handler, *arguments)
+        except HandlerTimedOut as timed_out:
+            for one in timeouts_of(call, timed_out.timeout):  # as after the restart of a live service
+                self._timeouts.setdefault((one.strategy, one.symbol), one)
+            raise
 
     def recorded(self, strategy: str, symbol: str, number: int) -> HandlerTimeout | None:
         """Return the recorded timeout because of which a call must not be made."""

@@ -53,10 +53,12 @@ _ORDER_PREFIX: Final = "ord-"
 _ACTION_ORDER_PREFIX: Final = _ORDER_PREFIX + ACTION_PREFIX
 _TAKE_PROFIT_SUFFIX: Final = "-tp"
 _STOP_LOSS_SUFFIX: Final = "-sl"
+LIQUIDATION_PREFIX: Final = "liquidation-"
+"""The orders by which the broker closes an account have ids that begin with this."""
 EXIT_SUFFIXES = (_TAKE_PROFIT_SUFFIX, _STOP_LOSS_SUFFIX)
 """Added to the id of a command, they are the ids of the exit orders of its bracket."""
 ACTION_STRATEGY_PATTERN: Final = f"^{ACTION_PREFIX}(.*)-[0-9]+({'|'.join(EXIT_SUFFIXES)})?$"
-"""Of the cause of a trading strategy's order, as a regular expression for SQL. Its first group is the strategy."""
+"""Regular expression for SQL that matches the cause of a trading strategy's order. Group 1 is the strategy."""
 PRICES_OF: Final[Mapping[OrderType, tuple[str, ...]]] = {
     MARKET: (),
     LIMIT: ("limit_price",),
@@ -216,6 +218,17 @@ def entry_cause_id(cause_id: str) -> str | None:
 def is_manual(order_id: str) -> bool:
     """Whether a person, not a strategy, is behind an order id: a manual order or an adjustment."""
     return order_id.startswith(_PREFIX) or is_adjustment(order_id)
+
+
+def is_for_account(order_id: str) -> bool:
+    """Whether an order trades for the account, and not for strategies: a manual one, an adjustment or a liquidation.
+
+    It closes manual positions first, then those of the strategies in the order of their names.
+
+    >>> is_for_account("ord-cmd-7f"), is_for_account("liquidation-1"), is_for_account("ord-7")
+    (True, True, False)
+    """
+    return is_manual(order_id) or order_id.startswith(LIQUIDATION_PREFIX)
 
 
 def parse_proposal(request: OrderRequest, ts_ns: int) -> OrderProposal | InvalidTerms:

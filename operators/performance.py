@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from operators.decision_hash import DecisionHash
+from operators.manual_orders import LIQUIDATION_PREFIX
 from operators.money import ZERO, plain
 from operators.performance_metrics import (
     TRADING_DAYS_A_YEAR,
@@ -23,7 +24,6 @@ from operators.performance_metrics import (
 from operators.returns import DatedFlow, NetOfFlows, money_weighted_return
 from operators.signals.suspensions import suspension_of
 from operators.stage import TimeSlice
-from operators.venue.account import LIQUIDATION_PREFIX
 from schemas.records import (
     SUSPENDED,
     TRADE,

@@ -1,6 +1,6 @@
 """Returns net of external flows: time-weighted and money-weighted.
 
-A deposit or withdrawal changes the capital and is no return. Fees and interest are part of the return. Within a time
+A deposit or withdrawal changes the capital and is not a return. Fees and interest are part of the return. Within a time
 slice a flow comes last: money that moves in a time slice was not invested during it, so the equity before the flow is
 the equity of the slice minus the flow.
 

@@ -38,7 +38,7 @@ from schemas.records.flat import from_stored, to_flat
 
 VERSION = 1
 STRATEGIES_VERSION = 2
-"""Of a trading loop with trading strategies. Without them, the layout is that of version 1."""
+"""Version of the snapshot of a trading loop with trading strategies. Without them, the version is 1."""
 LEARNING_VERSION = 2
 _NO_RECORDS: list[Record] = []
 _EXECUTION_TYPES = frozenset({Execution, GatewayStatus, CashTransfer, OrderIntent})
@@ -133,7 +133,16 @@ class TradingLoop:
                 + self._risk_events
             )
             history = by_topic.records_of("history-bars")
-            current = reference + reports + commands + history + bars + by_topic.records_in_order(_ANALYSIS) + scores
+            current = (
+                by_topic.records_of("configuration")
+                + reference
+                + reports
+                + commands
+                + history
+                + bars
+                + by_topic.records_in_order(_ANALYSIS)
+                + scores
+            )
             current += by_topic.records_in_order(self._event_topics)
             actions = self._strategies.on_slice(ts_ns, fed_back + current)
         booked = self._portfolio.on_slice(
@@ -203,6 +212,7 @@ class LearningLoop:
             by_topic.records_of("handler-timeouts")
             + self._weights
             + self._suspensions
+            + by_topic.records_of("configuration")
             + by_topic.records_of("commands")
             + by_topic.records_of("features")
             + predictions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +17,7 @@ class Marks:
     """Last prices, and the value of the ledger's positions at these prices.
 
     The mark of a symbol is the close of its last bar, or the price of its first execution before the first bar. After a
-    change of `prices` for a symbol with a position, call `revalue`.
+    change of `prices` for symbols with a position, call `revalue`.
     """
 
     def __init__(self) -> None:
@@ -25,23 +26,23 @@ class Marks:
         self.net = ZERO
         self.gross = ZERO
 
-    def revalue(self, ledger: Ledger, symbol: str) -> None:
-        """Update the value of `symbol` after a change of its price or quantity."""
-        values = self.values
-        position = ledger.position(symbol)
-        if position is None or not (quantity := position.book.quantity):
-            old_value = values.pop(symbol, ZERO)
-            self.net -= old_value
-            self.gross -= abs(old_value)
-            return
-        new_value = multiply(quantity, to_decimal(self.prices[symbol]))
-        if position.unit_value is not ONE:
-            new_value = multiply(new_value, position.unit_value)
-        old_value = values.get(symbol, ZERO)
-        values[symbol] = new_value
-        change = new_value - old_value
-        self.net += change
-        self.gross += change if new_value >= ZERO <= old_value else abs(new_value) - abs(old_value)
+    def revalue(self, ledger: Ledger, symbols: Iterable[str]) -> None:
+        """Update the values of `symbols` after a change of their prices or quantities."""
+        values, prices = self.values, self.prices
+        for symbol in symbols:
+            position, old_value = ledger.position(symbol), values.get(symbol, ZERO)
+            if position is None or not (quantity := position.book.quantity):
+                values.pop(symbol, None)
+                self.net -= old_value
+                self.gross -= abs(old_value)
+                continue
+            new_value = multiply(quantity, to_decimal(prices[symbol]))
+            if position.unit_value is not ONE:
+                new_value = multiply(new_value, position.unit_value)
+            values[symbol] = new_value
+            change = new_value - old_value
+            self.net += change
+            self.gross += change if new_value >= ZERO <= old_value else abs(new_value) - abs(old_value)
 
     @property
     def short_value(self) -> Decimal:

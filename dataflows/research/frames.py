@@ -23,6 +23,7 @@ from operators.excursions import (
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.manual_orders import (
     ACTION_PREFIX,
+    LIQUIDATION_PREFIX,
     MANUAL,
     client_id_of,
     command_id_of,
@@ -34,7 +35,6 @@ from operators.manual_orders import (
 from operators.money import NANO, ZERO
 from operators.order_lifecycle import OrderState, state_of
 from operators.returns import NetOfFlows
-from operators.venue.account import LIQUIDATION_PREFIX
 from schemas.records import (
     AMEND_ORDER,
     CANCEL_ORDER,

@@ -13,7 +13,7 @@ from schemas.errors import PlatformError
 class GuardedFeed:
     """Another feed that ends at its first error. `on_error` receives the error.
 
-    `check_first` receives the first time slice, and may raise.
+    `check_first` receives the first time slice, and may raise. The feed also ends when `is_ended` returns True.
     """
 
     def __init__(
@@ -21,8 +21,9 @@ class GuardedFeed:
         feed: MarketFeed,
         on_error: Callable[[PlatformError], None],
         check_first: Callable[[TimeSlice], None] | None = None,
+        is_ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._feed, self._on_error, self._check_first = feed, on_error, check_first
+        self._feed, self._on_error, self._check_first, self._is_ended = feed, on_error, check_first, is_ended
         self._failed = False
 
     @property
@@ -31,7 +32,7 @@ class GuardedFeed:
 
     @property
     def finished(self) -> bool:
-        return self._failed or self._feed.finished
+        return self._failed or self._is_ended() or self._feed.finished
 
     def take(self, count: int) -> list[TimeSlice]:
         try:

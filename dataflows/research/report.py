@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -184,10 +183,6 @@ def _format_time(ts_ns: int) -> str:
     return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def write_json(summary: dict[str, Any], target: str) -> None:
-    """Write the summary to a file, or to standard output if `target` is "-"."""
-    text = json.dumps(summary, indent=2)
-    if target == "-":
-        print(text)
-    else:
-        Path(target).write_text(text + "\n")
+def json_text(summary: dict[str, Any]) -> str:
+    """Return the summary as JSON, with a line break at the end."""
+    return json.dumps(summary, indent=2) + "\n"

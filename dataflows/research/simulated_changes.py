@@ -1,4 +1,4 @@
-"""Simulated changes of symbols and limits: renames, mergers, delistings, distributions, breakers and margin calls.
+"""Simulated changes of symbols and limits: renames, mergers, delistings, distributions, halts, breakers, margin calls.
 
 Each set of changes has a tape of its own, because a change ends what the strategy does with its symbol, or halts it.
 """
@@ -30,11 +30,13 @@ from schemas.records import (
     STRATEGY,
     SYMBOL,
     SYMBOL_CHANGE,
+    TRADING,
     Command,
     CorporateAction,
     Record,
     RiskEvent,
     TradingState,
+    TradingStatus,
 )
 
 CHANGE_MINUTES_MIN = 14
@@ -43,7 +45,8 @@ SOURCE = "simulated"
 _BREAKERS_AT_ONCE = 4
 _NEVER = Decimal(10) ** 15
 _CASH_PER_SHARE, _SHARE_VALUE, _PAID = Decimal(5), Decimal(200), Decimal(50)
-Change = CorporateAction | Command | RiskEvent
+_HALT_MINUTES = 3
+Change = CorporateAction | TradingStatus | Command | RiskEvent
 Changes = Mapping[int, Sequence[Change]]
 """Records by minute of the tape, counted from 0. They take effect before the bars of the minute."""
 
@@ -73,6 +76,13 @@ def listing_changes(minutes: int, symbols: Sequence[str]) -> Iterator[Changes]:
     yield {middle: [stock_merger._replace(amount=_SHARE_VALUE, cash_per_share=_CASH_PER_SHARE)]}
     yield {middle: [_action(DELISTING, symbol, amount=_PAID)]}
     yield {middle: [_action(CASH_MERGER, merged, amount=_PAID)]}
+
+
+def halt_changes(minutes: int, symbols: Sequence[str]) -> Changes:
+    """Return a halt of the first symbol in the middle of the `minutes` of a tape, and its end."""
+    middle, state = minutes // 2, TradingStatus(f"{SOURCE}-halt", 0, symbols[0], HALTED, "T1", "simulated halt", SOURCE)
+    resumed = state._replace(status_id=f"{SOURCE}-resumption", state=TRADING, code="", reason="")
+    return {middle: [state], middle + _HALT_MINUTES: [resumed]}
 
 
 def limit_changes(minutes: int, symbols: Sequence[str], strategy: str) -> Changes:

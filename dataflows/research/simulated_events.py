@@ -36,7 +36,7 @@ NEWS_EVERY, NEWS_AT, SCORE_AT = 10, 1, 2
 FILING_EVERY, FILING_AT = 30, 3
 HALT_EVERY, HALT_AT, RESUME_AT = 60, 4, 6
 DIVIDEND_AT, SPLIT_AT = 8, 12
-"""Minutes of a session, counted from 0, at which events occur; those with `EVERY` again after so many minutes."""
+"""Minutes of a session, counted from 0, at which events occur. Events with `EVERY` repeat at that interval."""
 SPLIT_RATIO = 2
 SOURCE = "simulated"
 _SPREAD = 0.0001

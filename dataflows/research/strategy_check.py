@@ -152,8 +152,7 @@ def check_strategy(
         findings += _order_findings(strategy, tape, expected)
         findings += _snapshot_findings(strategy, tape, expected)
         findings += _look_ahead_findings(strategy, tape, expected)
-        if isinstance(strategy, TradingStrategy):
-            findings += change_findings(strategy, minutes, limit)
+        findings += change_findings(strategy, minutes, limit)
         if len(tape) > SESSION_MINUTES:
             market = [[one for one in records if type(one) in (Bar, Trade)] for records in tape]
             warm_up = measure_warm_up(strategy, market, SESSION_MINUTES)

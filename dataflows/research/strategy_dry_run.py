@@ -26,11 +26,12 @@ from operators.strategies import Strategy, TradingStrategy, UniverseFile
 from operators.strategies.trading_strategy import schedules_of
 from operators.strategies.universe_rules import UniverseMember
 from operators.trading.context import NewAction, TradingContext
-from operators.trading.declarations import row_features
+from operators.trading.declarations import benchmarks_of, row_features
 from operators.trading.intervals import DAY_NS, MINUTE_NS
 from operators.trading.sessions import SessionTimes
 from operators.trading.settings import TradingSettings
 from operators.trading.stage import TradingStrategyStage
+from operators.trading.symbol_names import SymbolEnded
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.errors import BadInput
@@ -40,7 +41,6 @@ from schemas.records import (
     Bar,
     Command,
     DeadLetter,
-    OrderRefusal,
     Record,
     RiskEvent,
     Signal,
@@ -53,8 +53,6 @@ SESSION_MINUTES = 390
 SAMPLE_SYMBOLS = ("AAA", "BBB", "CCC")
 FILE_SYMBOLS_MAX = 20
 """Number of symbols of a universe file in the simulated market."""
-STALE_PRICE_S = Decimal(59)
-"""Risk rejects orders for a symbol without a bar in this minute: a renamed or delisted one."""
 _FIRST_OPEN_NS = 1_704_205_800 * 1_000_000_000  # 2 January 2024, 9:30 in New York
 _FIRST_DAY = 20240102
 _DECISIONS = (Signal, StrategyAction, StrategySuspension, DeadLetter)
@@ -106,10 +104,10 @@ def make_tape(
 ) -> list[list[Record]]:
     """Return minute bars of consecutive sessions: a random walk for each symbol, with the events of the strategy.
 
-    From the time slice `other_from` on, the prices follow another path. `changes` are added, and `other_symbols` have
-    bars besides the symbols of the strategy.
+    From the time slice `other_from` on, the prices follow another path. `changes` are added. Besides the symbols of the
+    strategy, `other_symbols` and the second symbols of its correlations and betas have bars.
     """
-    symbols = [*market_symbols(strategy), *other_symbols]
+    symbols = list(dict.fromkeys([*market_symbols(strategy), *other_symbols, *_benchmarks(strategy)]))
     generator = random.Random(seed)  # noqa: S311  (simulated prices)
     prices, with_trades = dict.fromkeys(symbols, 100.0), _needs_trades(strategy)
     events = SimulatedEvents(strategy, SESSION_MINUTES)
@@ -132,6 +130,11 @@ def make_tape(
         changed = [one._replace(ts_ns=bars[0].ts_ns) for one in changes.get(number, ())]
         tape.append([*changed, *_trades_of(bars, with_trades), *events.add(number, bars)])
     return tape
+
+
+def _benchmarks(strategy: Strategy | TradingStrategy) -> tuple[str, ...]:
+    """Return the second symbols of the strategy's correlations and betas. Raises BadInput for a malformed one."""
+    return benchmarks_of(strategy) if isinstance(strategy, TradingStrategy) else ()
 
 
 def _needs_trades(strategy: Strategy | TradingStrategy) -> bool:
@@ -199,9 +202,7 @@ class DryRun:
         limit: HandlerLimit | None = None,
         breakers: tuple[Breaker, ...] = (),
     ) -> None:
-        self.refusals: list[OrderRefusal] = []
-        """What risk has rejected in the last time slice."""
-        risk = RiskStage(RiskSettings.unlimited(stale_price_s=STALE_PRICE_S, breakers=breakers))
+        risk = RiskStage(RiskSettings.unlimited(breakers=breakers))
         self._risk = RiskWithMarginCalls(risk)
         fresh = deepcopy(strategy)
         specs = row_features(fresh) if isinstance(fresh, TradingStrategy) else fresh.features
@@ -218,7 +219,6 @@ class DryRun:
         letters = [one for one in rows if type(one) is DeadLetter]
         self._risk.due = [one for one in records if type(one) is RiskEvent]
         out: list[Record] = self._stage.on_slice(ts_ns, with_rows(records, rows))
-        self.refusals = [one for one in out if type(one) is OrderRefusal]
         return [*letters, *(one for one in out if type(one) in _DECISIONS)]
 
     def snapshot(self) -> Any:
@@ -254,24 +254,17 @@ def run_over(
     strategy: Strategy | TradingStrategy,
     tape: Sequence[Sequence[Record]],
     limit: HandlerLimit | None = None,
-    refusals: list[list[OrderRefusal]] | None = None,
 ) -> tuple[list[list[Record]], list[Finding]]:
-    """Return the decisions of each time slice, and how the strategy failed, if it did.
-
-    `limit` is of its handlers. What risk rejects in each time slice is appended to `refusals`.
-    """
+    """Return the decisions of each time slice, and how the strategy failed, if it did. `limit` limits its handlers."""
     has_commands = any(type(one) is Command for records in tape for one in records)
     dry_run = DryRun(strategy, symbols_of(tape), limit, BREAKERS if has_commands else ())
     out: list[list[Record]] = []
     for records in tape:
         decisions = dry_run.on_slice(records)
         out.append(decisions)
-        if refusals is not None:
-            refusals.append(dry_run.refusals)
         for one in decisions:
             if type(one) is StrategyAction and one.kind == SUSPENDED:
-                text = f"{one.arguments['error_type']}: {one.arguments['message']}"
-                return out, [Finding("dry run", text, one.arguments["file"], int(one.arguments["line"]))]
+                return out, [_suspension_finding(one.arguments)]
             if type(one) is StrategySuspension:
                 return out, [Finding("dry run", f"{one.error_type}: {one.message}", one.file, one.line)]
             if type(one) is DeadLetter:  # of an indicator
@@ -279,6 +272,13 @@ def run_over(
                 file, _, line = position.rpartition(":")
                 return out, [Finding("dry run", cause, file, int(line))]
     return out, []
+
+
+def _suspension_finding(arguments: Mapping[str, str]) -> Finding:
+    file, line = arguments["file"], int(arguments["line"])
+    if arguments["error_type"] == SymbolEnded.__name__:
+        return Finding("orders", arguments["message"], file, line)
+    return Finding("dry run", f"{arguments['error_type']}: {arguments['message']}", file, line)
 
 
 def symbols_of(tape: Sequence[Sequence[Record]]) -> list[str]:

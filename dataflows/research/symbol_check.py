@@ -13,7 +13,7 @@ from dataflows.sources.row_times import iso
 from schemas.records import CONTINUOUS, REGULAR, Bar
 
 EXAMPLES_MAX = 10
-OUTLIER_MEDIANS = 20  # a move of more than so many median moves of the symbol
+OUTLIER_MEDIANS = 20  # multiple of the symbol's median move above which a move is an outlier
 OUTLIER_MOVE_MIN = 0.03
 END_MOVE_MIN = 0.2  # of the last bar, which no later bar confirms
 REVERSAL_BARS = 5  # within which a wrong price returns
@@ -30,7 +30,7 @@ class SymbolCheck:
     """The findings about one symbol of one file. Prices are those of the file; each list has at most 10 entries.
 
     `missing` counts intervals without a trade between the first and the last bar, `gaps` their runs. `missing_days` are
-    sessions without a trade, as YYYYMMDD. `is_liquid`: the symbol trades in so many intervals that it trades every day.
+    sessions without a trade, as YYYYMMDD. `is_liquid`: the symbol trades often enough to trade every day.
     """
 
     bars: int = 0

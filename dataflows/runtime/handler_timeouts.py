@@ -92,7 +92,7 @@ def timeouts_by_slice(records: Iterable[Record]) -> TimeoutsBySlice:
 
 
 def record_and_exit(kafka: KafkaSection) -> Callable[[list[HandlerTimeout]], None]:
-    """Return a function that records the timeouts of a call and ends this process. Nothing has acted on the call."""
+    """Return a function that records the timeouts of a call and ends this process. No result of the call is used."""
 
     def end_process(timeouts: list[HandlerTimeout]) -> None:
         status = 1

@@ -1,13 +1,13 @@
 """Measure the handlers of strategies, and end those that exceed their time limit.
 
-A thread looks at the running calls a few times a second. It compares the *processor time* of the calling thread with
+A thread checks the running calls a few times a second. It compares the *processor time* of the calling thread with
 the limit, so that a slow, busy or suspended machine suspends no strategy. A handler that sleeps uses no processor time;
 the longer limit of *waiting time* ends it. Time in which the thread was ready to run, or in which this process did not
 run, does not count.
 
-What happens at the limit depends on the edge:
+What happens at the limit depends on where the handler runs:
 
-* A live service records the timeout and ends its process (`end_process`). Nothing has acted on the call. After the
+* A live service records the timeout and ends its process (`end_process`). No result of the call is used. After the
   restart, the stage reads the record and does not call the handler.
 * A backtest and the check of a strategy have no restart. They raise an exception in the thread of the handler, once.
   If the handler catches it, or waits in C code, `on_stuck` receives the timeout.
@@ -32,7 +32,7 @@ from operators.handler_limit import HandlerCall, HandlerTimedOut, timeouts_of
 from schemas.records import PROCESSOR_TIME, WAITING_TIME, HandlerTimeout, TimeMeasure
 
 _POLL_MAX_S = 0.25
-_GRACE_S = 2.0
+GRACE_S = 2.0
 """Time in which an interrupted handler must return."""
 
 EndProcess = Callable[[list[HandlerTimeout]], None]
@@ -125,12 +125,12 @@ class _Worker:
             self._timeout = timeout
             if interrupt:
                 self._is_interrupted = True
-                _set_pending_exception(self.thread_id, _Interrupt)
+                set_pending_exception(self.thread_id, _Interrupt)
         return call
 
     def stuck(self) -> HandlerTimeout | None:
         """Return the timeout of an interrupted call that has not ended in time."""
-        is_stuck = self._call is not None and self._call is self._measured and self._interrupted_s >= _GRACE_S
+        is_stuck = self._call is not None and self._call is self._measured and self._interrupted_s >= GRACE_S
         return self._timeout if is_stuck else None
 
     def timeouts(self, call: HandlerCall) -> list[HandlerTimeout]:
@@ -157,7 +157,7 @@ class _Worker:
 class HandlerWatchdog:
     """A `HandlerLimit` with a clock. Pass `end_process` and `backstop` in a live service only.
 
-    Its thread ends when nothing refers to it any more.
+    The thread ends when nothing refers to the watchdog any more.
     Without a clock of a thread's processor time (macOS), all time counts as waiting time.
     """
 
@@ -271,13 +271,13 @@ def _receive_pending_exception(thread_id: int) -> None:
     that asks every thread to check for it for ever: `cProfile` and tracing would then never return from a call.
     """
     try:
-        _set_pending_exception(thread_id, _Interrupt)
+        set_pending_exception(thread_id, _Interrupt)
         while True:
             pass
     except _Interrupt:
         return
 
 
-def _set_pending_exception(thread_id: int, kind: type[BaseException]) -> None:
+def set_pending_exception(thread_id: int, kind: type[BaseException]) -> None:
     """Raise an exception in a thread at its next bytecode."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))

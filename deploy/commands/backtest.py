@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -26,10 +26,14 @@ from deploy.bar_file_options import (
 )
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.text_outputs import require_output, write_output
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from configs.settings import Settings
+    from dataflows.replay.recorded_feed import RecordedPeriod
+    from dataflows.research.frames import FrameName, RunFrames
+    from dataflows.research.report import Observer
     from operators.performance import Performance
     from schemas.records import HandlerTimeout
 
@@ -133,19 +137,14 @@ def backtest(
     workers: Workers = 1,
     batch: Batch = 256,
 ) -> None:
-    from dataflows.backtest import recorded_period, run
-    from dataflows.research.frame_files import check_output, write_frame
-    from dataflows.research.frames import TRADES, FrameName, RunFrames
-    from dataflows.research.report import Benchmark, render_html, write_json
-    from schemas.errors import Unavailable
+    from dataflows.backtest import recorded_period
 
     # The shell expands `--bars *.csv` into several words. The option takes the first, `more_bars` the others.
     paths = [*bars, *(more_bars or [])]
     symbols = _topic_symbols(paths)
     outputs = {"executions": executions, "trades": trades, "orders": orders_out, "equity": equity}
-    files_out = {name: path for name, path in outputs.items() if path is not None}
-    for name, path in files_out.items():
-        check_output("--orders-out" if name == "orders" else f"--{name}", path)
+    results = ResultFiles({name: path for name, path in outputs.items() if path is not None}, json_target, report)
+    results.check()
     feed_options = {"start": start, "end": end, "calendar": calendar, "session": session, "timezone": timezone}
     feed_options |= {"symbol": symbol, "date_order": date_order, "decimal": decimal}
     feed_options |= {"volume": volume, "time_is": time_is}
@@ -153,53 +152,127 @@ def backtest(
     input_files |= {"news": news, "fundamentals": fundamentals}
     if symbols is not None and any(input_files.values()):
         raise BadInput("--bars topics: reads quotes, news and other records from the topics; pass no files of them")
-    compared = None if benchmark is None else Benchmark(benchmark)
-    progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=Console(stderr=True)
-    )
     with _base_settings(settings, from_topics=symbols is not None) as base:
         run_settings = base.with_files({kind: files or () for kind, files in input_files.items()})
         run_settings = run_settings.with_file_feed(feed_values(feed_options, interval))
         run_settings = _with_strategies(run_settings, strategy, settings, has_orders=orders is not None)
         if allow_in_sample:
             run_settings = run_settings.allowing_in_sample()
-        capital = run_settings.portfolio_manager.initial_capital
-        frame_names: set[FrameName] = {*files_out, *((TRADES,) if report is not None else ())}
-        frames = RunFrames(frame_names, capital, run_settings.traded_instruments())
-        observers = [*([frames.add_slice] if frame_names else []), *([compared.observe] if compared else [])]
         source = paths if symbols is None else recorded_period(run_settings, symbols or None, with_commands=commands)
-        with progress if progress.console.is_terminal else nullcontext():
-            try:
-                performance, summary = run(
-                    run_settings,
-                    source,
-                    workers=workers,
-                    batch_slices=batch,
-                    progress=_progress_callback(progress),
-                    orders=orders,
-                    observers=observers,
-                    on_stuck=_end_stuck_run,
-                )
-            except Unavailable as error:
-                raise DeployError(str(error)) from error
-    if compared is not None:
-        summary |= {"benchmark": compared.symbol, **compared.compare(performance)._asdict()}
-    frames.end_run()
-    if TRADES in frame_names:
-        summary |= frames.excursion_figures()
-    for name, path in files_out.items():
-        write_frame(frames.frame(name), path)
-    if json_target is not None:
-        write_json(summary, json_target)
-    if report is not None:
-        report.write_text(render_html(performance, summary, f"Backtest of {', '.join(path.name for path in paths)}"))
-    if json_target != "-":
-        _print(summary)
-        if report is not None:
-            print(f"report: {report}")
-    _fail_if_suspended(performance)
-    if summary.get("doubtful_data"):
+        collector = _Collector(results.table_names(), benchmark, run_settings)
+        result = _run(run_settings, source, collector, orders=orders, workers=workers, batch_slices=batch)
+    results.write(result, f"Backtest of {', '.join(path.name for path in paths)}")
+    _fail_if_suspended(result.performance)
+    if result.summary.get("doubtful_data"):
         raise typer.Exit(1)
+
+
+class ResultFiles(NamedTuple):
+    """Where the results go: tables by name, JSON (`-` for standard output) and the HTML report."""
+
+    tables: Mapping["FrameName", Path]
+    json_target: str | None
+    report: Path | None
+
+    def check(self) -> None:
+        """Raises BadInput if a table has no known suffix, or if the folder of a file does not exist."""
+        from dataflows.research.frame_files import check_output
+
+        require_output("--json", self.json_target)
+        require_output("--report", self.report)
+        for name, path in self.tables.items():
+            check_output("--orders-out" if name == "orders" else f"--{name}", path)
+
+    def table_names(self) -> set["FrameName"]:
+        """The tables that the run has to collect. The report lists the trades."""
+        from dataflows.research.frames import TRADES
+
+        return {*self.tables, *((TRADES,) if self.report is not None else ())}
+
+    def write(self, result: "BacktestRun", title: str) -> None:
+        """Write the files and print the summary, except if standard output is for the JSON."""
+        from dataflows.research.frame_files import write_frame
+        from dataflows.research.report import json_text, render_html
+
+        for name, path in self.tables.items():
+            write_frame(result.frames.frame(name), path)
+        if self.json_target is not None:
+            write_output("--json", self.json_target, json_text(result.summary))
+        if self.report is not None:
+            write_output("--report", self.report, render_html(result.performance, result.summary, title))
+        if self.json_target != "-":
+            _print(result.summary)
+            if self.report is not None:
+                print(f"report: {self.report}")
+
+
+class BacktestRun(NamedTuple):
+    """What a run computed."""
+
+    performance: "Performance"
+    summary: dict[str, Any]
+    frames: "RunFrames"
+
+
+class _Collector:
+    """Collects the tables and the benchmark of a run from its time slices. A run that starts again discards them."""
+
+    def __init__(self, names: set["FrameName"], benchmark: str | None, settings: "Settings") -> None:
+        self.names, self._benchmark, self._settings = names, benchmark, settings
+        self.make_observers()
+
+    def make_observers(self) -> list["Observer"]:
+        from dataflows.research.frames import RunFrames
+        from dataflows.research.report import Benchmark
+
+        settings = self._settings
+        self.frames = RunFrames(self.names, settings.portfolio_manager.initial_capital, settings.traded_instruments())
+        self.compared = None if self._benchmark is None else Benchmark(self._benchmark)
+        compared = [] if self.compared is None else [self.compared.observe]
+        return [*([self.frames.add_slice] if self.names else []), *compared]
+
+    def result(self, performance: "Performance", summary: dict[str, Any]) -> BacktestRun:
+        from dataflows.research.frames import TRADES
+
+        if self.compared is not None:
+            summary |= {"benchmark": self.compared.symbol, **self.compared.compare(performance)._asdict()}
+        self.frames.end_run()
+        if TRADES in self.names:
+            summary |= self.frames.excursion_figures()
+        return BacktestRun(performance, summary, self.frames)
+
+
+def _run(
+    settings: "Settings",
+    source: "list[Path] | RecordedPeriod",
+    collector: _Collector,
+    *,
+    orders: Path | None,
+    workers: int,
+    batch_slices: int,
+) -> BacktestRun:
+    """Run the backtest with a progress bar. Raises BadInput or DeployError."""
+    from dataflows.backtest import run
+    from schemas.errors import Unavailable
+
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=Console(stderr=True)
+    )
+    with progress if progress.console.is_terminal else nullcontext():
+        try:
+            performance, summary = run(
+                settings,
+                source,
+                workers=workers,
+                batch_slices=batch_slices,
+                progress=_progress_callback(progress),
+                orders=orders,
+                make_observers=collector.make_observers,
+                on_stuck=_end_stuck_run,
+            )
+        except Unavailable as error:
+            raise DeployError(str(error)) from error
+    return collector.result(performance, summary)
 
 
 def _topic_symbols(paths: list[Path]) -> list[str] | None:
@@ -216,7 +289,7 @@ def _topic_symbols(paths: list[Path]) -> list[str] | None:
 
 @contextmanager
 def _base_settings(file: Path | None, *, from_topics: bool) -> Iterator["Settings"]:
-    """Yield the settings of the file. For topics: those of the platform's last start without a file, and its Kafka."""
+    """Yield the settings of the file. For topics, use the platform's Kafka, and without a file its last settings."""
     from configs.settings import load_settings
     from deploy.recovery.recorded_topics import recorded_settings
 
@@ -228,7 +301,7 @@ def _base_settings(file: Path | None, *, from_topics: bool) -> Iterator["Setting
 
 
 def _with_strategies(settings: "Settings", strategy: str | None, file: Path | None, *, has_orders: bool) -> "Settings":
-    """Return the settings with the strategies that run. Orders do not run beside the strategy that is the default."""
+    """Return the settings with the strategies that run. With orders, the default strategy does not run."""
     from configs.settings import is_overridden
 
     if strategy is not None:
@@ -255,13 +328,11 @@ def _end_stuck_run(timeout: "HandlerTimeout") -> None:
 
 
 def describe_stuck_run(timeout: "HandlerTimeout") -> str:
-    """Return the error for a call that does not return. `call` is 0 if it is not a handler of a trading strategy."""
+    """Return the error for a call that does not return. `timeout.strategy` may be the name of an indicator file."""
     from operators.handler_limit import describe_timeout
 
     subject = "indicator file" if timeout.strategy.endswith(".py") else "strategy"
     cause = "It cannot be interrupted, because it waits or catches every exception"
-    if not timeout.call:
-        cause = "Only handlers of trading strategies can be interrupted"
     position = f"{timeout.file}:{timeout.line}"
     return f"{subject} {timeout.strategy}: {describe_timeout(timeout)} ({position}). {cause}, so there are no results."
 

@@ -24,6 +24,7 @@ from deploy.tax_reports import (
     as_json,
     as_text,
 )
+from deploy.text_outputs import STANDARD_OUTPUT, write_output
 from deploy.trade_files import ActionRow, FillFile, FillRow, read_actions, read_fills
 from operators.ledger import TaxBook
 from operators.ledger.form_8949 import Reported
@@ -36,88 +37,101 @@ _METHODS: tuple[LotMethod, ...] = (FIFO, LIFO, HIFO, AVERAGE)
 _DOLLARS = ("", "USD")
 
 
+Fills = Annotated[
+    list[Path],
+    typer.Option(
+        help="CSV file with time,symbol,side,quantity,price,fee and optionally order_id,multiplier,asset_class,id; "
+        "or the executions of this platform, or an export of Interactive Brokers, Schwab, Fidelity, Robinhood, "
+        "Alpaca or Coinbase (docs/howto/taxes.md). Repeat for several files of one account."
+    ),
+]
+Method = Annotated[str, typer.Option(help="Matching method: fifo, lifo, hifo or average.")]
+Splits = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV file with time,symbol,ratio and optionally cash_in_lieu,new_symbol. Ratio 2 or 2:1 means two new "
+        "shares for one old, 1:6 one new for six old."
+    ),
+]
+WashSaleRule = Annotated[bool, typer.Option("--wash-sales", help="Disallow wash-sale losses (IRS Pub. 550).")]
+NoSecurities = Annotated[
+    str,
+    typer.Option(
+        help="Comma-separated symbols to which wash sales do not apply. Pairs such as BTC-USD and ETH/USD are "
+        "recognized, and so is the column asset_class."
+    ),
+]
+SkippedActions = Annotated[
+    list[str] | None,
+    typer.Option(help="Ignore the rows of a broker's export with this action. Repeat for several."),
+]
+JsonOut = Annotated[str | None, typer.Option("--json", help="Write JSON to this file; - for standard output.")]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="Output format: lots; 8949 for the rows of the tax form; gains for realized gains by year, symbol and "
+        "term; lot-report for one row per part of a lot.",
+    ),
+]
+Year = Annotated[int | None, typer.Option(help="Report only the sales of this year. Not for --format lots.")]
+ReportedItems = Annotated[
+    str | None,
+    typer.Option(
+        help="What the broker reported on Form 1099-B or 1099-DA: basis, proceeds or none. Sets the box of "
+        "Form 8949. Default: basis for securities, none for all other assets."
+    ),
+]
+Zone = Annotated[str, typer.Option(help="Time zone in which times with a UTC offset are converted to trade dates.")]
+
+
 def register(app: typer.Typer) -> None:
     app.command("lots", help="Compute tax lots, realized gains and wash sales from a file of trades.")(lots)
 
 
 def lots(
-    fills: Annotated[
-        list[Path],
-        typer.Option(
-            help="CSV file with time,symbol,side,quantity,price,fee and optionally order_id,multiplier,asset_class,id; "
-            "or the executions of this platform, or an export of Interactive Brokers, Schwab, Fidelity, Alpaca or "
-            "Coinbase (docs/howto/taxes.md). Repeat for several files of one account."
-        ),
-    ],
-    method: Annotated[str, typer.Option(help="Matching method: fifo, lifo, hifo or average.")] = "fifo",
-    splits: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV file with time,symbol,ratio and optionally cash_in_lieu,new_symbol. Ratio 2 or 2:1 means two new "
-            "shares for one old, 1:6 one new for six old."
-        ),
-    ] = None,
-    wash_sales: Annotated[bool, typer.Option("--wash-sales", help="Disallow wash-sale losses (IRS Pub. 550).")] = False,
-    no_securities: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated symbols to which wash sales do not apply. Pairs such as BTC-USD and ETH/USD are "
-            "recognized, and so is the column asset_class."
-        ),
-    ] = "",
-    skip_action: Annotated[
-        list[str] | None,
-        typer.Option(help="Ignore the rows of a broker's export with this action. Repeat for several."),
-    ] = None,
-    json_out: Annotated[
-        str | None, typer.Option("--json", help="Write JSON to this file; - for standard output.")
-    ] = None,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="Output format: lots; 8949 for the rows of the tax form; gains for realized gains by year, symbol and "
-            "term; lot-report for one row per part of a lot.",
-        ),
-    ] = "lots",
-    year: Annotated[int | None, typer.Option(help="Report only the sales of this year. Not for --format lots.")] = None,
-    reported: Annotated[
-        str | None,
-        typer.Option(
-            help="What the broker reported on Form 1099-B or 1099-DA: basis, proceeds or none. Sets the box of "
-            "Form 8949. Default: basis for securities, none for all other assets."
-        ),
-    ] = None,
-    zone: Annotated[
-        str, typer.Option(help="Time zone in which times with a UTC offset are converted to trade dates.")
-    ] = "America/New_York",
+    fills: Fills,
+    method: Method = "fifo",
+    splits: Splits = None,
+    wash_sales: WashSaleRule = False,
+    no_securities: NoSecurities = "",
+    skip_action: SkippedActions = None,
+    json_out: JsonOut = None,
+    form: Format = "lots",
+    year: Year = None,
+    reported: ReportedItems = None,
+    zone: Zone = "America/New_York",
 ) -> None:
     """Match every sale with the lots it closes, and print the open lots."""
     try:
-        lot_method = require_choice("--method", method, _METHODS)
-        require_choice("--format", form, FORMATS)
-        if form == LOTS and year is not None:
-            raise BadInput(f"--year needs --format {FORM_8949}, {GAINS} or {LOT_REPORT}")
-        if form != FORM_8949 and reported is not None:
-            raise BadInput(f"--reported needs --format {FORM_8949}")
-        options = ReportOptions(year, None if reported is None else require_choice("--reported", reported, Reported))
+        book = TaxBook(require_choice("--method", method, _METHODS), wash_sales=wash_sales)
+        options = _report_options(form, year, reported)
         tz = _zone(zone)
         exempt = list(dict.fromkeys(symbol.strip() for symbol in no_securities.split(",") if symbol.strip()))
         fill_file = read_fills(fills, tz, no_securities=exempt, skip_actions=skip_action or ())
         if form == FORM_8949 and fill_file.currency not in _DOLLARS:
             raise BadInput(f"{_names(fills)}: Form 8949 needs amounts in USD, found {fill_file.currency}")
-        actions = _read_actions(fills, splits, fill_file, tz)
-        result = _compute(fill_file, actions, TaxBook(lot_method, wash_sales=wash_sales))
+        result = _compute(fill_file, _read_actions(fills, splits, fill_file, tz), book)
         text = as_json(result, form, options) if json_out is not None else as_text(result, form, options)
         if not fill_file.fills:
             print(f"note: there is no trade in {_names(fills)}", file=sys.stderr)
         _report_skipped(fill_file.skipped)
         if wash_sales:
             _report_open_window(result)
-        _write(text, json_out)
+        write_output("--json", json_out or STANDARD_OUTPUT, text)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def _report_options(form: str, year: int | None, reported: str | None) -> ReportOptions:
+    """Check the options of the output. Raises BadInput if `form` does not use one of them."""
+    require_choice("--format", form, FORMATS)
+    if form == LOTS and year is not None:
+        raise BadInput(f"--year needs --format {FORM_8949}, {GAINS} or {LOT_REPORT}")
+    if form != FORM_8949 and reported is not None:
+        raise BadInput(f"--reported needs --format {FORM_8949}")
+    return ReportOptions(year, None if reported is None else require_choice("--reported", reported, Reported))
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -183,13 +197,3 @@ def _report_open_window(result: TaxLotsResult) -> None:
             f"less than {WINDOW_DAYS} days after the sale",
             file=sys.stderr,
         )
-
-
-def _write(text: str, target: str | None) -> None:
-    if target is None or target == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"cannot write --json {target}: {error.strerror}") from None

@@ -20,6 +20,7 @@ File = Annotated[Path, typer.Argument(help="CSV or JSON lines file, as described
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Symbol = Annotated[str | None, typer.Option(help="Only this symbol.")]
 Limit = Annotated[int, typer.Option(min=1, max=500, help="Maximum number of rows.")]
+_TERMS = ("ratio", "amount", "cost_share", "cash_per_share")
 Before = Annotated[str | None, typer.Option(help="Show the next page: pass `next` of the JSON output.")]
 
 
@@ -31,6 +32,8 @@ def register(app: typer.Typer) -> None:
     group.command("check")(check)
     group.command("load")(load)
     group.command("load-data")(load_data)
+    group.command("actions")(actions)
+    group.command("rates")(rates)
     group.command("halts")(halts)
     group.command("sessions")(sessions)
     group.command("data")(data)
@@ -73,12 +76,13 @@ def load_data(file: File, as_json: Json = False) -> None:
 
 
 def _publish(records: Sequence["Record"]) -> None:
-    from configs.settings import load_settings
+    from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.service_addresses import use_running_services
     from sinks.commands import CommandLog
 
-    use_running_services(home_from_environment())
-    kafka = load_settings().kafka
+    home = home_from_environment()
+    use_running_services(home)
+    kafka = platform_settings(home, {}).kafka
     log = CommandLog(kafka.cluster, prefix=kafka.topic_prefix)
     for record in records:
         log.send(record)
@@ -107,12 +111,12 @@ def _records(file: Path) -> list["ReferenceRecord"]:
 
 def _numbered_rows(file: Path, kind: "TapeFileKind") -> list[tuple[int, "Record"]]:
     """Return the line and the record of each row. Raises BadInput for the first malformed row."""
-    from configs.settings import load_settings
     from dataflows.sources.rows import RowRules
     from dataflows.sources.tape.tape_file import TapeFile
+    from deploy.recovery.recorded_topics import platform_settings
     from schemas.errors import BadInput
 
-    rules = RowRules(load_settings().market_data.files)
+    rules = RowRules(platform_settings(home_from_environment(), {}).market_data.files)
     rows: list[tuple[int, Record]] = []
     for row in TapeFile(file, kind, rules, lambda text: []).rows():
         if row.record is None:
@@ -142,6 +146,56 @@ def _show(records: Sequence["ReferenceRecord"], as_json: bool) -> None:
                 f"{record.action_id}  {record.kind} {record.symbol} from {record.ex_date or 'now'}  {', '.join(terms)}"
             )
     print(f"{len(records)} records")
+
+
+def actions(
+    symbol: Annotated[str | None, typer.Option(help="Only actions from or to this symbol.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, such as SPLIT.")] = None,
+    limit: Limit = 100,
+    before: Before = None,
+    as_json: Json = False,
+) -> None:
+    """List the recorded corporate actions, newest first."""
+    from api.routers.reference_data import find_corporate_actions
+    from operators.money import plain
+    from operators.reference_data import ACTION_KINDS
+    from schemas.errors import BadInput
+
+    if kind is not None and kind not in ACTION_KINDS:
+        raise BadInput(f"--kind must be one of {', '.join(ACTION_KINDS)}, found {kind!r}")
+    with open_tables(home_from_environment()) as (_, db):
+        page = find_corporate_actions(db, symbol=symbol, kind=kind, before=before, limit=limit)
+    if as_json:
+        print(page.model_dump_json(indent=2))
+        return
+    for one in page.actions:
+        terms = [f"{name} {plain(value)}" for name in _TERMS if (value := getattr(one, name)) is not None]
+        symbols = f"{one.symbol} to {one.new_symbol}" if one.new_symbol else one.symbol
+        print(f"{_time(one.timestamp)}  {one.kind} {symbols} from {one.ex_date or 'now'}  {', '.join(terms)}".rstrip())
+    if not page.actions:
+        print("no corporate actions")
+
+
+def rates(
+    base: Annotated[str | None, typer.Option(help="Only rates of this currency, such as EUR.")] = None,
+    quote: Annotated[str | None, typer.Option(help="Only rates in this currency, such as USD.")] = None,
+    limit: Limit = 100,
+    before: Before = None,
+    as_json: Json = False,
+) -> None:
+    """List the recorded exchange rates, newest first."""
+    from api.routers.reference_data import find_exchange_rates
+    from operators.money import plain
+
+    with open_tables(home_from_environment()) as (_, db):
+        page = find_exchange_rates(db, base=base, quote=quote, before=before, limit=limit)
+    if as_json:
+        print(page.model_dump_json(indent=2))
+        return
+    for one in page.rates:
+        print(f"{_time(one.timestamp)}  1 {one.base} = {plain(one.rate)} {one.quote}")
+    if not page.rates:
+        print("no exchange rates")
 
 
 def halts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy.errors import DeployError
-from deploy.home import home_from_environment
+from deploy.home import Home, home_from_environment
+from schemas.errors import BadInput, Unavailable
 from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ Parameters = Annotated[str, typer.Option(help="Parameters of the strategy, as a 
 Minutes = Annotated[int, typer.Option(min=2, max=10_000, help="Length of the dry run, in minute bars.")]
 NewName = Annotated[str, typer.Argument(help="Name of the strategy and its file, such as my_strategy.")]
 Folder = Annotated[Path, typer.Option(help="Folder for the files. It is created if it does not exist.")]
-View = Annotated[bool, typer.Option("--view", help="Write a view strategy: one symbol at a time, without orders.")]
+View = Annotated[bool, typer.Option("--view", help="Write a view strategy: a direction for each symbol, no orders.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -38,7 +40,7 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
     )
     group.command("list", help="List the strategies of the platform and those of the settings.")(list_strategies)
-    group.command("new", help="Write a strategy that trades, and its test, into a folder.")(new)
+    group.command("new", help="Write a template of a trading strategy, and its test, into a folder.")(new)
     group.command(
         "check", help="Check the declarations, purity, orders, snapshots, look-ahead and warm-up of a strategy."
     )(check)
@@ -54,10 +56,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_strategies(as_json: AsJson = False) -> None:
-    from configs.settings import load_settings
     from dataflows.research.strategy_check import configured_summaries, platform_summaries
 
-    rows = [*platform_summaries(), *configured_summaries(load_settings())]
+    rows = [*platform_summaries(), *configured_summaries(_settings_in_force(home_from_environment()))]
     overviews = _running_overviews()
     states = {one.strategy: one.state for one in overviews}
     shown = [(row, states.get(row.name) if row.runs else None) for row in rows]
@@ -150,9 +151,9 @@ def _parse_parameters(text: str) -> dict[str, Any]:
     try:
         parameters = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DeployError(f"--parameters must be a JSON object, found {text[:64]!r}: {error}") from error
+        raise BadInput(f"--parameters must be a JSON object, found {text[:64]!r}: {error}") from error
     if not isinstance(parameters, dict):
-        raise DeployError(f"--parameters must be a JSON object, found {text[:64]!r}")
+        raise BadInput(f"--parameters must be a JSON object, found {text[:64]!r}")
     return parameters
 
 
@@ -252,11 +253,23 @@ def describe(record: StrategySuspension) -> str:
 
 
 def _settings() -> Settings:
-    from configs.settings import load_settings
-    from deploy.supervisor.service_addresses import use_running_services
+    from deploy.commands.kill_switch import settings_of_services
 
-    use_running_services(home_from_environment())
-    return load_settings()
+    return settings_of_services(home_from_environment())
+
+
+def _settings_in_force(home: Home) -> Settings:
+    """Return the settings of the last start, with the changes at run time if the platform runs."""
+    from configs.configuration_publishing import newest_of
+    from configs.recorded_settings import settings_of
+    from deploy.recovery.recorded_topics import platform_settings
+    from deploy.supervisor.state import running_state
+
+    if running_state(home) is not None:
+        with contextlib.suppress(DeployError, Unavailable):  # while it starts or a server is down
+            settings = _settings()
+            return settings_of(newest_of(settings), settings)
+    return platform_settings(home, {})
 
 
 def _suspended(settings: Settings) -> list[StrategySuspension]:

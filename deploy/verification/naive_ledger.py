@@ -44,12 +44,19 @@ class NaiveLedger:
     """The books of one account.
 
     `unit_value(symbol)` is the value in account currency of one unit at a price of 1, `rate(currency, ts_ns)` that of
-    one unit of a currency. Interest and fees are booked by their recorded amounts.
+    one unit of a currency. Interest and fees are booked by their recorded amounts. With `is_part`, these are the books
+    of a part of the account: what is too small to trade stays, so that the parts sum to the account.
     """
 
     def __init__(
-        self, cash: Decimal, unit_value: Callable[[str], Decimal], rate: Callable[[str, int], Decimal]
+        self,
+        cash: Decimal,
+        unit_value: Callable[[str], Decimal],
+        rate: Callable[[str, int], Decimal],
+        *,
+        is_part: bool = False,
     ) -> None:
+        self._is_part = is_part
         self._unit_value, self._rate = unit_value, rate
         self.cash = Fraction(cash)
         self.fees = self.realized = self.income = Fraction(0)
@@ -138,12 +145,17 @@ class NaiveLedger:
     def _distribute(self, action: CorporateAction) -> None:
         """Give `ratio` new shares for each share, with their part of what each lot cost."""
         ratio, moved = _recorded_fraction(Fraction(action.ratio or 0)), Fraction(action.cost_share or 0)
-        new_lots = self.lots.setdefault(action.new_symbol, [])
         held = self.quantity(action.symbol)
         units = rounded_units(held * ratio)
+        if abs(units) <= SMALLEST_POSITION:
+            return
+        distributed = self.lots[action.action_id] = []  # as the lots of a symbol of its own
         for lot in self.lots[action.symbol]:
-            new_lots.append(NaiveLot(units * lot.units / held, lot.cost * moved, lot.opened_ns))
+            distributed.append(NaiveLot(units * lot.units / held, lot.cost * moved, lot.opened_ns))
             lot.cost -= lot.cost * moved
+        self._net_opposite(action.action_id, action.new_symbol)
+        lots = [*self.lots.get(action.new_symbol, []), *self.lots.pop(action.action_id)]
+        self.lots[action.new_symbol] = sorted(lots, key=lambda lot: lot.opened_ns)
         self.was_split.add(action.new_symbol)
         total = self.quantity(action.new_symbol)
         if action.amount is not None and total != int(total):
@@ -169,7 +181,7 @@ class NaiveLedger:
         self.cash -= units * value
         rest = self._close_lots(symbol, units, value)
         lots = self.lots[symbol]
-        if symbol in self.was_split and rest != units:
+        if symbol in self.was_split and rest != units and not self._is_part:
             rest = self._drop_remainder(lots, rest, value)
         if rest:
             lots.append(NaiveLot(rest, rest * value, ts_ns))

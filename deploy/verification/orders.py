@@ -12,8 +12,7 @@ from typing import NamedTuple
 from deploy.verification.ledger_tables import snapshot_connection
 from deploy.verification.verdict import FINDINGS_MAX, Comparison
 from operators.adjustments import PREFIX
-from operators.manual_orders import EXIT_SUFFIXES
-from operators.venue.account import LIQUIDATION_PREFIX
+from operators.manual_orders import EXIT_SUFFIXES, LIQUIDATION_PREFIX
 from schemas.records import ACCEPT_POSITION, SUBMIT_ORDER, TRADE
 
 # A decision of the stage itself has its time slice as cause.
@@ -25,7 +24,7 @@ _IN_BRACKET = (
     f"EXISTS (SELECT FROM commands c WHERE c.kind = '{SUBMIT_ORDER}' "
     f"AND c.command_id = regexp_replace(o.cause_id, '({'|'.join(EXIT_SUFFIXES)})$', ''))"
 )
-# Of a trading strategy, with the same suffixes.
+# The cause of an order of a trading strategy is the id of its action, with the same suffixes for exits.
 _ACTED = (
     "EXISTS (SELECT FROM strategy_actions a "
     f"WHERE a.action_id = regexp_replace(o.cause_id, '({'|'.join(EXIT_SUFFIXES)})$', ''))"

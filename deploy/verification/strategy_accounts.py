@@ -12,7 +12,7 @@ capital of a strategy is taken from its row, because its share was possibly diff
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from decimal import Decimal
 from fractions import Fraction
@@ -63,7 +63,7 @@ def check_strategies(
         return Comparison(CHECK_NAME, 0, None, "no trading strategy has run")
     clock_ns = max([*(one.ts_ns for one in accounts.values()), *(one.ts_ns for one in positions)])
     with closing(snapshot_connection(database_url)) as later_db:
-        rebuild = _StrategiesRebuild(later_db, capital, instruments, currency)
+        rebuild = _StrategiesRebuild(later_db, capital, instruments, currency, accounts)
         rebuild.book(clock_ns, {one.symbol for one in positions})
         findings = rebuild.compare(accounts, positions)
     first, more = (findings[0], tuple(findings[1:FINDINGS_MAX])) if findings else (None, ())
@@ -71,7 +71,14 @@ def check_strategies(
 
 
 class _StrategiesRebuild:
-    def __init__(self, db: Connection, capital: Decimal, instruments: Iterable[Instrument], currency: str) -> None:
+    def __init__(
+        self,
+        db: Connection,
+        capital: Decimal,
+        instruments: Iterable[Instrument],
+        currency: str,
+        trading: Collection[str],
+    ) -> None:
         self._db, self._capital = db, Fraction(capital)
         listed = list(instruments)
         self._multipliers = {one.symbol: one.multiplier for one in listed}
@@ -82,7 +89,7 @@ class _StrategiesRebuild:
         self._transfers = {one.transfer_id for one in stream_records(db, CashTransfer)}
         self._now_ns = 0
         self._marks = RebuiltMarks(db)
-        self.books = StrategyBooks(capital, self._unit_value, self._rate)
+        self.books = StrategyBooks(capital, self._unit_value, self._rate, trading)
 
     # -- booking
 
@@ -196,10 +203,15 @@ class _StrategiesRebuild:
             "cash": (sum((Fraction(one.cash) for one in rows), Fraction(0)), account.cash),
             "fees": (sum((Fraction(one.fees) for one in rows), Fraction(0)), account.fees),
             "equity": (sum((Fraction(one.equity) for one in rows), Fraction(0)), _equity(account, values)),
+            "total P&L": (sum((Fraction(_profit(one)) for one in rows), Fraction(0)), _total_profit(account, values)),
         }
         cash = sum((one.cash for one in others), Fraction(0)) + self._capital - capital + flows
-        equity = sum((_equity(one, values) for one in others), Fraction(0)) + self._capital - capital + flows
+        own_equity = sum((_equity(one, values) for one in others), Fraction(0))
+        equity = own_equity + self._capital - capital + flows
+        # Interest and fees are P&L of the account alone, deposits and withdrawals of nobody.
+        income = account.income - sum((one.income for one in self.books.owners.values()), Fraction(0))
         remainders = {"cash": cash, "fees": sum((one.fees for one in others), Fraction(0)), "equity": equity}
+        remainders["total P&L"] = own_equity + income
         for name, (found, expected) in sums.items():
             if abs(found + remainders[name] - expected) > tolerance:
                 findings.append(
@@ -214,7 +226,7 @@ def _differences(
 ) -> Iterator[str]:
     """Yield how a sub-account and its positions differ from the rebuilt ledger of the strategy."""
     tolerance = ledger.tolerance()
-    profit = account.realized_pnl + account.unrealized_pnl - account.fees
+    profit = _profit(account)
     capital = Fraction(account.capital)
     expected = {
         "cash": (account.cash, capital + ledger.cash),
@@ -240,6 +252,17 @@ def _differences(
     fees = sum((one.fees for one in positions), ZERO)
     if fees != account.fees:
         yield f"fees of its positions sum to {fees} in PostgreSQL, expected {account.fees}"
+
+
+def _profit(account: StrategyAccount) -> Decimal:
+    return account.realized_pnl + account.unrealized_pnl - account.fees
+
+
+def _total_profit(ledger: NaiveLedger, values: dict[str, Fraction]) -> Fraction:
+    """Return realized and unrealized P&L with income, less fees, without the money that was deposited."""
+    cost = sum((ledger.cost(symbol) for symbol in ledger.lots), Fraction(0))
+    value = _equity(ledger, values) - ledger.cash - sum(ledger.unpaid.values(), Fraction(0))
+    return ledger.realized + ledger.income - ledger.fees + value - cost
 
 
 def _equity(ledger: NaiveLedger, values: dict[str, Fraction]) -> Fraction:

@@ -7,12 +7,12 @@ received minus what it has paid. All other units belong to `manual`, to view str
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from fractions import Fraction
 
-from deploy.verification.naive_ledger import PLACES, SMALLEST_POSITION, NaiveLedger, new_for_old, rounded_units
-from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
+from deploy.verification.naive_ledger import PLACES, NaiveLedger, new_for_old, rounded_units
+from operators.manual_orders import MANUAL, is_for_account, trading_strategy_of
 from schemas.records import (
     BUY,
     CASH_DIVIDEND,
@@ -45,16 +45,21 @@ class StrategyBooks:
     """
 
     def __init__(
-        self, capital: Decimal, unit_value: Callable[[str], Decimal], rate: Callable[[str, int], Decimal]
+        self,
+        capital: Decimal,
+        unit_value: Callable[[str], Decimal],
+        rate: Callable[[str, int], Decimal],
+        trading: Collection[str] = (),
     ) -> None:
-        self._unit_value, self._rate = unit_value, rate
+        """`trading` are the strategies with a sub-account."""
+        self._unit_value, self._rate, self._trading = unit_value, rate, trading
         self.account = NaiveLedger(capital, unit_value, rate)
         self.owners: dict[str, NaiveLedger] = {}
         self._proposals: dict[str, list[OrderProposal]] = {}
 
     def owner(self, name: str) -> NaiveLedger:
         if name not in self.owners:
-            self.owners[name] = NaiveLedger(_NO_CASH, self._unit_value, self._rate)
+            self.owners[name] = NaiveLedger(_NO_CASH, self._unit_value, self._rate, is_part=True)
         return self.owners[name]
 
     def record_proposal(self, proposal: OrderProposal) -> None:
@@ -68,21 +73,24 @@ class StrategyBooks:
     def book_execution(self, execution: Execution) -> None:
         if execution.exec_type != TRADE:
             return
+        units, before = Fraction(execution.quantity), self.account.quantity(execution.symbol)
+        units *= 1 if execution.side == BUY else -1
         self.account.book_execution(execution)
-        units = Fraction(execution.quantity) * (1 if execution.side == BUY else -1)
         shares = self._shares(execution, units)
         fees = _divide(Fraction(execution.fee), {name: abs(share) for name, share in shares.items()})
         for name, share in shares.items():
             side: Side = BUY if share > 0 else "SELL"
             part = execution._replace(side=side, quantity=_decimal(abs(share)), fee=_decimal(fees[name]))
             self.owner(name).book_execution(part)
+        # What is too small to trade, after a split
+        self._hold_difference(execution.symbol, self.account.quantity(execution.symbol) - before - units, _ZERO)
 
     def _shares(self, execution: Execution, units: Fraction) -> dict[str, Fraction]:
         """Return the signed units of a fill by owner."""
         strategy = trading_strategy_of(execution.order_id)
         if strategy is not None:
             return {strategy: units}
-        if is_manual(execution.order_id):
+        if is_for_account(execution.order_id):
             return self._manual_shares(execution.symbol, units)
         known = self._proposals.get(execution.symbol, [])
         proposal = next((one for one in known if one.proposal_id == execution.cause_id), None)
@@ -118,29 +126,28 @@ class StrategyBooks:
         Without `in_account`, the account had no position in the symbol, so that the flow has only a time.
         """
         symbol, new_symbol = ("", "") if action is None else (action.symbol, action.new_symbol)
-        if action is not None and _conflicts(self.account, action):
-            return
         if not in_account and self.account.quantity(symbol):
             return  # an earlier release, which changed nothing if the account was long in one and short in the other
+        cash, unowned_cash = self.account.cash, self._unowned_cash()
         if in_account:
             self.account.book_cash_flow(flow, action)
         if action is None:
             return  # interest, fees, deposits and withdrawals are those of the account
-        is_split = action.kind in (SPLIT, STOCK_DIVIDEND)
+        is_split, distributes = action.kind in (SPLIT, STOCK_DIVIDEND), action.kind in (SPIN_OFF, RIGHTS)
         own = action._replace(amount=None) if is_split else action
-        for ledger in list(self.owners.values()):
+        for name, ledger in list(self.owners.items()):
+            if distributes and name not in self._trading:
+                continue  # what it would receive is manual
             holds = bool(ledger.quantity(symbol))
-            if (holds or action.kind == CASH_DIVIDEND or action.action_id in ledger.unpaid) and not _conflicts(
-                ledger, action
-            ):
+            if holds or action.kind == CASH_DIVIDEND or action.action_id in ledger.unpaid:
                 ledger.book_cash_flow(flow._replace(quantity=_decimal(ledger.quantity(symbol))), own)
         if is_split:
             self._split_proposals(action)
-            self._sell_fraction(symbol, Fraction(action.amount or 0))
-        elif action.kind in (SPIN_OFF, RIGHTS):
-            difference = self._unowned(new_symbol)
-            if difference:
-                self.owner(MANUAL).book_trade(new_symbol, difference, Fraction(action.amount or 0), flow.ts_ns)
+            difference = self._unowned(symbol)
+            if abs(difference) < 1:
+                self._hold_difference(symbol, difference, cash - self.account.cash)
+        elif distributes and (difference := self._unowned(new_symbol)):
+            self._book(MANUAL, new_symbol, difference, unowned_cash - self._unowned_cash(), flow.ts_ns)
 
     def _split_proposals(self, action: CorporateAction) -> None:
         """Convert the changes of open proposals to new shares."""
@@ -157,21 +164,18 @@ class StrategyBooks:
     def _unowned(self, symbol: str) -> Fraction:
         return self.account.quantity(symbol) - sum((one.quantity(symbol) for one in self.owners.values()), _ZERO)
 
-    def _sell_fraction(self, symbol: str, price: Fraction) -> None:
-        """Book the sale of the fraction of a share at a split, by the owner with the most units."""
+    def _unowned_cash(self) -> Fraction:
+        return self.account.cash - sum((one.cash for one in self.owners.values()), _ZERO)
+
+    def _hold_difference(self, symbol: str, difference: Fraction, paid: Fraction) -> None:
+        """Let the owner with the most units take the rest between the account and the owners, for what it cost."""
         units = {name: ledger.quantity(symbol) for name, ledger in self.owners.items() if ledger.quantity(symbol)}
-        difference = self._unowned(symbol)
-        if units and 0 < abs(difference) < 1:
-            name = max(units, key=lambda one: (abs(units[one]), one))
-            if abs(difference) <= SMALLEST_POSITION:
-                self.owners[name].lots[symbol][-1].units += difference  # rounding, without money
-            else:
-                self.owners[name].book_trade(symbol, difference, price)
+        if units and difference:
+            self._book(max(units, key=lambda one: (abs(units[one]), one)), symbol, difference, paid)
 
-
-def _conflicts(ledger: NaiveLedger, action: CorporateAction) -> bool:
-    """Whether a ledger is long a share and short the one that it distributes. The action is then not booked."""
-    return action.kind in (SPIN_OFF, RIGHTS) and ledger.quantity(action.symbol) * ledger.quantity(action.new_symbol) < 0
+    def _book(self, name: str, symbol: str, units: Fraction, paid: Fraction, ts_ns: int = 0) -> None:
+        price = paid / units / Fraction(self._unit_value(symbol))
+        self.owner(name).book_trade(symbol, units, price, ts_ns)
 
 
 def _ordered_changes(changes: Mapping[str, Fraction], units: Fraction) -> dict[str, Fraction]:

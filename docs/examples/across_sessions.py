@@ -10,12 +10,13 @@ class AcrossSessions(TradingStrategy):
 
     @at(minutes_before_close=2)
     def decide(self, ctx):
-        price, last = ctx.price("SPY"), ctx.state.get("last")
-        ctx.state["last"] = price
-        if last is None:
-            return
-        falls = ctx.state["falls"] = ctx.state.get("falls", 0) + 1 if price < last else 0
-        if falls == 3:
-            ctx.target_weight("SPY", 0.9)
-        elif falls == 0 and ctx.position("SPY"):
-            ctx.close("SPY")
+        for symbol in ctx.universe:
+            price, last = ctx.price(symbol), ctx.state.get("last")
+            ctx.state["last"] = price
+            if last is None:
+                continue
+            falls = ctx.state["falls"] = ctx.state.get("falls", 0) + 1 if price < last else 0
+            if falls == 3:
+                ctx.target_weight(symbol, 0.9)
+            elif falls == 0 and ctx.position(symbol):
+                ctx.close(symbol)

@@ -9,9 +9,10 @@ class FollowingLimit(TradingStrategy):
     symbols = ("SPY",)
 
     def on_slice(self, ctx):
-        price, orders = ctx.price("SPY"), ctx.orders("SPY")
-        if not orders and not ctx.position("SPY"):
-            ctx.submit("SPY", "BUY", 100, limit_price=round(price - 0.10, 2), time_in_force="GTC")
-        for order in orders:
-            if order.status == "accepted" and price - order.limit_price > 0.20:
-                ctx.amend(order.id, limit_price=round(price - 0.10, 2))
+        for symbol in ctx.closed():
+            price, orders = ctx.price(symbol), ctx.orders(symbol)
+            if not orders and not ctx.position(symbol):
+                ctx.submit(symbol, "BUY", 100, limit_price=round(price - 0.10, 2), time_in_force="GTC")
+            for order in orders:
+                if order.status == "accepted" and price - order.limit_price > 0.20:
+                    ctx.amend(order.id, limit_price=round(price - 0.10, 2))

@@ -11,19 +11,21 @@ class OpeningRange(TradingStrategy):
 
     @at(minutes_after_open=15)
     def place(self, ctx):
-        bars = ctx.history("SPY")
-        high, low = bars["high"].max(), bars["low"].min()
-        width = high - low
-        if len(bars["high"]) == 15 and width > 0:
-            ctx.submit(
-                "SPY",
-                "BUY",
-                100,
-                stop_price=round(high + 0.01, 2),
-                take_profit=round(high + 2 * width, 2),
-                stop_loss=round(low, 2),
-            )
+        for symbol in ctx.universe:
+            bars = ctx.history(symbol)
+            high, low = bars["high"].max(), bars["low"].min()
+            width = high - low
+            if len(bars["high"]) == 15 and width > 0:
+                ctx.submit(
+                    symbol,
+                    "BUY",
+                    100,
+                    stop_price=round(high + 0.01, 2),
+                    take_profit=round(high + 2 * width, 2),
+                    stop_loss=round(low, 2),
+                )
 
     @at(minutes_before_close=5)
     def flatten(self, ctx):
-        ctx.close("SPY")
+        for symbol in ctx.universe:
+            ctx.close(symbol)

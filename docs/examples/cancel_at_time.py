@@ -10,12 +10,15 @@ class CancelAtTime(TradingStrategy):
 
     @at(minutes_after_open=1)
     def bid(self, ctx):
-        ctx.submit("SPY", "BUY", 100, limit_price=round(ctx.price("SPY") * 0.995, 2), tag="bid")
+        for symbol in ctx.universe:
+            ctx.submit(symbol, "BUY", 100, limit_price=round(ctx.price(symbol) * 0.995, 2), tag="bid")
 
     @at("11:00")
     def cancel_bid(self, ctx):
-        ctx.cancel("SPY")
+        for symbol in ctx.universe:
+            ctx.cancel(symbol)
 
     def on_order(self, ctx, update):
-        if update.tag == "bid" and update.status == "cancelled" and update.filled < 100:
-            ctx.submit("SPY", "BUY", 100 - update.filled, tag="rest")
+        symbol = ctx.current(update.symbol)  # a symbol change or delisting cancels the bid, too
+        if symbol and update.tag == "bid" and update.status == "cancelled" and update.filled < 100:
+            ctx.submit(symbol, "BUY", 100 - update.filled, tag="rest")

@@ -10,11 +10,10 @@ class Consolidator(TradingStrategy):
     history = {"15m": 3}
 
     def on_slice(self, ctx):
-        if "SPY" not in ctx.closed("15m"):
-            return
-        bars = ctx.history("SPY", "15m")
-        rises = bars["close"] > bars["open"]
-        if len(rises) == 3 and rises.all() and not ctx.position("SPY"):
-            ctx.target_weight("SPY", 0.9)
-        elif not rises[-1] and ctx.position("SPY"):
-            ctx.close("SPY")
+        for symbol in ctx.closed("15m"):
+            bars = ctx.history(symbol, "15m")
+            rises = bars["close"] > bars["open"]
+            if len(rises) == 3 and rises.all() and not ctx.position(symbol):
+                ctx.target_weight(symbol, 0.9)
+            elif not rises[-1] and ctx.position(symbol):
+                ctx.close(symbol)

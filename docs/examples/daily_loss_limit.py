@@ -10,16 +10,17 @@ class DailyLossLimit(TradingStrategy):
     features = ("sma_5",)
 
     def on_slice(self, ctx):
-        state, day = ctx.state, ctx.session.day
-        if state.get("day") != day:
-            state.update(day=day, equity=ctx.equity, stopped=False)
-        average = ctx.feature("SPY", "sma_5")
-        if average is None or state["stopped"]:
-            return
-        if ctx.equity < state["equity"] * 0.99:
-            state["stopped"] = True
-            ctx.close("SPY", tag="daily loss")
-        elif ctx.price("SPY") > average and not ctx.position("SPY"):
-            ctx.target_weight("SPY", 0.9)
-        elif ctx.price("SPY") < average and ctx.position("SPY"):
-            ctx.close("SPY")
+        for symbol in ctx.closed():
+            state, day = ctx.state, ctx.session.day
+            if state.get("day") != day:
+                state.update(day=day, equity=ctx.equity, stopped=False)
+            average = ctx.feature(symbol, "sma_5")
+            if average is None or state["stopped"]:
+                continue
+            if ctx.equity < state["equity"] * 0.99:
+                state["stopped"] = True
+                ctx.close(symbol, tag="daily loss")
+            elif ctx.price(symbol) > average and not ctx.position(symbol):
+                ctx.target_weight(symbol, 0.9)
+            elif ctx.price(symbol) < average and ctx.position(symbol):
+                ctx.close(symbol)

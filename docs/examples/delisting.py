@@ -11,11 +11,11 @@ class Delisting(TradingStrategy):
     def on_slice(self, ctx):
         if not ctx.state.get("entered") and len(ctx.closed()) == 2:
             ctx.state["entered"] = True
-            for symbol in self.symbols:
+            for symbol in ctx.universe:
                 ctx.target_weight(symbol, 0.4)
 
     def on_event(self, ctx, event):
         if event.kind == "DELISTING":
             ctx.note(f"{event.symbol} is delisted at {event.amount:g} a share")
-            for symbol in set(self.symbols) - {event.symbol}:
+            for symbol in ctx.universe:  # without the delisted one
                 ctx.target_weight(symbol, 0.8)

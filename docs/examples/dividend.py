@@ -9,12 +9,13 @@ class Dividend(TradingStrategy):
     symbols = ("KO",)
 
     def on_slice(self, ctx):
-        if not ctx.state.get("entered"):
-            ctx.state["entered"] = True
-            ctx.submit("KO", "BUY", 500)
+        for symbol in ctx.closed():
+            if not ctx.state.get("entered"):
+                ctx.state["entered"] = True
+                ctx.submit(symbol, "BUY", 500)
 
     def on_event(self, ctx, event):
         if event.kind == "CASH_DIVIDEND":
-            shares = ctx.position("KO") * float(event.amount) // ctx.price("KO")
+            shares = ctx.position(event.symbol) * float(event.amount) // ctx.price(event.symbol)
             if shares >= 1:
-                ctx.submit("KO", "BUY", shares, tag="reinvested")
+                ctx.submit(event.symbol, "BUY", shares, tag="reinvested")

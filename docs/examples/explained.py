@@ -10,10 +10,11 @@ class Explained(TradingStrategy):
     features = ("rsi_14", "sma_60")
 
     def on_slice(self, ctx):
-        rsi, average, price = ctx.feature("SPY", "rsi_14"), ctx.feature("SPY", "sma_60"), ctx.price("SPY")
-        if rsi is None or average is None or ctx.position("SPY") or rsi >= 30:
-            return
-        if price < average * 0.97:
-            ctx.note(f"no purchase: {price:.2f} is more than 3 percent below the average {average:.2f}")
-        else:
-            ctx.target_weight("SPY", 0.5, tag=f"RSI {rsi:.1f}")
+        for symbol in ctx.closed():
+            rsi, average, price = ctx.feature(symbol, "rsi_14"), ctx.feature(symbol, "sma_60"), ctx.price(symbol)
+            if rsi is None or average is None or ctx.position(symbol) or rsi >= 30:
+                continue
+            if price < average * 0.97:
+                ctx.note(f"no purchase: {price:.2f} is more than 3 percent below the average {average:.2f}")
+            else:
+                ctx.target_weight(symbol, 0.5, tag=f"RSI {rsi:.1f}")

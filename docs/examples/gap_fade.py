@@ -11,10 +11,12 @@ class GapFade(TradingStrategy):
 
     @at(minutes_after_open=1)
     def enter(self, ctx):
-        close, price = ctx.feature("SPY", "prior_day_close"), ctx.price("SPY")
-        if close is not None and price < close * 0.99:
-            ctx.submit("SPY", "BUY", 100, take_profit=round(close, 2), stop_loss=round(price * 0.98, 2))
+        for symbol in ctx.universe:
+            close, price = ctx.feature(symbol, "prior_day_close"), ctx.price(symbol)
+            if close is not None and price < close * 0.99:
+                ctx.submit(symbol, "BUY", 100, take_profit=round(close, 2), stop_loss=round(price * 0.98, 2))
 
     @at("12:00")
     def leave(self, ctx):
-        ctx.close("SPY")
+        for symbol in ctx.universe:
+            ctx.close(symbol)

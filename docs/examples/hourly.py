@@ -10,9 +10,11 @@ class Hourly(TradingStrategy):
 
     @every("1h")
     def buy(self, ctx):
-        ctx.submit("SPY", "BUY", 10)
+        for symbol in ctx.universe:
+            ctx.submit(symbol, "BUY", 10)
 
     @at("12:00")
     @at(minutes_before_close=1)
     def report(self, ctx):
-        ctx.note(f"{ctx.position('SPY'):g} shares, equity {ctx.equity:.2f}")
+        for symbol in ctx.universe:
+            ctx.note(f"{ctx.position(symbol):g} shares, equity {ctx.equity:.2f}")

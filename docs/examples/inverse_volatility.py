@@ -12,7 +12,7 @@ class InverseVolatility(TradingStrategy):
     @at(minutes_before_close=15)
     def rebalance(self, ctx):
         inverse = {}
-        for symbol in self.symbols:
+        for symbol in ctx.universe:
             closes = ctx.history(symbol, "1d")["close"]
             if len(closes) < 21:
                 return

@@ -9,12 +9,14 @@ class OcoExits(TradingStrategy):
     symbols = ("SPY",)
 
     def on_slice(self, ctx):
-        if not ctx.state.get("entered"):
-            ctx.state["entered"] = True
-            ctx.submit("SPY", "BUY", 100, tag="entry")
+        for symbol in ctx.closed():
+            if not ctx.state.get("entered"):
+                ctx.state["entered"] = True
+                ctx.submit(symbol, "BUY", 100, tag="entry")
 
     def on_fill(self, ctx, fill):
         if fill.tag == "entry":
             terms = {"group": "exit", "time_in_force": "GTC", "reduce_only": True}
-            ctx.submit("SPY", "SELL", fill.quantity, limit_price=round(fill.price * 1.04, 2), tag="profit", **terms)
-            ctx.submit("SPY", "SELL", fill.quantity, stop_price=round(fill.price * 0.98, 2), tag="loss", **terms)
+            symbol, profit, loss = fill.symbol, round(fill.price * 1.04, 2), round(fill.price * 0.98, 2)
+            ctx.submit(symbol, "SELL", fill.quantity, limit_price=profit, tag="profit", **terms)
+            ctx.submit(symbol, "SELL", fill.quantity, stop_price=loss, tag="loss", **terms)

@@ -10,6 +10,7 @@ class OpenAndClose(TradingStrategy):
 
     @at(minutes_before_close=10)
     def place(self, ctx):
-        if ctx.position("SPY") > 0:
-            ctx.submit("SPY", "SELL", ctx.position("SPY"), time_in_force="CLS", tag="at the close")
-        ctx.submit("SPY", "BUY", 100, time_in_force="OPG", tag="at the open")
+        for symbol in ctx.universe:
+            if ctx.position(symbol) > 0:
+                ctx.submit(symbol, "SELL", ctx.position(symbol), time_in_force="CLS", tag="at the close")
+            ctx.submit(symbol, "BUY", 100, time_in_force="OPG", tag="at the open")

@@ -10,6 +10,7 @@ class OneTriggersOther(TradingStrategy):
 
     @at(minutes_after_open=1)
     def place(self, ctx):
-        price = ctx.price("SPY")
-        entry = ctx.submit("SPY", "BUY", 100, limit_price=round(price * 0.99, 2))
-        ctx.submit("SPY", "SELL", 100, limit_price=round(price * 1.01, 2), time_in_force="GTC", parent=entry)
+        for symbol in ctx.universe:
+            price = ctx.price(symbol)
+            entry = ctx.submit(symbol, "BUY", 100, limit_price=round(price * 0.99, 2))
+            ctx.submit(symbol, "SELL", 100, limit_price=round(price * 1.01, 2), time_in_force="GTC", parent=entry)

@@ -9,16 +9,17 @@ class PartialFills(TradingStrategy):
     symbols = ("SPY",)
 
     def on_slice(self, ctx):
-        if not ctx.state.get("entered"):
-            ctx.state["entered"] = True
-            ctx.submit("SPY", "BUY", 1_000, time_in_force="GTC", tag="entry")
+        for symbol in ctx.closed():
+            if not ctx.state.get("entered"):
+                ctx.state["entered"] = True
+                ctx.submit(symbol, "BUY", 1_000, time_in_force="GTC", tag="entry")
 
     def on_fill(self, ctx, fill):
         if fill.tag != "entry":
             return
         if "stop" not in ctx.state:
             stop = round(fill.price * 0.98, 2)
-            ctx.state["stop"] = ctx.submit("SPY", "SELL", fill.quantity, stop_price=stop, time_in_force="GTC")
+            ctx.state["stop"] = ctx.submit(fill.symbol, "SELL", fill.quantity, stop_price=stop, time_in_force="GTC")
         else:
-            ctx.amend(ctx.state["stop"], quantity=ctx.position("SPY"))
-        ctx.note(f"{ctx.position('SPY'):g} bought, {fill.remaining:g} remaining")
+            ctx.amend(ctx.state["stop"], quantity=ctx.position(fill.symbol))
+        ctx.note(f"{ctx.position(fill.symbol):g} bought, {fill.remaining:g} remaining")

@@ -9,11 +9,12 @@ class Forecast(TradingStrategy):
     symbols = ("SPY",)
 
     def on_slice(self, ctx):
-        forecast = ctx.prediction("SPY")
-        if forecast is None or forecast.drift > 0.9:  # the inputs no longer resemble the training data
-            return
-        buy = forecast.expected_return > 0.002 and forecast.probability_up > 0.55
-        if buy and not ctx.position("SPY"):
-            ctx.target_weight("SPY", 0.5, tag=forecast.model)
-        elif not buy and ctx.position("SPY"):
-            ctx.close("SPY", tag=forecast.model)
+        for symbol in ctx.closed():
+            forecast = ctx.prediction(symbol)
+            if forecast is None or forecast.drift > 0.9:  # the inputs no longer resemble the training data
+                continue
+            buy = forecast.expected_return > 0.002 and forecast.probability_up > 0.55
+            if buy and not ctx.position(symbol):
+                ctx.target_weight(symbol, 0.5, tag=forecast.model)
+            elif not buy and ctx.position(symbol):
+                ctx.close(symbol, tag=forecast.model)

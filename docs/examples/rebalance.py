@@ -11,8 +11,9 @@ class Rebalance(TradingStrategy):
 
     @at(minutes_after_open=5)
     def rebalance(self, ctx):
-        for symbol, target in self.weights:
-            price = ctx.price(symbol)
+        for name, target in self.weights:
+            symbol = ctx.current(name)  # the present name, also after a symbol change; None after a delisting
+            price = symbol and ctx.price(symbol)
             if price is None:
                 continue
             weight = ctx.position(symbol) * price / ctx.equity

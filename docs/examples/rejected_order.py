@@ -9,12 +9,13 @@ class RejectedOrder(TradingStrategy):
     symbols = ("SPY",)
 
     def on_slice(self, ctx):
-        if "quantity" not in ctx.state:
-            ctx.state["quantity"] = 1_000
-            ctx.submit("SPY", "BUY", 1_000)
+        for symbol in ctx.closed():
+            if "quantity" not in ctx.state:
+                ctx.state["quantity"] = 1_000
+                ctx.submit(symbol, "BUY", 1_000)
 
     def on_order(self, ctx, update):
         if update.status == "rejected" and ctx.state["quantity"] >= 2:
             ctx.note(f"{update.check}: limit {update.limit}, found {update.value}")
             ctx.state["quantity"] //= 2
-            ctx.submit("SPY", "BUY", ctx.state["quantity"])
+            ctx.submit(update.symbol, "BUY", ctx.state["quantity"])

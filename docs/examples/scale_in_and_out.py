@@ -9,14 +9,15 @@ class ScaleInAndOut(TradingStrategy):
     symbols = ("SPY",)
 
     def on_slice(self, ctx):
-        if ctx.state.get("placed"):
-            return
-        ctx.state["placed"] = True
-        for percent in (1, 2, 3):
-            limit = round(ctx.price("SPY") * (1 - percent / 100), 2)
-            ctx.submit("SPY", "BUY", 100, limit_price=limit, time_in_force="GTC", tag=f"part {percent}")
+        for symbol in ctx.closed():
+            if ctx.state.get("placed"):
+                continue
+            ctx.state["placed"] = True
+            for percent in (1, 2, 3):
+                limit = round(ctx.price(symbol) * (1 - percent / 100), 2)
+                ctx.submit(symbol, "BUY", 100, limit_price=limit, time_in_force="GTC", tag=f"part {percent}")
 
     def on_fill(self, ctx, fill):
         if fill.side == "BUY":
             limit = round(fill.price * 1.02, 2)
-            ctx.submit("SPY", "SELL", fill.quantity, limit_price=limit, time_in_force="GTC", tag=fill.tag)
+            ctx.submit(fill.symbol, "SELL", fill.quantity, limit_price=limit, time_in_force="GTC", tag=fill.tag)

@@ -10,13 +10,16 @@ class Intraday(TradingStrategy):
 
     @at(minutes_after_open=1)
     def enter(self, ctx):
-        ctx.target_weight("SPY", 0.5, tag="open")
+        for symbol in ctx.universe:
+            ctx.target_weight(symbol, 0.5, tag="open")
 
     @at("15:55", calendar="XNYS")
     def flatten(self, ctx):
-        ctx.close("SPY", tag="close")
+        for symbol in ctx.universe:
+            ctx.close(symbol, tag="close")
 
     @at(minutes_before_close=5)
     def flatten_early(self, ctx):
-        if ctx.session.early_close:
-            ctx.close("SPY", tag="early close")
+        for symbol in ctx.universe:
+            if ctx.session.early_close:
+                ctx.close(symbol, tag="early close")

@@ -10,13 +10,14 @@ class SentimentFilter(TradingStrategy):
     features = ("sma_10",)
 
     def on_slice(self, ctx):
-        average, score = ctx.feature("AAPL", "sma_10"), ctx.sentiment("AAPL")
-        if average is None:
-            return
-        recent = score is not None and ctx.time - score.ts_ns < 3600 * 10**9
-        bad_news = recent and score.score * score.confidence < -0.3
-        rising = ctx.price("AAPL") > average
-        if ctx.position("AAPL") and (bad_news or not rising):
-            ctx.close("AAPL", tag="news" if bad_news else "price")
-        elif not ctx.position("AAPL") and rising and not bad_news:
-            ctx.target_weight("AAPL", 0.5)
+        for symbol in ctx.closed():
+            average, score = ctx.feature(symbol, "sma_10"), ctx.sentiment(symbol)
+            if average is None:
+                continue
+            recent = score is not None and ctx.time - score.ts_ns < 3600 * 10**9
+            bad_news = recent and score.score * score.confidence < -0.3
+            rising = ctx.price(symbol) > average
+            if ctx.position(symbol) and (bad_news or not rising):
+                ctx.close(symbol, tag="news" if bad_news else "price")
+            elif not ctx.position(symbol) and rising and not bad_news:
+                ctx.target_weight(symbol, 0.5)

@@ -10,10 +10,12 @@ class SeveralIntervals(TradingStrategy):
     features = {"1m": ("rsi_14",), "1h": ("sma_4",)}
 
     def on_slice(self, ctx):
-        hour, average, rsi = ctx.bar("SPY", "1h"), ctx.feature("SPY", "sma_4", "1h"), ctx.feature("SPY", "rsi_14")
-        if hour is None or average is None or rsi is None:
-            return
-        if not ctx.position("SPY") and hour.close > average and rsi < 30:
-            ctx.target_weight("SPY", 0.5)
-        elif ctx.position("SPY") and rsi > 70:
-            ctx.close("SPY")
+        for symbol in ctx.closed():
+            hour, average = ctx.bar(symbol, "1h"), ctx.feature(symbol, "sma_4", "1h")
+            rsi = ctx.feature(symbol, "rsi_14")
+            if hour is None or average is None or rsi is None:
+                continue
+            if not ctx.position(symbol) and hour.close > average and rsi < 30:
+                ctx.target_weight(symbol, 0.5)
+            elif ctx.position(symbol) and rsi > 70:
+                ctx.close(symbol)

@@ -10,10 +10,11 @@ class ShortSelling(TradingStrategy):
     features = ("sma_10",)
 
     def on_slice(self, ctx):
-        average, price = ctx.feature("SPY", "sma_10"), ctx.price("SPY")
-        if average is None:
-            return
-        if ctx.position("SPY") < 0 and price > average:
-            ctx.close("SPY")
-        elif not ctx.position("SPY") and not ctx.orders("SPY") and price < average:
-            ctx.submit("SPY", "SELL", 100, stop_loss=round(price * 1.02, 2))
+        for symbol in ctx.closed():
+            average, price = ctx.feature(symbol, "sma_10"), ctx.price(symbol)
+            if average is None:
+                continue
+            if ctx.position(symbol) < 0 and price > average:
+                ctx.close(symbol)
+            elif not ctx.position(symbol) and not ctx.orders(symbol) and price < average:
+                ctx.submit(symbol, "SELL", 100, stop_loss=round(price * 1.02, 2))

@@ -9,12 +9,13 @@ class Split(TradingStrategy):
     symbols = ("AAPL",)
 
     def on_slice(self, ctx):
-        price = ctx.price("AAPL")
-        if "noted" not in ctx.state:
-            ctx.state["noted"] = price
-            ctx.submit("AAPL", "BUY", 100)
-        elif ctx.position("AAPL") and price > ctx.state["noted"] * 1.1:
-            ctx.close("AAPL")
+        for symbol in ctx.closed():
+            price = ctx.price(symbol)
+            if "noted" not in ctx.state:
+                ctx.state["noted"] = price
+                ctx.submit(symbol, "BUY", 100)
+            elif ctx.position(symbol) and price > ctx.state["noted"] * 1.1:
+                ctx.close(symbol)
 
     def on_event(self, ctx, event):
         if event.kind == "SPLIT":

@@ -11,10 +11,12 @@ class StopLimit(TradingStrategy):
 
     @at(minutes_after_open=1)
     def place(self, ctx):
-        high = ctx.feature("SPY", "prior_day_high")
-        if high is not None and ctx.price("SPY") <= high:
-            ctx.submit("SPY", "BUY", 100, stop_price=round(high + 0.01, 2), limit_price=round(high * 1.002, 2))
+        for symbol in ctx.universe:
+            high = ctx.feature(symbol, "prior_day_high")
+            if high is not None and ctx.price(symbol) <= high:
+                ctx.submit(symbol, "BUY", 100, stop_price=round(high + 0.01, 2), limit_price=round(high * 1.002, 2))
 
     @at(minutes_before_close=5)
     def flatten(self, ctx):
-        ctx.close("SPY")
+        for symbol in ctx.universe:
+            ctx.close(symbol)

@@ -12,16 +12,18 @@ class StopLoss(TradingStrategy):
         self.loss_percent = loss_percent
 
     def on_slice(self, ctx):
-        if not ctx.state.get("entered"):
-            ctx.state["entered"] = True
-            price = ctx.price("SPY")
-            ctx.submit("SPY", "BUY", ctx.equity * 0.5 // price, tag="entry")
+        for symbol in ctx.closed():
+            if not ctx.state.get("entered"):
+                ctx.state["entered"] = True
+                price = ctx.price(symbol)
+                ctx.submit(symbol, "BUY", ctx.equity * 0.5 // price, tag="entry")
 
     def on_fill(self, ctx, fill):
         if fill.tag == "entry":
             stop = round(fill.price * (1 - self.loss_percent / 100), 2)
-            ctx.submit("SPY", "SELL", fill.quantity, stop_price=stop, time_in_force="GTC", tag="stop")
+            ctx.submit(fill.symbol, "SELL", fill.quantity, stop_price=stop, time_in_force="GTC", tag="stop")
 
     def on_order(self, ctx, update):
-        if update.tag == "stop" and update.status in ("rejected", "expired"):
-            ctx.close("SPY", tag="unprotected")
+        symbol = ctx.current(update.symbol)  # a symbol change cancels the stop order
+        if symbol and update.tag == "stop" and update.status in ("rejected", "expired", "cancelled"):
+            ctx.close(symbol, tag="unprotected")

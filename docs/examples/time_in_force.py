@@ -11,15 +11,16 @@ class TimeInForce(TradingStrategy):
     symbols = ("SPY",)
 
     def on_slice(self, ctx):
-        if ctx.state.get("sent"):
-            return
-        ctx.state["sent"] = True
-        limit = round(ctx.price("SPY") * 0.99, 2)
-        for time_in_force in ("IOC", "FOK", "DAY", "GTC"):
-            ctx.submit("SPY", "BUY", 10, limit_price=limit, time_in_force=time_in_force, tag=time_in_force)
-        ctx.submit(
-            "SPY", "BUY", 10, limit_price=limit, time_in_force="GTD", expires=ctx.time + 5 * MINUTE_NS, tag="GTD"
-        )
+        for symbol in ctx.closed():
+            if ctx.state.get("sent"):
+                continue
+            ctx.state["sent"] = True
+            limit = round(ctx.price(symbol) * 0.99, 2)
+            for time_in_force in ("IOC", "FOK", "DAY", "GTC"):
+                ctx.submit(symbol, "BUY", 10, limit_price=limit, time_in_force=time_in_force, tag=time_in_force)
+            ctx.submit(
+                symbol, "BUY", 10, limit_price=limit, time_in_force="GTD", expires=ctx.time + 5 * MINUTE_NS, tag="GTD"
+            )
 
     def on_order(self, ctx, update):
         if update.status in ("cancelled", "expired"):

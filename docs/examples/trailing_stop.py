@@ -13,12 +13,13 @@ class TrailingStop(TradingStrategy):
         self.trail_percent = trail_percent
 
     def on_slice(self, ctx):
-        average, price = ctx.feature("SPY", "sma_5"), ctx.price("SPY")
-        idle = not ctx.position("SPY") and not ctx.orders("SPY")
-        if idle and average is not None and price > average:
-            ctx.submit("SPY", "BUY", 100, tag="entry")
+        for symbol in ctx.closed():
+            average, price = ctx.feature(symbol, "sma_5"), ctx.price(symbol)
+            idle = not ctx.position(symbol) and not ctx.orders(symbol)
+            if idle and average is not None and price > average:
+                ctx.submit(symbol, "BUY", 100, tag="entry")
 
     def on_fill(self, ctx, fill):
         if fill.tag == "entry":
             terms = {"trail_percent": self.trail_percent, "time_in_force": "GTC"}
-            ctx.submit("SPY", "SELL", fill.quantity, **terms, tag="trail")
+            ctx.submit(fill.symbol, "SELL", fill.quantity, **terms, tag="trail")

@@ -13,6 +13,7 @@ class Twap(TradingStrategy):
 
     @every("15m")
     def buy_part(self, ctx):
-        remaining = self.total - ctx.position("SPY") - sum(order.remaining for order in ctx.orders("SPY"))
-        if remaining > 0:
-            ctx.submit("SPY", "BUY", min(remaining, self.total // self.parts))
+        for symbol in ctx.universe:
+            remaining = self.total - ctx.position(symbol) - sum(order.remaining for order in ctx.orders(symbol))
+            if remaining > 0:
+                ctx.submit(symbol, "BUY", min(remaining, self.total // self.parts))

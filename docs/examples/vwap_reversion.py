@@ -10,14 +10,16 @@ class VwapReversion(TradingStrategy):
     features = ("vwap",)
 
     def on_slice(self, ctx):
-        vwap, price = ctx.feature("SPY", "vwap"), ctx.price("SPY")
-        if vwap is None or not 30 <= ctx.session.minutes_since_open < 380:
-            return
-        if not ctx.position("SPY") and price < vwap * 0.995:
-            ctx.target_weight("SPY", 0.5)
-        elif ctx.position("SPY") and price >= vwap:
-            ctx.close("SPY")
+        for symbol in ctx.closed():
+            vwap, price = ctx.feature(symbol, "vwap"), ctx.price(symbol)
+            if vwap is None or not 30 <= ctx.session.minutes_since_open < 380:
+                continue
+            if not ctx.position(symbol) and price < vwap * 0.995:
+                ctx.target_weight(symbol, 0.5)
+            elif ctx.position(symbol) and price >= vwap:
+                ctx.close(symbol)
 
     @at(minutes_before_close=10)
     def flatten(self, ctx):
-        ctx.close("SPY")
+        for symbol in ctx.universe:
+            ctx.close(symbol)

@@ -11,10 +11,11 @@ class WarmUp(TradingStrategy):
     warm_up = 50
 
     def on_slice(self, ctx):
-        above = ctx.price("SPY") > ctx.history("SPY")["close"].mean()
-        if above != bool(ctx.state.get("above")):
-            ctx.state["above"] = bool(above)
-            ctx.target_weight("SPY", 0.9 if above else 0)
+        for symbol in ctx.closed():
+            above = ctx.price(symbol) > ctx.history(symbol)["close"].mean()
+            if above != bool(ctx.state.get("above")):
+                ctx.state["above"] = bool(above)
+                ctx.target_weight(symbol, 0.9 if above else 0)
 
     def on_order(self, ctx, update):
         if update.check == "warm_up":

@@ -17,10 +17,12 @@ class Weekday(TradingStrategy):
 
     @at(minutes_after_open=1)
     def enter(self, ctx):
-        if weekday(ctx.session.day) == 0:
-            ctx.target_weight("SPY", 0.9)
+        for symbol in ctx.universe:
+            if weekday(ctx.session.day) == 0:
+                ctx.target_weight(symbol, 0.9)
 
     @at(minutes_before_close=5)
     def leave(self, ctx):
-        if weekday(ctx.session.day) == 4 and ctx.position("SPY"):
-            ctx.submit("SPY", "SELL", ctx.position("SPY"), time_in_force="CLS")
+        for symbol in ctx.universe:
+            if weekday(ctx.session.day) == 4 and ctx.position(symbol):
+                ctx.submit(symbol, "SELL", ctx.position(symbol), time_in_force="CLS")

@@ -27,10 +27,12 @@ from operators.feedback.strategy_positions import (
 from operators.feedback.trade_allocation import UNATTRIBUTED, TradeAllocation
 from operators.instruments import Instrument
 from operators.ledger.events import share_ratio
+from operators.ledger.split_ratio import ROUNDING_REMAINDER
 from operators.manual_orders import MANUAL
 from operators.money import ONE, ZERO, multiply, quantize
-from operators.strategy_shares import allocate_by_weight, balance_amounts
+from operators.strategy_shares import allocate_by_weight, balance_amounts, largest_holder
 from schemas.records import (
+    BUY,
     CASH_DIVIDEND,
     DELISTING,
     EXTERNAL_FLOWS,
@@ -55,7 +57,7 @@ class AttributionBook:
     def __init__(
         self, instruments: Iterable[Instrument] = (), currency: str = "USD", trading: Collection[str] = ()
     ) -> None:
-        """`currency` is the account currency, `trading` are the names of the trading strategies."""
+        """`currency` is the account currency, `trading` are the names of the strategies with a sub-account."""
         instrument_list = list(instruments)
         self._multipliers = {
             instrument.symbol: instrument.multiplier for instrument in instrument_list if instrument.multiplier != 1
@@ -108,8 +110,15 @@ class AttributionBook:
             else:
                 self._book_corporate_action(book, position.quantity, cost, realized)
         elif execution is not None:
+            traded = quantize(execution.quantity if execution.side == BUY else -execution.quantity)
+            dropped = change - traded  # what is too small to trade, after a split
+            if abs(dropped) > ROUNDING_REMAINDER:
+                traded, dropped = change, ZERO  # the books started before this service
             # The amount paid, signed like the quantity, is the decrease of cash.
-            self._book_fill(book, execution, change, cost - realized)
+            self._book_fill(book, execution, traded, cost - realized)
+            if dropped and (holders := book.signed_holders()):
+                name = largest_holder(dict(holders))
+                book_trade(book.positions[name], self._totals_of(name), dropped, ZERO)
         for name in [name for name, held in book.positions.items() if not (held.quantity or held.cost)]:
             del book.positions[name]
         if not position.quantity and self._renames:
@@ -218,15 +227,13 @@ class AttributionBook:
     def spin_off(self, action: CorporateAction) -> None:
         """Assign the distributed shares to the holders of a symbol. Call before the ledger's Position of these shares.
 
-        A trading strategy receives the shares for its own position, with their part of its cost, as in its sub-account.
+        A strategy with a sub-account receives the shares for its position, with their part of its cost, as there.
         All other shares belong to the manual position, as in the portfolio.
         """
         book = self._attributions.get(action.symbol)
         if book is None or not book.positions:
             return
         new_book = self._attributions.setdefault(action.new_symbol, SymbolAttribution())
-        if book.quantity * new_book.quantity < 0:
-            return  # as in the ledger: nothing is distributed
         trading = {name: self._totals_of(name) for name in book.positions if name in self._trading}
         paid = distribute(action, book, new_book, trading, self.unit_value(action.new_symbol))
         if book.quantity:
@@ -253,11 +260,14 @@ class AttributionBook:
     def _split_holders(self, book: SymbolAttribution, paid: Decimal, ratio: Decimal) -> None:
         """Split the position of each strategy. The largest one takes the difference to the account, and its cash."""
         name, difference = split_positions(book, ratio)
+        for holder, held in book.positions.items():
+            if held.cost and not held.quantity:  # too small to trade
+                self._totals_of(holder).realized -= held.cost
+                held.cost = ZERO
         position, totals = book.positions[name], self._totals_of(name)
-        if difference and paid:
+        if difference:
             book_trade(position, totals, difference, paid)
         else:
-            position.quantity += difference
             totals.realized -= paid
 
     def _book_fill(self, book: SymbolAttribution, execution: Execution, change: Decimal, paid: Decimal) -> None:

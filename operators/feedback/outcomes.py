@@ -8,6 +8,7 @@ from typing import Any
 from operators.feedback.market_move import MarketMove
 from operators.feedback.trading_costs import TradingCosts
 from schemas.records import ModelScore, Prediction, Signal, SignalOutcome, signal_id
+from schemas.records.flat import from_stored
 
 
 class SignalOutcomes:
@@ -77,7 +78,8 @@ class SignalOutcomes:
         """Restore a snapshot. Earlier ones contain no levels of the market, whose move then counts from now on."""
         self.pending = {
             symbol: deque(
-                (due_bar, entry, Signal._make(values), *(level or (0.0,))) for due_bar, entry, values, *level in entries
+                (due_bar, entry, from_stored(Signal, values), *(level or (0.0,)))
+                for due_bar, entry, values, *level in entries
             )
             for symbol, entries in snapshot.items()
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from schemas.errors import BadInput
 
@@ -50,8 +51,10 @@ class FeedbackSettings:
             raise BadInput(f"feedback.slippage_bps must be in [0, 10000), found {self.slippage_bps}")
         if self.benchmark == "":
             raise BadInput("feedback.benchmark must be a symbol or null, found an empty text")
-        if self.prior_outcomes <= 0:
-            raise BadInput(f"feedback.prior_outcomes must be > 0, found {self.prior_outcomes}")
+        if not 0 < self.prior_outcomes < inf:
+            raise BadInput(f"feedback.prior_outcomes must be a number > 0, found {self.prior_outcomes}")
+        if not self.learning_rate < inf:
+            raise BadInput(f"feedback.learning_rate must be a number >= 0, found {self.learning_rate}")
         for name in ("weight_min", "weight_change_min"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadInput(f"feedback.{name} must be in [0, 1], found {getattr(self, name)}")

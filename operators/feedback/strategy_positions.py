@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from operators.ledger.corporate_actions import fractional_units
-from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_quantity
+from operators.ledger.split_ratio import split_units
 from operators.money import ZERO, multiply, portion
 from operators.strategy_shares import StrategyAmounts, largest_holder
 from schemas.records import CorporateAction
@@ -86,8 +86,7 @@ def split_positions(book: SymbolAttribution, ratio: Decimal) -> tuple[str, Decim
     `book` contains the account's quantity after the split, and at least one position.
     """
     for position in book.positions.values():
-        units = split_quantity(position.quantity, ratio)
-        position.quantity = ZERO if abs(units) <= ROUNDING_REMAINDER else units
+        position.quantity = split_units(position.quantity, ratio)
     quantities = {name: position.quantity for name, position in book.positions.items()}
     return largest_holder(quantities), book.quantity - sum(quantities.values(), ZERO)
 
@@ -99,7 +98,7 @@ def distribute(
     trading: Mapping[str, StrategyTotals],
     unit_value: Decimal,
 ) -> Decimal:
-    """Assign the shares that a spin-off distributes to the trading strategies, with their part of the cost.
+    """Assign the shares that a spin-off distributes to the strategies with a sub-account, with their cost.
 
     `unit_value` is that of a new share. Return what the manual position pays for the shares of all others.
     """
@@ -111,13 +110,12 @@ def distribute(
             position.cost -= moved
             paid += moved
             continue
-        units = split_quantity(position.quantity, action.ratio)
+        units = split_units(position.quantity, action.ratio)
         new_position = new_book.positions.setdefault(name, AttributedPosition())
-        if abs(units) <= ROUNDING_REMAINDER or new_position.quantity * units < 0:
+        if not units:
             continue  # as in its sub-account
         position.cost -= moved
-        new_position.quantity += units
-        new_position.cost += moved
+        book_trade(new_position, trading[name], units, moved)
         if action.amount is not None and (fraction := fractional_units(new_position.quantity)):
             value = multiply(multiply(fraction, action.amount), unit_value)
             book_trade(new_position, trading[name], -fraction, -value)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from operators.ledger.split_ratio import split_quantity
-from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
+from operators.manual_orders import MANUAL, is_for_account, trading_strategy_of
 from operators.money import ONE, ZERO, to_decimal
 from operators.portfolio.requested_targets import RequestedView, parse_target
 from operators.signals.ensemble import ENSEMBLE
@@ -109,7 +109,7 @@ class TradeAllocation:
         strategy = trading_strategy_of(execution.order_id)
         if strategy is not None:
             return [(strategy, change)]
-        if is_manual(execution.order_id):
+        if is_for_account(execution.order_id):
             closing = self._close_manually(change, opposite)
             return _add_opening(closing, change, [(MANUAL, ONE)])
         owner = next(

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from operators.ledger.events import apply_to_quantities
-from operators.ledger.split_ratio import ROUNDING_REMAINDER
+from operators.ledger.split_ratio import units_after_trade
 from operators.money import ZERO
 from operators.reference_data import VERSION as REFERENCE_VERSION
 from operators.reference_data import ReferenceData
@@ -26,9 +26,8 @@ class GatewayPositions:
         return self.quantities.get(symbol, ZERO)
 
     def add(self, symbol: str, signed_quantity: Decimal) -> None:
-        quantity = self.quantity_of(symbol) + signed_quantity
-        if symbol in self._split_symbols and abs(quantity) <= ROUNDING_REMAINDER:
-            quantity = ZERO
+        was_split = symbol in self._split_symbols
+        quantity = units_after_trade(self.quantity_of(symbol), signed_quantity, was_split=was_split)
         if quantity:
             self.quantities[symbol] = quantity
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from types import ModuleType
 
@@ -76,13 +76,13 @@ def spec_template(kind: str) -> str:
     return template(INDICATORS[kind])
 
 
-def build(spec: str) -> Indicator:
+def build(spec: str, kinds: Mapping[str, type[Indicator]] = INDICATORS) -> Indicator:
     """Create an indicator from a spec. Raises BadInput for an unknown kind or input, or a wrong parameter.
 
     >>> build("ema_12").snapshot()
     (0, 0.0)
     """
-    return parse(spec, INDICATORS)
+    return parse(spec, kinds)
 
 
 def outputs(spec: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from operators.ledger.corporate_actions import (
 )
 from operators.ledger.lots import METHODS, LotBook
 from operators.ledger.open_lot import OpenLot
+from operators.ledger.part_ledger import PartLedger
 from operators.ledger.position import LedgerPosition
 from operators.ledger.tax_book import TaxBook
 from operators.ledger.tax_trades import TaxMatch, TaxTrade, to_tax_trade
@@ -28,6 +29,7 @@ __all__ = [
     "LotBook",
     "MergerCash",
     "OpenLot",
+    "PartLedger",
     "SpinOff",
     "Split",
     "StockDividend",

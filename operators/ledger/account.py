@@ -44,7 +44,6 @@ from operators.ledger.position import LedgerPosition
 from operators.ledger.split_ratio import ROUNDING_REMAINDER
 from operators.ledger.unit_values import UnitValues
 from operators.money import ONE, ZERO, multiply, quantize
-from schemas.errors import InvalidField
 from schemas.records import (
     BUY,
     EXTERNAL_FLOWS,
@@ -55,7 +54,6 @@ from schemas.records import (
     CashFlowKind,
     CashTransfer,
     Execution,
-    InternalCross,
     Lot,
     LotDirection,
     LotMatch,
@@ -74,6 +72,8 @@ class Ledger:
     trade. `method` is one of `lots.METHODS`. Duplicate executions (by `seq`) and executions other than TRADE have no
     effect.
     """
+
+    _keep_remainder = False  # whether a rounding remainder stays open
 
     def __init__(
         self,
@@ -192,15 +192,6 @@ class Ledger:
             position, signed_quantity, quantize(execution.price), quantize(execution.fee), origin, lot_ids
         )
 
-    def book_cross(self, cross: InternalCross, quantity: Decimal) -> list[LedgerRecord]:
-        """Book one side of a trade between two accounts, `quantity` in signed units, without a fee.
-
-        The caller books each cross once: it is not an execution, and its `seq` is that of another topic.
-        """
-        position, price = self._open_position(cross.symbol), quantize(cross.price)
-        origin = BookingOrigin(cross.cross_id, cross.ts_ns, cross.ts_ns, cross.cross_id)
-        return self._book_trade(position, quantize(quantity), price, ZERO, origin)
-
     def apply_action(self, action: LedgerAction) -> list[LedgerRecord]:
         """Apply a corporate action. Return the changed lots, the realized gains and the Position."""
         validate_ledger_action(action)
@@ -224,7 +215,7 @@ class Ledger:
         return [*out, *(self._position(one, action.ts_ns, action.action_id) for one in (former, renamed))]
 
     def _net_opposite(self, old: LedgerPosition, new: LedgerPosition, origin: BookingOrigin) -> list[LedgerRecord]:
-        """Close what is long in one symbol and short in the other of a symbol change. Return the matches and lots."""
+        """Close what is long in `old` and short in `new`, or the reverse. Return the matches and lots."""
         cost_before, out = old.cost + new.cost, list[LedgerRecord]()
         for number, one in enumerate(close_opposite(old, new), start=1):
             out.append(self._match(one.position, one.closed_lot, number, one.price, one.direction, origin))
@@ -248,14 +239,19 @@ class Ledger:
 
     def _spin_off(self, position: LedgerPosition, action: SpinOff, origin: BookingOrigin) -> list[LedgerRecord]:
         """Distribute shares: return the lots and the position of both symbols. Then sell the fraction, if any."""
-        child, ts_ns = self._open_position(action.new_symbol), action.ts_ns
+        child, ts_ns, out = self._open_position(action.new_symbol), action.ts_ns, list[LedgerRecord]()
+        lots = position.book.spin_off(action.ratio, action.cost_share)
         if child.quantity * position.quantity < 0:
-            raise InvalidField(f"{action.action_id}: {action.new_symbol} is not on the side of {action.symbol}")
-        for lot in position.book.spin_off(action.ratio, action.cost_share):
-            child.book.open(lot)
+            distributed = LedgerPosition(child.symbol, child.unit_value, LotBook(self._method))
+            distributed.book.add_lots(lots)
+            # The sale of a fraction has matches too, with the tag of the action.
+            out = self._net_opposite(distributed, child, origin._replace(tag=f"{origin.tag}/net"))
+            child.realized_pnl += distributed.realized_pnl
+            lots = distributed.lots
+        child.book.add_lots(lots)
         child.book.rounding_remainder = max(child.book.rounding_remainder, ROUNDING_REMAINDER)
         both = (position, child)
-        out: list[LedgerRecord] = [self._lot(ts_ns, one.symbol, lot) for one in both for lot in one.book.open_lots()]
+        out += [self._lot(ts_ns, one.symbol, lot) for one in both for lot in one.book.open_lots()]
         out.append(self._position(position, ts_ns, action.action_id))
         fraction = fractional_units(child.quantity)
         if action.cash_in_lieu is not None and fraction:
@@ -289,10 +285,12 @@ class Ledger:
         fee: Decimal,
         origin: BookingOrigin,
         lot_ids: Sequence[str] = (),
+        paid: Decimal | None = None,
     ) -> list[LedgerRecord]:
+        """Book a trade at a price, or for the amount `paid`, which is signed like the quantity."""
         tag, ts_ns, filled_at_ns, execution_id, strategy = origin
-        value = multiply(quantity, price)
-        if position.unit_value is not ONE:
+        value = multiply(quantity, price) if paid is None else paid
+        if paid is None and position.unit_value is not ONE:
             value = multiply(value, position.unit_value)
         self.cash -= value + fee
         self.fees += fee
@@ -301,7 +299,9 @@ class Ledger:
         previous_cost = book.cost
         remaining = quantity
         if book.quantity and (book.quantity < 0) is (quantity > 0):
-            matches, remaining, value, fee = book.close(quantity, value, fee, lot_ids)
+            matches, remaining, value, fee = book.close(
+                quantity, value, fee, lot_ids, keep_remainder=self._keep_remainder
+            )
             direction: LotDirection = LONG if quantity < 0 else SHORT
             for number, closed_lot in enumerate(matches, start=1):
                 out.append(self._match(position, closed_lot, number, price, direction, origin))

@@ -21,7 +21,7 @@ from operators.ledger.corporate_actions import (
     SymbolChange,
     fractional_units,
 )
-from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_quantity
+from operators.ledger.split_ratio import split_price, split_quantity, split_units
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from schemas.records import (
     CASH_DIVIDEND,
@@ -74,7 +74,6 @@ def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> L
         return Delisting(action_id, ts_ns, symbol, quantize(action.amount or ZERO))
     if action.kind in (SPIN_OFF, RIGHTS):
         assert action.ratio is not None and action.cost_share is not None, f"{action_id}: expected a validated action"
-        units = split_quantity(quantity, action.ratio)
         return (
             SpinOff(
                 action_id=action_id,
@@ -85,7 +84,7 @@ def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> L
                 cost_share=action.cost_share,
                 cash_in_lieu=action.amount,
             )
-            if abs(units) > ROUNDING_REMAINDER
+            if split_units(quantity, action.ratio)
             else None
         )
     if action.kind == MERGER_CASH:
@@ -95,7 +94,7 @@ def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> L
             action_id=action_id, ts_ns=ts_ns, symbol=symbol, cash=cash, share_value=share_value, ratio=action.ratio
         )
     ratio = share_ratio(action)
-    if abs(split_quantity(quantity, ratio)) <= ROUNDING_REMAINDER:
+    if not split_units(quantity, ratio):
         return Delisting(action_id, ts_ns, symbol, multiply(action.amount or ZERO, ratio))
     if action.kind == SPLIT:
         return Split(action_id=action_id, ts_ns=ts_ns, symbol=symbol, ratio=ratio, cash_in_lieu=action.amount)
@@ -120,11 +119,8 @@ def apply_to_quantities(
             split_symbols[event.new_symbol] = None
         after[event.new_symbol] = after.get(event.new_symbol, ZERO) + after.pop(symbol)
     elif isinstance(event, SpinOff):
-        units, held = split_quantity(after[symbol], event.ratio), after.get(event.new_symbol, ZERO)
-        if units * held < 0:
-            return after  # long of one share and short of the other: the result is undefined, change nothing
         split_symbols[event.new_symbol] = None
-        after[event.new_symbol] = held + units
+        after[event.new_symbol] = after.get(event.new_symbol, ZERO) + split_quantity(after[symbol], event.ratio)
         if event.cash_in_lieu is not None:
             after[event.new_symbol] -= fractional_units(after[event.new_symbol])
     elif event is not None and not isinstance(event, MergerCash):

@@ -85,7 +85,8 @@ def disposals(matches: Iterable[TaxMatch]) -> list[Disposal]:
     by_sale: dict[tuple[object, ...], Disposal] = {}
     for match in matches:
         disposal = _disposal(match)
-        key = (match.symbol, match.open_id, match.direction, match.close_order, disposal.sold, disposal.holding_from)
+        dates = (disposal.acquired, disposal.sold, disposal.holding_from)
+        key = (match.symbol, match.open_id, match.direction, match.close_order, *dates)
         by_sale[key] = _sum(by_sale[key], disposal) if key in by_sale else disposal
     return list(by_sale.values())
 
@@ -93,7 +94,8 @@ def disposals(matches: Iterable[TaxMatch]) -> list[Disposal]:
 def _disposal(match: TaxMatch) -> Disposal:
     """A short sale is acquired and sold on the day of its closing (instructions for columns (b) and (c)).
 
-    It is short-term, because the closing units were bought on that day.
+    It is short-term, because the closing units were bought on that day. Long units that were delivered instead have
+    the date and the holding period of their own purchase.
     """
     closed_lot, sold = match.closed_lot, _day(match.closed_ns)
     if match.direction == LONG:
@@ -102,6 +104,8 @@ def _disposal(match: TaxMatch) -> Disposal:
         basis = closed_lot.entry_value + closed_lot.entry_fees + closed_lot.carried_loss
     else:
         acquired = holding_from = sold
+        if match.delivered is not None:
+            acquired, holding_from = _day(match.delivered.opened_ns), _day(match.delivered.term_start_ns)
         proceeds = -closed_lot.entry_value - closed_lot.entry_fees
         basis = -closed_lot.exit_value + closed_lot.exit_fees + closed_lot.carried_loss
     return Disposal(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -81,17 +81,25 @@ class LotBook:
         self.average = ZERO  # average entry price per open unit; under average cost only
 
     def close(
-        self, quantity: Decimal, value: Decimal, fee: Decimal, lot_ids: Sequence[str] = ()
+        self,
+        quantity: Decimal,
+        value: Decimal,
+        fee: Decimal,
+        lot_ids: Sequence[str] = (),
+        *,
+        keep_remainder: bool = False,
     ) -> tuple[list[ClosedLot], Decimal, Decimal, Decimal]:
         """Match a trade (signed quantity and value) with lots of the other side.
 
         Return the matches, and the remaining quantity, value and fee, with which the caller opens a lot. A trade that
         leaves at most the rounding remainder of the position closes it; any other changes it by its exact quantity.
+        With `keep_remainder`, every trade does.
         """
         matches: list[ClosedLot] = []
         portion = self._places.portion
         remaining, remaining_value, remaining_fee = quantity, value, fee
-        closes_all = abs(self.quantity) <= abs(quantity) + self.rounding_remainder
+        remainder_max = ZERO if keep_remainder else self.rounding_remainder
+        closes_all = abs(self.quantity) <= abs(quantity) + remainder_max
         while self.quantity and (self.quantity < 0) is (quantity > 0) and (remaining or closes_all):
             lot = self._next_lot(lot_ids)
             lot_quantity = lot.quantity
@@ -99,7 +107,7 @@ class LotBook:
             closed_quantity = lot_quantity if closes_lot else -remaining
             remaining = remaining + closed_quantity
             is_last = closed_quantity == self.quantity if closes_all else not remaining
-            if is_last and abs(remaining) <= self.rounding_remainder:
+            if is_last and abs(remaining) <= remainder_max:
                 remaining = ZERO
             # `value` and `quantity` have the opposite sign of the lot, so this share of the value has the lot's sign.
             if remaining or not is_last:
@@ -111,13 +119,6 @@ class LotBook:
             remaining_fee -= exit_fee
             matches.append(self._close_units(lot, closed_quantity, exit_value, exit_fee))
         return matches, remaining, remaining_value, remaining_fee
-
-    def close_exactly(self, quantity: Decimal, value: Decimal) -> list[ClosedLot]:
-        """Match a trade of at most the whole position. What it leaves stays open, even a rounding remainder."""
-        remainder, self.rounding_remainder = self.rounding_remainder, ZERO
-        matches, *_ = self.close(quantity, value, ZERO)
-        self.rounding_remainder = remainder
-        return matches
 
     def open(self, lot: OpenLot) -> None:
         """Add a lot on the side of the position."""
@@ -132,6 +133,16 @@ class LotBook:
             self.average += self._places.portion(lot.price - self.average, lot.quantity, self.quantity)
             lot.cost = lot.fees = lot.carried_loss = ZERO  # the totals contain them; `open_lots` allocates them
         self.insert(lot)
+
+    def add_lots(self, lots: Iterable[OpenLot]) -> None:
+        """Add lots of a symbol change or distribution, which can be older than those of this book."""
+        for lot in lots:
+            self.open(lot)
+        if self.method == HIFO:
+            price = self._price_with_carried_loss
+            self.lots = deque(sorted(self.lots, key=lambda lot: (price(lot), -lot.opened_ns)))
+        else:
+            self.lots = deque(sorted(self.lots, key=_opened_ns_of))
 
     def insert(self, lot: OpenLot) -> None:
         """Insert a lot at its position in the order of the method. The totals already include its amounts."""
@@ -262,11 +273,8 @@ class LotBook:
 
     def absorb(self, other: LotBook) -> None:
         """Add the lots of another book of the same side and method, after a symbol change."""
-        for lot in other.open_lots():
-            self.open(lot)
+        self.add_lots(other.open_lots())
         self.rounding_remainder = max(self.rounding_remainder, other.rounding_remainder)
-        if self.method != HIFO:
-            self.lots = deque(sorted(self.lots, key=_opened_ns_of))
 
     def as_tuple(self) -> tuple[Any, ...]:
         totals = (self.quantity, self.cost, self.fees, self.carried_loss, self.rounding_remainder, self.average)

@@ -1,4 +1,4 @@
-"""Close opposite positions in the two symbols of a symbol change against each other."""
+"""At a symbol change, close a long position in one symbol against a short position in the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from operators.ledger.lots import ClosedLot
 from operators.ledger.position import LedgerPosition
-from operators.money import divide, portion
+from operators.money import ZERO, divide, portion
 from schemas.records import LONG, SHORT, LotDirection
 
 
@@ -34,6 +34,6 @@ def close_opposite(old: LedgerPosition, new: LedgerPosition) -> list[OppositeClo
     for position, quantity, amount in ((old, -units, -value), (new, units, value)):
         price = divide(divide(amount, quantity), position.unit_value)
         direction: LotDirection = LONG if quantity < 0 else SHORT
-        closed_lots = position.book.close_exactly(quantity, amount)
+        closed_lots, *_ = position.book.close(quantity, amount, ZERO, keep_remainder=True)
         out += [OppositeClose(position, closed_lot, price, direction) for closed_lot in closed_lots]
     return out

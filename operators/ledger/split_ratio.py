@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final
 
-from operators.money import EIGHTEEN_PLACES, NINE_PLACES, Places
+from operators.money import EIGHTEEN_PLACES, NINE_PLACES, ZERO, Places
 
 ROUNDING_REMAINDER = Decimal("0.000001")
 """A remainder too small to trade, left by the rounded ratio of a split. Only split symbols have one."""
@@ -52,6 +52,28 @@ def split_quantity(quantity: Decimal, ratio: Decimal, places: Places = NINE_PLAC
         return after
     rounded = places.quantize(after.to_integral_value())
     return rounded if rounded and abs(after - rounded) <= ROUNDING_REMAINDER else after
+
+
+def split_units(quantity: Decimal, ratio: Decimal) -> Decimal:
+    """Return the quantity after a split. A remainder that is too small to trade counts as 0.
+
+    >>> split_units(Decimal("0.000003"), Decimal("0.333333333"))
+    Decimal('0E-9')
+    """
+    after = split_quantity(quantity, ratio)
+    return ZERO if abs(after) <= ROUNDING_REMAINDER else after
+
+
+def units_after_trade(before: Decimal, traded: Decimal, *, was_split: bool) -> Decimal:
+    """Return the position of the account after a trade, in signed units, as `LotBook.close` does for its lots.
+
+    In a split symbol, a trade that leaves at most the rounding remainder closes the position.
+
+    >>> units_after_trade(Decimal("33.333333333"), Decimal("-33.333333"), was_split=True)
+    Decimal('0E-9')
+    """
+    after = before + traded
+    return ZERO if was_split and before * traded < 0 and abs(after) <= ROUNDING_REMAINDER else after
 
 
 def split_price(price: Decimal, ratio: Decimal, places: Places = NINE_PLACES) -> Decimal:

@@ -22,6 +22,7 @@ from operators.ledger.corporate_actions import (
 )
 from operators.ledger.lots import FIFO, ClosedLot, LotBook, LotMethod
 from operators.ledger.open_lot import OpenLot
+from operators.ledger.short_deliveries import deliver
 from operators.ledger.tax_trades import TaxMatch, TaxTrade, validate_trade
 from operators.ledger.wash_sales import DAY_NS, LossSale, WashSales
 from operators.money import EIGHTEEN_PLACES, ZERO, plain
@@ -97,7 +98,7 @@ class TaxBook:
         if book is None:
             return []
         if isinstance(action, SymbolChange):
-            self._rename(action)
+            return self._rename(action)
         elif isinstance(action, SpinOff):
             return self._spin_off(book, action)
         elif isinstance(action, MergerCash):
@@ -141,17 +142,20 @@ class TaxBook:
         if not book.quantity:
             return []
         last, new_symbol = self._last_trade_of[action.symbol], action.new_symbol
-        child = self._book(new_symbol, last.asset_kind)
-        if child.quantity * book.quantity < 0:
-            held = f"{action.symbol} and {new_symbol}"
-            raise InvalidField(f"{action.action_id}: {held} must be both long or both short")
+        child, matches = self._book(new_symbol, last.asset_kind), list[TaxMatch]()
         self._last_trade_of.setdefault(new_symbol, last._replace(symbol=new_symbol))
-        for lot in book.spin_off(action.ratio, action.cost_share):
-            child.open(lot)
+        lots = book.spin_off(action.ratio, action.cost_share)
+        if child.quantity * book.quantity < 0:
+            distributed = LotBook(self.method, EIGHTEEN_PLACES)
+            distributed.add_lots(lots)
+            long_book, short_book = (distributed, child) if book.quantity > 0 else (child, distributed)
+            matches = self._deliver(action, new_symbol, long_book, short_book)
+            lots = list(distributed.open_lots())
+        child.add_lots(lots)
         fraction = child.quantity - child.quantity.to_integral_value(rounding=ROUND_DOWN)
         if action.cash_in_lieu is not None and fraction:
-            return self._close(action.action_id, action.ts_ns, new_symbol, fraction, action.cash_in_lieu)
-        return []
+            matches += self._close(action.action_id, action.ts_ns, new_symbol, fraction, action.cash_in_lieu)
+        return matches
 
     def _pay_merger_cash(self, book: LotBook, action: MergerCash) -> list[TaxMatch]:
         """Book the cash part of a merger. Return the taxable gain of each lot; the lots stay open."""
@@ -211,17 +215,38 @@ class TaxBook:
         is_long = closed_lot.quantity > 0
         return LossSale(day=day, is_long=is_long, units=units, loss=loss, term_ns=term_ns, purchase_id=lot.execution_id)
 
-    def _rename(self, action: SymbolChange) -> None:
+    def _rename(self, action: SymbolChange) -> list[TaxMatch]:
+        """Move the lots to the new symbol. Return the matches of opposite lots, which close each other."""
         symbol, new_symbol = action.symbol, action.new_symbol
-        last_trade = self._last_trade_of.pop(symbol)
-        old_book, new_book = self._lots.pop(symbol), self._book(new_symbol, last_trade.asset_kind)
-        if old_book.quantity * new_book.quantity < 0:
-            problem = f"{symbol} cannot be renamed to {new_symbol}: one position is long, the other short"
-            raise InvalidField(f"{action.action_id}: {problem}")
-        self._last_trade_of.setdefault(new_symbol, last_trade)
+        new_book = self._book(new_symbol, self._last_trade_of[symbol].asset_kind)
+        self._last_trade_of.setdefault(new_symbol, self._last_trade_of[symbol]._replace(symbol=new_symbol))
+        old_book, matches = self._lots.pop(symbol), list[TaxMatch]()
+        if old_book.quantity > 0 > new_book.quantity:
+            matches = self._deliver(action, new_symbol, old_book, new_book)
+        elif old_book.quantity < 0 < new_book.quantity:
+            matches = self._deliver(action, symbol, new_book, old_book)
         new_book.absorb(old_book)
+        del self._last_trade_of[symbol]
         if symbol in self._wash_sales_of:
             self._wash_sales_of[new_symbol].absorb(self._wash_sales_of.pop(symbol))
+        return matches
+
+    def _deliver(
+        self, action: LedgerAction, short_symbol: str, long_book: LotBook, short_book: LotBook
+    ) -> list[TaxMatch]:
+        """Close short lots of `short_symbol` with long lots. A loss can become a wash sale."""
+        last, matches = self._last_trade_of[short_symbol], list[TaxMatch]()
+        for short, delivered in deliver(long_book, short_book):
+            quantity = -short.quantity
+            price = EIGHTEEN_PLACES.divide(EIGHTEEN_PLACES.divide(-short.exit_value, quantity), last.multiplier)
+            closing = last._replace(
+                trade_id=action.action_id, ts_ns=action.ts_ns, quantity=quantity, price=price, fee=ZERO, order_id=""
+            )
+            matches.append(TaxMatch(short_symbol, short, closing, self._loss_sale(short, closing), delivered))
+        if short_symbol in self._wash_sales_of:
+            sales = [match.sale for match in matches if match.sale is not None]
+            self._wash_sales_of[short_symbol].record_fill(action.action_id, sales, is_last=True)
+        return matches
 
     def _advance_day(self, cause: str, ts_ns: int) -> None:
         day = ts_ns // DAY_NS

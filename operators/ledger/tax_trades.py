@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from operators.ledger.asset_kinds import AssetKind
 from operators.ledger.lots import ClosedLot
+from operators.ledger.open_lot import OpenLot
 from operators.ledger.wash_sales import DAY_NS, LossSale
 from operators.money import EIGHTEEN_PLACES, ONE, ZERO, is_not_negative, is_positive
 from schemas.errors import InvalidField
@@ -76,7 +77,8 @@ class TaxMatch:
 
     `pnl` is exit value minus entry value, before fees. `gain` is the taxable gain: `pnl` minus fees and minus the loss
     that an earlier wash sale carried into the lot, plus the disallowed loss of this match. This loss can still
-    increase for 30 days.
+    increase for 30 days. `delivered` is the long lot that closed a short one (`operators/ledger/short_deliveries.py`);
+    None for a match with a trade.
     """
 
     __slots__ = (
@@ -85,6 +87,7 @@ class TaxMatch:
         "close_order",
         "closed_lot",
         "closed_ns",
+        "delivered",
         "exit_price",
         "open_id",
         "opened_ns",
@@ -93,7 +96,14 @@ class TaxMatch:
         "term_start_ns",
     )
 
-    def __init__(self, symbol: str, closed_lot: ClosedLot, trade: TaxTrade, sale: LossSale | None) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        closed_lot: ClosedLot,
+        trade: TaxTrade,
+        sale: LossSale | None,
+        delivered: OpenLot | None = None,
+    ) -> None:
         self.symbol = symbol
         self.asset_kind = trade.asset_kind
         self.closed_lot = closed_lot
@@ -105,6 +115,7 @@ class TaxMatch:
         self.closed_ns = trade.ts_ns
         self.exit_price = trade.price
         self.sale = sale
+        self.delivered = delivered
 
     @property
     def direction(self) -> LotDirection:

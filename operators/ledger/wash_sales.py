@@ -62,7 +62,7 @@ class WashSales:
     def record_fill(self, order_id: str, sales: list[LossSale], *, is_last: bool) -> None:
         """Record the loss sales of one fill. With the last fill of the day, the order becomes one sale.
 
-        Only then is known which of the lots that were bought before the order has not sold as well.
+        Before that, it is unknown which of the earlier lots the order sells as well.
         """
         sales = [*self._unfinished.pop(order_id, []), *sales]
         if is_last:

@@ -13,15 +13,17 @@ from operators.corporate_actions import PortfolioCorporateActions
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
-from operators.money import ZERO
+from operators.money import ZERO, quantize
 from operators.portfolio.construction import Construction
 from operators.portfolio.requested_targets import RequestedView, parse_target
 from operators.portfolio.settings import PortfolioSettings
 from operators.portfolio.target_trading import TargetTrading
+from operators.portfolio.targets import hold_difference
 from operators.sizing import REBALANCED, Estimates, TargetWeights
 from operators.stage import Restorable
 from operators.valuation import Marks
 from schemas.records import (
+    BUY,
     RESUMED,
     SUSPENDED,
     Bar,
@@ -51,9 +53,15 @@ class PortfolioStage:
 
     `instruments` defines multiplier, lot size and tick size of the listed symbols. For other symbols the multiplier is
     1, and lot size and tick size come from the settings; a symbol that trades in fractions has its own lot size.
+    `limited_views` are the view strategies with limits, which have a sub-account.
     """
 
-    def __init__(self, settings: PortfolioSettings | None = None, instruments: Instruments = NO_INSTRUMENTS) -> None:
+    def __init__(
+        self,
+        settings: PortfolioSettings | None = None,
+        instruments: Instruments = NO_INSTRUMENTS,
+        limited_views: Sequence[str] = (),
+    ) -> None:
         self.settings = settings or PortfolioSettings()
         self._instruments = instruments
         multipliers = {one.symbol: one.multiplier for one in instruments.listed if one.multiplier != 1}
@@ -67,8 +75,8 @@ class PortfolioStage:
         self._trading_day = 0
         # Of view strategies that a loss stop has suspended: the last signal of each symbol since then, for a resume.
         self._suspended_views: dict[str, dict[str, Signal]] = {}
-        # The trading strategies, with those that the settings no longer name: their sub-accounts continue.
-        self._known_trading = tuple(self.settings.trading_strategies)
+        # The strategies with a sub-account, with those that the settings no longer name: their sub-accounts continue.
+        self._known_accounts = (*self.settings.trading_strategies, *limited_views)
         self._valuation_seq = 0
         self._refusal_seq = 0
         self._last_rebalance = 0
@@ -94,8 +102,8 @@ class PortfolioStage:
         marks, values = self.marks, self.marks.values
         prices, adjusted = marks.prices, self._corporate_actions.adjusted_prices
         changed_symbols: dict[str, None] = {}
-        needs_valuation = False
         first_bar = next((record for record in records if type(record) is Bar), None)
+        needs_valuation = first_bar is not None
         if first_bar is not None and first_bar.trading_day > self._trading_day:
             out += self._open_day(ts_ns, first_bar.trading_day)
         out += self._apply_reference_data(ts_ns, records, changed_symbols)
@@ -109,12 +117,10 @@ class PortfolioStage:
             self._estimates.update(records)
         for record in records:
             if type(record) is Bar:
-                needs_valuation = True
                 symbol, close = record.symbol, record.close
-                if prices.get(symbol) != close:
-                    prices[symbol] = close
-                    if symbol in values:
-                        changed_symbols[symbol] = None
+                if symbol in values and prices[symbol] != close:
+                    changed_symbols[symbol] = None
+                prices[symbol] = close
             elif type(record) is Execution:
                 needs_valuation = True
                 self._book_execution(record, changed_symbols, out)
@@ -127,8 +133,7 @@ class PortfolioStage:
             elif type(record) is Command and self._weights.apply_command(record) and self._uses_target_weights:
                 self._trading.queue_all()
         self._trading.settle(ts_ns, out)
-        for symbol in changed_symbols:
-            marks.revalue(self.ledger, symbol)
+        marks.revalue(self.ledger, changed_symbols)
         if needs_valuation:
             self._valuation_seq += 1
             valuation = marks.to_valuation(self.ledger, self._valuation_seq, ts_ns)
@@ -184,7 +189,7 @@ class PortfolioStage:
             self._trading.targets,
             self._estimates,
             self._weights,
-            self._known_trading,
+            self._known_accounts,
         )
 
     def _build_construction(self) -> Construction:
@@ -196,7 +201,7 @@ class PortfolioStage:
         return TargetTrading(self.settings, self.ledger, self.marks, self._estimates, self._weights)
 
     def _book_execution(self, execution: Execution, changed_symbols: dict[str, None], out: list[Record]) -> None:
-        cash_before = self.ledger.cash
+        cash_before, units_before = self.ledger.cash, self.ledger.quantity(execution.symbol)
         changes = self.ledger.apply(execution, strategy=self._trading.order_strategies.of(execution))
         if self._settled_cash is not None:
             self._settled_cash.book_trade(self.ledger.cash - cash_before)
@@ -206,6 +211,10 @@ class PortfolioStage:
             self.marks.prices.setdefault(symbol, float(execution.price))
             changed_symbols[symbol] = None
         self._trading.apply_report(execution, changes)
+        if changes:
+            traded = quantize(execution.quantity if execution.side == BUY else -execution.quantity)
+            dropped = self.ledger.quantity(symbol) - units_before - traded
+            hold_difference(self._trading.targets.get(symbol, {}), dropped)
 
     def _apply_signal(self, signal: Signal) -> None:
         traded_strategies = self.settings.strategies
@@ -253,7 +262,7 @@ class PortfolioStage:
                 trading.targets.held(),
                 self._suspended_signals(),
                 trading.order_strategies.snapshot(),
-                list(self._known_trading),
+                list(self._known_accounts),
             ),
         )
 
@@ -277,12 +286,12 @@ class PortfolioStage:
         held = component_states.pop() if version >= 5 else None
         suspended: list[tuple[str, list[tuple[Any, ...]]]] = []
         order_strategies: list[Any] = []
-        known_trading: Sequence[str] = ()
+        known_accounts: Sequence[str] = ()
         if held is not None and version > 5:
             held, suspended, *order_strategies = held
         if version > 7:
-            known_trading = order_strategies.pop()
-        self._known_trading = tuple(dict.fromkeys([*self.settings.trading_strategies, *known_trading]))
+            known_accounts = order_strategies.pop()
+        self._known_accounts = tuple(dict.fromkeys([*self._known_accounts, *known_accounts]))
         self._suspended_views = {
             name: {one.symbol: one for one in (Signal(*values) for values in rows)} for name, rows in suspended
         }

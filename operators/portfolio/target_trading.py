@@ -16,7 +16,7 @@ from typing import Any
 
 from operators.ledger import Ledger
 from operators.ledger.account import LedgerRecord
-from operators.manual_orders import MANUAL, is_manual, trading_strategy_of
+from operators.manual_orders import MANUAL, is_for_account, trading_strategy_of
 from operators.money import ZERO, quantize
 from operators.portfolio.construction import Construction, PlannedTrade
 from operators.portfolio.order_strategies import OrderStrategies
@@ -133,7 +133,7 @@ class TargetTrading:
         symbol = execution.symbol
         traded = quantize(execution.quantity if execution.side == BUY else -execution.quantity)
         strategy = trading_strategy_of(execution.order_id)
-        if strategy is not None or is_manual(execution.order_id):
+        if strategy is not None or is_for_account(execution.order_id):
             if changes:
                 targets, price = self.targets.setdefault(symbol, {}), float(execution.price)
                 if strategy is None:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from operators.ledger.corporate_actions import fractional_units
-from operators.ledger.split_ratio import ROUNDING_REMAINDER, exact_ratio, split_price, split_quantity
+from operators.ledger.split_ratio import exact_ratio, split_price, split_quantity, split_units
 from operators.manual_orders import MANUAL
 from operators.money import ZERO, multiply
 from operators.order_split import split_lots
@@ -65,15 +65,10 @@ class Target:
 
     def split(self, ratio: Decimal) -> None:
         """Split into `ratio` new units per old unit. A rounding remainder becomes 0."""
-        self.quantity, self.held = _split_units(self.quantity, ratio), _split_units(self.held, ratio)
+        self.quantity, self.held = split_units(self.quantity, ratio), split_units(self.held, ratio)
         self.price /= float(exact_ratio(ratio))
         if self.requested is not None and self.requested.kind == TARGET_QUANTITY:
             self.requested = self.requested._replace(amount=split_quantity(self.requested.amount, ratio))
-
-
-def _split_units(units: Decimal, ratio: Decimal) -> Decimal:
-    converted = split_quantity(units, ratio)
-    return ZERO if abs(converted) <= ROUNDING_REMAINDER else converted
 
 
 class PendingOrder:
@@ -132,20 +127,15 @@ class Targets(dict[str, dict[str, Target]]):
 
         With `whole_units` (cash in lieu of fractions), the fraction of the net target is removed, as that of the
         position is. Targets that sum to the position before the split therefore sum to it afterwards: the largest one
-        takes the difference. The target of the manual position stays equal to the manual position, because no strategy
-        trades it.
+        takes the difference.
         """
         targets = self.get(symbol, {})
-        net, held = split_quantity(net_target(targets), ratio), split_quantity(net_held(targets), ratio)
+        net, held = split_units(net_target(targets), ratio), split_units(net_held(targets), ratio)
         if whole_units:
             net, held = net - fractional_units(net), held - fractional_units(held)
         for target in targets.values():
             target.split(ratio)
-        if targets and (difference := held - net_held(targets)):
-            largest = targets[largest_holder({name: target.held for name, target in targets.items()})]
-            largest.held += difference
-            if largest is targets.get(MANUAL):
-                largest.quantity = largest.held
+        hold_difference(targets, held - net_held(targets))
         quantities = {name: target.quantity for name, target in targets.items() if name != MANUAL}
         if quantities and (difference := net - net_target(targets)):
             targets[largest_holder(quantities)].quantity += difference
@@ -185,6 +175,19 @@ def net_held(targets: dict[str, Target]) -> Decimal:
 def changes_of(targets: dict[str, Target]) -> dict[str, Decimal]:
     """Return the signed units that the strategies have yet to trade, without zeros."""
     return {name: target.change for name, target in targets.items() if target.change}
+
+
+def hold_difference(targets: dict[str, Target], difference: Decimal) -> None:
+    """Let the largest holder take what rounding, or the sale of a fraction, has left between the account and the sum.
+
+    The target of the manual position stays equal to the manual position, because no strategy trades it.
+    """
+    if not targets or not difference:
+        return
+    largest = targets[largest_holder({name: target.held for name, target in targets.items()})]
+    largest.held += difference
+    if largest is targets.get(MANUAL):
+        largest.quantity = largest.held
 
 
 def apply_manual_trade(targets: dict[str, Target], quantity: Decimal, price: float) -> None:

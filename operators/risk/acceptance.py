@@ -1,4 +1,4 @@
-"""Rules that an order must meet to make sense: lot, tick, and prices on the right side of market and entry.
+"""Rules for the terms of an order: lot, tick, and prices on the right side of market and entry.
 
 The API applies them to a ticket before it sends the command. The risk checks apply them to every order.
 """
@@ -63,11 +63,11 @@ def check_tick(order: OrderTerms, instrument: Instrument) -> Verdict:
 def check_collar(
     order: OrderTerms, last_price: Decimal, collar_bps: Limit, old_terms: OrderTerms | None = None
 ) -> Verdict:
-    """Limit how far a limit price is through the last price, and reject a stop that the last price has passed.
+    """Limit how far a limit price is beyond the last price, and reject a stop that the last price has passed.
 
-    A stop-limit is measured from its stop, because it trades only after it. The limit price of an exit (a reduce-only
-    order) passes, because it cannot open a position. So does the stop of an amendment of `old_terms` that keeps it: the
-    order may have triggered already.
+    A stop-limit is measured from its stop, because it trades only after the stop has triggered. The limit price of an
+    exit (a reduce-only order) passes, because it cannot open a position. The stop of an amendment passes if it equals
+    the stop of `old_terms`, because the order may have triggered already.
     """
     stop, limit, is_buy = order.stop_price, order.limit_price, order.side == BUY
     stop_is_unchanged = old_terms is not None and old_terms.stop_price == stop
@@ -112,7 +112,7 @@ def entry_prices(entry: OrderTerms, last_price: Decimal | None) -> EntryPrices |
 def check_exits(entry: OrderTerms, exits: Iterable[OrderTerms], last_price: Decimal | None) -> Refusal | None:
     """Reject exit orders that would lose at once: a take profit or a stop loss on the wrong side of their entry.
 
-    Of a trailing-stop entry, whose price is unknown, only the order of the exits among themselves is checked.
+    The price of a trailing-stop entry is unknown. Its exits are therefore compared only with each other.
     """
     is_long = entry.side == BUY
     prices = entry_prices(entry, last_price)
@@ -158,8 +158,8 @@ def first_refusal(
 ) -> Refusal | None:
     """Return the first rule that a new order or the exits of its bracket break.
 
-    Without a last price, the rules that compare with the market are skipped; so are those of an order that waits for
-    another one, because its prices are compared with that order.
+    The rules that compare with the market are skipped without a last price, and for an order that waits for another
+    one, because its prices are compared with that order.
     """
     verdicts = [check_tick(order, instrument), check_lot(order, instrument, position)]
     if last_price is not None and last_price > 0 and not order.parent_id and not isinstance(collar_bps, str):

@@ -10,7 +10,7 @@ from typing import Any
 
 from operators.instruments import Instruments
 from operators.ledger.corporate_actions import SpinOff, fractional_units
-from operators.ledger.split_ratio import ROUNDING_REMAINDER, split_price, split_quantity
+from operators.ledger.split_ratio import split_price, split_quantity, units_after_trade
 from operators.living_orders import LivingOrder, LivingOrders
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from operators.rebase import rebase
@@ -67,7 +67,8 @@ class RiskBook:
         self.epoch = 0
         self.reconciling = ""  # why the gateway is not reconciled with the broker; "" if it is
         self.trading_day = 0
-        # At the last prices of the previous day, plus the net flows since: equity below it is the day's loss in money.
+        # Equity at the last prices of the previous day, plus the net flows since. The day's loss in money is the
+        # difference to the present equity.
         self.day_start_equity = initial_capital
         # The same, scaled by each flow like equity itself: the base of the day's loss as a fraction.
         self.day_start_base = initial_capital
@@ -213,11 +214,8 @@ class RiskBook:
             if position is None:
                 position = self._open_position(report.symbol)
             signed_quantity = report.quantity if report.side == BUY else -report.quantity
-            previous = position.quantity
-            position.quantity += signed_quantity
-            remainder_max = min(ROUNDING_REMAINDER, abs(previous))
-            if report.symbol in self._split_symbols and abs(position.quantity) <= remainder_max:
-                position.quantity = ZERO
+            was_split = report.symbol in self._split_symbols
+            position.quantity = units_after_trade(position.quantity, signed_quantity, was_split=was_split)
             self.cash -= position.value(signed_quantity, report.price) + report.fee
             if report.order_id in self.symbol_of:
                 order = position.remove_order(report.order_id)
@@ -377,7 +375,7 @@ class RiskBook:
         self._living.restore(living)
 
     def _living_of_earlier_release(self) -> list[tuple[Any, ...]]:
-        """Return the present terms of the orders of a snapshot without them, as a snapshot."""
+        """Return the present terms of the open orders, for a snapshot of a release that did not store them."""
         living = LivingOrders()
         for order_id, proposal in self.proposals.items():
             filled = proposal.terms.quantity - self.positions[self.symbol_of[order_id]].orders[order_id].remaining

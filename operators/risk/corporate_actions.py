@@ -102,8 +102,6 @@ class RiskCorporateActions:
         if action.kind == SYMBOL_CHANGE:
             book.rename(symbol, action.new_symbol)
         elif action.kind in (SPIN_OFF, RIGHTS):
-            if book.quantity(symbol) * book.quantity(action.new_symbol) < 0:
-                return
             self._divide_price(action)
         elif action.kind == MERGER_CASH:
             if symbol in book.last_bars and action.cash_per_share:

@@ -1,4 +1,4 @@
-"""How the last orders ended, so that a command that comes too late is answered with what came first."""
+"""How the last orders ended. A command for an ended order is refused with the way in which the order ended."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class EndedOrders:
         return order_id
 
     def latest(self, order_id: str, open_orders: Container[str]) -> str | None:
-        """Return like `living`, but an amendment that the venue has not confirmed yet counts as its successor."""
+        """As `living`, but an amendment that the venue has not confirmed yet counts as a successor."""
         living = self.living(order_id, open_orders)
         while living is not None and self._successors.get(living, "") in open_orders:
             living = self._successors[living]
         return living
 
     def refusal(self, order_id: str) -> tuple[EndedOrder, Refusal] | None:
-        """Return an ended order and the answer to a command for it. None if it is not known."""
+        """Return an ended order and the refusal of a command for it. None if the order is unknown."""
         ended = self._ended.get(order_id)
         if ended is None:
             return None

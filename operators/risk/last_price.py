@@ -23,7 +23,7 @@ def price_age_ns(bar: Bar | LastBar, ts_ns: int, enough_ns: int, open_time: Open
     """Return the age of a symbol's last bar.
 
     An age above `enough_ns` counts only the time in which the market was open since the bar: the last price before a
-    night is the current price until the next open. A continuous market has no such time.
+    night is the current price until the next open. In a continuous market, all time counts.
     """
     age_ns = ts_ns - bar.ts_ns
     if age_ns <= enough_ns or open_time is None or bar.session == CONTINUOUS:

@@ -1,4 +1,4 @@
-"""Run the enabled risk checks on an order. A check with an error must not stop risk, nor let an order pass."""
+"""Run the enabled risk checks on an order. A check that raises neither stops risk nor lets an order pass."""
 
 from __future__ import annotations
 

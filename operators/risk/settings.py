@@ -77,7 +77,8 @@ class RiskSettings:
     breakers                   additional circuit breakers
     usage_interval_s           [seconds of event time] interval at which limit usage is published (`RiskUsage`); 0: off
     approvals                  actions that need a second person: `releases` (also of positions and cash that are taken
-                               over from the broker), `reconciliation` (only these)
+                               over from the broker), `reconciliation` (only these),
+                               `configuration`; a change of settings at run time needs one with any of them
     margin                     margin rules of a margin account; they replace `buying_power_multiple`
     order_window_s             [seconds of event time] window of `max_orders_in_window` and `max_amends_in_window`
     volume_days                [days] number of last days of the average volume for `max_volume_share`
@@ -130,7 +131,7 @@ class RiskSettings:
     circuit_breaker_threshold: Limit = UNLIMITED
     breakers: tuple[Breaker, ...] = ()
     usage_interval_s: int = 0
-    approvals: tuple[Literal["releases", "reconciliation"], ...] = ()
+    approvals: tuple[Literal["releases", "reconciliation", "configuration"], ...] = ()
     margin: MarginSettings | None = None
 
     def __post_init__(self) -> None:

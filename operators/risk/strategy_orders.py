@@ -183,7 +183,7 @@ class StrategyOrderLimits:
     def _reducing(self, name: str, symbol: str, side: Side, group_id: str = "") -> Decimal:
         """Return the quantity of a strategy's open reduce-only orders of a side, without those of the group `group_id`.
 
-        Of a group, only one order fills. An exit closes what its entry opens. An order whose cancel the strategy
+        Only one order of a group fills. An exit closes what its entry opens. An order whose cancel the strategy
         requests in the same time slice is not counted.
         """
         quantities: dict[str, Decimal] = {}

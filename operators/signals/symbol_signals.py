@@ -43,7 +43,16 @@ class SymbolSignals:
         self.last_views = [UNKNOWN_VIEW] * len(self.last_views)
         self.ensemble = UNKNOWN_VIEW
 
-    def signal(self, symbol: str, ts_ns: int, name: str, index: int, view: TargetView, causes: Sequence[str]) -> Signal:
+    def signal(
+        self,
+        symbol: str,
+        ts_ns: int,
+        name: str,
+        index: int,
+        view: TargetView,
+        causes: Sequence[str],
+        source_sha256: list[str],
+    ) -> Signal:
         """Return the signal of the strategy `name`, number `index`, and store its view. Raises BadInput if invalid."""
         direction, strength, confidence = view.direction, view.strength, view.confidence
         if direction not in (-1, 0, 1) or not (0.0 <= strength <= 1.0 and 0.0 <= confidence <= 1.0):
@@ -72,6 +81,7 @@ class SymbolSignals:
             feature_id=feature_id(symbol, self.row_seq),
             parts=parts,
             cause_ids=cause_ids,
+            source_sha256=source_sha256,
         )
 
     def snapshot(self, names: Sequence[str]) -> tuple[Any, ...]:

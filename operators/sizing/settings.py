@@ -20,6 +20,7 @@ SizingMethod = Literal[
     "target_weights",
 ]
 METHODS: tuple[SizingMethod, ...] = get_args(SizingMethod)
+_LOT_SIZE_MAX = Decimal(1_000_000_000)
 REBALANCED: frozenset[SizingMethod] = frozenset(
     {"target_percent", "volatility_target", "risk_parity", "target_weights"}
 )
@@ -159,8 +160,11 @@ class SizingSettings:
         _check_range("fraction", self.fraction, Decimal(10))
         if self.quantity <= 0:
             raise BadInput(f"sizing quantity must be > 0, found {self.quantity}")
-        if self.lot_size <= 0 or quantize(self.lot_size) != self.lot_size:
-            raise BadInput(f"sizing lot_size must be > 0 with at most 9 decimals, found {self.lot_size}")
+        if not 0 < self.lot_size <= _LOT_SIZE_MAX or quantize(self.lot_size) != self.lot_size:
+            raise BadInput(
+                f"sizing lot_size must be > 0 and at most {_LOT_SIZE_MAX:,} with at most 9 decimals, "
+                f"found {self.lot_size}"
+            )
         if not 0 <= self.no_trade_band < 1:
             raise BadInput(f"sizing no_trade_band must be in [0, 1), found {self.no_trade_band}")
         if self.turnover_max is not None:

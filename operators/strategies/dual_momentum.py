@@ -47,13 +47,14 @@ class DualMomentum(TradingStrategy):
         if session is None or session.day // 100 == ctx.state.get("month"):
             return
         closes = {symbol: ctx.history(symbol, "1d")["close"] for symbol in ctx.universe}
-        if any(len(one) <= self.lookback for one in closes.values()):
-            return  # in warm-up
+        if not closes or any(len(one) <= self.lookback for one in closes.values()):
+            return  # in warm-up, or all delisted
         ctx.state["month"] = session.day // 100
         returns = {symbol: float(one[-1] / one[0]) - 1 for symbol, one in closes.items()}
-        best = max(self.risky, key=lambda symbol: returns[symbol])
-        choice = best if returns[best] > returns[self.safe] else self.safe
-        if choice == ctx.state.get("asset"):
+        # The present names, without delisted ones; of equal returns, the first wins.
+        present = [name for one in (self.safe, *self.risky) if (name := ctx.current(one)) is not None]
+        choice, held = max(present, key=lambda symbol: returns[symbol]), ctx.state.get("asset")
+        if held is not None and choice == ctx.current(held):
             return
         ctx.state["asset"] = choice
         for symbol in ctx.universe:

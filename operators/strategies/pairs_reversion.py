@@ -86,16 +86,17 @@ class PairsReversion(TradingStrategy):
         if not isinstance(symbols, list | tuple) or len(set(symbols)) != 2 or len(symbols) != 2:
             raise BadInput(f"strategy {name}: symbols must be two different symbols, found {symbols!r}")
         self.name, self.symbols, self.interval = name, tuple(symbols), interval
-        self.first, self.second = [str(symbol) for symbol in symbols]
         self.period, self.entry, self.half_life_max, self.weight = period, entry, half_life_max, weight
         self.history = {interval: period}
         self.warm_up = period
 
     def on_slice(self, ctx: TradingContext) -> None:
-        if len(ctx.closed(self.interval)) < 2:
+        if len(ctx.symbols) < 2 and ctx.state.get("side"):
+            self._leave(ctx)  # the other symbol was delisted, or merged into this one
+        if len(ctx.symbols) < 2 or len(ctx.closed(self.interval)) < 2:
             return
-        first: list[float] = ctx.history(self.first, self.interval)["close"].tolist()
-        second: list[float] = ctx.history(self.second, self.interval)["close"].tolist()
+        closes = [ctx.history(symbol, self.interval)["close"].tolist() for symbol in ctx.symbols]
+        first, second = closes
         if min(len(first), len(second)) < self.period:
             return
         spread, side = spread_of(first, second), ctx.state.get("side", 0)
@@ -114,13 +115,14 @@ class PairsReversion(TradingStrategy):
         side = -1 if spread.z_score > 0 else 1
         ctx.state.update(side=side, bars=int(3 * spread.half_life) + 1)
         first = self.weight / (1 + spread.hedge)
-        ctx.target_weight(self.first, side * first)
-        ctx.target_weight(self.second, -side * first * spread.hedge)
+        first_symbol, second_symbol = ctx.symbols
+        ctx.target_weight(first_symbol, side * first)
+        ctx.target_weight(second_symbol, -side * first * spread.hedge)
 
     def _leave(self, ctx: TradingContext) -> None:
         ctx.state["side"] = 0
-        ctx.close(self.first)
-        ctx.close(self.second)
+        for symbol in ctx.symbols:
+            ctx.close(symbol)
 
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
         if update.request == "target" and update.status == "rejected" and ctx.state.get("side"):

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from operators.feedback.trade_allocation import TradeAllocation
 from operators.instruments import Instruments
-from operators.ledger import Ledger
+from operators.ledger import Ledger, PartLedger
 from operators.ledger.cash import AccrualSettings, ShortPosition
 from operators.ledger.events import AccountIncome, share_ratio, to_ledger_event
-from operators.ledger.split_ratio import split_quantity
+from operators.ledger.split_ratio import split_units
 from operators.manual_orders import MANUAL
 from operators.money import ONE, ZERO, divide, multiply, quantize, to_decimal
 from operators.strategy_shares import StrategyAmounts, allocate_by_weight, largest_holder, sides_of
@@ -43,7 +43,7 @@ from schemas.records import (
 
 VERSION = 1
 REMAINDER = "remainder"
-"""Row of what belongs to no trading strategy."""
+"""Name of the row of everything that does not belong to a trading strategy."""
 
 
 class AccountRow(NamedTuple):
@@ -68,8 +68,8 @@ class StrategyFill(NamedTuple):
     fee: Decimal
 
 
-class SubAccount:
-    """The books of one strategy, or of the whole account."""
+class AccountBooks:
+    """A ledger with its income: that of the whole account, or of one strategy."""
 
     def __init__(self, ledger: Ledger, accruals: AccrualSettings) -> None:
         self.ledger = ledger
@@ -106,6 +106,15 @@ class SubAccount:
         self.income.restore(income)
 
 
+class SubAccount(AccountBooks):
+    """The books of one strategy."""
+
+    ledger: PartLedger
+
+    def __init__(self, ledger: PartLedger, accruals: AccrualSettings) -> None:
+        super().__init__(ledger, accruals)
+
+
 class StrategyAccounts:
     """The sub-accounts of the strategies in `names`, and the account as a whole.
 
@@ -122,17 +131,18 @@ class StrategyAccounts:
         self._multipliers, self._currencies = multipliers, currencies
         self._shares = {name: settings.capital.get(name, ONE) for name in names}
         self.accounts = {
-            name: self._create(multiply(settings.initial_capital, share), AccrualSettings())
-            for name, share in self._shares.items()
+            name: self._create(multiply(settings.initial_capital, share)) for name, share in self._shares.items()
         }
-        self.account = self._create(settings.initial_capital, settings.accruals)
+        ledger = Ledger(settings.initial_capital, multipliers=multipliers, currencies=currencies)
+        self.account = AccountBooks(ledger, settings.accruals)
         self.allocation = TradeAllocation(self.accounts.keys())
         # Positions of all strategies, also of those that form views, because a fill can close them.
         self._positions: dict[str, dict[str, Decimal]] = {}
         self._trading_day = 0
 
-    def _create(self, capital: Decimal, accruals: AccrualSettings) -> SubAccount:
-        return SubAccount(Ledger(capital, multipliers=self._multipliers, currencies=self._currencies), accruals)
+    def _create(self, capital: Decimal) -> SubAccount:
+        ledger = PartLedger(capital, multipliers=self._multipliers, currencies=self._currencies)
+        return SubAccount(ledger, AccrualSettings())
 
     # -- incoming records
 
@@ -145,19 +155,23 @@ class StrategyAccounts:
 
     def book_execution(self, execution: Execution) -> list[StrategyFill]:
         """Book a report. Return the parts of a fill that belong to trading strategies, by name."""
-        if not self.account.ledger.apply(execution) or execution.exec_type != TRADE:
+        ledger, symbol = self.account.ledger, execution.symbol
+        before = ledger.quantity(symbol)
+        if not ledger.apply(execution) or execution.exec_type != TRADE:
             return []
-        quantity = quantize(execution.quantity)
-        shares = self._allocate(execution, quantity if execution.side == BUY else -quantity)
+        traded = quantize(execution.quantity if execution.side == BUY else -execution.quantity)
+        shares = self._allocate(execution, traded)
         fees = allocate_by_weight(quantize(execution.fee), [(name, abs(share)) for name, share in shares])
         fills: list[StrategyFill] = []
         for (name, share), (_, fee) in zip(shares, fees, strict=True):
-            self._add_units(execution.symbol, name, share)
+            self._add_units(symbol, name, share)
             if name in self.accounts:
                 side: Side = BUY if share > 0 else SELL
                 part = execution._replace(side=side, quantity=abs(share), fee=fee)
                 self.accounts[name].ledger.apply(part)
                 fills += [StrategyFill(name, share, fee)] if name in self._shares else []
+        dropped = ledger.quantity(symbol) - before - traded
+        self._hold_difference(execution.ts_ns, symbol, execution.execution_id, dropped, ZERO)
         return sorted(fills)
 
     def book_cross(self, cross: InternalCross) -> list[StrategyFill]:
@@ -224,12 +238,10 @@ class StrategyAccounts:
     def apply_action(self, ts_ns: int, action: CorporateAction, rate: Decimal) -> None:
         """Apply a corporate action, before the executions of its time slice. `rate` converts its currency.
 
-        Strategies keep the fraction of a share at a split. That of the account, which is sold, is of the largest one,
-        and so is what rounding leaves between the account and them.
+        At a split, the account sells its fraction of a share. The strategy with the largest position bears this sale
+        and the rounding difference between the account and the strategies; the others keep their fractions.
         """
-        units, new_units = (self.account.ledger.quantity(one) for one in (action.symbol, action.new_symbol))
-        if action.kind in (SPIN_OFF, RIGHTS) and units * new_units < 0:
-            return  # as in the portfolio: the result is undefined, change nothing
+        cash = self.account.ledger.cash
         self._apply_to(self.account, ts_ns, action, rate)
         is_split = action.kind in (SPLIT, STOCK_DIVIDEND)
         own_action = action._replace(amount=None) if is_split else action
@@ -240,42 +252,37 @@ class StrategyAccounts:
             self._hold_distributed(action.new_symbol)
         if is_split:
             self.allocation.split(action.symbol, share_ratio(action))
-            self._sell_fraction(ts_ns, action, action.amount or ZERO)
+            difference = self._unowned(action.symbol)
+            if abs(difference) < ONE:
+                paid = cash - self.account.ledger.cash
+                self._hold_difference(ts_ns, action.symbol, action.action_id, difference, paid)
 
     def _hold_distributed(self, symbol: str) -> None:
         """Assign the distributed shares that no sub-account has to the manual position, as the portfolio does."""
-        held = sum(self._positions.get(symbol, {}).values(), ZERO)
-        self._add_units(symbol, MANUAL, self.account.ledger.quantity(symbol) - held)
+        self._add_units(symbol, MANUAL, self._unowned(symbol))
 
-    def _sell_fraction(self, ts_ns: int, action: CorporateAction, price: Decimal) -> None:
-        """Sell the fraction of a share that the account has sold at a split, as the portfolio does for its targets."""
-        positions = self._positions.get(action.symbol, {})
-        difference = self.account.ledger.quantity(action.symbol) - sum(positions.values(), ZERO)
-        if not positions or not 0 < abs(difference) < ONE:
+    def _unowned(self, symbol: str) -> Decimal:
+        """Return the units of the account that belong to nobody yet."""
+        return self.account.ledger.quantity(symbol) - sum(self._positions.get(symbol, {}).values(), ZERO)
+
+    def _hold_difference(self, ts_ns: int, symbol: str, cause_id: str, difference: Decimal, paid: Decimal) -> None:
+        """Book units by which the account differs from the strategies, for the amount that it paid for them.
+
+        They are a fraction that the account has sold, or rounding. As in the portfolio, the largest holder takes them.
+        """
+        positions = self._positions.get(symbol, {})
+        if not positions or not difference:
             return
         name = largest_holder(positions)
-        self._add_units(action.symbol, name, difference)
+        self._add_units(symbol, name, difference)
         if name in self.accounts:
-            sale = InternalCross(
-                seq=0,
-                ts_ns=ts_ns,
-                cross_id=action.action_id,
-                symbol=action.symbol,
-                quantity=abs(difference),
-                price=price,
-                buyer=name if difference > 0 else REMAINDER,
-                seller=REMAINDER if difference > 0 else name,
-                cause_ids=[action.action_id],
-            )
-            self.accounts[name].ledger.book_cross(sale, difference)
+            self.accounts[name].ledger.book_difference(ts_ns, symbol, cause_id, difference, paid)
 
-    def _apply_to(self, one: SubAccount, ts_ns: int, action: CorporateAction, rate: Decimal) -> None:
+    def _apply_to(self, one: AccountBooks, ts_ns: int, action: CorporateAction, rate: Decimal) -> None:
         ledger, quantity = one.ledger, one.ledger.quantity(action.symbol)
         if action.kind == CASH_DIVIDEND:
             for charge in one.income.record_ex_date(action, quantity, self._trading_day, rate):
                 ledger.book_charge(ts_ns, charge)
-            return
-        if action.kind in (SPIN_OFF, RIGHTS) and quantity * ledger.quantity(action.new_symbol) < 0:
             return
         event = to_ledger_event(action, ts_ns, quantity)
         if event is not None:
@@ -287,11 +294,9 @@ class StrategyAccounts:
             return
         symbol, new_symbol, ratio = action.symbol, action.new_symbol, share_ratio(action)
         before = self._positions.pop(symbol, {})
-        after = (
-            {}
-            if action.kind in (DELISTING, SYMBOL_CHANGE)
-            else {n: split_quantity(q, ratio) for n, q in before.items()}
-        )
+        after = {} if action.kind in (DELISTING, SYMBOL_CHANGE) else before
+        if ratio != ONE:
+            after = {name: split_units(quantity, ratio) for name, quantity in before.items()}
         if action.kind == SYMBOL_CHANGE:
             self.allocation.rename(symbol, new_symbol)
             for name, quantity in before.items():
@@ -312,10 +317,14 @@ class StrategyAccounts:
         else:
             del self._positions[symbol]
 
-    def _all(self) -> list[SubAccount]:
+    def _all(self) -> list[AccountBooks]:
         return [self.account, *self.accounts.values()]
 
     # -- output
+
+    def symbols_of(self, name: str) -> list[str]:
+        """Return the symbols in which a strategy has a position, sorted."""
+        return sorted(one.symbol for one in self.accounts[name].ledger.positions() if one.quantity)
 
     def rows(self, prices: Mapping[str, float]) -> list[AccountRow]:
         """Return the sub-accounts in the order of the strategies, and the remainder to the account."""
@@ -354,13 +363,13 @@ class StrategyAccounts:
         self.account.restore(account)
         for name, state in accounts.items():
             if name not in self.accounts:
-                self.accounts[name] = self._create(ZERO, AccrualSettings())
+                self.accounts[name] = self._create(ZERO)
             self.accounts[name].restore(state)
         self.allocation.restore(allocation)
         self._positions = {symbol: dict(quantities) for symbol, quantities in positions.items()}
 
 
-def _row(name: str, one: SubAccount, prices: Mapping[str, float]) -> AccountRow:
+def _row(name: str, one: AccountBooks, prices: Mapping[str, float]) -> AccountRow:
     ledger, equity = one.ledger, one.equity(prices)
     return AccountRow(
         strategy=name,

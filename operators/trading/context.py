@@ -61,7 +61,8 @@ class TradingContext(MarketContext):
     """The market, the positions and orders of one strategy, and its actions.
 
     Quantities are in units, money in account currency. Members raise BadInput for an unknown symbol, interval or
-    indicator and for an invalid number; the evaluation then has no effect, and the strategy is suspended.
+    indicator and for an invalid number; the evaluation then has no effect, and the strategy is suspended. Orders and
+    targets under the old name of a symbol that was renamed, merged or delisted raise it too (SymbolEnded).
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class TradingContext(MarketContext):
             group=group and f"{self._declared.name}-{group}",
             parent=parent,
         )
-        self._check_symbol(symbol)
+        self._check_tradable(symbol)
         if parent and not self._orders.is_own(parent, self._number):
             raise BadInput(f"parent must be the id of an order of the strategy, found {parent!r:.64}")
         arguments = order_arguments(request)
@@ -224,9 +225,9 @@ class TradingContext(MarketContext):
 
     def cancel(self, order_id: str | None = None, *, tag: str = "") -> None:
         """Cancel an order by its id, all orders of a symbol, or, without an argument or with "all", all orders."""
-        if order_id is None or (order_id == "all" and "all" not in self._universe):
+        if order_id is None or (order_id == "all" and "all" not in self._universe.known):
             order_ids = self._orders.ids()
-        elif order_id in self._universe:
+        elif order_id in self._universe.known:
             order_ids = self._orders.ids(order_id)
         else:
             order_ids = [order_id]
@@ -234,8 +235,10 @@ class TradingContext(MarketContext):
             self._request(CANCEL_ORDER, one, {}, tag)
 
     def close(self, symbol: str, *, tag: str = "") -> None:
-        """Cancel the strategy's orders of a symbol, and set its target position to 0."""
+        """Cancel the strategy's orders of a symbol, and set its target position to 0. A delisted one has neither."""
         self._check_symbol(symbol)
+        if self._universe.names.current(symbol) is None:
+            return
         for order_id in self._orders.ids(symbol):
             self._request(CANCEL_ORDER, order_id, {}, tag)
         self._target(TARGET_QUANTITY, symbol, {"quantity": "0"}, tag)
@@ -245,8 +248,12 @@ class TradingContext(MarketContext):
         clean = " ".join(str(text).replace("\0", "").encode(errors="replace").decode().split())[:TEXT_LENGTH_MAX]
         self._add(NOTE, "", {"text": clean}, "")
 
-    def _target(self, kind: StrategyActionKind, symbol: str, arguments: dict[str, str], tag: str) -> None:
+    def _check_tradable(self, symbol: str) -> None:
         self._check_symbol(symbol)
+        self._universe.names.check_not_ended(symbol)
+
+    def _target(self, kind: StrategyActionKind, symbol: str, arguments: dict[str, str], tag: str) -> None:
+        self._check_tradable(symbol)
         self._refuse_in_warm_up(self._add(kind, symbol, arguments, tag), "target", "")
 
     def _request(

@@ -50,6 +50,13 @@ def row_features(strategy: TradingStrategy, bar_interval: str = "1m") -> tuple[s
     )
 
 
+def benchmarks_of(strategy: TradingStrategy) -> tuple[str, ...]:
+    """Return the second symbols of the correlations and betas of a strategy. Raises BadInput for a malformed one."""
+    by_interval = features_by_interval(strategy, "").values()
+    pairs = [parse_pair_spec(spec) for specs in by_interval for spec in specs]
+    return tuple(dict.fromkeys(pair.benchmark for pair in pairs if pair is not None))
+
+
 def check_declarations(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNeeds) -> Declarations:
     """Check the declarations of a strategy, and add what it needs to `needs`. Raises BadInput for an invalid one."""
     name: Any = strategy.name
@@ -117,6 +124,7 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         warm_up=warm_up,
         warm_up_interval=_warm_up_interval(declared, needs.bar_interval_ns),
         trade_intervals=frozenset(one for one in declared if is_from_trades(one)),
+        symbols=() if symbols is None else tuple(symbols),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from operators.raised_error import RaisedError
 from operators.trading.accounts import StrategyFill
@@ -13,8 +13,13 @@ from operators.trading.running_strategy import RunningStrategy
 from operators.trading.suspensions import ActionLog, Suspensions
 from schemas.records import CorporateAction, DataRow, Execution, InternalCross, Record, TradingStatus
 
-ReferenceEvent = tuple[str, CorporateAction | TradingStatus]
-"""A corporate action or a halt, with its id."""
+
+class ReferenceEvent(NamedTuple):
+    """A corporate action or a halt, its id, and the strategies whose universe contained its symbol before."""
+
+    event_id: str
+    event: CorporateAction | TradingStatus
+    strategies: frozenset[str]
 
 
 class StrategyDelivery:
@@ -51,9 +56,11 @@ class StrategyDelivery:
         """Pass corporate actions, halts and decisions to the strategies."""
         for name, one in self._running.items():
             if one.has_on_event:
-                for event_id, event in events:
-                    if event.symbol in one.universe:
-                        self.evaluate(ts_ns, one, one.strategy.on_event, [event_id], out, event)
+                received = [(event_id, event) for event_id, event, concerned in events if name in concerned]
+                one.universe.names.readable = frozenset(event.symbol for _, event in received)
+                for event_id, event in received:
+                    self.evaluate(ts_ns, one, one.strategy.on_event, [event_id], out, event)
+                one.universe.names.readable = frozenset()
             for update in updates[name]:
                 self.pass_update(ts_ns, one, update, out)
 

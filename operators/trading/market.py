@@ -12,10 +12,11 @@ from operators.indicator_calls import IndicatorCalls
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE, multiply
+from operators.reference_data import whole_action_id
 from operators.suspended_analysis import suspension_letter
 from operators.trading.intervals import Interval
 from operators.trading.market_needs import MarketNeeds
-from operators.trading.pair_statistics import PairStatistic
+from operators.trading.paired_bars import PairedBars
 from operators.trading.sessions import Session, SessionBounds, SessionClock, SessionTimes
 from operators.trading.symbol_market import NO_DAYS, SymbolMarket
 from operators.trading.trade_prints import TradePrints
@@ -38,7 +39,7 @@ from schemas.records import (
     Trade,
 )
 
-VERSION = 4
+VERSION = 6
 FILING_IDS_MAX = 1_000
 """Number of recent filing ids remembered to discard duplicates."""
 
@@ -74,6 +75,9 @@ class Market:
         self._history_days: dict[str, int] = {}  # symbol -> day of the shares of its history
         self._history_ends: dict[str, int] = {}  # symbol -> end of the last bar of its history
         self._filing_ids: dict[str, None] = {}
+        self._paired = PairedBars(needs.pairs, self._symbols)
+        self.listings = 0
+        """Changes when a symbol has its first bar, or the first one of another company."""
         self.halts = ExchangeHalts()
         self.newest_bar: Bar | None = None
         # Of the current time slice: the symbols whose bar closed, by interval, and the indicators that failed.
@@ -100,6 +104,11 @@ class Market:
     def is_retired(self, symbol: str) -> bool:
         """Whether a symbol was renamed or delisted, and has not traded since."""
         return symbol in self._retired
+
+    def trades(self, symbol: str) -> bool:
+        """Whether a symbol has had a bar, and has not ended since."""
+        one = self._symbols.get(symbol)
+        return one is not None and one.bar is not None and symbol not in self._retired
 
     def bounds(self, bar: Bar) -> SessionBounds:
         return self._clock.bounds(bar)
@@ -141,7 +150,7 @@ class Market:
         if self._trade_intervals:
             self._add_trades(ts_ns, records, bounds)
         if self.needs.pairs:
-            self._update_pairs()
+            self._paired.update(self.closed)
 
     def _add_trades(
         self, ts_ns: int, records: Sequence[Record], bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]
@@ -159,30 +168,18 @@ class Market:
     def _follows(self, symbol: str) -> bool:
         return self._universe is None or symbol in self._universe
 
-    def _update_pairs(self) -> None:
-        """Add the closes of the symbols whose bar closed in this time slice together with that of their benchmark."""
-        for (interval, name), pair in self.needs.pairs.items():
-            closed = self.closed.get(interval, {})
-            if pair.benchmark not in closed:
-                continue
-            benchmark_bar = self._symbols[pair.benchmark].last_bar(interval)
-            assert benchmark_bar is not None, "its bar closed"
-            for symbol in closed:
-                bar = self._symbols[symbol].last_bar(interval)
-                assert bar is not None, "its bar closed"
-                self._symbols[symbol].pairs[interval, name].update(bar.close, benchmark_bar.close)
-
     def _symbol(self, symbol: str) -> SymbolMarket | None:
         market = self._symbols.get(symbol)
         if market is None and self._follows(symbol):
             market = self._symbols[symbol] = SymbolMarket(self.needs, self._days)
+            self.listings += 1
         return market
 
     def _add_history(self, record: HistoryBar, bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]) -> None:
         """Add a bar from before the first one of its symbol, unless the symbol has this bar or a later one.
 
-        It counts for histories, longer bars and warm-up, but it closes no bar of this time slice. A history in the
-        shares of a later day replaces the one before, as for the features.
+        It counts for histories, longer bars, statistics of pairs and warm-up, but it closes no bar of this time slice.
+        A history in the shares of a later day replaces the one before, as for the features.
         """
         symbol = record.symbol
         if symbol in self._retired:
@@ -194,10 +191,13 @@ class Market:
             has_no_bar = self._history_ends.get(symbol) == last.ts_ns
             if has_no_bar and record.adjusted_day > self._history_days[symbol]:
                 symbol_market = self._symbols[symbol] = symbol_market.without_bars(self.needs, self._days)
+                self._paired.begin(symbol)
             elif last.ts_ns >= record.end_ns:
                 return
         self._history_days[symbol], self._history_ends[symbol] = record.adjusted_day, record.end_ns
-        self._append(record.to_bar(), symbol_market, bounds)
+        closed = self._append(record.to_bar(), symbol_market, bounds)
+        if self.needs.pairs:
+            self._paired.add_history(symbol, record.end_ns, (self.needs.bar_interval_ns, *closed))
 
     def _is_retired(self, bar: Bar) -> bool:
         """Whether a bar belongs to a symbol that no longer exists. A trade is that of another company under the symbol.
@@ -218,8 +218,7 @@ class Market:
         self._adjusted.prices.pop(symbol, None)
         if symbol in self._symbols:
             self._symbols[symbol] = SymbolMarket(self.needs, self._days)
-            for one in self._symbols.values():
-                one.pairs |= {key: PairStatistic(p) for key, p in self.needs.pairs.items() if p.benchmark == symbol}
+            self._paired.begin(symbol)
 
     def _append(
         self, bar: Bar, symbol_market: SymbolMarket, bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]
@@ -227,6 +226,8 @@ class Market:
         """Add a bar to the histories and longer bars of its symbol. Return the intervals of the longer bars that it
         closes.
         """
+        if symbol_market.bar is None:
+            self.listings += 1
         symbol_market.bar = bar
         symbol_market.bars += 1
         self.prices[bar.symbol] = bar.close
@@ -279,8 +280,9 @@ class Market:
         if action.kind in (SYMBOL_CHANGE, DELISTING):
             self._adjusted.prices.pop(symbol, None)
             self._retired[symbol] = None
-            if action.kind == SYMBOL_CHANGE and self._symbol(action.new_symbol) is not None:
+            if action.kind == SYMBOL_CHANGE and (new_market := self._symbol(action.new_symbol)) is not None:
                 self.prices.setdefault(action.new_symbol, price)
+                self._rename(symbol_market, action, new_market)
             return
         if action.kind == CASH_DIVIDEND:
             assert action.amount is not None, f"{action.action_id}: expected a validated corporate action"
@@ -295,12 +297,20 @@ class Market:
                 return  # the history includes it
             factor = 1.0 / float(exact_ratio(ratio))
             symbol_market.rescale(symbol, factor, self._calls)
-            for key, pair in self.needs.pairs.items():
-                if pair.benchmark == symbol:
-                    for one in self._symbols.values():
-                        one.pairs[key].rescale_benchmark(factor)
+            self._paired.rescale(symbol, factor)
             price = split_price(price, ratio)
         self.prices[symbol] = self._adjusted.prices[symbol] = price
+
+    def _rename(self, symbol_market: SymbolMarket, action: CorporateAction, new_market: SymbolMarket) -> None:
+        """Give the new symbol the state of the old one, unless the new one had bars before the change.
+
+        A company that trades already, such as the acquirer in a merger, keeps its own state.
+        """
+        self._paired.rename(action.symbol, action.new_symbol)
+        if new_market.bar is None:
+            new_market.pairs, symbol_market.pairs = symbol_market.pairs, new_market.pairs
+            if whole_action_id(action.action_id) == action.action_id:  # not a merger: the same company
+                new_market.sentiment, new_market.fundamentals = symbol_market.sentiment, symbol_market.fundamentals
 
     # -- state
 
@@ -311,19 +321,23 @@ class Market:
         adjusted, clock = self._adjusted.snapshot(), self._clock.snapshot()
         prices = (dict(self.prices), adjusted, list(self._retired))
         filings, history = list(self._filing_ids), (dict(self._history_days), dict(self._history_ends))
-        return (VERSION, universe, symbols, prices, newest, clock, filings, *history, self._prints.snapshot())
+        tail = (self._prints.snapshot(), *self._paired.snapshot())
+        return (VERSION, universe, symbols, prices, newest, clock, filings, *history, *tail)
 
     def restore(self, snapshot: Any) -> None:
         """Restore a snapshot. Intervals, indicators and histories that are not in it start to warm up.
 
-        Version 1 has no statistics of pairs, versions 1 and 2 no days of histories, versions 1 to 3 no trades.
+        Version 1 has no statistics of pairs, versions 1 and 2 no days of histories, versions 1 to 3 no trades,
+        versions 1 to 4 no renamed benchmarks, and versions 1 to 5 no closes of benchmarks.
         """
         version, universe, symbols, (prices, adjusted, retired), newest, clock, filing_ids, *later = snapshot
-        assert version in (1, 2, 3, VERSION), f"market snapshot: version {version}, expected 1 to {VERSION}"
+        assert version in (1, 2, 3, 4, 5, VERSION), f"market snapshot: version {version}, expected 1 to {VERSION}"
         self._history_days = dict(later[0]) if later else {}
         self._history_ends = dict(later[1]) if len(later) > 1 else {}
         if len(later) > 2:
             self._prints.restore(later[2])
+        self._paired.restore(later[3] if len(later) > 3 else {}, later[4] if len(later) > 4 else {})
+        self.listings += 1
         if self._universe is not None:
             self._universe |= set(symbols if universe is None else universe)  # also those of removed strategies
         self.prices = dict(prices)

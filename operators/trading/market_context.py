@@ -32,13 +32,16 @@ class Declarations(NamedTuple):
     warm_up: int
     warm_up_interval: Interval
     trade_intervals: frozenset[Interval] = frozenset()  # those whose bars are built from trades
+    symbols: tuple[str, ...] = ()  # in the order of the strategy; empty for the universe of the settings
 
 
 class MarketContext:
     """The time and the market of one strategy's universe.
 
     Prices are per unit in the instrument's currency, times in nanoseconds since 1970 UTC. The feed's bars are the
-    default of `interval`. Members raise BadInput for an unknown symbol, interval or indicator.
+    default of `interval`. Members raise BadInput for an unknown symbol, interval or indicator. For the old name of a
+    symbol that was renamed, merged or delisted they return None, 0 or nothing, also if another company uses the name.
+    Only `on_event` of the action still reads its last data.
     """
 
     def __init__(
@@ -68,15 +71,35 @@ class MarketContext:
 
     @property
     def universe(self) -> Sequence[str]:
-        """The symbols of the strategy, sorted; with a rule, those that it has selected."""
+        """The symbols of the strategy, sorted; with a rule, those that it has selected.
+
+        A symbol that was renamed or merged is replaced by its new one, in its place. A delisted one is removed.
+        """
         return self._universe.symbols
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """The symbols that the strategy declares, in its order, each under its present name; else the universe.
+
+        A delisted one is left out.
+        """
+        if not self._declared.symbols:
+            return self._universe.symbols
+        present = [self._universe.names.current(symbol) for symbol in self._declared.symbols]
+        return tuple(dict.fromkeys(symbol for symbol in present if symbol is not None))
+
+    def current(self, symbol: str) -> str | None:
+        """Return the present name of a symbol: META for FB after its change; None after a delisting."""
+        self._check_symbol(symbol)
+        return self._universe.names.current(symbol)
 
     def closed(self, interval: str | None = None) -> tuple[str, ...]:
         """Return the symbols whose bar of `interval` closed in this time slice, sorted. Default: the feed's bars."""
         key = self._interval(interval)
         if key != self._declared.bar_interval_ns:
             self._check_interval(key)
-        return tuple(sorted(symbol for symbol in self._market.closed.get(key, ()) if self._universe.is_active(symbol)))
+        universe = self._universe
+        return universe.names.ordered(one for one in self._market.closed.get(key, ()) if universe.is_active(one))
 
     def bar(self, symbol: str, interval: str | None = None) -> Bar | None:
         """Return the last closed bar; None before the first one, and if the symbol did not trade in it."""
@@ -102,8 +125,7 @@ class MarketContext:
 
     def is_halted(self, symbol: str) -> bool:
         """Whether the exchange has halted trading in a symbol. Risk then rejects every order in it."""
-        self._check_symbol(symbol)
-        return self._market.halts.current(symbol) is not None
+        return self._symbol(symbol) is not None and self._market.halts.current(symbol) is not None
 
     def quote(self, symbol: str) -> Quote | None:
         """Return the newest quote, with `bid`, `ask`, `bid_size` and `ask_size`; None before the first one.
@@ -113,7 +135,7 @@ class MarketContext:
         if "quotes" not in self._declared.events:
             raise BadInput('quotes are not declared; add events = ("quotes",) to the strategy')
         self._check_symbol(symbol)
-        return self._market_events.quote(symbol)
+        return None if self._universe.names.is_hidden(symbol) else self._market_events.quote(symbol)
 
     def feature(self, symbol: str, name: str, interval: str | None = None) -> float | None:
         """Return the value of a declared indicator at the last closed bar; None until it has warmed up."""
@@ -206,7 +228,7 @@ class MarketContext:
     def _symbol(self, symbol: str) -> SymbolMarket | None:
         if symbol not in self._universe.known:
             self._check_symbol(symbol)
-        return self._symbols.get(symbol)
+        return None if self._universe.names.is_hidden(symbol) else self._symbols.get(symbol)
 
     def _interval(self, text: str | None) -> Interval:
         if text is None:

@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
+from operators.ledger.split_ratio import split_price
 from operators.manual_orders import EXIT_SUFFIXES, order_id_of, trading_strategy_of
 from operators.money import ZERO, quantize
+from operators.order_split import split_lots
 from operators.trading.order_updates import ENDS, OrderUpdate, RequestKind, UpdateStatus, WorkingOrder, WorkingStatus
 from schemas.records import NEW, REPLACED, TRADE, Execution, Order, OrderCancel, OrderRefusal
 
@@ -218,16 +220,17 @@ class StrategyOrders:
         if self._orders.pop(order_id, None) is not None and self._ids:
             self._ids = {one: known for one, known in self._ids.items() if known != order_id}
 
-    def split(self, symbol: str, convert_quantity: Any, convert_price: Any) -> None:
-        """Convert the working orders of a symbol to the shares after a split."""
+    def split(self, symbol: str, ratio: Decimal, lot_size: Decimal) -> None:
+        """Convert the working orders of a symbol to the shares after a split, in whole lots."""
         for tracked in self._orders.values():
             terms = tracked.terms
             if terms["symbol"] != symbol:
                 continue
-            terms["quantity"], tracked.filled = convert_quantity(terms["quantity"]), convert_quantity(tracked.filled)
+            terms["quantity"] = split_lots(terms["quantity"], ratio, lot_size)
+            tracked.filled = split_lots(tracked.filled, ratio, lot_size)
             for name in ("limit_price", "stop_price", "trail_amount"):
                 if terms.get(name) is not None:
-                    terms[name] = convert_price(terms[name])
+                    terms[name] = split_price(terms[name], ratio)
 
     # -- state
 

@@ -1,7 +1,7 @@
 """Strategies that the settings no longer name. They run no handler, but their sub-account and orders are still booked.
 
 The sub-account of a removed strategy is published as before, with the state REMOVED. Its positions can be closed by a
-FLATTEN_STRATEGY command.
+FLATTEN_STRATEGY command, or by the removal itself (`signals.on_remove: flatten`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from operators.trading.account_records import AccountRecords
 from operators.trading.orders import StrategyOrders
-from schemas.records import strategy_action_id
+from schemas.records import DELISTING, SYMBOL_CHANGE, CorporateAction, strategy_action_id
 
 
 class RemovedStrategy:
@@ -41,7 +41,17 @@ class RemovedStrategy:
 
 
 class RemovedStrategies(dict[str, RemovedStrategy]):
-    """The removed strategies by name."""
+    """The removed strategies by name. `new` are those that ran in the restored snapshot."""
+
+    new: tuple[str, ...] = ()
+
+    def apply_action(self, action: CorporateAction) -> None:
+        """Let the targets in a symbol that was renamed, merged or delisted continue under its new symbol."""
+        if action.kind not in (SYMBOL_CHANGE, DELISTING):
+            return
+        for one in self.values():
+            if one.targets.pop(action.symbol, 0) is None and action.new_symbol:
+                one.targets[action.new_symbol] = None
 
     def snapshot(self) -> Any:
         return {name: one.snapshot() for name, one in self.items()}
@@ -55,10 +65,12 @@ class RemovedStrategies(dict[str, RemovedStrategy]):
     ) -> None:
         """Restore the strategies in `names`, whose sub-accounts exist and which do not run.
 
-        `snapshot` are those that were removed before, `strategies` the states of those that ran until now. Of one in
-        neither, whose removal an earlier release did not record, only the sub-account is known.
+        `snapshot` are those that were removed before, `strategies` the states of those that ran until now. A
+        strategy in neither keeps only its sub-account: an earlier release did not record its removal.
         """
         self.clear()
+        # A view strategy has no state here, only actions. A strategy that was removed before is in `snapshot`.
+        self.new = tuple(name for name in sorted(names) if name not in snapshot and name in action_counts)
         for name in sorted(names):
             one = self[name] = RemovedStrategy(name, action_counts.get(name, 0))
             if name in snapshot:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from operators.handler_limit import HandlerCalls, HandlerTimedOut, timeout_error
@@ -19,7 +19,15 @@ from operators.trading.settings import TradingSettings
 from operators.trading.timers import DailyTimer, IntervalTimer
 from operators.trading.universe import Universe
 from schemas.errors import BadInput
-from schemas.records import Bar, strategy_action_id
+from schemas.records import (
+    DELISTING,
+    RIGHTS,
+    SPIN_OFF,
+    SYMBOL_CHANGE,
+    Bar,
+    CorporateAction,
+    strategy_action_id,
+)
 
 VERSION = 1
 
@@ -105,6 +113,19 @@ class RunningStrategy:
                 f"use ctx.state[{name!r}] instead"
             )
 
+    def apply_action(self, action: CorporateAction, day: int, *, had_bars: bool) -> None:
+        """Apply a corporate action to the universe (`Universe.apply_end`), and move the targets of ended symbols."""
+        symbol, new_symbol = action.symbol, action.new_symbol
+        if action.kind in (SPIN_OFF, RIGHTS) and symbol in self.universe:
+            self.universe.admit_distributed(new_symbol)
+        if action.kind not in (SYMBOL_CHANGE, DELISTING):
+            return
+        self.universe.apply_end(action, day, had_bars=had_bars)
+        if symbol in self.targets:
+            del self.targets[symbol]
+            if new_symbol:
+                self.targets[new_symbol] = None
+
     def due_handlers(self, ts_ns: int, bar: Bar | None, open_ns: int) -> list[str]:
         """Return the scheduled handlers that run in this time slice. Call once for each time slice.
 
@@ -129,6 +150,13 @@ class RunningStrategy:
         """Return the id of the next action of the platform on behalf of the strategy."""
         self.context.action_count += 1
         return strategy_action_id(self.name, self.context.action_count)
+
+    def begin(self, action_count: int, held: Iterable[str]) -> None:
+        """Start without state in a restored stage. The strategy can sell the symbols `held` by its sub-account."""
+        self.context.action_count = action_count
+        self.universe.restore(None)
+        for symbol in held:
+            self.universe.admit_distributed(symbol)
 
     def reset(self) -> None:
         """Start afresh after a resume: without state and undelivered updates."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from operators.ledger.cash import AccrualSettings
 from operators.strategies.universe_rules import UniverseMember
 from operators.strategy_limits import StrategyLimits
+from operators.strategy_removal import OnRemove
 from operators.trading.intervals import interval_ns
 from operators.trading.sessions import SessionTable
 from schemas.errors import BadInput
@@ -32,6 +33,8 @@ class TradingSettings:
     * `accruals`: interest and borrow fees of the account.
     * `limited_views`: view strategies with limits. They have a sub-account, and a loss stop suspends them.
     * `approvals`: actions that need a second person (`operators/approvals.py`); "releases" include a resume.
+    * `on_remove`: whether the positions of a strategy stay or are closed when the settings no longer name it.
+    * `source_sha256`: hashes of the user's files behind each strategy, for its actions.
 
     Raises BadInput for a value out of range.
     """
@@ -51,6 +54,8 @@ class TradingSettings:
     accruals: AccrualSettings = field(default_factory=AccrualSettings)
     approvals: tuple[str, ...] = ()
     limited_views: tuple[str, ...] = ()
+    on_remove: OnRemove = "keep"
+    source_sha256: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.initial_capital <= 0:

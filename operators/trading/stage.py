@@ -10,12 +10,11 @@ from operators.handler_limit import HandlerCalls, HandlerLimit
 from operators.indicator_calls import IndicatorCalls
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger.events import share_ratio
-from operators.ledger.split_ratio import split_price
 from operators.manual_orders import trading_strategy_of
 from operators.money import ONE
-from operators.order_split import split_lots
 from operators.reference_data import ReferenceData
 from operators.strategies.trading_strategy import TradingStrategy
+from operators.strategy_removal import causes_of_removal
 from operators.trading.account_changes import AccountChanges
 from operators.trading.accounts import AccountRow, StrategyAccounts, SubAccount
 from operators.trading.action_outcomes import ActionOutcomes
@@ -47,7 +46,6 @@ from schemas.records import (
     RESUME_STRATEGY,
     STRATEGY,
     SYMBOL,
-    SYMBOL_CHANGE,
     TOPIC_OF,
     UNIVERSE_ADDED,
     UNIVERSE_REMOVED,
@@ -60,6 +58,7 @@ from schemas.records import (
     RiskEvent,
     StrategyActionKind,
     Trade,
+    TradingStatus,
     bar_id,
 )
 
@@ -78,13 +77,13 @@ class TradingStrategyStage:
     Fundamentals, NewsItem and SentimentScore. It needs Quote, NewsItem and Trade only if a strategy declares them
     (`event_topics`). Outputs: one StrategyAction for each action, in the order of the strategies' names, then the
     StrategyPositions and StrategyAccounts that have changed, then a DeadLetter for each indicator of longer bars that
-    failed. It stops for its symbol.
+    failed. Such an indicator stops for its symbol.
 
     A handler that raises, acts invalidly or exceeds `limit` has no effect, and its strategy is suspended at once,
     until a RESUME_STRATEGY command. Its positions and orders stay; with `flatten_on_error`, positions are closed and
     orders are cancelled. After a resume it starts without state. Other strategies are not affected. A strategy is also
     suspended when its losses exceed its limits. A FLATTEN_STRATEGY command closes the positions of a strategy that is
-    suspended, or that the settings no longer name.
+    suspended, or that the settings no longer name. With `on_remove: flatten`, its removal closes them.
 
     Without strategies, the stage publishes nothing and reads nothing. Raises BadInput for an invalid declaration and
     for two strategies with the same name.
@@ -118,7 +117,7 @@ class TradingStrategyStage:
         self._market_events = MarketEvents(name for _, declarations in declared for name in declarations.events)
         self._accounts = StrategyAccounts([*self.names, *settings.limited_views], settings, instruments)
         self._loss_stops = LossStops(self._accounts, settings)
-        self._actions = ActionLog(self._accounts)
+        self._actions = ActionLog(self._accounts, settings.source_sha256)
         self._suspensions = Suspensions(self._actions, self._accounts, self._loss_stops, settings)
         self._target_orders = TargetOrders(self.names)
         self._reference = ReferenceData(currency=settings.currency)
@@ -153,6 +152,7 @@ class TradingStrategyStage:
         out: list[Record] = []
         if self._sessions.apply(records):
             self._set_sessions()
+        self._suspensions.wind_down(ts_ns, self._removed, causes_of_removal(records), out)
         self._apply_commands(ts_ns, records, out)
         updates: dict[str, list[OrderUpdate]] = {name: one.updates for name, one in self._running.items()}
         for one in self._running.values():
@@ -217,22 +217,23 @@ class TradingStrategyStage:
                 self._accounts.apply_rate(due)
                 continue
             rate, symbol, ratio = self._reference.rate_of(due.currency), due.symbol, share_ratio(due)
+            events.append(self._reference_event(due.action_id, due))
             self._accounts.apply_action(ts_ns, due, rate)
             self._market.apply_action(due, rate)
-            if due.kind == SYMBOL_CHANGE:
-                for one in self._running.values():
-                    one.universe.rename(symbol, due.new_symbol)
+            newest_bar = first_bar or self._market.newest_bar
+            day = due.ex_date or (newest_bar.trading_day if newest_bar else 0)
+            for one in self._running.values():
+                one.apply_action(due, day, had_bars=self._market.is_retired(symbol))
+            self._removed.apply_action(due)
             if ratio != ONE:
-                lot_size = self._instruments.lot_size_of(symbol)
                 followed = [one.orders for one in self._running.values()]
                 for orders in [*followed, *(one.orders for one in self._removed.values())]:
-                    orders.split(
-                        symbol,
-                        lambda quantity, ratio=ratio, lot=lot_size: split_lots(quantity, ratio, lot),
-                        lambda price, ratio=ratio: split_price(price, ratio),
-                    )
-            events.append((due.action_id, due))
-        return [*events, *((status.status_id, status) for status in self._reference.status_changes)]
+                    orders.split(symbol, ratio, self._instruments.lot_size_of(symbol))
+        return [*events, *(self._reference_event(one.status_id, one) for one in self._reference.status_changes)]
+
+    def _reference_event(self, event_id: str, event: CorporateAction | TradingStatus) -> ReferenceEvent:
+        concerned = frozenset(name for name, one in self._running.items() if event.symbol in one.universe)
+        return ReferenceEvent(event_id, event, concerned)
 
     def _deliver_risk_events(self, ts_ns: int, records: Sequence[Record], out: list[Record]) -> None:
         """Pass the previous time slice's margin calls and breaker changes to the strategies that they concern."""
@@ -347,10 +348,10 @@ class TradingStrategyStage:
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. A strategy that it lacks starts without state; of one that no longer runs, the
-        sub-account and a suspension remain.
+        """Restore a snapshot. A strategy that it lacks starts without state.
 
-        If it is added again, it starts with these, without state. The numbers of its actions continue.
+        A strategy that no longer runs keeps its sub-account and a suspension. If it is added again, it starts with
+        these, without state, and the numbers of its actions continue.
         """
         if snapshot == NO_STATE:
             return
@@ -377,7 +378,7 @@ class TradingStrategyStage:
             if name in strategies:
                 one.restore(strategies[name])
             else:
-                one.context.action_count = action_counts.get(name, 0)
+                one.begin(action_counts.get(name, 0), self._accounts.symbols_of(name))
             one.universe.update()
         for name, view in self._views.items():
             view.action_count = action_counts.get(name, 0)

@@ -10,7 +10,7 @@ from operators.trading.accounts import StrategyAccounts
 from operators.trading.context import NewAction
 from operators.trading.limited_views import Suspendable
 from operators.trading.loss_stop import LossStops
-from operators.trading.removed_strategies import RemovedStrategy
+from operators.trading.removed_strategies import RemovedStrategies, RemovedStrategy
 from operators.trading.running_strategy import RunningStrategy
 from operators.trading.settings import TradingSettings
 from schemas.records import (
@@ -31,9 +31,9 @@ COMMAND_IDS_MAX = 1_000
 class ActionLog:
     """Numbers the records of the stage, and books each action in the sub-accounts."""
 
-    def __init__(self, accounts: StrategyAccounts) -> None:
+    def __init__(self, accounts: StrategyAccounts, source_sha256: Mapping[str, Sequence[str]]) -> None:
         self.seq = 0
-        self._accounts = accounts
+        self._accounts, self._source_sha256 = accounts, source_sha256
 
     def record(self, ts_ns: int, strategy: str, action: NewAction) -> StrategyAction:
         """Return the record of an action of a strategy."""
@@ -48,6 +48,7 @@ class ActionLog:
             arguments=action.arguments,
             reason=action.reason,
             cause_ids=action.cause_ids,
+            source_sha256=list(self._source_sha256.get(strategy, ())),
         )
         self._accounts.record_action(record)
         return record
@@ -89,6 +90,7 @@ class Suspensions:
     ) -> None:
         self._actions, self._accounts, self._loss_stops = actions, accounts, loss_stops
         self._flatten_on_error, self._approvals = settings.flatten_on_error, settings.approvals
+        self._on_remove = settings.on_remove
         self._suspended: dict[str, str] = {}  # strategy -> id of the action that suspended it, also of removed ones
         self._command_ids: dict[str, None] = {}
 
@@ -110,7 +112,7 @@ class Suspensions:
         one.reset()
         out.append(suspension)
         if on_error == "flatten":
-            self._flatten(ts_ns, one, suspension.action_id, out)
+            self._flatten(ts_ns, one, [suspension.action_id], out)
 
     def apply_loss_stops(
         self, ts_ns: int, running: Mapping[str, Suspendable], prices: dict[str, float], out: list[Record]
@@ -121,7 +123,14 @@ class Suspensions:
                 arguments = {"error_type": LOSS_STOP, "file": "", "line": "0", **breach._asdict()}
                 self.suspend(ts_ns, running[name], arguments, [], out)
 
-    def _flatten(self, ts_ns: int, one: Suspendable, cause_id: str, out: list[Record]) -> None:
+    def wind_down(self, ts_ns: int, removed: RemovedStrategies, causes: Sequence[str], out: list[Record]) -> None:
+        """Close the positions of the strategies that have just been removed, if the settings say so."""
+        if self._on_remove == "flatten":
+            for name in removed.new:
+                self._flatten(ts_ns, removed[name], causes, out)
+        removed.new = ()
+
+    def _flatten(self, ts_ns: int, one: Suspendable, causes: Sequence[str], out: list[Record]) -> None:
         """Cancel the strategy's orders, and set the target of every symbol that it has or may get to 0."""
         ledger = self._accounts.accounts[one.name].ledger
         positions = {position.symbol for position in ledger.positions() if position.quantity}
@@ -129,11 +138,13 @@ class Suspensions:
             positions |= set(one.targets)
             for order_id in one.orders.ids():
                 symbol = one.orders.symbol_of(order_id) or ""
-                action = self._actions.record_own(ts_ns, one, CANCEL_ORDER, symbol, {"order_id": order_id}, [cause_id])
+                action = self._actions.record_own(
+                    ts_ns, one, CANCEL_ORDER, symbol, {"order_id": order_id}, list(causes)
+                )
                 one.orders.add_request(action.action_id, "cancel", order_id)
                 out.append(action)
         out.extend(
-            self._actions.record_own(ts_ns, one, TARGET_QUANTITY, symbol, {"quantity": "0"}, [cause_id])
+            self._actions.record_own(ts_ns, one, TARGET_QUANTITY, symbol, {"quantity": "0"}, list(causes))
             for symbol in sorted(positions)
         )
 
@@ -177,7 +188,7 @@ class Suspensions:
             return
         name = command.arguments.get("strategy", "")
         if name in removed or (name in strategies and name in self._suspended):
-            self._flatten(ts_ns, strategies[name], command.command_id, out)
+            self._flatten(ts_ns, strategies[name], [command.command_id], out)
 
     def _accepts(self, command: Command) -> bool:
         """Whether a command has the required approval and is not a duplicate."""

@@ -52,7 +52,7 @@ class IntervalMarket:
     def close(self, bar: Bar, calls: IndicatorCalls) -> list[tuple[str, RaisedError]]:
         """Process a closed bar. Return the name and the error of each indicator that fails.
 
-        It stops for this symbol, so that its values are absent.
+        Such an indicator stops for this symbol, so that its values are absent.
         """
         self.bar = bar
         self.values = {}

@@ -10,6 +10,7 @@ from operators.strategies.universe_rules import TopDollarVolume, UniverseFile, U
 from operators.trading.intervals import DAY_NS
 from operators.trading.market import Market
 from operators.trading.settings import TradingSettings
+from operators.trading.symbol_names import EndedSymbol
 from operators.trading.universe import SelectedUniverse, Selection, Universe
 from schemas.errors import BadInput
 
@@ -44,8 +45,10 @@ class VolumeUniverse(SelectedUniverse):
         volumes: dict[str, float] = {}
         filtered: dict[str, str] = {}
         for symbol, one in self._market.symbols.items():
-            if symbol not in self.known:
+            if symbol not in self.known or symbol in self.names.distributed:
                 continue
+            if self.names.has_ended(symbol) and self._market.trades(symbol):
+                continue  # the name of another company
             bars = one.histories[DAY_NS].arrays(self._rule.days)
             volume = fsum((bars["close"] * bars["volume"]).tolist()) / max(len(bars["close"]), 1)
             if self._market.is_retired(symbol):
@@ -82,16 +85,34 @@ class FileUniverse(SelectedUniverse):
         chosen: set[str] = set()
         figures: dict[str, dict[str, str]] = {}
         for member in self._members:
-            symbol = self._renamed.get(member.symbol, member.symbol)
+            symbol = self._present_symbol(member)
             if symbol not in self.known:
                 continue
-            if self._market.is_retired(symbol):
+            if symbol not in self or self._market.is_retired(symbol):
                 figures[symbol] = {"file": self._file, "filter": "delisted"}
                 continue
             figures.setdefault(symbol, {"file": self._file, "day": str(day)})
             if member.contains(day):
                 chosen.add(symbol)
         return Selection(sorted(chosen), figures)
+
+    def _present_symbol(self, member: UniverseMember) -> str:
+        """Return the present symbol of a member; "" if only another company has its symbol now."""
+        ended = self.names.ended.get(member.symbol)
+        if ended is None or _is_of_later_company(member, ended):
+            return member.symbol
+        if ended.new_symbol:
+            return self.names.current(ended.new_symbol) or ended.new_symbol
+        return "" if ended.is_reused else member.symbol
+
+    def _admits_reuse(self, symbol: str, ended: EndedSymbol) -> bool:
+        is_listed = any(one.symbol == symbol and _is_of_later_company(one, ended) for one in self._members)
+        return is_listed or super()._admits_reuse(symbol, ended)
+
+
+def _is_of_later_company(member: UniverseMember, ended: EndedSymbol) -> bool:
+    """Whether a row of the file begins after the end of its symbol, so that it names another company."""
+    return bool(ended.day) and member.from_day >= ended.day
 
 
 def candidates_of(strategy: TradingStrategy, settings: TradingSettings) -> tuple[str, ...] | None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from operators.manual_orders import LIQUIDATION_PREFIX
 from operators.money import ONE, ZERO, multiply, plain, units_for
 from operators.venue.fees import total_fees
 from operators.venue.settings import VenueSettings
 from operators.venue.venue_order import VenueOrder
 from schemas.records import BUY, MARKET, SELL, Order, OrderTerms, Valuation
-
-LIQUIDATION_PREFIX = "liquidation-"
-"""The orders by which the broker closes an account have ids that begin with this."""
 
 
 class VenueAccount:

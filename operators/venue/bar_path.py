@@ -67,7 +67,7 @@ class BarPath(NamedTuple):
         return self._replace(price=price, low=min(price, self.close), high=max(price, self.close))
 
     def with_all_possible(self) -> BarPath:
-        """Return the same moment, followed by everything that may come later instead of what must."""
+        """Return the same moment with the extremes that may follow, instead of those that every path reaches."""
         return self._replace(low=self.bar_low, high=self.bar_high)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from operators.ledger.split_ratio import ROUNDING_REMAINDER
+from operators.ledger.split_ratio import units_after_trade
 from operators.money import ZERO, multiply, plain, quantize
 from operators.venue.account import VenueAccount
 from operators.venue.fees import total_fees
@@ -161,8 +161,8 @@ class VenueFills:
         signed_quantity = quantity if order.buying else -quantity
         previous = self.positions.get(symbol, ZERO)
         self._positions_before.setdefault(symbol, previous)
-        position = previous + signed_quantity
-        if position and not (symbol in self.split_symbols and abs(position) <= min(ROUNDING_REMAINDER, abs(previous))):
+        position = units_after_trade(previous, signed_quantity, was_split=symbol in self.split_symbols)
+        if position:
             self.positions[symbol] = position
         else:
             self.positions.pop(symbol, None)

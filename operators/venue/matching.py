@@ -1,6 +1,6 @@
 """Match the open orders of a symbol against one bar or one side of a quote.
 
-First what trades at the open, then what trades inside the bar, last what trades at the close.
+Orders that trade at the open come first, then those that trade inside the bar, then those that trade at the close.
 `operators/venue/bar_path.py` determines which orders trade and at which price, `operators/venue/fill_sequence.py` which
 one is next.
 """
@@ -128,7 +128,7 @@ class BarMatch:
         self._bar, self._working = bar, others | self._working
 
     def _trade_at_once(self) -> None:
-        """Trade what trades at the first price of its path, then end what trades at no other."""
+        """Fill orders at the first price of their path, then end those that may trade at no other price."""
         while candidates := self._candidates(fill_at_once):
             self._trade(next_at_once(candidates, shares_volume=self.volume_left is not None))
         for order in list(self._working):
@@ -137,7 +137,7 @@ class BarMatch:
         self._drop_ended_orders()
 
     def _trade_later(self) -> None:
-        """Trade what trades inside the bar, one order at a time."""
+        """Fill the orders that trade inside the bar, one at a time."""
         while candidates := self._candidates(fill_later):
             one = next_later(candidates, shares_volume=self.volume_left is not None)
             self._trade(self._possible_stop_before(one))
@@ -196,7 +196,7 @@ class BarMatch:
         self._end_if_at_once_only(order)
 
     def _drop_ended_orders(self) -> None:
-        """Forget the orders that the fill of another one has cancelled."""
+        """Remove the orders that the fill of another one has cancelled."""
         ended = [order for order in self._working if not order.is_open]
         for order in ended:
             del self._working[order]

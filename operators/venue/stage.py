@@ -192,7 +192,7 @@ class VenueStage:
         self._book.add(venue_order)
 
     def _wait_for_parent(self, order: VenueOrder, parent: VenueOrder) -> None:
-        """Hold an order back until its parent has filled; what the parent has filled already is free."""
+        """Hold an order back until its parent fills. The units that the parent has already filled can trade."""
         order.wait_for_parent()
         if parent.cum_quantity:
             order.waits_for_parent, order.held_back = False, max(ZERO, order.held_back - parent.cum_quantity)
@@ -223,7 +223,7 @@ class VenueStage:
         return self._rules.rejection_reason(venue_order, self._fills.positions.get(terms.symbol, ZERO), orders)
 
     def _apply_cancel(self, ts_ns: int, cancel: OrderCancel, out: list[Record]) -> None:
-        """Cancel an open order, or the one that has replaced it. One for an order that has ended is ignored."""
+        """Cancel an open order, or the one that has replaced it. The cancel of an ended order is ignored."""
         order = self._book.find(cancel.symbol, cancel.order_id)
         if order is not None:
             self._fills.end(ts_ns, order, CANCELED, cancel.reason, out)

@@ -1,4 +1,4 @@
-"""Halts, trading hours and the user's own data in the API and on the command line, against the rows in the tables."""
+"""Reference data and the user's own data in the API and on the command line, against the rows in the tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.errors import BadInput
 from schemas.records import HALTED, TRADING, Record
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
-from tests.builders import data_row, trading_session, trading_status
+from tests.builders import corporate_action, data_row, exchange_rate, trading_session, trading_status
 from tests.integration.api_users import log_in
 
 T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
@@ -29,6 +29,16 @@ RECORDS: list[Record] = [
     trading_session(20240702, ts_ns=T0),
     trading_session(20240703, ts_ns=T0),
     trading_session(20240703, ts_ns=T0 + 5, close="13:00"),
+    # Two splits and a merger become known at once, as from a file of one day.
+    corporate_action("act-1", "SPLIT", "KO", ts_ns=T0, ex_date=20240116, ratio="0.333333333", amount="61.5"),
+    corporate_action("act-2", "SPLIT", "PEP", ts_ns=T0, ex_date=20240117, ratio=4),
+    corporate_action(
+        "act-3", "STOCK_MERGER", "GE", ts_ns=T0, ratio="0.5", amount=60, new_symbol="KO", cash_per_share=2
+    ),
+    corporate_action("act-4", "CASH_DIVIDEND", "KO", ts_ns=T0 + 7, ex_date=20240120, pay_date=20240131, amount="0.46"),
+    exchange_rate("rate-1", "1.08", ts_ns=T0),
+    exchange_rate("rate-2", "1.0925", ts_ns=T0 + 60_000_000_000),
+    exchange_rate("rate-3", "0.0069", ts_ns=T0)._replace(base="JPY"),
     data_row("data-1", T0, "vix", close=14.1),
     data_row("data-2", T0, "short_interest", "KO", shares=2e6, share=float("nan")),
     data_row("data-3", T0 + 60_000_000_000, "vix", close=14.5, change=0.4),
@@ -68,14 +78,19 @@ def get(client: TestClient, path: str, status: int = 200) -> Any:
     return response.json()
 
 
+def all_pages(client: TestClient, path: str, rows: str, limit: int = 1) -> list[dict[str, Any]]:
+    """Return the rows of a list, page by page."""
+    shown, page = [], get(client, f"{path}?limit={limit}")
+    shown += page[rows]
+    while page["next"] is not None:
+        page = get(client, f"{path}?limit={limit}&before={page['next']}")
+        assert len(page[rows]) <= limit
+        shown += page[rows]
+    return shown
+
+
 def test_halts_of_one_time_are_paged_without_loss_and_filtered(client: TestClient) -> None:
-    shown, path = [], "/market/halts?limit=1"
-    while True:
-        page = get(client, path)
-        shown += [(one["symbol"], one["state"]) for one in page["halts"]]
-        if page["next"] is None:
-            break
-        path = f"/market/halts?limit=1&before={page['next']}"
+    shown = [(one["symbol"], one["state"]) for one in all_pages(client, "/market/halts", "halts")]
     assert shown == [("KO", TRADING), ("PEP", HALTED), ("KO", HALTED), ("AAPL", HALTED)]
     (resumed,) = get(client, "/market/halts?symbol=KO&state=TRADING")["halts"]
     assert (resumed["timestamp"], resumed["code"]) == ("2024-01-15T10:45:00Z", "")
@@ -84,6 +99,50 @@ def test_halts_of_one_time_are_paged_without_loss_and_filtered(client: TestClien
         get(client, f"/market/halts?{wrong}", 422)
     detail = get(client, "/market/halts?before=yesterday", 400)["detail"]
     assert "before must be `next` of a page" in detail and "'yesterday'" in detail
+
+
+def test_corporate_actions_of_one_time_are_paged_without_loss_and_filtered(client: TestClient) -> None:
+    path = "/reference/corporate-actions"
+    for limit in (1, 2, 3, 4, 500):
+        shown = [one["action_id"] for one in all_pages(client, path, "actions", limit)]
+        assert shown == ["act-4", "act-3", "act-2", "act-1"]
+    page = get(client, f"{path}?symbol=KO&kind=SPLIT")
+    assert page == {
+        "actions": [
+            {
+                "action_id": "act-1",
+                "timestamp": "2024-01-15T10:30:00Z",
+                "kind": "SPLIT",
+                "symbol": "KO",
+                "ex_date": "2024-01-16",
+                "pay_date": None,
+                "ratio": 0.333333333,
+                "amount": 61.5,
+                "currency": "USD",
+                "new_symbol": "",
+                "cost_share": None,
+                "cash_per_share": None,
+                "source": "test",
+            }
+        ],
+        "next": None,
+    }
+    to_ko = get(client, f"{path}?symbol=KO")["actions"]
+    assert [(one["action_id"], one["symbol"]) for one in to_ko] == [("act-4", "KO"), ("act-3", "GE"), ("act-1", "KO")]
+    assert (to_ko[0]["pay_date"], to_ko[1]["ex_date"], to_ko[1]["cash_per_share"]) == ("2024-01-31", None, 2)
+    assert get(client, f"{path}?symbol=AAPL") == {"actions": [], "next": None}
+    for wrong in ("kind=split", "symbols=KO", "limit=0"):
+        get(client, f"{path}?{wrong}", 422)
+    get(client, f"{path}?before=act-1", 400)
+
+
+def test_exchange_rates_are_paged_and_filtered_by_currency(client: TestClient) -> None:
+    path = "/reference/exchange-rates"
+    shown = [(one["rate_id"], one["base"], one["rate"]) for one in all_pages(client, path, "rates")]
+    assert shown == [("rate-2", "EUR", 1.0925), ("rate-3", "JPY", 0.0069), ("rate-1", "EUR", 1.08)]
+    (newest,) = get(client, f"{path}?base=EUR&quote=USD&limit=1")["rates"]
+    assert (newest["timestamp"], newest["quote"], newest["source"]) == ("2024-01-15T10:31:00Z", "USD", "test")
+    assert get(client, f"{path}?quote=EUR") == {"rates": [], "next": None}
 
 
 def test_a_session_has_the_hours_that_were_published_last(client: TestClient) -> None:
@@ -110,6 +169,8 @@ def test_the_commands_list_the_same_records(capsys: pytest.CaptureFixture[str]) 
     reference.halts(symbol="KO")
     reference.sessions()
     reference.data()
+    reference.actions(symbol="KO")
+    reference.rates(base="EUR")
     assert capsys.readouterr().out.splitlines() == [
         "2024-01-15 10:45:00  TRADING  KO",
         "2024-01-15 10:30:00  HALTED   KO  MWC1 market-wide halt",
@@ -118,14 +179,33 @@ def test_the_commands_list_the_same_records(capsys: pytest.CaptureFixture[str]) 
         "2024-01-15 10:31:00  vix  close 14.5, change 0.4",
         "2024-01-15 10:30:00  short_interest KO  share -, shares 2e+06",
         "2024-01-15 10:30:00  vix  close 14.1",
+        "2024-01-15 10:30:00  CASH_DIVIDEND KO from 2024-01-20  amount 0.46",
+        "2024-01-15 10:30:00  STOCK_MERGER GE to KO from now  ratio 0.5, amount 60, cash_per_share 2",
+        "2024-01-15 10:30:00  SPLIT KO from 2024-01-16  ratio 0.333333333, amount 61.5",
+        "2024-01-15 10:31:00  1 EUR = 1.0925 USD",
+        "2024-01-15 10:30:00  1 EUR = 1.08 USD",
     ]
     reference.halts(symbol="GE")
     reference.sessions(calendar="24/7")
     reference.data(name="gold")
-    assert capsys.readouterr().out.splitlines() == ["no halts", "no trading hours are recorded", "no rows"]
+    reference.actions(kind="RIGHTS")
+    reference.rates(quote="EUR")
+    assert capsys.readouterr().out.splitlines() == [
+        "no halts",
+        "no trading hours are recorded",
+        "no rows",
+        "no corporate actions",
+        "no exchange rates",
+    ]
     reference.data(limit=1, as_json=True)
     page = json.loads(capsys.readouterr().out)
     reference.data(before=page["next"], limit=1, as_json=True)
     assert [one["row_id"] for one in json.loads(capsys.readouterr().out)["rows"]] == ["data-2"]
     with pytest.raises(BadInput, match="--state must be HALTED or TRADING, found 'open'"):
         reference.halts(state="open")
+    with pytest.raises(BadInput, match=r"--kind must be one of SPLIT, .* found 'split'"):
+        reference.actions(kind="split")
+    reference.actions(limit=1, as_json=True)
+    page = json.loads(capsys.readouterr().out)
+    reference.actions(before=page["next"], limit=1, as_json=True)
+    assert [one["action_id"] for one in json.loads(capsys.readouterr().out)["actions"]] == ["act-3"]

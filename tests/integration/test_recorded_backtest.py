@@ -57,7 +57,7 @@ def test_a_recording_of_files_gives_their_decision_hash(kafka: str, topics: str,
     assert expected["fills"] > 100, "a run without fills would be equal to anything"
     assert {name: summary[name] for name in expected} == expected
     given: list[Record] = []
-    backtest.run(run_settings, RecordedPeriod(with_commands=True), observers=[given.extend])
+    backtest.run(run_settings, RecordedPeriod(with_commands=True), make_observers=lambda: [given.extend])
     decisions = {one.cause_id for one in given if type(one) is Order or type(one) is OrderRefusal}
     assert "cmd-1" in decisions, "risk decides on the recorded order"
 

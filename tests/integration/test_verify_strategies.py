@@ -106,10 +106,33 @@ def test_a_changed_row_is_named(url: str, statement: str, expected: str) -> None
     assert all("PostgreSQL" in finding or "of the account" in finding for finding in found.findings)
 
 
-def test_the_sum_of_a_symbol_is_named(url: str) -> None:
-    change(url, "UPDATE strategy_positions SET quantity = quantity + 5 WHERE strategy = 'alpha' AND symbol = 'KO'")
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            "UPDATE strategy_positions SET quantity = quantity + 5 WHERE strategy = 'alpha' AND symbol = 'KO'",
+            "quantity of KO: the sub-accounts hold ",
+        ),
+        ("UPDATE strategy_accounts SET cash = cash + 1 WHERE strategy = 'mid'", "cash: the sub-accounts sum to "),
+        ("UPDATE strategy_accounts SET fees = fees + 1 WHERE strategy = 'mid'", "fees: the sub-accounts sum to "),
+        (
+            "UPDATE strategy_accounts SET equity = equity - 1 WHERE strategy = 'zeta'",
+            "equity: the sub-accounts sum to ",
+        ),
+        (
+            "UPDATE strategy_accounts SET realized_pnl = realized_pnl + 1 WHERE strategy = 'zeta'",
+            "total P&L: the sub-accounts sum to ",
+        ),
+        (
+            "UPDATE strategy_accounts SET unrealized_pnl = unrealized_pnl - 1 WHERE strategy = 'alpha'",
+            "total P&L: the sub-accounts sum to ",
+        ),
+    ],
+)
+def test_a_sum_that_is_not_that_of_the_account_is_named(url: str, statement: str, expected: str) -> None:
+    change(url, statement)
     findings = check(url).findings
-    assert any(one.startswith("quantity of KO: the sub-accounts hold ") for one in findings), findings
+    assert any(one.startswith(expected) and one.endswith(" of the account") for one in findings), findings
 
 
 def test_a_platform_without_trading_strategies_has_nothing_to_check(make_database: Callable[[], str]) -> None:

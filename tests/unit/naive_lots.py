@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import count
 
 WASH_WINDOW_DAYS = 30
 
@@ -21,6 +22,7 @@ class Unit:
         self.disallowed_loss = Fraction(0)
         self.term_days_before = 0
         self.is_replacement = False
+        self.is_delivered = False
 
     @property
     def pnl(self) -> Fraction:
@@ -30,22 +32,42 @@ class Unit:
 def naive_units(trades: Sequence[tuple[int, int, Fraction]], method: str) -> list[Unit]:
     """Return every unit ever opened, in opening order. `trades` are (day, signed whole units, price) in time order."""
     units: list[Unit] = []
-    exits = 0
+    ranks = count(1)
     for trade_index, (day, quantity, price) in enumerate(trades):
-        sign = 1 if quantity > 0 else -1
-        for _ in range(abs(quantity)):
-            open_units = [unit for unit in units if unit.exit_trade_index is None and unit.sign != sign]
-            if not open_units:
-                units.append(Unit(trade_index, day, price, sign))
-                continue
-            unit = {
-                "fifo": lambda open_units=open_units: open_units[0],
-                "lifo": lambda open_units=open_units: open_units[-1],
-                "hifo": lambda open_units=open_units: max(open_units, key=lambda u: u.price),
-            }[method]()
-            exits += 1
-            unit.exit_trade_index, unit.exit_rank, unit.exit_day, unit.exit_price = trade_index, exits, day, price
+        trade_units(units, trade_index, day, quantity, price, method, ranks)
     return units
+
+
+def trade_units(
+    units: list[Unit], trade_index: int, day: int, quantity: int, price: Fraction, method: str, ranks: Iterator[int]
+) -> None:
+    """Close units of the other side one by one, and append a unit for each one that is left."""
+    sign = 1 if quantity > 0 else -1
+    for _ in range(abs(quantity)):
+        open_units = [unit for unit in units if unit.exit_trade_index is None and unit.sign != sign]
+        if not open_units:
+            units.append(Unit(trade_index, day, price, sign))
+            continue
+        unit = _next(open_units, method)
+        unit.exit_trade_index, unit.exit_rank, unit.exit_day, unit.exit_price = trade_index, next(ranks), day, price
+
+
+def deliver_units(a: list[Unit], b: list[Unit], trade_index: int, method: str) -> None:
+    """Close the short units of one list with the long units of the other, one by one, for what these have cost."""
+    while True:
+        open_a, open_b = ([unit for unit in units if unit.exit_trade_index is None] for units in (a, b))
+        if not open_a or not open_b or open_a[0].sign == open_b[0].sign:
+            return
+        long, short = sorted((_next(open_a, method), _next(open_b, method)), key=lambda unit: -unit.sign)
+        long.exit_trade_index = short.exit_trade_index = trade_index
+        long.exit_price = short.exit_price = long.price
+        long.is_delivered = True
+
+
+def _next(open_units: list[Unit], method: str) -> Unit:
+    if method == "hifo":
+        return max(open_units, key=lambda unit: unit.price)
+    return open_units[0 if method == "fifo" else -1]
 
 
 def apply_wash_sales(units: list[Unit], orders: Sequence[int]) -> None:

@@ -18,6 +18,7 @@ from operators.feedback.stage import FeedbackStage
 from operators.reference_data import split_merger
 from operators.risk import RiskSettings
 from operators.risk.margin import MarginClass, MarginSettings
+from operators.strategy_limits import StrategyLimits
 from operators.trading.accounts import REMAINDER
 from operators.venue import VenueSettings
 from schemas.records import (
@@ -25,7 +26,6 @@ from schemas.records import (
     Attribution,
     CashFlow,
     CorporateAction,
-    CorporateActionKind,
     Execution,
     InternalCross,
     OrderProposal,
@@ -35,7 +35,8 @@ from schemas.records import (
     TradingStatus,
     Valuation,
 )
-from tests.builders import command, corporate_action, signal, trading_status
+from tests.builders import command, signal, trading_status
+from tests.unit.random_actions import ACTIONS, RandomActions
 from tests.unit.trading_desk import CAPITAL, TradingDesk, price_bar
 from tests.unit.trading_harness import Scripted, minute
 
@@ -52,9 +53,6 @@ _FEEDBACK_TOPICS = (
     "valuations",
     "order-proposals",
 )
-ACTIONS = ("SPLIT", "REVERSE", "CASH_DIVIDEND", "SPIN_OFF", "SYMBOL_CHANGE")
-ENDINGS = ("THIRD", "STOCK_MERGER", "MIXED_MERGER", "CASH_MERGER", "DELISTING")
-"""Splits of 3 into 1 without cash for fractions, mergers into a new or the other symbol, and the end of a symbol."""
 _MARGIN_CLASS = MarginClass(
     initial_long=D(9), initial_short=D(9), maintenance_long=D("8.9"), maintenance_short=D("8.9")
 )
@@ -79,6 +77,11 @@ class Acting(Scripted):
                         ctx.cancel(order.id)
                     else:
                         ctx.amend(order.id, quantity=max(1, order.filled + arguments[1]))
+            elif method == "trade_distributed":
+                held = [one for one in ctx._universe.names.distributed if one in ctx._universe]
+                if held:
+                    call, *values = arguments[1:]
+                    getattr(ctx, call)(held[arguments[0] % len(held)], *values)
             elif method == "raise":
                 raise ValueError("as the tape says")
             else:
@@ -116,12 +119,20 @@ def random_call(random: Random) -> Call:
     return ("close", (symbol,), {})
 
 
+def distributed_call(random: Random) -> Call:
+    """Return a call that trades shares which a spin-off has distributed."""
+    units = random.randint(1, 12)
+    trade = random.choice((("close",), ("target_quantity", units), ("submit", random.choice(("BUY", "SELL")), units)))
+    return ("trade_distributed", (random.randrange(9), *trade), {})
+
+
 class RandomDesk:
     """One run of a seed. `actions` are the kinds of corporate actions that can occur.
 
     With `removals`, the settings sometimes lose a strategy and sometimes name it again. With `margin`, risk reduces the
     positions whenever they are worth more than a ninth of the equity. With `often`, corporate actions come every four
-    minutes.
+    minutes. With `distributed`, strategies trade distributed shares, which have corporate actions too, and the view
+    strategy has limits, and therefore a sub-account.
     """
 
     def __init__(
@@ -135,16 +146,20 @@ class RandomDesk:
         removals: bool = False,
         margin: bool = False,
         often: bool = False,
+        distributed: bool = False,
         names: Sequence[str] = NAMES,
     ) -> None:
         self.random = random = Random(seed)
         self.names, self._restores = tuple(names), restore
+        self._limits = {"view": StrategyLimits(max_position_size=D(2_000))} if distributed else {}
         self.present, self._removals, self._margin = self.names, removals, margin
         self._action_chance = 0.25 if often else 0.08
         tapes: dict[str, list[list[Call]]] = {name: [] for name in names}
         for name in names:
             for _ in range(minutes):
                 calls = [random_call(random) for _ in range(random.choice((0, 0, 0, 1, 1, 2)))]
+                if distributed and random.random() < 0.4:
+                    calls.append(distributed_call(random))
                 if errors and random.random() < 0.02:
                     calls.append(("raise", (), {}))
                 tapes[name].append(calls)
@@ -153,11 +168,11 @@ class RandomDesk:
         self.flatten = [name for name in names if random.random() < 0.5]
         self.desk = self._new_desk(self.names)
         self.feedback = self._new_feedback()
-        self.books = StrategyBooks(CAPITAL, lambda symbol: D(1), lambda currency, ts_ns: D(1))
+        self.books = StrategyBooks(CAPITAL, lambda symbol: D(1), lambda currency, ts_ns: D(1), (*names, *self._limits))
         self._late: list[Record] = []
         self.actions: dict[str, CorporateAction] = {}
-        self.prices = {"KO": 100.0, "PEP": 100.0}
-        self.symbols = list(SYMBOLS)  # as they are named now
+        self._random_actions = RandomActions(random, SYMBOLS, 100.0, distributed_max=2 if distributed else 0)
+        self.prices, self.symbols = self._random_actions.prices, self._random_actions.symbols
         self.inputs: list[Record] = []
         self._signal_seq = 0
 
@@ -172,11 +187,12 @@ class RandomDesk:
             venue=VenueSettings(max_volume_share=self.participation),
             flatten_on_error=[name for name in self.flatten if name in names],
             risk=limits,
+            limits=self._limits,
         )
 
     def _new_feedback(self) -> FeedbackStage:
         settings = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
-        return FeedbackStage(settings, ("view",), slippage_bps=0.0, trading=self.present)
+        return FeedbackStage(settings, ("view",), slippage_bps=0.0, trading=(*self.present, *self._limits))
 
     def run(self) -> None:
         for number in range(1, self._minutes + 1):
@@ -242,74 +258,11 @@ class RandomDesk:
             return [trading_status(random.choice(self.symbols), state, minute(number))]
         if not self._kinds or random.random() > self._action_chance:
             return []
-        kind, symbol, name = random.choice(self._kinds), random.choice(self.symbols), f"act-{number}"
-        at = minute(number)
-        if kind == "SPLIT":
-            action = corporate_action(name, "SPLIT", symbol, ts_ns=at, ratio=2)
-            self.prices[symbol] /= 2
-        elif kind == "REVERSE":
-            amount = D(round(self.prices[symbol] / 0.3, 2)).quantize(D("0.01"))
-            action = corporate_action(name, "SPLIT", symbol, ts_ns=at, ratio=D("0.3"), amount=amount)
-            self.prices[symbol] /= 0.3
-        elif kind == "THIRD":
-            action = corporate_action(name, "SPLIT", symbol, ts_ns=at, ratio=D("0.333333333"))
-            self.prices[symbol] *= 3
-        elif kind in ("STOCK_MERGER", "MIXED_MERGER", "CASH_MERGER", "DELISTING"):
-            action = self._ending(kind, symbol, number)
-        elif kind == "CASH_DIVIDEND":
-            action = corporate_action(name, "CASH_DIVIDEND", symbol, ts_ns=at, amount=D("0.37"))
-        elif kind == "SPIN_OFF":
-            new = f"N{number}"
-            cash_in_lieu = random.choice((None, D(20)))
-            action = corporate_action(
-                name,
-                "SPIN_OFF",
-                symbol,
-                ts_ns=at,
-                new_symbol=new,
-                ratio=D("0.3"),
-                cost_share=D("0.1"),
-                amount=cash_in_lieu,
-            )
-            self.prices[new] = 30.0
-        else:
-            new = symbol + "X"
-            action = corporate_action(name, "SYMBOL_CHANGE", symbol, ts_ns=at, new_symbol=new)
-            self.prices[new] = self.prices.pop(symbol)
-            self.symbols[self.symbols.index(symbol)] = new
+        action = self._random_actions.draw(self._kinds, number)
         for part in split_merger(action):
             assert isinstance(part, CorporateAction)
             self.actions[part.action_id] = part
         return [action]
-
-    def _ending(self, kind: str, symbol: str, number: int) -> CorporateAction:
-        """End a symbol. Its last price is what its holders receive for it. The last symbol does not end for cash."""
-        random, at, name, price = self.random, minute(number), f"act-{number}", self.prices.pop(symbol)
-        others = [one for one in self.symbols if one != symbol]
-        if kind in ("CASH_MERGER", "DELISTING") and others:
-            self.symbols.remove(symbol)
-            ending: CorporateActionKind = "CASH_MERGER" if kind == "CASH_MERGER" else "DELISTING"
-            return corporate_action(name, ending, symbol, ts_ns=at, amount=D(str(price)))
-        cash = round(price / 4, 2) if kind == "MIXED_MERGER" else 0.0
-        if others and random.random() < 0.5:
-            new = others[0]
-            self.symbols.remove(symbol)
-        else:
-            new = f"{symbol}M"
-            self.symbols[self.symbols.index(symbol)], self.prices[new] = new, round((price - cash) / 0.5, 2)
-        ratio = D(str((price - cash) / self.prices[new])).quantize(D("0.0001"))
-        value = D(str(self.prices[new])).quantize(D("0.01"))
-        cash_in_lieu = value if cash or random.random() < 0.7 else None
-        return corporate_action(
-            name,
-            "STOCK_MERGER",
-            symbol,
-            ts_ns=at,
-            new_symbol=new,
-            ratio=ratio,
-            amount=cash_in_lieu,
-            cash_per_share=D(str(cash)) if cash else None,
-        )
 
     # -- independent books
 

@@ -183,6 +183,7 @@ def test_a_recorded_timeout_of_one_row_leaves_the_forecasts_of_the_others() -> N
     limit = LimitOf(exceeds("model:fragile", "B", 1))
     live = outputs(PredictionStage(FailingModel(), limit), [rows])
     assert [(one.symbol, one.call) for one in limit.timeouts] == [("B", 1), ("A", 3), ("C", 1)]
+    [replayed] = outputs(PredictionStage(FailingModel()), with_timeouts([rows], *limit.timeouts))
+    assert replayed == live[0], "the calls for later rows are not made"
     [replayed] = outputs(PredictionStage(FailingModel()), with_timeouts([rows], *limit.timeouts[:1]))
-    assert replayed == live[0]
     assert [one.symbol for one in replayed if type(one) is Prediction] == ["A", "C"]

@@ -54,8 +54,7 @@ class Account:
             fill = execution(self.seq, ts_ns, symbol, quantity, price, "1.000000007", order_id=order_id, cause_id=cause)
             executions.append(fill)
             ledger_records += self.ledger.apply(fill)
-        for symbol in closes:
-            self.marks.revalue(self.ledger, symbol)
+        self.marks.revalue(self.ledger, closes)
         self.valuations += 1
         valuation = self.marks.to_valuation(self.ledger, self.valuations, ts_ns)
         output = self.feedback.on_slice(ts_ns, [*bars, *executions, *ledger_records, valuation])

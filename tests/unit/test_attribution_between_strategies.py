@@ -285,13 +285,37 @@ def test_a_spin_off_of_a_flat_account_distributes_by_its_ratio() -> None:
     assert profits["first"] == rows["first"].profit == -profits["second"] == 0
 
 
-def test_a_spin_off_that_the_account_ignores_changes_no_sub_account() -> None:
-    """The account is long of the old share and short of the distributed one, each for another strategy."""
-    desk = TradingDesk(target_at_once("first", "KO", 60), target_at_once("second", "PEP", -10))
-    desk.step(3, KO=100.0, PEP=50.0)
-    desk.step(1, SPIN_OFF, KO=80.0, PEP=50.0)
-    rows = [row.quantities for row in desk.strategies.accounts()]
-    assert rows == [{"KO": 60}, {"PEP": -10}, {}]
+@pytest.mark.parametrize("short", [-10, -30, -50], ids=["long after it", "flat after it", "short after it"])
+@pytest.mark.parametrize("name", ["first", "second"], ids=["one strategy", "two strategies"])
+def test_distributed_shares_close_those_that_were_sold_short(name: str, short: int) -> None:
+    """60 shares at 100 become 60 at 80 and 30 at 40. The distributed share was sold short at 50."""
+
+    def trade(ctx: Any, number: int) -> None:
+        if number == 1:
+            ctx.target_quantity("KO", 60)
+            if name == "first":
+                ctx.target_quantity("PEP", short)
+
+    second = (
+        target_at_once("second", "PEP", short) if name == "second" else recording("second", lambda ctx, number: None)
+    )
+    desk = TradingDesk(recording("first", trade), second)
+    settings = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
+    feedback = FeedbackStage(settings, slippage_bps=0.0, trading=("first", "second"))
+    for _ in range(3):
+        step_symbols(desk, feedback, KO=100.0, PEP=50.0)
+    step_symbols(desk, feedback, [SPIN_OFF], KO=80.0, PEP=40.0)
+    attributed = step_symbols(desk, feedback, KO=80.0, PEP=40.0)
+    rows = {row.strategy: row for row in desk.strategies.accounts()}
+    expected = {"first": D(0), "second": D(0)} | {name: D(-10 * short)}
+    assert {one: rows[one].profit for one in expected} == expected
+    assert {one: attributed.get(one, D(0)) for one in expected} == expected
+    held = {one: rows[one].quantities.get("PEP", D(0)) for one in expected}
+    assert held == ({"first": 30 + short, "second": 0} if name == "first" else {"first": 30, "second": short})
+    risk = desk._loop._risk._book  # type: ignore[attr-defined]
+    venue = desk._loop._execution._fills.positions  # type: ignore[attr-defined]
+    books = [desk.position("PEP"), risk.quantity("PEP"), venue.get("PEP", D(0))]
+    assert books == [30 + short] * 3
     desk.check()
 
 

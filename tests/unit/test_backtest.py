@@ -12,7 +12,7 @@ from bytewax.testing import TestingSource, run_main
 
 from configs.settings import load_settings
 from dataflows import backtest
-from dataflows.research.report import ReportSink, render_html, write_json
+from dataflows.research.report import ReportSink, json_text, render_html
 from dataflows.runtime.topology import FEED_SHARD
 from operators.performance import Performance
 from operators.stage import TimeSlice
@@ -91,7 +91,7 @@ def test_a_run_that_nobody_reads_makes_the_same_decisions(weights: str, tmp_path
     pinned = SETTINGS_FILE.read_text().replace("signals:\n", f"signals:\n  {ensemble}\n")
     files.write_text(f"{pinned}feedback: {{weights_interval_s: 3600, horizon_bars: 5}}\n")
     settings, records = load_settings(files, environment={}), list[Record]()
-    _, observed = backtest.run(settings, bars, observers=[records.extend])
+    _, observed = backtest.run(settings, bars, make_observers=lambda: [records.extend])
     _, unobserved = backtest.run(settings, bars)
     assert {name: observed[name] for name in DECIDED} == {name: unobserved[name] for name in DECIDED}
     assert observed["fills"] > 0
@@ -132,14 +132,9 @@ def test_invalid_bar_files_give_one_line_errors(workers: int, tmp_path: Path) ->
             backtest.run(pinned_settings(), paths, workers=workers)
 
 
-def test_summary_is_written_as_json_and_as_a_standalone_page(
-    bars: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_summary_is_written_as_json_and_as_a_standalone_page(bars: list[Path]) -> None:
     performance, summary = backtest.run(pinned_settings(), bars)
-    write_json(summary, str(tmp_path / "out.json"))
-    assert json.loads((tmp_path / "out.json").read_text()) == summary
-    write_json(summary, "-")
-    assert json.loads(capsys.readouterr().out) == summary
+    assert json.loads(json_text(summary)) == summary
     page = render_html(performance, summary, "<Run>")
     assert "&lt;Run&gt;" in page
     assert summary["decision_hash"] in page

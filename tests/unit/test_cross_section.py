@@ -49,8 +49,8 @@ def test_a_statistic_of_two_symbols_equals_that_of_pandas(kind: str, period: int
     spec = parse_pair_spec(f"{kind}_{period}(SPY)")
     assert spec is not None
     statistic, found = PairStatistic(spec), []
-    for own, market in zip(table["KO"], table["SPY"], strict=True):
-        statistic.update(own, market)
+    for number, (own, market) in enumerate(zip(table["KO"], table["SPY"], strict=True)):
+        statistic.update(number, own, market)
         found.append(np.nan if statistic.value is None else statistic.value)
         restored = PairStatistic(spec)
         restored.restore(pickle.loads(pickle.dumps(statistic.snapshot())))  # noqa: S301  (written here)
@@ -74,8 +74,8 @@ def test_correlation_and_beta_equal_those_of_talib(scale: float) -> None:
         spec = parse_pair_spec(f"{kind}_{period}(SPY)")
         assert spec is not None
         statistic, found = PairStatistic(spec), []
-        for one, other in zip(own, market, strict=True):
-            statistic.update(one, other)
+        for number, (one, other) in enumerate(zip(own, market, strict=True)):
+            statistic.update(number, one, other)
             found.append(np.nan if statistic.value is None else statistic.value)
         np.testing.assert_allclose(found[period:], values[period:], rtol=1e-9, atol=1e-9, err_msg=kind)
 
@@ -86,7 +86,7 @@ def test_prices_that_do_not_move_have_no_value() -> None:
         assert spec is not None
         statistic = PairStatistic(spec)
         for number in range(10):
-            statistic.update(10.0 + number, 400.0)
+            statistic.update(number, 10.0 + number, 400.0)
             assert statistic.value is None
 
 

@@ -160,7 +160,7 @@ def test_the_only_distance_of_few_rows_is_the_interval_with_a_warning(
     feed = FileFeed([path])
     assert (feed.settings.bar_interval, sum(1 for _ in feed)) == (text, rows)
     assert feed.scan.interval_warnings(FeedSettings()) == [
-        f"only {rows} rows show that the bars are of {text}; set market_data.files.bar_interval (--interval)"
+        f"only {rows} rows show that the bar interval is {text}; set market_data.files.bar_interval (--interval)"
     ]
     assert feed.scan.interval_warnings(FeedSettings(bar_interval=text)) == []
     assert FileFeed([path], FeedSettings(bar_interval="1m")).settings.bar_interval == "1m"

@@ -194,6 +194,29 @@ class Volume(TradingStrategy):
     assert needed(SIGNALS__STRATEGIES=volume, **files, **features) == 8 * 15, "`warm_up` counts the bars of 15 minutes"
 
 
+def test_statistics_of_pairs_count(tmp_path: Path) -> None:
+    path = tmp_path / "strategies.py"
+    path.write_text(
+        """from operators.strategies import TradingStrategy
+
+
+class Minutes(TradingStrategy):
+    features = ("beta_60(SPY)",)
+    name = "minutes"
+
+
+class Longer(TradingStrategy):
+    features = {"15m": ("sma_3", "correlation_20(SPY)")}
+    name = "longer"
+"""
+    )
+    environment = {"MARKET_DATA__FEED": "files", "FEATURES__INDICATORS": "[sma_2]"}
+    minutes, longer = (
+        needed(SIGNALS__STRATEGIES=f'[{{"name": "{path}:{name}"}}]', **environment) for name in ("Minutes", "Longer")
+    )
+    assert (minutes, longer) == (4 * 61, 4 * 21 * 15), "a statistic of n returns needs n + 1 closes"
+
+
 def test_very_many_symbols_get_fewer_bars_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("operators.history_bars.TOTAL_MAX", 10)
     bars = [bar_at(number, 100.0, symbol=symbol) for symbol in "ABCD" for number in range(1, 6)]

@@ -15,12 +15,12 @@ from operators.ledger import (
     Delisting,
     Ledger,
     LedgerAction,
+    SpinOff,
     Split,
     StockDividend,
     SymbolChange,
     TaxBook,
     TaxTrade,
-    to_tax_trade,
 )
 from operators.ledger.events import apply_to_quantities
 from operators.ledger.lots import METHODS, LotMethod
@@ -175,16 +175,6 @@ def test_invalid_action_is_reported_and_changes_nothing(action: LedgerAction, fi
     assert ledger.snapshot() == before
 
 
-def test_a_tax_book_cannot_merge_a_long_position_into_a_short_one() -> None:
-    book = TaxBook()
-    for seq, (quantity, symbol) in enumerate([(10, "X"), (-10, "Y")], start=1):
-        fill = to_tax_trade(trade(seq, quantity, "1", symbol=symbol))
-        assert fill is not None
-        book.apply_trade(fill)
-    with pytest.raises(InvalidField, match="cannot be renamed to Y"):
-        book.apply_action(SymbolChange("sc", 3, "X", "Y"))
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("other", "quantity", "cost", "realized"),
@@ -223,6 +213,58 @@ def test_opposite_positions_of_a_symbol_change_close_each_other(
     restored = Ledger(Decimal(0), method=method)
     restored.restore(ledger.snapshot())
     assert restored.snapshot() == ledger.snapshot()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("other", "quantity", "cost", "realized"),
+    [(-10, 20, 800, 200), (-30, 0, 0, 600), (-50, -20, -1200, 600)],
+    ids=["same side", "flat", "other side"],
+)
+def test_distributed_shares_close_opposite_ones(
+    method: LotMethod, sign: int, other: int, quantity: int, cost: int, realized: int
+) -> None:
+    """30 of Y with a basis of 40 each are distributed for 100 of X bought at 50. Y was sold at 60. No money moves."""
+    ledger = Ledger(Decimal(0), method=method)
+    ledger.apply(trade(1, sign * 100, "50", symbol="X"))
+    ledger.apply(trade(2, sign * other, "60", symbol="Y"))
+    cash = ledger.cash
+    records = ledger.apply_action(SpinOff("s", 3, "X", "Y", Decimal("0.3"), Decimal("0.24")))
+    x, y = ledger.positions()
+    assert (ledger.cash, x.quantity, x.cost) == (cash, Decimal(sign * 100), Decimal(sign * 3800))
+    expected = [Decimal(sign * amount) for amount in (quantity, cost, realized)]
+    assert [y.quantity, y.cost, y.realized_pnl] == expected
+    assert sum(lot.quantity for lot in y.lots) == y.quantity and sum(lot.cost for lot in y.lots) == y.cost
+    matches = [one for one in records if isinstance(one, LotMatch)]
+    assert sum(one.pnl for one in matches) == ledger.realized_pnl == sign * realized
+    assert [one.symbol for one in records if isinstance(one, Position)] == ["X", "Y"]
+    restored = Ledger(Decimal(0), method=method)
+    restored.restore(ledger.snapshot())
+    assert restored.snapshot() == ledger.snapshot()
+
+
+def test_the_matches_of_distributed_shares_and_of_a_sold_fraction_have_different_ids() -> None:
+    """30.5 of Y close 10 that were sold short, and half a share is sold for 40."""
+    ledger = Ledger(Decimal(0))
+    ledger.apply(trade(1, 100, "50", symbol="X"))
+    ledger.apply(trade(2, -10, "60", symbol="Y"))
+    cash = ledger.cash
+    action = SpinOff("s", 3, "X", "Y", Decimal("0.305"), Decimal("0.24"), Decimal(40))
+    matches = [one for one in ledger.apply_action(action) if isinstance(one, LotMatch)]
+    assert (ledger.quantity("Y"), ledger.cash - cash) == decimals("20 20")
+    assert len({one.match_id for one in matches}) == len(matches) == 3
+
+
+@pytest.mark.parametrize("method", ["fifo", "lifo", "hifo", "average"])
+def test_distributed_shares_keep_their_age_among_other_lots(method: LotMethod) -> None:
+    """The shares of X are older than a purchase of Y at the price of the distributed shares."""
+    ledger = Ledger(Decimal(0), method=method)
+    ledger.apply(trade(1, 10, "50", symbol="X"))
+    ledger.apply(trade(2, 10, "10", symbol="Y"))
+    ledger.apply_action(SpinOff("s", 3, "X", "Y", Decimal(1), Decimal("0.2")))
+    (match,) = (one for one in ledger.apply(trade(4, -10, "12", symbol="Y")) if isinstance(one, LotMatch))
+    assert match.lot_id == ("lot-2" if method == "lifo" else "lot-1/s")
 
 
 @pytest.mark.parametrize(("other", "after"), [(-10, {"Y": 20}), (-30, {"Y": 0}), (-50, {"Y": -20})])
@@ -284,7 +326,7 @@ def test_other_currencies_are_booked_at_the_recorded_rate() -> None:
     assert (ledger.cash, ledger.cost) == decimals("-1100 1100")
     marks.prices["SAP"] = 100.0
     for symbol in ledger.set_rate("EUR", Decimal("1.20")):
-        marks.revalue(ledger, symbol)
+        marks.revalue(ledger, [symbol])
     assert marks.to_valuation(ledger, 1, 1).unrealized_pnl == 100, "the price stood still, the euro rose"
     match = ledger.apply(trade(2, -10, "100", symbol="SAP"))[0]
     assert isinstance(match, LotMatch)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import pytest
+
 from configs.settings import LiveFeedSection
 from dataflows.sources.market.alpaca import AlpacaHistory, AlpacaOptions
 from dataflows.sources.market.clock_recovery import FeedTopicState
@@ -13,6 +16,7 @@ from operators.features import FeatureStage
 from operators.stage import TimeSlice
 from schemas.records import Bar, FeatureRow, HistoryBar, HistoryRow
 from tests.unit.test_live_feed import MINUTE_NS, SECOND_NS, START_NS, FakeProvider, row
+from tests.unit.trading_harness import Scripted, stage_of
 
 COUNT = 5
 
@@ -135,6 +139,21 @@ def test_indicators_are_warm_at_the_first_live_bar() -> None:
     rows = [out for t in time_slices for out in stage.on_slice(t.ts_ns, t.records)]
     assert [type(out) for out in rows] == [HistoryRow] * 2 * COUNT + [FeatureRow] * 2
     assert [out.values for out in rows if type(out) is FeatureRow] == [{"sma_5": 98.0}, {"sma_5": 47.6}]
+
+
+def test_a_beta_is_warm_at_the_first_live_bar() -> None:
+    provider, betas = ProviderWithHistory(), list[float | None]()
+    strategy = Scripted(lambda ctx, number: betas.append(ctx.feature("A", "beta_4(B)")), symbols=("A",))
+    strategy.features = ("beta_4(B)",)
+    run, stage = Run(provider), stage_of(strategy)
+    time_slices = run.take_at(0)
+    provider.bar(START_NS, "A", 102.0)
+    provider.bar(START_NS, "B", 50.0)
+    for time_slice in [*time_slices, *run.take_at(61)]:
+        stage.on_slice(time_slice.ts_ns, time_slice.records)
+    own, other = np.array([96, 97, 98, 99, 102]), np.array([45, 47, 47, 49, 50])
+    covariance = np.cov(np.diff(own) / own[:-1], np.diff(other) / other[:-1])
+    assert betas[-1] == pytest.approx(covariance[0, 1] / covariance[1, 1], rel=1e-12)
 
 
 def test_alpaca_adjusts_the_history_for_splits() -> None:

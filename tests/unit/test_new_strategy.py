@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from runpy import run_path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from deploy.commands import strategies
-from deploy.strategy_template import write_strategy
+from deploy.strategy_template import VIEW_TEMPLATE, write_strategy
+from operators.signals import SignalStage
 from schemas.errors import BadInput
+from schemas.records import HistoryRow, Signal
+from tests.builders import feature_row
 
 app = typer.Typer()
 strategies.register(app)
@@ -26,6 +30,18 @@ def test_a_new_strategy_passes_its_own_tests(tmp_path: Path, view: bool) -> None
     assert list(functions) == ["test_the_check_has_no_findings", "test_a_rise_is_bought_and_a_fall_is_sold"]
     for function in functions.values():
         function()
+
+
+def test_a_new_view_strategy_trades_from_its_first_row_after_history() -> None:
+    """The view of the last bar of the history is unpublished. A state such as "already long" would hide it."""
+    namespace: dict[str, Any] = {}
+    exec(VIEW_TEMPLATE.format(type="MyAverage", name="my_average"), namespace)  # noqa: S102
+    stage = SignalStage([namespace["MyAverage"]()])
+    values = {"sma_20": 100.0}
+    history = HistoryRow(symbol="AAPL", seq=1, ts_ns=120, end_ns=60, bar_seq=1, close=101.0, values=values, first_seq=1)
+    (signal,) = stage.on_slice(120, [history, feature_row("AAPL", 2, 120, 101.0, values=values)])
+    assert isinstance(signal, Signal) and signal.direction == 1
+    assert stage.on_slice(180, [feature_row("AAPL", 3, 180, 101.0, values=values)]) == []
 
 
 def test_the_command_names_the_next_steps(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from dataflows.research.strategy_check import check_strategy
 from dataflows.research.strategy_dry_run import decisions_of, make_tape
 from dataflows.research.strategy_warm_up import measure_warm_up
 from deploy.commands import strategies
+from deploy.home import Home
+from deploy.supervisor.start_options import StartOptions, save_options
 from operators.strategies import TradingStrategy
 from schemas.errors import BadInput
 
@@ -194,6 +196,8 @@ def test_a_warm_up_that_is_too_short_is_found(tmp_path: Path) -> None:
         ({"5m": ("sma_3",)}, {}, 60, 3),
         (("sma_40",), {}, 60, None),
         ((), {}, 60, 0),
+        (("beta_20(SPY)",), {}, 60, 21),
+        ({"5m": ("correlation_4(SPY)",)}, {}, 60, 5),
     ],
 )
 def test_two_start_dates_agree_after_the_bars_that_the_declarations_need(
@@ -233,9 +237,23 @@ def test_the_command_prints_findings_and_fails(tmp_path: Path) -> None:
     assert (good.exit_code, json.loads(good.output)["findings"]) == (0, [])
 
 
-def test_the_list_has_the_platforms_strategies_and_those_of_the_settings() -> None:
+def test_the_list_has_the_platforms_strategies_and_those_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     result = CliRunner().invoke(app, ["strategies", "list", "--json"])
     assert result.exit_code == 0, result.output
     rows = json.loads(result.output)
     assert ("ema_cross", "view", True) in [(row["name"], row["form"], row["runs"]) for row in rows]
     assert ("buy_and_hold", "view", False) in [(row["name"], row["form"], row["runs"]) for row in rows]
+
+
+def test_the_list_has_the_strategies_of_the_last_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = tmp_path / "mine.yaml"
+    settings.write_text("signals: {strategies: [{name: grid, parameters: {name: my_grid}}]}")
+    home = Home(tmp_path / "home")
+    home.create_folders()
+    save_options(home, StartOptions(settings=str(settings)))
+    monkeypatch.setenv("PLATFORM_HOME", str(home.root))
+    rows = json.loads(CliRunner().invoke(app, ["strategies", "list", "--json"]).output)
+    assert [row["name"] for row in rows if row["runs"]] == ["my_grid"]

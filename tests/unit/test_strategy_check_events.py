@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
 
 from dataflows.research.simulated_changes import limit_changes, listing_changes
+from dataflows.research.strategy_changes import change_findings
 from dataflows.research.strategy_check import check_strategy
-from dataflows.research.strategy_dry_run import make_tape, run_over
+from dataflows.research.strategy_dry_run import SESSION_MINUTES, make_tape, run_over
 from operators.indicators import INDICATORS
 from operators.reference_data import is_valid_action, split_merger
 from operators.risk.breakers import SCOPES_OF_MEASURE
-from operators.strategies import TradingStrategy
+from operators.strategies import STRATEGIES, TradingStrategy
 from schemas.records import SPLIT, Bar, CorporateAction, Record, RiskEvent, StrategyAction
+from tests.unit import strategy_examples
 
 MINUTES = 14
 """Every kind of event occurs in the first 14 minutes."""
@@ -54,9 +57,9 @@ class Own(TradingStrategy):
         ended, new_symbol, kind = ctx.state.get("ended", ["", "", ""])
         {decision}
 """
-DELISTED = "KO was delisted (simulated-delisting-KO)"
-RENAMED = "KO was renamed to KO.NEW (simulated-symbol_change-KO)"
-MERGED = "PEP was merged into PEP.NEW (simulated-stock_merger-PEP)"
+DELISTED = "KO was delisted on 2024-01-02; an order must name a symbol of ctx.universe"
+RENAMED = "KO is KO.NEW since 2024-01-02; an order must name KO.NEW"
+MERGED = "PEP is PEP.NEW since 2024-01-02; an order must name PEP.NEW"
 VIEW = """from schemas.records import {reads}
 
 class Own:
@@ -112,7 +115,9 @@ def test_a_sound_strategy_on_an_event_has_no_findings_and_decides(tmp_path: Path
         ("ctx.target_weight(new_symbol or 'KO', 0.5) if kind != 'DELISTING' and ended != 'PEP' else None", None),
         ("ctx.target_weight('PEP', 0.5)", MERGED),
         ("[ctx.submit(symbol, 'BUY', 1) for symbol in ctx.closed()]", None),
-        ("if ended: ctx.close(ended)", None),
+        ("[ctx.submit(symbol, 'BUY', 1) for symbol in ctx.universe]", None),
+        ("if kind == 'DELISTING': ctx.close(ended)", None),
+        ("if new_symbol: ctx.close(ended)", RENAMED),
     ],
 )
 def test_an_order_for_a_symbol_that_ended_is_found_with_its_line(
@@ -121,8 +126,47 @@ def test_an_order_for_a_symbol_that_ended_is_found_with_its_line(
     file = tmp_path / "own.py"
     file.write_text(ORDERS_AFTER.format(decision=decision))
     report = check_strategy(f"{file}:Own", minutes=MINUTES)
-    expected = [] if ended is None else [(f"{ended}, and risk rejects the strategy's order for it", 12)]
-    assert [(one.message, one.line) for one in report.findings] == expected
+    expected = [] if ended is None else [("orders", ended, 12)]
+    assert [(one.check, one.message, one.line) for one in report.findings] == expected
+
+
+@pytest.mark.parametrize(
+    ("handlers", "line"),
+    [
+        ("    def on_slice(self, ctx):\n        ctx.submit('KO', 'BUY', 1)\n", 5),
+        ("    @every('1m')\n    def buy(self, ctx):\n        ctx.target_weight('KO', 0.1)\n", 6),
+        (
+            "    def on_slice(self, ctx):\n        ctx.submit(ctx.closed()[0], 'BUY', 1)\n"
+            "    def on_order(self, ctx, update):\n        if ctx.current('KO') == 'KO.NEW':\n"
+            "            ctx.close('KO')\n",
+            8,
+        ),
+    ],
+)
+def test_a_strategy_without_on_event_is_checked_for_symbols_that_end(tmp_path: Path, handlers: str, line: int) -> None:
+    file = tmp_path / "own.py"
+    head = "from operators.strategies import TradingStrategy, every\nclass Own(TradingStrategy):\n"
+    file.write_text(f"{head}    symbols = ('KO', 'PEP')\n{handlers}")
+    findings = check_strategy(f"{file}:Own", minutes=MINUTES).findings
+    assert [(one.check, one.message, one.line) for one in findings] == [("orders", RENAMED, line)]
+
+
+def test_a_strategy_without_on_event_is_checked_in_a_halt(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from operators.strategies import TradingStrategy\nclass Own(TradingStrategy):\n    symbols = ('KO',)\n"
+        "    def on_slice(self, ctx):\n        ctx.submit(ctx.closed()[0], 'BUY', 1)\n"
+        "    def on_order(self, ctx, update):\n        1 / (update.check != 'exchange_halt')\n"
+    )
+    [finding] = check_strategy(f"{file}:Own", minutes=MINUTES).findings
+    assert (finding.check, finding.message, finding.line) == ("dry run", "ZeroDivisionError: division by zero", 7)
+
+
+def test_a_view_strategy_that_raises_on_the_new_symbol_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(VIEW.format(reads="FeatureRow", body="1 / (record.symbol != 'AAA.NEW') and None"))
+    [finding] = check_strategy(f"{file}:Own", minutes=MINUTES).findings
+    assert (finding.check, finding.message, finding.line) == ("dry run", "ZeroDivisionError: division by zero", 7)
 
 
 def test_an_order_for_the_only_symbol_of_a_strategy_on_its_delisting_is_found(tmp_path: Path) -> None:
@@ -130,7 +174,7 @@ def test_an_order_for_the_only_symbol_of_a_strategy_on_its_delisting_is_found(tm
     source = TRADING.replace(', "PEP"', ",")
     file.write_text(source.format(kind="DELISTING", events=(), data=(), body="ctx.target_quantity(event.symbol, 1)"))
     [finding] = check_strategy(f"{file}:Own", minutes=MINUTES).findings
-    assert (finding.message, finding.line) == (f"{DELISTED}, and risk rejects the strategy's order for it", 11)
+    assert (finding.message, finding.line) == (DELISTED, 11)
 
 
 def test_an_exception_is_found_besides_an_order_for_a_symbol_that_ended(tmp_path: Path) -> None:
@@ -139,6 +183,21 @@ def test_an_exception_is_found_besides_an_order_for_a_symbol_that_ended(tmp_path
     file.write_text(f"{own}\n    def on_slice(self, ctx):\n        ctx.target_weight('KO', 0.5)\n")
     findings = check_strategy(f"{file}:Own", minutes=MINUTES).findings
     assert [(one.check, one.line) for one in findings] == [("orders", 14), ("dry run", 11)]
+
+
+EXAMPLES = sorted(strategy_examples.EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=[file.stem for file in EXAMPLES])
+def test_an_example_trades_on_when_a_symbol_ends(file: Path) -> None:
+    kinds = [one for one in run_path(str(file)).values() if isinstance(one, type) and one is not TradingStrategy]
+    [strategy] = [one() for one in kinds if issubclass(one, TradingStrategy)]
+    assert change_findings(strategy, SESSION_MINUTES // 6) == []
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_a_strategy_of_the_platform_trades_on_when_a_symbol_ends(name: str) -> None:
+    assert change_findings(STRATEGIES[name](), SESSION_MINUTES // 6) == []
 
 
 def test_mergers_are_valid_and_reach_a_strategy_as_the_actions_that_they_consist_of() -> None:

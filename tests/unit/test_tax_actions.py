@@ -73,13 +73,24 @@ def test_a_changed_symbol_keeps_its_lots_and_a_reused_one_starts_clean(tmp_path:
     ]
 
 
-def test_a_long_and_a_short_position_cannot_become_one_symbol(tmp_path: Path) -> None:
-    fills = f"{HEADER}\n2024-01-02,X,BUY,6,10,0\n2024-01-02,Y,SELL,6,10,0\n"
-    result = run_lots(tmp_path, fills, splits="time,symbol,ratio,new_symbol\n2024-02-01,X,,Y\n")
-    assert (result.exit_code, result.stderr) == (
-        2,
-        "error: splits.csv row 1 (line 2): X cannot be renamed to Y: one position is long, the other short\n",
-    )
+def test_long_units_close_the_short_ones_of_the_new_symbol(tmp_path: Path) -> None:
+    fills = f"{HEADER}\n2024-01-02,X,BUY,10,10,1\n2024-01-03,Y,SELL,6,12,0\n"
+    splits = "time,symbol,ratio,new_symbol\n2024-02-01,X,,Y\n"
+    report = lots_json(tmp_path, fills, splits=splits)
+    (match,) = report["matches"]
+    assert {
+        "symbol": "Y",
+        "entry_time": "2024-01-03",
+        "exit_time": "2024-02-01",
+        "direction": "SHORT",
+        "quantity": "6",
+        "entry_price": "12",
+        "exit_price": "10.1",
+        "gain": "11.4",
+    }.items() <= match.items()
+    assert [(lot["symbol"], lot["quantity"], lot["basis"]) for lot in report["open_lots"]] == [("Y", "4", "40.4")]
+    result = run_lots(tmp_path, fills, "--format", "8949", splits=splits)
+    assert result.stdout.splitlines()[1] == "I,A,6 sh. Y,01/02/2024,02/01/2024,72.00,60.60,,0.00,11.40"
 
 
 def test_a_split_and_a_new_symbol_on_one_day(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_incremental_marks_equal_a_valuation_from_scratch(inputs: list[tuple[str
         else:
             marks.prices[symbol] = float(price)
             last[symbol] = price
-        marks.revalue(ledger, symbol)
+        marks.revalue(ledger, [symbol])
         restored = Marks()
         restored.restore(pickle.loads(pickle.dumps(marks.snapshot())))  # noqa: S301 our own bytes
         marks = restored
@@ -57,9 +57,9 @@ def test_a_snapshot_is_not_changed_by_later_prices() -> None:
     ledger, marks = Ledger(Decimal(0)), Marks()
     ledger.apply(trade(1, 10, "5"))
     marks.prices["X"] = 5.0
-    marks.revalue(ledger, "X")
+    marks.revalue(ledger, ["X"])
     snapshot = marks.snapshot()
     before = pickle.dumps(snapshot)
     marks.prices["X"] = 6.0
-    marks.revalue(ledger, "X")
+    marks.revalue(ledger, ["X"])
     assert pickle.dumps(snapshot) == before

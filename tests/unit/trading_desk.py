@@ -80,7 +80,7 @@ class TradingDesk:
             "trading_strategies": tuple(one.name for one in strategies),
             "order_limited": frozenset(name for name, one in (limits or {}).items() if one.limits_orders),
         }
-        self.portfolio = PortfolioStage(PortfolioSettings(**account | dict(portfolio or {})))
+        self.portfolio = PortfolioStage(PortfolioSettings(**account | dict(portfolio or {})), limited_views=views)
         ends = sorted(one.close_ns for one in days.values())
         accounts = StrategyAccounts([*names, *views], settings, NO_INSTRUMENTS)
         account_limits = risk or RiskSettings.unlimited(initial_capital=CAPITAL)

@@ -38,6 +38,7 @@ ORDER_TYPES = (*REQUIRED_PRICES, TRAILING_STOP)
 TIMES_IN_FORCE = (DAY, GTC, GTD, IOC, FOK, OPG, CLS)
 _PRICE_FIELDS = ("limit_price", "stop_price", "trail_amount", "trail_percent")
 _prices_of: Callable[[OrderTerms], tuple[Decimal | None, ...]] = attrgetter(*_PRICE_FIELDS)
+_NO_PRICES = (None,) * len(_PRICE_FIELDS)
 _TRAIL_FIELDS = ("trail_amount", "trail_percent")
 
 
@@ -66,7 +67,10 @@ def _refuse_prices(order: OrderTerms) -> Refusal | None:
         required: tuple[str, ...] = tuple(name for name in _TRAIL_FIELDS if getattr(order, name) is not None)
     else:
         required = REQUIRED_PRICES[order_type]
-    for name, value in zip(_PRICE_FIELDS, _prices_of(order), strict=True):
+    prices = _prices_of(order)
+    if order_type == MARKET and prices == _NO_PRICES:
+        return None  # most orders
+    for name, value in zip(_PRICE_FIELDS, prices, strict=True):
         if name not in required:
             if value is not None:
                 return _refused(order, name, number_text(value), f"unset on a {_type_text(order_type)} order")

@@ -1,0 +1,116 @@
+"""The present names of a strategy's symbols: which symbol continues a renamed one, and which symbols have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from schemas.errors import BadInput
+
+
+class SymbolEnded(BadInput):
+    """A strategy has ordered under the name of a symbol that was renamed, merged or delisted."""
+
+
+class EndedSymbol(NamedTuple):
+    """A symbol that no longer exists. `new_symbol` is the one that continues it; "" after a delisting.
+
+    `day` (yyyymmdd) is the first one without the symbol; 0 if an earlier release has not stored it. Without `had_bars`,
+    the symbol had no bar when it ended. `is_reused` is whether the name is that of another company of the universe now.
+    """
+
+    new_symbol: str
+    day: int
+    had_bars: bool
+    is_reused: bool = False
+
+
+class SymbolNames:
+    """The names of one universe. A new symbol takes the place of the old one, so that the order of symbols stays."""
+
+    __slots__ = ("_ended", "_places", "distributed", "readable")
+
+    def __init__(self) -> None:
+        self._ended: dict[str, EndedSymbol] = {}
+        self._places: dict[str, str] = {}  # new symbol -> the first symbol in whose place it is
+        self.distributed: dict[str, None] = {}
+        """Symbols whose shares were distributed, which are not symbols of the universe."""
+        self.readable: frozenset[str] = frozenset()
+        """The symbols of the corporate actions that the strategy is receiving. Their last data can be read."""
+
+    @property
+    def ended(self) -> Mapping[str, EndedSymbol]:
+        return self._ended
+
+    def has_ended(self, symbol: object) -> bool:
+        """Whether a symbol was renamed, merged or delisted. Its name does not count for another company."""
+        if not self._ended:
+            return False
+        one = self._ended.get(symbol)  # type: ignore[call-overload]  # a strategy may pass anything hashable
+        return one is not None and not one.is_reused
+
+    def is_hidden(self, symbol: object) -> bool:
+        """Whether a symbol has ended and is not that of an action that the strategy is receiving."""
+        return self.has_ended(symbol) and symbol not in self.readable
+
+    def end(self, symbol: str, ended: EndedSymbol, *, takes_place: bool) -> None:
+        """End a symbol. With `takes_place`, its new symbol takes its place."""
+        self._ended.pop(ended.new_symbol, None)  # a symbol that gets its old name back
+        self._ended[symbol] = ended
+        if takes_place:
+            self._places[ended.new_symbol] = self._places.get(symbol, symbol)
+
+    def readmit(self, symbol: str) -> None:
+        """Let an ended name count for the company that uses it now."""
+        self._ended[symbol] = self._ended[symbol]._replace(is_reused=True)
+
+    def current(self, symbol: str) -> str | None:
+        """Return the present name of a symbol; None if it has no present one.
+
+        >>> names = SymbolNames()
+        >>> names.end("FB", EndedSymbol("META", 20220609, had_bars=True), takes_place=True)
+        >>> names.end("TWTR", EndedSymbol("", 20221028, had_bars=True), takes_place=False)
+        >>> [names.current(symbol) for symbol in ("FB", "META", "TWTR")]
+        ['META', 'META', None]
+        """
+        last = self._last_link(symbol)
+        return symbol if last is None else last.new_symbol or None
+
+    def _last_link(self, symbol: str) -> EndedSymbol | None:
+        last: EndedSymbol | None = None
+        while self.has_ended(symbol):
+            last = self._ended[symbol]
+            symbol = last.new_symbol
+        return last
+
+    def ordered(self, symbols: Iterable[str]) -> tuple[str, ...]:
+        """Return the symbols that have not ended, sorted, each new symbol in the place of the old one."""
+        if not self._ended and not self.distributed:
+            return tuple(sorted(symbols))
+        places = self._places
+        present = (one for one in symbols if one not in self.distributed and not self.has_ended(one))
+        return tuple(sorted(present, key=lambda one: (places.get(one, one), one)))
+
+    def check_not_ended(self, symbol: str) -> None:
+        """Raise SymbolEnded for a symbol that has ended, in a sentence that names the present symbol."""
+        last = self._last_link(symbol)
+        if last is None:
+            return
+        day = f"{last.day:08d}"
+        iso_day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
+        if last.new_symbol:
+            since = f" since {iso_day}" if last.day else ""
+            raise SymbolEnded(f"{symbol} is {last.new_symbol}{since}; an order must name {last.new_symbol}")
+        when = f"was delisted on {iso_day}" if last.day else "was renamed or delisted"
+        raise SymbolEnded(f"{symbol} {when}; an order must name a symbol of ctx.universe")
+
+    # -- state
+
+    def snapshot(self) -> Any:
+        return ({symbol: tuple(one) for symbol, one in self._ended.items()}, dict(self._places), list(self.distributed))
+
+    def restore(self, snapshot: Any) -> None:
+        ended, places, *distributed = snapshot
+        self.distributed = dict.fromkeys(distributed[0] if distributed else ())
+        self._ended = {symbol: EndedSymbol(*values) for symbol, values in ended.items()}
+        self._places = dict(places)
