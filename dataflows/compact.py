@@ -1,11 +1,13 @@
-"""The layout `compact`: the nine services that make decisions in one process.
+"""The layout `compact`: the services that make decisions in one process.
 
-Topics, tables, records and decisions are those of the layout `services` (`docs/decisions/0017-layouts.md`).
+A service that sends requests to a broker or a language model runs beside this process. Topics, tables, records and
+decisions are those of the layout `services` (`docs/decisions/0017-layouts.md`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,11 +16,12 @@ import structlog
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows import execution, sentiment
+from dataflows import execution
 from dataflows.runtime import live_endpoints, shutdown, stages, topology
 from dataflows.runtime.compact_sinks import CompactKafkaSink, all_records, service_items, stored_records
 from dataflows.runtime.compact_stages import CompactStages
 from dataflows.runtime.configured_stage import StageFactory
+from dataflows.runtime.edge_services import recorded_beside_compact
 from dataflows.runtime.limited_handlers import limited_stages
 from dataflows.runtime.repeated_records import ComparingSink, RepeatedRecords
 from dataflows.runtime.stage_timers import with_timers
@@ -39,38 +42,34 @@ def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink
     """Build the flow.
 
     Source items: ("compact", slices of the outputs of all services). `sinks`, by step name: `kafka` receives these
-    items, `postgres` the records to store, `redis`, `asking` and `broker` the outputs of one service.
+    items, `postgres` the records to store, `redis` the outputs of portfolio.
     """
     flow = Dataflow(topology.COMPACT)
     outputs = op.input("ticks", flow, source)
     op.output("kafka", outputs, sinks["kafka"])
     op.output("postgres", op.map("rows", outputs, stored_records), sinks["postgres"])
-    for name, service in (("redis", "portfolio"), ("asking", "sentiment"), ("broker", "execution")):
-        if name in sinks:
-            op.output(name, op.map(service, outputs, service_items(service)), sinks[name])
+    op.output("redis", op.map("portfolio", outputs, service_items("portfolio")), sinks["redis"])
     return flow
 
 
 def flow() -> Dataflow:
     """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.compact`."""
-    conflict = topology.compact_conflict()
-    if conflict is not None:
-        raise BadInput(conflict)
     settings, stats, _, has_run = live_endpoints.start_process(topology.COMPACT)
-    kafka = settings.kafka
-    log.info("process started", release=live_endpoints.platform_version(), services=topology.COMPACT_SERVICES)
-    topics = {topic for service in topology.COMPACT_SERVICES for topic in live_endpoints.topics_of(service)}
+    beside = recorded_beside_compact(settings, os.environ)
+    if (conflict := topology.compact_conflict(beside)) is not None:
+        raise BadInput(conflict)
+    kafka, services = settings.kafka, topology.compact_services(beside)
+    log.info("process started", release=live_endpoints.platform_version(), services=services)
+    topics = {topic for service in services for topic in live_endpoints.topics_of(service)}
     wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in sorted(topics)])
-    lease = live_endpoints.acquire_lease("execution", settings)
     if not has_run:
-        for service in topology.COMPACT_SERVICES:
+        for service in services:
             live_endpoints.require_no_records(service, settings, topology.COMPACT)
     resumed_ns: dict[str, int] = {}
-    sinks = _open_sinks(settings, stats, resumed_ns if has_run else None)
-    broker_sink, llm_sink = execution.connect_broker(settings, lease), sentiment.connect_llm(settings)
-    sinks |= {"broker": broker_sink} if broker_sink is not None else {}
-    sinks |= {"asking": llm_sink} if llm_sink is not None else {}
-    make_stages, unread = live_stages(settings, stats), {"strategies": stages.unread_topics(settings)}
+    sinks = _open_sinks(settings, services, stats, resumed_ns if has_run else None)
+    if "execution" in services:
+        execution.start_simulated_guard(settings)
+    make_stages, unread = live_stages(settings, services, stats), {"strategies": stages.unread_topics(settings)}
     read_released_ns, on_suspend = live_endpoints.suspension_callbacks(stats)
 
     def guard_of(service: str, state: Any) -> RejectionGuard:
@@ -90,9 +89,9 @@ def flow() -> Dataflow:
     return build(settings, source, sinks)
 
 
-def live_stages(settings: Settings, stats: Stats) -> dict[str, Callable[[], Stage]]:
-    """Return, for each service, a function that makes its live stage with its timers. Stages that run code of the user
-    have time limits.
+def live_stages(settings: Settings, services: Sequence[str], stats: Stats) -> dict[str, Callable[[], Stage]]:
+    """Return, for each of these services, a function that makes its live stage with its timers. Stages that run code of
+    the user have time limits.
     """
     limited = ("features", "predictions", "signals", "strategies")
     make_limited = [stages.features, stages.predictions, stages.signals, stages.strategies]
@@ -103,11 +102,13 @@ def live_stages(settings: Settings, stats: Stats) -> dict[str, Callable[[], Stag
             makers[service] if service in limited else StageFactory(getattr(stages, service), settings),
             settings,
         )
-        for service in topology.COMPACT_SERVICES
+        for service in services
     }
 
 
-def _open_sinks(settings: Settings, stats: Stats, resumed_ns: Mapping[str, int] | None) -> dict[str, SliceSink]:
+def _open_sinks(
+    settings: Settings, services: Sequence[str], stats: Stats, resumed_ns: Mapping[str, int] | None
+) -> dict[str, SliceSink]:
     """Return the sinks of every layout. With `resumed_ns`, records that are repeated after a crash are compared."""
     # Imported here: the Redis client is slow to import.
     from sinks.redis import RedisLatestSink
@@ -115,14 +116,13 @@ def _open_sinks(settings: Settings, stats: Stats, resumed_ns: Mapping[str, int] 
     kafka, postgres = settings.kafka, settings.database.postgres
     shared_producer = cache(lambda: open_slice_producer(kafka.cluster))
     kafka_sinks = {
-        service: live_endpoints.kafka_sink(service, settings, stats, shared_producer)
-        for service in topology.COMPACT_SERVICES
+        service: live_endpoints.kafka_sink(service, settings, stats, shared_producer) for service in services
     }
     kafka_sink: SliceSink = CompactKafkaSink(kafka_sinks)
     if resumed_ns is not None:
         logs = [
             log_name
-            for service in topology.COMPACT_SERVICES
+            for service in services
             for shard in topology.shards(service, kafka.symbol_partitions)
             for log_name in topology.clocked_logs(service, shard, kafka.symbol_partitions)
         ]

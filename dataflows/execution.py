@@ -42,15 +42,24 @@ def flow() -> Dataflow:
 
 def connect_broker(settings: Settings, lease: ServiceLease | None) -> SliceSink | None:
     """Return the sink that sends order intents to the broker; None for the simulated venue, whose guard it starts."""
-    stats_folder = live_endpoints.stats_folder()
-    kill_switch = None if stats_folder is None else HostKillSwitch(stats_folder.parent)
-    if settings.execution.broker == "alpaca":
-        # Imported here because it is slow to import and the simulated venue does not use it.
-        from dataflows.broker.broker_setup import build_broker_sink
+    if settings.execution.broker != "alpaca":
+        start_simulated_guard(settings)
+        return None
+    # Imported here because it is slow to import and the simulated venue does not use it.
+    from dataflows.broker.broker_setup import build_broker_sink
 
-        return build_broker_sink(settings, lease, kill_switch)
+    return build_broker_sink(settings, lease, _kill_switch())
+
+
+def start_simulated_guard(settings: Settings) -> None:
+    """Start the guard that confirms a halt of the simulated venue. Does nothing without a state folder."""
+    kill_switch = _kill_switch()
     if kill_switch is not None:
-        from dataflows.broker.halt_setup import start_simulated_guard
+        from dataflows.broker import halt_setup
 
-        start_simulated_guard(settings, kill_switch)
-    return None
+        halt_setup.start_simulated_guard(settings, kill_switch)
+
+
+def _kill_switch() -> HostKillSwitch | None:
+    stats_folder = live_endpoints.stats_folder()
+    return None if stats_folder is None else HostKillSwitch(stats_folder.parent)

@@ -1,4 +1,4 @@
-"""Client of Alpaca's trading API. Each request has a timeout; each error says whether the request took effect."""
+"""Client of Alpaca's trading API. Each request has a timeout; each error states whether the request took effect."""
 
 from __future__ import annotations
 

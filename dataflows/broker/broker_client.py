@@ -267,7 +267,7 @@ class BrokerClient:
             if "must be unique" in rejection.message and submit.was_sent:
                 submit.uncertain, submit.due_s = True, 0.0
             elif "must be unique" in rejection.message:
-                # The order at the broker is of a history that a restore has replaced: its fills are not this order's.
+                # The broker's order belongs to a history that a restore has replaced: its fills are not this order's.
                 self._publish_rejected(
                     client_order_id,
                     "not sent: the broker has an order with this id from before the platform was restored",

@@ -1,4 +1,4 @@
-"""The errors of requests to a broker. Each error tells whether the request took effect."""
+"""The errors of requests to a broker. Each error states whether the request took effect."""
 
 from __future__ import annotations
 

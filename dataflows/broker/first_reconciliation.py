@@ -13,8 +13,8 @@ _SECOND_NS = 1_000_000_000
 class FirstReconciliation:
     """`text` is the reason of the disconnection that the process publishes when it starts.
 
-    If `required`, the text is unique. A status READY that precedes the status with this text is of an earlier process:
-    a gateway that resumes from a snapshot writes it again. Otherwise, everything counts as reconciled.
+    If `required`, the text is unique. A status READY that precedes the status with this text comes from an earlier
+    process: a gateway that resumes from a snapshot writes it again. Otherwise, everything counts as reconciled.
     """
 
     def __init__(self, started_ns: int, *, required: bool) -> None:

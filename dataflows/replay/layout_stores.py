@@ -44,7 +44,7 @@ class TopicReader(Protocol):
     """Reads the messages of logs. Raises Unavailable."""
 
     def log_range(self, topic: str, partition: int) -> tuple[int, int]:
-        """Return the first offset of a log, and the offset behind its last message."""
+        """Return the first offset of a log, and the offset after its last message."""
         ...
 
     def read(self, ranges: Mapping[LogName, tuple[int, int]]) -> Mapping[LogName, Sequence[tuple[int, Any]]]:
@@ -55,36 +55,48 @@ class TopicReader(Protocol):
 def compact_state(topics: TopicReader, states: States, slice_ns: int) -> Any:
     """Return the state of the compact process after the time slice `slice_ns`, from the states of its services.
 
+    `states` are those of the services that share the process; their offsets cover all topics that they read.
     Raises Unavailable if the topics cannot be read, and BadInput if one lacks that time slice.
     """
-    offsets: dict[LogName, int] = {}
+    own_topics, offsets = topology.compact_topics(states), dict[LogName, int]()
     for service, shards in states.items():
         fed_back = {item.topic for item in topology.SERVICES[service].inputs if item.feedback}
         for reader_state, _ in shards.values():
             for name, (next_offset, *_) in reader_state[2].items():
                 log = _log_of(name)
-                if log[0] in fed_back & topology.compact_topics():
+                if log[0] in fed_back & own_topics:
                     offsets[log] = min(next_offset, offsets.get(log, next_offset))
     pending = {f"{topic}/{n}": found for (topic, n), found in _messages_up_to(topics, offsets, slice_ns).items()}
     return (VERSION, slice_ns, {service: dict(shards) for service, shards in states.items()}, pending)
 
 
-def service_states(topics: TopicReader, state: Any) -> dict[str, dict[str, tuple[Any, Any]]]:
+def service_states(
+    topics: TopicReader, state: Any, known: Mapping[LogName, int] | None = None
+) -> dict[str, dict[str, tuple[Any, Any]]]:
     """Return the states of the services in a state of the compact process, with their offsets in all topics.
+
+    `known` are offsets after the clock of the state's time slice. They are not read from the topics, which may no
+    longer hold that clock.
 
     Raises Unavailable if the topics cannot be read, and BadInput if one lacks a clock.
     """
-    version, _, services, _ = state
+    version, slice_ns, services, _ = state
     assert version == VERSION, f"state of the compact process: version {version}, expected {VERSION}"
-    own_topics = topology.compact_topics()
+    own_topics = topology.compact_topics(services)
     passed_clocks: dict[LogName, set[int]] = {}
     for shards in services.values():
         for (_, _, logs, *_), _ in shards.values():
             for name, (next_offset, clock_ns, *_) in logs.items():
                 # A log without a passed message has no clock to look for.
-                if _log_of(name)[0] in own_topics and next_offset > 0 and clock_ns >= 0:
-                    passed_clocks.setdefault(_log_of(name), set()).add(clock_ns)
+                log = _log_of(name)
+                if log[0] not in own_topics or next_offset <= 0 or clock_ns < 0:
+                    continue
+                if known is None or clock_ns != slice_ns or log not in known:
+                    passed_clocks.setdefault(log, set()).add(clock_ns)
     offsets = offsets_behind_clocks(topics, passed_clocks)
+    for log, offset in (known or {}).items():
+        if log[0] in own_topics:
+            offsets.setdefault(log, {})[slice_ns] = offset
     return {
         service: {
             shard: (_with_offsets(reader_state, offsets), logic_state)
@@ -160,7 +172,7 @@ def _messages_up_to(topics: TopicReader, offsets: Mapping[LogName, int], slice_n
 def offsets_behind_clocks(
     topics: TopicReader, clocks: Mapping[LogName, Collection[int]]
 ) -> dict[LogName, dict[int, int]]:
-    """Return, for each clock of each log, an offset behind it and before the next later clock.
+    """Return, for each clock of each log, an offset after it and before the next later clock.
 
     Earlier clocks and records may follow the offset, because a process writes records again after a crash. Raises
     BadInput if a clock is missing.

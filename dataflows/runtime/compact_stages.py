@@ -1,4 +1,4 @@
-"""Run the stages of the nine services that make decisions in one process, one time slice after the other.
+"""Run the stages of the services that make decisions in one process, one time slice after the other.
 
 Each shard of each service has its own stage instance and its own reader, as in the layout `services`. A reader receives
 the records of other processes from Kafka. It receives the records of the services in this process directly, in the
@@ -20,8 +20,9 @@ from operators.alignment import AlignedLogs, AlignmentCounts
 from operators.partitions import partition_of
 from operators.stage import Stage, TimeSlice
 from schemas.codec import decode, encode
+from schemas.errors import BadInput
 from schemas.log_names import LogName
-from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, DeadLetter
+from schemas.records import BY_SYMBOL, TOPIC_OF, CheckpointMarker, Clock, DeadLetter
 
 VERSION = 1
 WRITER = topology.COMPACT
@@ -134,8 +135,9 @@ class ExternalReader:
 class CompactStages:
     """All services of the compact process. Feed it the logs of other processes; `take_slices` returns the output.
 
-    `make_stages` are functions that make a stage, by service. `unread` are the topics that a service does not need.
-    `state` is None or an earlier `snapshot()`.
+    `make_stages` are functions that make a stage, for each service of the process: those of `COMPACT_SERVICES` that do
+    not run beside it. `unread` are the topics that a service does not need. `state` is None or an earlier `snapshot()`.
+    Raises BadInput if the state is that of other services.
     """
 
     def __init__(
@@ -151,16 +153,24 @@ class CompactStages:
         self.passed_ns: int
         version, self.passed_ns, services, pending = state or (VERSION, -1, {}, {})
         assert version == VERSION, f"state of the compact process: version {version}, expected {VERSION}"
-        self._own_topics = topology.compact_topics()
+        running = [service for service in topology.COMPACT_SERVICES if service in make_stages]
+        if state is not None and set(services) != set(running):
+            raise BadInput(
+                f"the recovery store of compact must have the states of {', '.join(running)}, "
+                f"found {', '.join(services)}; start the platform with `python cli.py start`, which converts the store"
+            )
+        self._own_topics = topology.compact_topics(running)
         self._shards: list[_ServiceShard] = []
         self._written: list[list[LogName]] = []  # the logs that each shard writes
         self._readers: dict[LogName, list[AlignedLogs]] = {}
         self._fed_back: dict[LogName, list[AlignedLogs]] = {}
         self._external: dict[LogName, bool] = {}  # log of another process -> whether all its readers lag behind it
-        for service in topology.COMPACT_SERVICES:
+        for service in running:
             for shard in topology.shards(service, partitions):
                 self._add(service, shard, make_stages[service], (unread or {}).get(service, ()), guard_of, services)
         self._external_clocks = dict.fromkeys(self._external, self.passed_ns)
+        self.marker: CheckpointMarker | None = None
+        """The checkpoint marker of the last time slice; `take_slices` returns no time slice after it."""
         self._pending: dict[LogName, list[Any]] = {}  # records and clocks, encoded after a resume
         for name, messages in pending.items():
             self._resume_feedback(name, messages)
@@ -224,19 +234,26 @@ class CompactStages:
 
     def ready(self) -> bool:
         """Whether the logs of other processes have reached the next clock. The services then write all other logs."""
+        return not self.awaited_logs()
+
+    def awaited_logs(self) -> list[LogName]:
+        """Return the logs of other processes whose next clock the next time slice requires."""
         passed_ns = self.passed_ns
-        return all(
-            clock_ns >= passed_ns if self._external[log] else clock_ns > passed_ns
+        return [
+            log
             for log, clock_ns in self._external_clocks.items()
-        )
+            if (clock_ns < passed_ns if self._external[log] else clock_ns <= passed_ns)
+        ]
 
     # -- time slices
 
     def take_slices(self, slices_max: int = 100) -> list[CompactSlice]:
-        """Run the services over the complete time slices."""
+        """Run the services over the complete time slices, up to one with a checkpoint marker."""
         out: list[CompactSlice] = []
         while len(out) < slices_max and self.ready():
             out.append(self._run_slice())
+            if self.marker is not None:
+                break
         return out
 
     def _run_slice(self) -> CompactSlice:
@@ -252,7 +269,7 @@ class CompactStages:
             output = shard.run(time_slice)
             outputs.append(ShardOutput(shard.service, shard.shard, output))
             self._deliver(shard.messages(output, written, self._partitions))
-        self.passed_ns = ts_ns
+        self.passed_ns, self.marker = ts_ns, self._shards[0].reader.marker
         return CompactSlice(ts_ns, outputs)
 
     def _deliver(self, messages: Mapping[LogName, list[Any]]) -> None:

@@ -29,7 +29,7 @@ from schemas.records import (
 
 
 class Layout(StrEnum):
-    """Which services share a process: none, or the nine services that make decisions."""
+    """Which services share a process: none, or those that make decisions."""
 
     SERVICES = "services"
     COMPACT = "compact"
@@ -257,6 +257,9 @@ COMPACT_SERVICES = (
 )
 """The services that share one process in the compact layout. Each follows the services whose outputs it reads in the
 same time slice. A service that a user adds runs in its own process in both layouts."""
+EDGE_SERVICES = ("sentiment", "execution")
+"""Services of `COMPACT_SERVICES` that run beside the compact process if they send requests to a language model or a
+broker (`dataflows/runtime/edge_services.py`)."""
 PASS_THROUGH: dict[str, tuple[type, ...]] = {
     "sentiment": (LlmAnswer,),
     "execution": (BrokerUpdate, BrokerAccount, BrokerActivity),
@@ -312,34 +315,51 @@ def table_writers(record_type: type[NamedTuple]) -> frozenset[str]:
     )
 
 
-def processes(layout: Layout) -> tuple[str, ...]:
-    """Return the names of the dataflow processes of a layout.
+def compact_services(beside: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the services that share the compact process, in the order in which they run, without those `beside` it.
 
-    >>> processes(Layout.COMPACT)
-    ('market_data', 'news', 'fundamentals', 'compact')
+    >>> compact_services(["sentiment"])[:3]
+    ('features', 'predictions', 'signals')
+    """
+    return tuple(name for name in COMPACT_SERVICES if name not in beside)
+
+
+def processes(layout: Layout, beside: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the names of the dataflow processes of a layout. In `compact`, the services `beside` have their own.
+
+    >>> processes(Layout.COMPACT, beside=["execution"])
+    ('market_data', 'news', 'fundamentals', 'execution', 'compact')
     """
     if layout is Layout.SERVICES:
         return tuple(SERVICES)
-    return (*(name for name in SERVICES if name not in COMPACT_SERVICES), COMPACT)
+    shared = compact_services(beside)
+    return (*(name for name in SERVICES if name not in shared), COMPACT)
 
 
-def compact_topics() -> frozenset[str]:
-    """Return the topics that the compact process writes with their clock. It does not read them from Kafka."""
-    return frozenset(own_topics(COMPACT))
-
-
-def compact_conflict() -> str | None:
-    """Return why the compact layout cannot run these services, or None.
-
-    A service of the compact process must not wait for an outside service that reads outputs of the compact process:
-    each process would wait for the other.
+def compact_topics(services: Collection[str] = COMPACT_SERVICES) -> frozenset[str]:
+    """Return the topics that the compact process of these services writes with their clock. It does not read them from
+    Kafka.
     """
-    own_topics_of_compact, reached = compact_topics(), set[str]()
-    outside = [name for name in STAGED_SERVICES if name not in COMPACT_SERVICES]
+    return frozenset(topic for name in services for topic in SERVICES[name].outputs)
+
+
+def compact_conflict(beside: Collection[str] = ()) -> str | None:
+    """Return why the compact layout, with the services `beside`, cannot run, or None.
+
+    A service of the compact process must not wait for an outside service that waits for outputs of the compact process
+    in the same time slice: each process would wait for the other. A feedback input does not wait.
+    """
+    shared = compact_services(beside)
+    own_topics_of_compact, reached = compact_topics(shared), set[str]()
+    outside = [name for name in STAGED_SERVICES if name not in shared]
     for _ in outside:  # once for each possible link of a chain of outside services
         written = own_topics_of_compact.union(*(SERVICES[name].outputs for name in reached))
-        reached |= {name for name in outside if any(item.topic in written for item in SERVICES[name].inputs)}
-    for service in COMPACT_SERVICES:
+        reached |= {
+            name
+            for name in outside
+            if any(item.topic in written and not item.feedback for item in SERVICES[name].inputs)
+        }
+    for service in shared:
         for item in SERVICES[service].inputs:
             writer = next((name for name in reached if item.topic in SERVICES[name].outputs), None)
             if writer is not None and not item.feedback:

@@ -14,6 +14,7 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import FixedPartitionedSink
 
+from dataflows.runtime.checkpoint_parts import ReaderCheckpoint, write_shard_part
 from dataflows.runtime.topology import PASS_THROUGH
 from operators.stage import Stage, TimeSlice
 from schemas.records import UNCLOCKED_RECORDS, Record
@@ -39,7 +40,16 @@ class StageLogic(StatefulBatchLogic[list[TimeSlice], list[TimeSlice], Any]):
             stage.restore(state)
 
     def on_batch(self, values: list[list[TimeSlice]]) -> tuple[list[list[TimeSlice]], bool]:
-        out = [[self.run_slice(time_slice) for time_slice in time_slices] for time_slices in values]
+        out = []
+        for time_slices in values:
+            outputs = []
+            item: Any  # a live source also emits `ReaderCheckpoint`
+            for item in time_slices:
+                if type(item) is ReaderCheckpoint:
+                    write_shard_part(item, self.snapshot())
+                else:
+                    outputs.append(self.run_slice(item))
+            out.append(outputs)
         return out, StatefulBatchLogic.RETAIN
 
     def run_slice(self, time_slice: TimeSlice) -> TimeSlice:

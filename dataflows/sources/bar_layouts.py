@@ -210,7 +210,7 @@ def find_columns(
 ) -> BarColumns:
     """Find columns by their usual names, ignoring case. Raises BadInput if one is missing.
 
-    Without `has_volume`, a volume column is ignored. `time_has_date` says whether a value of the column `time`
+    Without `has_volume`, a volume column is ignored. `time_has_date`: whether a value of the column `time`
     contains its date; otherwise the column `date` beside it does.
     """
     lower = [normalize_name(name) for name in names]

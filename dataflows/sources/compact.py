@@ -12,6 +12,7 @@ from typing import Any
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
+from dataflows.runtime.checkpoint_parts import COMPACT_PART, write_part
 from dataflows.runtime.compact_stages import CompactSlice, CompactStages
 from dataflows.runtime.stats import Stats
 from dataflows.runtime.topology import COMPACT
@@ -49,6 +50,8 @@ class CompactPartition(StatefulSourcePartition[CompactItem, Any]):
             self._poll_until_slice()
             slices = self._stages.take_slices(SLICES_MAX)
         self._write_stats()
+        if slices and self._stages.marker is not None:
+            write_part(self._stages.marker, self._stages.passed_ns, COMPACT_PART, self._stages.snapshot())
         self._stats.slices += len(slices)
         return [(COMPACT, slices)] if slices else []
 

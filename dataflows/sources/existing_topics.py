@@ -6,8 +6,10 @@ import time
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from schemas.errors import Unavailable
+from sinks.admin_operations import partition_counts
 from sinks.cluster import Servers, client_config
 from sinks.kafka_errors import KafkaErrorListener, is_denied, topic_error
 from sinks.log_offsets import log_range
@@ -36,26 +38,31 @@ def wait_for_topics(servers: Servers, topics: Sequence[str], timeout_s: float = 
 
     Raises Unavailable, naming the missing topics, after `timeout_s`, or if the cluster does not respond.
     """
-    client_errors = KafkaErrorListener()
-    consumer = Consumer(client_config(servers, client_errors.options({"group.id": "platform-start", "log_level": 0})))
+    kafka_errors = KafkaErrorListener()
+    admin = AdminClient(client_config(servers, kafka_errors.options({"log_level": 0})))
     deadline = time.monotonic() + timeout_s
-    try:
-        while True:
-            existing = client_errors.metadata(consumer, timeout_s).topics
+    while True:
+        missing = list(topics)
+        try:
+            existing = kafka_errors.call(admin, lambda: partition_counts(admin, topics, timeout_s))
             missing = [topic for topic in topics if topic not in existing]
             if not missing:
                 return
-            if time.monotonic() > deadline:
-                for topic in missing:
-                    # The list of topics omits those that the principal may not see.
-                    error = consumer.list_topics(topic, timeout=timeout_s).topics[topic].error
-                    if error is not None and is_denied(error):
-                        raise Unavailable(topic_error(servers, error, "DESCRIBE", topic))
-                raise Unavailable(
-                    f"topics {', '.join(missing)} do not exist at {servers}; create them with `python cli.py start`"
-                )
-            time.sleep(0.2)
-    except KafkaException as error:
-        raise Unavailable(f"Kafka at {servers}: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
+        except KafkaException as error:
+            if not is_denied(error.args[0]):
+                raise Unavailable(f"Kafka at {servers}: {error.args[0].str()}") from error
+        if time.monotonic() > deadline:
+            _require_rights(admin, servers, topics, timeout_s)
+            raise Unavailable(
+                f"topics {', '.join(missing)} do not exist at {servers}; create them with `python cli.py start`"
+            )
+        time.sleep(0.2)
+
+
+def _require_rights(admin: AdminClient, servers: Servers, topics: Sequence[str], timeout_s: float) -> None:
+    """Raises Unavailable, naming the first topic that the principal may not see."""
+    for topic in topics:
+        try:
+            partition_counts(admin, [topic], timeout_s)
+        except KafkaException as error:
+            raise Unavailable(topic_error(servers, error.args[0], "DESCRIBE", topic)) from error

@@ -144,7 +144,7 @@ class SharedConsumer:
         self._consumer.incremental_assign([self._topic_partition(log, offset)])
 
     def _log_range(self, log: tuple[str, int]) -> tuple[int, int]:
-        """Return the first offset of a log and the offset behind its last message, both at the first call."""
+        """Return the first offset of a log and the offset after its last message, both at the first call."""
         if log not in self._log_ranges:
             topic, partition = log
             self._log_ranges[log] = log_range(self._consumer, self._prefix + topic, partition, timeout_s=10)

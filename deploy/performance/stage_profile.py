@@ -73,10 +73,10 @@ def profiled_services() -> list[str]:
 @contextmanager
 def _profiling(service: str, profile: cProfile.Profile) -> Iterator[None]:
     """Profile the stages of this service that are created within the block."""
-    original: Callable[[Settings], Callable[[], Stage]] = getattr(stages, service)
+    original: Callable[..., Callable[[], Stage]] = getattr(stages, service)
 
-    def profiled(settings: Settings) -> Callable[[], Stage]:
-        make_stage = original(settings)
+    def profiled(settings: Settings, *limits: Any) -> Callable[[], Stage]:
+        make_stage = original(settings, *limits)
         return lambda: ProfiledStage(make_stage(), profile)
 
     setattr(stages, service, profiled)

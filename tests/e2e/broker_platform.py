@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+import psutil
 
 from api.reconciliation import reconciliation_report
 from deploy.halt_status import HaltStatus, read_halt_status
@@ -110,8 +113,25 @@ class BrokerPlatform(CliPlatform):
 
 
 @contextmanager
-def started_broker_platform(home: Path) -> Iterator[BrokerPlatform]:
-    """Start a platform on the local broker, wait until its books agree, and stop it at the end of the block."""
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Stop processes and their children during the block: they respond to nothing, and their ports stay open."""
+    processes = [process for pid in pids for process in (psutil.Process(pid), *psutil.Process(pid).children(True))]
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            if process.is_running():
+                process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def started_broker_platform(home: Path, *options: str) -> Iterator[BrokerPlatform]:
+    """Start a platform on the local broker, wait until its books agree, and stop it at the end of the block.
+
+    `options` are further ones of `start`.
+    """
     platform = BrokerPlatform(home)
     platform.broker_port = free_ports(1)[0]
     platform.environment |= {
@@ -122,7 +142,7 @@ def started_broker_platform(home: Path) -> Iterator[BrokerPlatform]:
         "SIGNALS__STRATEGIES": json.dumps([{"name": "fundamental_value"}]),
     }
     try:
-        platform.run("start", *BROKER_OPTIONS)
+        platform.run("start", *BROKER_OPTIONS, *options)
         wait_for(platform.is_reconciled, "the gateway is reconciled")
         yield platform
     finally:

@@ -5,31 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
-import psutil
 import pytest
 
 from deploy.supervisor.state import read_state
-from tests.e2e.broker_platform import BROKER_OPTIONS, BrokerPlatform
+from tests.e2e.broker_platform import BROKER_OPTIONS, BrokerPlatform, stopped
 from tests.e2e.operator_actions import wait_for
 
 pytestmark = pytest.mark.timeout(900)
-
-
-@contextmanager
-def stopped(pids: Sequence[int]) -> Iterator[None]:
-    """Stop processes and their children during the block: they respond to nothing, and their ports stay open."""
-    processes = [process for pid in pids for process in (psutil.Process(pid), *psutil.Process(pid).children(True))]
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in processes:
-            if process.is_running():
-                process.send_signal(signal.SIGCONT)
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,11 @@ from operators.stage import TimeSlice
 from tests.replay.in_memory_platform import Logs, ServiceShard, stage_of
 
 
-def compact_stages(settings: Settings, partitions: int, state: Any = None) -> CompactStages:
+def compact_stages(
+    settings: Settings, partitions: int, state: Any = None, *, beside: Sequence[str] = ()
+) -> CompactStages:
     make_stages = {
-        service: lambda service=service: stage_of(service, settings) for service in topology.COMPACT_SERVICES
+        service: lambda service=service: stage_of(service, settings) for service in topology.compact_services(beside)
     }
     return CompactStages(make_stages, partitions, state=state)
 
@@ -49,6 +51,47 @@ def run_compact(settings: Settings, feed: Sequence[TimeSlice], partitions: int, 
         write_slices(logs, stages.take_slices(1))
         stages = compact_stages(settings, partitions, pickle.loads(snapshot))  # noqa: S301  (written above)
         feed_from(stages, logs)
+    return logs
+
+
+def run_compact_with_edges(
+    settings: Settings, feed: Sequence[TimeSlice], partitions: int, beside: Sequence[str], *, crash_every: int
+) -> Logs:
+    """Return the logs of a compact process and of the services beside it.
+
+    After so many time slices, the compact process takes a snapshot. One time slice later, it starts again from it. The
+    services beside it crash in turn, each from a snapshot of up to `crash_every` time slices before.
+    """
+    logs = Logs(partitions)
+    logs.write("market_data", topology.FEED_SHARD, feed)
+    edges = [
+        ServiceShard(service, shard, settings, logs)
+        for service in beside
+        for shard in topology.shards(service, partitions)
+    ]
+    stages, snapshot, slices = compact_stages(settings, partitions, beside=beside), b"", 0
+    offsets = stages.next_offsets()
+    while stages.passed_ns < feed[-1].ts_ns:
+        for edge in edges:
+            for log_name in edge.unread_logs():
+                edge.feed(log_name, 10**6)
+            edge.step(1)
+        for log, start in offsets.items():
+            messages = logs.read(log, start, len(logs.messages[log]) - start)
+            stages.feed(*log, messages)
+            offsets[log] = start + len(messages)
+        written = stages.take_slices(1)
+        write_slices(logs, written)
+        slices += len(written)
+        if written and slices % crash_every == 0:
+            snapshot = pickle.dumps(stages.snapshot())
+            crashed = edges[slices // crash_every % len(edges)]
+            crashed.crash()
+            for edge in edges:
+                edge.take_snapshot()
+        elif written and slices % crash_every == 1 and snapshot:
+            stages = compact_stages(settings, partitions, pickle.loads(snapshot), beside=beside)  # noqa: S301
+            offsets, snapshot = stages.next_offsets(), b""
     return logs
 
 

@@ -13,8 +13,9 @@ from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.tape import Tape
 from operators.sentiment import LlmSettings, SentimentSettings
 from operators.stage import TimeSlice
+from schemas.errors import BadInput
 from schemas.records import DeadLetter
-from tests.replay.compact_runs import compact_stages, feed_from, run_compact
+from tests.replay.compact_runs import compact_stages, feed_from, run_compact, run_compact_with_edges
 from tests.replay.in_memory_platform import InMemoryPlatform, Logs
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
@@ -56,6 +57,20 @@ def test_a_crash_after_any_time_slice_changes_no_record(
 ) -> None:
     logs = run_compact(settings, time_slices, PARTITIONS, crash_every=crash_every)
     assert logs.contents() == staged.contents()
+
+
+@pytest.mark.parametrize("beside", [("execution",), ("sentiment",), ("sentiment", "execution")])
+def test_services_beside_the_process_change_no_record_also_after_crashes(
+    settings: Settings, time_slices: list[TimeSlice], staged: Logs, beside: tuple[str, ...]
+) -> None:
+    logs = run_compact_with_edges(settings, time_slices, PARTITIONS, beside, crash_every=7)
+    assert logs.contents() == staged.contents()
+
+
+def test_a_store_of_other_services_is_rejected(settings: Settings) -> None:
+    snapshot = compact_stages(settings, PARTITIONS).snapshot()
+    with pytest.raises(BadInput, match="must have the states of features, sentiment, predictions, signals, strategies"):
+        compact_stages(settings, PARTITIONS, snapshot, beside=("execution",))
 
 
 def test_quotes_headlines_and_answers_of_the_model_are_processed_as_by_the_services(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from datetime import time
 from pathlib import Path
@@ -20,8 +21,9 @@ from deploy.recovery import layout_change
 from deploy.recovery.layout_change import change_layout, read_service_states
 from deploy.recovery.store_positions import read_positions
 from deploy.supervisor.initialize import make_recovery_store
-from deploy.supervisor.layout import dataflow_names, read_layout
+from deploy.supervisor.layout import dataflow_names, read_beside, read_layout
 from deploy.supervisor.replicas import require_scalable
+from operators.sentiment import LlmSettings, SentimentSettings
 from tests.replay.compact_runs import MemoryTopics
 from tests.replay.in_memory_platform import Logs
 from tests.replay.market import MONDAY, write_market
@@ -43,6 +45,25 @@ class Platform:
 
     def change(self, target: Layout) -> str:
         return change_layout(self.home, self.settings, target)
+
+    def run_beside(self, *services: str) -> None:
+        """Change the settings, so that these services run beside the compact process."""
+        llm = LlmSettings(enabled="sentiment" in services, base_url="http://127.0.0.1:9/v1", model="m")
+        broker = "alpaca" if "execution" in services else "simulated"
+        self.settings = self.settings.model_copy(
+            update={
+                "sentiment": SentimentSettings(llm=llm),
+                "execution": self.settings.execution.model_copy(update={"broker": broker}),
+            }
+        )
+
+    def replace_store(self, service: str, *, earlier_ns: int) -> None:
+        """Write the store of a service again, as of an earlier time slice."""
+        [(shard, ((version, passed_ns, *reader), stage))] = self.states[service].items()
+        folder = self.home.recovery / service
+        shutil.rmtree(folder)
+        make_recovery_store(folder)
+        write_service_store(service, {shard: ((version, passed_ns - earlier_ns, *reader), stage)}, folder)
 
     def stored_states(self) -> States:
         return read_service_states({service: [self.home.recovery / service] for service in COMPACT_SERVICES})
@@ -87,6 +108,43 @@ def test_stores_are_converted_in_both_directions(platform: Platform) -> None:
     assert not (platform.home.recovery / COMPACT).exists()
 
 
+@pytest.mark.parametrize("beside", [("execution",), ("sentiment",), ("sentiment", "execution")])
+def test_the_store_of_a_service_beside_the_compact_process_stays(platform: Platform, beside: tuple[str, ...]) -> None:
+    """In a last step, the process gives these services their own stores, and takes them up again."""
+    platform.run_beside(*beside)
+    kept = {path: path.read_bytes() for name in beside for path in (platform.home.recovery / name).iterdir()}
+    assert "converted from services" in platform.change(Layout.COMPACT)
+    assert read_beside(platform.home) == beside
+    assert {path.name for path in platform.home.recovery.iterdir() if path.is_dir()} == {COMPACT, *beside}
+    assert {path: path.read_bytes() for path in kept} == kept
+    [positions] = read_positions(platform.home, COMPACT)
+    read = {topic for topic, _ in positions.next_offsets}
+    assert {"executions" in read, "sentiment" in read} == {name in beside for name in ("execution", "sentiment")}
+    platform.change(Layout.SERVICES)
+    assert platform.stored_states() == platform.states and read_beside(platform.home) == ()
+    platform.run_beside()
+    platform.change(Layout.COMPACT)
+    platform.run_beside(*beside)
+    assert f"compact with {' and '.join(beside)} beside it, converted from compact" in platform.change(Layout.COMPACT)
+    assert dataflow_names(platform.home) == topology.processes(Layout.COMPACT, beside)
+    platform.run_beside()
+    assert "layout: compact, converted from compact" in platform.change(Layout.COMPACT)
+    platform.change(Layout.SERVICES)
+    assert platform.stored_states() == platform.states
+
+
+def test_a_service_that_stopped_at_another_time_slice_does_not_join_the_compact_process(platform: Platform) -> None:
+    platform.run_beside("sentiment")
+    platform.change(Layout.COMPACT)
+    platform.replace_store("sentiment", earlier_ns=60_000_000_000)
+    platform.run_beside()
+    with pytest.raises(DeployError, match=r"cannot move sentiment .*found sentiment at \d+ and compact at .*--drain"):
+        platform.change(Layout.COMPACT)
+    assert (read_layout(platform.home), read_beside(platform.home)) == (Layout.COMPACT, ("sentiment",))
+    platform.change(Layout.SERVICES)
+    assert read_layout(platform.home) is Layout.SERVICES
+
+
 def test_an_interrupted_conversion_leaves_the_old_stores_in_use(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,13 +164,7 @@ def test_an_interrupted_conversion_leaves_the_old_stores_in_use(
 
 
 def test_services_at_different_time_slices_are_refused(platform: Platform) -> None:
-    [(shard, ((version, passed_ns, *reader), stage))] = platform.states["risk"].items()
-    folder = platform.home.recovery / "risk"
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    make_recovery_store(folder)
-    write_service_store("risk", {shard: ((version, passed_ns - 60_000_000_000, *reader), stage)}, folder)
+    platform.replace_store("risk", earlier_ns=60_000_000_000)
     with pytest.raises(DeployError, match=r"same time slice, found risk at \d+, features at .*stop --drain"):
         platform.change(Layout.COMPACT)
     assert read_layout(platform.home) is Layout.SERVICES
@@ -140,9 +192,17 @@ def test_a_new_platform_starts_in_any_layout(tmp_path: Path) -> None:
         require_scalable("features", 2, 4, Layout.COMPACT)
 
 
-def test_an_unknown_layout_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("wide\n", "must contain one of services, compact, found 'wide'"),
+        ("", "must contain one of services, compact, found ''"),
+        ("compact\nrisk\n", "must contain only the services sentiment, execution after the layout, found 'risk'"),
+    ],
+)
+def test_an_unknown_layout_is_refused(tmp_path: Path, text: str, message: str) -> None:
     home = Home(tmp_path)
     home.create_folders()
-    (home.recovery / "layout").write_text("wide\n")
-    with pytest.raises(DeployError, match=r"must contain one of services, compact, found 'wide'"):
+    (home.recovery / "layout").write_text(text)
+    with pytest.raises(DeployError, match=message):
         read_layout(home)

@@ -10,6 +10,7 @@ import pytest
 
 from configs.settings import load_settings
 from dataflows.runtime import topology
+from dataflows.runtime.edge_services import BESIDE_VARIABLE, recorded_beside_compact, services_beside_compact
 from deploy.home import REPOSITORY
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from schemas.records import BY_SYMBOL, TOPIC_OF, Record
@@ -103,14 +104,55 @@ def test_each_compact_service_runs_after_those_whose_outputs_it_reads() -> None:
         awaited = {item.topic for item in topology.SERVICES[service].inputs if not item.feedback}
         assert awaited & topology.compact_topics() <= written, service
         written |= set(topology.SERVICES[service].outputs)
-    assert topology.compact_conflict() is None
 
 
-def test_every_service_runs_in_one_process_of_each_layout() -> None:
+BESIDE = [(), ("execution",), ("sentiment",), topology.EDGE_SERVICES]
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_no_process_of_the_compact_layout_waits_for_another_in_a_circle(beside: tuple[str, ...]) -> None:
+    assert topology.compact_conflict(beside) is None
+    process_of = {
+        name: topology.COMPACT if name in topology.compact_services(beside) else name for name in topology.SERVICES
+    }
+    writer = {topic: process_of[name] for name, spec in topology.SERVICES.items() for topic in spec.outputs}
+    waits: dict[str, set[str]] = {}
+    for name, spec in topology.SERVICES.items():
+        waits.setdefault(process_of[name], set()).update(writer[i.topic] for i in spec.inputs if not i.feedback)
+    waits[topology.COMPACT].discard(topology.COMPACT)
+    while waits:
+        free = {name for name, upstream in waits.items() if not upstream}
+        assert free, f"these wait for each other: {sorted(waits)}"
+        waits = {name: upstream - free for name, upstream in waits.items() if name not in free}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+def test_every_service_runs_in_one_process_of_each_layout(beside: tuple[str, ...]) -> None:
     services = set(topology.SERVICES)
     assert set(topology.processes(topology.Layout.SERVICES)) == services
-    compact = [name for name in topology.processes(topology.Layout.COMPACT) if name != topology.COMPACT]
-    assert sorted([*compact, *topology.COMPACT_SERVICES]) == sorted(services)
+    compact = [name for name in topology.processes(topology.Layout.COMPACT, beside) if name != topology.COMPACT]
+    assert sorted([*compact, *topology.compact_services(beside)]) == sorted(services)
+    assert set(compact) >= set(beside)
+
+
+@pytest.mark.parametrize(
+    ("variables", "beside"),
+    [
+        ({}, ()),
+        ({"EXECUTION__BROKER": "alpaca"}, ("execution",)),
+        ({"SENTIMENT__LLM__ENABLED": "true"}, ("sentiment",)),
+        ({"SENTIMENT__LLM__ENABLED": "true", "EXECUTION__BROKER": "alpaca"}, ("sentiment", "execution")),
+    ],
+)
+def test_a_service_that_sends_requests_runs_beside_the_compact_process(
+    variables: dict[str, str], beside: tuple[str, ...]
+) -> None:
+    model = {"SENTIMENT__LLM__BASE_URL": "http://127.0.0.1:9/v1", "SENTIMENT__LLM__MODEL": "m"}
+    settings = load_settings(environment={"ALPACA__URL": "http://127.0.0.1:9", **model, **variables})
+    assert services_beside_compact(settings) == recorded_beside_compact(settings, {}) == beside
+    # A process that restarts after an edit of the settings continues as the supervisor started it.
+    assert recorded_beside_compact(settings, {BESIDE_VARIABLE: ""}) == ()
+    assert recorded_beside_compact(settings, {BESIDE_VARIABLE: "execution"}) == ("execution",)
 
 
 def test_a_compact_service_that_waits_for_a_reader_of_its_outputs_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
