@@ -7,17 +7,17 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
 SUPERVISOR_SILENT_AFTER_S = 10.0
-"""The supervisor writes its state every two seconds. An older state says nothing about the present."""
+"""The supervisor writes its state every two seconds. An older state is outdated."""
 COMPACT = "compact"
 """The process that runs several services in the layout `compact`."""
-_PROGRESS = ("pid", "started_at", "updated_at", "last_tick_ns", "moved_at", "ticks")
+_PROGRESS = ("pid", "started_at", "updated_at", "last_tick_ns", "moved_at", "ticks", "configuration")
 COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps", "unverified_commands")
 
 _COUNTS_OF_SERVICES = {"services", *COUNTS} - {"records_out"}
@@ -54,8 +54,43 @@ def _merge_processes(first: dict[str, Any], second: dict[str, Any]) -> dict[str,
         values = [row[name] for row in (first, second) if name in row]
         if values:
             merged[name] = min(values)
+    applied = [row["configuration"] for row in (first, second) if row.get("configuration")]
+    if applied:
+        merged["configuration"] = min(applied, key=_number)
     merged["threads"] = [*first.get("threads", ()), *second.get("threads", ())]
     return merged
+
+
+class AppliedConfiguration(NamedTuple):
+    """The configuration that every stage of a service has applied, and the time slice from which on it is in force.
+
+    `is_behind`: another service has applied a later one.
+    """
+
+    configuration_id: str
+    number: int
+    since_ns: int
+    is_behind: bool
+
+
+def applied_configurations(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, AppliedConfiguration]:
+    """Return the configuration of each service that has reported one.
+
+    >>> one, two = ({"configuration": {"id": f"config-{n}", "number": n, "since_ns": 60 * n}} for n in (1, 2))
+    >>> {name: one.is_behind for name, one in applied_configurations({"risk": one, "portfolio": two}).items()}
+    {'risk': True, 'portfolio': False}
+    """
+    reported = {service: row["configuration"] for service, row in stats.items() if row.get("configuration")}
+    newest = max(map(_number, reported.values()), default=0)
+    return {
+        service: AppliedConfiguration(str(one["id"]), _number(one), int(one["since_ns"]), _number(one) < newest)
+        for service, one in reported.items()
+    }
+
+
+def _number(configuration: Mapping[str, Any]) -> int:
+    """Return the number of a reported configuration. An earlier release reported only its id."""
+    return int(configuration.get("number") or str(configuration["id"]).rpartition("-")[2])
 
 
 def read_degraded_reasons(home: Path, environment: Mapping[str, str] = os.environ) -> list[str]:

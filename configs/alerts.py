@@ -70,6 +70,7 @@ class SystemAlerts(FrozenModel):
     stale_feed          [seconds] time without data from the feed while the market is open
     dead_letter_rate    [fraction] dead letters as a share of a dataflow's input within five minutes
     dataflow_halted     [seconds] how long a dataflow is suspended because of too many dead letters
+    configuration_lag   [seconds] how long another service has applied a later configuration of the settings
     missing_records     [seconds] how long a gap in the sequence numbers of an input is seen
     unverified_command  [seconds] how long a command without a valid signature is seen in the log
     check_failure       [seconds] how long a scheduled check or nightly job is in the state failed
@@ -87,6 +88,7 @@ class SystemAlerts(FrozenModel):
     stale_feed: AlertDuration | None = None
     dead_letter_rate: PositiveRatio | None = None
     dataflow_halted: AlertDuration | None = None
+    configuration_lag: AlertDuration | None = None
     missing_records: AlertDuration | None = None
     unverified_command: AlertDuration | None = None
     check_failure: AlertDuration | None = None

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
 from configs.recorded_settings import (
     DECISION_SECTIONS,
     UNRECORDED_SETTINGS,
+    canonical_json,
     configuration_sha256,
     read_sources,
     recorded_text,
@@ -39,6 +41,19 @@ RESTART_SETTINGS: Final = (
 )
 """Parts of `LIVE_SETTINGS` that change only in the settings file, with a restart: connections, code, time limits of
 handlers, the start of the books, and the actions that need a second person."""
+PLATFORM_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "risk_manager.initial_capital": "portfolio_manager.initial_capital",
+        "risk_manager.account_currency": "portfolio_manager.currency",
+        "risk_manager.accruals": "portfolio_manager.accruals",
+        "risk_manager.instruments": "instruments",
+        "execution.venue.instruments": "instruments",
+        "portfolio_manager.trading_strategies": STRATEGIES,
+        "portfolio_manager.capital": STRATEGIES,
+        "portfolio_manager.order_limited": STRATEGIES,
+    }
+)
+"""Parts of `LIVE_SETTINGS` that the platform sets itself, and the setting from which it does."""
 _RESTART_STRATEGY_KEYS: Final = ("name", "universe", "handler_time_limit_s")
 
 
@@ -50,7 +65,8 @@ def is_live(setting: str) -> bool:
     """
     if setting.startswith(f"{STRATEGIES}.") and setting.rpartition(".")[2] in _RESTART_STRATEGY_KEYS:
         return False
-    return _is_within(setting, LIVE_SETTINGS) and not _is_within(setting, (*RESTART_SETTINGS, *UNRECORDED_SETTINGS))
+    fixed = (*RESTART_SETTINGS, *UNRECORDED_SETTINGS, *PLATFORM_SETTINGS)
+    return _is_within(setting, LIVE_SETTINGS) and not _is_within(setting, fixed) and not _restart_part(setting)
 
 
 def require_live(setting: str) -> None:
@@ -58,6 +74,14 @@ def require_live(setting: str) -> None:
     section = setting.partition(".")[0]
     if section not in Settings.model_fields:
         raise BadInput(f"unknown setting {setting}{did_you_mean(section, Settings.model_fields) or '.'}")
+    for fixed, source in PLATFORM_SETTINGS.items():
+        if _is_within(setting, (fixed,)):
+            raise BadInput(f"setting {setting} is set by the platform from {source}: change {source} instead")
+    if (part := _restart_part(setting)) and _is_within(setting, LIVE_SETTINGS):
+        raise BadInput(
+            f"setting {setting} contains {part}, which takes effect only at a restart: change the other settings of "
+            f"{setting} one by one"
+        )
     if not is_live(setting):
         raise BadInput(
             f"setting {setting} takes effect only at a restart: change it in the settings file, "
@@ -75,27 +99,58 @@ def with_overrides(settings: Settings, overrides: Mapping[str, str]) -> Settings
         section = setting.partition(".")[0]
         if section not in dumped:
             require_live(setting)
-        tree[section] = dumped[section]
         _set(dumped, setting, _parsed(setting, overrides[setting]))
+        tree[section] = dumped[section]
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         raise BadInput(error_sentence(error)) from error
 
 
-def usable_overrides(settings: Settings, overrides: Mapping[str, str]) -> dict[str, str]:
-    """Return the overrides that are valid on top of these settings.
+class SortedOverrides(NamedTuple):
+    """Overrides that are valid on top of changed settings, and the reason by setting for those that are not."""
 
-    An override is invalid if, for example, its strategy is no longer in the settings file.
+    usable: dict[str, str]
+    dropped: dict[str, str]
+
+
+def sort_overrides(settings: Settings, overrides: Mapping[str, str]) -> SortedOverrides:
+    """Return which overrides are valid on top of these settings.
+
+    An override is invalid if, for example, its strategy is no longer in the settings file, or if the setting cannot
+    change at run time.
     """
     usable: dict[str, str] = {}
+    dropped: dict[str, str] = {}
     for setting, value in sorted(overrides.items()):
         try:
+            require_live(setting)  # an earlier release accepted more settings
             with_overrides(settings, {**usable, setting: value})
-        except BadInput:
-            continue
-        usable[setting] = value
-    return usable
+        except BadInput as error:
+            dropped[setting] = str(error)
+        else:
+            usable[setting] = value
+    return SortedOverrides(usable, dropped)
+
+
+def value_in(configuration: Configuration, setting: str) -> Any:
+    """Return the value of a setting in a recorded configuration; None if it has none, as for an unset setting.
+
+    >>> record = Configuration("", 0, 1, "", "", "", '{"risk_manager": {"max_daily_loss": "5"}}', "", {}, {}, {})
+    >>> value_in(record, "risk_manager.max_daily_loss"), value_in(record, "risk_manager.other.key")
+    ('5', None)
+    """
+    node: Any = json.loads(configuration.settings)
+    if setting.startswith(f"{STRATEGIES}."):
+        try:
+            node, setting = _strategy_entry(node["signals"]["strategies"], setting)
+        except (BadInput, KeyError):
+            return None
+    for key in setting.split("."):
+        if not isinstance(node, dict):
+            return None
+        node = node.get(key)
+    return node
 
 
 def next_configuration(
@@ -134,11 +189,18 @@ def _is_within(setting: str, prefixes: tuple[str, ...]) -> bool:
     return any(setting == prefix or setting.startswith(f"{prefix}.") for prefix in prefixes)
 
 
+def _restart_part(setting: str) -> str:
+    """Return a setting within this one that takes effect only at a restart; "" if there is none."""
+    return next((one for one in RESTART_SETTINGS if one.startswith(f"{setting}.")), "")
+
+
 def _parsed(setting: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        canonical_json(value).encode()  # JSON can name half of a character, which no record can hold
     except ValueError as error:
-        raise BadInput(f"setting {setting}: expected JSON, found {text!r}") from error
+        raise BadInput(f"setting {setting}: expected JSON with Unicode text, found {text[:80]!r}") from error
+    return value
 
 
 def _set(tree: dict[str, Any], setting: str, value: Any) -> None:
@@ -158,12 +220,15 @@ def _set(tree: dict[str, Any], setting: str, value: Any) -> None:
     node[last] = value
 
 
-def _strategy_entry(entries: list[dict[str, Any]], setting: str) -> tuple[dict[str, Any], str]:
-    """Return the entry of the strategy that a setting names, and the rest of the setting."""
+def _strategy_entry(entries: Any, setting: str) -> tuple[dict[str, Any], str]:
+    """Return the entry of the strategy that a setting names, and the rest of the setting. Raises BadInput."""
     rest = setting.removeprefix(f"{STRATEGIES}.")
-    by_name = {entry["name"]: entry for entry in entries} | {
-        str(entry["parameters"]["name"]): entry for entry in entries if "name" in entry["parameters"]
-    }
+    known_entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    by_name = {str(entry["name"]): entry for entry in known_entries if "name" in entry}
+    for entry in known_entries:  # an override of the whole list may lack `parameters`
+        parameters = entry.get("parameters")
+        if isinstance(parameters, dict) and "name" in parameters:
+            by_name[str(parameters["name"])] = entry
     for name, entry in by_name.items():
         if rest.startswith(f"{name}."):
             return entry, rest.removeprefix(f"{name}.")

@@ -84,9 +84,32 @@ def read_sources(settings: Settings) -> dict[str, str]:
     return sources
 
 
+def with_user_files(settings: Settings, files: Mapping[str, str]) -> Settings:
+    """Return the settings with other paths for strategy and indicator files, by their paths in the settings."""
+    if not files:
+        return settings
+    entries = []
+    for entry in settings.signals.strategies:
+        path, separator, class_name = entry.name.rpartition(":")
+        renamed = {"name": files[path] + separator + class_name} if separator and path in files else {}
+        entries.append(entry.model_copy(update=renamed))
+    indicators = tuple(Path(files.get(str(path), path)) for path in settings.features.indicator_files)
+    return settings.model_copy(
+        update={
+            "signals": settings.signals.model_copy(update={"strategies": tuple(entries)}),
+            "features": settings.features.model_copy(update={"indicator_files": indicators}),
+        }
+    )
+
+
 def source_hashes(sources: Mapping[str, str]) -> dict[str, str]:
     """Return SHA-256 of each text."""
-    return {path: hashlib.sha256(text.encode()).hexdigest() for path, text in sources.items()}
+    return {path: text_hash(text) for path, text in sources.items()}
+
+
+def text_hash(text: str) -> str:
+    """Return SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def host_hashes(paths: Iterable[str]) -> dict[str, str]:
@@ -119,6 +142,15 @@ def require_valid(configuration: Configuration) -> Mapping[str, Any]:
         return _sections(configuration.settings)
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{configuration.configuration_id} is invalid: {_first_line(error)}") from error
+
+
+def is_valid(configuration: Configuration) -> bool:
+    """Whether a stage applies the configuration."""
+    try:
+        require_valid(configuration)
+    except BadInput:
+        return False
+    return True
 
 
 @lru_cache(maxsize=32)

@@ -13,13 +13,32 @@ from types import CodeType, ModuleType
 
 from schemas.errors import BadInput
 
+_sha256_by_module: dict[str, str] = {}
+
 
 class _UncachedLoader(SourceFileLoader):
     """Always runs the file's present source. The bytecode cache compares only its length and modification second."""
 
     def get_code(self, fullname: str) -> CodeType:
-        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        source = self.get_data(self.path)
+        _sha256_by_module[fullname] = text_sha256(source)
+        code: CodeType = self.source_to_code(source, self.path)
         return code
+
+
+def text_sha256(source: bytes) -> str:
+    """Return SHA-256 of the text of a file, whose hash does not depend on the line ends.
+
+    >>> text_sha256(b"x = 1\\r\\n") == text_sha256(b"x = 1\\n")
+    True
+    """
+    text = source.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def loaded_sha256(module_name: str) -> str:
+    """Return SHA-256 of the text that `load_module` ran last for a module; "" for a module of the platform."""
+    return _sha256_by_module.get(module_name, "")
 
 
 def load_module(where: str, file: Path, prefix: str) -> ModuleType:

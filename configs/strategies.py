@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from configs.indicator_files import register_indicator_files
 from configs.read_only import read_only, reject_change
 from configs.settings import Settings
-from configs.source_files import declaration_position, load_module, on_one_line
+from configs.source_files import declaration_position, load_module, loaded_sha256, on_one_line
 from operators.indicators import build
 from operators.indicators.of_interval import interval_of
 from operators.portfolio import PortfolioSettings
@@ -37,7 +37,9 @@ class ConfiguredStrategies(NamedTuple):
 
     `capital` is the share of equity by strategy, without shares of 1. `flatten_on_error` are the strategies whose views
     and positions end when they are suspended. `limits` are those of the strategies that have some, and `time_limits`
-    the processor seconds of a handler of the strategies that have their own.
+    the processor seconds of a handler of the strategies that have their own. `source_sha256` are the hashes of the
+    user's files, by strategy: its own file, then all indicator files, because a strategy receives the values of all
+    indicators. A strategy without such files is not in it.
     """
 
     views: list[Strategy]
@@ -46,6 +48,7 @@ class ConfiguredStrategies(NamedTuple):
     flatten_on_error: frozenset[str]
     limits: dict[str, StrategyLimits]
     time_limits: dict[str, float]
+    source_sha256: dict[str, tuple[str, ...]]
 
     @property
     def limited_views(self) -> tuple[str, ...]:
@@ -59,7 +62,7 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
     Raises BadInput like `load_strategies` and `register_indicator_files`, and for limits of a view strategy in the
     ensemble.
     """
-    register_indicator_files(settings.features.indicator_files)
+    indicator_hashes = register_indicator_files(settings.features.indicator_files)
     entries = settings.signals.strategies
     strategies = load_strategies([entry.model_dump(include={"name", "parameters"}) for entry in entries])
     by_entry = list(zip(strategies, entries, strict=True))
@@ -80,7 +83,16 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
         time_limits={
             one.name: entry.handler_time_limit_s for one, entry in by_entry if entry.handler_time_limit_s is not None
         },
+        source_sha256=_source_hashes(strategies, indicator_hashes),
     )
+
+
+def _source_hashes(
+    strategies: Iterable[Strategy | TradingStrategy], indicator_hashes: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    own = {one.name: loaded_sha256(type(one).__module__) for one in strategies}
+    hashes = {name: tuple(filter(None, (sha256, *indicator_hashes))) for name, sha256 in own.items()}
+    return {name: one for name, one in hashes.items() if one}
 
 
 def _use_universe_file(strategy: Strategy | TradingStrategy, name: str, path: str) -> None:

@@ -9,6 +9,12 @@ The gateway, and for cash also the simulated venue, ignores such a command if it
 
 The resume of a suspended strategy (`RESUME_STRATEGY`) is a release, which the strategies and signals services check. So
 is closing the positions of a suspended or removed strategy (`FLATTEN_STRATEGY`), which the strategies service checks.
+
+A change of the configuration at run time needs a second person with any value of `approvals`, because it can change the
+limits that the other values protect. With `approvals: [configuration]`, only such a change does. Its approval is the
+record `Configuration`, which names both persons; the readers of the log check it (`operators/configuration_chain.py`).
+
+A command REQUEST_REJECTED ends a request. It changes nothing else.
 """
 
 from __future__ import annotations
@@ -32,6 +38,9 @@ SET_BREAKER: Final = "SET_BREAKER"
 RELEASES: Final = "releases"
 RECONCILIATION: Final = "reconciliation"
 RELEASE_REQUESTED: Final = "RELEASE_REQUESTED"
+REQUEST_REJECTED: Final = "REQUEST_REJECTED"
+CONFIGURE: Final = "CONFIGURE"
+"""A change of the configuration: the kind in its request. It is not published as a command of its own."""
 REQUESTED_BY: Final = "requested_by"
 REQUEST_ID: Final = "request_id"
 _OTHERS = (ACCEPT_POSITION, RESUME_STRATEGY, FLATTEN_STRATEGY)

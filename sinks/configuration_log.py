@@ -35,19 +35,28 @@ def newest_configuration(servers: Servers, prefix: str, database_url: str) -> Co
 
     If the topics were lost, the content of the table is ignored.
     """
+    return next(iter(recent_configurations(servers, prefix, database_url)), None)
+
+
+def recent_configurations(servers: Servers, prefix: str, database_url: str) -> list[Configuration]:
+    """Return the newest configuration in the table and all later authentic ones in the log, newest first.
+
+    Empty without one, also if the topics were lost. Raises Unavailable.
+    """
     try:
         with closing(_consumer(servers, prefix)) as consumer:
             low, high = log_range(consumer, prefix + TOPIC, 0, timeout_s=_TIMEOUT_S)
             if high == 0:
-                return None
-            # The table first: a record that is stored meanwhile is also in the topic behind the committed offset.
+                return []
+            # The table first: a record that is stored meanwhile is also in the topic after the committed offset.
             start = max(low, _committed(consumer, prefix) - _MARGIN_MESSAGES)
             newest = stored_configuration(database_url)
-            chain = ConfigurationChain() if newest is None else ConfigurationChain(newest.number, newest.signers)
+            recent, chain = [] if newest is None else [newest], ConfigurationChain.after(newest)
             for configuration in _read(consumer, prefix, start, high):
                 chain, is_accepted, _ = chain.check(configuration)
-                newest = configuration if is_accepted else newest
-            return newest
+                if is_accepted:
+                    recent.insert(0, configuration)
+            return recent
     except KafkaException as error:
         raise Unavailable(f"topic {prefix}{TOPIC}: {error.args[0].str()}") from error
 
@@ -59,6 +68,13 @@ def stored_configuration(database_url: str, configuration_id: str | None = None)
     """
     condition = "TRUE" if configuration_id is None else "configuration_id = %(id)s"
     return next(iter(_select(database_url, condition, {"id": configuration_id}, limit=1)), None)
+
+
+def configuration_of_request(servers: Servers, prefix: str, database_url: str, request_id: str) -> Configuration | None:
+    """Return the configuration that applied a request, None without one. Raises Unavailable."""
+    recent = recent_configurations(servers, prefix, database_url)
+    stored = _select(database_url, "request_id = %(id)s", {"id": request_id}, limit=1)
+    return next((one for one in [*recent, *stored] if one.request_id == request_id), None)
 
 
 def stored_configurations(database_url: str, limit: int) -> list[Configuration]:

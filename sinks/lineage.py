@@ -13,6 +13,7 @@ from schemas.records import (
     BrokerActivity,
     CashTransfer,
     Command,
+    Configuration,
     CorporateAction,
     DataRow,
     Execution,
@@ -45,6 +46,7 @@ from sinks.tables import (
     broker_activities,
     cash_transfers,
     commands,
+    configurations,
     corporate_actions,
     data_rows,
     executions,
@@ -134,6 +136,14 @@ class DatabaseRecordLookup:
 
     def command(self, command_id: str) -> Command | None:
         return self._first(Command, commands.c.command_id == command_id)
+
+    def configuration(self, configuration_id: str) -> Configuration | None:
+        return self._first(Configuration, configurations.c.configuration_id == configuration_id)
+
+    def configuration_ids(self) -> list[str]:
+        """Return the ids of all configurations in the order of their numbers."""
+        query = select(configurations.c.configuration_id).order_by(configurations.c.number)
+        return [str(one) for one in self._db.execute(query).scalars()]
 
     def signal(self, symbol: str, seq: int) -> Signal | None:
         return self._first(Signal, signals.c.symbol == symbol, signals.c.seq == seq)

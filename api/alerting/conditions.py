@@ -163,6 +163,14 @@ class Conditions:
                         f"{service} is suspended because of too many dead letters; `dead-letters release` resumes it"
                     )
                     yield _active("dataflow_halted", service, summary, 1.0, 0.0, limits.dataflow_halted)
+        if limits.configuration_lag is not None:
+            for labels, behind in page.samples("platform_service_configuration_behind"):
+                if behind:
+                    service = labels["service"]
+                    summary = (
+                        f"{service} has not applied the newest configuration; `status --detailed` shows its number"
+                    )
+                    yield _active("configuration_lag", service, summary, 1.0, 0.0, limits.configuration_lag)
         if limits.check_failure is not None:
             for labels, ok in page.samples("platform_check_ok"):
                 if not ok:

@@ -10,18 +10,19 @@ from pydantic import ConfigDict, Field, JsonValue
 from sqlalchemy import Connection, desc, select
 
 from api.access import Caller, Reader, caller_with
+from api.configuration_changes import change_configuration as submit_change
 from api.json_types import ApiModel, TextLine, utc
 from api.pagination import Limit
 from api.problems import Conflict, problem_responses
 from api.resources import Db, PrimaryDb, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
+from api.routers.order_entry import IdempotencyKey
 from configs.configuration_changes import require_live
-from configs.configuration_publishing import newest_of, prepare_change, publish_change
 from configs.recorded_settings import canonical_json
+from schemas.errors import BadInput
 from schemas.records import Configuration
 from sinks.record_tables import record_of
-from sinks.signing_keys import FOLDER
 from sinks.tables import configurations
 
 router = APIRouter(
@@ -33,16 +34,23 @@ SettingName = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 
 class ConfigurationOut(ApiModel):
-    """One configuration. `overrides` are the changes at run time, by setting, on top of the settings file."""
+    """One configuration. `overrides` are the changes at run time, by setting, on top of the settings file.
+
+    If a second person approved the change, `actor` is the approver and `requested_by` the requester. `dropped` are the
+    overrides that a start dropped because the changed settings file made them invalid: the reason by setting.
+    """
 
     configuration_id: str
     timestamp: str
     actor: str
+    requested_by: str | None
+    request_id: str | None
     reason: str
     release: str
     sha256: str
     overrides: dict[str, Any]
     source_sha256: dict[str, str]
+    dropped: dict[str, str]
 
 
 class ConfigurationInForce(ConfigurationOut):
@@ -51,10 +59,32 @@ class ConfigurationInForce(ConfigurationOut):
     settings: dict[str, Any]
 
 
-class ConfigurationPatch(ApiModel):
+class SettingChanges(ApiModel):
     """Settings to change, by dotted name (`set`), and changes to end, so that the settings file applies again
     (`unset`).
     """
+
+    set: dict[SettingName, JsonValue] = Field(default_factory=dict, max_length=100)
+    unset: Annotated[list[SettingName], Field(max_length=100)] = Field(default_factory=list)
+
+    def changes(self) -> dict[str, str | None]:
+        """Return the changes as JSON by setting, None to end one. Raises BadInput if a setting cannot change.
+
+        A change of an earlier release can end, also of a setting that cannot change any more.
+        """
+        if both := sorted(self.set.keys() & set(self.unset)):
+            raise BadInput(f"the request sets and unsets {', '.join(both)}: name each setting once")
+        changes: dict[str, str | None] = {name: canonical_json(value) for name, value in self.set.items()}
+        changes |= dict.fromkeys(self.unset)
+        if not changes:
+            raise BadInput("the request changes nothing: name settings in `set` or `unset`")
+        for setting in self.set:
+            require_live(setting)
+        return changes
+
+
+class ConfigurationPatch(SettingChanges):
+    """Changes of settings, and the reason for them."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -63,19 +93,20 @@ class ConfigurationPatch(ApiModel):
         },
     )
 
-    set: dict[SettingName, JsonValue] = Field(default_factory=dict, max_length=100)
-    unset: Annotated[list[SettingName], Field(max_length=100)] = Field(default_factory=list)
     reason: TextLine
 
 
 class ConfigurationReceipt(ApiModel):
     """PENDING: the configuration is in the log, and every service applies it from the next time slice on. UNCHANGED:
-    the settings in force already equal those of the request, for example after a repeated request.
+    the settings in force already equal those of the request, for example after a repeated request. APPROVAL_REQUIRED:
+    another user must approve `request_id` with `POST /config/requests/{request_id}/approve`, and `configuration_id` is
+    the configuration in force.
     """
 
     configuration_id: str
-    status: Literal["PENDING", "UNCHANGED"]
+    status: Literal["PENDING", "UNCHANGED", "APPROVAL_REQUIRED"]
     submitted_at: str
+    request_id: str | None = None
 
 
 @router.get("")
@@ -97,34 +128,35 @@ def change_configuration(
     caller: Annotated[Caller, Depends(caller_with(Permission.CONFIGURE, "command"))],
     db: PrimaryDb,
     resources: ResourcesDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> ConfigurationReceipt:
-    """Change settings from the next time slice on. A repeated request changes nothing.
+    """Change settings from the next time slice on. A retry with the same `Idempotency-Key` changes them once.
 
-    400: an unknown setting, an invalid value, or a setting that takes effect only at a restart; nothing changes. 409:
-    another change was made at the same time.
+    With `risk_manager.approvals`, another user must approve the change. 400: an unknown setting, an invalid value, or a
+    setting that takes effect only at a restart; nothing changes. 409: another change was made at the same time, or the
+    key was used for another change.
     """
-    changes: dict[str, str | None] = {name: canonical_json(value) for name, value in body.set.items()}
-    changes |= dict.fromkeys(body.unset)
-    for setting in changes:
-        require_live(setting)
-    last = _newest(db)
-    settings = resources.settings
-    prepare_change(settings, last, changes, actor=caller.username, reason=body.reason)
-    # Prepared again on top of the newest configuration in the log, which risk may not have stored yet.
-    change = prepare_change(settings, newest_of(settings), changes, actor=caller.username, reason=body.reason)
-    record = publish_change(change, settings, resources.home / "secrets" / FOLDER, resources.command_log)
-    if change.record is not None and record.sha256 != change.record.sha256:
-        raise Conflict(f"{record.actor} changed the settings at the same time: {record.reason}. Try again.")
+    changes = body.changes()
+    require_configuration(db)
+    result = submit_change(
+        resources, changes, actor=caller.username, reason=body.reason, idempotency_key=idempotency_key
+    )
     return ConfigurationReceipt(
-        configuration_id=record.configuration_id,
-        status="UNCHANGED" if change.record is None else "PENDING",
-        submitted_at=utc(record.ts_ns),
+        configuration_id=result.configuration_id,
+        status="APPROVAL_REQUIRED" if result.request_id else "PENDING" if result.is_new else "UNCHANGED",
+        submitted_at=utc(result.ts_ns),
+        request_id=result.request_id or None,
     )
 
 
 def _stored(db: Connection, limit: int) -> list[Configuration]:
     rows = db.execute(select(configurations).order_by(desc(configurations.c.number)).limit(limit)).mappings()
     return [record_of(Configuration, row) for row in rows]
+
+
+def require_configuration(db: Connection) -> None:
+    """Raises Conflict if risk has stored no configuration, as before the first start of this release."""
+    _newest(db)
 
 
 def _newest(db: Connection) -> Configuration:
@@ -140,9 +172,12 @@ def _fields(configuration: Configuration) -> dict[str, Any]:
         "configuration_id": configuration.configuration_id,
         "timestamp": utc(configuration.ts_ns),
         "actor": configuration.actor,
+        "requested_by": configuration.requested_by or None,
+        "request_id": configuration.request_id or None,
         "reason": configuration.reason,
         "release": configuration.release,
         "sha256": configuration.sha256,
         "overrides": {name: json.loads(text) for name, text in configuration.overrides.items()},
         "source_sha256": dict(configuration.source_sha256),
+        "dropped": dict(configuration.dropped),
     }

@@ -15,8 +15,10 @@ from api.json_types import ApiModel, nanoseconds, number, utc
 from api.problems import NotFound
 from api.resources import Db, Resources, ResourcesDep
 from api.routers import PREFIX
+from configs.recorded_settings import is_valid
 from configs.strategies import configured_strategies
 from operators.explain.cause_tree import CauseNode, Explanation, RecordPosition, as_tree, with_log_positions
+from operators.explain.configurations import DecidingConfiguration, configurations_of
 from operators.explain.lineage import explain
 from operators.explain.no_trade import explain_symbol_at
 from schemas.errors import Unavailable
@@ -50,14 +52,32 @@ class LineageNode(ApiModel):
     causes: list[LineageNode]
 
 
+class LineageConfiguration(ApiModel):
+    """A configuration that was in force from the time slice `since` on, and the decisions in the tree that were made
+    under it. `source_sha256` are the hashes of the user's files by path.
+    """
+
+    configuration_id: str
+    number: int
+    sha256: str
+    release: str
+    actor: str
+    reason: str
+    source_sha256: dict[str, str]
+    since: str
+    records: list[str]
+
+
 class Lineage(ApiModel):
     """`root` is the requested record with its causes down to the bars; `consequences` are the records that it caused.
-    `note` explains why log positions are missing.
+    `configurations` are those under which the decisions were made, in the order of the log. `note` explains why log
+    positions, and with them the configurations, are missing.
     """
 
     outcome: str
     root: LineageNode
     consequences: list[LineageNode]
+    configurations: list[LineageConfiguration]
     note: str
 
 
@@ -83,7 +103,9 @@ def get_order_lineage(order_id: str, db: Db, resources: ResourcesDep, places: Wi
 
 @router.get("/lineage/{record_id}")
 def get_lineage(record_id: str, db: Db, resources: ResourcesDep, places: WithLogPositions = True) -> Lineage:
-    """The lineage of any decision: ord-N, prop-N, exe-N, adj-N, refusal-N, transfer-N or the id of a command."""
+    """The lineage of any decision: ord-N, prop-N, exe-N, adj-N, cross-N, refusal-N, transfer-N, act-STRATEGY-N or the
+    id of a command.
+    """
     return _lineage(DatabaseRecordLookup(db), resources, record_id, places)
 
 
@@ -106,25 +128,47 @@ def _lineage(lookup: DatabaseRecordLookup, resources: Resources, record_id: str,
     if explanation is None:
         raise NotFound(f"No order, proposal, execution, refusal or command has the id {record_id}.")
     note = "" if places else "log positions were not requested"
+    configurations: list[DecidingConfiguration] = []
     if places:
         try:
-            explanation = _add_log_positions(resources, explanation)
+            explanation, configurations = _add_log_positions(lookup, resources, explanation)
         except Unavailable as error:
             note = f"log positions are not available: {error}"
     return Lineage(
         outcome=explanation.outcome,
         root=_lineage_node(explanation.root),
         consequences=[_lineage_node(node) for node in explanation.consequences],
+        configurations=[_configuration(one) for one in configurations],
         note=note,
     )
 
 
-def _add_log_positions(resources: Resources, explanation: Explanation) -> Explanation:
+def _add_log_positions(
+    lookup: DatabaseRecordLookup, resources: Resources, explanation: Explanation
+) -> tuple[Explanation, list[DecidingConfiguration]]:
     kafka = resources.settings.kafka
     locator = RecordLocator(kafka.cluster, kafka.symbol_partitions, prefix=kafka.topic_prefix, archive=kafka.archive)
     with closing(locator):
         consequences = tuple(with_log_positions(node, locator.find) for node in explanation.consequences)
-        return explanation._replace(root=with_log_positions(explanation.root, locator.find), consequences=consequences)
+        placed = explanation._replace(
+            root=with_log_positions(explanation.root, locator.find), consequences=consequences
+        )
+        return placed, configurations_of(explanation.root, lookup, locator.find, is_valid)
+
+
+def _configuration(in_force: DecidingConfiguration) -> LineageConfiguration:
+    configuration, since_ns, record_ids = in_force
+    return LineageConfiguration(
+        configuration_id=configuration.configuration_id,
+        number=configuration.number,
+        sha256=configuration.sha256,
+        release=configuration.release,
+        actor=configuration.actor,
+        reason=configuration.reason,
+        source_sha256=configuration.source_sha256,
+        since=utc(since_ns),
+        records=list(record_ids),
+    )
 
 
 def _lineage_node(node: CauseNode) -> LineageNode:

@@ -1,4 +1,7 @@
-"""Requests that wait for a second person, with `risk_manager.approvals`: releases, positions and cash to take over."""
+"""Requests that wait for a second person, with `risk_manager.approvals`: releases, positions and cash to take over.
+
+Requests for a change of the configuration are in `api/routers/configuration_requests.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ from fastapi import APIRouter, Depends
 
 from api.access import Caller, Reader, caller_with
 from api.host_halt import clear_flag, publish_missing_halt
-from api.json_types import ApiModel, utc
+from api.json_types import ApiModel, TextLine, utc
 from api.problems import problem_responses
-from api.release_approvals import approval_of, pending_requests
-from api.resources import PrimaryDb, ResourcesDep
+from api.release_approvals import approval_of, pending_requests, rejection_of
+from api.resources import PrimaryDb, Resources, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
 from api.submissions import submit
-from schemas.records import CommandKind
+from operators.approvals import REQUEST_REJECTED
+from schemas.records import Command, CommandKind
 
 router = APIRouter(
     prefix=f"{PREFIX}/risk/releases",
@@ -45,6 +49,21 @@ class ApprovalReceipt(ApiModel):
     submitted_at: str
 
 
+class Rejection(ApiModel):
+    """`reason` is stored with the rejection."""
+
+    reason: TextLine
+
+
+class RejectionReceipt(ApiModel):
+    """The rejection is stored in the log. The request can no longer be approved."""
+
+    command_id: str
+    requested_by: str
+    rejected_by: str
+    submitted_at: str
+
+
 @router.get("")
 def get_requests(caller: Reader, db: PrimaryDb) -> list[ReleaseRequest]:
     """Requests of the last hour that can be approved, newest first."""
@@ -67,7 +86,7 @@ def approve_request(
     db: PrimaryDb,
     resources: ResourcesDep,
 ) -> ApprovalReceipt:
-    """Release what another user requested. 403 for your own request, 409 if it has expired or a halt followed it."""
+    """Approve a request of another user. 403 for your own request, 409 if it has expired or a halt followed it."""
     caller.require_verified()
     release = approval_of(db, request_id, caller.username)
     publish_missing_halt(resources, release)
@@ -78,5 +97,30 @@ def approve_request(
         command_id=command.command_id,
         requested_by=command.arguments["requested_by"],
         approved_by=command.actor,
+        submitted_at=utc(command.ts_ns),
+    )
+
+
+@router.post("/{request_id}/reject", status_code=202)
+def reject_request(
+    request_id: str,
+    body: Rejection,
+    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    db: PrimaryDb,
+    resources: ResourcesDep,
+) -> RejectionReceipt:
+    """Reject a request, or withdraw your own. 409 if it was approved or rejected before."""
+    return submit_rejection(resources, rejection_of(db, request_id, caller.username, body.reason))
+
+
+def submit_rejection(resources: Resources, rejection: Command) -> RejectionReceipt:
+    """Store and publish the rejection of a request."""
+    command = submit(
+        resources, REQUEST_REJECTED, actor=rejection.actor, reason=rejection.reason, arguments=rejection.arguments
+    )
+    return RejectionReceipt(
+        command_id=command.command_id,
+        requested_by=command.arguments["requested_by"],
+        rejected_by=command.actor,
         submitted_at=utc(command.ts_ns),
     )

@@ -12,6 +12,7 @@ from configs.settings.sections import Section
 from operators.signals.ensemble import EnsembleSettings
 from operators.signals.suspensions import OnError
 from operators.strategy_limits import NO_LIMITS, StrategyLimits
+from operators.strategy_removal import OnRemove
 
 
 class FeaturesSection(Section):
@@ -68,6 +69,8 @@ class SignalsSection(Section):
 
     strategies               the strategies that run
     ensemble                 the weighted view of all strategies
+    on_remove                what happens when a change of the settings removes a strategy: its positions stay (`keep`),
+                             or its orders are cancelled and its positions are closed (`flatten`)
     handler_time_limit_s     processor time of one call of a handler; a strategy that needs more is suspended
     handler_waiting_limit_s  time in which one call of a handler waits, for example sleeps; a strategy that waits longer
                              is suspended
@@ -75,6 +78,7 @@ class SignalsSection(Section):
 
     strategies: tuple[StrategyEntry, ...] = (StrategyEntry(name="ema_cross"),)
     ensemble: EnsembleSettings = EnsembleSettings()
+    on_remove: OnRemove = "keep"
     handler_time_limit_s: HandlerSeconds = 5.0
     handler_waiting_limit_s: HandlerSeconds = 60.0
 

@@ -24,7 +24,7 @@ from configs.recorded_endpoints import embedded_kafka_variables
 from configs.secrets import declared_secrets, resolve_secrets, secrets_folder
 from configs.settings.fields import key_types, sections_in
 from configs.settings.tree import Settings
-from configs.yaml_text import parse_yaml
+from configs.yaml_text import parse_yaml, yaml_problem
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
 
@@ -116,11 +116,14 @@ def is_overridden(
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        tree = parse_yaml(file.read_text())
+        text = file.read_text()
+        tree = parse_yaml(text)
+    except FileNotFoundError as error:
+        raise BadInput(f"settings file {file} does not exist") from error
     except OSError as error:
         raise BadInput(f"settings file {file}: {error.strerror}") from error
     except yaml.YAMLError as error:
-        raise BadInput(f"settings file {file}: {' '.join(str(error).split())}") from error
+        raise BadInput(f"settings file {file}: {yaml_problem(error, text)}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -206,13 +209,48 @@ def error_sentence(
     if first["type"] in _UNKNOWN_KEY_ERRORS:
         keys = _accepted_keys(location[:-1])
         return f"unknown setting {where}{source}{did_you_mean(location[-1], keys) or _list_keys(keys)}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = _message(first["type"], first["msg"])
+    if location[-1:] and location[-1] in _TYPE_TAGS:
+        where = ".".join(location[:-1])  # pydantic adds the tried type of a union
+        words = [
+            each["ctx"]["expected"]
+            for each in errors
+            if each["type"] == "literal_error" and each["loc"][:-1] == first["loc"][:-1]
+        ]
+        message += "".join(f" or {word}" for word in words)
     secret_paths = {ENVIRONMENT_VARIABLES[name] for name in declared_secrets() if name in ENVIRONMENT_VARIABLES}
     if not isinstance(first["input"], dict) and location not in secret_paths:
         message += f", found {first['input']!r}" if first["input"] != "" else ""
         if first["type"] == "literal_error":
             message += did_you_mean(str(first["input"]), re.findall(r"'([^']*)'", first["ctx"]["expected"]))
     return f"setting {where or 'tree'}{source}: {message}"
+
+
+_TYPE_TAGS = frozenset({"decimal", "int", "float", "str", "bool", "none"})
+
+
+def _message(error_type: str, text: str) -> str:
+    """Return the message of a pydantic error in the words of this project.
+
+    >>> _message("decimal_parsing", "Input should be a valid decimal")
+    'must be a number'
+    """
+    return _MESSAGES.get(error_type) or text.removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+_MESSAGES = {
+    "decimal_parsing": "must be a number",
+    "decimal_type": "must be a number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "tuple_type": "must be a list, such as [a, b]",
+    "list_type": "must be a list, such as [a, b]",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+}
 
 
 def _source(location: tuple[str, ...], file: Path | None, variables: Mapping[tuple[str, ...], str]) -> str:

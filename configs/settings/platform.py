@@ -25,16 +25,27 @@ TimeOfDay = Annotated[str, BeforeValidator(_time_of_day), Field(pattern=r"^([01]
 
 
 class ChecksSection(Section):
-    """Scheduled checks, and the nightly job `archive create`.
+    """Scheduled checks, and the daily jobs `checkpoint create` and `archive create`.
 
     verify        [seconds] interval of the check `verify`; unset: off
     replay_check  [UTC] time of day (HH:MM) of the check `replay-check`; unset: off
+    checkpoint    [UTC] time of day (HH:MM) of `checkpoint create`, from which replays and rebuilds start; unset: off
     archive       [UTC] time of day (HH:MM) of `archive create`, which moves old days of the topics to files; unset: off
     """
 
     verify: Annotated[int | None, BeforeValidator(in_seconds)] = 300
     replay_check: TimeOfDay | None = "02:00"
+    checkpoint: TimeOfDay | None = "21:15"
     archive: TimeOfDay | None = "01:00"
+
+
+class CheckpointsSection(Section):
+    """Checkpoints: the states of all services after one time slice, from which replays and rebuilds start.
+
+    retain  [days] how long a checkpoint is kept; the first one of each month and the newest one are always kept
+    """
+
+    retain: Annotated[int, Field(ge=1)] = 30
 
 
 class DeadLettersSection(Section):
@@ -54,13 +65,15 @@ class DeadLettersSection(Section):
 class PlatformSection(Section):
     """Settings of operations.
 
-    checks               scheduled checks and the nightly job
+    checks               scheduled checks and the nightly jobs
+    checkpoints          checkpoints, from which replays and rebuilds start
     dead_letters         rate of dead letters at which a service is suspended
     snapshot_interval_s  interval of snapshots: maximum of the work that is replayed after a crash
     log_level            minimum level of log entries
     """
 
     checks: ChecksSection = ChecksSection()
+    checkpoints: CheckpointsSection = CheckpointsSection()
     dead_letters: DeadLettersSection = DeadLettersSection()
     snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
     log_level: LogLevel = "INFO"

@@ -39,13 +39,24 @@ class Stats:
         self._process = psutil.Process()
         self.records_out = 0
         self.slices = 0
-        self.configuration: dict[str, Any] | None = None
+        self._configurations: dict[int, dict[str, Any]] = {}  # by stage
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
 
-    def report_configuration(self, configuration: Configuration, since_ns: int) -> None:
-        """Report the configuration that the service has applied, and the time slice from which on it is in force."""
-        if self.configuration is None or self.configuration["id"] != configuration.configuration_id:
+    @property
+    def configuration(self) -> dict[str, Any] | None:
+        """The configuration that all stages of the process have applied, as the file reports it; None without one."""
+        return min(self._configurations.values(), key=lambda one: int(one["number"]), default=None)
+
+    def report_configuration(self, configuration: Configuration, since_ns: int, stage: int = 0) -> None:
+        """Report the configuration that a stage has applied, and the time slice from which on it is in force."""
+        before = self.configuration
+        self._configurations[stage] = {
+            "id": configuration.configuration_id,
+            "number": configuration.number,
+            "since_ns": since_ns,
+        }
+        if before is None or before["id"] != (self.configuration or {})["id"]:
             log.info(
                 "configuration applied",
                 configuration=configuration.configuration_id,
@@ -53,7 +64,6 @@ class Stats:
                 actor=configuration.actor,
                 reason=configuration.reason,
             )
-        self.configuration = {"id": configuration.configuration_id, "since_ns": since_ns}
 
     def write_due(self) -> bool:
         """Return whether the next `write` writes the file. Cheap: called for every batch."""

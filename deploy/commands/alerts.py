@@ -32,12 +32,13 @@ def register(app: typer.Typer) -> None:
 
 def list_alerts(include_resolved: IncludeResolved = False, limit: Limit = 100, as_json: AsJson = False) -> None:
     from api.alerting.outbox import Outbox
-    from configs.settings import load_settings
+    from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.service_addresses import use_running_services
     from sinks.database import open_engine
 
-    use_running_services(home_from_environment())
-    settings = load_settings()
+    home = home_from_environment()
+    use_running_services(home)
+    settings = platform_settings(home, {})
     outbox = Outbox(open_engine(settings.database.postgres.url), settings.alerts)
     rows: list[dict[str, Any]] = [
         dict(row) for row in outbox.list_alerts(include_resolved=include_resolved, limit=limit)
@@ -61,9 +62,9 @@ def list_alerts(include_resolved: IncludeResolved = False, limit: Limit = 100, a
 def send_test(channel: ChannelName = None) -> None:
     from api.alerting.channels import AlertChannels
     from api.alerting.outbox import Message
-    from configs.settings import load_settings
+    from deploy.recovery.recorded_topics import platform_settings
 
-    settings = load_settings()
+    settings = platform_settings(home_from_environment(), {})
     channels = AlertChannels(settings.alerts)
     names = [entry.name for entry in settings.alerts.channels if channel in (None, entry.name)]
     if not names:

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
+from schemas.errors import BadInput
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from configs.configuration_publishing import ConfigurationChange
     from configs.settings import Settings
-    from schemas.records import Configuration
+    from schemas.records import Command, Configuration
 
 Setting = Annotated[str, typer.Argument(help="Setting or section, such as risk_manager (default: all).")]
 Assignments = Annotated[
     list[str], typer.Argument(help="Changes, each as SETTING=VALUE. The value is YAML, such as 500 or [sma_20].")
 ]
 Settings_ = Annotated[list[str], typer.Argument(help="Settings to reset to the value of the settings file.")]
-Reason = Annotated[str, typer.Option(help="Reason for the change. Stored with the configuration.")]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Print what would have differed with the changes. Change nothing.")
+]
+Since = Annotated[
+    str, typer.Option(help="Start of the preview: an event time, or a duration before the last time slice.")
+]
+TimeLimit = Annotated[float, typer.Option(min=1.0, max=86_400.0, help="Seconds after which the preview is ended.")]
+OptionalReason = Annotated[
+    str, typer.Option("--reason", help="Reason for the change. Stored with the configuration. Not for a preview.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 First = Annotated[str, typer.Argument(help="Configuration, such as config-3 (default: the one before the second).")]
 Second = Annotated[str, typer.Argument(help="Configuration to compare with it (default: the newest one).")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of configurations.")]
+RequestId = Annotated[str, typer.Argument(help="Id of the request, as `config set` or `config requests` prints it.")]
+RejectionReason = Annotated[str, typer.Option("--reason", help="Reason for the rejection. Stored with it.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +50,9 @@ def register(app: typer.Typer) -> None:
     group.command("set", help="Change settings from the next time slice on, without a restart.")(set_settings)
     group.command("unset", help="Reset settings to the values of the settings file, without a restart.")(unset)
     group.command("history", help="List the configurations, newest first.")(history)
+    group.command("requests", help="List the changes that wait for a second person, newest first.")(requests)
+    group.command("approve", help="Approve a change that another person requested, and apply it.")(approve)
+    group.command("reject", help="Reject a change that waits for a second person, or withdraw your own.")(reject)
     group.command("diff", help="Compare two configurations, setting by setting.")(diff)
     app.add_typer(group, name="config")
 
@@ -52,20 +72,57 @@ def show(setting: Setting = "", as_json: AsJson = False) -> None:
         print(f"{name}: {json.dumps(value)}")
 
 
-def set_settings(assignments: Assignments, reason: Reason) -> None:
-    from configs.yaml_text import parse_yaml
+def set_settings(
+    assignments: Assignments,
+    reason: OptionalReason = "",
+    preview: Preview = False,
+    since: Since = "1d",
+    time_limit: TimeLimit = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    from yaml import YAMLError
+
+    from configs.yaml_text import parse_yaml, yaml_problem
 
     changes: dict[str, str | None] = {}
     for assignment in assignments:
         setting, separator, text = assignment.partition("=")
         if not separator:
-            raise DeployError(f"expected SETTING=VALUE, found {assignment!r}")
-        changes[setting.strip()] = json.dumps(parse_yaml(text), default=str)
-    _change(changes, reason)
+            raise BadInput(f"expected SETTING=VALUE without spaces, found {assignment!r}")
+        if setting.strip() in changes:
+            raise BadInput(f"setting {setting.strip()} is given twice; give each setting once")
+        try:
+            changes[setting.strip()] = json.dumps(parse_yaml(text), default=str)
+        except YAMLError as error:
+            raise BadInput(
+                f"setting {setting.strip()}: expected YAML, such as 500 or [sma_20], found {text!r}: "
+                f"{yaml_problem(error, text)}"
+            ) from error
+    _preview_or_change(changes, reason, preview, since, time_limit, as_json)
 
 
-def unset(settings: Settings_, reason: Reason) -> None:
-    _change(dict.fromkeys(settings), reason)
+def unset(
+    settings: Settings_,
+    reason: OptionalReason = "",
+    preview: Preview = False,
+    since: Since = "1d",
+    time_limit: TimeLimit = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    _preview_or_change(dict.fromkeys(settings), reason, preview, since, time_limit, as_json)
+
+
+def _preview_or_change(
+    changes: dict[str, str | None], reason: str, preview: bool, since: str, time_limit: float, as_json: bool
+) -> None:
+    from deploy.config_preview import print_preview
+
+    if preview:
+        print_preview(home_from_environment(), changes, since, time_limit, as_json=as_json)
+    elif not reason:
+        raise BadInput("a change needs --reason TEXT; --preview prints what it would have changed")
+    else:
+        _change(changes, reason)
 
 
 def history(limit: Limit = 20, as_json: AsJson = False) -> None:
@@ -104,24 +161,117 @@ def diff(first: First = "", second: Second = "", as_json: AsJson = False) -> Non
         print(f"file {path} differs")
 
 
+def requests(as_json: AsJson = False) -> None:
+    from api.release_approvals import pending_requests
+    from configs.configuration_requests import read_request
+    from deploy.open_tables import open_tables
+    from deploy.time_arguments import format_ns
+
+    with open_tables(home_from_environment()) as (_, db):
+        pending = [read_request(command) for command in pending_requests(db, configuration=True)]
+    if as_json:
+        print(json.dumps([one._asdict() for one in pending], indent=2))
+        return
+    for one in pending:
+        changes = [f"{name}={json.dumps(value)}" for name, value in sorted(one.set.items())]
+        changes += [f"unset {name}" for name in one.unset]
+        print(f"{one.request_id}  {format_ns(one.ts_ns)}  {one.requested_by}  {', '.join(changes)}  {one.reason}")
+    if not pending:
+        print("no requests")
+
+
+def approve(request_id: RequestId) -> None:
+    from api.release_approvals import request_to_approve
+    from configs.configuration_publishing import configuration_of, newest_of
+    from configs.configuration_requests import prepare_approved, read_request
+
+    home, approver = home_from_environment(), _actor()
+    with _decision_tables(home) as db:
+        request = read_request(request_to_approve(db, request_id, approver, configuration=True))
+    settings = _settings(home)
+    last = newest_of(settings)
+    applied = configuration_of(settings, request_id)  # read after `last`, so that no approval is between the two
+    if applied is not None:
+        raise DeployError(f"the request {request_id} is closed: {applied.actor} has approved it")
+    change = prepare_approved(settings, last, request, approver)
+    record = _publish(home, settings, change)
+    if record.actor != approver:
+        raise DeployError(f"the request {request_id} is closed: {record.actor} has approved it")
+    print(f"published {record.configuration_id}; every service applies it from the next time slice on")
+
+
+def reject(request_id: RequestId, reason: RejectionReason) -> None:
+    from api.release_approvals import rejection_of
+    from configs.configuration_publishing import configuration_of
+
+    home = home_from_environment()
+    with _decision_tables(home) as db:
+        rejection = rejection_of(db, request_id, _actor(), reason, configuration=True)
+    settings = _settings(home)
+    applied = configuration_of(settings, request_id)
+    if applied is not None:  # risk may not have stored it yet
+        raise DeployError(f"the request {request_id} is closed: {applied.actor} has approved it")
+    _send(settings, rejection)
+    print(f"rejected {request_id}; nothing changes")
+
+
+@contextlib.contextmanager
+def _decision_tables(home: Home) -> Iterator[Connection]:
+    """Yield a connection for a decision on a request. Raises DeployError if the request cannot be decided."""
+    from api.problems import Conflict, Forbidden, NotFound
+    from deploy.open_tables import open_tables
+
+    try:
+        with open_tables(home) as (_, db):
+            yield db
+    except (Conflict, Forbidden, NotFound) as error:
+        raise DeployError(str(error)) from error
+
+
 def _change(changes: dict[str, str | None], reason: str) -> None:
-    from configs.configuration_publishing import newest_of, prepare_change, publish_change
+    from configs.configuration_publishing import Origin, needs_second_person, newest_of, prepare_change
+    from configs.configuration_requests import request_arguments
+    from operators.approvals import RELEASE_REQUESTED
+    from sinks.commands import new_command
+
+    home, actor = home_from_environment(), _actor()
+    settings = _settings(home)
+    last = newest_of(settings)
+    change = prepare_change(settings, last, changes, Origin(actor, reason))
+    if change.record is None:
+        print(f"nothing to change: {last.configuration_id} has these settings")
+        return
+    if needs_second_person(last):
+        arguments = request_arguments(last, changes)
+        request = new_command(RELEASE_REQUESTED, actor=actor, reason=reason, arguments=arguments)
+        _send(settings, request)
+        print(f"requested {request.command_id}; another person must approve it: config approve {request.command_id}")
+        return
+    record = _publish(home, settings, change)
+    print(f"published {record.configuration_id}; every service applies it from the next time slice on")
+
+
+def _publish(home: Home, settings: Settings, change: ConfigurationChange) -> Configuration:
+    """Publish a change and return its record. Raises DeployError if another change was written first."""
+    from configs.configuration_publishing import is_published, publish_change
     from deploy.supervisor.command_keys import signing_folder
     from sinks.commands import CommandLog
 
-    home = home_from_environment()
-    settings = _settings(home)
-    change = prepare_change(settings, newest_of(settings), changes, actor=_actor(), reason=reason)
-    if change.record is None:
-        print(f"nothing to change: {change.last.configuration_id} has these settings")
-        return
     kafka = settings.kafka
-    record = publish_change(
-        change, settings, signing_folder(home), CommandLog(kafka.cluster, prefix=kafka.topic_prefix)
-    )
-    if record.sha256 != change.record.sha256:
+    command_log = CommandLog(kafka.cluster, prefix=kafka.topic_prefix)
+    record = publish_change(change, settings, signing_folder(home), command_log)
+    if not is_published(change, record):
         raise DeployError(f"{record.actor} changed the settings at the same time ({record.reason}); try again")
-    print(f"published {record.configuration_id}; every service applies it from the next time slice on")
+    return record
+
+
+def _send(settings: Settings, command: Command) -> None:
+    from configs.command_signing import command_signer
+    from sinks.commands import send
+    from sinks.signing_keys import COMMAND_LINE
+
+    kafka = settings.kafka
+    send(kafka.cluster, command, prefix=kafka.topic_prefix, signer=command_signer(COMMAND_LINE))
 
 
 def _actor() -> str:
@@ -149,7 +299,10 @@ def _stored(settings: Settings, configuration_id: str) -> Configuration:
 
 
 def _summary(configuration: Configuration) -> dict[str, Any]:
-    names = ("configuration_id", "ts_ns", "actor", "reason", "release", "sha256", "overrides", "source_sha256")
+    names = (
+        *("configuration_id", "ts_ns", "actor", "requested_by", "request_id", "reason", "release", "sha256"),
+        *("overrides", "dropped", "source_sha256"),
+    )
     return {name: getattr(configuration, name) for name in names}
 
 
@@ -157,17 +310,19 @@ def _line(configuration: Configuration) -> str:
     from deploy.time_arguments import format_ns
 
     one = configuration
-    return f"{one.configuration_id}  {format_ns(one.ts_ns)}  {one.actor}  {one.sha256[:12]}  {one.reason}"
+    persons = f"{one.actor} (requested by {one.requested_by})" if one.requested_by else one.actor
+    dropped = f"  dropped: {', '.join(sorted(one.dropped))}" if one.dropped else ""
+    return f"{one.configuration_id}  {format_ns(one.ts_ns)}  {persons}  {one.sha256[:12]}  {one.reason}{dropped}"
 
 
 def _part(tree: Any, setting: str) -> Any:
-    """Return the part of the settings that a dotted path names. Raises DeployError."""
+    """Return the part of the settings that a dotted path names. Raises BadInput."""
     from schemas.suggestions import did_you_mean
 
     for key in filter(None, setting.split(".")):
         if not isinstance(tree, dict) or key not in tree:
             known = tree if isinstance(tree, dict) else ()
-            raise DeployError(f"unknown setting {setting}{did_you_mean(key, known) or '; docs/settings.md lists all'}")
+            raise BadInput(f"unknown setting {setting}{did_you_mean(key, known) or '; docs/settings.md lists all'}")
         tree = tree[key]
     return tree
 

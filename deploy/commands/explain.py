@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 
     from configs.settings import Settings
     from operators.explain.cause_tree import CauseNode, Explanation, RecordPosition
+    from operators.explain.configurations import DecidingConfiguration
     from operators.explain.no_trade import SymbolAsOf
     from schemas.records import Record
+    from sinks.lineage import DatabaseRecordLookup
 
     Find = Callable[[Record], RecordPosition | None]
 
 RecordId = Annotated[
     str | None,
-    typer.Argument(help="Record id: ord-N, prop-N, exe-N, adj-N, refusal-N, transfer-N or a command id (cmd-…)."),
+    typer.Argument(
+        help="Record id: ord-N, prop-N, exe-N, adj-N, cross-N, refusal-N, transfer-N, act-STRATEGY-N or cmd-…."
+    ),
 ]
 Symbol = Annotated[str | None, typer.Option(help="Explain why this symbol was not traded at the time of --at.")]
 At = Annotated[
@@ -38,7 +42,7 @@ At = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_PREFIXES = ("ord", "prop", "exe", "adj", "refusal", "transfer", "cmd")
+_PREFIXES = ("ord", "prop", "exe", "adj", "cross", "refusal", "transfer", "act", "cmd")
 _PREFIX_ALIASES = {
     "order": "ord",
     "proposal": "prop",
@@ -48,7 +52,7 @@ _PREFIX_ALIASES = {
     "adjustment": "adj",
 }
 _RECORD_ID = re.compile(rf"({'|'.join(_PREFIXES)})-\S+")
-NO_PLACES = "Kafka is not reachable, so topic, partition and offset are omitted"
+NO_PLACES = "Kafka is not reachable, so topic, partition, offset and the configuration in force are omitted"
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +91,8 @@ def require_record_id(record_id: str) -> None:
     nearest = _PREFIX_ALIASES.get(prefix) or next(iter(get_close_matches(prefix, _PREFIXES, n=1)), "")
     suggestion = f"; did you mean {nearest}-{number or 'N'}?" if nearest else ""
     raise BadInput(
-        f"a record id is ord-N, prop-N, exe-N, adj-N, refusal-N, transfer-N or cmd-…, found {record_id!r}{suggestion}"
+        "a record id is ord-N, prop-N, exe-N, adj-N, cross-N, refusal-N, transfer-N, act-STRATEGY-N or cmd-…, "
+        f"found {record_id!r}{suggestion}"
     )
 
 
@@ -110,15 +115,18 @@ def _explain_record(settings: Settings, db: Connection, record_id: str, as_json:
     from operators.explain.lineage import explain
     from sinks.lineage import DatabaseRecordLookup
 
-    explanation = explain(DatabaseRecordLookup(db), record_id)
+    lookup = DatabaseRecordLookup(db)
+    explanation = explain(lookup, record_id)
     if explanation is None:
-        raise DeployError(f"no order, proposal, execution, refusal or command {record_id} in the tables")
-    explanation, note = _with_places(settings, explanation)
+        raise DeployError(f"no record {record_id} in the tables; it may not be written yet, or the number is wrong")
+    explanation, in_force, note = _with_places(settings, explanation, lookup)
     signers = _signers(db, explanation.root)
     if as_json:
-        return _json(explanation_json(explanation) | {"signers": signers, "note": note})
+        configurations = [configuration_json(one) for one in in_force]
+        added = {"configurations": configurations, "signers": signers, "note": note}
+        return _json(explanation_json(explanation) | added)
     lines = [f"signed by {writer} with key {key_id}" for key_id, writer in signers.items()]
-    return "\n".join([*_lines(explanation), *lines, *([f"({note})"] if note else [])])
+    return "\n".join([*_lines(explanation), *configuration_lines(in_force), *lines, *([f"({note})"] if note else [])])
 
 
 def _signers(db: Connection, node: CauseNode) -> dict[str, str]:
@@ -140,17 +148,23 @@ def _signers(db: Connection, node: CauseNode) -> dict[str, str]:
     return signer_by_command
 
 
-def _with_places(settings: Settings, explanation: Explanation) -> tuple[Explanation, str]:
+def _with_places(
+    settings: Settings, explanation: Explanation, lookup: DatabaseRecordLookup
+) -> tuple[Explanation, list[DecidingConfiguration], str]:
+    """Add the log positions, and return the configurations in force, which are found by the order of the log."""
+    from configs.recorded_settings import is_valid
     from operators.explain.cause_tree import with_log_positions
+    from operators.explain.configurations import configurations_of
 
     try:
         with _place_finder(settings) as find:
             if find is None:
-                return explanation, NO_PLACES
+                return explanation, [], NO_PLACES
             consequences = tuple(with_log_positions(node, find) for node in explanation.consequences)
-            return explanation._replace(root=with_log_positions(explanation.root, find), consequences=consequences), ""
+            placed = explanation._replace(root=with_log_positions(explanation.root, find), consequences=consequences)
+            return placed, configurations_of(explanation.root, lookup, find, is_valid), ""
     except Unavailable as error:
-        return explanation, f"{NO_PLACES}: {error}"
+        return explanation, [], f"{NO_PLACES}: {error}"
 
 
 def _explain_no_trade(settings: Settings, db: Connection, symbol: str | None, ts_ns: int | None, as_json: bool) -> str:
@@ -212,11 +226,27 @@ def _facts(record: Record) -> list[str]:
                 long.append(f"{field}: " + ", ".join(f"{key} {item}" for key, item in value.items()))
         elif field in ("sizing", "message", "text", "reason", "headline", "summary", "prompt", "answer") and value:
             long += [f"{field}: {line}" for line in str(value).splitlines()]
+        elif field == "source_sha256":
+            long += [f"{field}: {one}" for one in value]
         elif field == "signature":
             short += ["signed"] if value else []
         elif value not in ("", None, []) and field not in ("ts_ns", "seq"):
             short.append(f"{field} {value}")
     return [", ".join(short), *long]
+
+
+def configuration_lines(in_force: Sequence[DecidingConfiguration]) -> list[str]:
+    """Return who set the settings under which the decisions were made, and why, with the user's files."""
+    lines = ["", "configuration"] if in_force else []
+    for one, since_ns, record_ids in in_force:
+        release = f", release {one.release}" if one.release else ""
+        lines += [
+            f"  {one.configuration_id} by {one.actor}: {one.reason}",
+            f"      in force from the time slice at {format_ns(since_ns)}, sha256 {one.sha256}{release}",
+            *(f"      file {path} sha256 {sha256}" for path, sha256 in one.source_sha256.items()),
+            f"      decided {', '.join(record_ids)}",
+        ]
+    return lines
 
 
 def _no_trade_lines(explanation: SymbolAsOf) -> list[str]:
@@ -242,6 +272,13 @@ def explanation_json(explanation: Explanation) -> dict[str, Any]:
         "root": as_tree(explanation.root),
         "consequences": [as_tree(node) for node in explanation.consequences],
     }
+
+
+def configuration_json(in_force: DecidingConfiguration) -> dict[str, Any]:
+    """Return a configuration without its settings, which `config show` prints."""
+    one, since_ns, record_ids = in_force
+    names = ("configuration_id", "number", "sha256", "release", "actor", "reason", "overrides", "source_sha256")
+    return {**{name: getattr(one, name) for name in names}, "since_ns": since_ns, "records": list(record_ids)}
 
 
 def no_trade_json(explanation: SymbolAsOf) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.recovery.trust_source import TrustSource, source_of_recording
 from deploy.time_arguments import format_ns, parse_time_ns
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
@@ -28,7 +29,7 @@ Set = Annotated[
 StrategyOptions = Annotated[
     list[str] | None,
     typer.Option(
-        help="Strategy to run instead of the current ones: name or file.py:Class, then JSON parameters; repeatable."
+        help="Strategy to run instead of the current ones: NAME or FILE.py:Class, optionally with JSON parameters."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -44,7 +45,13 @@ def register(app: typer.Typer) -> None:
     )(fork_recording)
 
 
-def fork_recording(at: At, set_: Set = None, strategy: StrategyOptions = None, as_json: AsJson = False) -> None:
+def fork_recording(
+    at: At,
+    set_: Set = None,
+    strategy: StrategyOptions = None,
+    trust_source: TrustSource = False,
+    as_json: AsJson = False,
+) -> None:
     from configs.strategies import configured_strategies
     from dataflows.replay.fork import fork
     from dataflows.replay.recording import open_recording
@@ -57,7 +64,11 @@ def fork_recording(at: At, set_: Set = None, strategy: StrategyOptions = None, a
     home = home_from_environment()
     configured_strategies(platform_settings(home, changes))  # report invalid settings before Kafka starts
     console = Console(stderr=True)
-    with console.status("replaying") as status, recorded_settings(home, status.update) as before:
+    with (
+        console.status("replaying") as status,
+        source_of_recording(home, trust_source) as source,
+        recorded_settings(home, status.update) as before,
+    ):
         after = platform_settings(home, changes)
         try:
             with closing(open_recording(before.kafka, "fork")) as runs:
@@ -67,6 +78,7 @@ def fork_recording(at: At, set_: Set = None, strategy: StrategyOptions = None, a
                     runs,
                     at_ns,
                     lambda slice_count: status.update(f"{slice_count:,} time slices replayed"),
+                    source,
                 )
         except Unavailable as error:
             raise DeployError(str(error)) from error

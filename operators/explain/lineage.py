@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from operators.adjustments import adjustment_order_id, is_adjustment
 from operators.explain.cause_tree import CauseNode, Explanation, node_of
+from operators.explain.configurations import without_contents
 from operators.explain.record_ids import split_record_id
 from operators.explain.record_lookup import RecordLookup
 from operators.manual_orders import ACTION_PREFIX, EXIT_SUFFIXES, entry_cause_id
@@ -267,6 +268,8 @@ def _trace_action_cause(lookup: RecordLookup, cause_id: str, ts_ns: int) -> Caus
         return CauseNode("Quote", cause_id, None) if quote is None else node_of(quote)
     if kind in ("sent", "pred", "fund"):
         return _trace_signal_input(lookup, cause_id)
+    if kind == "config":
+        return _trace_configuration(lookup, cause_id)
     record: Record | None = lookup.command(cause_id) if kind == "cmd" else lookup.action(cause_id)
     record = record or lookup.news(cause_id) or lookup.reference_record(whole_action_id(cause_id))
     return CauseNode("Record", cause_id, None) if record is None else node_of(record)
@@ -313,12 +316,14 @@ def _trace_signal(lookup: RecordLookup, signal_record_id: str) -> CauseNode:
 
 
 def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
-    """Trace an input of a signal other than its feature row: a signal, forecast, weights, news score, filing, or the
-    suspension of its strategy.
+    """Trace an input of a signal other than its feature row: a signal, forecast, weights, news score, filing, the
+    suspension of its strategy, or the configuration that removed it.
     """
     kind, _, seq_text = cause_id.partition("-")
     if kind == "sig":
         return _trace_signal(lookup, cause_id)
+    if kind == "config":
+        return _trace_configuration(lookup, cause_id)
     if kind == "sent" and seq_text.isdecimal():
         score = lookup.score(int(seq_text))
         return CauseNode("SentimentScore", cause_id, None) if score is None else _trace_score(lookup, score)
@@ -334,6 +339,14 @@ def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
     return (
         CauseNode("Fundamentals" if kind == "fund" else "Record", cause_id, None) if filing is None else node_of(filing)
     )
+
+
+def _trace_configuration(lookup: RecordLookup, configuration_id: str) -> CauseNode:
+    """Trace what the platform closed for a strategy that this configuration removed."""
+    configuration = lookup.configuration(configuration_id)
+    if configuration is None:
+        return CauseNode("Configuration", configuration_id, None)
+    return node_of(without_contents(configuration))
 
 
 def _trace_prediction(lookup: RecordLookup, cause_id: str) -> CauseNode:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from operators.handler_limit import HandlerCalls, HandlerLimit
 from operators.raised_error import source_file
-from operators.signals.ensemble import ENSEMBLE, LEARNED, EnsembleSettings, LastView, combine_views
+from operators.signals.ensemble import ENSEMBLE, LEARNED, EnsembleSettings, LastView
+from operators.signals.ensemble_signals import EnsembleSignals
+from operators.signals.removed_views import RemovedViews
 from operators.signals.suspensions import StrategySuspensions, describe_failure
 from operators.signals.symbol_signals import NO_VIEW, UNKNOWN_VIEW, SymbolSignals
 from operators.strategies import READABLE, Strategy, TargetView, id_of, reads_of
+from operators.strategy_removal import OnRemove
 from schemas.errors import BadInput
 from schemas.records import (
     RESUME_STRATEGY,
@@ -24,9 +27,7 @@ from schemas.records import (
     StrategySuspension,
     StrategyWeights,
     feature_id,
-    signal_id,
     suspension_id,
-    weights_id,
 )
 
 VERSION = 4
@@ -65,6 +66,9 @@ class SignalStage:
     With the ensemble enabled, a time slice that changes a view or the weights ends with the ensemble's signals, for the
     symbols whose combined view changed. Their `parts` are the contributions of the strategies, their `cause_ids` the
     strategies' signals.
+
+    `source_sha256` are the hashes of the user's files behind each strategy, for its signals. With `on_remove: flatten`,
+    the direction of a strategy that the settings no longer name becomes 0 in the first time slice without it.
     """
 
     def __init__(
@@ -74,17 +78,23 @@ class SignalStage:
         flatten_on_error: Collection[str] = (),
         approvals: Collection[str] = (),
         limit: HandlerLimit | None = None,
+        source_sha256: Mapping[str, Sequence[str]] | None = None,
+        on_remove: OnRemove = "keep",
     ) -> None:
         self._strategies = list(strategies)
         self.names = [strategy.name for strategy in strategies]
+        self._source_sha256 = [list((source_sha256 or {}).get(name, ())) for name in self.names]
         self._flatten_on_error = frozenset(flatten_on_error)
         self._suspensions = StrategySuspensions(approvals)
         self._ensemble = ensemble if ensemble is not None and ensemble.enabled else None
+        self._ensemble_signals: EnsembleSignals | None = None
         if self._ensemble is not None:
             self._weights = self._ensemble.initial_weights(self.names)
             if ENSEMBLE in self.names:
                 raise BadInput(f"strategy name {ENSEMBLE} is reserved for the ensemble; choose another name")
+            self._ensemble_signals = EnsembleSignals(self._ensemble, self.names, self._source_sha256)
         self._weights_seq = 0
+        self._on_remove, self._removed_views = on_remove, RemovedViews()
         for name in self.names:
             if self.names.count(name) > 1:
                 raise BadInput(f"two strategies have the name {name}; set another name in the parameters of one")
@@ -106,8 +116,10 @@ class SignalStage:
             self._is_guarded = is_guarded
             self._select_deciders()
         symbols, row_deciders = self._symbols, self._row_deciders
-        signals: list[Signal] = []
-        received = weights_changed = False
+        signals = self._removed_views.close(ts_ns, symbols, records)
+        weights_changed = False
+        received = bool(signals)
+        closed = {signal.symbol for signal in signals}
         for record in records:
             if type(record) is not FeatureRow:
                 if type(record) is StrategyWeights:
@@ -151,7 +163,10 @@ class SignalStage:
                 received = self._replay_pending(ts_ns, symbol, symbol_state, signals) or received
         if self._ensemble is not None and (signals or weights_changed):
             self._combine(
-                ts_ns, list(symbols) if weights_changed else list(dict.fromkeys(s.symbol for s in signals)), signals
+                ts_ns,
+                list(symbols) if weights_changed else list(dict.fromkeys(s.symbol for s in signals)),
+                signals,
+                closed,
             )
             received = True
         if received:
@@ -286,7 +301,8 @@ class SignalStage:
     def _signal(
         self, symbol: str, ts_ns: int, symbol_state: SymbolSignals, index: int, view: TargetView, causes: Sequence[str]
     ) -> Signal:
-        return symbol_state.signal(symbol, ts_ns, self.names[index], index, view, causes)
+        source_sha256 = self._source_sha256[index]
+        return symbol_state.signal(symbol, ts_ns, self.names[index], index, view, causes, source_sha256)
 
     def _apply_weights(self, update: StrategyWeights) -> bool:
         """Apply published weights. Return False if they are duplicate or the ensemble does not use learned weights."""
@@ -298,40 +314,14 @@ class SignalStage:
         self._weights = [update.weights.get(name, equal_weight) for name in self.names]
         return True
 
-    def _combine(self, ts_ns: int, symbols: Sequence[str], signals: list[Signal]) -> None:
+    def _combine(self, ts_ns: int, symbols: Sequence[str], signals: list[Signal], closed: Collection[str]) -> None:
         """Add the ensemble's signals for those of `symbols` whose combined view changed."""
-        settings = self._ensemble
-        assert settings is not None, "only with an ensemble"
+        assert self._ensemble_signals is not None, "only with an ensemble"
         for symbol in symbols:
-            symbol_state = self._symbols[symbol]
-            combined = combine_views(self.names, self._weights, symbol_state.last_views, settings.threshold)
-            if combined is None:
-                continue
-            previous, strength = symbol_state.ensemble, combined.strength
-            if combined.direction == previous.direction and abs(strength - previous.strength) < max(
-                settings.change_min, 1e-12
-            ):
-                continue
-            symbol_state.seq += 1
-            symbol_state.ensemble = LastView(combined.direction, strength, combined.confidence, symbol_state.seq)
-            causes = [signal_id(symbol, last_view.seq) for last_view in symbol_state.last_views if last_view.seq]
-            if self._weights_seq:
-                causes.append(weights_id(self._weights_seq))
-            signals.append(
-                Signal(
-                    symbol=symbol,
-                    seq=symbol_state.seq,
-                    ts_ns=ts_ns,
-                    strategy=ENSEMBLE,
-                    direction=combined.direction,
-                    strength=strength,
-                    confidence=combined.confidence,
-                    price=symbol_state.close,
-                    feature_id=feature_id(symbol, symbol_state.row_seq),
-                    parts=combined.contributions,
-                    cause_ids=causes,
-                )
-            )
+            state, weights = self._symbols[symbol], (self._weights, self._weights_seq)
+            signal = self._ensemble_signals.combine(symbol, ts_ns, state, *weights, closes=symbol in closed)
+            if signal is not None:
+                signals.append(signal)
 
     def snapshot(self) -> Any:
         """Return the state as (version, symbols, pending records, weights, filing ids, suspensions).
@@ -374,6 +364,8 @@ class SignalStage:
         for symbol, values in symbols.items():
             symbol_state = self._symbols[symbol] = SymbolSignals(len(self.names))
             symbol_state.restore(self.names, values)
+        if self._on_remove == "flatten":
+            self._removed_views.restore(self.names, symbols)
         self._pending = {}
         for name, values in pending:
             record = _RECORD_TYPES[name]._make(values)

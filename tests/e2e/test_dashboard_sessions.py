@@ -1,4 +1,4 @@
-"""Users, roles and reconnection of the dashboard, in a browser on a running platform."""
+"""Users, roles, changes of settings and reconnection of the dashboard, in a browser on a running platform."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from api.second_factor import STEP_S, totp
 from deploy.supervisor.control import start_one, stop_one
@@ -101,3 +101,72 @@ def test_the_dashboard_reconnects_after_an_api_restart(dashboard: Dashboard) -> 
     admin.wait_until_live()
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
     assert admin.errors == [], "script errors or blocked by the Content-Security-Policy"
+
+
+def test_a_limit_is_previewed_changed_and_reset(dashboard: Dashboard) -> None:
+    admin = dashboard.admin
+    page = admin.page
+    admin.open_view("Risk")
+    row = admin.row("max_order_notional")
+    expect(row).to_contain_text("Settings file")
+    row.get_by_role("button", name="Change Max order notional").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("New value").fill("much")
+    dialog.get_by_label("Reason").fill("earnings this evening")
+    dialog.get_by_role("button", name="Change limit").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("max_order_notional")
+    dialog.get_by_label("New value").fill("123456")
+    dialog.get_by_role("button", name="Preview").click()
+    expect(dialog.get_by_role("region", name="Preview")).to_contain_text("time slices from")
+    assert admin.layout_faults() == []
+    expect(row).to_contain_text("Settings file")
+    dialog.get_by_role("button", name="Change limit").click()
+    expect(row).to_contain_text("123,456")
+    expect(row).to_contain_text("Changed at run time")
+    history = page.get_by_role("region", name="Changes of settings")
+    expect(history).to_contain_text("Max order notional: 123456")
+    expect(history).to_contain_text("earnings this evening")
+    row.get_by_role("button", name="Reset Max order notional").click()
+    dialog.get_by_label("Reason").fill("over")
+    dialog.get_by_role("button", name="Reset limit").click()
+    expect(row).to_contain_text("Settings file")
+    expect(history).to_contain_text("back to the settings file")
+    assert admin.errors == []
+
+
+def test_a_requested_change_is_approved_by_another_person(dashboard: Dashboard) -> None:
+    """The API's responses are replaced, because this platform needs no second person."""
+    admin = dashboard.admin
+    page = admin.page
+    change = {
+        "requested_at": "2024-01-15T10:00:00Z",
+        "reason": "earnings",
+        "set": {"risk_manager.max_order_notional": 5000},
+        "unset": [],
+        "before": {"risk_manager.max_order_notional": "unlimited"},
+    }
+    requests = [{**change, "request_id": f"cmd-{name}", "requested_by": name} for name in ("ann", "admin")]
+    sent: list[tuple[str, object]] = []
+
+    def answer(route: Route) -> None:
+        sent.append((route.request.url.partition("/requests/")[2], route.request.post_data_json))
+        route.fulfill(status=202, json={})
+
+    page.route("**/api/v1/config/requests", lambda route: route.fulfill(json=requests))
+    page.route("**/api/v1/config/requests/**", answer)
+    try:
+        admin.open_view("Risk")
+        panel = page.get_by_role("region", name="Changes waiting for approval", exact=True)
+        expect(panel).to_contain_text("Max order notional: unlimited → 5000")
+        expect(admin.row("cmd-admin").get_by_role("button", name="Another person must approve")).to_be_disabled()
+        admin.row("cmd-ann").get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("Change approved")).to_be_visible()
+        admin.row("cmd-ann").get_by_role("button", name="Reject").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Reason").fill("too risky")
+        dialog.get_by_role("button", name="Reject change").click()
+        expect(dialog).to_have_count(0)
+        assert sent == [("cmd-ann/approve", {}), ("cmd-ann/reject", {"reason": "too risky"})]
+    finally:
+        page.unroute("**/api/v1/config/requests")
+        page.unroute("**/api/v1/config/requests/**")

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.json_types import utc
 from configs.settings import Settings
 from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
 from deploy.time_arguments import format_ns
@@ -30,20 +31,29 @@ from schemas.records import (
 )
 from sinks.postgres import PostgresWriter
 from sinks.record_locator import RecordLocator
-from tests.builders import broker_update, command, exchange_rate, fundamentals, llm_answer, news_item
+from tests.builders import broker_update, command, configuration, exchange_rate, fundamentals, llm_answer, news_item
 from tests.integration.api_users import log_in
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.unit.tape import FAST_STRATEGY, market, platform_output, settings
 
 INPUT_SLICES = market(60)
 OUTPUT_SLICES = platform_output(INPUT_SLICES, settings())
+CONFIGURATIONS = [
+    configuration(1, settings(), ts_ns=2**62, actor="ann", reason="start", sources={"mine.py": "x = 1"}),
+    configuration(2, settings(), ts_ns=1, actor="bob", reason="earnings this evening"),
+]
+"""Recorded in the first time slice and in that of the thirtieth bar. Their wall clocks are in the opposite order."""
 RECORDS = [r for a, b in zip(INPUT_SLICES, OUTPUT_SLICES, strict=True) for r in (*a.records, *b.records)]
 
 
 @pytest.fixture(scope="module")
 def prefix(kafka: str) -> str:
     name = make_topics(kafka)
-    write(kafka, name, INPUT_SLICES, INPUT_TOPICS)
+    configured = [
+        TimeSlice(ts_ns, [*([CONFIGURATIONS[index // 30]] if index in (0, 30) else []), *records])
+        for index, (ts_ns, records) in enumerate(INPUT_SLICES)
+    ]
+    write(kafka, name, configured, INPUT_TOPICS)
     # The stages crashed once, so the topics contain some of their records twice.
     write(kafka, name, OUTPUT_SLICES[:40], DERIVED_TOPICS)
     write(kafka, name, OUTPUT_SLICES[35:], DERIVED_TOPICS)
@@ -53,7 +63,7 @@ def prefix(kafka: str) -> str:
 @pytest.fixture(scope="module")
 def recorded_url(database_url: str) -> str:
     writer = PostgresWriter(database_url, name="test")
-    writer.write(RECORDS)
+    writer.write([*CONFIGURATIONS, *RECORDS])
     writer.close()
     return database_url
 
@@ -112,6 +122,20 @@ def test_the_api_traces_an_order_back_with_places(kafka: str, prefix: str, clien
     assert client.get("/api/v1/lineage/exe-2?places=false").json()["root"]["place"] is None
 
 
+def test_explain_names_the_configuration_in_force(client: TestClient) -> None:
+    orders = [record for record in RECORDS if type(record) is Order]
+    changed_ns = INPUT_SLICES[30].ts_ns
+    early, late = orders[0], next(one for one in orders if one.ts_ns >= changed_ns)
+    assert early.ts_ns < changed_ns
+    first, second = CONFIGURATIONS
+    for order, expected, since_ns in ((early, first, INPUT_SLICES[0].ts_ns), (late, second, changed_ns)):
+        tree = client.get(f"/api/v1/orders/{order.order_id}/lineage").json()
+        *_, found = tree["configurations"]
+        assert (found["configuration_id"], found["actor"]) == (expected.configuration_id, expected.actor)
+        assert found["sha256"] == expected.sha256 and found["source_sha256"] == expected.source_sha256
+        assert order.order_id in found["records"] and found["since"] == utc(since_ns)
+
+
 def test_the_api_explains_why_nothing_was_traded(client: TestClient) -> None:
     response = client.get("/api/v1/inaction/SPY", params={"at": format_ns(INPUT_SLICES[1].ts_ns)})
     assert response.status_code == 200, response.text
@@ -136,6 +160,8 @@ def test_the_command_explains_with_places_and_reports_missing_ones(
         and "Bar bar-" in completed.stdout
     )
     assert not [line for line in completed.stdout.splitlines() if line.endswith(": ")], "fields without a value"
+    assert "\nconfiguration\n  config-1 by ann: start\n      in force from the time slice at " in completed.stdout
+    assert f"      file mine.py sha256 {CONFIGURATIONS[0].source_sha256['mine.py']}\n" in completed.stdout
     completed = cli(tmp_path, "explain", "ord-3", "--json", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", **environment)
     tree = json.loads(completed.stdout)
     assert tree["root"]["place"] is None and "Kafka is not reachable" in tree["note"]
@@ -157,7 +183,7 @@ def test_invalid_explain_arguments_are_one_error_line(kafka: str, recorded_url: 
         (("explain", "ord-1", "--at", "2024-01-02"), 2, "--at requires --symbol"),
         (("explain", "--symbol", "SPY", "--at", "noon"), 2, "--at must be a time"),
         (("explain", "order-7"), 2, "did you mean ord-7?"),
-        (("explain", "ord-99999"), 1, "no order, proposal"),
+        (("explain", "ord-99999"), 1, "no record ord-99999 in the tables"),
         (("explain", "--symbol", "NONE"), 1, "no bar of NONE"),
     ):
         completed = cli(tmp_path, *arguments, **environment)

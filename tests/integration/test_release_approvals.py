@@ -114,3 +114,16 @@ def test_a_release_on_the_host_needs_a_second_person_too(platform: Platform) -> 
     approved = cli(platform.home, "kill-switch", "approve", by_ann["command_id"], **platform.environment)
     assert approved.returncode == 0, approved.stderr
     assert platform.state() == "ACTIVE"
+
+
+def test_a_rejected_release_cannot_be_approved(platform: Platform) -> None:
+    platform.set("ann", "halt")
+    request = platform.set("ann", "release")
+    path = f"{API}/releases/{request['command_id']}/reject"
+    rejected = platform.client.post(path, headers=platform.headers("bob"), json={"reason": "not yet"})
+    assert rejected.status_code == 202, rejected.text
+    assert (rejected.json()["requested_by"], rejected.json()["rejected_by"]) == ("ann", "bob")
+    refused = platform.approve("carl", request["command_id"])
+    assert refused.status_code == 409 and "bob has rejected it: not yet" in refused.json()["detail"]
+    assert platform.client.post(path, headers=platform.headers("bob"), json={"reason": "again"}).status_code == 409
+    assert platform.state() == "HALTED"

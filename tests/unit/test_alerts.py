@@ -94,6 +94,11 @@ CASES = {
         'platform_dataflow_halted{service="features"} 1',
         "dataflow_halted/features",
     ),
+    "configuration": (
+        'platform_service_configuration_behind{service="risk"} 0',
+        'platform_service_configuration_behind{service="risk"} 1',
+        "configuration_lag/risk",
+    ),
     "check": ('platform_check_ok{check="verify"} 1', 'platform_check_ok{check="verify"} 0', "check_failure/verify"),
     "supervisor": ("platform_supervisor_up 1", "platform_supervisor_up 0", "service_downtime/supervisor"),
     "overdue check": (
@@ -295,6 +300,9 @@ def test_thresholds_match_the_brief_and_the_prometheus_rules() -> None:
         f"platform_thread_death_age_seconds < {WINDOW_S:.0f}\n",
     ):
         assert condition in rules, condition
+    behind_s = ALERTS.system.configuration_lag
+    assert behind_s is not None
+    assert f"platform_service_configuration_behind == 1\n        for: {behind_s / 60:.0f}m" in rules
     assert f"platform_service_up == 0\n        for: {ALERTS.system.service_downtime:.0f}s" in rules
     assert set(shipped["severity"]) <= ALERT_NAMES
 

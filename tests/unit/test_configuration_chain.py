@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from operators.alignment import AlignedLogs
-from operators.configuration_chain import ConfigurationChain
+from operators.configuration_chain import ConfigurationChain, signed_bytes
 from operators.log_cursor import LogInput
 from schemas.errors import BadInput
 from schemas.records import Clock, Configuration, DeadLetter
@@ -65,7 +66,7 @@ def test_after_the_first_record_with_keys_a_signature_is_needed(keys: Path, cras
 def test_a_changed_field_is_rejected(keys: Path, field: str) -> None:
     record = second(keys)
     value = getattr(record, field)
-    changes: Any = {field: {"a": "b"} if isinstance(value, dict) else value * 2}
+    changes: Any = {field: {"a": "b"} if isinstance(value, dict) else (value or "x") * 2}
     changed = record._replace(**changes)
     chain = ConfigurationChain().check(first(keys)).signatures
     assert chain.check(record).is_accepted
@@ -84,3 +85,51 @@ def test_a_key_that_the_last_record_does_not_name_may_not_sign(keys: Path) -> No
         path.unlink()
     with pytest.raises(BadInput, match="none of the keys in"):
         sign_configuration(keys, record, chain.signers)
+
+
+APPROVALS = '{"risk_manager":{"approvals":["releases"]}}'
+JSON_OPTIONS: dict[str, Any] = {"sort_keys": True, "separators": (",", ":")}
+
+
+def approved(number: int, overrides: dict[str, str], **changes: Any) -> Configuration:
+    return configuration(number, text=APPROVALS)._replace(overrides=overrides, **changes)
+
+
+@pytest.mark.parametrize("crash_after", [None, 0, 1, 2, 3])
+def test_a_change_by_one_person_is_rejected_where_two_are_required(crash_after: int | None) -> None:
+    start = configuration(1, text=APPROVALS)
+    alone = approved(2, {"a": "1"})
+    own = approved(2, {"a": "1"}, requested_by="host:tester")  # the actor is "tester"
+    two = approved(2, {"a": "1", "b": "2"}, requested_by="ann", request_id="cmd-1")
+    unset = approved(3, {"a": "1"})
+    restart = approved(3, {"a": "1"}, dropped={"b": "unknown strategy"})
+    found = records_of(start, alone, own, two, unset, restart, crash_after=crash_after)
+    assert [one for one in found if type(one) is Configuration] == [start, two, restart]
+    reasons = [one.reason for one in found if type(one) is DeadLetter]
+    assert len(reasons) == 3 and set(reasons) == {
+        f"signature: config-{number} of actor tester: a change at run time must name two persons "
+        "(risk_manager.approvals)"
+        for number in (2, 3)
+    }
+
+
+def test_a_start_that_ends_the_approvals_allows_one_person_again() -> None:
+    found = records_of(
+        configuration(1, text=APPROVALS), configuration(2), configuration(3)._replace(overrides={"a": "1"})
+    )
+    assert [one.number for one in found] == [1, 2, 3]
+
+
+def test_a_signature_from_before_the_later_fields_is_valid() -> None:
+    """The bytes of a record without them are those of the first schema."""
+    record = configuration(2)
+    first_fields = len(record) - 3
+    text = json.dumps(["institutional-trading-platform configuration 1", *record[:first_fields]], **JSON_OPTIONS)
+    assert signed_bytes(record) == text.encode()
+    assert signed_bytes(record._replace(request_id="cmd-1")) != signed_bytes(record)
+
+
+def test_a_snapshot_without_approvals_is_restored() -> None:
+    assert ConfigurationChain.restored((3, {"key": "public"})) == ConfigurationChain(3, {"key": "public"})
+    chain = ConfigurationChain.after(approved(4, {"a": "1"}))
+    assert ConfigurationChain.restored(pickle.loads(pickle.dumps(chain.snapshot()))) == chain  # noqa: S301

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from configs.configuration_changes import is_live, next_configuration, usable_overrides, with_overrides
-from configs.configuration_publishing import prepare_change
+from configs.configuration_changes import is_live, next_configuration, sort_overrides, with_overrides
+from configs.configuration_publishing import Origin, prepare_change
 from configs.recorded_settings import DECISION_SECTIONS, recorded_text, settings_of
 from configs.settings import Settings, load_settings
 from dataflows.runtime.configured_stage import StageFactory
@@ -88,20 +87,31 @@ def test_connections_stay_those_of_the_process(settings: Settings, tmp_path: Pat
         ("signals.strategies.ema_cross.parameters.fast", '"x"', r"ema_cross"),
         ("features.indicators", '["sma_x"]', r"sma_x"),
         ("features.indicators.a", "1", r"unknown setting features.indicators.a"),
+        ("risk_manager.initial_capital", "5", r"set by the platform from portfolio_manager.initial_capital: change"),
+        ("risk_manager.account_currency", '"EUR"', r"set by the platform from portfolio_manager.currency: change"),
+        ("risk_manager.accruals.margin_rate", "0", r"set by the platform from portfolio_manager.accruals: change"),
+        ("portfolio_manager.capital", "{}", r"set by the platform from signals.strategies: change"),
+        ("feedback.learning_rate", "NaN", r"learning_rate must be a number >= 0, found nan"),
+        ("feedback.learning_rate", '"1e999"', r"learning_rate must be a number >= 0, found inf"),
+        ("feedback.prior_outcomes", "Infinity", r"prior_outcomes must be a number > 0, found inf"),
+        ("portfolio_manager.sizing.lot_size", '"1e999999"', r"lot_size must be > 0 and at most 1,000,000,000"),
+        ("feedback.benchmark", '"\\ud800"', r"expected JSON with Unicode text"),
+        ("risk_manager", '{"approvals": []}', r"risk_manager contains risk_manager.approvals, which takes effect only"),
+        ("signals", "{}", r"signals contains signals.handler_time_limit_s, which takes effect only at a restart"),
     ],
 )
 def test_an_invalid_change_is_one_sentence(settings: Settings, setting: str, value: str, error: str) -> None:
     with pytest.raises(BadInput, match=error) as raised:
-        prepare_change(settings, configuration(1, settings), {setting: value}, actor="ann", reason="test")
+        prepare_change(settings, configuration(1, settings), {setting: value}, Origin("ann", "test"))
     assert "\n" not in str(raised.value)
 
 
-def test_one_person_changes_nothing_where_a_second_one_is_required(settings: Settings) -> None:
-    risk = replace(settings.risk_manager, approvals=("releases",))
-    strict = settings.model_copy(update={"risk_manager": risk})
-    changes = {"risk_manager.max_daily_loss": '"unlimited"'}
-    with pytest.raises(BadInput, match=r"risk_manager\.approvals requires a second person"):
-        prepare_change(strict, configuration(1, strict), changes, actor="ann", reason="test")
+def test_a_change_does_not_put_an_edited_file_into_force(settings: Settings) -> None:
+    """Without a restart, and without a second person."""
+    last = configuration(1, settings)
+    edited = with_overrides(settings, {"risk_manager.max_daily_loss": '"unlimited"'})
+    with pytest.raises(BadInput, match=r"the settings file differs from config-1 in risk_manager: run .*restart"):
+        prepare_change(edited, last, {"feedback.horizon_bars": "50"}, Origin("ann", "test"))
 
 
 @pytest.mark.parametrize("topic", ["market-quotes", "news", "market-trades"])
@@ -117,31 +127,59 @@ def test_a_strategy_that_needs_a_topic_which_is_not_read_is_refused(
     )
     changes = {"signals.strategies": json.dumps([{"name": f"{file}:Flow"}])}
     with pytest.raises(BadInput, match=f"a strategy needs {topic}, which the running service strategies does not read"):
-        prepare_change(settings, configuration(1, settings), changes, actor="ann", reason="test")
+        prepare_change(settings, configuration(1, settings), changes, Origin("ann", "test"))
     already = with_overrides(settings, changes)
-    change = prepare_change(
-        already, configuration(1, already), {"risk_manager.max_order_notional": "5"}, actor="", reason=""
-    )
+    allowed = {"risk_manager.max_order_notional": "5"}
+    change = prepare_change(already, configuration(1, already), allowed, Origin("", ""))
     assert change.record is not None
 
 
 def test_a_change_is_an_override_that_survives_a_changed_file_and_can_end(settings: Settings) -> None:
     last = next_configuration(None, settings, overrides={}, actor="ann", reason="start", release="1")
     changes = {"risk_manager.max_order_notional": "500", "signals.strategies.ema_cross.capital": '"0.5"'}
-    change = prepare_change(settings, last, changes, actor="bob", reason="earnings")
+    change = prepare_change(settings, last, changes, Origin("bob", "earnings"))
     record = change.record
     assert record is not None and (record.number, record.actor, record.release) == (2, "bob", "1")
     taken = settings_of(record, settings)
     assert taken.risk_manager.max_order_notional == 500
     assert [entry.capital for entry in taken.signals.strategies] == [Decimal("0.5")]
-    assert prepare_change(settings, record, changes, actor="bob", reason="retry").record is None
+    assert prepare_change(settings, record, changes, Origin("bob", "retry")).record is None
 
     edited = with_overrides(settings, {"risk_manager.max_order_notional": "900", "signals.strategies": "[]"})
-    assert usable_overrides(edited, record.overrides) == {"risk_manager.max_order_notional": "500"}
-    ended = prepare_change(settings, record, dict.fromkeys(changes), actor="ann", reason="over").record
+    usable, dropped = sort_overrides(edited, record.overrides)
+    assert usable == {"risk_manager.max_order_notional": "500"}
+    assert list(dropped) == ["signals.strategies.ema_cross.capital"]
+    assert dropped["signals.strategies.ema_cross.capital"].startswith("unknown strategy ema_cross")
+    ended = prepare_change(settings, record, dict.fromkeys(changes), Origin("ann", "over")).record
     assert ended is not None and ended.overrides == {} and ended.sha256 == last.sha256
     with pytest.raises(BadInput, match="was not changed at run time; changed settings: none"):
-        prepare_change(settings, ended, dict.fromkeys(changes), actor="ann", reason="again")
+        prepare_change(settings, ended, dict.fromkeys(changes), Origin("ann", "again"))
+
+
+def test_a_whole_section_and_a_list_of_strategies_can_change(settings: Settings) -> None:
+    changes = {"feedback": '{"horizon_bars": 77}', "signals.strategies": '[{"name": "grid"}]'}
+    last = configuration(1, settings)
+    record = prepare_change(settings, last, changes, Origin("ann", "test")).record
+    assert record is not None
+    taken = settings_of(record, settings)
+    assert taken.feedback.horizon_bars == 77 and [one.name for one in taken.signals.strategies] == ["grid"]
+    later = prepare_change(settings, record, {"signals.strategies.grid.capital": "0.5"}, Origin("ann", "test")).record
+    assert later is not None and [one.capital for one in settings_of(later, settings).signals.strategies] == [
+        Decimal("0.5")
+    ]
+    for value in ("5", '"x"', "[5]", '[{"parameters": 5}]', "{}"):
+        wrong = {"signals.strategies": value, "signals.strategies.grid.capital": "0.5"}
+        with pytest.raises(BadInput, match=r"unknown strategy grid|signals.strategies"):
+            prepare_change(settings, last, wrong, Origin("ann", "test"))
+
+
+def test_an_override_of_an_earlier_release_without_effect_can_end(settings: Settings) -> None:
+    setting = "risk_manager.initial_capital"
+    last = configuration(1, with_overrides(settings, {setting: "5"}))._replace(overrides={setting: "5"})
+    record = prepare_change(settings, last, {setting: None}, Origin("ann", "test")).record
+    assert record is not None and record.overrides == {}
+    usable, dropped = sort_overrides(settings, last.overrides)
+    assert usable == {} and dropped[setting].startswith(f"setting {setting} is set by the platform from")
 
 
 def test_only_sections_that_change_decisions_are_live() -> None:

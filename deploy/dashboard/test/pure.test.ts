@@ -5,6 +5,7 @@ import test from "node:test";
 import { backoffMs } from "../src/pure/backoff.ts";
 import { addBar, buildCandles, fillMarkers, type Candle } from "../src/pure/candles.ts";
 import { warnings, worstFirst, type CheckState, type OpenAlert, type SystemState } from "../src/pure/banner.ts";
+import { overrideText, parseSetting, previewRows, requestText, settingLabel, settingText } from "../src/pure/configuration.ts";
 import { hiddenColumns } from "../src/pure/columns.ts";
 import { exitCounts, exitNotes, exitTitle, type ExitPlan, type PlannedCancel, type PlannedOrder } from "../src/pure/exits.ts";
 import * as format from "../src/pure/format.ts";
@@ -357,4 +358,32 @@ test("a strategy is shown with its state and the first symbols of its universe",
   assert.equal(universeText(["KO", "PEP"]), "KO, PEP");
   assert.equal(sourcePosition({ file: "pairs.py", line: 17 }), "pairs.py:17");
   assert.equal(sourcePosition({ file: "", line: 0 }), "");
+});
+
+test("the value of a setting is read back as it was shown", () => {
+  for (const value of [500, -0.5, true, false, null, "unlimited", "fixed"]) assert.equal(parseSetting(settingText(value)), value);
+  assert.equal(parseSetting(" 500 "), 500);
+  assert.equal(parseSetting("yes"), true);
+  assert.equal(parseSetting("0.10"), "0.10");
+  assert.equal(parseSetting("12345678901234567890.5"), "12345678901234567890.5", "a double would lose digits");
+});
+
+test("a request names the limits, their values and the overrides that it ends", () => {
+  const request = { set: { "risk_manager.max_order_notional": 5000 }, unset: ["feedback.horizon_bars"], before: { "risk_manager.max_order_notional": "unlimited" } };
+  assert.equal(requestText(request), "Max order notional: unlimited → 5000; feedback.horizon_bars: back to the settings file");
+  assert.equal(settingLabel("risk_manager.breakers.0"), "risk_manager.breakers.0");
+});
+
+test("the history shows what changed at run time since the configuration before", () => {
+  const first = { "risk_manager.max_position": 5 };
+  assert.equal(overrideText({ ...first, "risk_manager.max_order_notional": 7 }, first), "Max order notional: 7");
+  assert.equal(overrideText({}, first), "Max position (units): back to the settings file");
+  assert.equal(overrideText(first, first), "settings file");
+});
+
+test("a preview compares both sides, with every check that rejected an order on one of them", () => {
+  const side = { orders: 3, fills: 2, rejections: {}, traded_quantity: 5, realized_pnl: -1.5, unrealized_pnl: 0, fees: 0, equity: 1000, max_drawdown: 0 };
+  const rows = previewRows(side, { ...side, orders: 0, rejections: { max_order_notional: 3 } });
+  assert.deepEqual(rows[0], { name: "Orders", recorded: "3", changed: "0" });
+  assert.deepEqual(rows.find((row) => row.name.startsWith("Rejected")), { name: "Rejected: Max order notional", recorded: "0", changed: "3" });
 });

@@ -10,12 +10,13 @@ export async function call<T>(
   path: string,
   body?: unknown,
   headers: Record<string, string> = {},
+  timeoutMs?: number,
 ): Promise<T> {
   try {
-    return await sendRequest<T>(method, path, body, await accessToken(), headers);
+    return await sendRequest<T>(method, path, body, await accessToken(), headers, timeoutMs);
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401 || !loggedIn.value) throw error;
-    return sendRequest<T>(method, path, body, await refreshSession(), headers);
+    return sendRequest<T>(method, path, body, await refreshSession(), headers, timeoutMs);
   }
 }
 

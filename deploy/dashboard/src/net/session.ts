@@ -156,6 +156,7 @@ export async function sendRequest<T>(
   body?: unknown,
   access?: string,
   extraHeaders: Record<string, string> = {},
+  timeoutMs = REQUEST_TIMEOUT_MS,
 ): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json", ...extraHeaders };
   if (access !== undefined) headers["Authorization"] = `Bearer ${access}`;
@@ -166,7 +167,7 @@ export async function sendRequest<T>(
       method,
       headers,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
     });
   } catch {
     throw new ApiError(0, "The dashboard server is not responding.");

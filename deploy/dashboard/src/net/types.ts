@@ -1,5 +1,7 @@
 /** The API's response fields that the dashboard uses; `/openapi.json` has all of them. Money and quantities are numbers. */
 
+import type { PreviewSide } from "../pure/configuration.ts";
+
 export interface TokenPair {
   access_token: string;
   refresh_token: string;
@@ -16,6 +18,50 @@ export interface ReleaseRequest {
   requested_at: string;
   reason: string;
   arguments: Record<string, string>;
+}
+
+/** Settings in force at a time. `overrides` are the changes at run time, by setting. */
+export interface Configuration {
+  configuration_id: string;
+  timestamp: string;
+  /** Who made the change, or approved it if `requested_by` is not null. */
+  actor: string;
+  requested_by: string | null;
+  reason: string;
+  overrides: Record<string, unknown>;
+}
+
+export interface ConfigurationInForce extends Configuration {
+  settings: Record<string, Record<string, unknown>>;
+}
+
+export interface ConfigurationReceipt {
+  configuration_id: string;
+  status: "PENDING" | "UNCHANGED" | "APPROVAL_REQUIRED";
+  request_id: string | null;
+}
+
+/** A change that waits for a second person. `before` has the values when it was requested. */
+export interface ConfigurationRequest {
+  request_id: string;
+  requested_by: string;
+  requested_at: string;
+  reason: string;
+  set: Record<string, unknown>;
+  unset: string[];
+  before: Record<string, unknown>;
+}
+
+/** What happened, and what would have happened with changed settings. */
+export interface ConfigurationPreview {
+  since: string;
+  until: string;
+  time_slices: number;
+  configurations: number;
+  recorded: PreviewSide;
+  changed: PreviewSide;
+  differing_time_slices: number;
+  differences: { timestamp: string; recorded: string[]; changed: string[] }[];
 }
 
 export interface BreakerReceipt {

@@ -14,13 +14,14 @@ import type {
   RiskLimits,
   RiskRejectionPage,
 } from "../net/types.ts";
+import { ConfigurationHistory, ConfigurationRequests, LimitSettings } from "../parts/configuration.tsx";
 import { ConfirmDialog } from "../parts/dialog.tsx";
 import { ExplainButton } from "../parts/lineage.tsx";
 import { EmptyState, Panel } from "../parts/panel.tsx";
 import { Table } from "../parts/table.tsx";
 import { showToast } from "../parts/toasts.tsx";
 import { NO_VALUE, percent, quantity, sentenceCase, shortTime, withZone } from "../pure/format.ts";
-import { checkLabel, isExchangeHalt, isUnsetLimit, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../pure/risk.ts";
+import { checkLabel, isExchangeHalt, measureLabel, measureValue, outcomeText, rejectionText } from "../pure/risk.ts";
 
 type Action = "halt" | "reduce" | "release";
 
@@ -59,6 +60,7 @@ export function RiskView(): JSX.Element {
           ]}
         />
       </Panel>
+      <ConfigurationRequests />
       <Panel
         title="Limit usage"
         resource={usage}
@@ -81,13 +83,7 @@ export function RiskView(): JSX.Element {
           ]}
         />
       </Panel>
-      <Panel title="Limits" resource={limits} class="limits">
-        {limits.data === null ? (
-          <EmptyState resource={limits} text="" />
-        ) : (
-          <LimitList limits={limits.data.limits} />
-        )}
-      </Panel>
+      <LimitSettings limits={limits} usage={usage.data ?? []} />
       <Panel title="Risk rejections" resource={rejections} class="rejections">
         <Table
           caption="Orders rejected by risk, newest first"
@@ -106,6 +102,7 @@ export function RiskView(): JSX.Element {
           ]}
         />
       </Panel>
+      <ConfigurationHistory />
       {hasPermission("AUDIT") && <CommandLog />}
       {request !== null && <SwitchDialog request={request} onClose={() => setRequest(null)} />}
     </div>
@@ -324,27 +321,6 @@ function UsageMeter(props: { usage: LimitUsage }): JSX.Element | null {
 
 function usageTone(share: number | null): string {
   return share === null || share < 0.7 ? "" : share < 0.9 ? "warn" : "down";
-}
-
-/** The limits as a list, and the unlimited ones in one sentence. */
-function LimitList(props: { limits: RiskLimits["limits"] }): JSX.Element {
-  const entries = Object.entries(props.limits);
-  const unlimited = entries.filter(([, value]) => value === "unlimited").map(([name]) => limitLabel(name));
-  return (
-    <>
-      <dl class="pairs">
-        {entries
-          .filter(([, value]) => value !== "unlimited")
-          .map(([name, value]) => (
-            <div key={name}>
-              <dt>{limitLabel(name)}</dt>
-              <dd class={isUnsetLimit(name, value) ? "down" : ""}>{limitValue(name, value)}</dd>
-            </div>
-          ))}
-      </dl>
-      {unlimited.length > 0 && <p class="note footnote">Unlimited: {unlimited.join(", ")}.</p>}
-    </>
-  );
 }
 
 /** Commands sent by users, from the audit log. */
