@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 def log_range(consumer: Consumer, topic: str, partition: int, *, timeout_s: float) -> tuple[int, int]:
-    """Return the first offset of a log and the offset behind its last message.
+    """Return the first offset of a log and the offset after its last message.
 
     `topic` is the name in Kafka, with the prefix. Raises KafkaException if Kafka does not respond, or the partition has
     no leader within `timeout_s` seconds.

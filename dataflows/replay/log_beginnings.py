@@ -31,12 +31,12 @@ def require_beginnings(kafka: KafkaSection, service: str, shards: Sequence[str])
         raise Unavailable(f"inputs of {service}: {error.args[0].str()}") from error
 
 
-def archived_records(kafka: KafkaSection, topic: str, partition: int, end: int) -> Iterator[Any]:
-    """Yield the records and clocks of a log before the offset `end`, which its topic no longer holds."""
+def archived_records(kafka: KafkaSection, topic: str, partition: int, end: int, start: int = 0) -> Iterator[Any]:
+    """Yield the records and clocks of a log from `start` to before `end`, which its topic no longer holds."""
     if kafka.archive is None:
         raise BadInput(f"topic {topic}/{partition} starts at offset {end}, so its beginning cannot be replayed")
-    kafka.archive.require(topic, partition, 0, end)
-    for message in kafka.archive.messages(topic, partition, 0, end):
+    kafka.archive.require(topic, partition, start, end)
+    for message in kafka.archive.messages(topic, partition, start, end):
         try:
             yield decode(message.value)
         except Undecodable:

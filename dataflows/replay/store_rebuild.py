@@ -7,8 +7,7 @@ written twice, and readers discard nothing as a duplicate. Bytewax writes the st
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -21,10 +20,11 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import run_main
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from configs.settings import KafkaSection, Settings
-from dataflows.replay.log_beginnings import archived_records, require_beginnings
+from dataflows.replay.log_beginnings import require_beginnings
+from dataflows.replay.recorded_log import RebuildStart, last_clock_ns, last_common_clock_ns, unique_records
+from dataflows.replay.recorded_source import RecordedSource
 from dataflows.replay.recording import TRADES_TOPIC, has_clock, read_topics
 from dataflows.runtime import stages, topology
 from dataflows.runtime.configured_stage import MakeStage, StageFactory
@@ -41,15 +41,10 @@ from operators.alignment import AlignedLogs
 from operators.bar_completion import SNAPSHOT_VERSION
 from operators.partitions import partition_of
 from operators.stage import TimeSlice
-from schemas.codec import decode
-from schemas.errors import BadInput, Unavailable, Undecodable
+from schemas.errors import BadInput
 from schemas.log_names import LogName
-from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, Record, Trade
-from sinks.cluster import client_config
-from sinks.log_offsets import log_range
+from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Record, Trade
 
-READ_TIMEOUT_S = 60.0
-_TAIL_MESSAGES = 1000
 _EPOCH = timedelta(seconds=1)
 
 
@@ -61,13 +56,20 @@ class Rebuilt(NamedTuple):
 
 
 def rebuild_store(
-    settings: Settings, service: str, shards: Sequence[str], target: Path, *, until_ns: int | None = None
+    settings: Settings,
+    service: str,
+    shards: Sequence[str],
+    target: Path,
+    *,
+    until_ns: int | None = None,
+    recorded_source: RecordedSource | None = None,
+    start: RebuildStart | None = None,
 ) -> Rebuilt:
-    """Write the state of these shards into the new, empty store `target`, as of the last time slice in all their topics
-    or, if that is earlier, `until_ns`.
+    """Write the state of these shards into the store `target`, as of the last time slice in all their topics or, if
+    that is earlier, `until_ns`. The store is new and empty or, with `start`, holds the states of `start`.
 
-    Raises BadInput if the replay differs from the recording or the inputs end too early, with the first difference, and
-    Unavailable if the topics cannot be read.
+    Raises BadInput if the replay differs from the recording or the inputs end too early, with the first difference, or
+    if it must not run recorded source code (`RecordedSource`), and Unavailable if the topics cannot be read.
     """
     if service == "market_data":
         return _rebuild_feed(settings, target)
@@ -79,14 +81,15 @@ def rebuild_store(
         last_slice_ns = min(last_slice_ns, until_ns)
     if last_slice_ns < 0:
         return Rebuilt(-1, 0)
-    require_beginnings(settings.kafka, service, shards)
-    comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns)
+    if start is None:
+        require_beginnings(settings.kafka, service, shards)
+    comparison = _RecordedOutputs(settings.kafka, outputs, last_slice_ns, start)
     unread = stages.unread_topics(settings) if service == "strategies" else frozenset[str]()
     source = _BoundedSource(settings, service, shards, last_slice_ns, unread)
     make: MakeStage = getattr(stages, service)
     if HANDLER_TIMEOUTS in topology.SERVICES[service].unclocked:
         make = StageWithTimeouts.under_settings(make, recorded_timeouts(settings.kafka))
-    make_stage = StageFactory(make, settings)
+    make_stage = StageFactory(make, settings, use_source=(recorded_source or RecordedSource()).settings_for)
     flow = build_stage_flow(service, make_stage, source, {"kafka": _ComparingSink(comparison, shards)})
     run_with_store(flow, target)
     if comparison.difference:
@@ -101,7 +104,7 @@ def rebuild_store(
 
 def last_common_slice_ns(kafka: KafkaSection, logs: Sequence[LogName]) -> int:
     """Return the last time slice that is in all these logs, -1 if there is none."""
-    return _last_common_clock_ns({log: _last_clock_ns(kafka, *log) for log in logs})
+    return last_common_clock_ns({log: last_clock_ns(kafka, *log) for log in logs})
 
 
 def run_with_store(flow: Dataflow, target: Path, epoch: timedelta = _EPOCH) -> None:
@@ -163,9 +166,11 @@ class _RecordedOutputs:
     `difference` describes the first difference, or is an empty string.
     """
 
-    def __init__(self, kafka: KafkaSection, logs: Sequence[LogName], last_slice_ns: int) -> None:
+    def __init__(
+        self, kafka: KafkaSection, logs: Sequence[LogName], last_slice_ns: int, start: RebuildStart | None
+    ) -> None:
         self._partitions = kafka.symbol_partitions
-        self._recorded = {log: _unique_records(kafka, *log, last_slice_ns) for log in logs}
+        self._recorded = {log: unique_records(kafka, *log, last_slice_ns, start) for log in logs}
         self._topics = {topic for topic, _ in logs}
         self.difference, self.compared = "", 0
 
@@ -212,65 +217,6 @@ class _ComparingSink(FixedPartitionedSink[list[TimeSlice], None]):
         return _ComparingPartition(self._comparison)
 
 
-def _unique_records(kafka: KafkaSection, topic: str, partition: int, last_slice_ns: int) -> Iterator[Record]:
-    """Yield the records of a log up to a time slice, without the duplicates that restarts wrote."""
-    seqs: dict[str, int] = {}
-    for record in _read_log(kafka, topic, partition):
-        if type(record) is Clock:
-            if record.ts_ns >= last_slice_ns:
-                return
-            continue
-        key = record.symbol if type(record) in BY_SYMBOL else ""
-        if record.seq > seqs.get(key, 0):
-            seqs[key] = record.seq
-            yield record
-
-
-def _read_log(kafka: KafkaSection, topic: str, partition: int, last: int | None = None) -> Iterator[Any]:
-    """Yield the records and clocks of a log up to its current end; with `last`, only of its last messages."""
-    name, config = kafka.topic_prefix + topic, {"group.id": "rebuild", "enable.auto.commit": False, "log_level": 0}
-    try:
-        with closing(Consumer(client_config(kafka.cluster, config))) as consumer:
-            low, high = log_range(consumer, name, partition, timeout_s=10)
-            if low > 0 and last is None:
-                yield from archived_records(kafka, topic, partition, low)
-            offset = low if last is None else max(low, high - last)
-            consumer.assign([TopicPartition(name, partition, offset)])
-            deadline = time.monotonic() + READ_TIMEOUT_S
-            while offset < high:
-                messages = consumer.consume(min(1000, high - offset), timeout=1)
-                if not messages and time.monotonic() > deadline:
-                    raise Unavailable(f"topic {topic}/{partition}: no messages received within {READ_TIMEOUT_S:.0f} s")
-                for message in messages:
-                    offset, deadline = (message.offset() or 0) + 1, time.monotonic() + READ_TIMEOUT_S
-                    try:
-                        yield decode(message.value())
-                    except Undecodable:
-                        continue
-    except KafkaException as error:
-        raise Unavailable(f"topic {topic}/{partition}: {error.args[0].str()}") from error
-
-
-def _last_common_clock_ns(last_clocks: Mapping[LogName, int]) -> int:
-    """Return the last time slice that is in all logs, -1 if there is none. A topic without a clock is ignored: it was
-    created after the last time slice.
-
-    >>> _last_common_clock_ns({("signals", 0): 60, ("signals", 1): 120, ("strategy-suspensions", 0): -1})
-    60
-    """
-    started = {topic for (topic, _), clock_ns in last_clocks.items() if clock_ns >= 0}
-    return min((clock_ns for (topic, _), clock_ns in last_clocks.items() if topic in started), default=-1)
-
-
-def _last_clock_ns(kafka: KafkaSection, topic: str, partition: int) -> int:
-    """Return the time of the last clock in a log, -1 if it has none."""
-    for last in (_TAIL_MESSAGES, None):
-        clocks = [record.ts_ns for record in _read_log(kafka, topic, partition, last) if type(record) is Clock]
-        if clocks:
-            return max(clocks)
-    return -1
-
-
 # -- the feed ----------------------------------------------------------------------------------------------------------
 
 
@@ -314,7 +260,7 @@ def _rebuild_feed(settings: Settings, target: Path) -> Rebuilt:
     clock_ns, count = -1, 0
     logs = topology.clocked_logs("market_data", topology.FEED_SHARD, settings.kafka.symbol_partitions)
     # A feed that was killed may have written its last clocks to some topics only. The feed writes these again.
-    until_ns = _last_common_clock_ns({log: _last_clock_ns(settings.kafka, *log) for log in logs})
+    until_ns = last_common_clock_ns({log: last_clock_ns(settings.kafka, *log) for log in logs})
     until = ReplayEnd(ts_ns=until_ns, end_of_logs=True)
     with closing(read_topics(settings.kafka, "rebuild", ["market-bars"], until=until)) as time_slices:
         for time_slice in time_slices:

@@ -57,7 +57,7 @@ def restore_database(
     identity = read_folder_identity(home)
     if platform_id is not None and identity is not None and identity.platform_id != platform_id:
         raise DeployError(
-            f"the backup is of platform {platform_id}, but {home.root} belongs to platform {identity.platform_id}"
+            f"the backup belongs to platform {platform_id}, but {home.root} belongs to platform {identity.platform_id}"
         )
     with _servers(home, report, with_kafka=rebuild) as url:
         require_empty_database(url, force=force)

@@ -286,7 +286,7 @@ def migration_revisions() -> set[str]:
 
 
 def require_existing_revision(revision: str, file: object) -> None:
-    """Raises BadInput if the schema is of a newer release."""
+    """Raises BadInput if the schema comes from a newer release."""
     if revision not in migration_revisions():
         raise BadInput(
             f"{file} has schema {revision}, which is unknown: restore it with the newer release that wrote it"

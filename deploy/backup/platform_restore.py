@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dataflows.runtime.topology import COMPACT, Layout
+from dataflows.runtime.topology import COMPACT, EDGE_SERVICES, Layout
 from deploy.backup.archive import ArchiveReader, ChunkReader
 from deploy.backup.database_tables import (
     emptied_database,
@@ -182,8 +182,8 @@ def _require_usable_servers(home: Home, manifest: BackupManifest, *, force: bool
         found = read_topic_identity(kafka.cluster, kafka.topic_prefix)
         if found is not None and found.platform_id != manifest.identity.platform_id:
             raise DeployError(
-                f"Kafka at {kafka.cluster} holds the topics of platform {found.platform_id}, but the backup is of "
-                f"platform {manifest.identity.platform_id}; use another Kafka, or another kafka.topic_prefix"
+                f"Kafka at {kafka.cluster} holds the topics of platform {found.platform_id}, but the backup "
+                f"belongs to platform {manifest.identity.platform_id}; use another Kafka, or another kafka.topic_prefix"
             )
         with closing(LogReader(kafka.cluster, kafka.topic_prefix)) as reader:
             existing = reader.existing_topics()
@@ -198,7 +198,7 @@ def _require_usable_servers(home: Home, manifest: BackupManifest, *, force: bool
         found = read_database_identity(url)
         if found is not None and found.platform_id != manifest.identity.platform_id and not force:
             raise DeployError(
-                f"the database belongs to platform {found.platform_id}, but the backup is of platform "
+                f"the database belongs to platform {found.platform_id}, but the backup belongs to platform "
                 f"{manifest.identity.platform_id}; use another database"
             )
         require_empty_database(url, force=force)
@@ -278,7 +278,10 @@ def _write_stores(home: Home, archive: ArchiveReader, manifest: BackupManifest, 
                 name,
                 identity,
             )
-    write_layout(home, Layout.COMPACT if COMPACT in manifest.stores else Layout.SERVICES)
+    if COMPACT in manifest.stores:
+        write_layout(home, Layout.COMPACT, [name for name in EDGE_SERVICES if name in manifest.stores])
+    else:
+        write_layout(home, Layout.SERVICES)
 
 
 def _write_models(home: Home, archive: ArchiveReader, manifest: BackupManifest, identity: Identity | None) -> None:

@@ -17,7 +17,7 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.state import replace_file
 
-STATE_FOLDERS = ("data", "recovery", "models")
+STATE_FOLDERS = ("data", "recovery", "models", "checkpoints")
 _START_OPTIONS = "start.json"
 
 

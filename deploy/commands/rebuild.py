@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, Layout, Replica, processes, table_writers
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, Replica, table_writers
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
+from deploy.recovery.trust_source import TrustSource, source_of_recording
 from deploy.supervisor.control import start_one, stop_one
-from deploy.supervisor.layout import dataflow_names, read_layout
+from deploy.supervisor.layout import dataflow_names, shared_services
 from deploy.supervisor.replicas import replicas_of, store_of
 from deploy.supervisor.state import running_state
 from deploy.time_arguments import format_ns
@@ -24,9 +26,14 @@ from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from configs.settings import Settings
+    from dataflows.replay.recorded_log import RebuildStart
+    from dataflows.replay.recorded_source import RecordedSource
     from dataflows.replay.store_rebuild import Rebuilt
 
 What = Annotated[str, typer.Argument(help="Dataflow, such as portfolio, or table, such as executions.")]
+FromStart = Annotated[
+    bool, typer.Option("--from-start", help="Replay the topics from their beginning, without a checkpoint.")
+]
 Table = Annotated[bool, typer.Option("--table", help="Rebuild the table if a dataflow has the same name.")]
 
 _BATCH_SIZE = 5000
@@ -36,15 +43,14 @@ def register(app: typer.Typer) -> None:
     app.command("rebuild", help="Rebuild the state of a service, or a table, from the topics.")(rebuild)
 
 
-def rebuild(what: What, table: Table = False) -> None:
+def rebuild(what: What, table: Table = False, from_start: FromStart = False, trust_source: TrustSource = False) -> None:
     home = home_from_environment()
-    layout = read_layout(home)
-    if layout is Layout.COMPACT and what in COMPACT_SERVICES and not table and what not in tables_of_topics():
+    if what in shared_services(home) and not table and what not in tables_of_topics():
         raise BadInput(
             f"{what} runs in the process compact; rebuild all its services with `python cli.py rebuild compact`"
         )
-    if what in processes(layout) and not table:
-        print(rebuild_service(home, what))
+    if what in dataflow_names(home) and not table:
+        print(rebuild_service(home, what, from_start=from_start, trust_source=trust_source))
     else:
         print(rebuild_table(home, what))
 
@@ -52,12 +58,14 @@ def rebuild(what: What, table: Table = False) -> None:
 # -- a service ---------------------------------------------------------------------------------------------------------
 
 
-def rebuild_service(home: Home, name: str) -> str:
+def rebuild_service(home: Home, name: str, *, from_start: bool = False, trust_source: bool = False) -> str:
     """Replace the recovery store of a service by one from the topics, and return a message for the user.
 
     The state is that after the last time slice that the service wrote, with the same counters, so that the service
-    continues exactly there. Raises BadInput if the topics do not replay to their recorded contents, because the new
-    state would contradict them; the old store then stays in place. Raises DeployError if the store is in use.
+    continues exactly there. The replay begins at the newest checkpoint. With `from_start` or without a checkpoint, it
+    begins at the beginning of the topics. Raises BadInput if the topics do not replay to their recorded contents,
+    because the new state would contradict them; the old store then stays in place. Raises DeployError if the store is
+    in use.
     """
     from rich.console import Console
 
@@ -68,6 +76,7 @@ def rebuild_service(home: Home, name: str) -> str:
     with (
         ExitStack() as locks,
         console.status(f"rebuilding {name}") as status,
+        source_of_recording(home, trust_source) as source,
         _services_stopped(home, name) as was_running,
         recorded_settings(home, status.update) as settings,
     ):
@@ -75,13 +84,14 @@ def rebuild_service(home: Home, name: str) -> str:
         new_folder = home.recovery / f"{name}.rebuilt"
         shutil.rmtree(new_folder, ignore_errors=True)
         records, last_slice_ns = 0, -1
+        starts = {} if from_start or name not in (*COMPACT_SERVICES, COMPACT) else _starts(home, settings, source)
         status.update(f"replaying the inputs of {name}")
         try:
             for replica in replicas:
                 locks.enter_context(locked_store(store_of(home, name, replica)))
                 target = new_folder if replica.total == 1 else new_folder / str(replica)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                rebuilt = _rebuild(settings, name, replica, target)
+                rebuilt = _rebuild(home, settings, name, replica, target, source, starts)
                 records, last_slice_ns = records + rebuilt.records, max(last_slice_ns, rebuilt.last_slice_ns)
         except Unavailable as error:
             raise DeployError(str(error)) from error
@@ -90,23 +100,46 @@ def rebuild_service(home: Home, name: str) -> str:
             raise
         old = _replace_store(home, name, new_folder)
     when = "now" if was_running else "at the next start"
-    up_to = f"{records:,} records equal the topics up to {format_ns(last_slice_ns)}" if records else "no records yet"
+    after = f" after the checkpoint of {format_ns(min(one.slice_ns for one in starts.values()))}" if starts else ""
+    up_to = f"{records:,} records{after} equal the topics up to {format_ns(last_slice_ns)}"
+    if not records:
+        up_to = f"no records{after}" if starts else "no records yet"
     return f"{name} continues {when} from the end of its topics ({up_to}); the old store is {old or 'missing'}"
 
 
-def _rebuild(settings: Settings, name: str, replica: Replica, target: Path) -> Rebuilt:
+def _starts(home: Home, settings: Settings, source: RecordedSource) -> dict[str, RebuildStart]:
+    from deploy.checkpoints.rebuild_start import rebuild_starts
+
+    try:
+        return rebuild_starts(home, settings, source, lambda text: print(text, file=sys.stderr))
+    except Unavailable as error:
+        raise DeployError(str(error)) from error
+
+
+def _rebuild(
+    home: Home,
+    settings: Settings,
+    name: str,
+    replica: Replica,
+    target: Path,
+    source: RecordedSource,
+    starts: Mapping[str, RebuildStart],
+) -> Rebuilt:
     """Write the store of one process from the topics."""
+    from dataflows.replay.layout_stores import write_service_store
     from dataflows.replay.store_rebuild import Rebuilt, rebuild_store
     from dataflows.runtime import topology
     from deploy.recovery.layout_change import rebuild_compact_store
     from deploy.supervisor.initialize import make_recovery_store
 
     if name == COMPACT:
-        records, last_slice_ns = rebuild_compact_store(settings, target)
+        records, last_slice_ns = rebuild_compact_store(settings, shared_services(home), target, source, starts)
         return Rebuilt(last_slice_ns, records)
     make_recovery_store(target)
-    shards = replica.select(topology.shards(name, settings.kafka.symbol_partitions))
-    return rebuild_store(settings, name, shards, target)
+    shards, start = replica.select(topology.shards(name, settings.kafka.symbol_partitions)), starts.get(name)
+    if start is not None:
+        write_service_store(name, {shard: start.states[shard] for shard in shards}, target)
+    return rebuild_store(settings, name, shards, target, recorded_source=source, start=start)
 
 
 def _replace_store(home: Home, name: str, new_folder: Path) -> Path | None:
@@ -166,7 +199,7 @@ def rebuild_table(home: Home, name: str) -> str:
 
 def _process_of(home: Home, service: str) -> str:
     """Return the process that runs a service."""
-    return COMPACT if service in COMPACT_SERVICES and read_layout(home) is Layout.COMPACT else service
+    return COMPACT if service in shared_services(home) else service
 
 
 def tables_of_topics() -> dict[str, type]:

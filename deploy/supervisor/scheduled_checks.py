@@ -1,4 +1,4 @@
-"""Run `verify` every few minutes, and `archive create` and `replay-check` every night.
+"""Run `verify` every few minutes, and `checkpoint create`, `archive create` and `replay-check` once a day.
 
 Each result goes to `run/checks/NAME.json`.
 
@@ -33,8 +33,12 @@ PRINCIPAL = "checks"
 VERIFY = ("verify", "--json", "--since", "1d", "--publish")
 """Only the last day of the topics: older records were checked before and do not change."""
 REPLAY_CHECK = ("replay-check", "--json")
+"""From the time slice on up to which the last one found no difference. Without an earlier one, all topics."""
 ARCHIVE = ("archive", "create", "--json")
-COMMANDS = {"verify": VERIFY, "replay_check": REPLAY_CHECK, "archive": ARCHIVE}
+CHECKPOINT = ("checkpoint", "create", "--reason", "daily", "--json")
+COMMANDS = {"verify": VERIFY, "replay_check": REPLAY_CHECK, "archive": ARCHIVE, "checkpoint": CHECKPOINT}
+_OWN_PRINCIPAL = frozenset({"archive", "checkpoint"})
+"""Jobs that do what the principal `checks` may not do."""
 
 
 def next_daily_time(now: datetime, at: str) -> datetime:
@@ -49,7 +53,11 @@ def next_daily_time(now: datetime, at: str) -> datetime:
 
 
 def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_at: float, duration_s: float) -> Any:
-    """Build a check's result from its process: name, ok, finished_at, duration_s, counts and message."""
+    """Build a check's result from its process: name, ok, finished_at, duration_s, counts and message.
+
+    That of a `replay_check` without a difference also has `last_ns`, the last time slice compared. `CheckRunner` adds
+    `platform`, because a restore replaces the log.
+    """
     row = {"name": name, "ok": returncode == 0, "finished_at": finished_at, "duration_s": round(duration_s, 3)}
     try:
         output = json.loads(stdout)
@@ -63,11 +71,20 @@ def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_
     elif name == "archive":
         deleted = sum(cut["end"] - cut["start"] for cut in output["cuts"])
         counts, message = {"archived": output["messages"], "deleted": deleted}, output["uncut_reason"]
+    elif name == "checkpoint":
+        created, message = output["checkpoint"], output["reason"]
+        counts = {"created": int(created is not None), "removed": len(output["removed"])}
     else:
         difference = output["difference"]
         counts = {"ticks": output["ticks"], "findings": 0 if difference is None else 1}
-        message = "" if difference is None else f"{difference['topic']} {difference['name']} differs".strip()
+        message = "" if difference is None else _difference_text(difference)
+        if difference is None:
+            row["last_ns"] = output["last_ns"]
     return row | {"counts": counts, "message": message}
+
+
+def _difference_text(difference: Mapping[str, Any]) -> str:
+    return difference.get("state") or f"{difference['topic']} {difference['name']} differs".strip()
 
 
 def read_results(home: Home) -> list[dict[str, Any]]:
@@ -106,15 +123,30 @@ class CheckRunner:
             if name is None:
                 self._stopping.wait()
             elif not self._stopping.wait(max(0.0, min(due[name] - time.time(), 60.0))) and time.time() >= due[name]:
-                self.check(name, COMMANDS[name])
+                self.check(name, self._command(name))
                 if name == "verify":
                     due[name] = time.time() + (verify_s or 0)
                 else:
                     due[name] = next_daily_time(datetime.now(UTC), daily[name]).timestamp()
 
+    def _command(self, name: str) -> tuple[str, ...]:
+        last_ns = self._last_compared_ns() if name == "replay_check" else 0
+        return COMMANDS[name] if not last_ns else (*COMMANDS[name], "--from", str(last_ns))
+
+    def _last_compared_ns(self) -> int:
+        """Return the time slice up to which `replay-check` found no difference, 0 if unknown or after an error.
+
+        It is unknown after a restore: the log is then another one.
+        """
+        try:
+            row = json.loads((self._home.checks / "replay_check.json").read_text())
+        except (OSError, ValueError):
+            return 0
+        return int(row.get("last_ns", 0)) if row.get("platform", "") == _platform(self._home) else 0
+
     def check(self, name: str, arguments: tuple[str, ...]) -> None:
         """Run one check and write its result, unless `stop` was called meanwhile."""
-        started_at = time.time()
+        started_at, platform = time.time(), _platform(self._home)
         command = [sys.executable, "-m", "deploy.cli", *arguments]
         self._child = subprocess.Popen(
             command,
@@ -131,18 +163,30 @@ class CheckRunner:
             return
         now = time.time()
         row = result_of(name, returncode, stdout, stderr, finished_at=now, duration_s=now - started_at)
+        if name == "replay_check" and row["counts"].get("findings") and (last_ns := self._last_compared_ns()):
+            row["last_ns"] = last_ns  # the next run reports the difference again
+        if name == "replay_check":
+            row["platform"] = platform
         self._home.checks.mkdir(parents=True, exist_ok=True)
         replace_file(self._home.checks / f"{name}.json", json.dumps(row))
         print(json.dumps(row), flush=True)
 
 
+def _platform(home: Home) -> str:
+    """Return the id and the epoch of the platform in a state folder. A restore begins a new epoch."""
+    from deploy.supervisor.platform_identity import read_folder_identity
+
+    identity = read_folder_identity(home)
+    return "" if identity is None else f"{identity.platform_id}/{identity.epoch}"
+
+
 def command_environment(name: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a check's process.
 
-    `archive create` deletes messages, for which the principal `checks` has no right. With the embedded Kafka, it uses
-    the superuser's credentials in the state folder.
+    `archive create` deletes messages and `checkpoint create` writes a marker, for which the principal `checks` has no
+    right. With the embedded Kafka, they use the credentials in the state folder: of the superuser and the command line.
     """
-    if name != "archive" or environment.get("KAFKA__SECURITY__USER") != PRINCIPAL:
+    if name not in _OWN_PRINCIPAL or environment.get("KAFKA__SECURITY__USER") != PRINCIPAL:
         return dict(environment)
     return {key: value for key, value in environment.items() if key not in CREDENTIAL_VARIABLES}
 
@@ -151,20 +195,26 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.supervisor.scheduled_checks")
     parser.add_argument("--verify", type=int, metavar="SECONDS")
     parser.add_argument("--replay-check", metavar="HH:MM")
+    parser.add_argument("--checkpoint", metavar="HH:MM")
     parser.add_argument("--archive", metavar="HH:MM")
     options = parser.parse_args(arguments)
     os.nice(NICE)
     runner = CheckRunner(home_from_environment())
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)
-    daily = {"replay_check": options.replay_check, "archive": options.archive}
+    daily = {name: getattr(options, name) for name in ("replay_check", "checkpoint", "archive")}
     runner.run(options.verify, {name: at for name, at in daily.items() if at is not None})
     return 0
 
 
 def service_command(schedule: ChecksSection) -> tuple[str, ...]:
     """Return the command with which the supervisor starts this module."""
-    times = {"--verify": schedule.verify, "--replay-check": schedule.replay_check, "--archive": schedule.archive}
+    times = {
+        "--verify": schedule.verify,
+        "--replay-check": schedule.replay_check,
+        "--checkpoint": schedule.checkpoint,
+        "--archive": schedule.archive,
+    }
     options = [text for option, at in times.items() if at is not None for text in (option, str(at))]
     return (sys.executable, "-m", "deploy.supervisor.scheduled_checks", *options)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dataflows.runtime.configured_stage import read_state
-from dataflows.runtime.topology import COMPACT, Layout
+from dataflows.runtime.topology import COMPACT
 from deploy.errors import DeployError
 from deploy.recovery.recovery_store import StateSnapshot, read_store
 from deploy.verification.ledger_tables import SnapshotLedger
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def snapshot_ledgers(home: Home, settings: Settings) -> tuple[list[SnapshotLedger], str]:
     """Return the books of each service with a clock in its store, and a sentence about the services without one."""
     books, missing = [], []
-    for service, read_books in _READERS.items():
+    for service, read_books in BOOK_READERS.items():
         try:
             snapshots = _read_snapshots(home, service)
         except DeployError as error:
@@ -35,10 +35,10 @@ def snapshot_ledgers(home: Home, settings: Settings) -> tuple[list[SnapshotLedge
 
 
 def _read_snapshots(home: Home, service: str) -> list[StateSnapshot]:
-    """Return the newest states of a service, in the layout `compact` from the store of the shared process."""
-    from deploy.supervisor.layout import read_layout
+    """Return the newest states of a service, also from the store of the process that it shares with others."""
+    from deploy.supervisor.layout import shared_services
 
-    if read_layout(home) is not Layout.COMPACT:
+    if service not in shared_services(home):
         return read_store(home.recovery / service).snapshots
     return [
         snapshot._replace(step=f"{service}.{step}", key=shard, state=state)
@@ -128,8 +128,9 @@ def _difference_text(service: str, what: str, stored: Any, rebuilt: Any) -> str:
     return f"recovery store of {service}: {what} is {stored}, expected {rebuilt} from the executions"
 
 
-_READERS: dict[str, Callable[[Settings, Any], Callable[[Ledger], str | None]]] = {
+BOOK_READERS: dict[str, Callable[[Settings, Any], Callable[[Ledger], str | None]]] = {
     "portfolio": _portfolio,
     "risk": _risk,
     "execution": _execution,
 }
+"""By service, a function that reads the books in its stage's state and returns how they differ from a ledger."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from bytewax.recovery import init_db_dir
 from confluent_kafka import Consumer, TopicPartition
@@ -28,6 +29,7 @@ from schemas.records import Clock, HistoryBar, Record, Trade
 from sinks.cluster import client_config
 from sinks.kafka import KafkaSliceSink, producer
 from sinks.log_offsets import log_range
+from sinks.postgres import PostgresWriter
 from tests.builders import bar, quote
 from tests.unit.test_live_feed import START_NS, FakeProvider
 
@@ -129,6 +131,34 @@ def test_counts_of_quotes_trades_and_history_continue_behind_the_snapshot(kafka:
     rebuilt = read_feed_history(section, 1)
     assert (rebuilt.quotes, rebuilt.trades, rebuilt.history) == ({"A": 3}, {"A": 2}, {"A": 2})
     assert rebuilt.ends == dict.fromkeys(feed_logs(PARTITIONS), 0)
+
+
+def test_published_records_that_their_tables_lack_are_stored(
+    kafka: str, make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a feed that was killed while PostgreSQL was down: the topics hold more than the tables."""
+    monkeypatch.setattr(clock_recovery, "STORED_TOGETHER", 2)
+    section, url = empty_topics(kafka), make_database()
+    bars = [bar("D", seq, seq) for seq in (1, 2, 3)]
+    quotes = [quote("A", seq, seq, 1.0, 2.0) for seq in (1, 2)]
+    write(section, {("market-bars", 1): [*bars, Clock(3, "market_data@1")], ("market-quotes", 0): quotes})
+
+    def store(records: Sequence[Record]) -> None:
+        with closing(PostgresWriter(url, name="test")) as writer:
+            writer.write(records)
+
+    store(bars[:2])
+    read = feed_topic_reader(section, store)
+    for _ in range(2):  # a restart during the recovery
+        read(dict.fromkeys(feed_logs(PARTITIONS), 0) | {("market-bars", 1): 1})
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT 'bar', symbol, seq FROM bars UNION ALL SELECT 'quote', symbol, seq FROM quotes ORDER BY 1, 3"
+        )
+        assert cursor.fetchall() == [
+            *(("bar", "D", seq) for seq in (1, 2, 3)),
+            *(("quote", "A", seq) for seq in (1, 2)),
+        ]
 
 
 def test_a_rebuilt_store_continues_behind_the_last_clock_of_all_topics(kafka: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,10 @@ from configs.settings import load_settings
 from configs.settings.platform import ChecksSection
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import scheduled_checks
+from deploy.supervisor.platform_identity import write_folder_identity
 from deploy.supervisor.scheduled_checks import CheckRunner, next_daily_time, read_results, result_of
 from schemas.errors import BadInput
+from tests.replay.checkpoint_runs import platform_identity
 
 
 @pytest.mark.parametrize(
@@ -52,9 +55,53 @@ def test_result_reports_the_finding_or_the_last_error_line() -> None:
     assert (row["ok"], row["message"]) == (False, "the recovery store of risk is missing")
 
 
-def test_only_the_archive_uses_the_superuser_of_the_embedded_kafka() -> None:
+def test_the_result_of_a_checkpoint_counts_it_and_a_silent_feed_is_no_error() -> None:
+    output: dict[str, Any] = {
+        "checkpoint": {"checkpoint_id": "checkpoint-1"},
+        "removed": ["checkpoint-0"],
+        "reason": "",
+    }
+    row = result_of("checkpoint", 0, json.dumps(output), "", finished_at=5.0, duration_s=1.0)
+    assert (row["ok"], row["counts"], row["message"]) == (True, {"created": 1, "removed": 1}, "")
+    output = {"checkpoint": None, "removed": [], "reason": "market_data writes no clock"}
+    row = result_of("checkpoint", 0, json.dumps(output), "", finished_at=5.0, duration_s=1.0)
+    assert (row["ok"], row["counts"]["created"], row["message"]) == (True, 0, "market_data writes no clock")
+
+
+def test_a_replay_check_continues_where_the_last_one_found_no_difference(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create_folders()
+    home.checks.mkdir()
+    runner, file = CheckRunner(home), home.checks / "replay_check.json"
+    command = ("replay-check", "--json")
+    assert runner._command("replay_check") == command, "the first one replays everything"
+    found = {"ticks": 60, "difference": None, "last_ns": 123456789000}
+    row = result_of("replay_check", 0, json.dumps(found), "", finished_at=5.0, duration_s=1.0)
+    file.write_text(json.dumps(row))
+    assert runner._command("replay_check") == (*command, "--from", "123456789000")
+    assert runner._command("verify") == scheduled_checks.VERIFY
+    write_folder_identity(home, platform_identity())
+    assert runner._command("replay_check") == command, "the last one was on another platform"
+    file.write_text(json.dumps(row | {"platform": "p-1/1"}))
+    assert runner._command("replay_check") == (*command, "--from", "123456789000")
+    write_folder_identity(home, platform_identity(epoch=2))
+    assert runner._command("replay_check") == command, "a restore has replaced the log"
+    row = result_of("replay_check", 1, "", "error: Kafka is away", finished_at=5.0, duration_s=1.0)
+    file.write_text(json.dumps(row))
+    assert runner._command("replay_check") == command, "after an error, everything"
+
+
+def test_a_difference_from_a_checkpoint_is_the_message() -> None:
+    difference = {"topic": "", "name": "", "state": "the state differs from checkpoint-1: risk, shard books"}
+    report = {"ticks": 60, "difference": difference, "last_ns": 9}
+    row = result_of("replay_check", 1, json.dumps(report), "", finished_at=5.0, duration_s=1.0)
+    assert (row["message"], "last_ns" in row) == (difference["state"], False)
+
+
+def test_the_daily_jobs_use_other_principals_of_the_embedded_kafka() -> None:
     environment = {"KAFKA__SECURITY__USER": "checks", "KAFKA_PASSWORD": "not-a-password", "PATH": "/bin"}
     assert scheduled_checks.command_environment("archive", environment) == {"PATH": "/bin"}
+    assert scheduled_checks.command_environment("checkpoint", environment) == {"PATH": "/bin"}
     assert scheduled_checks.command_environment("verify", environment) == environment
     own_cluster = environment | {"KAFKA__SECURITY__USER": "trading"}
     assert scheduled_checks.command_environment("archive", own_cluster) == own_cluster
@@ -77,8 +124,8 @@ def handles_signal(pid: int, number: int) -> bool:
 
 
 def test_process_ends_on_sigterm(tmp_path: Path) -> None:
-    command = scheduled_checks.service_command(ChecksSection(verify=3600, archive=None))
-    assert command[3:] == ("--verify", "3600", "--replay-check", "02:00")
+    command = scheduled_checks.service_command(ChecksSection(verify=3600, checkpoint="21:00", archive=None))
+    assert command[3:] == ("--verify", "3600", "--replay-check", "02:00", "--checkpoint", "21:00")
     child = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "PLATFORM_HOME": str(tmp_path)})
     try:
         deadline = time.monotonic() + 60
@@ -96,6 +143,7 @@ def test_process_ends_on_sigterm(tmp_path: Path) -> None:
 def test_check_schedule_is_configurable() -> None:
     checks = load_settings(environment={}).platform.checks
     assert (checks.verify, checks.replay_check, checks.archive) == (300, "02:00", "01:00")
+    assert checks.checkpoint == "21:15"
     environment = {"PLATFORM__CHECKS__VERIFY": "~", "PLATFORM__CHECKS__REPLAY_CHECK": "12:30"}
     checks = load_settings(environment=environment).platform.checks
     assert (checks.verify, checks.replay_check) == (None, "12:30")

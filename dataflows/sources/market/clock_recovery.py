@@ -4,6 +4,9 @@ A feed that is killed may have written a clock to some of its logs and not to ot
 would then process different time slices. The next process therefore writes each such clock again, with the same time,
 to all logs. Readers discard a clock that their log already has (`operators/alignment.py`).
 
+It may also have written records to a topic and not to their table, for example while PostgreSQL was down. The feed does
+not publish them again, so they are stored from the topic.
+
 The snapshot contains an offset in each log, and only the messages after it are read. The cost of a restart therefore
 does not depend on the length of the logs.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +29,7 @@ from operators.partitions import partition_of
 from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
 from schemas.log_names import LogName
-from schemas.records import Bar, Clock, HistoryBar, Quote, Trade
+from schemas.records import Bar, Clock, HistoryBar, Quote, Record, Trade
 from sinks.archive.container_file import ArchivedMessage
 from sinks.cluster import client_config
 from sinks.log_offsets import log_range, offsets_at_times
@@ -44,7 +47,11 @@ FIRST_MESSAGES_MAX = 500_000
 """Maximum number of messages that a feed reads without a snapshot. Before its first snapshot, a feed writes far fewer,
 even with the history bars of 500 symbols."""
 RECENT_CLOCKS_MAX = 100_000
+STORED_TOGETHER = 5_000
+"""Number of records that are stored in one transaction."""
 
+Store = Callable[[Sequence[Record]], None]
+"""Stores records in their tables, in which they may already be."""
 Since = Mapping[LogName, int] | int | None
 """Where reading starts: an offset for each log, or the time of a snapshot of version 1. None: no snapshot."""
 
@@ -130,8 +137,8 @@ class FeedTopicState:
             self.history[record.symbol] = max(record.seq, self.history.get(record.symbol, 0))
 
 
-def feed_topic_reader(kafka: KafkaSection) -> Callable[[Since], FeedTopicState]:
-    """Return a function that reads the state since a snapshot. Raises Unavailable.
+def feed_topic_reader(kafka: KafkaSection, store: Store = lambda records: None) -> Callable[[Since], FeedTopicState]:
+    """Return a function that reads the state since a snapshot, and stores the records of the feed. Raises Unavailable.
 
     Without a snapshot, the logs are read from their beginning if they are short: an earlier process may have ended
     before its first snapshot.
@@ -140,7 +147,7 @@ def feed_topic_reader(kafka: KafkaSection) -> Callable[[Since], FeedTopicState]:
     def read(since: Since) -> FeedTopicState:
         with closing(_consumer(kafka)) as consumer:
             try:
-                return _read_feed_topics(consumer, kafka, since)
+                return _read_feed_topics(consumer, kafka, since, store)
             except KafkaException as error:
                 raise Unavailable(f"topics of the feed: {error.args[0].str()}") from error
 
@@ -193,14 +200,14 @@ def _consumer(kafka: KafkaSection) -> Consumer:
 
 
 def _log_ranges(consumer: Consumer, kafka: KafkaSection) -> dict[LogName, tuple[int, int]]:
-    """Return the first offset of each log and the offset behind its last message."""
+    """Return the first offset of each log and the offset after its last message."""
     return {
         (topic, partition): log_range(consumer, kafka.topic_prefix + topic, partition, timeout_s=READ_TIMEOUT_S)
         for topic, partition in feed_logs(kafka.symbol_partitions)
     }
 
 
-def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since: Since) -> FeedTopicState:
+def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since: Since, store: Store) -> FeedTopicState:
     ranges = _log_ranges(consumer, kafka)
     state = FeedTopicState(tuple(clocked_logs(kafka.symbol_partitions)))
     state.ends = {log: high for log, (_, high) in ranges.items()}
@@ -210,10 +217,18 @@ def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since: Since) -> 
         state.starts = _starts_at_time(consumer, kafka, ranges, since)
     else:
         state.starts = {log: _start_at_position(log, since.get(log), *limits) for log, limits in ranges.items()}
+    published: list[Record] = []
     for log, _, record in _read(consumer, kafka, state.starts, state.ends):
         state.messages += 1
-        if record is not None:
-            state.add(log, record)
+        if record is None:
+            continue
+        state.add(log, record)
+        if type(record) is not Clock:
+            published.append(record)
+        if len(published) >= STORED_TOGETHER:
+            store(published)
+            published = []
+    store(published)
     return state
 
 
