@@ -29,6 +29,8 @@ from api.routers import (
     cash_transfers,
     closed_lots,
     configuration,
+    configuration_preview,
+    configuration_requests,
     executions,
     exits,
     health,
@@ -78,8 +80,8 @@ READ_ROUTERS = (
 )
 """Every endpoint requires the permission READ, which all roles have."""
 OTHER_ROUTERS = (
-    *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases, strategies, configuration),
-    *(audit, auth, users, streams, health, system),
+    *(order_entry, exits, cash_transfers, alerts, risk, breakers, reconciliation, releases, strategies),
+    *(configuration, configuration_preview, configuration_requests, audit, auth, users, streams, health, system),
 )
 """Each endpoint declares its own permission. /health is open."""
 

@@ -1,6 +1,7 @@
 """Results of the scheduled checks and nightly jobs: `run/checks/NAME.json` of the state folder, and what is overdue.
 
-A check compares data and can find differences. A job (`archive create`) compares nothing: it completes or fails.
+A check compares data and can find differences. A job (`checkpoint create`, `archive create`) compares nothing: it
+completes or fails.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def overdue_s(home: Path, schedule: ChecksSection, results: Mapping[str, Any], n
     if schedule.verify is not None:
         last = max(started_at, results.get("verify", {}).get("finished_at", 0.0))
         overdue["verify"] = max(0.0, now - last - schedule.verify - VERIFY_DURATION_S_MAX)
-    for name in ("replay_check", "archive"):
+    for name in ("replay_check", "checkpoint", "archive"):
         if getattr(schedule, name) is not None:
             last = results.get(name, {}).get("finished_at", started_at)
             overdue[name] = max(0.0, now - last - DAY_S - DAILY_DURATION_S_MAX)

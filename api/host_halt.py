@@ -31,7 +31,7 @@ class HostHaltResult(NamedTuple):
 def halt_on_host(resources: Resources, command: Command) -> HostHaltResult:
     """Set the flag, publish the command, and wait for the gateway.
 
-    Raises Unavailable if Kafka does not respond and the gateway has not confirmed. The flag is then set all the same.
+    Raises Unavailable if Kafka does not respond and the gateway has not confirmed. The flag is set in this case too.
     """
     switch = _switch(resources)
     try:

@@ -123,7 +123,7 @@ def waiting_for_venue(
 ) -> WaitingFor | None:
     """Why an approved order that is open has no further report. None if it only waits for its price.
 
-    `sent` tells whether the gateway has recorded a request to the broker.
+    `sent` is true if the gateway has recorded a request to the broker.
     """
     blocked = stopped_service(progress)
     if blocked is not None:

@@ -69,6 +69,7 @@ def newest_external_page(
 
 def _time_and_id(before: str) -> tuple[int, str]:
     time_text, colon, record_id = before.partition(":")
-    if not colon or not time_text.removeprefix("-").isdecimal() or abs(int(time_text)) > MAX_SEQ:
+    is_number = time_text.removeprefix("-").isdecimal() and abs(int(time_text)) <= MAX_SEQ
+    if not colon or not is_number or "\0" in record_id:  # which PostgreSQL cannot compare
         raise BadInput(f"before must be `next` of a page, such as 1705314600000000000:status-7, found {before[:64]!r}")
     return int(time_text), record_id

@@ -36,3 +36,22 @@ def parse_yaml(text: str) -> Any:
     {'start': '2024-03-07T14:30:00Z', 'replay_check': '12:30'}
     """
     return yaml.load(text, Loader=_LOADER)  # noqa: S506 - derived from a safe loader
+
+
+def yaml_problem(error: yaml.YAMLError, text: str) -> str:
+    """Return the problem of a malformed document in one line, with its position if it is known.
+
+    >>> text = "limits:\\n\\tdaily_loss: 0.02"
+    >>> try:
+    ...     parse_yaml(text)
+    ... except yaml.YAMLError as error:
+    ...     print(yaml_problem(error, text))
+    line 2, column 1: found a tab; indent with spaces
+    """
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    rest = [*text.splitlines(), ""][mark.line][mark.column :] if mark.line <= text.count("\n") else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: " + (
+        "found a tab; indent with spaces" if rest.startswith("\t") else problem
+    )

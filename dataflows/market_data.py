@@ -28,5 +28,6 @@ def flow() -> Dataflow:
         stop_requested=shutdown.stop_requested,
         stats=endpoints.stats,
         delivered_offsets=lambda: endpoints.delivered,
+        store=live_endpoints.table_store(endpoints, "market_data"),
     )
     return build(endpoints.settings, source, endpoints.sinks)

@@ -19,9 +19,9 @@ Symbol = Annotated[str | None, typer.Option(help="Symbol of the files without a 
 DateOrder = Annotated[str | None, typer.Option(help="Order of dates such as 01/02/2024: mdy, dmy or auto.")]
 DecimalMark = Annotated[str | None, typer.Option("--decimal", help="Decimal mark of the numbers: . or ,")]
 Volume = Annotated[
-    str | None, typer.Option(help="reported, or none if the files have no volume. Then every row counts as traded.")
+    str | None, typer.Option(help="reported, or none if the files have no volume: every row then counts as traded.")
 ]
-TimeIs = Annotated[str | None, typer.Option(help="Which end of its bar the time of a row is: open or close.")]
+TimeIs = Annotated[str | None, typer.Option(help="What the time of a row is: the open or the close of its bar.")]
 
 
 def feed_values(options: dict[str, str | None], interval: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
+import structlog
 import typer
 
 from deploy import commands
@@ -88,6 +89,9 @@ def _register(module: str) -> None:
 def main() -> int:
     """Run the command line. A DeployError prints one line and exits with status 1, a BadInput with status 2."""
     program = os.environ.pop(PROGRAM_VARIABLE, "cli.py")
+    if not structlog.is_configured():
+        # Standard output holds only the result of a command, such as JSON.
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     register_for(sys.argv[1:])
     try:
         read_env_file(sys.argv[1:])

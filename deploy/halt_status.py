@@ -20,7 +20,7 @@ _CONNECT_TIMEOUT_S = 2
 class HaltStatus:
     """`state` is HALTED if the flag is set or risk has halted. `risk` is PENDING while it has not followed the flag.
 
-    `gateway` says whether its process has confirmed the flag; without a flag, whether it runs (CONFIRMED) or not.
+    `gateway` shows whether its process has confirmed the flag; without a flag, whether it runs (CONFIRMED) or not.
     `since_ns` is the time of the halt on this host, 0 without one.
     """
 

@@ -43,6 +43,11 @@ class Home:
         return self.root / "recovery"
 
     @property
+    def checkpoints(self) -> Path:
+        """Sealed checkpoints, one folder each, and in `parts` those that are not sealed yet."""
+        return self.root / "checkpoints"
+
+    @property
     def secrets(self) -> Path:
         return self.root / "secrets"
 

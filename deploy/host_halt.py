@@ -216,7 +216,7 @@ def _cancel_at_broker(settings: Settings, report: GatewayReport | None, timeout_
 
 
 def _gateway_elsewhere(settings: Settings) -> str:
-    """Return the holder of the gateway's lease if it acts on another host. "" if nobody does, or nobody knows."""
+    """Return the holder of the gateway's lease if it acts on another host. "" if none does, or if that is unknown."""
     import psycopg2
 
     from sinks.database import libpq_url

@@ -41,6 +41,19 @@ def format_ns(ts_ns: int) -> str:
     return (_EPOCH + timedelta(microseconds=ts_ns // 1000)).isoformat().replace("+00:00", "Z")
 
 
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_duration_ns(text: str) -> int | None:
+    """Parse a duration such as `15m`; None if the text is not one.
+
+    >>> parse_duration_ns("2m"), parse_duration_ns("2024-01-15")
+    (120000000000, None)
+    """
+    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    return None if match is None else int(match[1]) * _UNITS_S[match[2]] * 1_000_000_000
+
+
 def parse_since_s(option: str, text: str | None, *, now: Callable[[], float] = time.time) -> float:
     """Parse `15m` (that long before now) or an ISO time into seconds since 1970; 0.0 for None.
 
@@ -51,9 +64,9 @@ def parse_since_s(option: str, text: str | None, *, now: Callable[[], float] = t
     """
     if text is None:
         return 0.0
-    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if match is not None:
-        return now() - int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[match[2]]
+    duration_ns = parse_duration_ns(text)
+    if duration_ns is not None:
+        return now() - duration_ns // 1_000_000_000
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:

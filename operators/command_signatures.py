@@ -40,7 +40,7 @@ class SigningKey(NamedTuple):
     """A public key as the log records it.
 
     `kinds` are the kinds of commands that it may sign, `actors` the actors in whose name; `("*",)` is any actor. The
-    command's `ts_ns` must be in [`valid_from_ns`, `valid_until_ns`); `valid_until_ns` 0 is no end.
+    command's `ts_ns` must be in [`valid_from_ns`, `valid_until_ns`); 0 means no end.
     """
 
     key_id: str

@@ -30,6 +30,7 @@ from schemas.records import (
     BrokerUpdate,
     CashFlow,
     CashTransfer,
+    CheckpointMarker,
     CheckResult,
     Clock,
     Command,
@@ -89,7 +90,7 @@ SCHEMA_IDS: dict[type, int] = {
     Clock: 1,
     Bar: 2,
     FeatureRow: 57,
-    Signal: 42,
+    Signal: 120,
     OrderProposal: 81,
     Order: 6,
     RiskFence: 7,
@@ -130,7 +131,7 @@ SCHEMA_IDS: dict[type, int] = {
     StrategyAccount: 61,
     CashTransfer: 44,
     BrokerActivity: 45,
-    StrategyAction: 56,
+    StrategyAction: 121,
     TradingSession: 62,
     DataRow: 63,
     TargetReduction: 64,
@@ -140,7 +141,8 @@ SCHEMA_IDS: dict[type, int] = {
     HistoryRow: 71,
     HandlerTimeout: 90,
     StageTimer: 91,
-    Configuration: 100,
+    Configuration: 101,
+    CheckpointMarker: 130,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.

@@ -33,7 +33,7 @@ class BadInput(PlatformError):
 
 
 class TooManyDeadLetters(PlatformError):
-    """So many records of a flow were rejected that the rest must not be acted on."""
+    """A flow rejected too many records to continue safely."""
 
 
 class Unavailable(PlatformError):

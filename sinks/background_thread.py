@@ -53,7 +53,7 @@ class BackgroundThread:
 
     The thread dies if `run` raises, or returns before `stop_requested` is set. Then `run` starts again in the same
     thread after `back_off_s`, doubled with each death up to `BACK_OFF_S_MAX` and reset by a run of that length. With
-    `restart` False, `run` is a task that runs once: its return is no death, and after an exception the thread ends.
+    `restart` False, `run` is a task that runs once: its return is not a death, and after an exception the thread ends.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
     - `log_record`: called with each record of a type in `logged_types`.
     - `pass_through`: record types that were read from these topics and go to other sinks; writing them back would loop.
     - `open_producer`: opens the producer, which other sinks may share; by default the sink opens its own.
-    - `delivered`: gets, for each (topic, partition), the offset behind the last message that the broker acknowledged.
+    - `delivered`: gets, for each (topic, partition), the offset after the last message that the broker acknowledged.
     """
 
     def __init__(

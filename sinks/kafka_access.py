@@ -1,4 +1,4 @@
-"""Whom a Kafka cluster lets in, and how many copies of its topics it stores."""
+"""Find out whether a Kafka cluster accepts clients without credentials, and how many copies of its topics it stores."""
 
 from __future__ import annotations
 

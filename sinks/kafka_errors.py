@@ -1,21 +1,22 @@
 """Report why a Kafka cluster does not respond or denies a request.
 
-librdkafka reports why a cluster does not respond to an error callback only.
+librdkafka passes the reason why a cluster does not respond to an error callback only, not to the failed call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
 from sinks.cluster import Cluster, Servers
 
+_T = TypeVar("_T")
 _DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 _UNREACHABLE = ("Connect to", "resolve", "timed out")
 _DISCONNECTED_HINT = (
-    "it closed the connection, as a cluster does that requires authentication: set kafka.security (protocol, user and "
+    "it closed the connection, probably because it requires authentication: set kafka.security (protocol, user and "
     "the secret KAFKA_PASSWORD), or for the embedded Kafka PLATFORM_HOME to its state folder"
 )
 
@@ -58,9 +59,13 @@ class KafkaErrorListener:
 
     def metadata(self, client: _MetadataClient, timeout_s: float) -> Any:
         """Call `list_topics`; its KafkaException has the underlying cause in one line."""
+        return self.call(client, lambda: client.list_topics(timeout=timeout_s))
+
+    def call(self, client: _MetadataClient, request: Callable[[], _T]) -> _T:
+        """Return what `request` returns; its KafkaException has the underlying cause in one line."""
         self._last_error, self._unreachable = "", False
         try:
-            return client.list_topics(timeout=timeout_s)
+            return request()
         except KafkaException as error:
             client.poll(0)  # delivers pending error callbacks
             if not self._last_error:

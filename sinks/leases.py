@@ -48,7 +48,7 @@ class LeaseLost(Unavailable):
 
 
 class ServiceLease:
-    """The lease of one service. `acquire` takes it; `require_lease` asks PostgreSQL whether it is still held.
+    """The lease of one service. `acquire` takes it; `require_lease` checks in PostgreSQL whether it is still held.
 
     `name` identifies the service in the database. Raises Unavailable if another process holds the lease for longer than
     `timeout_s`, or if PostgreSQL does not respond.

@@ -153,7 +153,7 @@ class RecordLocator:
             elif match_offset < 0:
                 if offset >= end:
                     return None
-                if type(entry) is type(record) and entry[0] == record[0]:
+                if type(entry) is type(record) and _identity(entry) == _identity(record):
                     match_offset = offset
         return None if match_offset < 0 else RecordPosition(topic, 0, match_offset)
 
@@ -209,3 +209,8 @@ class RecordLocator:
 
     def _topic_partition(self, topic: str, partition: int, offset: int = 0) -> TopicPartition:
         return TopicPartition(self._prefix + topic, partition, offset)
+
+
+def _identity(record: Any) -> tuple[Any, str]:
+    """Return the id and the signature of an external record. A forged record can have the id of an authentic one."""
+    return record[0], getattr(record, "signature", "")

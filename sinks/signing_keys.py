@@ -74,7 +74,7 @@ WRITERS: Final[dict[str, WriterRights]] = {
 
 
 class PrivateKey(NamedTuple):
-    """A writer's private key. `valid_until_ns` 0 is no end."""
+    """A writer's private key. `valid_until_ns` is 0 if the key has no end date."""
 
     platform_id: str
     writer: str
@@ -244,7 +244,7 @@ class CommandSigner:
     def sign(self, command: Command) -> Command:
         """Return the signed command; the same command on a platform that does not sign commands.
 
-        Raises Unavailable if the key cannot be read. A halt is then returned unsigned: readers apply it all the same.
+        Raises Unavailable if the key cannot be read. A halt is then returned unsigned: readers apply it nevertheless.
         """
         try:
             key = self._key()

@@ -10,7 +10,7 @@ from xdist.scheduler import LoadFileScheduling
 
 PLATFORM_FOLDER = "tests/e2e/"
 PLATFORM_PROCESSES = 2
-"""So many processes run end-to-end tests while other tests are left: each starts a platform of twelve processes.
+"""Number of processes that run end-to-end tests while other tests are left: each test starts twelve processes.
 The one that is free first takes the next group of tests, so that all end at about the same time."""
 REFERENCE_RUN = PLATFORM_FOLDER + " reference run"
 DATAFLOWS = PLATFORM_FOLDER + " dataflows"
@@ -39,6 +39,7 @@ SHARED_PLATFORM_OF = {
 OWN_PLATFORM_TESTS = (
     "test_tutorials.py",
     "test_state_guards.py",
+    "test_compact_broker.py",
     "test_chaos.py",
     "test_test_env.py",
 )

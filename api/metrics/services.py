@@ -13,6 +13,7 @@ from api.dataflow_stats import (
     COMPACT,
     COUNTS,
     SUPERVISOR_SILENT_AFTER_S,
+    applied_configurations,
     is_crash_loop,
     process_rows,
     read_children,
@@ -31,7 +32,7 @@ _MEANINGS = {
     "records_in": "records read",
     "records_out": "records written to topics",
     "dead_letters": "dead letters",
-    "late_records": "late records: bars behind their clock",
+    "late_records": "late records: bars that arrived after the clock of their time",
     "duplicates": "duplicates that were dropped",
     "seq_gaps": "records missing in an input",
     "unverified_commands": "commands without a valid signature",
@@ -58,6 +59,7 @@ class ServiceMetrics:
             *self._health(reports, children, now),
             *_counts(by_service),
             *_progress(stats, now),
+            *_configurations(stats),
             *_threads(stats, now),
             *_processes(stats, children),
             self._suspended(children),
@@ -96,7 +98,7 @@ class ServiceMetrics:
         processes is then unknown and not on the page.
         """
         up: dict[Labels, Value] = {(name,): child.get("status") == "healthy" for name, child in children.items()}
-        if COMPACT in children:
+        if COMPACT in children and GATEWAY not in children:
             up[(GATEWAY,)] = up[(COMPACT,)]
         for name in self._dataflows if not children else ():
             up[(name,)] = name in stats and now - float(stats[name]["updated_at"]) < SILENT_AFTER_S
@@ -191,6 +193,24 @@ def _progress(stats: Rows, now: float) -> list[Metric]:
             "time since a dataflow started",
             label,
             {(service,): now - float(row["started_at"]) for service, row in stats.items() if "started_at" in row},
+        ),
+    ]
+
+
+def _configurations(stats: Rows) -> list[Metric]:
+    applied = applied_configurations(stats)
+    return [
+        gauge(
+            "platform_service_configuration_number",
+            "number of the configuration that a service has applied",
+            ("service",),
+            {(service,): one.number for service, one in applied.items()},
+        ),
+        gauge(
+            "platform_service_configuration_behind",
+            "1 while another service has applied a later configuration",
+            ("service",),
+            {(service,): one.is_behind for service, one in applied.items()},
         ),
     ]
 

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
-from sqlalchemy import Row, case, desc, literal, select, union_all
+from fastapi import APIRouter, Depends
+from sqlalchemy import Row, case, literal, select, union_all
 
 from api.access import Caller, caller_with
-from api.json_types import MAX_SEQ, ApiModel, TextLine, utc
-from api.pagination import Limit
+from api.json_types import ApiModel, TextLine, utc
+from api.pagination import BeforeEntry, Limit, newest_external_page
 from api.problems import problem_responses
 from api.resources import Db
 from api.roles import Permission
 from api.routers import PREFIX
 from operators.adjustments import adjustment_order_id
 from schemas.records import TRADE
-from sinks.tables import cash_transfers, commands, executions, order_cancels, order_refusals, orders, risk_fences
+from sinks.tables import (
+    cash_transfers,
+    commands,
+    configurations,
+    executions,
+    order_cancels,
+    order_refusals,
+    orders,
+    risk_fences,
+)
 
 router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"], responses=problem_responses(401, 403, 422, 429, 503))
 
 
 class AuditEntry(ApiModel):
     """`outcomes` are the records that the command caused: "order ord-cmd-7f", "rejected cash: …", "cancel of ord-7",
-    "adjustment adj-7", "adjustment not booked: …", "cash transfer transfer-3" or the new state of trading, such as
-    "HALTED".
+    "adjustment adj-7", "adjustment not booked: …", "cash transfer transfer-3", "configuration config-4" or the new
+    state of trading, such as "HALTED".
     """
 
     command_id: str
@@ -40,7 +49,7 @@ class AuditPage(ApiModel):
     """Newest first. `next` is the value of `before` for the next page, null on the last page."""
 
     commands: list[AuditEntry]
-    next: int | None
+    next: str | None
 
 
 @router.get("")
@@ -49,21 +58,18 @@ def get_audit(
     db: Db,
     actor: TextLine | None = None,
     kind: TextLine | None = None,
-    before: Annotated[
-        int | None,
-        Query(ge=0, le=MAX_SEQ, description="return only commands before this time (ns since 1970): `next` of a page"),
-    ] = None,
+    before: BeforeEntry = None,
     limit: Limit = 100,
 ) -> AuditPage:
-    """Commands that risk processed, by the time at which they were submitted."""
-    query = select(commands).order_by(desc(commands.c.ts_ns), commands.c.command_id).limit(limit + 1)
-    for column, value in ((commands.c.actor, actor), (commands.c.kind, kind)):
-        if value is not None:
-            query = query.where(column == value)
-    if before is not None:
-        query = query.where(commands.c.ts_ns < before)
-    rows = db.execute(query).mappings().all()
-    page = rows[:limit]
+    """Commands that risk processed, by the time at which they were submitted.
+
+    `before` can also be a time alone, in ns since 1970, as in earlier releases.
+    """
+    if before is not None and before.isdecimal():
+        before = f"{before}:"  # no id is lower than an empty one
+    page, following = newest_external_page(
+        db, select(commands), commands, before=before, limit=limit, actor=actor, kind=kind
+    )
     outcomes: dict[str, list[str]] = {row["command_id"]: [] for row in page}
     for outcome in _outcomes(db, list(outcomes)):
         outcomes[outcome.cause_id].append(outcome.outcome)
@@ -75,7 +81,7 @@ def get_audit(
         )
         for row in page
     ]
-    return AuditPage(commands=entries, next=page[-1]["ts_ns"] if len(rows) > limit else None)
+    return AuditPage(commands=entries, next=following)
 
 
 def _outcomes(db: Db, causes: list[str]) -> list[Row[Any]]:
@@ -92,5 +98,6 @@ def _outcomes(db: Db, causes: list[str]) -> list[Row[Any]]:
             ),
         ).where(executions.c.order_id.in_([adjustment_order_id(cause) for cause in causes])),
         select(cash_transfers.c.cause_id, literal("cash transfer ") + cash_transfers.c.transfer_id),
+        select(configurations.c.request_id, literal("configuration ") + configurations.c.configuration_id),
     ]
     return list(db.execute(union_all(*(query.where(query.selected_columns[0].in_(causes)) for query in queries))).all())

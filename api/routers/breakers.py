@@ -69,7 +69,7 @@ class BreakerReceipt(ApiModel):
 
     For a halt by the kill switch, `gateway` is CONFIRMED if the gateway has confirmed that no order works at the broker
     any more, PENDING if it has not, and null if it does not run on this host. `published` is false if Kafka did not
-    respond: the gateway of this host publishes the command then.
+    respond: the gateway of this host publishes the command later.
     """
 
     command_id: str

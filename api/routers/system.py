@@ -11,7 +11,7 @@ from fastapi import APIRouter
 
 from api.access import Reader
 from api.check_results import found_differences, overdue_s, read_results
-from api.dataflow_stats import is_crash_loop, read_children, read_stats
+from api.dataflow_stats import applied_configurations, is_crash_loop, process_rows, read_children, read_stats
 from api.json_types import ApiModel, utc
 from api.market_hours import market_open
 from api.order_progress import FEED, SILENT_AFTER_S
@@ -20,7 +20,7 @@ from api.resources import Resources, ResourcesDep
 from api.routers import PREFIX
 
 _IDLE_AFTER_S = 60.0
-"""A feed without a time slice for so long is idle: its market may be closed."""
+"""Time without a time slice after which a feed is idle: its market may be closed."""
 
 router = APIRouter(prefix=f"{PREFIX}/system", tags=["health"], responses=problem_responses(401, 403, 422, 429, 503))
 
@@ -64,21 +64,46 @@ class CheckState(ApiModel):
     overdue_s: float
 
 
+class ServiceConfiguration(ApiModel):
+    """The configuration that all stages of a service have applied, in force from the time slice `since` on. `behind`:
+    another service has applied a later one.
+    """
+
+    service: str
+    configuration_id: str
+    number: int
+    since: str
+    behind: bool
+
+
 class SystemState(ApiModel):
-    """`processes` is empty without a supervisor that reports, as in containers."""
+    """`processes` is empty without a supervisor that reports, as in containers. `configurations` has the processes that
+    have applied one.
+    """
 
     feed: FeedState
     processes: list[ProcessState]
+    configurations: list[ServiceConfiguration]
     checks: list[CheckState]
 
 
 @router.get("")
 def get_system(caller: Reader, resources: ResourcesDep) -> SystemState:
     """The feed, the processes and the scheduled checks, as their files in the state folder report them."""
-    now = time.time()
+    now, stats = time.time(), read_stats(resources.home)
     return SystemState(
-        feed=_feed(resources, read_stats(resources.home).get(FEED), now),
+        feed=_feed(resources, stats.get(FEED), now),
         processes=[_process(child) for _, child in sorted(read_children(resources.home).items())],
+        configurations=[
+            ServiceConfiguration(
+                service=service,
+                configuration_id=one.configuration_id,
+                number=one.number,
+                since=utc(one.since_ns),
+                behind=one.is_behind,
+            )
+            for service, one in sorted(applied_configurations(process_rows(stats)).items())
+        ],
         checks=_checks(resources, now),
     )
 
@@ -119,7 +144,9 @@ def _process(child: Mapping[str, Any]) -> ProcessState:
 def _checks(resources: Resources, now: float) -> list[CheckState]:
     """Return the scheduled checks and those with a result, also before their first run."""
     schedule, results = resources.settings.platform.checks, read_results(resources.home)
-    scheduled = {name for name in ("verify", "replay_check", "archive") if getattr(schedule, name) is not None}
+    scheduled = {
+        name for name in ("verify", "replay_check", "checkpoint", "archive") if getattr(schedule, name) is not None
+    }
     overdue = overdue_s(resources.home, schedule, results, now)
     return [_check(name, results.get(name), overdue.get(name, 0.0)) for name in sorted(scheduled | results.keys())]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from configs.settings import Settings
 from dataflows.replay.differences import Difference, derived_records, first_difference
+from dataflows.replay.recorded_source import RecordedSource
 from dataflows.replay.recording import INPUT_TOPICS, Recording
 from dataflows.runtime import stages
 from dataflows.runtime.configured_stage import ConfiguredStage, StageFactory
@@ -53,16 +54,21 @@ class Pipeline:
         self._decision_loop.restore(decision_state)
 
 
-def configured_pipeline(settings: Settings) -> ConfiguredStage:
-    """Return all stages of the platform as one stage that applies the configurations in its time slices."""
-    return StageFactory(lambda current: lambda: Pipeline(current), settings)()
+def configured_pipeline(settings: Settings, source: RecordedSource | None = None) -> ConfiguredStage:
+    """Return all stages of the platform as one stage that applies the configurations in its time slices.
+
+    By default, a configuration with source code that differs from the files of this host is refused with BadInput.
+    """
+    source = source or RecordedSource()
+    return StageFactory(lambda current: lambda: Pipeline(current), settings, use_source=source.settings_for)()
 
 
 class ReplayComparison(NamedTuple):
     """The extent and result of a comparison.
 
     `given` counts the input records and `records` the recorded outputs, by type. `difference` is None if all are equal.
-    `first_ns` and `last_ns` are the first and last time slice compared, 0 if there was none.
+    `first_ns` and `last_ns` are the first and last time slice compared, 0 if there was none. `from_checkpoint` is the
+    checkpoint from which the replay started, "" without one. `checkpoints` are those whose state was compared.
     """
 
     ticks: int
@@ -72,6 +78,8 @@ class ReplayComparison(NamedTuple):
     records: dict[str, int]
     decision_hash: str
     difference: Difference | None
+    from_checkpoint: str = ""
+    checkpoints: tuple[str, ...] = ()
 
 
 class ReplayWindow(NamedTuple):
@@ -88,28 +96,32 @@ class ReplayWindow(NamedTuple):
 
 
 def compare(
-    settings: Settings, recording: Recording, window: ReplayWindow | None = None, progress: Progress = lambda _: None
+    settings: Settings,
+    recording: Recording,
+    window: ReplayWindow | None = None,
+    progress: Progress = lambda _: None,
+    source: RecordedSource | None = None,
 ) -> ReplayComparison:
     """Replay the inputs from their beginning and compare the outputs, up to the last time slice that all derived topics
     have, or to the first difference. Each time slice is replayed with the recorded configuration that was in force, and
     with `settings` before the first configuration.
 
     `decision_hash` covers the recorded decisions compared. Over a whole recording it equals that of `verify` and
-    `backtest`.
+    `backtest`. Raises BadInput if the replay must not run recorded source code (`RecordedSource`).
     """
     window = window or ReplayWindow()
-    tally = _ComparisonTally()
-    for recorded, replayed in paired_slices(configured_pipeline(settings), recording):
+    tally = ComparisonTally()
+    for recorded, replayed in paired_slices(configured_pipeline(settings, source), recording):
         ts_ns = max(recorded.ts_ns, replayed.ts_ns)
         if window.ends_before(ts_ns):
             break
         if not window.contains(ts_ns):
             continue
-        difference = _compare_slices(recorded, replayed)
+        difference = compare_slices(recorded, replayed)
         if difference is not None:
             return tally.result(difference)
         tally.add(recorded, replayed)
-        if tally.slices % _PROGRESS_SLICES == 0:
+        if tally.is_progress_due:
             progress(tally.result(None))
     return tally.result(None)
 
@@ -133,7 +145,8 @@ def paired_slices(stage: ReplayStage, recording: Recording) -> Iterator[tuple[Ti
             return
 
 
-def _compare_slices(recorded: TimeSlice, replayed: TimeSlice) -> Difference | None:
+def compare_slices(recorded: TimeSlice, replayed: TimeSlice) -> Difference | None:
+    """Compare the derived records of two time slices. Return None if they are equal."""
     if recorded.ts_ns < replayed.ts_ns:
         return Difference(
             ts_ns=recorded.ts_ns,
@@ -153,12 +166,19 @@ def _compare_slices(recorded: TimeSlice, replayed: TimeSlice) -> Difference | No
     return first_difference(recorded.ts_ns, derived_records(recorded.records), derived_records(replayed.records))
 
 
-class _ComparisonTally:
-    def __init__(self) -> None:
+class ComparisonTally:
+    """Counts what was compared. `checkpoint` is that from which the replay started."""
+
+    def __init__(self, checkpoint: str = "") -> None:
+        self._from_checkpoint, self.checkpoints = checkpoint, list[str]()
         self.slices = self._first_ns = self._last_ns = 0
         self._inputs: Counter[type] = Counter()
         self._records: Counter[type] = Counter()
         self._decision_hash = DecisionHash()
+
+    @property
+    def is_progress_due(self) -> bool:
+        return self.slices % _PROGRESS_SLICES == 0
 
     def add(self, recorded: TimeSlice, replayed: TimeSlice) -> None:
         self.slices += 1
@@ -178,6 +198,8 @@ class _ComparisonTally:
             records=_counts_by_name(self._records),
             decision_hash=self._decision_hash.hexdigest(),
             difference=difference,
+            from_checkpoint=self._from_checkpoint,
+            checkpoints=tuple(self.checkpoints),
         )
 
 

@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
     `recorded` or `replayed` is None if that run has no such record. `instead` is then the record that this run made
     from the same cause, such as a refusal in place of an order. Both are None if one run lacks a whole time slice;
-    `missing_tick` then says which.
+    `missing_tick` then says which. `state` names the first difference from the state in a checkpoint.
     """
 
     ts_ns: int
@@ -37,6 +37,7 @@ class Difference(NamedTuple):
     replayed: Record | None
     fields: tuple[FieldDifference, ...] = ()
     missing_tick: str = ""
+    state: str = ""
     instead: Record | None = None
 
     @property

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from configs.settings import Settings
 from dataflows.replay.comparison import Pipeline, configured_pipeline, paired_slices
 from dataflows.replay.differences import Difference, derived_records, first_difference
+from dataflows.replay.recorded_source import RecordedSource
 from dataflows.replay.recording import Recording
 from dataflows.runtime.configured_stage import read_state
 from operators.money import ZERO
@@ -70,16 +71,22 @@ class ForkComparison(NamedTuple):
 
 
 def fork(
-    before: Settings, after: Settings, recording: Recording, at_ns: int, progress: Progress = lambda _: None
+    before: Settings,
+    after: Settings,
+    recording: Recording,
+    at_ns: int,
+    progress: Progress = lambda _: None,
+    source: RecordedSource | None = None,
 ) -> ForkComparison:
     """Replay the time slices before `at_ns` with the recorded configurations (with `before`, if none is recorded yet),
-    and those at or after `at_ns` with `after`, without regard to the recorded configurations.
+    and those at or after `at_ns` with `after`, without regard to the recorded configurations. Recorded source code can
+    run only before `at_ns` (`RecordedSource`); the changed settings use the files of this host.
     """
     happened, forked = _ForkTotals(), _ForkTotals()
     divergences: list[DivergentSlice] = []
     slices = divergent_slices = last_ns = 0
     difference: Difference | None = None
-    for recorded, replayed in paired_slices(_SettingsSwitch(before, after, at_ns), recording):
+    for recorded, replayed in paired_slices(_SettingsSwitch(before, after, at_ns, source), recording):
         recorded_records, replayed_records = derived_records(recorded.records), derived_records(replayed.records)
         if recorded.ts_ns < at_ns:
             difference = first_difference(recorded.ts_ns, recorded_records, replayed_records)
@@ -115,8 +122,8 @@ class _SettingsSwitch:
     which continues from the state of the first.
     """
 
-    def __init__(self, before: Settings, after: Settings, at_ns: int) -> None:
-        self._stage: Stage = configured_pipeline(before)
+    def __init__(self, before: Settings, after: Settings, at_ns: int, source: RecordedSource | None) -> None:
+        self._stage: Stage = configured_pipeline(before, source)
         self._settings_after: Settings | None = after
         self._at_ns = at_ns
 
@@ -217,7 +224,7 @@ def _order_lines(records: Sequence[Record]) -> list[str]:
             lines.append(f"{terms.side} {terms.quantity.normalize():f} {terms.symbol}{limit}")
         elif isinstance(record, OrderRefusal):
             order_text = f"{record.side} {record.quantity.normalize():f} {record.symbol}"
-            lines.append(f"{order_text} refused by {record.check}: {record.found} against {record.limit}")
+            lines.append(f"{order_text} rejected by {record.check}: {record.found} against {record.limit}")
         elif isinstance(record, RiskFence):
             lines.append(f"{record.state} by {record.cause_id}: {record.reason}")
     return lines

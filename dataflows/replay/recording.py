@@ -6,7 +6,7 @@ the position of commands between clocks are treated exactly as in the live run. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -129,6 +129,31 @@ def read_topics(
     return _read_slices(kafka, group_id, topics, until or ReplayEnd(end_of_logs=True), since_ns, on_counts)
 
 
+def read_slices_after(
+    kafka: KafkaSection, group_id: str, topics: Sequence[str], slice_ns: int, offsets: Mapping[tuple[str, int], int]
+) -> Generator[TimeSlice]:
+    """Read some topics of the services after the time slice `slice_ns`, to their current end.
+
+    `offsets` are after the clock of this time slice in each log. Records of this or an earlier time slice are
+    duplicates, which a process wrote again after a crash. Iteration raises Unavailable.
+    """
+    position = position_behind(slice_ns, offsets)
+    time_slices = _read_slices(kafka, group_id, topics, ReplayEnd(end_of_logs=True), resume_state=position)
+    with closing(time_slices):
+        yield from without_repeats(time_slices, slice_ns)
+
+
+def position_behind(slice_ns: int, offsets: Mapping[tuple[str, int], int]) -> Any:
+    """Return the snapshot of a reader that continues after a time slice, given an offset after it in each log."""
+    return (VERSION, slice_ns, {f"{topic}/{n}": (offset, slice_ns, {}) for (topic, n), offset in offsets.items()})
+
+
+def without_repeats(time_slices: Iterable[TimeSlice], slice_ns: int) -> Iterator[TimeSlice]:
+    """Yield time slices without records of the time slice `slice_ns` or an earlier one."""
+    for time_slice in time_slices:
+        yield TimeSlice(time_slice.ts_ns, [one for one in time_slice.records if one.ts_ns > slice_ns])
+
+
 def end_offsets(kafka: KafkaSection, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """Return the end offset of each log, for `ReplayEnd`. Raises Unavailable."""
     consumer = Consumer(client_config(kafka.cluster, {"group.id": "ends", "log_level": 0}))
@@ -195,6 +220,7 @@ def _read_slices(
     until: ReplayEnd,
     since_ns: int | None = None,
     on_counts: OnCounts = lambda _: None,
+    resume_state: Any = None,
 ) -> Generator[TimeSlice]:
     logs = ranked_logs(topics, kafka.symbol_partitions)
     source = KafkaSliceSource(
@@ -207,7 +233,8 @@ def _read_slices(
         wait_s=0.05,
     )
     try:
-        resume_state = None if since_ns is None else _snapshot_since(kafka, logs, since_ns)
+        if since_ns is not None:
+            resume_state = _snapshot_since(kafka, logs, since_ns)
         with closing(source.build_part("replay", topology.GLOBAL_SHARD, resume_state)) as partition_reader:
             while True:
                 try:

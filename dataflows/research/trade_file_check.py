@@ -38,7 +38,7 @@ class TradedSymbolCheck:
     """The trades of one symbol. `largest_gap` is the longest time without a trade within one regular session.
 
     `missing_days` are sessions without a trade between the first and the last one, as YYYYMMDD. `is_liquid`: the symbol
-    trades in so many minutes that it trades every day.
+    trades often enough to trade every day.
     """
 
     trades: int = 0

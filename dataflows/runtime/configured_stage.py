@@ -11,15 +11,17 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, Final, NamedTuple
 
 import structlog
 
+from configs.indicator_files import register_indicator_files
 from configs.recorded_settings import require_valid, settings_of
 from configs.settings import Settings
 from operators.stage import Stage, next_timer_ns
 from schemas.errors import BadInput
-from schemas.records import Configuration, Record
+from schemas.records import CheckpointMarker, Configuration, Record
 
 log = structlog.get_logger(__name__)
 
@@ -29,10 +31,17 @@ VERSION: Final = 1
 
 MakeStage = Callable[[Settings], Callable[[], Stage]]
 """A function of `stages.py`. Stages that it makes from the same settings may share loaded strategies and models."""
-OnApplied = Callable[[Configuration, int], None]
-"""Receives the configuration that a stage has applied or restored, and the time slice from which on it is in force."""
+UseSource = Callable[[Configuration, Settings], Settings]
+"""Returns the settings of a replay, which may name recorded source code in place of the files of this host."""
+OnApplied = Callable[[Configuration, int, int], None]
+"""Receives the configuration that a stage has applied or restored, the time slice from which on it is in force, and the
+number of the stage in this process.
+"""
 CheckSources = Callable[[Configuration], None]
 """Raises BadInput if the strategy and indicator files of this host differ from those of a configuration."""
+
+
+_stage_numbers = count(1)
 
 
 class _Observers(NamedTuple):
@@ -60,7 +69,7 @@ class ConfiguredState(NamedTuple):
 class StageFactory:
     """Makes the stages of one service. Shards with equal settings share one call of `make` and what it loads.
 
-    Raises BadInput if the settings of the process are invalid.
+    A replay passes `use_source`. Raises BadInput if the settings of the process are invalid.
     """
 
     def __init__(
@@ -70,10 +79,12 @@ class StageFactory:
         *,
         check_sources: CheckSources | None = None,
         on_applied: OnApplied | None = None,
+        use_source: UseSource | None = None,
     ) -> None:
         self._make, self._settings = make, settings
         self._check_sources = check_sources or _observers.check_sources
         self.on_applied = on_applied or _observers.on_applied
+        self._use_source = use_source
         # `make` is called at once, so that a process with invalid settings does not start.
         self._newest: tuple[Settings, Callable[[], Stage]] = (settings, make(settings))
         self._own = self._newest
@@ -90,6 +101,10 @@ class StageFactory:
             return self._own[1]
         settings = settings_of(configuration, self._settings)
         self._check_sources(configuration)
+        if self._use_source is not None:
+            settings = self._use_source(configuration, settings)
+            # A cached function does not load the indicator files again.
+            register_indicator_files(settings.features.indicator_files)
         if settings != self._newest[0]:
             self._newest = self._own if settings == self._own[0] else (settings, self._make(settings))
         return self._newest[1]
@@ -104,7 +119,7 @@ class ConfiguredStage:
     """
 
     def __init__(self, factory: StageFactory) -> None:
-        self._factory = factory
+        self._factory, self._number = factory, next(_stage_numbers)
         self._configuration: Configuration | None = None
         self._since_ns = -1
         self._make: Callable[[], Stage] | None = None
@@ -117,13 +132,17 @@ class ConfiguredStage:
         return self._configuration
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        if Configuration in set(map(type, records)):
-            self._apply_newest(ts_ns, [record for record in records if type(record) is Configuration])
-            records = [record for record in records if type(record) is not Configuration]
+        types = set(map(type, records))
+        if Configuration in types:
+            applied = self._apply_newest(ts_ns, [record for record in records if type(record) is Configuration])
+            # The stage receives the record that it applies: the cause of what it closes for removed strategies.
+            records = [record for record in records if type(record) is not Configuration or record is applied]
+        if CheckpointMarker in types:
+            records = [record for record in records if type(record) is not CheckpointMarker]
         return self._open_stage().on_slice(ts_ns, records)
 
-    def _apply_newest(self, ts_ns: int, configurations: Sequence[Configuration]) -> None:
-        """Apply the last valid one of the new configurations of a time slice."""
+    def _apply_newest(self, ts_ns: int, configurations: Sequence[Configuration]) -> Configuration | None:
+        """Apply the last valid one of the new configurations of a time slice, and return it; None without one."""
         newest = self._configuration
         for configuration in configurations:
             if newest is not None and configuration.number <= newest.number:
@@ -135,13 +154,14 @@ class ConfiguredStage:
                 continue
             newest = configuration
         if newest is None or newest is self._configuration:
-            return
+            return None
         make = self._factory.constructor(newest)
         if self._stage is not None and make is not self._make:
             self._unrestored, self._stage = self._stage.snapshot(), None
         self._configuration, self._since_ns = newest, ts_ns
         self._open_stage()
-        self._factory.on_applied(newest, ts_ns)
+        self._factory.on_applied(newest, ts_ns, self._number)
+        return newest
 
     def _open_stage(self) -> Stage:
         if self._stage is None:
@@ -167,7 +187,7 @@ class ConfiguredStage:
         self._configuration, self._since_ns, self._unrestored = read_state(snapshot)
         self._stage = self._make = None
         if self._configuration is not None:
-            self._factory.on_applied(self._configuration, self._since_ns)
+            self._factory.on_applied(self._configuration, self._since_ns, self._number)
 
 
 def read_state(snapshot: Any) -> ConfiguredState:

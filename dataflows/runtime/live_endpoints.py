@@ -41,7 +41,7 @@ class ServiceEndpoints(NamedTuple):
     """The connections of a service. `sinks` are by step name, in the order of execution: Kafka first, because other
     services wait for its topics. `lease` is held by a service of which only one process may act. The source of topics
     stores in `resumed_ns` the last time slice of each shard's snapshot, -1 without one. The Kafka sink of a feed stores
-    in `delivered` the offset behind the last record of each (topic, partition) that Kafka has acknowledged.
+    in `delivered` the offset after the last record of each (topic, partition) that Kafka has acknowledged.
     """
 
     settings: Settings
@@ -148,7 +148,7 @@ def kafka_sink(
 ) -> KafkaSliceSink:
     """Return the sink of a service's topics. `open_producer` opens a producer that several sinks share.
 
-    `delivered` gets the offset behind the last record of each (topic, partition) that Kafka has acknowledged.
+    `delivered` gets the offset after the last record of each (topic, partition) that Kafka has acknowledged.
     """
     kafka = settings.kafka
     pass_through_topics = {TOPIC_OF[record_type] for record_type in topology.PASS_THROUGH.get(service, ())}
@@ -257,6 +257,7 @@ def topics_source(service: str, endpoints: ServiceEndpoints, unread: Collection[
         limits=endpoints.settings.platform.dead_letters.limits_for(service),
         read_released_ns=read_released_ns,
         on_suspend=on_suspend,
+        saves_checkpoints=True,
     )
 
 

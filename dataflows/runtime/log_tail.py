@@ -19,8 +19,8 @@ READ_TIMEOUT_S = 60.0
 def read_ranges(consumer: Consumer, ranges: Mapping[LogName, tuple[int, int]]) -> dict[LogName, list[tuple[int, Any]]]:
     """Return the decodable records and clocks of each log from its first offset up to its end, each with its offset.
 
-    The keys of `ranges` are the topic (with its prefix) and the partition. All logs are read together, because the
-    broker needs long for the first message of a log. Raises KafkaException, and Unavailable if no message arrives for
+    The keys of `ranges` are the topic (with its prefix) and the partition. All logs are read together, because
+    the first message of a log takes long. Raises KafkaException, and Unavailable if no message arrives for
     `READ_TIMEOUT_S`.
     """
     records: dict[LogName, list[tuple[int, Any]]] = {log: [] for log in ranges}

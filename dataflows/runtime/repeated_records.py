@@ -22,10 +22,12 @@ from schemas.records import TOPIC_OF, Clock, LotMatch, Record, SequencedRecord, 
 from sinks.cluster import Servers, client_config
 from sinks.log_offsets import log_range
 
-EXPLANATIONS = frozenset({"reason", "text", "message", "checks", "file", "line"})
-"""Fields that explain a decision in words. A release may word them differently."""
+EXPLANATIONS = frozenset({"reason", "text", "message", "checks", "file", "line", "source_sha256"})
+"""Fields that explain a decision in words, which a release may word differently, and the hashes of source files, which
+a changed comment changes.
+"""
 _FIRST_READS = (1, 500)
-"""So many messages from the end of a log are read first; usually the first read finds the clock of the snapshot."""
+"""Numbers of messages to read first from the end of a log. The first read usually finds the snapshot's clock."""
 
 RecordKey = tuple[str, str, int]
 

@@ -59,7 +59,10 @@ def signals(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[
     """Run the view strategies of the settings. `limit` is that of their time; a replay has none."""
     strategies = configured_strategies(settings)
     ensemble, approvals = settings.signals.ensemble, settings.risk_manager.approvals
-    return lambda: SignalStage(strategies.views, ensemble, strategies.flatten_on_error, approvals, limit)
+    on_remove, hashes = settings.signals.on_remove, strategies.source_sha256
+    return lambda: SignalStage(
+        strategies.views, ensemble, strategies.flatten_on_error, approvals, limit, hashes, on_remove
+    )
 
 
 def strategies(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
@@ -122,12 +125,15 @@ def _account_settings(settings: Settings, configured: ConfiguredStrategies) -> T
         accruals=portfolio.accruals,
         approvals=settings.risk_manager.approvals,
         limited_views=configured.limited_views,
+        on_remove=settings.signals.on_remove,
+        source_sha256=configured.source_sha256,
     )
 
 
 def portfolio(settings: Settings) -> Callable[[], Stage]:
     portfolio, instruments = portfolio_settings(settings), settings.traded_instruments()
-    return lambda: PortfolioStage(portfolio, instruments)
+    limited_views = configured_strategies(settings).limited_views
+    return lambda: PortfolioStage(portfolio, instruments, limited_views)
 
 
 def risk(settings: Settings, *, lists_checks: bool = True) -> Callable[[], Stage]:
@@ -192,16 +198,22 @@ def predictions(settings: Settings, limit: HandlerLimit | None = None) -> Callab
 def feedback(settings: Settings) -> Callable[[], Stage]:
     strategies = configured_strategies(settings)
     names = [strategy.name for strategy in strategies.views]
-    trading = [strategy.name for strategy in strategies.trading]
+    with_accounts = [*(strategy.name for strategy in strategies.trading), *strategies.limited_views]
     listed, currency = settings.instruments.listed, settings.portfolio_manager.currency
     venue = settings.execution.venue
     slippage_bps = float(venue.slippage_bps) if venue.slippage_model == "fixed" else 0.0
-    return lambda: FeedbackStage(settings.feedback, names, listed, currency, slippage_bps, trading)
+    return lambda: FeedbackStage(settings.feedback, names, listed, currency, slippage_bps, with_accounts)
 
 
-def analysis(settings: Settings) -> Callable[[], Stage]:
-    """Return the per-symbol stages as one stage, for the fused backtest."""
-    make_features, make_predictions = features(settings), predictions(settings)
+def analysis(
+    settings: Settings, limit: HandlerLimit | None = None, *, limits_indicators: bool = True
+) -> Callable[[], Stage]:
+    """Return the per-symbol stages as one stage, for the fused backtest.
+
+    `limit` is that of the time of the model's calls and, with `limits_indicators`, of the user's own indicators.
+    """
+    make_features = features(settings, limit if limits_indicators else None)
+    make_predictions = predictions(settings, limit)
     return lambda: Analysis(make_features(), make_predictions())
 
 
@@ -225,15 +237,20 @@ def trading_loop(
 
 
 def decision_loop(
-    settings: Settings, limit: HandlerLimit | None = None, *, explains: bool = True, with_idle: bool = False
+    settings: Settings,
+    limit: HandlerLimit | None = None,
+    *,
+    explains: bool = True,
+    with_idle: bool = False,
+    limits_views: bool = False,
 ) -> Callable[[], Stage]:
     """Return all stages after the analysis as one stage, for the fused backtest.
 
-    `limit` is that of the handlers of trading strategies. `with_idle` is as in `trading_loop`. Without `explains`, the
-    loop makes the same decisions, but leaves out records that only explain them: the results of risk checks in orders
-    and, unless the ensemble learns its weights, the feedback stage.
+    `limit` is that of the handlers of trading strategies and, with `limits_views`, of view strategies. `with_idle` is
+    as in `trading_loop`. Without `explains`, the loop makes the same decisions, but leaves out records that only
+    explain them: the results of risk checks in orders and, unless the ensemble learns its weights, the feedback stage.
     """
-    make_signals = signals(settings)
+    make_signals = signals(settings, limit if limits_views else None)
     make_loop = trading_loop(settings, limit, lists_checks=explains, with_idle=with_idle)
     ensemble = settings.signals.ensemble
     has_feedback = explains or (ensemble.enabled and ensemble.weights == LEARNED)

@@ -1,4 +1,4 @@
-"""Lock the recovery store of this process, so that no second process uses it, and refuse one that lost its state.
+"""Lock the recovery store of this process, so that no second process uses it, and detect a store that was never used.
 
 Bytewax does not notice a second process on one store; the store is then corrupt at the next start. The kernel releases
 the lock when the process ends.

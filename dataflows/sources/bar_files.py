@@ -38,6 +38,8 @@ def open_table(
         raise BadInput(f"file {path} cannot be read: {error}") from error
     except pa.ArrowInvalid as error:
         raise BadInput(f"file {path} is not Parquet: {str(error).splitlines()[0]}") from error
+    if not path.exists():
+        raise BadInput(f"file {path} does not exist")
     raise BadInput(
         f"file {path} is neither CSV nor Parquet: its name must end in .csv, .csv.gz, .txt, .txt.gz or .parquet"
     )

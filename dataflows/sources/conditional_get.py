@@ -14,7 +14,7 @@ from schemas.errors import Unavailable
 class ConditionalGet:
     """Fetches URLs. `max_bytes` bounds a decompressed response, `timeout_s` each wait and, doubled, the request.
 
-    `redirect_hosts` and `private_addresses` say where it may connect (`public_http.py`).
+    `redirect_hosts` and `private_addresses` define where it may connect (`public_http.py`).
     """
 
     def __init__(

@@ -42,10 +42,10 @@ class FileScan:
     """What one file holds.
 
     `distances_s` counts the seconds between successive rows of a symbol, `runs_s` those within at least `RUN_MIN` equal
-    ones. `is_at_midnight` says whether every row is at midnight, and `has_daily_rows` whether single rows at midnight
-    stand among rows of another interval. `seconds_of_hour` counts rows by their second within the hour. `phases` counts
-    rows by session, `on_hour_phases` those that start on the hour. If times have no zone, `zone_phases` counts a sample
-    of the rows by session for each zone in which they may be, and for "" as they were read.
+    ones. `is_at_midnight`: every row is at midnight. `has_daily_rows`: single rows at midnight stand among rows of
+    another interval. `seconds_of_hour` counts rows by their second within the hour. `phases` counts rows by session,
+    `on_hour_phases` those that start on the hour. If times have no zone, `zone_phases` counts a sample of the rows by
+    session for each zone in which they may be, and for "" as they were read.
     """
 
     path: Path
@@ -108,7 +108,7 @@ class FileScan:
     def likely_interval_s(self) -> int | None:
         """The only distance of rows within a day, if it is 5m or longer and all rows lie on its grid, or None.
 
-        Fewer rows than `interval_s` needs may also be minutes that hardly trade.
+        With fewer rows than `interval_s` needs, the bars may also be minute bars of a symbol that hardly trades.
         """
         distances = {distance for distance in self.distances_s if distance < HALF_DAY_S}
         usual = [s for s in USUAL_INTERVALS_S[1:-1] if distances == {s}]
@@ -262,7 +262,7 @@ class FeedScan:
             if rows == 1:
                 text = f"the only row proves no interval and was read as a bar of {minute}"
         else:
-            text = f"only {rows} rows show that the bars are of {interval_text(likely_s)}"
+            text = f"only {rows} rows show that the bar interval is {interval_text(likely_s)}"
         return [f"{text}; set market_data.files.bar_interval (--interval)"]
 
 
@@ -382,7 +382,7 @@ class _Scanner:
             self._sample_rows = len(self._sample[0])
 
     def compare_zones(self) -> None:
-        """Count the sample by session, as read and as if the times were of each zone."""
+        """Count the sample by session, as read and as if the times were in each zone."""
         if not self._sample:
             return
         times = np.concatenate(self._sample)

@@ -24,6 +24,7 @@ from dataflows.sources.trading_calendar import session_table
 from operators.bar_completion import FeedSettings
 from operators.news import SymbolTagger, Tagger
 from schemas.errors import BadInput
+from schemas.records import Record
 from sinks.signing_keys import FEED
 
 StopRequested = Callable[[], bool]
@@ -48,10 +49,12 @@ def platform_feed(
     stop_requested: StopRequested = never_stop,
     stats: Stats | None = None,
     delivered_offsets: Callable[[], Mapping[tuple[str, int], int]] = dict,
+    store: Callable[[Sequence[Record]], None] = lambda records: None,
 ) -> FeedSource:
     """Return the feed of a running platform. It publishes the trading hours of the sessions.
 
-    `delivered_offsets` returns, for each (topic, partition), the offset behind the last record in Kafka.
+    `delivered_offsets` returns, for each (topic, partition), the offset after the last record in Kafka. `store` stores
+    records that an earlier process of a live feed has published, in whose tables they may be missing.
     """
     calendar = settings.trading_calendar()
     sessions = SessionAnnouncements(calendar, session_table(calendar))
@@ -72,7 +75,7 @@ def platform_feed(
     heartbeat_s = settings.market_data.heartbeat_s
     waiting = waiting_records(settings)
     return FeedSource(
-        live_feed_opener(settings, waiting, delivered_offsets),
+        live_feed_opener(settings, waiting, delivered_offsets, store),
         at_end="idle",
         stop_requested=stop_requested,
         stats=stats,

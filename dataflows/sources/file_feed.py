@@ -53,7 +53,7 @@ VOLUME = 5  # position in BarFields
 class _MinuteGroup:
     """The rows of one minute, with bad and excluded rows found since the previous minute that has rows.
 
-    `has_no_volume` says whether rows with volume 0, which are not trades, can be among them.
+    `has_no_volume`: whether rows with volume 0, which are not trades, can be among them.
     """
 
     open_ns: int

@@ -17,6 +17,7 @@ from typing import Any
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
+from dataflows.runtime.checkpoint_parts import ReaderCheckpoint
 from dataflows.runtime.stats import Stats
 from dataflows.sources.rejection_guard import RejectionGuard
 from dataflows.sources.shared_consumer import ReplayEnd, SharedConsumer
@@ -25,13 +26,15 @@ from operators.dead_letter_rate import RateLimits
 from operators.log_cursor import LogInput
 from operators.stage import TimeSlice
 from schemas.codec import DEFAULT_CODEC, Codec
+from schemas.records import CheckpointMarker
 from sinks.archive.topic_archive import TopicArchive
 from sinks.cluster import Servers
 
 IMMEDIATELY = datetime(1970, 1, 1, tzinfo=UTC)
 
 ShardSlices = tuple[str, list[TimeSlice]]
-"""Item between the steps of a dataflow: a shard's name and some of its time slices in order."""
+"""Item between the steps of a dataflow: a shard's name and some of its time slices in order. After a time slice with a
+checkpoint marker, a live service's source emits a `ReaderCheckpoint` as well."""
 
 
 class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
@@ -74,7 +77,15 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
         if self._source.until is not None:
             time_slices = self._stop_at_end(time_slices)
         self._source.stats.slices += len(time_slices)
+        if time_slices and self._source.saves_checkpoints and self._reader.marker is not None:
+            return [(self._name, [*time_slices, self._checkpoint(self._reader.marker)])]  # type: ignore[list-item]
         return [(self._name, time_slices)] if time_slices else []
+
+    def _checkpoint(self, marker: CheckpointMarker) -> ReaderCheckpoint:
+        """Return the state after the last time slice, which has the marker."""
+        return ReaderCheckpoint(
+            marker, self._reader.passed_ns, self._source.service, self._name, self._reader.snapshot()
+        )
 
     @property
     def counts(self) -> AlignmentCounts:
@@ -146,6 +157,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
     - `on_resume` receives each shard and the last time slice of its snapshot, -1 without one.
     - `limits`: bound the rate of rejected records. `on_suspend` receives the time slice that exceeds them, then
       TooManyDeadLetters is raised. Time slices up to `read_released_ns()` do not suspend it.
+    - `saves_checkpoints`: emit a `ReaderCheckpoint` after each time slice with a checkpoint marker.
     """
 
     def __init__(
@@ -166,8 +178,10 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
         limits: RateLimits | None = None,
         read_released_ns: Callable[[], int] = lambda: -1,
         on_suspend: Callable[[int, str], None] = lambda at_ns, reason: None,
+        saves_checkpoints: bool = False,
     ) -> None:
-        self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
+        self.service, self.saves_checkpoints = service, saves_checkpoints
+        self._servers, self._logs, self._codec = servers, logs, codec
         self._prefix, self._on_resume, self._archive = prefix, on_resume, archive
         self.limits, self.read_released_ns, self.on_suspend = limits, read_released_ns, on_suspend
         self.until, self.stop_requested, self.wait_s, self.records_max = until, stop_requested, wait_s, records_max
@@ -186,7 +200,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
                     self._servers,
                     self._prefix,
                     self._codec,
-                    self._service,
+                    self.service,
                     bounded=self.until is not None,
                     archive=self._archive,
                 )
@@ -194,7 +208,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
         # Snapshots with a dead letter rate have a fourth element after the reader's three.
         rate_state = resume_state[3] if resume_state is not None and len(resume_state) > 3 else None
         until_ns = None if self.until is None else self.until.ts_ns
-        reader = AlignedLogs(self._service, self._logs[for_part], resume_state, until_ns=until_ns)
+        reader = AlignedLogs(self.service, self._logs[for_part], resume_state, until_ns=until_ns)
         self._on_resume(for_part, reader.passed_ns)
         return self._partition(for_part, reader, consumer, rate_state)
 

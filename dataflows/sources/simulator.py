@@ -29,7 +29,7 @@ _LONG_WAVES: Waves = ((14_401, 0.03), (86_399, 0.08))
 TRENDING: Waves = ((3, 0.00003), (11, 0.00005), (61, 0.0015), (307, 0.006), (1801, 0.012), *_LONG_WAVES)
 """Trends of one to several minutes of 1-second bars, with little noise: moving averages cross a few times in ten
 minutes, and the moves between two crosses exceed the costs of a trade. A strategy that follows trends earns here, by
-construction; that says nothing about real markets."""
+construction; that is not evidence about real markets."""
 CHOPPY: Waves = ((3, 0.0002), (11, 0.0022), (61, 0.001), (307, 0.003), (1801, 0.01), *_LONG_WAVES)
 """Noise: moving averages cross every quarter of a minute of 1-second bars. For tests that need many trades."""
 WAVES = {"trending": TRENDING, "choppy": CHOPPY}

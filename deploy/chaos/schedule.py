@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+from dataflows.runtime.topology import Layout
 from deploy.chaos.fault import Fault, FaultKind, PlannedFault
 from deploy.chaos.faults import brokers, disks, operators, processes, state, strategies, supervision
 from deploy.errors import DeployError
@@ -27,12 +28,24 @@ FAULTS: dict[FaultKind, Fault] = {
     "broker": brokers.BROKER,
 }
 KINDS = tuple(FAULTS)
-NOT_COMPACT = frozenset({"scale", "kill_switch"})
-"""Faults that are not possible in the layout `compact`: its services cannot be scaled, and the fault `kill_switch`
-stops the process that confirms a halt."""
 TARGETS = (*processes.TARGETS, brokers.SERVER)
 _FIRST_SHARE, _LAST_SHARE = 0.03, 0.82
 """The rest of the tape is for the time slices in which the last commands take effect."""
+
+
+def possible_kinds(layout: Layout, *, has_broker: bool) -> list[FaultKind]:
+    """Return the faults that are possible in a layout.
+
+    In `compact`, the services of the shared process cannot be scaled. The fault `kill_switch` stops the process that
+    runs an upstream dataflow: with the simulated venue, that process also confirms the halt.
+
+    >>> set(KINDS) - set(possible_kinds(Layout.COMPACT, has_broker=True))
+    {'scale'}
+    """
+    if layout is not Layout.COMPACT:
+        return list(KINDS)
+    impossible: tuple[FaultKind, ...] = ("scale",) if has_broker else ("scale", "kill_switch")
+    return [kind for kind in KINDS if kind not in impossible]
 
 
 def plan_faults(seed: int, kills: int, kinds: Sequence[FaultKind], targets: Sequence[str]) -> list[PlannedFault]:

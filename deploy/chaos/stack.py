@@ -27,6 +27,7 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local.ports import free_ports
 from deploy.supervisor import control
+from deploy.supervisor.layout import shared_services
 from deploy.supervisor.probes import read_stats
 from deploy.supervisor.process_spec import DATAFLOW_NAMES, SERVICE_NAMES
 from deploy.supervisor.start_options import StartOptions, save_options
@@ -187,8 +188,7 @@ class ChaosStack:
 
     def process_of(self, service: str) -> str:
         """Return the name of the process that runs a service. In the layout `compact`, several services share one."""
-        is_compact = self._options.requested_layout() is topology.Layout.COMPACT
-        return topology.COMPACT if is_compact and service in topology.COMPACT_SERVICES else service
+        return topology.COMPACT if service in shared_services(self.home) else service
 
     def pids(self) -> dict[str, int | None]:
         """Return the pid of each process."""

@@ -16,6 +16,7 @@ from rich.table import Table
 from configs.recorded_endpoints import ADMIN
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.recovery.trust_source import TrustSource, source_of_recording
 from deploy.time_arguments import parse_time_ns
 from schemas.errors import BadInput, Unavailable
 
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     from sinks.archive.topic_archive import TopicArchive
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-Keep = Annotated[
-    bool, typer.Option("--keep", help="Archive only. Keep all messages in Kafka too, beyond `kafka.retention`.")
-]
+Keep = Annotated[bool, typer.Option("--keep", help="Archive only. Delete nothing from Kafka.")]
 DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Archive, and print what would be deleted from Kafka.")]
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Topic to restore (default: all). Can be repeated.")]
 FromDay = Annotated[str | None, typer.Option("--from", metavar="DAY", help="First UTC day, such as 2024-01-15.")]
@@ -39,9 +38,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Move old days of the topics from Kafka to files, and read them.", no_args_is_help=True)
-    group.command("create", help="Archive complete days of all topics, then delete days beyond kafka.retention.")(
-        create
-    )
+    group.command(
+        "create", help="Archive complete days of all topics, then delete days beyond kafka.retention from Kafka."
+    )(create)
     group.command("list", help="List the archived days of each topic and their size.")(list_archive)
     group.command("verify", help="Compare every archived file with its hash, and read all messages.")(verify)
     group.command("restore", help="Write archived days to topics named archived-TOPIC, for other Kafka tools.")(restore)
@@ -161,18 +160,23 @@ def restore(
         print("\n".join(f"{count:,} messages in topic {name}" for name, count in counts.items()))
 
 
-def replay(since: Since = None, to: Until = None, as_json: AsJson = False) -> None:
+def replay(since: Since = None, to: Until = None, trust_source: TrustSource = False, as_json: AsJson = False) -> None:
     from dataflows.replay.archived_recording import open_archived_recording
     from dataflows.replay.comparison import ReplayWindow, compare
     from deploy.commands.replay_check import comparison_as_json, comparison_as_text, show_progress
     from deploy.recovery.recorded_topics import platform_settings
 
     window = ReplayWindow(parse_time_ns("--from", since), parse_time_ns("--to", to))
-    settings, archive = platform_settings(home_from_environment(), {}), _own_archive()
-    with _one_line_errors(), Console(stderr=True).status("replaying") as status:
+    home, archive = home_from_environment(), _own_archive()
+    settings = platform_settings(home, {})
+    with (
+        _one_line_errors(),
+        Console(stderr=True).status("replaying") as status,
+        source_of_recording(home, trust_source) as source,
+    ):
         recording = open_archived_recording(archive, settings.kafka.symbol_partitions, "archive-replay")
         with closing(recording):
-            comparison = compare(settings, recording, window, show_progress(status))
+            comparison = compare(settings, recording, window, show_progress(status), source)
     if not comparison.ticks and comparison.difference is None:
         raise DeployError(
             f"nothing to compare: no time slice in this window is complete in the archive {archive.folder}"

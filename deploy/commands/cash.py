@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
     )(interest)
     group.command(
         "adjust",
-        help="Take over a difference from the broker's cash, with its sign. It counts as a deposit or withdrawal. "
+        help="Book the amount by which the broker's cash differs from the books. It counts as a deposit or withdrawal. "
         "With risk_manager.approvals, a second person must approve it.",
         context_settings=_NEGATIVE,
     )(adjust)
@@ -74,7 +74,7 @@ def adjust(amount: SignedAmount, reason: Reason, reference: Reference = "") -> N
 
 
 def list_transfers(limit: Limit = 20, as_json: AsJson = False) -> None:
-    """Works while the services run, also without the supervisor."""
+    """Print the transfers. Works also without the supervisor."""
     from sqlalchemy import desc, select
 
     from deploy.open_tables import open_tables

@@ -19,7 +19,7 @@ Kills = Annotated[
     int,
     typer.Option(min=0, help="Number of kills. Other faults occur a fifth or a tenth as often, at least once."),
 ]
-Minutes = Annotated[int, typer.Option(min=1, max=390, help="Length of the tape in minutes of one trading day.")]
+Minutes = Annotated[int, typer.Option(min=1, max=390, help="Length of the input data, in minutes of one trading day.")]
 Services = Annotated[
     str | None,
     typer.Option(
@@ -62,10 +62,10 @@ def chaos(
 ) -> None:
     from deploy.chaos import report
     from deploy.chaos.run import run
-    from deploy.chaos.schedule import KINDS, NOT_COMPACT, TARGETS
+    from deploy.chaos.schedule import TARGETS, possible_kinds
 
     require_choice("--layout", layout, tuple(Layout))
-    possible = [kind for kind in KINDS if layout != Layout.COMPACT or kind not in NOT_COMPACT]
+    possible = possible_kinds(Layout(layout), has_broker="broker" in (faults or "").split(","))
     chosen = faults or ",".join(kind for kind in _DEFAULT_KINDS.split(",") if kind in possible)
     kinds = parse_values("--faults", chosen, possible) if kills else []
     targets = parse_values("--services", services or ",".join(TARGETS), TARGETS)

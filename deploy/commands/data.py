@@ -22,6 +22,7 @@ from deploy.bar_file_options import (
     Volume,
     feed_values,
 )
+from deploy.text_outputs import require_output, write_output
 from schemas.counted import counted
 
 if TYPE_CHECKING:
@@ -77,14 +78,12 @@ def check(
         _require_no_bar_options(of_bars | {"interval": interval})
     options = of_bars | {"calendar": calendar, "timezone": timezone, "date_order": date_order}
     feed_settings = replace(load_settings(settings).market_data.files, **feed_values(options, interval))
+    require_output("--json", json_target)
     checks: list[FileCheck] | list[TradeFileCheck]
     checks = list(check_trade_files(files, feed_settings)) if trades else list(check_files(files, feed_settings))
     if json_target is not None:
         text = json.dumps([asdict(one) for one in checks], indent=2)
-        if json_target == "-":
-            print(text)
-        else:
-            Path(json_target).write_text(f"{text}\n")
+        write_output("--json", json_target, f"{text}\n")
     if json_target != "-":
         for one in checks:
             for line in _lines_of_trades(one) if isinstance(one, TradeFileCheck) else _lines(one):

@@ -30,7 +30,9 @@ Where = Annotated[str, typer.Argument(help="Position of the record, as `list` pr
 Late = Annotated[
     bool,
     typer.Option(
-        "--late", help="Select late records (market data that arrived after its clock) instead of dead letters."
+        "--late",
+        help="Select late records (market data that arrived after the clock record of its time) instead of dead "
+        "letters.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -127,7 +129,7 @@ def replay_refusal(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> str:
     if letter.topic.startswith("feed:"):
         return "it is a message of a market data provider, and its time has passed"
     if letter.reason.startswith(REASON_PREFIX):
-        return "it has no valid signature, and would be rejected again; give the command with the API or command line"
+        return "it has no valid signature and would be rejected again; repeat the command with the API or command line"
     if letter.topic not in INPUT_TOPICS:
         owner = kafka.topics[letter.topic].owner if letter.topic in kafka.topics else "no service"
         return (
@@ -155,7 +157,7 @@ def replay_refusal(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> str:
 
 @contextmanager
 def _load_letters(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[DeadLetter]]]]:
-    """Yield the settings, and the letters by place, newest first. Each stage that rejects a record writes a letter."""
+    """Yield the settings, and the dead letters by log position, newest first. Several stages can reject a record."""
     from sqlalchemy import desc, select
     from sqlalchemy.exc import DBAPIError
 

@@ -19,7 +19,7 @@ End = Annotated[str | None, typer.Option(help="ISO time before which rows are ex
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(
-        help="Export the results of a platform, with the columns of a backtest's tables.", no_args_is_help=True
+        help="Export the results of the platform, with the same columns as in a backtest.", no_args_is_help=True
     )
     group.command("executions", help="Export every report on an order: acknowledged, traded, ended, rejected.")(
         executions

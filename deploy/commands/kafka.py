@@ -36,14 +36,14 @@ def acls(apply: Apply = False, as_json: AsJson = False) -> None:
     from deploy.recovery.recorded_topics import platform_settings
     from deploy.security.kafka_accounts import apply_rights
     from deploy.security.kafka_rights import all_rights
-    from deploy.supervisor.layout import read_layout
+    from deploy.supervisor.layout import read_beside, read_layout
     from deploy.supervisor.service_addresses import use_running_services
 
     home = home_from_environment()
     if apply:
         use_running_services(home)
     kafka = platform_settings(home, {}, principal=ADMIN if apply else "").kafka
-    rights = all_rights(kafka.topic_prefix, layout=read_layout(home))
+    rights = all_rights(kafka.topic_prefix, layout=read_layout(home), beside=read_beside(home))
     if apply:
         created, removed = apply_rights(kafka.cluster, rights)
         print(f"{len(rights)} rights: {created} created, {removed} removed")

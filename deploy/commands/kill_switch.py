@@ -36,8 +36,8 @@ def register(app: typer.Typer) -> None:
 def on(reason: Reason, timeout: Timeout = 2.0, as_json: AsJson = False) -> None:
     """Halt all trading: block new orders and cancel all working orders at once.
 
-    Works on the host of the platform without the supervisor and with any service down. Exit with status 1 if nobody
-    confirmed that no order works at the broker any more.
+    Works on the host of the platform without the supervisor and with any service down. Exit with status 1 if it
+    is not confirmed that no order works at the broker any more.
     """
     from dataclasses import asdict
 
@@ -62,7 +62,7 @@ def _require_platform(home: "Home") -> None:
 def _as_text(outcome: "HaltOutcome") -> str:
     who = {
         "CONFIRMED": "the gateway confirmed",
-        "NOT_RUNNING": "no gateway runs; this command acted, and the gateway is blocked when it starts",
+        "NOT_RUNNING": "no gateway is running, and one that starts is blocked",
         "PENDING": "the gateway has not confirmed",
         "UNKNOWN": "nobody has confirmed",
     }[outcome.gateway]
@@ -75,7 +75,7 @@ def _as_text(outcome: "HaltOutcome") -> str:
     if outcome.published:
         lines.append(f"published {outcome.command_id}; risk halts in the next time slice")
     elif outcome.gateway != "UNKNOWN":
-        lines.append("the process execution publishes the command when Kafka responds; risk follows then")
+        lines.append("the process execution publishes the command when Kafka responds; then risk halts too")
     return "\n".join(lines)
 
 

@@ -89,12 +89,12 @@ def _closes(paths: list[Path], frequency: ReturnFrequency, days: int, symbols: l
     """Return the closes of each symbol. Raises BadInput and DeployError."""
     from sqlalchemy.exc import DBAPIError
 
-    from configs.settings import load_settings
     from dataflows.research import optimization
     from deploy.performance.analysis import database_error
+    from deploy.recovery.recorded_topics import platform_settings
     from sinks.database import open_engine
 
-    settings = load_settings()
+    settings = platform_settings(home_from_environment(), {})
     if paths:
         return optimization.closes_from_files(settings, paths, frequency, days)
     engine = open_engine(settings.database.postgres.url, pool_size=1)

@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from configs.recorded_endpoints import ADMIN
+from dataflows.runtime.topology import Layout
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
+from deploy.name_arguments import require_choice
 from deploy.supervisor.state import PlatformState, running_state
 from deploy.testing.temporary_platform import SYMBOL_COUNT, temporary_platform, write_random_walk
 
@@ -32,10 +34,13 @@ Seconds = Annotated[
     int, typer.Option(min=10, max=600, help="Seconds that a temporary platform runs before it is measured.")
 ]
 OwnPlatform = Annotated[
-    bool, typer.Option("--own", help="Measure a temporary platform even if one is already running.")
+    bool, typer.Option("--own", help="Measure a temporary platform even if the platform is running.")
 ]
 SliceCount = Annotated[int, typer.Option(min=50, help="Number of most recent time slices to measure.")]
 CheckTargets = Annotated[bool, typer.Option("--check", help="Exit with status 1 if a p50 or a rate misses its target.")]
+LayoutName = Annotated[
+    str, typer.Option("--layout", help="Layout of the temporary platform of --broker: services or compact.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -95,13 +100,15 @@ def benchmark(
         list[int] | None,
         typer.Option(min=1, max=1000, help="Symbols with a bar per second each, for --broker (default: 1 and 100)."),
     ] = None,
+    layout: LayoutName = Layout.SERVICES,
     check: CheckTargets = False,
     as_json: AsJson = False,
 ) -> None:
     from deploy.performance import benchmark as measure
 
+    require_choice("--layout", layout, tuple(Layout))
     if broker:
-        _measure_broker(load or [1, 100], seconds, as_json=as_json)
+        _measure_broker(load or [1, 100], seconds, Layout(layout), as_json=as_json)
         return
     home = home_from_environment()
     with _measured_platform(home, seconds, own=own) as (description, settings):
@@ -118,16 +125,21 @@ def benchmark(
     raise typer.Exit(1 if check and any(result.met is False for result in results) else 0)
 
 
-def _measure_broker(loads: list[int], seconds: int, *, as_json: bool) -> None:
+def _measure_broker(loads: list[int], seconds: int, layout: Layout, *, as_json: bool) -> None:
     from deploy.performance.broker_load import measure_broker_latency
 
     console, rows = Console(stderr=True), []
     for symbols in loads:
         with console.status(f"measuring with {symbols} bars per second"):
-            rows.append((symbols, measure_broker_latency(symbols, seconds), _load()))
+            rows.append((symbols, measure_broker_latency(symbols, seconds, layout), _load()))
     if as_json:
         trees = [
-            {"bars_per_second": symbols, "load_average": load, "latencies_ms": [figure._asdict() for figure in figures]}
+            {
+                "layout": layout,
+                "bars_per_second": symbols,
+                "load_average": load,
+                "latencies_ms": [figure._asdict() for figure in figures],
+            }
             for symbols, figures, load in rows
         ]
         print(json.dumps(trees, indent=2))

@@ -12,13 +12,10 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import PRIVATE_UMASK, REPOSITORY, Home, home_from_environment
-from deploy.name_arguments import require_choice
 from deploy.service_names import resolve_service
 from deploy.supervisor.start_options import (
-    BROKERS,
-    FEEDS,
-    LAYOUTS,
     StartOptions,
+    dropped_settings_note,
     load_options,
     save_options,
     validate_options,
@@ -88,16 +85,12 @@ def start(
     if live_account is None and os.environ.get("TRADING_MODE") == "live" and sys.stdin.isatty():
         typer.echo("TRADING_MODE=live: orders trade real money.")
         live_account = typer.prompt("Account number to trade")
-    if feed is not None:
-        require_choice("--feed", feed, FEEDS)
-    if broker is not None:
-        require_choice("--broker", broker, BROKERS)
-    if layout is not None:
-        require_choice("--layout", layout, LAYOUTS)
     options = validate_options(
         feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account, dev=dev, layout=layout
     )
     _require_same_configuration(home, options)
+    if note := dropped_settings_note(home, options):
+        typer.echo(note, err=True)
     options = _with_recognized_bars(home, options)
     if build:
         _rebuild(home)
@@ -254,7 +247,11 @@ def _start_platform(home: Home, options: StartOptions, *, foreground: bool) -> N
 
 
 def _print_summary(console: Console, home: Home, state: PlatformState) -> None:
-    """Print the addresses of the platform and the next commands."""
+    """Print the overrides that this start dropped, the addresses of the platform and the next commands."""
+    from deploy.supervisor.configuration_record import dropped_of_start
+
+    for line in dropped_of_start(home.logs / "initialize.log"):
+        console.print(line, style="bold yellow", markup=False, highlight=False, soft_wrap=True)
     for line in state.degraded:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
     lines = [

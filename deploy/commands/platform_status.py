@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import zip_longest
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from api.dataflow_stats import AppliedConfiguration, applied_configurations
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.state import ChildState, ChildStatus, PlatformState, read_state
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _LARGEST = 12
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ALERTS_AGE_MAX_S = 60.0
-"""A round of the process `alerts` can wait for a slow channel. An older report says nothing about the present."""
+"""A round of the process `alerts` can wait for a slow channel. An older report is outdated."""
 _COUNT_FIELDS = {
     "in": "records_in",
     "out": "records_out",
@@ -115,21 +117,42 @@ def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
     )
     console.print(f"{state.phase}: {state.message}{layout}   {addresses}", highlight=False)
     table = Table(box=None, pad_edge=False)
-    for title in ("service", "state", "pid", "restarts", *((*_COUNT_FIELDS, "clock (UTC)", "MB") if detailed else ())):
+    counts = (*_COUNT_FIELDS, "clock (UTC)", "config", "MB") if detailed else ()
+    for title in ("service", "state", "pid", "restarts", *counts):
         table.add_column(title, no_wrap=True)
     table.add_column("reason", overflow="fold")
+    reports = {child.name: read_stats(home.stats / f"{child.name}.json") or {} for child in state.children}
+    applied = applied_configurations(reports) if detailed else {}
     for child in state.children:
         row = [child.name, str(child.status), str(child.pid or "-"), str(child.restarts)]
         if detailed:
-            stats = read_stats(home.stats / f"{child.name}.json") or {}
+            stats = reports[child.name]
             row += [str(stats.get(count, "-")) for count in _COUNT_FIELDS.values()]
-            row += [_clock(stats.get("last_tick_ns")), _memory_mb(child)]
+            row += [_clock(stats.get("last_tick_ns")), _configuration(applied.get(child.name)), _memory_mb(child)]
         table.add_row(*row, child.reason or "", style=_STYLES.get(child.status, "yellow"))
     console.print(table)
+    for line in _behind_lines(applied):
+        console.print(line, style="yellow", highlight=False, markup=False)
     _show_alerts(console, home, state)
     _show_checks(console, home, failed_only=not detailed)
     if detailed:
         _show_disk(console, _disk_usage(home))
+
+
+def _configuration(applied: AppliedConfiguration | None) -> str:
+    """Return the number of the configuration that a service has applied; `-` if it applies none."""
+    return "-" if applied is None else f"{applied.number} behind" if applied.is_behind else str(applied.number)
+
+
+def _behind_lines(applied: Mapping[str, AppliedConfiguration]) -> list[str]:
+    """Return a line for each service that has not applied the newest configuration."""
+    newest = max((one.number for one in applied.values()), default=0)
+    return [
+        f"{service} has applied {one.configuration_id} since the time slice at {_clock(one.since_ns)}; "
+        f"the newest is config-{newest}"
+        for service, one in applied.items()
+        if one.is_behind
+    ]
 
 
 def _with_unknown_children(state: PlatformState) -> PlatformState:

@@ -59,7 +59,7 @@ def accept(
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.0, max=300.0, help="Seconds to wait for the gateway.")] = 15.0,
 ) -> None:
-    """Take over the broker's position as an adjustment of the books, in the next time slice.
+    """Adjust the books to the broker's position, in the next time slice.
 
     The gateway books it only if neither side has changed since, and stays unreconciled until the broker's next account
     snapshot matches. With `risk_manager.approvals`, a second person must approve it.
@@ -116,7 +116,7 @@ def _accept_cash(reason: str, price: str | None) -> None:
     home = home_from_environment()
     settings, cash = settings_of_services(home), _read_report().cash
     if cash is None:
-        raise DeployError("no difference of cash between the books")
+        raise DeployError("the platform's cash equals the broker's; there is nothing to accept")
     actor = HOST_ACTOR_PREFIX + getpass.getuser()
     transfer = new_command(CASH_TRANSFER, actor=actor, reason=reason, arguments=cash.arguments())
     command = or_request(transfer, settings.risk_manager.approvals)
@@ -193,7 +193,7 @@ def _wait_for_outcomes(commands: list[Command], timeout_s: float) -> None:
         raise DeployError(refused[0])
     if pending:
         names = ", ".join(command.command_id for command in pending.values())
-        raise DeployError(f"the gateway has not processed {names} within {timeout_s:g} s; it does when it runs")
+        raise DeployError(f"the gateway has not processed {names} within {timeout_s:g} s; it will when it runs")
 
 
 def _as_tree(report: ReconciliationReport) -> dict[str, object]:

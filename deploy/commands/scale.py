@@ -1,4 +1,4 @@
-"""`scale`: set the number of processes of a dataflow that works by shard."""
+"""`scale`: set the number of processes of a sharded dataflow."""
 
 from typing import Annotated
 
@@ -19,9 +19,8 @@ def register(app: typer.Typer) -> None:
 
 
 def scale(service: Service, replicas: Count) -> None:
-    from configs.settings import load_settings
     from dataflows.runtime.topology import COMPACT
-    from deploy.recovery.recorded_topics import supervisor_lock
+    from deploy.recovery.recorded_topics import platform_settings, supervisor_lock
     from deploy.recovery.rescale import rescale_stores
     from deploy.supervisor.control import scale_one
     from deploy.supervisor.layout import read_layout
@@ -29,7 +28,7 @@ def scale(service: Service, replicas: Count) -> None:
 
     home = home_from_environment()
     service = resolve_service(service, [*DATAFLOW_NAMES, COMPACT])
-    partitions = load_settings().kafka.symbol_partitions
+    partitions = platform_settings(home, {}).kafka.symbol_partitions
     require_scalable(service, replicas, partitions, read_layout(home))
     processes = "1 process" if replicas == 1 else f"{replicas} processes"
     if running_state(home) is not None:

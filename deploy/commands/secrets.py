@@ -90,7 +90,7 @@ def rotate(
     name: Name,
     value: Value = None,
     confirm: Annotated[
-        bool, typer.Option("--confirm", help="Delete the previous value, after the new one works.")
+        bool, typer.Option("--confirm", help="Delete the previous value, once the new one works.")
     ] = False,
     back: Annotated[bool, typer.Option("--back", help="Restore the previous value.")] = False,
 ) -> None:

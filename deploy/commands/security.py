@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     )(scan)
     group.command("vulnerabilities", help="List known vulnerabilities of the locked packages.")(vulnerabilities)
     group.command("compliance", help="Check the current settings and state against a security checklist.")(compliance)
-    group.command("audit", help="List who did what and when: commands, secrets, users and sessions.")(audit)
+    group.command("audit", help="List who did what, and when: commands, users, sessions and secrets.")(audit)
     keys_commands.register(group)
     app.add_typer(group, name="security")
 
@@ -122,27 +122,35 @@ def audit(
 
 
 def audit_rows(db: Connection) -> list[dict[str, Any]]:
-    """Return the commands in the log, those that were rejected for their signature, submissions that did not reach the
-    log, users and their sessions.
+    """Return the commands and configurations in the log, those that were rejected for their signature, submissions that
+    did not reach the log, users and their sessions.
     """
     from sqlalchemy import select
 
+    from operators.approvals import CONFIGURE
     from operators.command_signatures import REASON_PREFIX
     from sinks.accounts import sessions, submissions, users
-    from sinks.tables import commands, dead_letters
+    from sinks.tables import commands, configurations, dead_letters
 
     command_ids = set()
     rows = []
     for row in db.execute(select(commands)).mappings():
         command_ids.add(row["command_id"])
         rows.append(_audit_row(row["ts_ns"], row["actor"], row["kind"], row["arguments"], row["reason"]))
+    for row in db.execute(select(configurations)).mappings():
+        # A change with an idempotency key is a submission too, but not a command.
+        command_ids.add(row["request_id"])
+        persons = {"requested_by": row["requested_by"]} if row["requested_by"] else {}
+        arguments = {"configuration": row["configuration_id"], **persons, **dict(row["overrides"])}
+        rows.append(_audit_row(row["ts_ns"], row["actor"], "CONFIGURATION", arguments, row["reason"]))
     is_unverified = (dead_letters.c.stage == "risk") & dead_letters.c.reason.startswith(REASON_PREFIX)
     for row in db.execute(select(dead_letters).where(is_unverified)).mappings():
         at = datetime.fromtimestamp(row["ts_ns"] / 1e9, UTC).isoformat(timespec="seconds")
         what = f"{row['topic']}/{row['partition']}@{row['offset']}: {row['reason'].removeprefix(REASON_PREFIX)}"
         rows.append({"at": at, "who": "unverified", "did": "command without a valid signature", "what": what})
     for row in db.execute(select(submissions)).mappings():
-        if row["command_id"] not in command_ids:
+        is_change_of_nothing = row["kind"] == CONFIGURE and row["acknowledged"]
+        if row["command_id"] not in command_ids and not is_change_of_nothing:
             kind = f"{row['kind']} (not in the log)"
             rows.append(_audit_row(row["ts_ns"], row["actor"], kind, row["arguments"], row["reason"]))
     for row in db.execute(select(users)).mappings():

@@ -30,8 +30,8 @@ def register(app: typer.Typer) -> None:
     group.command("list", help="List the recovery store of each dataflow: resume epoch, number of states and sizes.")(
         list_stores
     )
-    group.command("inspect", help="Print the states in one store.")(inspect)
-    group.command("copy", help="Copy one store, so that a dataflow can resume from the copy.")(copy)
+    group.command("inspect", help="Print the states in one recovery store.")(inspect)
+    group.command("copy", help="Copy one recovery store, so that a dataflow can resume from the copy.")(copy)
     app.add_typer(group, name="snapshots")
 
 

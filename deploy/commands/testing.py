@@ -45,6 +45,7 @@ def run_tests(
     try:
         status = _run_with_services(Home(folder), arguments, workers, coverage_folder if coverage else None)
     finally:
+        print_status("removing the files of the services")
         shutil.rmtree(folder, ignore_errors=True)
     if coverage:
         print_status(_coverage_line(coverage_folder))
@@ -58,7 +59,7 @@ def _run_with_services(home: Home, arguments: list[str], workers: int | None, co
 
     os.environ[JVM_OPTIONS_VARIABLE] = KAFKA_JVM_OPTIONS
     # Tests create and drop databases. The empty environment keeps them away from the user's own servers.
-    with running_stack(home, Ports.free(), print_status, environ={}) as stack:
+    with running_stack(home, Ports.free(), print_status, environ={}, discard=True) as stack:
         if not stack.endpoints.substitute_kafka:
             prepare_fast_starts(home, print_status)
         environment: Mapping[str, str] = test_environment(stack.endpoints.environment(home), temporary=True)

@@ -133,7 +133,7 @@ def _open_accounts() -> Iterator[tuple[Accounts, UserAdministration]]:
     from api.problems import Conflict, NotFound
     from api.user_administration import UserAdministration
     from configs.command_signing import command_signer
-    from configs.settings import load_settings
+    from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.service_addresses import use_running_services
     from schemas.errors import Unavailable
     from sinks.commands import CommandLog
@@ -142,7 +142,7 @@ def _open_accounts() -> Iterator[tuple[Accounts, UserAdministration]]:
 
     home = home_from_environment()
     use_running_services(home)
-    settings = load_settings()
+    settings = platform_settings(home, {})
     engine = open_engine(settings.database.postgres.url, pool_size=1)
     accounts = Accounts(
         engine, home.secrets, access_s=settings.api.access_token_s, refresh_s=settings.api.refresh_token_s

@@ -42,9 +42,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     wait: Annotated[
         float,
-        typer.Option(
-            help="Seconds to repeat a check that finds a difference. Running services cause temporary differences."
-        ),
+        typer.Option(help="Seconds to repeat a failed check. Running services cause temporary differences."),
     ] = 10.0,
     audit: Annotated[bool, typer.Option("--audit", help="Check only the audit chain.")] = False,
     heads: Heads = None,
@@ -119,18 +117,20 @@ def check_all(
     checks.append(verify_signatures(settings.database.postgres.url, home))
     if kafka is None:
         checks.append(Comparison("topics", 0, None, f"not compared: {reason}"))
-    return VerificationResult([*checks, *_audit_checks(settings, kafka, heads, wait_s, publish)], decision_hash)
+    return VerificationResult([*checks, *_audit_checks(settings, kafka, home, heads, wait_s, publish)], decision_hash)
 
 
 def _audit_checks(
-    settings: Settings, kafka: KafkaSection | None, file: Path | None, wait_s: float, publish: bool
+    settings: Settings, kafka: KafkaSection | None, home: Home | None, file: Path | None, wait_s: float, publish: bool
 ) -> list[Comparison]:
+    from deploy.checkpoints.selection import sealed_heads
     from deploy.verification import audit_heads
     from deploy.verification.all_checks import verify_audit
 
     in_file = [] if file is None else audit_heads.read_heads(file)
     in_topic = [] if kafka is None else audit_heads.published_heads(kafka)
-    audited = verify_audit(settings, kafka, [*in_file, *in_topic], wait_s)
+    sealed = [] if home is None else sealed_heads(home)
+    audited = verify_audit(settings, kafka, [*in_file, *in_topic, *sealed], wait_s)
     # The heads of a broken chain prove nothing.
     if not any(result.findings for result in audited):
         new_heads = [result.head for result in audited]

@@ -30,6 +30,8 @@ from configs import logs
 from deploy.errors import DeployError
 
 API_TIMEOUT_S = 30.0
+SLOW_PATHS_S = {"/api/v1/config/preview": 130.0}
+"""Longer timeouts: a preview replays the recording, and the API ends it after 120 s."""
 BODY_MAX_BYTES = 64 * 1024
 """As the API's limit."""
 FORWARDED_PREFIXES = ("/api/v1/",)
@@ -133,10 +135,11 @@ async def _proxy_request(request: Request) -> Response:
         b"?" + request.scope["query_string"] if request.scope["query_string"] else b""
     )
     url = httpx.URL("/").copy_with(raw_path=raw_path)
+    timeout_s = SLOW_PATHS_S.get(request.url.path, API_TIMEOUT_S)
     try:
-        response = await client.request(request.method, url, content=body, headers=headers)
+        response = await client.request(request.method, url, content=body, headers=headers, timeout=timeout_s)
     except httpx.TimeoutException:
-        return _problem(504, f"The API did not respond within {API_TIMEOUT_S:.0f} s.")
+        return _problem(504, f"The API did not respond within {timeout_s:.0f} s.")
     except httpx.HTTPError:
         return _problem(502, "The API is unavailable.")
     response_headers = {name: value for name, value in response.headers.items() if name in _RETURNED_HEADERS}

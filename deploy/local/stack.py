@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -43,16 +44,18 @@ class ServiceStack:
                 raise DeployError(f"{name} did not become healthy: {reason}; {log} ends with: {tail(log)}")
             time.sleep(0.05)
 
-    def stop_one(self, name: str) -> None:
+    def stop_one(self, name: str, *, discard: bool = False) -> None:
+        """Stop a service; with `discard`, Kafka at once: it would first write thousands of logs to the disk."""
         service, child = self._service(name), self.children.pop(name)
         identity = identify(child.pid)
         if identity is not None and child.poll() is None:
-            end_process(identity, timeout_s=service.stop_timeout_s, first_signal=service.stop_signal)
+            first_signal = signal.SIGKILL if discard and name == "kafka" else service.stop_signal
+            end_process(identity, timeout_s=service.stop_timeout_s, first_signal=first_signal)
         child.wait()
 
-    def stop(self) -> None:
+    def stop(self, *, discard: bool = False) -> None:
         for name in reversed(list(self.children)):
-            self.stop_one(name)
+            self.stop_one(name, discard=discard)
 
     def _service(self, name: str) -> ProcessSpec:
         return next(service for service in self.endpoints.services if service.name == name)
@@ -60,10 +63,15 @@ class ServiceStack:
 
 @contextlib.contextmanager
 def running_stack(
-    home: Home, ports: Ports, report: ProgressCallback, environ: Mapping[str, str] = os.environ
+    home: Home,
+    ports: Ports,
+    report: ProgressCallback,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    discard: bool = False,
 ) -> Iterator[ServiceStack]:
     """Run the services that `environ` has no address for until the block ends, for tests. Their Kafka is open to all
-    local users. Raises DeployError.
+    local users. With `discard`, nobody needs their data afterwards. Raises DeployError.
     """
     home.create_folders()
     stack = ServiceStack(home, ports, prepare(home, ports, report, environ, authenticated=False))
@@ -75,4 +83,4 @@ def running_stack(
             postgres.make_database(home, ports.postgres)
         yield stack
     finally:
-        stack.stop()
+        stack.stop(discard=discard)

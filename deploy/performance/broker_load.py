@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from dataflows.runtime.topology import Layout
 from deploy.alpaca_server import AlpacaServer, ServerSettings
 from deploy.alpaca_server.market import BarRow
 from deploy.errors import DeployError
@@ -33,7 +34,7 @@ _TERMS = {"symbol": bar_orders.SYMBOL, "side": "BUY", "quantity": "1", "order_ty
 _PRICE = 100.0
 
 
-def measure_broker_latency(symbol_count: int, seconds: int) -> list[BrokerLatency]:
+def measure_broker_latency(symbol_count: int, seconds: int, layout: Layout = Layout.SERVICES) -> list[BrokerLatency]:
     """Measure with one bar per symbol and second. Raises DeployError if the platform does not start or trade."""
     symbols = tuple(f"S{number:04d}" for number in range(symbol_count))
     settings = ServerSettings(
@@ -45,7 +46,7 @@ def measure_broker_latency(symbol_count: int, seconds: int) -> list[BrokerLatenc
         requests_per_minute=1_000_000,
         pattern_day_trading=False,
     )
-    with AlpacaServer(settings) as server, _bars(server, symbols), _platform(server, symbols) as platform:
+    with AlpacaServer(settings) as server, _bars(server, symbols), _platform(server, symbols, layout) as platform:
         with _api(platform) as api:
             run = _Load(server, api)
             run.wait_until_ready()
@@ -161,7 +162,7 @@ def _bars(server: AlpacaServer, symbols: tuple[str, ...]) -> Iterator[None]:
 
 
 @contextmanager
-def _platform(server: AlpacaServer, symbols: tuple[str, ...]) -> Iterator[TemporaryPlatform]:
+def _platform(server: AlpacaServer, symbols: tuple[str, ...], layout: Layout) -> Iterator[TemporaryPlatform]:
     strategy = f"{bar_orders.__file__}:{bar_orders.BarOrders.__name__}"
     live = {"symbols": list(symbols), "calendar": "24/7", "bar_interval_s": 1, "wait_s": 0.5}
     tree = {
@@ -175,7 +176,7 @@ def _platform(server: AlpacaServer, symbols: tuple[str, ...]) -> Iterator[Tempor
         "alpaca": {"url": server.url},
     }
     environment = {"ALPACA_API_KEY": "local", "ALPACA_SECRET_KEY": "local"}  # pragma: allowlist secret
-    options = ["--feed", "alpaca", "--broker", "alpaca"]
+    options = ["--feed", "alpaca", "--broker", "alpaca", "--layout", layout]
     with (
         tempfile.TemporaryDirectory(prefix="trading-broker-") as folder,
         run_temporary_platform(Path(folder), tree, options, environment) as platform,

@@ -194,11 +194,16 @@ def _temporary_copy(folder: Path) -> Iterator[Path]:
         yield copy
 
 
+def load_plain(pickled: bytes, what: str) -> Any:
+    """Return the plain data in a pickle, such as a state. Raises DeployError, naming `what`, for any other content."""
+    try:
+        return _PlainUnpickler(io.BytesIO(pickled)).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
+        raise DeployError(f"cannot read {what}: {error}") from error
+
+
 def _snapshot(step: str, key: str, epoch: int, pickled: bytes | None) -> StateSnapshot:
     if pickled is None:
         return StateSnapshot(step=step, key=key, epoch=epoch, bytes=0, state=None)
-    try:
-        state = _PlainUnpickler(io.BytesIO(pickled)).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
-        raise DeployError(f"cannot read the state of step {step}, key {key}: {error}") from error
+    state = load_plain(pickled, f"the state of step {step}, key {key}")
     return StateSnapshot(step=step, key=key, epoch=epoch, bytes=len(pickled), state=state)

@@ -33,7 +33,7 @@ class StorePositions(NamedTuple):
 def read_positions(home: Home, service: str) -> list[StorePositions]:
     """Return the positions of each process of a service.
 
-    Raises DeployError if a store is missing or unreadable, or if its state is of an unknown kind.
+    Raises DeployError if a store is missing or unreadable, or if its state has an unknown kind.
     """
     return [
         _read(replica_name(service, replica), store_of(home, service, replica))
@@ -65,12 +65,13 @@ def positions_of(name: str, folder: Path, starts: int, states: Sequence[StateSna
         if isinstance(snapshot.state, dict):
             feed, last_slice_ns = snapshot.state["kind"], snapshot.state.get("last_tick_ns", -1)
             continue
+        # The state of the compact process has no offsets in the topics between its services.
+        without_offsets = compact_topics(snapshot.state[2]) if snapshot.key == COMPACT else frozenset[str]()
         for _, passed_ns, logs, *_ in _reader_states(snapshot):
             last_slice_ns = max(last_slice_ns, passed_ns)
             for log, (next_offset, *_) in logs.items():
                 topic, _, partition = log.rpartition("/")
-                # The state of the compact process has no offsets in the topics between its services.
-                if snapshot.key == COMPACT and topic in compact_topics():
+                if topic in without_offsets:
                     continue
                 # Several shards can read one log; everything from their lowest offset on must still exist.
                 known = next_offsets.get((topic, int(partition)))

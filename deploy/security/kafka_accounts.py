@@ -33,15 +33,21 @@ if TYPE_CHECKING:
 _ITERATIONS = 4096  # the passwords are random and long, so that a slow hash adds nothing
 
 
-def create_accounts(servers: Servers, home: Home, topic_prefix: str, layout: Layout = Layout.SERVICES) -> None:
+def create_accounts(
+    servers: Servers,
+    home: Home,
+    topic_prefix: str,
+    layout: Layout = Layout.SERVICES,
+    beside: Collection[str] = (),
+) -> None:
     """Create the users of all principals with the passwords of the state folder, and their rights in a layout.
 
-    Idempotent.
+    Idempotent. `beside` are the services that run beside the compact process.
 
     Raises DeployError.
     """
     set_passwords(servers, {principal: home.kafka_password(principal) for principal in principals()})
-    apply_rights(servers, all_rights(topic_prefix, layout=layout))
+    apply_rights(servers, all_rights(topic_prefix, layout=layout, beside=beside))
 
 
 def set_passwords(servers: Servers, passwords: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 from configs.recorded_endpoints import COMMAND_LINE, VIEWER
-from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, SERVICES, Layout, ServiceSpec
+from dataflows.runtime.topology import COMPACT, SERVICES, Layout, ServiceSpec, compact_services
 from deploy.supervisor.platform_identity import TOPIC as IDENTITY_TOPIC
 from deploy.supervisor.topics import read_topics
 
@@ -65,12 +65,13 @@ def all_rights(
     services: Mapping[str, ServiceSpec] = SERVICES,
     topics: Collection[str] | None = None,
     layout: Layout = Layout.SERVICES,
+    beside: Collection[str] = (),
 ) -> frozenset[KafkaRight]:
     """Return the rights of all principals except the superuser, which needs none.
 
     Services read their inputs and, after a restart, what they wrote themselves. The API, the command line, the checks
     and the viewer read every topic. In the layout `compact`, one principal has the rights of all services of that
-    process, and those services have none.
+    process, and those services have none. The services `beside` it have their own.
     """
     every_topic = topic_names() if topics is None else topics
     rights: set[KafkaRight] = set()
@@ -79,7 +80,7 @@ def all_rights(
         rights.update(KafkaRight(principal, "TOPIC", topic_prefix + name, operation) for name in names)
 
     processes = {
-        service: COMPACT if layout is Layout.COMPACT and service in COMPACT_SERVICES else service
+        service: COMPACT if layout is Layout.COMPACT and service in compact_services(beside) else service
         for service in services
     }
     for service, spec in services.items():

@@ -57,7 +57,7 @@ def rotate(
     ] = 15.0,
     as_json: AsJson = False,
 ) -> None:
-    from configs.settings import load_settings
+    from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.command_keys import rotate_key
     from deploy.supervisor.service_addresses import use_running_services
     from operators.command_signatures import ROOT_WRITER
@@ -69,7 +69,7 @@ def rotate(
     use_running_services(home)
     new_id, old_id = rotate_key(
         home,
-        load_settings(),
+        platform_settings(home, {}),
         writer,
         valid_until_ns=0 if valid_days is None else time.time_ns() + valid_days * _DAY_NS,
         overlap_s=overlap,

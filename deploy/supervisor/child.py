@@ -22,7 +22,7 @@ logger = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 10.0
 UNHEALTHY_EXITS_MAX = 6
-"""So many exits in a row, without a healthy period in between, are a crash loop."""
+"""Number of exits in a row, without a healthy period in between, from which on they are a crash loop."""
 STOP_ORDER = (
     ProcessKind.ALERTS,
     ProcessKind.CHECKS,

@@ -202,7 +202,7 @@ def _create(folder: Path, platform_id: str, writer: str) -> PrivateKey:
 
 
 def _move_foreign_keys(folder: Path, platform_id: str) -> None:
-    """Rename the folder if its keys are of another platform, whose state was removed."""
+    """Rename the folder if its keys belong to another platform, whose state was removed."""
     root = read_key(folder, ROOT_WRITER)
     if root is not None and root.platform_id != platform_id:
         target = folder.with_name(f"{folder.name}-{root.platform_id}")

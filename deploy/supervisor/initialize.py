@@ -13,8 +13,8 @@ from dataflows.runtime.topology import Layout
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.command_keys import record_command_keys, signing_folder
-from deploy.supervisor.configuration_record import record_start
-from deploy.supervisor.layout import dataflow_names, read_layout
+from deploy.supervisor.configuration_record import dropped_lines, record_start
+from deploy.supervisor.layout import dataflow_names, read_beside, read_layout, services_beside
 from deploy.supervisor.live_start import require_live_start
 from deploy.supervisor.migrate import migrate
 from deploy.supervisor.platform_identity import read_folder_identity
@@ -54,7 +54,7 @@ def initialize(
     if not live_checked:
         require_live_start(home, settings, new_platform=contents.empty, report=print)
     if with_stores:
-        if layout is not None and layout is not read_layout(home):
+        if layout is not None and (layout, services_beside(settings, layout)) != (read_layout(home), read_beside(home)):
             # Imported here, because it writes stores with the functions of this module.
             from deploy.recovery.layout_change import change_layout
 
@@ -70,6 +70,8 @@ def initialize(
     keys = signing_folder(home) if identity is not None and not substitute and with_stores else None
     configuration = record_start(settings, platform_version(), keys)
     print(f"settings recorded: {configuration.configuration_id if configuration else 'unchanged, no new record'}")
+    for line in dropped_lines(configuration) if configuration else ():
+        print(line)
 
 
 def make_recovery_store(folder: Path) -> None:

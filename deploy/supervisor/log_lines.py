@@ -19,7 +19,7 @@ _LEVEL_ALIASES = {"WARN": "WARNING", "FATAL": "CRITICAL", "PANIC": "CRITICAL", "
 _LEVEL = re.compile(rf"\b({'|'.join((*LEVELS, *_LEVEL_ALIASES))})\b")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?")
 _HEAD_CHARS = 80
-"""Time and level of a plain line are searched in so many characters."""
+"""Number of characters at the start of a plain line in which its time and level are searched."""
 
 
 class LogEntry(NamedTuple):

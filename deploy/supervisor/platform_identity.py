@@ -249,7 +249,7 @@ def read_topic_identity(servers: Servers, prefix: str) -> PlatformIdentity | Non
             low, high = log_range(consumer, topic, 0, timeout_s=_KAFKA_TIMEOUT_S)
             consumer.assign([TopicPartition(topic, 0, low)])
             deadline = time.monotonic() + _KAFKA_TIMEOUT_S
-            # Compaction leaves gaps, also before the end, so that the position tells when everything was read.
+            # Compaction leaves gaps, also before the end, so only the position shows that everything was read.
             while low < high and consumer.position([partition])[0].offset < high:
                 message = consumer.poll(0.2)
                 if message is not None and message.error() is None and message.key() == _KEY:

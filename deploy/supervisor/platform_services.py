@@ -2,15 +2,16 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from configs.settings.platform import ChecksSection
-from dataflows.runtime.topology import Layout, Replica, processes
+from dataflows.runtime.edge_services import BESIDE_VARIABLE
+from dataflows.runtime.topology import COMPACT, EDGE_SERVICES, Replica
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import scheduled_checks
-from deploy.supervisor.layout import read_layout
+from deploy.supervisor.layout import dataflow_names
 from deploy.supervisor.probes import DataflowProbe, HttpProbe
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.replicas import replica_name, replicas, replicas_of, store_of
@@ -46,23 +47,28 @@ def child_environment(overrides: Mapping[str, str]) -> dict[str, str]:
 
 
 def dataflow_services(
-    home: Home, environment: Mapping[str, str], *, snapshot_interval_s: int, layout: Layout | None = None
+    home: Home,
+    environment: Mapping[str, str],
+    *,
+    snapshot_interval_s: int,
+    names: Sequence[str] | None = None,
 ) -> list[ProcessSpec]:
     """Describe the processes of the dataflows, as many of each as it has recovery stores in the state folder.
 
-    `layout` is the layout to start, by default that of the stores. A service without a store of its own (its state is
-    still in the stores of the other layout) runs as one process.
+    `names` are the dataflows to start, by default those of the stored layout. A service without a store of its own (its
+    state is still in the stores of another layout) runs as one process.
     """
-    stored = read_layout(home)
-    layout = layout or stored
+    stored = dataflow_names(home)
+    started = stored if names is None else names
+    beside = ",".join(name for name in EDGE_SERVICES if name in started)
     return [
         service
-        for name in processes(layout)
+        for name in started
         for service in replica_services(
             home,
             name,
-            replicas_of(home, name) if name in processes(stored) else replicas(1),
-            environment,
+            replicas_of(home, name) if name in stored else replicas(1),
+            {**environment, BESIDE_VARIABLE: beside} if name == COMPACT else environment,
             snapshot_interval_s=snapshot_interval_s,
         )
     ]

@@ -17,7 +17,7 @@ from deploy.supervisor.process_spec import ProcessSpec
 from deploy.supervisor.processes import tail
 
 RESCALE_MODULE = rescale.__name__
-"""Runs as a process of its own; its docstring says why."""
+"""Runs as a process of its own, for the reason in its docstring."""
 
 
 @dataclass

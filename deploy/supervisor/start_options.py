@@ -9,7 +9,9 @@ from pathlib import Path
 from dataflows.runtime.topology import Layout
 from deploy.errors import DeployError
 from deploy.home import Home
+from deploy.name_arguments import require_choice
 from deploy.supervisor.state import replace_file
+from schemas.errors import BadInput
 
 FEEDS = ("simulator", "files", "live", "alpaca", "polygon")
 BROKERS = ("simulated", "alpaca", "local-alpaca")
@@ -100,27 +102,28 @@ def validate_options(
     dev: bool = False,
     layout: str | None = None,
 ) -> StartOptions:
-    """Validate the options. Raises DeployError with the option, what was expected and what was found."""
+    """Validate the options. Raises BadInput with the option, what was expected and what was found."""
     if bars and feed is None:
         feed = "files"
-    if feed is not None and feed not in FEEDS:
-        raise DeployError(f"--feed must be one of {', '.join(FEEDS)}, found {feed!r}")
+    if feed is not None:
+        require_choice("--feed", feed, FEEDS)
     if feed == "files" and not bars:
-        raise DeployError("--feed files requires --bars PATH...")
-    if feed == "simulator" and bars:
-        raise DeployError("--bars requires --feed files, found --feed simulator")
+        raise BadInput("--feed files requires --bars PATH...")
+    if bars and feed != "files":
+        raise BadInput(f"--bars requires --feed files, found --feed {feed}")
     if speed is not None and speed != "max" and not _is_positive(speed):
-        raise DeployError(f"--speed must be `max` or a number > 0, found {speed!r}")
-    if broker is not None and broker not in BROKERS:
-        raise DeployError(f"--broker must be one of {', '.join(BROKERS)}, found {broker!r}")
-    if layout is not None and layout not in LAYOUTS:
-        raise DeployError(f"--layout must be one of {', '.join(LAYOUTS)}, found {layout!r}")
+        raise BadInput(f"--speed must be `max` or a number > 0, found {speed!r}")
+    if broker is not None:
+        require_choice("--broker", broker, BROKERS)
+    if layout is not None:
+        require_choice("--layout", layout, LAYOUTS)
     mode = os.environ.get("TRADING_MODE", "paper")
     if live_account is not None and mode != "live":
-        raise DeployError(f"--live-account requires TRADING_MODE=live in the environment, found {mode}")
-    for path in [*bars, *([settings] if settings else [])]:
-        if not os.access(path, os.R_OK) or (path.is_dir() and path not in bars):
-            raise DeployError(f"{path} is not a readable file")
+        raise BadInput(f"--live-account requires TRADING_MODE=live in the environment, found {mode}")
+    for path in bars:
+        _require_readable("--bars", path)
+    if settings is not None:
+        _require_readable("--settings", settings, may_be_folder=False)
     absolute = tuple(str(path.resolve()) for path in bars)
     file = str(settings.resolve()) if settings else None
     return StartOptions(
@@ -135,8 +138,29 @@ def validate_options(
     )
 
 
+def _require_readable(option: str, path: Path, *, may_be_folder: bool = True) -> None:
+    """Raises BadInput if the user cannot read this file."""
+    if not path.exists():
+        raise BadInput(f"{option}: file {path} does not exist")
+    if path.is_dir() and not may_be_folder:
+        raise BadInput(f"{option}: expected a file, found the folder {path}")
+    if not os.access(path, os.R_OK):
+        raise BadInput(f"{option}: file {path} is not readable; check its permissions")
+
+
 def save_options(home: Home, options: StartOptions) -> None:
     replace_file(home.run / "start.json", json.dumps(asdict(options)))
+
+
+def dropped_settings_note(home: Home, options: StartOptions) -> str:
+    """Return a note if the last `start` named a settings file and this one names none, else an empty text."""
+    last = load_options(home).settings
+    if last is None or options.settings is not None or os.environ.get("PLATFORM_SETTINGS"):
+        return ""
+    return (
+        f"note: the last start used --settings {last}, this one uses the default settings: strategies of that file do "
+        "not run, and their positions stay; `python cli.py restart` repeats the options of the last start"
+    )
 
 
 def load_options(home: Home) -> StartOptions:

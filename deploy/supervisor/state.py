@@ -11,7 +11,7 @@ from deploy.home import Home
 from deploy.supervisor.processes import ProcessIdentity, identify
 
 STATE_AGE_MAX_S = 10.0
-"""The supervisor writes its state every two seconds. An older state says nothing about the present."""
+"""The supervisor writes its state every two seconds. An older state is outdated."""
 
 
 class Phase(StrEnum):

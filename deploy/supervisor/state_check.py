@@ -48,7 +48,7 @@ def check_state(home: Home, settings: Settings, *, substitute: bool = False, wit
 
 
 def record_identity(home: Home, settings: Settings, contents: StateContents, *, substitute: bool = False) -> None:
-    """Write the identity of a new or adopted platform where it is missing, and remember the starts of the stores.
+    """Write the identity of a new or adopted platform where it is missing, and store how often each store was started.
 
     Without any content, an earlier start has failed: the identity of this start replaces that one, except for the id,
     because the signing keys in the topics may already be those of that platform.
@@ -143,7 +143,7 @@ def configuration_problem(recorded: PlatformIdentity, configured: PlatformIdenti
 def _substitute_problem(contents: StateContents, configured: PlatformIdentity) -> str | None:
     if any(identity.substitute for identity in contents.identities.present().values()):
         return (
-            "this state is of a run on the substitute for Kafka, whose topics are lost, and cannot continue; "
+            "this state comes from a run on the substitute for Kafka, whose topics are lost, and cannot continue; "
             "use another PLATFORM_HOME (and another database) for a new platform"
         )
     where = [f"table {contents.tables[0]}"] if contents.tables else []
@@ -156,7 +156,7 @@ def _substitute_problem(contents: StateContents, configured: PlatformIdentity) -
 
 
 def _identity_problem(contents: StateContents, configured: PlatformIdentity) -> str | None:
-    """Compare the three places. Without an identity anywhere, the state is of release 0.2.0 or earlier."""
+    """Compare the three places. Without an identity anywhere, the state comes from release 0.2.0 or earlier."""
     names = {"folder": "state folder", "database": "database", "topics": "topic platform-identity"}
     identities = contents.identities.present()
     if not identities:
@@ -171,8 +171,8 @@ def _identity_problem(contents: StateContents, configured: PlatformIdentity) -> 
             )
         if identity.epoch != first.epoch:
             return (
-                f"the {names[place]} is of epoch {identity.epoch} of platform {first.platform_id}, but the "
-                f"{names[first_place]} of epoch {first.epoch}, because only a part was restored; "
+                f"the {names[place]} belongs to epoch {identity.epoch} of platform {first.platform_id}, but the "
+                f"{names[first_place]} to epoch {first.epoch}, because only a part was restored; "
                 "run `python cli.py restore FILE` again"
             )
     if contents.identities.topics is None and contents.identities.database is not None:

@@ -17,6 +17,7 @@ from configs import logs
 from configs.recorded_endpoints import ADMIN, PRINCIPAL_VARIABLE
 from configs.settings import Settings, load_settings
 from configs.settings.platform import ChecksSection
+from dataflows.runtime.topology import processes
 from deploy.errors import DeployError
 from deploy.home import PRIVATE_UMASK, Home, home_from_environment
 from deploy.local import dashboard_bundle, postgres
@@ -29,7 +30,7 @@ from deploy.supervisor import initialize, takeover
 from deploy.supervisor.client_access import with_kafka_credentials, write_endpoints
 from deploy.supervisor.dev_reload import SourceWatcher
 from deploy.supervisor.kafka_requirements import require_own_security, require_simulation
-from deploy.supervisor.layout import read_layout
+from deploy.supervisor.layout import read_layout, services_beside
 from deploy.supervisor.live_start import check_live_start
 from deploy.supervisor.platform_services import (
     alerts_service,
@@ -148,12 +149,13 @@ def _build_supervisor(
     interval_s = settings.platform.snapshot_interval_s
     finish_rescale(home)
     layout = options.requested_layout() or read_layout(home)
+    beside = services_beside(settings, layout)
     cash = settings.portfolio_manager.initial_capital
     local_broker = local_broker_service(home, environment, local_broker_port(), cash)
     services = [
         *_server_specs(endpoints, settings),
         *([local_broker] if options.broker == "local-alpaca" else []),
-        *dataflow_services(home, environment, snapshot_interval_s=interval_s, layout=layout),
+        *dataflow_services(home, environment, snapshot_interval_s=interval_s, names=processes(layout, beside)),
         api_service(environment, ports.api),
     ]
     api = f"http://127.0.0.1:{ports.api}"
@@ -161,7 +163,7 @@ def _build_supervisor(
     if bundle is not None:
         services.append(dashboard_service(environment, ports.dashboard, bundle=bundle, api=api))
     checks = settings.platform.checks
-    if checks != ChecksSection(verify=None, replay_check=None, archive=None):
+    if checks != ChecksSection(verify=None, replay_check=None, checkpoint=None, archive=None):
         services.append(checks_service(environment, checks))
     services.append(alerts_service(home, environment, api))
     services = [with_kafka_credentials(service, home, endpoints) for service in services]
@@ -178,7 +180,7 @@ def _build_supervisor(
         if any(service.name == "postgres" for service in endpoints.services):
             postgres.make_database(home, ports.postgres)
         if endpoints.kafka_authenticated:
-            create_accounts(admin_cluster(home, endpoints.kafka), home, settings.kafka.topic_prefix, layout)
+            create_accounts(admin_cluster(home, endpoints.kafka), home, settings.kafka.topic_prefix, layout, beside)
 
     return Supervisor(
         home=home,

@@ -61,7 +61,7 @@ def _matches(state: ChildState, child: Child | None) -> bool:
 
 
 def _repeat_requests(states: Iterable[ChildState], by_name: dict[str, Child]) -> None:
-    """Leave stopped what a user has stopped, and suspended what has suspended itself."""
+    """Keep stopped the services that a user has stopped, and suspended those that have suspended themselves."""
     for state in states:
         child = by_name.get(state.name)
         if child is None or child.running:

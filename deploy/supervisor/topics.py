@@ -11,7 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 from configs.yaml_text import parse_yaml
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
-from sinks.admin_operations import ADMIN_TIMEOUT_S, admin_result
+from sinks.admin_operations import ADMIN_TIMEOUT_S, admin_result, partition_counts
 from sinks.cluster import Servers, client_config
 from sinks.kafka_errors import KafkaErrorListener
 from sinks.log_offsets import wait_for_leaders
@@ -70,7 +70,8 @@ def create_topics(
     kafka_errors = KafkaErrorListener()
     admin = AdminClient(client_config(bootstrap, kafka_errors.options({"log_level": 0})))
     try:
-        existing = kafka_errors.metadata(admin, timeout_s).topics
+        names = [topic.name for topic in topics]
+        existing = kafka_errors.call(admin, lambda: partition_counts(admin, names, timeout_s))
         new = [
             NewTopic(topic.name, topic.partitions, replication, config=topic.settings())
             for topic in topics
@@ -86,26 +87,26 @@ def create_topics(
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise DeployError(f"cannot create topic {name}: {error.args[0].str()}") from error
-        partition_counts = _partition_counts(admin, [topic.name for topic in topics], timeout_s)
-        wait_for_leaders(admin, {name: partition_counts[name] for name in created}, timeout_s=timeout_s)
+        counts = _wait_for_topics(admin, names, timeout_s)
+        wait_for_leaders(admin, {name: counts[name] for name in created}, timeout_s=timeout_s)
     except KafkaException as error:
         raise DeployError(f"cannot create topics on {bootstrap}: {error.args[0].str()}") from error
     for topic in topics:
-        if (count := partition_counts[topic.name]) != topic.partitions:
+        if (count := counts[topic.name]) != topic.partitions:
             raise DeployError(
                 f"topic {topic.name} has {count} partitions, expected {topic.partitions} (kafka_topics.yaml)"
             )
     return created
 
 
-def _partition_counts(admin: AdminClient, names: list[str], timeout_s: float) -> dict[str, int]:
+def _wait_for_topics(admin: AdminClient, names: list[str], timeout_s: float) -> dict[str, int]:
     """Return the number of partitions of each topic. A broker lists a new topic some time after its creation."""
     deadline = time.monotonic() + timeout_s
     while True:
-        listed = admin.list_topics(timeout=timeout_s).topics
-        missing = [name for name in names if name not in listed]
+        counts = partition_counts(admin, names, timeout_s)
+        missing = [name for name in names if name not in counts]
         if not missing:
-            return {name: len(listed[name].partitions) for name in names}
+            return counts
         if time.monotonic() > deadline:
             raise DeployError(f"the broker does not list topic {missing[0]} within {timeout_s:.0f} s")
         time.sleep(0.1)
@@ -116,7 +117,7 @@ def missing_topics(bootstrap: Servers, names: list[str], *, timeout_s: float = 1
     try:
         kafka_errors = KafkaErrorListener()
         admin = AdminClient(client_config(bootstrap, kafka_errors.options({"log_level": 0})))
-        existing = kafka_errors.metadata(admin, timeout_s).topics
+        existing = kafka_errors.call(admin, lambda: partition_counts(admin, names, timeout_s))
     except KafkaException as error:
         raise DeployError(f"cannot list the topics of {bootstrap}: {error.args[0].str()}") from error
     return [name for name in names if name not in existing]

@@ -47,7 +47,7 @@ def export_rows(
             header = _header(line)
             continue
         if not any(line.values[: len(header)]):
-            continue  # text behind the last column
+            continue  # text after the last column
         number += 1
         fields = dict(zip(header, line.values, strict=False))
         row = TradeFileRow(file, number, line.number, fields, is_export=True)

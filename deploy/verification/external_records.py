@@ -1,6 +1,7 @@
-"""Check that records from outside are in their tables: halts, trading hours, headlines, filings, your own data ….
+"""Check that records from outside, such as halts, headlines, filings or your own data, are in their tables.
 
-These records have no `seq`, so a gap in their numbers cannot show a lost row. The audit chain covers audited records.
+These records have no `seq`, so a gap in their numbers cannot show a lost row. Audited records are left out:
+the audit chain covers them.
 """
 
 from __future__ import annotations

@@ -153,6 +153,7 @@ from schemas.records.external import (
     BrokerAccount,
     BrokerActivity,
     BrokerUpdate,
+    CheckpointMarker,
     Command,
     Configuration,
     CorporateAction,
@@ -302,6 +303,7 @@ __all__ = [
     "CashTransferSource",
     "ChargeKind",
     "CheckResult",
+    "CheckpointMarker",
     "Clock",
     "Command",
     "CommandKind",
@@ -426,6 +428,7 @@ SequencedRecord = (
 ExternalRecord = (
     Command
     | Configuration
+    | CheckpointMarker
     | NewsItem
     | LlmAnswer
     | Fundamentals
@@ -502,6 +505,7 @@ TOPIC_OF: dict[type[NamedTuple], str] = {
     ModelScore: "attribution",
     Command: "commands",
     Configuration: "configuration",
+    CheckpointMarker: "configuration",
     DeadLetter: "dead-letters",
     LateRecord: "late-records",
     AuditHead: "audit-heads",

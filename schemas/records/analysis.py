@@ -102,7 +102,9 @@ class Prediction(NamedTuple):
 class Signal(NamedTuple):
     """A change of one strategy's view of one symbol.
 
-    `direction` is -1, 0 or 1; `strength` and `confidence` are in [0, 1].
+    `direction` is -1, 0 or 1; `strength` and `confidence` are in [0, 1]. `source_sha256` are the hashes of the user's
+    files that the process had loaded: the file of the strategy, then the indicator files of the settings. It is empty
+    for code of the platform, and in records of earlier releases.
     """
 
     symbol: str
@@ -116,6 +118,7 @@ class Signal(NamedTuple):
     feature_id: str
     parts: dict[str, float]  # the values on which the view is based
     cause_ids: list[str] = []  # noqa: RUF012  (a record field; causes other than the feature row)
+    source_sha256: list[str] = []  # noqa: RUF012  (a record field)
 
 
 @final

@@ -245,6 +245,10 @@ class Configuration(NamedTuple):
     one in the log takes effect. `settings` is canonical JSON without secrets (`configs/recorded_settings.py`).
     `overrides` are the changes at run time: JSON by setting, on top of the settings file. `signers` are the public
     keys, in base64 by key id, that may sign the next configuration. `signature` is as in `Command`.
+
+    `requested_by` is the person who requested a change that `actor` approved; it is empty for a change by one person.
+    `request_id` is the id of the request, empty without one. `dropped` are the overrides that a start dropped because
+    the settings file had made them invalid: the reason by setting.
     """
 
     configuration_id: str  # "config-" and the number
@@ -261,3 +265,19 @@ class Configuration(NamedTuple):
     signers: dict[str, str] = {}  # noqa: RUF012  (never changed)
     key_id: str = ""
     signature: str = ""
+    requested_by: str = ""
+    request_id: str = ""
+    dropped: dict[str, str] = {}  # noqa: RUF012  (never changed)
+
+
+@final
+class CheckpointMarker(NamedTuple):
+    """Every service saves its state right after the time slice with this record (`docs/decisions/0020-checkpoints.md`).
+
+    It changes no decision, so it has no signature.
+    """
+
+    checkpoint_id: str
+    ts_ns: int  # the sender's wall clock
+    actor: str
+    reason: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from schemas.records.analysis import HandlerTimeout, StrategySuspension, StrategyWeights
+from schemas.records.analysis import HandlerTimeout, Signal, StrategySuspension, StrategyWeights
 from schemas.records.constants import RESUMED, SUSPENDED
 from schemas.records.dead_letters import DeadLetter, LateRecord
 from schemas.records.ledger import CashTransfer, LotMatch
@@ -65,7 +65,8 @@ def comparable(record: Any) -> Any:
 
     Prose is left out. Of a proposal's sizing, of what a risk check or breaker found and of its limit, the figures are
     compared and not the words; of an emulation, whether there is one. The strategy of a closed lot is left out: it
-    follows from the compared proposals, and earlier releases have not recorded it.
+    follows from the compared proposals, and earlier releases have not recorded it. The hashes of source files are left
+    out too: they are evidence, and files that differ only in a comment decide the same.
     """
     if type(record) is Order:
         return record._replace(checks=[_figures_of(check) for check in record.checks])
@@ -79,10 +80,13 @@ def comparable(record: Any) -> Any:
         return record._replace(strategy="")
     if type(record) is OrderIntent:
         return record._replace(emulated="emulated" if record.emulated else "")
-    if type(record) is StrategyAction and record.kind in (SUSPENDED, RESUMED):
-        # As in a StrategySuspension: the file's path differs between hosts.
-        texts = PROSE_FIELDS[StrategySuspension]
-        return record._replace(arguments={k: v for k, v in record.arguments.items() if k not in texts})
+    if type(record) is Signal:
+        return record._replace(source_sha256=[])
+    if type(record) is StrategyAction:
+        # Of a suspension, as in a StrategySuspension: the file's path differs between hosts.
+        texts = PROSE_FIELDS[StrategySuspension] if record.kind in (SUSPENDED, RESUMED) else ()
+        arguments = {name: value for name, value in record.arguments.items() if name not in texts}
+        return record._replace(arguments=arguments, source_sha256=[])
     return without_prose(record)
 
 

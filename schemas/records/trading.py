@@ -54,6 +54,8 @@ class StrategyAction(NamedTuple):
       the symbol does not pass
     * SUSPENDED, RESUMED (the strategy itself): `error_type`, `message`, `file`, `line` and `on_error`, as in a
       `StrategySuspension`
+
+    `source_sha256` is as in a `Signal`.
     """
 
     seq: int  # counts the actions of all trading strategies
@@ -65,6 +67,7 @@ class StrategyAction(NamedTuple):
     arguments: dict[str, str]
     reason: str  # the strategy's tag, or the reason of a resume; "" for none
     cause_ids: list[str]  # ids of the records behind it: executions, feature rows, bars, commands
+    source_sha256: list[str] = []  # noqa: RUF012  (never changed)
 
 
 class StrategyAccount(NamedTuple):

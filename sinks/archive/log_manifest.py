@@ -54,7 +54,7 @@ def read_manifest(folder: Path) -> list[ArchivedFile]:
     except (KeyError, TypeError) as error:
         raise Unavailable(f"the archive manifest {path} is damaged: {error}; {_REPAIR}") from error
     if version != VERSION:
-        raise Unavailable(f"the archive manifest {path} is of version {version}, expected {VERSION}")
+        raise Unavailable(f"the archive manifest {path} has version {version}, expected {VERSION}")
     if (found := _hash(rows)) != sha256:
         raise Unavailable(
             f"the archive manifest {path} is damaged: its SHA-256 starts with {found[:12]}, expected "

@@ -76,7 +76,7 @@ signals:
 
 @pytest.fixture(scope="session")
 def simulator_platform(tmp_path_factory: pytest.TempPathFactory) -> CliPlatform:
-    """A platform started by `cli.py start` with the simulator: one bar a second for each of five symbols.
+    """A platform started by `cli.py start` with the simulator of five symbols.
 
     Several modules use it, in the order of their names. `test_operations` runs before any user logs in.
     """
@@ -114,7 +114,9 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Dashboard:
     platform = CliPlatform(folder / "home")
     platform.environment["PLATFORM_DASHBOARD"] = "on"
     _shared_platform.callback(platform.cli, "stop")
-    assert dashboard_url(platform) in platform.run("start", "--settings", str(folder / "settings.yaml"))
+    # All pages show the same in both layouts; one process for all stages leaves the processors to other tests.
+    started = platform.run("start", "--layout", "compact", "--settings", str(folder / "settings.yaml"))
+    assert dashboard_url(platform) in started
     one_time_password = (platform.home.secrets / "admin-password").read_text().strip()
     tab = DashboardTab(chromium, dashboard_url(platform))
     _shared_platform.callback(tab.close)

@@ -24,7 +24,7 @@ from dataflows.runtime.topology import COMPACT, STAGED_SERVICES, Layout, process
 from deploy.home import REPOSITORY, Home
 from deploy.local.ports import free_ports
 from deploy.supervisor.initialize import make_recovery_store
-from deploy.supervisor.layout import write_layout
+from deploy.supervisor.layout import services_beside, write_layout
 from deploy.supervisor.platform_services import child_environment, dataflow_services
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.topics import create_topics, platform_topics
@@ -99,8 +99,9 @@ class ProcessPlatform:
     def set_layout(self, layout: Layout) -> None:
         """Describe the processes of this layout."""
         self.home.create_folders()
-        write_layout(self.home, layout)
-        self.names = processes(layout)
+        beside = services_beside(self.read_settings(), layout)
+        write_layout(self.home, layout, beside)
+        self.names = processes(layout, beside)
         environment = child_environment(self._environment)
         services = dataflow_services(self.home, environment, snapshot_interval_s=1)
         self._services = {service.name: service for service in services}

@@ -87,6 +87,8 @@ def test_a_restored_platform_trades_on_from_the_backup(platform: CliPlatform, re
     wait_for(lambda: query(restored, bought)[0][0] >= 17 + 19, "the new fill is in the positions")
     verified = restored.verify()
     assert verified["agrees"], verified
+    checkpoint = restored.run_json("checkpoint", "create")["checkpoint"]
+    assert checkpoint["epoch"] == identity(restored)["epoch"]
     replayed = restored.run_json("replay-check")
     assert replayed["equal"], replayed
 
@@ -116,4 +118,5 @@ def test_a_failed_restore_leaves_the_platform_as_it_was(
     restored.run("restore", str(file), "--force")
     [old_state] = restored.home.root.glob("before-restore-*")
     assert json.loads((old_state / "recovery" / "identity.json").read_text()) == before
+    assert len(list((old_state / "checkpoints").glob("checkpoint-*"))) == 1 and not restored.home.checkpoints.exists()
     assert identity(restored)["epoch"] == before["epoch"] + 1

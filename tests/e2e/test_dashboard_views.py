@@ -10,6 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
+from dataflows.runtime.topology import COMPACT
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from tests.e2e.browser import PASSWORD, VIEWS
 from tests.e2e.cli_platform import CliPlatform
@@ -62,7 +63,7 @@ def test_every_view_shows_data_and_fits_the_width(dashboard: Dashboard) -> None:
     admin.open_view("System")
     expect(page.get_by_role("region", name="Checks", exact=True)).to_contain_text("verify")
     expect(page.get_by_role("region", name="Processes", exact=True).locator("tbody tr").first).to_be_visible()
-    expect(page.locator(".dataflows tbody tr")).to_have_count(len(DATAFLOW_NAMES))
+    expect(page.locator(".dataflows tbody tr")).to_have_count(len({*DATAFLOW_NAMES, COMPACT}))
     expect(page.locator(".dataflows .badge.bad")).to_have_count(0)
 
 

@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -130,6 +131,43 @@ def test_a_lost_database_is_restored_and_brought_up_to_date_from_the_topics(plat
     assert "the previous tables are in the database schema before_restore_" in output
     assert platform.verify()["agrees"]
     assert platform.run_json("replay-check")["equal"]
+
+
+RUN_JOB = """
+import sys
+from deploy.home import home_from_environment
+from deploy.supervisor.scheduled_checks import CheckRunner
+runner = CheckRunner(home_from_environment())
+runner.check(sys.argv[1], runner._command(sys.argv[1]))
+"""
+
+
+def run_job(platform: CliPlatform, name: str) -> dict[str, Any]:
+    """Run a scheduled job in the environment of the process `checks`. Return its result, which must be good."""
+    row: dict[str, Any] = json.loads(platform.run("exec", "checks", "python", "-c", RUN_JOB, name))
+    assert row["ok"], row
+    return row
+
+
+def test_the_scheduled_replay_check_starts_at_the_scheduled_checkpoint(platform: CliPlatform) -> None:
+    """The jobs run with their Kafka principals: `checks` may read, and may not write a marker."""
+    assert run_job(platform, "checkpoint")["counts"] == {"created": 1, "removed": 0}
+    [checkpoint] = platform.run_json("checkpoint", "list")
+    whole, rest = run_job(platform, "replay_check"), run_job(platform, "replay_check")
+    assert whole["counts"]["ticks"] > rest["counts"]["ticks"] > 0
+    report = platform.run_json("replay-check", "--from", str(whole["last_ns"]))
+    assert (report["equal"], report["from_checkpoint"]) == (True, checkpoint["checkpoint_id"])
+
+
+@pytest.mark.long
+def test_a_checkpoint_of_two_processes_is_used_by_one(platform: CliPlatform) -> None:
+    platform.run("scale", "features", "2")
+    created = platform.run_json("checkpoint", "create")["checkpoint"]
+    for count in ("2", "1"):
+        platform.run("scale", "features", count)
+        assert "after the checkpoint of" in platform.run("rebuild", "features")
+    report = platform.run_json("replay-check", "--from", str(created["slice_ns"] + 1))
+    assert (report["equal"], report["from_checkpoint"]) == (True, created["checkpoint_id"])
 
 
 def test_an_old_backup_is_restored_only_on_request(platform: CliPlatform, tmp_path: Path) -> None:

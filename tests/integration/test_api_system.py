@@ -113,6 +113,7 @@ def test_each_check_has_its_last_run_result_findings_and_delay(client: TestClien
 
     assert [(row["name"], row["result"], row["finished_at"]) for row in system(client)["checks"]] == [
         ("archive", "none", None),
+        ("checkpoint", "none", None),
         ("replay_check", "none", None),
         ("verify", "none", None),
     ]
@@ -121,7 +122,7 @@ def test_each_check_has_its_last_run_result_findings_and_delay(client: TestClien
     now = time.time()
     checks = {"name": "checks", "status": "healthy", "restarts": 0, "process_started_at": now - 7200}
     (home / "run" / "state.json").write_text(json.dumps({"updated_at": now + STATE_AHEAD_S, "children": [checks]}))
-    _, replay_check, verify = system(client)["checks"]
+    *_, replay_check, verify = system(client)["checks"]
     assert (
         verify.items()
         >= {
@@ -135,7 +136,7 @@ def test_each_check_has_its_last_run_result_findings_and_delay(client: TestClien
     assert verify["overdue_s"] == pytest.approx(7200 - 300 - 600, abs=60)
     assert (replay_check["result"], replay_check["message"]) == ("error", "no connection")
     write("verify", ok=True, counts={"checks": 31, "findings": 0})
-    assert system(client)["checks"][2]["result"] == "passed"
+    assert system(client)["checks"][3]["result"] == "passed"
 
 
 def orders(client: TestClient) -> list[dict[str, Any]]:

@@ -154,7 +154,7 @@ def test_a_service_is_rebuilt_from_archive_and_topics(archived: Archived, tmp_pa
 
 def test_a_backtest_reads_archive_and_topics(archived: Archived) -> None:
     given: list[Record] = []
-    backtest.run(archived.settings, RecordedPeriod(), observers=[lambda records: given.extend(records)])
+    backtest.run(archived.settings, RecordedPeriod(), make_observers=lambda: [given.extend])
     assert sum(type(record) is Bar for record in given) == 60 * DAYS
 
 

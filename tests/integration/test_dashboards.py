@@ -111,7 +111,7 @@ def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @contextmanager
 def reporting_supervisor(state_file: Path) -> Iterator[None]:
-    """Renew the state file every second, as a supervisor does: an older state says nothing about the present."""
+    """Renew the state file every second, as a supervisor does: an older state is outdated."""
     ended = threading.Event()
 
     def renew() -> None:

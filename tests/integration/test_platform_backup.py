@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from configs.settings import Settings
 from dataflows.runtime.store_lock import locked_store
+from dataflows.runtime.topology import COMPACT, Layout, processes
 from deploy.backup.archive import ArchiveReader
 from deploy.backup.manifest import BackupManifest
 from deploy.backup.platform_backup import write_platform_backup
@@ -25,6 +27,7 @@ from deploy.backup.topic_messages import LogReader
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.recovery.recorded_topics import platform_settings
+from deploy.supervisor.layout import dataflow_names, read_beside, read_layout, write_layout
 from deploy.supervisor.platform_identity import configured_identity, read_cluster_id, read_identities, write_identities
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.start_options import StartOptions, load_options, save_options
@@ -135,6 +138,25 @@ def test_everything_is_restored_and_has_the_next_epoch(
     assert platform_settings(other, {}).risk_manager.max_daily_loss == 4321
 
 
+def test_a_restore_of_a_compact_platform_restores_its_layout(
+    platform: Home, make_database: Callable[[], str], use_servers: UseServers, tmp_path: Path
+) -> None:
+    beside = ("execution",)
+    for name in set(DATAFLOW_NAMES) - set(processes(Layout.COMPACT, beside)):
+        shutil.rmtree(platform.recovery / name)
+    (platform.recovery / COMPACT).mkdir()
+    init_db_dir(platform.recovery / COMPACT, 4)
+    write_layout(platform, Layout.COMPACT, beside)
+    manifest = back_up(platform, tmp_path / "all.tar")
+    assert set(manifest.stores) == {"market_data", "news", "fundamentals", "execution", COMPACT}
+    other = Home(tmp_path / "other")
+    use_servers("restored-" + platform_settings(platform, {}).kafka.topic_prefix, make_database())
+    restore(other, tmp_path / "all.tar")
+    assert stores(other) == stores(platform)
+    assert (read_layout(other), read_beside(other)) == (Layout.COMPACT, beside)
+    assert dataflow_names(other) == processes(Layout.COMPACT, beside)
+
+
 def test_a_restore_for_a_real_broker_blocks_orders_until_it_is_reconciled(
     platform: Home,
     make_database: Callable[[], str],
@@ -170,7 +192,7 @@ def test_topics_and_databases_of_others_are_refused(
     foreign_settings = platform_settings(foreign, {})
     identity = configured_identity(foreign_settings, read_cluster_id(settings.kafka.cluster))
     write_identities(foreign, foreign_settings, identity)
-    with pytest.raises(DeployError, match=f"holds the topics of platform {identity.platform_id}, but the backup is of"):
+    with pytest.raises(DeployError, match=f"of platform {identity.platform_id}, but the backup belongs to"):
         restore(other, tmp_path / "all.tar")
     use_servers("new-" + foreign_settings.kafka.topic_prefix, foreign_settings.database.postgres.url)
     with pytest.raises(DeployError, match=f"the database belongs to platform {identity.platform_id}"):
@@ -195,6 +217,9 @@ def test_a_restore_that_fails_leaves_neither_topics_nor_tables_nor_state(
     url = fill(make_database())
     use_servers(prefix, url)
     rows_before, stores_before = read_rows(url), stores(platform)
+    checkpoint = platform.checkpoints / "checkpoint-20240115T210000Z-3f2a91c0"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text("{}")
 
     def fail(home: Home, *rest: object) -> None:
         raise DeployError("the disk is full")
@@ -205,6 +230,7 @@ def test_a_restore_that_fails_leaves_neither_topics_nor_tables_nor_state(
     assert read_rows(url) == rows_before
     assert schemas(url) == []
     assert stores(platform) == stores_before
+    assert (checkpoint / "manifest.json").exists()
     topics = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=60).topics
     assert [name for name in topics if name.startswith(prefix)] == []
     monkeypatch.undo()
@@ -213,6 +239,9 @@ def test_a_restore_that_fails_leaves_neither_topics_nor_tables_nor_state(
     assert summary.old_state is not None
     assert summary.old_schema == schemas(url)[0]
     assert (summary.old_state / "recovery" / "risk" / "part-0.sqlite3").exists()
+    # Checkpoints from before a restore cannot be used any more.
+    assert (summary.old_state / "checkpoints" / checkpoint.name / "manifest.json").exists()
+    assert not platform.checkpoints.exists()
 
 
 def test_a_platform_whose_processes_run_is_not_restored(platform: Home, tmp_path: Path) -> None:

@@ -203,37 +203,34 @@ def test_live_trading_reads_the_books_and_names_the_first_difference(session: Se
     assert problem.startswith("`verify` found differences in the books (cash: ")
 
 
-@pytest.mark.parametrize(
-    ("statement", "check", "expected_text"),
-    [
-        ("DELETE FROM bars WHERE symbol = 'IBM' AND seq = 7", "table bars", "; seq 7 of IBM is missing"),
-        ("DELETE FROM bars WHERE symbol = 'IBM' AND seq = 60", "table bars", "; seq 60 of IBM is missing"),
-        (
-            "UPDATE features SET seq = 4 WHERE symbol = 'SPY' AND seq = 5",
-            "table features",
-            "seq 4 of SPY occurs more",
-        ),
-        ("DELETE FROM order_proposals WHERE proposal_id = 'prop-2'", "orders caused", "orders ord-2: no proposal"),
-        ("DELETE FROM orders WHERE order_id = 'ord-3'", "executions ordered", "no order ord-3"),
-        (
-            "DELETE FROM executions WHERE order_id = 'ord-2'",
-            "orders answered",
-            "orders ord-2: the venue has not reported",
-        ),
-        ("DELETE FROM commands", "fences caused", ": no command cmd-1"),
-        ("DELETE FROM commands", "audit commands", "commands cmd-1: removed"),
-        (
-            "UPDATE executions SET leaves_quantity = 1 WHERE order_id = 'ord-2'; "
-            "UPDATE bars SET trading_day = 20240103 WHERE seq > 40",
-            "orders ended",
-            "orders ord-2: DAY order is still working",
-        ),
-    ],
-)
-def test_a_wrong_table_row_is_named(session: Session, statement: str, check: str, expected_text: str) -> None:
-    session.change(statement)
+WRONG_ROWS = [
+    ("DELETE FROM bars WHERE symbol = 'IBM' AND seq = 7", {"table bars": "; seq 7 of IBM is missing"}),
+    ("UPDATE features SET seq = 4 WHERE symbol = 'SPY' AND seq = 5", {"table features": "seq 4 of SPY occurs more"}),
+    ("DELETE FROM order_proposals WHERE proposal_id = 'prop-2'", {"orders caused": "orders ord-2: no proposal"}),
+    ("DELETE FROM orders WHERE order_id = 'ord-3'", {"executions ordered": "no order ord-3"}),
+    ("DELETE FROM executions WHERE order_id = 'ord-2'", {"orders answered": "ord-2: the venue has not reported"}),
+    ("DELETE FROM commands", {"fences caused": ": no command cmd-1", "audit commands": "commands cmd-1: removed"}),
+]
+WRONG_ENDS = [
+    ("DELETE FROM bars WHERE symbol = 'IBM' AND seq = 60", {"table bars": "; seq 60 of IBM is missing"}),
+    (
+        "UPDATE executions SET leaves_quantity = 1 WHERE order_id = 'ord-2'; "
+        "UPDATE bars SET trading_day = 20240103 WHERE seq > 40",
+        {"orders ended": "orders ord-2: DAY order is still working"},
+    ),
+]
+
+
+@pytest.mark.parametrize("changes", [WRONG_ROWS, WRONG_ENDS], ids=["rows", "last rows"])
+def test_each_wrong_table_row_is_named_by_its_own_check(
+    session: Session, changes: list[tuple[str, dict[str, str]]]
+) -> None:
+    for statement, _ in changes:
+        session.change(statement)
     by_check = differences(session.verify())
-    assert expected_text in by_check.get(check, ""), by_check
+    for _, expected in changes:
+        for check, text in expected.items():
+            assert text in by_check.get(check, ""), by_check
 
 
 def test_a_refusal_without_a_cause_is_named(session: Session) -> None:

@@ -163,7 +163,7 @@ def start_cluster(kafka: str, prefix: str, folder: Path) -> list[subprocess.Pope
     return [start_child("stage", kafka, prefix, folder, environment=environment) for environment in environments]
 
 
-@pytest.mark.parametrize("minutes", [2_500, pytest.param(25_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("minutes", [1_000, pytest.param(25_000, marks=pytest.mark.long)])
 def test_stage_throughput_on_one_and_two_processes(
     minutes: int, kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: RecordFigure
 ) -> None:
@@ -230,11 +230,11 @@ def test_latency_of_one_stage_hop(
     prefix = new_prefix()
     process = start_child("serve", kafka, prefix, tmp_path, *([database_url] if with_postgres else []))
     try:
-        latencies_ms = measure_hops_ms(kafka, prefix, "features", 300, symbols)
+        latencies_ms = measure_hops_ms(kafka, prefix, "features", 200, symbols)
     finally:
         process.terminate()
     child_result(process)
-    bare_latencies_ms = measure_hops_ms(kafka, new_prefix(), "market-bars", 150, symbols)
+    bare_latencies_ms = measure_hops_ms(kafka, new_prefix(), "market-bars", 100, symbols)
     name = f"one hop, {symbols} bars a tick, " + (
         "Postgres sink in the same process" if with_postgres else "Kafka only"
     )

@@ -18,7 +18,7 @@ from sinks.host_kill_switch import HostKillSwitch, is_confirmed, new_halt_comman
 from tests.performance.conftest import RecordFigure
 from tests.unit.alpaca_broker import client, local_broker
 
-HALTS = 20
+HALTS = 8
 ORDERS = 10
 
 
@@ -50,8 +50,8 @@ def test_the_gateway_confirms_every_halt(tmp_path: Path, figure: RecordFigure) -
             switch.clear()
             assert _is_active(switch)
         guard.stop()
-    percentiles = statistics.quantiles(seconds, n=100, method="inclusive")
-    figure(f"kill switch to confirmation, {ORDERS} orders", f"p50 {percentiles[49]:.3f} s, p99 {percentiles[98]:.3f} s")
+    middle, slowest = statistics.median(seconds), max(seconds)
+    figure(f"kill switch to confirmation, {ORDERS} orders", f"p50 {middle:.3f} s, slowest of {HALTS} {slowest:.3f} s")
 
 
 def _is_active(switch: HostKillSwitch) -> bool:

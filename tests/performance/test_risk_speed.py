@@ -24,7 +24,7 @@ from tests.builders import bar, execution, order, proposal, report
 from tests.performance.conftest import RecordFigure
 from tests.performance.reference_speed import decimal_us
 
-DECISION_COST_P99_MAX = 8_000
+DECISION_COST_P99_MAX = 5_000
 BAR_COST_MAX = 15
 """In multiples of `decimal_us`."""
 POSITIONS, OPEN_ORDERS, DECISIONS = 500, 200, 500
@@ -62,8 +62,8 @@ def full_portfolio(over_all_symbols: bool) -> tuple[RiskStage, list[str]]:
     return stage, symbols
 
 
-def decision_us(over_all_symbols: bool) -> tuple[float, float]:
-    """Return p50 and p99 of a decision's CPU time in µs. Each time slice has one order: decisions share no work."""
+def decision_us(over_all_symbols: bool) -> list[float]:
+    """Return the CPU time of each decision in µs. Each time slice has one order: decisions share no work."""
     stage, symbols = full_portfolio(over_all_symbols)
     durations_us = []
     for n in range(DECISIONS):
@@ -76,15 +76,18 @@ def decision_us(over_all_symbols: bool) -> tuple[float, float]:
         durations_us.append((time.process_time_ns() - started) / 1000)
         assert isinstance(approved, Order), approved
         stage.on_slice(2 * MINUTE + n, [report(n, approved, CANCELED)])
-    durations_us.sort()
-    return durations_us[DECISIONS // 2], durations_us[DECISIONS * 99 // 100]
+    return durations_us
 
 
 @pytest.mark.parametrize("spread", [True, False], ids=["over all symbols", "in one symbol"])
 def test_latency_of_a_risk_decision(spread: bool, figure: RecordFigure) -> None:
-    """Use the best of ten rounds, which shows the cost of the code without other load on the machine."""
+    """The best of ten rounds for each decision shows the cost of the code without other load on the machine.
+
+    A whole round without interruption is rare on a busy machine.
+    """
     rounds = [decision_us(spread) for _ in range(10)]
-    p50, p99 = min(rounds, key=lambda figures: figures[1])
+    best_us = sorted(map(min, zip(*rounds, strict=True)))
+    p50, p99 = best_us[DECISIONS // 2], best_us[DECISIONS * 99 // 100]
     where = "over all symbols" if spread else "in one"
     figure(f"risk decision, 500 positions, 200 orders {where}", f"p50 {p50:.0f} µs, p99 {p99:.0f} µs")
     assert p99 < DECISION_COST_P99_MAX * decimal_us()

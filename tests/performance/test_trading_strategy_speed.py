@@ -14,7 +14,7 @@ from tests.performance.conftest import RecordFigure
 from tests.performance.reference_speed import decimal_us
 
 SYMBOLS = tuple(f"S{number:03}" for number in range(500))
-SLICES = 60
+SLICES = 40
 MINUTE_NS = 60 * 10**9
 SLICE_COST_MAX = 350_000
 """In multiples of `decimal_us`: 20 ms where a Decimal multiplication takes 57 ns."""

@@ -23,6 +23,7 @@ from schemas.log_names import LogName
 from schemas.records import (
     BY_SYMBOL,
     TOPIC_OF,
+    CheckpointMarker,
     Clock,
     Command,
     Configuration,
@@ -122,6 +123,8 @@ class ServiceShard:
     ) -> None:
         self.service, self.shard, self._settings, self._logs = service, shard, settings, logs
         self._make_stage = make_stage
+        self.checkpoints: dict[int, list[bytes]] = {}
+        """The states of reader and stage after each time slice with a checkpoint marker, once per processing."""
         self._inputs = topology.input_logs(service, shard, logs.partitions)
         self._start(None)
         self.take_snapshot()
@@ -155,6 +158,9 @@ class ServiceShard:
         time_slices = self.reader.take_slices(records_max)
         for output in self.logic.on_batch([time_slices] if time_slices else [])[0]:
             self._logs.write(self.service, self.shard, output)
+        if time_slices and self.reader.marker is not None:
+            states = pickle.dumps((self.reader.snapshot(), self.logic.snapshot()))
+            self.checkpoints.setdefault(self.reader.passed_ns, []).append(states)
         return bool(time_slices)
 
 
@@ -233,7 +239,8 @@ class InMemoryPlatform:
             time_slices[max(0, self._feed_position_max - self._feed_position) :],
         )
         repeated = [
-            TimeSlice(t.ts_ns, [r for r in t.records if type(r) not in (Command, Configuration)]) for t in repeated
+            TimeSlice(t.ts_ns, [r for r in t.records if type(r) not in (Command, Configuration, CheckpointMarker)])
+            for t in repeated
         ]
         self.logs.write("market_data", topology.FEED_SHARD, [*repeated, *new])
         self._feed_position += len(time_slices)

@@ -15,7 +15,8 @@ import pytest
 from bytewax.testing import cluster_main, run_main
 
 from configs.settings import Settings
-from dataflows import backtest, market_data
+from dataflows import market_data
+from dataflows.research.shard_merge import ShardMerge
 from dataflows.runtime import stages, topology
 from dataflows.runtime.wiring import StageLogic
 from dataflows.sources.feed_selection import files_source
@@ -195,7 +196,7 @@ def test_a_backtest_that_crashes_after_each_time_slice_gives_the_recorded_decisi
     for time_slice in read_time_slices([recorded.BARS]):
         analysis, trading = pickle.loads(snapshot)  # noqa: S301  (our own, made here)
         chain = StageLogic(stages.analysis(settings)(), analysis)
-        loop = backtest.ShardMerge(1, stages.decision_loop(settings)(), trading)
+        loop = ShardMerge(1, stages.decision_loop(settings)(), trading)
         [analysed], _ = chain.on_batch([[time_slice]])
         [[traded]], _ = loop.on_batch([("0", analysed)])
         performance.on_slice(traded)

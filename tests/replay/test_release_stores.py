@@ -45,11 +45,11 @@ SERVICES = (*topology.STAGED_SERVICES, GATEWAY)
 STATELESS = {"news", "fundamentals"}
 """Services whose topic holds everything: `PolledSource` stores nothing."""
 NOT_IN_STORES = {
-    "dataflows.backtest": "state of the fused backtest",
     "dataflows.replay.comparison": "state of a replay",
     "dataflows.replay.fork": "state of a replay",
     "dataflows.replay.recorded_feed": "state of a backtest over recorded topics",
     "dataflows.research.report": "state of a backtest report",
+    "dataflows.research.shard_merge": "state of the fused backtest",
     "dataflows.sources.tape.feed_with_orders": "state of a backtest with a tape of orders",
     "operators.decision_hash": "state of a backtest report",
     "operators.performance": "state of a backtest report",
@@ -64,6 +64,7 @@ NOT_IN_STORES = {
                 "exchange_sessions",
                 "market",
                 "market_events",
+                "pair_statistics",
                 "running_strategy",
                 "sessions",
                 "stage",

@@ -10,6 +10,7 @@ from schemas.records import (
     BrokerActivity,
     CashTransfer,
     Command,
+    Configuration,
     CorporateAction,
     DataRow,
     Execution,
@@ -68,6 +69,9 @@ class MemoryRecordStore:
     def cancels_of(self, *, order_id: str = "", cause_id: str = "") -> list[OrderCancel]:
         cancels = [r for r in self.records if type(r) is OrderCancel]
         return [r for r in cancels if (r.order_id == order_id if order_id else r.cause_id == cause_id)]
+
+    def configuration(self, configuration_id: str) -> Configuration | None:
+        return self._last(Configuration, configuration_id=configuration_id)  # type: ignore[no-any-return]
 
     def margin_call(self, ts_ns: int) -> RiskEvent | None:
         return self._until(RiskEvent, ts_ns, breaker="margin_call", state="REDUCING")  # type: ignore[no-any-return]

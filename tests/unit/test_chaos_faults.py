@@ -267,7 +267,7 @@ def test_a_trading_strategy_that_is_not_suspended_as_promised_is_reported(
         ([10, 90], "abc", None),
         ([10], "abc", "the model has no forecasts before or after 50"),
         ([90], "abc", "the model has no forecasts before or after 50"),
-        ([10, 90], "other", "a forecast of AAPL at 10 is of model other, not abc"),
+        ([10, 90], "other", "a forecast of AAPL at 10 has model other, not abc"),
     ],
 )
 def test_a_model_that_does_not_serve_is_reported(times_ns: list[int], model_hash: str, problem: str | None) -> None:

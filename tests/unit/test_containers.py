@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from configs.secrets import declared_secrets
 from configs.settings import ENVIRONMENT_VARIABLES, load_settings
-from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, SERVICES
+from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, EDGE_SERVICES, SERVICES
 from deploy.supervisor.platform_services import HTTP_OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -93,10 +93,12 @@ def test_every_dataflow_has_a_container_with_its_own_store() -> None:
         assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["recovery"]
 
 
-def test_the_compact_file_replaces_the_nine_dataflows_by_one_container() -> None:
+def test_the_compact_file_replaces_the_deciding_dataflows_by_one_container() -> None:
     tree = yaml.safe_load((ROOT / "deploy" / "containers" / "compose.compact.yaml").read_text())
     compact = tree["services"].pop(COMPACT)
-    assert tree["services"] == {name: {"profiles": ["layout-services"]} for name in COMPACT_SERVICES}
+    edges = {"sentiment": "llm", "execution": "broker"}
+    assert set(edges) == set(EDGE_SERVICES)
+    assert tree["services"] == {name: {"profiles": [edges.get(name, "layout-services")]} for name in COMPACT_SERVICES}
     assert compact["extends"] == {"file": "compose.yaml", "service": "execution"}
     assert compact["command"] == [COMPACT]
     # A volume replaces the one of `execution` that has the same folder in the container.

@@ -52,7 +52,7 @@ def test_limit_that_rejects_every_order_keeps_the_positions() -> None:
     # An order sent before the fork is at the venue and still fills. Later orders do not fill.
     assert result.forked.fills <= 1
     first = result.divergences[0]
-    assert first.ts_ns >= FORK_NS and first.only_happened and "refused by max_order_notional" in first.only_forked[0]
+    assert first.ts_ns >= FORK_NS and first.only_happened and "rejected by max_order_notional" in first.only_forked[0]
 
 
 def test_state_before_the_fork_uses_the_old_settings() -> None:

@@ -99,7 +99,7 @@ def test_a_dead_broker_is_no_confirmation(home: Home, server: AlpacaServer, monk
     outcome = halt(home, new_halt_command("ann", "test"), 0.5)
     assert not outcome.safe
     assert any("the broker did not respond" in problem for problem in outcome.problems)
-    assert HostKillSwitch(home.run).halt() is not None, "new orders are blocked all the same"
+    assert HostKillSwitch(home.run).halt() is not None, "new orders are blocked nevertheless"
 
 
 def test_the_simulated_venue_needs_no_gateway(home: Home) -> None:

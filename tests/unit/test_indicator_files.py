@@ -101,6 +101,15 @@ def test_a_strategy_can_read_an_indicator_of_a_file(tmp_path: Path) -> None:
     assert [one.features for one in configured_strategies(settings).views] == [("own_range_1",)]
 
 
+def test_a_loaded_file_is_loaded_again_if_its_indicator_is_no_longer_known(tmp_path: Path) -> None:
+    """Tests, and replays of other files, remove indicators from this process."""
+    file = write(tmp_path, SOURCE)
+    register_indicator_files([file])
+    del INDICATORS["last_range"]
+    register_indicator_files([file])
+    assert "last_range" in INDICATORS
+
+
 def test_a_changed_file_is_loaded_again(tmp_path: Path) -> None:
     file = write(tmp_path, SOURCE)
     register_indicator_files([file])

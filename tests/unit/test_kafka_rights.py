@@ -52,6 +52,16 @@ def test_in_the_compact_layout_one_principal_has_the_rights_of_all_its_services(
             assert topics(service, operation, RIGHTS) <= topics(COMPACT, operation, rights), service
     assert not {right.principal for right in rights} & set(COMPACT_SERVICES)
     assert not {right.principal for right in RIGHTS} & {COMPACT}
+
+
+def test_a_service_beside_the_compact_process_has_its_own_rights() -> None:
+    rights = all_rights("", layout=Layout.COMPACT, beside=("execution",))
+    assert {one for one in rights if one.principal == "execution"} == {
+        one for one in RIGHTS if one.principal == "execution"
+    }
+    writers = {right.principal for right in rights if (right.name, right.operation) == ("executions", "WRITE")}
+    assert writers == {"execution"}
+    assert "executions" in topics(COMPACT, "READ", rights)
     assert topics("market_data", "WRITE", rights) == topics("market_data", "WRITE")
 
 

@@ -145,6 +145,24 @@ def test_the_live_feed_has_the_symbols_that_trading_strategies_declare() -> None
     assert feed._settings.symbols == ("SPY", "DIA", "QQQ")
 
 
+def test_the_live_feed_has_the_benchmarks_of_correlations_and_betas(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from operators.strategies import TradingStrategy\n\n\n"
+        "class Own(TradingStrategy):\n"
+        '    symbols, features = ("KO",), {"1m": ("beta_60(SPY)",), "5m": ("sma_3", "correlation_9(DIA)")}\n'
+    )
+    settings = load_settings(
+        environment={
+            "MARKET_DATA__FEED": "live",
+            "MARKET_DATA__PROVIDERS": "[simulator]",
+            "MARKET_DATA__LIVE__SYMBOLS": "[PEP]",
+            "SIGNALS__STRATEGIES": f'[{{"name": "{file}:Own"}}]',
+        }
+    )
+    assert live_feed_opener(settings)()._settings.symbols == ("PEP", "DIA", "KO", "SPY")
+
+
 def test_the_live_feed_has_the_present_and_future_members_of_universe_files(tmp_path: Path) -> None:
     universe = tmp_path / "universe.csv"
     universe.write_text("symbol,from,to\nDIA,,\nGONE,,2020-12-31\nNEXT,2250-01-01,\n")

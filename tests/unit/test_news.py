@@ -309,6 +309,18 @@ def test_the_settings_choose_the_source(monkeypatch: pytest.MonkeyPatch) -> None
             news_source(settings(feed=feed), list)
 
 
+def test_simulated_headlines_that_a_killed_process_has_not_stored_are_stored_at_the_start() -> None:
+    """The simulator creates no headline of the past again, so only the reader of the topic can store them."""
+    reads: list[str] = []
+
+    def read_stored_ids() -> list[str]:
+        reads.append("read")
+        return []
+
+    news_source(settings(), read_stored_ids)
+    assert reads == ["read"]
+
+
 def test_service_emits_new_items_as_slices() -> None:
     source = PolledSource("news", ScriptedSource([item("a")], []), now_ns=lambda: NOW_NS)  # type: ignore[arg-type]
     source_partition = source.build_part("in", FEED_SHARD, None)

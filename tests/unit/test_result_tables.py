@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 from pyarrow import parquet
+from typer.testing import CliRunner
 
 from dataflows.research.frame_files import check_output
 from dataflows.research.frames import COLUMNS
+from deploy.commands import backtest
 from schemas.errors import BadInput
 from tests.unit.orders_backtest import row, run, table
+
+cli = typer.Typer()
+backtest.register(cli)
 
 
 @pytest.mark.parametrize("options", [("--workers", "2"), ("--batch", "1")])
@@ -136,6 +142,16 @@ def test_tables_are_written_as_parquet_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "error"), [("x.parqet", "did you mean .parquet?"), ("no/x.csv", "folder no does not exist")]
 )
-def test_a_wrong_output_is_reported_before_the_run(path: str, error: str) -> None:
+def test_a_wrong_output_of_a_table_is_reported_before_the_run(path: str, error: str) -> None:
     with pytest.raises(BadInput, match=error.replace("?", r"\?")):
         check_output("--trades", Path(path))
+
+
+@pytest.mark.parametrize("option", ["--json", "--report"])
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("no/x.out", "{} no/x.out: folder no does not exist"), (".", "{} must name a file, found the folder .")],
+)
+def test_a_wrong_output_of_a_text_is_reported_before_the_bars_are_read(option: str, path: str, error: str) -> None:
+    result = CliRunner().invoke(cli, ["--bars", "missing.csv", option, path])
+    assert isinstance(result.exception, BadInput) and str(result.exception) == error.format(option)

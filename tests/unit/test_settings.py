@@ -120,12 +120,26 @@ def test_variables_of_other_programs_are_ignored() -> None:
         ("kafka: {symbol_partitions: 0}", ["kafka.symbol_partitions", "found 0"]),
         ("platform: {snapshot_interval_s: soon}", ["platform.snapshot_interval_s", "soon"]),
         ("[1, 2]", ["expected keys and values", "list"]),
-        ("a: [", ["mine.yaml"]),
+        ("a: [", ["mine.yaml", "line 2, column 1"]),
+        ("risk_manager:\n\tmax_order_notional: 5", ["line 2, column 1: found a tab; indent with spaces"]),
+        (
+            "risk_manager: {max_order_notional: lots}",
+            ["max_order_notional in ", "must be a number or 'unlimited', found 'lots'"],
+        ),
+        (
+            "signals: {strategies: ema_cross}",
+            ["signals.strategies in ", "must be a list, such as [a, b], found 'ema_cross'"],
+        ),
     ],
 )
 def test_invalid_settings_give_one_line_with_key_and_value(text: str, parts: list[str], tmp_path: Path) -> None:
     message = error_message(text, tmp_path)
     assert all(part in message for part in [*parts, "mine.yaml"]), message
+
+
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"settings file .*nope\.yaml does not exist"):
+        load_settings(tmp_path / "nope.yaml", environment={})
 
 
 def test_invalid_variable_gives_a_one_line_error() -> None:

@@ -9,9 +9,14 @@ from configs.settings import load_settings
 from dataflows.runtime.topology import Layout
 from dataflows.sources.feed_selection import feed_source
 from deploy.commands.platform import _with_recognized_bars
-from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.supervisor.start_options import StartOptions, load_options, save_options, validate_options
+from deploy.supervisor.start_options import (
+    StartOptions,
+    dropped_settings_note,
+    load_options,
+    save_options,
+    validate_options,
+)
 from schemas.errors import BadInput
 
 
@@ -55,8 +60,22 @@ def test_the_layout_is_stored_and_only_known_ones_are_accepted(tmp_path: Path) -
     save_options(home, validate_options(None, [], None, None, layout="compact"))
     assert load_options(home).requested_layout() is Layout.COMPACT
     assert StartOptions().requested_layout() is None
-    with pytest.raises(DeployError, match="--layout must be one of services, compact, found 'wide'"):
+    with pytest.raises(BadInput, match="--layout must be one of services, compact, found 'wide'"):
         validate_options(None, [], None, None, layout="wide")
+
+
+def test_a_start_without_the_settings_file_of_the_last_one_prints_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PLATFORM_SETTINGS", raising=False)
+    home = Home(tmp_path)
+    home.create_folders()
+    assert dropped_settings_note(home, StartOptions()) == ""
+    save_options(home, StartOptions(settings="/my/settings.yaml"))
+    assert "the last start used --settings /my/settings.yaml" in dropped_settings_note(home, StartOptions())
+    assert dropped_settings_note(home, StartOptions(settings="/my/other.yaml")) == ""
+    monkeypatch.setenv("PLATFORM_SETTINGS", "/my/settings.yaml")
+    assert dropped_settings_note(home, StartOptions()) == ""
 
 
 def test_no_options_set_no_environment() -> None:
@@ -67,9 +86,11 @@ def test_no_options_set_no_environment() -> None:
     ("feed", "bars", "speed", "message"),
     [
         ("tape", [], None, "--feed must be one of simulator, files, live, alpaca, polygon, found 'tape'"),
+        ("alpacca", [], None, r"found 'alpacca'; did you mean alpaca\?"),
+        ("live", ["a.csv"], None, "--bars requires --feed files, found --feed live"),
         ("files", [], None, "--feed files requires --bars"),
         ("simulator", ["a.csv"], None, "--bars requires --feed files"),
-        ("files", ["gone.csv"], None, "gone.csv is not a readable file"),
+        ("files", ["gone.csv"], None, "--bars: file gone.csv does not exist"),
         ("files", ["a.csv"], "0", "--speed must be `max` or a number > 0, found '0'"),
         ("files", ["a.csv"], "fast", "--speed must be"),
     ],
@@ -79,7 +100,7 @@ def test_invalid_option_is_reported(
 ) -> None:
     (tmp_path / "a.csv").touch()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DeployError, match=message):
+    with pytest.raises(BadInput, match=message):
         validate_options(feed, [Path(name) for name in bars], speed, None)
 
 

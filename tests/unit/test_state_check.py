@@ -123,7 +123,7 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     ),
     "restored in part": (
         {"identities": places(IDENTITY, restored_identity(IDENTITY, "kafka-1"), IDENTITY)},
-        "the database is of epoch 2 of platform one, but the state folder of epoch 1, because only a part was restored",
+        "the database belongs to epoch 2 of platform one, but the state folder to epoch 1, because only a part was",
     ),
     "another cluster": (
         {"cluster_id": "kafka-2"},
@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     ),
     "state of a substitute": (
         {"identities": places(replace(IDENTITY, substitute=True), None, None)},
-        "this state is of a run on the substitute for Kafka, whose topics are lost, and cannot continue",
+        "this state comes from a run on the substitute for Kafka, whose topics are lost, and cannot continue",
     ),
 }
 CHANGED: dict[str, tuple[object, str]] = {

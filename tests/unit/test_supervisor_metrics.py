@@ -91,7 +91,7 @@ def test_deaths_of_threads_are_summed_over_the_processes_of_a_dataflow(home: Pat
 
 
 def test_check_that_did_not_run_is_overdue(home: Path) -> None:
-    schedule = ChecksSection(verify=300, replay_check="02:00", archive=None)
+    schedule = ChecksSection(verify=300, replay_check="02:00", checkpoint=None, archive=None)
     now = time.time()
 
     def overdue() -> dict[tuple[str, ...], float]:

@@ -55,7 +55,7 @@ class LiveFeed:
     """A `MarketFeed` (`dataflows/sources/feed_source.py`) that reads from `providers`, in order of preference.
 
     `read_topic_state` reads the feed's own topics since a snapshot. After a crash, they may contain part of a time
-    slice that is not in any snapshot. `delivered_offsets` returns, for each log, the offset behind the last record that
+    slice that is not in any snapshot. `delivered_offsets` returns, for each log, the offset after the last record that
     Kafka has acknowledged. `history_bars` is the number of bars that a symbol without a bar gets from a provider at a
     start. `waiting` reports why a time slice is due before its heartbeat, and `follower` fills it.
     """

@@ -12,7 +12,7 @@ from configs.required_history import history_bars_needed
 from configs.settings import Settings
 from configs.strategies import configured_strategies
 from configs.universe_files import universe_members
-from dataflows.sources.market.clock_recovery import feed_topic_reader
+from dataflows.sources.market.clock_recovery import Store, feed_topic_reader
 from dataflows.sources.market.followed_topics import FollowedTopics
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import Provider
@@ -27,10 +27,12 @@ def live_feed_opener(
     settings: Settings,
     waiting: WaitingRecords | None = None,
     delivered_offsets: Callable[[], Mapping[LogName, int]] = dict,
+    store: Store = lambda records: None,
 ) -> Callable[[], LiveFeed]:
     """Return a function that opens the feed with its providers, for the symbols of the strategies too.
 
     The records that wait in the followed topics are reported to `waiting`. `delivered_offsets` is as in `LiveFeed`.
+    `store` receives the records that an earlier process has published after its last snapshot.
     Raises BadInput for inconsistent settings.
     """
     settings = _with_trades_of_strategies(_with_symbols_of_strategies(settings))
@@ -44,7 +46,7 @@ def live_feed_opener(
         return LiveFeed(
             live,
             [make() for make in provider_factories],
-            feed_topic_reader(settings.kafka),
+            feed_topic_reader(settings.kafka, store),
             delivered_offsets=delivered_offsets,
             sign=command_signer(FEED).sign_if_possible,
             history_bars=history_bars,
@@ -69,10 +71,18 @@ def _with_trades_of_strategies(settings: Settings) -> Settings:
 
 
 def _with_symbols_of_strategies(settings: Settings) -> Settings:
-    """Return the settings with the symbols that the trading strategies declare, after those of the feed."""
+    """Return the settings with the symbols that the trading strategies declare, after those of the feed.
+
+    These include the second symbols of their correlations and betas.
+    """
     market, live = settings.market_data, settings.market_data.live
     strategies = configured_strategies(settings).trading
-    declared = {symbol for one in strategies for symbol in one.symbols or ()}
+    if not strategies:
+        return settings
+    # Imported here because it imports NumPy, which a platform without trading strategies does not need.
+    from operators.trading.declarations import benchmarks_of
+
+    declared = {symbol for one in strategies for symbol in (*(one.symbols or ()), *benchmarks_of(one))}
     declared |= _members_from_today(strategies)
     if declared <= set(live.symbols):
         return settings

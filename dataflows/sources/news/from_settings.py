@@ -16,7 +16,8 @@ ReadStoredIds = Callable[[], list[str]]
 
 
 def news_source(settings: Settings, read_stored_ids: ReadStoredIds) -> PollableSource | None:
-    """Return the service's source, or None if there is none. `read_stored_ids` returns the ids in the topic.
+    """Return the service's source, or None if there is none. `read_stored_ids` returns the ids in the topic and
+    stores their headlines in the table.
 
     Simulated headlines match simulated prices, so a platform that replays files has none.
     """
@@ -24,6 +25,9 @@ def news_source(settings: Settings, read_stored_ids: ReadStoredIds) -> PollableS
     if news.feed == "simulator":
         if market.feed != "simulator":
             return None
+        # An earlier process may have published headlines and not stored them. The reader stores them; the simulator
+        # does not create the headlines of the past again.
+        read_stored_ids()
         return SimulatedNewsSource(market.simulator.symbols, news.simulator.seed, interval_s=news.simulator.interval_s)
     source = _build_source(settings)
     if source is None:

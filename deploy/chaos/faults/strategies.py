@@ -121,7 +121,7 @@ def predictions_problem(model_hash: str, killed_ns: Sequence[int], predictions: 
     all_predictions = [record for record in predictions if type(record) is Prediction]
     for record in all_predictions:
         if record.model_hash != model_hash:
-            return f"a forecast of {record.symbol} at {record.ts_ns} is of model {record.model_hash}, not {model_hash}"
+            return f"a forecast of {record.symbol} at {record.ts_ns} has model {record.model_hash}, not {model_hash}"
     times_ns = [record.ts_ns for record in all_predictions]
     for place_ns in killed_ns:
         if not any(ts_ns < place_ns for ts_ns in times_ns) or not any(ts_ns > place_ns for ts_ns in times_ns):

@@ -146,7 +146,7 @@ def _describe(
 
 
 def needs_upgrade(home: Home) -> bool:
-    """Return whether Kafka's log folder is of a release without authentication, or of another superuser."""
+    """Return whether Kafka's log folder comes from a release without authentication, or has another superuser."""
     data = home.data / "kafka"
     return (data / "meta.properties").exists() and not authentication.has_superuser(home, data)
 
