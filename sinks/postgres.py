@@ -23,6 +23,8 @@ from schemas.errors import Unavailable
 from schemas.records import Record
 from sinks import audit
 from sinks.database import libpq_url
+from sinks.partitions import create_partitions
+from sinks.record_tables import RECORD_TABLES
 from sinks.statements import WRITE_STATEMENTS, WriteStatements
 
 log = structlog.get_logger(__name__)
@@ -58,7 +60,8 @@ class PostgresWriter:
     def write(self, records: Iterable[Record]) -> None:
         """Commit the records. Raises Unavailable if Postgres stays unavailable; then either none or all are committed.
 
-        Raises psycopg2.Error if a table is missing or a value does not fit: a defect, or a missing migration.
+        A month without a partition gets one. Raises psycopg2.Error if a table is missing or a value does not fit: a
+        defect, or a missing migration.
         """
         batches = _group_by_type(records)
         if not batches:
@@ -92,12 +95,29 @@ class PostgresWriter:
         self._stage_tables.clear()
 
     def _commit(self, batches: dict[type, list[Any]]) -> None:
+        try:
+            self._write_batches(batches)
+        except psycopg2.errors.CheckViolation:  # a month without a partition
+            self._create_partitions(batches)
+            self._write_batches(batches)
+
+    def _create_partitions(self, batches: dict[type, list[Any]]) -> None:
+        self.close()
+        tables = {RECORD_TABLES[kind]: rows for kind, rows in batches.items()}
+        times = {table.name: {row.ts_ns for row in rows} for table, rows in tables.items() if table.by_month}
+        created = create_partitions(self._open(), times)
+        log.info("partitions created", writer=self._name, partitions=created)
+
+    def _write_batches(self, batches: dict[type, list[Any]]) -> None:
         # Not `with connection`: on a broken connection its rollback hides the original error.
         connection = self._open()
         cursor = connection.cursor()
         for record_type, rows in batches.items():
             statements = WRITE_STATEMENTS[record_type]
             if len(rows) < COPY_FROM_ROWS:
+                if statements.replace_values_sql:
+                    keys = [statements.primary_key_of(row) for row in rows]
+                    execute_values(cursor, statements.replace_values_sql, keys, page_size=len(rows))
                 execute_values(cursor, statements.values_sql, statements.value_rows(rows), page_size=len(rows))
             else:
                 self._copy(cursor, statements, rows)
@@ -112,6 +132,8 @@ class PostgresWriter:
             cursor.execute(statements.stage_ddl)
             self._stage_tables.add(statements.record_type)
         cursor.copy_expert(statements.copy_sql, BytesIO(statements.copy_bytes(rows)))
+        if statements.replace_sql:
+            cursor.execute(statements.replace_sql)
         cursor.execute(statements.merge_sql)
 
     def _open(self) -> Connection:

@@ -74,15 +74,24 @@ _EXACT = Context(prec=38)  # as wide as the column; the default context rounds t
 
 
 class RecordTable(NamedTuple):
-    """The table of a record type, and the names of the columns of its primary key."""
+    """The table of a record type, and the names of the columns that identify a record.
+
+    A table that is `by_month` has a partition for each month of `ts_ns` (`sinks/partitions.py`).
+    """
 
     name: str
     key: tuple[str, ...]
+    by_month: bool = False
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The columns of the primary key, which contains the column of the partitions."""
+        return (*self.key, "ts_ns") if self.by_month and "ts_ns" not in self.key else self.key
 
 
 RECORD_TABLES: dict[type, RecordTable] = {
-    Bar: RecordTable("bars", ("symbol", "ts_ns")),
-    FeatureRow: RecordTable("features", ("symbol", "ts_ns")),
+    Bar: RecordTable("bars", ("symbol", "ts_ns"), by_month=True),
+    FeatureRow: RecordTable("features", ("symbol", "ts_ns"), by_month=True),
     Signal: RecordTable("signals", ("symbol", "seq")),
     OrderProposal: RecordTable("order_proposals", ("proposal_id",)),
     InternalCross: RecordTable("internal_crosses", ("cross_id",)),
@@ -97,11 +106,11 @@ RECORD_TABLES: dict[type, RecordTable] = {
     Position: RecordTable("positions", ("symbol",)),
     Lot: RecordTable("lots", ("lot_id",)),
     LotMatch: RecordTable("lot_matches", ("match_id",)),
-    Valuation: RecordTable("valuations", ("seq",)),
+    Valuation: RecordTable("valuations", ("seq",), by_month=True),
     Command: RecordTable("commands", ("command_id",)),
     Configuration: RecordTable("configurations", ("configuration_id",)),
-    Quote: RecordTable("quotes", ("symbol", "seq")),
-    Trade: RecordTable("trades", ("symbol", "seq")),
+    Quote: RecordTable("quotes", ("symbol", "seq"), by_month=True),
+    Trade: RecordTable("trades", ("symbol", "seq"), by_month=True),
     NewsItem: RecordTable("news", ("news_id",)),
     Fundamentals: RecordTable("fundamentals", ("fundamentals_id",)),
     CorporateAction: RecordTable("corporate_actions", ("action_id",)),
@@ -112,7 +121,7 @@ RECORD_TABLES: dict[type, RecordTable] = {
     LlmRequest: RecordTable("llm_requests", ("request_id",)),
     LlmAnswer: RecordTable("llm_answers", ("answer_id",)),
     SentimentScore: RecordTable("sentiment", ("seq",)),
-    Prediction: RecordTable("predictions", ("symbol", "seq")),
+    Prediction: RecordTable("predictions", ("symbol", "seq"), by_month=True),
     GatewayStatus: RecordTable("gateway_statuses", ("seq",)),
     OrderIntent: RecordTable("order_intents", ("intent_id",)),
     BrokerUpdate: RecordTable("broker_updates", ("update_id",)),
@@ -142,6 +151,9 @@ REVISED: frozenset[type] = frozenset({TradingSession})
 """Record types of which a later record in the log revises an earlier one with the same key. The table holds the last
 one. A service that repeats records after a crash repeats the last one too.
 """
+
+MONTHLY_TABLES: dict[str, type] = {table.name: kind for kind, table in RECORD_TABLES.items() if table.by_month}
+"""The tables with a partition for each month, and their record types."""
 
 
 class Field(NamedTuple):

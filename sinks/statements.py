@@ -20,7 +20,7 @@ from psycopg2.extras import Json
 
 from schemas.records import EXTERNAL_RECORDS, UNCLOCKED_RECORDS
 from schemas.records.flat import RECORDS_WITH_TERMS, field_names, to_flat
-from sinks.record_tables import FROM_FEEDS, LATEST, RECORD_TABLES, REVISED, Field, fields_of
+from sinks.record_tables import FROM_FEEDS, LATEST, RECORD_TABLES, REVISED, Field, RecordTable, fields_of
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" + b"\0\0\0\0"
 COPY_END = b"\xff\xff"
@@ -90,7 +90,11 @@ def _texts_to_bytes(columns: Sequence[tuple[int, Field]]) -> Callable[[Any], byt
 
 
 class WriteStatements:
-    """The statements that write one record type. `stage_ddl` and attributes ending in `_sql` are single statements."""
+    """The statements that write one record type. `stage_ddl` and attributes ending in `_sql` are single statements.
+
+    `replace_sql`, or `replace_values_sql` with the primary keys, runs before the rows are written. It is empty if the
+    type does not need it.
+    """
 
     def __init__(self, record_type: type) -> None:
         table = RECORD_TABLES[record_type]
@@ -99,7 +103,7 @@ class WriteStatements:
         packed = [(i, f) for i, f in enumerate(fields) if f.kind in _PACKED and not f.nullable]
         texts = [(i, f) for i, f in enumerate(fields) if f.kind not in _PACKED or f.nullable]
         stage = f'"stage_{table.name}"'
-        key = [f'"{name}"' for name in table.key]
+        key = [f'"{name}"' for name in table.primary_key]
         conflict = _conflict(record_type, table.name, key, names)
         into = f'INSERT INTO "{table.name}" ({", ".join(names)})'
         column_types = [f'"{f.name}" {"bytea" if f.kind is bytes else "text"}' for _, f in texts]
@@ -113,6 +117,11 @@ class WriteStatements:
         self.merge_sql = f"{into} SELECT {selected} FROM {stage} {conflict}"  # noqa: S608  (names are our own fields')
         self.values_sql = f"{into} VALUES %s {conflict}"
         flat_names = field_names(record_type)
+        replaces = record_type in FROM_FEEDS and table.primary_key != table.key
+        staged_keys = f"SELECT {', '.join(key)} FROM {stage}"  # noqa: S608  (names are our own fields')
+        self.replace_sql = _deletion(table, key, staged_keys) if replaces else ""
+        self.replace_values_sql = _deletion(table, key, "VALUES %s") if replaces else ""
+        self.primary_key_of = _getter([flat_names.index(name) for name in table.primary_key])
         self._key = _getter([flat_names.index(name) for name in table.key])
         self._seq = flat_names.index("seq") if record_type in LATEST | FROM_FEEDS else None
         self._texts_to_bytes = _texts_to_bytes(texts)
@@ -186,6 +195,16 @@ def _conflict(record_type: type, table: str, key: list[str], names: list[str]) -
         stored, new = (", ".join(f"{row}.{name}" for name in others) for row in (f'"{table}"', "excluded"))
         condition = f"({stored}) IS DISTINCT FROM ({new})"
     return f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assignments} WHERE {condition}"
+
+
+def _deletion(table: RecordTable, primary_key: list[str], new_keys: str) -> str:
+    """Delete the rows that a new row replaces although its primary key differs: it has the same key, but another time.
+
+    `new_keys` is a query of the primary keys of the new rows.
+    """
+    same_key = " AND ".join(f't."{name}" = new."{name}"' for name in table.key)
+    new = f"({new_keys}) AS new ({', '.join(primary_key)})"
+    return f'DELETE FROM "{table.name}" t USING {new} WHERE {same_key} AND t.ts_ns <> new.ts_ns'  # noqa: S608  (our names)
 
 
 WRITE_STATEMENTS = {record_type: WriteStatements(record_type) for record_type in RECORD_TABLES}

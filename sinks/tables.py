@@ -5,7 +5,8 @@ time `ts_ns` as a timestamp for people (computed on reading, to the microsecond;
 
 There are three kinds of tables. *Facts* are written once and never change; duplicates are ignored. *Latest* tables
 (`LATEST`) hold one row per key, replaced only by a row with a higher `seq`. In a *revised* table (`REVISED`), each
-record replaces the row with its key. Money and quantities are NUMERIC(38, 9).
+record replaces the row with its key. Tables of market data have a partition for each month (`sinks/partitions.py`).
+Money and quantities are NUMERIC(38, 9).
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ metadata = MetaData(
 # Spelled as Postgres prints to_timestamp(ts_ns / 1e9), so that `alembic check` finds no difference.
 TS_SQL = "to_timestamp(((ts_ns)::numeric / '1000000000'::numeric)::double precision)"
 
+BY_MONTH = "RANGE (ts_ns)"
+
 _COLUMN_TYPES: dict[type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
     str: Text,
     int: BigInteger,
@@ -104,7 +107,8 @@ _COLUMN_TYPES: dict[type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
 
 
 def _table(record_type: type, *indexes: Index) -> Table:
-    name, key = RECORD_TABLES[record_type]
+    table = RECORD_TABLES[record_type]
+    key = table.primary_key
     columns = [
         Column(field.name, _COLUMN_TYPES[field.kind], primary_key=field.name in key, nullable=field.nullable)
         for field in fields_of(record_type)
@@ -112,7 +116,9 @@ def _table(record_type: type, *indexes: Index) -> Table:
     for column in columns:
         column.autoincrement = False
     ts = Column("ts", DateTime(timezone=True), Computed(TS_SQL, persisted=False))
-    return Table(name, metadata, *columns, ts, *indexes)
+    return Table(
+        table.name, metadata, *columns, ts, *indexes, postgresql_partition_by=BY_MONTH if table.by_month else None
+    )
 
 
 bars = _table(Bar)

@@ -20,8 +20,10 @@ from schemas.log_names import LogName
 
 KAFKA_TIMEOUT_S = 2.0
 _TABLES = """
-SELECT c.relname, pg_total_relation_size(c.oid) AS bytes, greatest(s.n_live_tup, 0) AS live
-FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.relnamespace = 'public'::regnamespace
+SELECT r.relname, sum(pg_total_relation_size(c.oid))::bigint AS bytes, sum(greatest(s.n_live_tup, 0))::bigint AS live
+FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid
+JOIN pg_class r ON r.oid = coalesce(pg_partition_root(c.oid), c.oid)
+WHERE c.relnamespace = 'public'::regnamespace GROUP BY 1
 """
 
 

@@ -22,6 +22,7 @@ from deploy.errors import DeployError
 from schemas.errors import BadInput
 from sinks import audit
 from sinks.database import libpq_url
+from sinks.partitions import attach_loaded_table, is_partition_name
 from sinks.queries import stream_records
 
 REVISION_TABLE = "alembic_version"
@@ -78,7 +79,7 @@ def summarize(db: connection) -> DatabaseSummary:
 
 
 def tables_in(db: connection) -> dict[str, tuple[str, ...]]:
-    """Return the platform's tables in the database with their stored columns, in order.
+    """Return the platform's tables in the database with their stored columns, in order. Partitions belong to theirs.
 
     Raises DeployError if there are other tables, which a backup could not hold.
     """
@@ -89,7 +90,8 @@ def tables_in(db: connection) -> dict[str, tuple[str, ...]]:
         )
         columns: dict[str, list[str]] = {}
         for table, column in query.fetchall():
-            columns.setdefault(table, []).append(column)
+            if not is_partition_name(table):
+                columns.setdefault(table, []).append(column)
     if unknown := sorted(columns.keys() - accepted_tables() - {REVISION_TABLE}):
         raise DeployError(
             f"the schema `public` has the table {unknown[0]}, which is not the platform's; move it to another schema"
@@ -102,7 +104,7 @@ def write_tables(db: connection, archive: ArchiveWriter) -> dict[str, TableConte
     contents = {}
     for table, columns in tables_in(db).items():
         with archive.entry(table_entry(table)) as write, db.cursor() as query:
-            query.copy_expert(_copy_statement(table, columns, "TO STDOUT").as_string(db), _Writer(write))
+            query.copy_expert(_copy_out(table, columns).as_string(db), _Writer(write))
             contents[table] = TableContent(rows=query.rowcount, columns=columns)
     return contents
 
@@ -112,10 +114,17 @@ class _Writer:
         self.write = write
 
 
-def _copy_statement(table: str, columns: Iterable[str], direction: str) -> sql.Composed:
-    return sql.SQL("COPY {} ({}) " + direction).format(
-        sql.Identifier("public", table), sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
+def _copy_out(table: str, columns: Iterable[str]) -> sql.Composed:
+    # A query, because COPY does not read the partitions of a table.
+    return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT").format(_names(columns), sql.Identifier("public", table))
+
+
+def _copy_in(table: str, columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier("public", table), _names(columns))
+
+
+def _names(columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
 
 
 # -- restore -----------------------------------------------------------------------------------------------------------
@@ -125,7 +134,7 @@ def row_counts(db: connection) -> dict[str, int]:
     """Count the rows of all tables of the schema `public`, without that of the schema revision."""
     with db.cursor() as query:
         query.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
-        names = [name for (name,) in query.fetchall() if name != REVISION_TABLE]
+        names = [name for (name,) in query.fetchall() if name != REVISION_TABLE and not is_partition_name(name)]
         counts = {}
         for name in names:
             query.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier("public", name)))
@@ -159,7 +168,7 @@ def emptied_database(database_url: str) -> Iterator[str]:
     except BaseException:
         with open_database(database_url) as db, db, db.cursor() as query:
             for table in _tables_of(query, "public"):
-                query.execute(sql.SQL("DROP TABLE {} CASCADE").format(sql.Identifier("public", table)))
+                query.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier("public", table)))
             if moved:
                 _move_tables(db, schema, "public")
                 query.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))
@@ -197,6 +206,7 @@ def loading(db: connection, contents: Mapping[str, TableContent]) -> Iterator[Ta
         )
         loader = TableLoader(query, existing)
         yield loader
+        loader.attach_partitions()
         for statement in constraints:
             query.execute(statement)
         for name, table in contents.items():
@@ -211,6 +221,8 @@ class TableLoader:
 
     def __init__(self, query: cursor, existing: Mapping[str, tuple[str, ...]]) -> None:
         self._query, self._existing = query, existing
+        query.execute("SELECT relname FROM pg_class WHERE relkind = 'p' AND relnamespace = 'public'::regnamespace")
+        self._by_month = {name for (name,) in query.fetchall()}
         self.rows: dict[str, int] = {}
 
     def load(self, table: str, columns: tuple[str, ...], source: Any) -> None:
@@ -220,13 +232,27 @@ class TableLoader:
             raise BadInput(f"the backup has unknown columns in table {table[:63]!r}: {', '.join(columns)[:200]}")
         rows = _RowSource(source)
         try:
-            statement = _copy_statement(table, columns, "FROM STDIN").as_string(self._query)
+            statement = _copy_in(self._loaded(table), columns).as_string(self._query)
             self._query.copy_expert(statement, rows)  # type: ignore[arg-type]  # psycopg2 only calls read
         except psycopg2.Error:
             if rows.error is not None:
                 raise rows.error from None  # psycopg2 reports it as an error of the database
             raise
         self.rows[table] = self.rows.get(table, 0) + self._query.rowcount
+
+    def _loaded(self, table: str) -> str:
+        """Return the table into which rows are copied: of a table by month, one that becomes its first partition."""
+        if table not in self._by_month:
+            return table
+        loaded = f"{table}_loaded"
+        names = {"loaded": sql.Identifier(loaded), "table": sql.Identifier(table)}
+        self._query.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {loaded} (LIKE {table} INCLUDING ALL)").format(**names))
+        return loaded
+
+    def attach_partitions(self) -> None:
+        """Attach the loaded tables. Call it after the last row."""
+        for table in self._by_month & self.rows.keys():
+            attach_loaded_table(self._query, table, f"{table}_loaded")
 
 
 class _RowSource:

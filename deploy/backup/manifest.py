@@ -194,13 +194,15 @@ def accepted_tables() -> set[str]:
     """Return the names of the platform's tables."""
     import sinks.accounts
     import sinks.alerts
+    import sinks.archived_partitions
     import sinks.audit_tables
     import sinks.platform_identity
     from sinks.tables import metadata
 
     # All modules share one metadata. Naming one table of each ensures that they are imported.
     audit, identity = sinks.audit_tables.chain, sinks.platform_identity.platform_identity
-    tables = (sinks.accounts.users, sinks.alerts.alerts, audit, identity)
+    archived = sinks.archived_partitions.archived_partitions
+    tables = (sinks.accounts.users, sinks.alerts.alerts, archived, audit, identity)
     assert all(table.metadata is metadata for table in tables), "the platform's tables have one metadata"
     return set(metadata.tables)
 

@@ -86,7 +86,9 @@ def table_uses(db: Connection) -> list[TableUse]:
     for table, index in db.execute(
         text(
             "SELECT s.relname, s.indexrelname FROM pg_stat_user_indexes s JOIN pg_index i USING (indexrelid) "
-            "WHERE s.schemaname = 'public' AND s.idx_scan = 0 AND NOT i.indisunique ORDER BY 1, 2"
+            "JOIN pg_class c ON c.oid = s.relid "
+            "WHERE s.schemaname = 'public' AND s.idx_scan = 0 AND NOT i.indisunique AND NOT c.relispartition "
+            "ORDER BY 1, 2"
         )
     ):
         unused.setdefault(table, []).append(index)

@@ -16,7 +16,7 @@ from deploy.supervisor.command_keys import record_command_keys, signing_folder
 from deploy.supervisor.configuration_record import dropped_lines, record_start
 from deploy.supervisor.layout import dataflow_names, read_beside, read_layout, services_beside
 from deploy.supervisor.live_start import require_live_start
-from deploy.supervisor.migrate import migrate
+from deploy.supervisor.migrate import create_next_partitions, migrate
 from deploy.supervisor.platform_identity import read_folder_identity
 from deploy.supervisor.state_check import check_state, record_identity
 from deploy.supervisor.topics import create_topics, platform_topics
@@ -51,6 +51,8 @@ def initialize(
     print(f"topics created: {', '.join(created) or 'none, all exist'}")
     migrate(settings.database.postgres.url)
     print("database migrated to the newest schema")
+    partitions = create_next_partitions(settings.database.postgres.url)
+    print(f"partitions created: {', '.join(partitions) or 'none, all exist'}")
     if not live_checked:
         require_live_start(home, settings, new_platform=contents.empty, report=print)
     if with_stores:

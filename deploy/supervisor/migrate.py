@@ -1,5 +1,6 @@
-"""Migrate a database to the newest schema with the Alembic migrations in `sinks/`."""
+"""Migrate a database to the newest schema with the Alembic migrations in `sinks/`, and create partitions ahead."""
 
+import time
 from contextlib import closing
 
 from deploy.errors import DeployError
@@ -32,3 +33,16 @@ def migrate(database_url: str, revision: str = "head") -> None:
     except (CommandError, SQLAlchemyError) as error:
         reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
         raise DeployError(f"cannot migrate the database: {reason.splitlines()[0]}") from error
+
+
+def create_next_partitions(database_url: str) -> list[str]:
+    """Create the partitions of this month and the next ones. Return the names of the new ones. Raises DeployError."""
+    import psycopg2
+
+    from sinks.partitions import create_months_ahead
+
+    try:
+        with closing(psycopg2.connect(database.libpq_url(database_url), connect_timeout=5)) as connection:
+            return create_months_ahead(connection, time.time_ns())
+    except psycopg2.Error as error:
+        raise DeployError(f"cannot create partitions: {(str(error).strip().splitlines() or [''])[0]}") from error

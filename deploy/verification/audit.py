@@ -272,7 +272,7 @@ def _rows(db: Connection, topic: str) -> Iterator[_StoredRow]:
         for record in stored_records(db, topic):
             yield _StoredRow(record.seq, record)
         return
-    table, (key,) = RECORD_TABLES[kind]
+    table, (key,), _ = RECORD_TABLES[kind]
     names = ", ".join(f"r.{name}" for name in kind._fields)
     with db.cursor("records_with_an_id") as cursor:
         cursor.execute(

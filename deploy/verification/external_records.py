@@ -26,7 +26,7 @@ _ADDED_LATER = frozenset({TradingStatus, TradingSession, DataRow})
 
 def check_external_table(db: Connection, kind: type, ids: Collection[str]) -> Comparison:
     """Check that the table has a row for each id, in the order of the topic. Raises psycopg2.Error."""
-    table, (key,) = RECORD_TABLES[kind]
+    table, (key,), _ = RECORD_TABLES[kind]
     query = sql.SQL(
         "SELECT w.id, t.{key} IS NOT NULL FROM unnest(%s::text[]) WITH ORDINALITY AS w(id, n) "
         "LEFT JOIN {table} t ON t.{key} = w.id ORDER BY w.n"

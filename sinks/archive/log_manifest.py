@@ -13,12 +13,13 @@ import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from schemas.errors import Unavailable
 
 VERSION = 1
 MANIFEST_FILE = "manifest.json"
+R = TypeVar("R", bound=tuple[Any, ...])
 
 
 class ArchivedFile(NamedTuple):
@@ -42,24 +43,7 @@ def read_manifest(folder: Path) -> list[ArchivedFile]:
     Raises Unavailable if the manifest is damaged, or if the offsets of its files have a gap.
     """
     path = folder / MANIFEST_FILE
-    try:
-        tree = json.loads(path.read_text())
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"the archive manifest {path} is damaged: {error}; {_REPAIR}") from error
-    try:
-        version, sha256, rows = tree["version"], tree["sha256"], tree["files"]
-        files = [ArchivedFile(**row) for row in rows]
-    except (KeyError, TypeError) as error:
-        raise Unavailable(f"the archive manifest {path} is damaged: {error}; {_REPAIR}") from error
-    if version != VERSION:
-        raise Unavailable(f"the archive manifest {path} has version {version}, expected {VERSION}")
-    if (found := _hash(rows)) != sha256:
-        raise Unavailable(
-            f"the archive manifest {path} is damaged: its SHA-256 starts with {found[:12]}, expected "
-            f"{str(sha256)[:12]}; {_REPAIR}"
-        )
+    files = read_rows(path, ArchivedFile)
     for previous, following in pairwise(files):
         if previous.end != following.start:
             raise Unavailable(
@@ -71,15 +55,46 @@ def read_manifest(folder: Path) -> list[ArchivedFile]:
 
 def write_manifest(folder: Path, files: Sequence[ArchivedFile]) -> None:
     """Replace the manifest of a log durably. Raises OSError."""
-    rows = [file._asdict() for file in files]
-    text = json.dumps({"version": VERSION, "sha256": _hash(rows), "files": rows}, indent=1)
-    temporary = folder / f".{MANIFEST_FILE}.tmp"
+    write_rows(folder / MANIFEST_FILE, files)
+
+
+def read_rows(path: Path, kind: type[R]) -> list[R]:
+    """Return the rows of a manifest as named tuples; none if the file does not exist.
+
+    Raises Unavailable if the manifest is damaged.
+    """
+    try:
+        tree = json.loads(path.read_text())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"the archive manifest {path} is damaged: {error}; {_REPAIR}") from error
+    try:
+        version, sha256, trees = tree["version"], tree["sha256"], tree["files"]
+        rows = [kind(**row) for row in trees]
+    except (KeyError, TypeError) as error:
+        raise Unavailable(f"the archive manifest {path} is damaged: {error}; {_REPAIR}") from error
+    if version != VERSION:
+        raise Unavailable(f"the archive manifest {path} has version {version}, expected {VERSION}")
+    if (found := _hash(trees)) != sha256:
+        raise Unavailable(
+            f"the archive manifest {path} is damaged: its SHA-256 starts with {found[:12]}, expected "
+            f"{str(sha256)[:12]}; {_REPAIR}"
+        )
+    return rows
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> None:
+    """Replace a manifest durably by these named tuples. Raises OSError."""
+    trees = [row._asdict() for row in rows]
+    text = json.dumps({"version": VERSION, "sha256": _hash(trees), "files": trees}, indent=1)
+    temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w") as target:
         target.write(text)
         target.flush()
         os.fsync(target.fileno())
-    temporary.replace(folder / MANIFEST_FILE)
-    sync_folder(folder)
+    temporary.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ import pyrage
 from pyrage.x25519 import Recipient
 
 from deploy.local.postgres import binaries
+from sinks.partitions import is_partition_name
 
 
 def write_old_backup(
@@ -30,11 +31,12 @@ def write_old_backup(
         [(snapshot,)] = cursor.fetchall()
         if dump is None:
             command = [str(binaries() / "pg_dump"), "--format=custom", "--no-owner", "--table=public.*"]
+            command.append("--load-via-partition-root")  # those releases had no partitions
             command += [f"--snapshot={snapshot}", url]
             dump = subprocess.run(command, capture_output=True, check=True).stdout
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         tables = {}
-        for (name,) in cursor.fetchall():
+        for name in (name for (name,) in cursor.fetchall() if not is_partition_name(name)):
             cursor.execute(f"SELECT count(*) FROM {name}")  # noqa: S608 - names out of the catalog
             [(tables[name],)] = cursor.fetchall()
         cursor.execute("SELECT version_num FROM alembic_version")
