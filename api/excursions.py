@@ -10,6 +10,7 @@ from sqlalchemy.sql.selectable import LateralFromClause
 
 from operators.excursions import BarPrices, Excursion, HoldingPeriod, excursion, is_market_order, is_measurable
 from schemas.records import Execution, LotMatch
+from sinks.archived_partitions import archived_before
 from sinks.record_tables import record_of
 from sinks.tables import bars, executions, lot_matches, orders
 
@@ -21,7 +22,8 @@ def excursions_of(db: Connection, matches: Sequence[LotMatch]) -> dict[str, Excu
     """Return the excursions by `match_id`.
 
     A lot is missing if its symbol was split or renamed while it was open, if its opening execution or the bar of its
-    entry is not stored, or if more than BARS_MAX bars lie between entry and exit.
+    entry is not in the database (bars of old months are archived), or if more than BARS_MAX bars lie between entry and
+    exit.
     """
     measurable = {match.match_id: match for match in _measurable(db, matches)}
     excursions = {}
@@ -36,9 +38,10 @@ def excursions_of(db: Connection, matches: Sequence[LotMatch]) -> dict[str, Excu
 def _measurable(db: Connection, matches: Sequence[LotMatch]) -> Iterator[LotMatch]:
     query = select(executions).where(executions.c.execution_id.in_({match.open_execution_id for match in matches}))
     entries = {row["execution_id"]: record_of(Execution, row) for row in db.execute(query).mappings()}
+    archived_ns = archived_before(db, bars) or 0
     for match in matches:
         entry = entries.get(match.open_execution_id)
-        if entry is not None and is_measurable(match, entry):
+        if entry is not None and match.opened_ns >= archived_ns and is_measurable(match, entry):
             yield match
 
 

@@ -16,6 +16,7 @@ from api.resources import Db, Resources, ResourcesDep
 from api.routers import PREFIX
 from schemas.errors import BadInput
 from schemas.records import Bar, SessionPhase
+from sinks.archived_partitions import archived_before
 from sinks.record_tables import record_of
 from sinks.tables import bars
 
@@ -57,11 +58,16 @@ class PriceBar(ApiModel):
 
 
 class PriceHistory(ApiModel):
-    """Oldest first. `next_start` is the value of `start` for the next page, null on the last page."""
+    """Oldest first. `next_start` is the value of `start` for the next page, null on the last page.
+
+    `archived_before`: the bars before this time are no longer in the database but in the archive of the platform's
+    host; null if none is, or if the answer does not need them.
+    """
 
     symbol: str
     bars: list[PriceBar]
     next_start: str | None
+    archived_before: str | None
 
 
 @router.get("/price/{symbol}")
@@ -126,10 +132,15 @@ def get_history(
     if not fetched and _latest_in_postgres(db, symbol) is None:
         raise NotFound(f"No bars for {symbol}. Check the symbol.")
     page = fetched[:limit] if oldest_first else fetched[:limit][::-1]
+    archived_ns = archived_before(db, bars)
+    if archived_ns is not None and (start is None or nanoseconds("start", start) >= archived_ns):
+        # Without `start`, the answer would go on before this time if it has fewer bars than the limit.
+        archived_ns = archived_ns if start is None and len(fetched) <= limit else None
     return PriceHistory(
         symbol=symbol,
         bars=[PriceBar(**_bar_fields(bar)) for bar in page],
         next_start=utc(fetched[limit].ts_ns) if oldest_first and len(fetched) > limit else None,
+        archived_before=None if archived_ns is None else utc(archived_ns),
     )
 
 

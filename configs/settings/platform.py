@@ -30,7 +30,8 @@ class ChecksSection(Section):
     verify        [seconds] interval of the check `verify`; unset: off
     replay_check  [UTC] time of day (HH:MM) of the check `replay-check`; unset: off
     checkpoint    [UTC] time of day (HH:MM) of `checkpoint create`, from which replays and rebuilds start; unset: off
-    archive       [UTC] time of day (HH:MM) of `archive create`, which moves old days of the topics to files; unset: off
+    archive       [UTC] time of day (HH:MM) of `archive create`, which moves old days of topics and old months of
+                  tables to files; unset: off
     """
 
     verify: Annotated[int | None, BeforeValidator(in_seconds)] = 300

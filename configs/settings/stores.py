@@ -9,8 +9,10 @@ from pydantic import Field, field_validator
 
 from configs.settings.kafka_security import KafkaSecurity
 from configs.settings.sections import Section
+from sinks.archive.table_archive import TableArchive
 from sinks.archive.topic_archive import TopicArchive
 from sinks.cluster import Cluster
+from sinks.record_tables import MONTHLY_TABLES
 
 TOPICS_WITH_RETENTION = (
     "market-bars",
@@ -32,12 +34,23 @@ class PostgresSection(Section):
     replica_url  address of a read replica for the API's queries (environment DATABASE_REPLICA_URL)
     pool_size    [connections] connections that the API keeps open to each server; it opens up to as many more on demand
     retry_s      how long a sink retries while the database is unavailable; then its worker stops
+    retention    [days] how many days of a table `archive create` leaves in the database at least, by table; it exports
+                 older months to Parquet files. Tables that are not listed stay complete
     """
 
     url: str
     replica_url: str | None = None
     pool_size: Annotated[int, Field(ge=1)] = 20
     retry_s: Annotated[float, Field(gt=0)] = 120.0
+    retention: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+
+    @field_validator("retention")
+    @classmethod
+    def _only_tables_by_month(cls, retention: dict[str, int]) -> dict[str, int]:
+        for table in retention:
+            if table not in MONTHLY_TABLES:
+                raise ValueError(f"table {table!r} must stay complete, expected one of {', '.join(MONTHLY_TABLES)}")
+        return retention
 
 
 class RedisSection(Section):
@@ -87,7 +100,7 @@ class KafkaSection(Section):
                               changes for existing data
     replication               [copies] replicas of each new topic
     replication_acknowledged  [copies] copies of each topic that live trading requires; unset: two
-    archive_folder            folder of the archived topics; unset: `archive` in the state folder
+    archive_folder            folder of the archived topics and tables; unset: `archive` in the state folder
     retention                 [days] how many days of a topic stay in Kafka after `archive create`, by topic; topics
                               that are not listed stay complete
     topics                    the topics, by name
@@ -122,3 +135,8 @@ class KafkaSection(Section):
     def archive(self) -> TopicArchive | None:
         """Return the archive of the topics; None without a state folder."""
         return None if self.archive_folder is None else TopicArchive(self.archive_folder)
+
+    @property
+    def table_archive(self) -> TableArchive | None:
+        """Return the archive of the tables, which is in the same folder; None without a state folder."""
+        return None if self.archive_folder is None else TableArchive(self.archive_folder)

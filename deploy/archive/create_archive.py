@@ -1,10 +1,10 @@
-"""Archive the complete days of the topics, then delete old days from Kafka."""
+"""Archive complete days of the topics and old months of the tables, then delete them from Kafka and PostgreSQL."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,24 +19,30 @@ from deploy.archive.message_deletion import (
     read_required,
 )
 from deploy.archive.owner import archive_owner
+from deploy.archive.table_partitions import PartitionDrop, archive_partitions
 from deploy.backup.topic_messages import LogReader
 from deploy.errors import DeployError
 from deploy.home import PRIVATE_UMASK, Home
 
 if TYPE_CHECKING:
-    from configs.settings import KafkaSection
+    from configs.settings import KafkaSection, Settings
     from deploy.supervisor.process_spec import ProgressCallback
+    from sinks.archive.topic_archive import TopicArchive
 
 
 class ArchiveResult(NamedTuple):
-    """What was archived and deleted. `undeleted_reason` explains why nothing was deleted although days exceed the
-    retention.
+    """What was archived and deleted.
+
+    `undeleted_reason` explains why nothing was deleted from Kafka although days exceed the retention, and
+    `tables_reason` why no table was archived.
     """
 
     folder: Path
     written: WrittenDays
     deletions: list[LogDeletion]
     undeleted_reason: str = ""
+    partitions: Sequence[PartitionDrop] = ()
+    tables_reason: str = ""
 
     def as_tree(self) -> dict[str, Any]:
         return {
@@ -44,38 +50,67 @@ class ArchiveResult(NamedTuple):
             **self.written._asdict(),
             "cuts": [one._asdict() for one in self.deletions],
             "uncut_reason": self.undeleted_reason,
+            "partitions": [one._asdict() for one in self.partitions],
+            "tables_reason": self.tables_reason,
         }
 
 
 def create_archive(
     home: Home,
-    kafka: KafkaSection,
+    settings: Settings,
     *,
+    database_url: str | None,
     delete: bool,
     dry_run: bool,
     now: datetime,
     report: ProgressCallback,
 ) -> ArchiveResult:
-    """Archive complete days, then delete old ones from Kafka.
+    """Archive complete days of the topics and delete old ones from Kafka, then archive old months of the tables.
 
-    Raises DeployError if the topics cannot be archived, and Unavailable if the archive is damaged.
+    Without `database_url`, no table is archived. Raises DeployError if something cannot be archived, and Unavailable if
+    the archive is damaged.
     """
-    archive = kafka.archive
-    assert archive is not None, "the settings of a state folder have an archive folder"
+    kafka = settings.kafka
+    archive, table_archive = kafka.archive, kafka.table_archive
+    assert archive is not None and table_archive is not None, "the settings of a state folder have an archive folder"
     with _exclusive(home), closing(LogReader(kafka.cluster, kafka.topic_prefix)) as reader:
         written = archive_days(kafka, reader, archive, archive_owner(kafka), now=now, report=report)
-        if not delete or not kafka.retention:
-            return ArchiveResult(archive.folder, written, [])
-        if not plan_deletions(kafka, reader, archive, NOTHING_REQUIRED):
-            return ArchiveResult(archive.folder, written, [])
+        result = ArchiveResult(archive.folder, written, [])
+        if not delete:
+            return result
         try:
-            required = read_required(home, kafka)
+            deletions = _delete_days(home, kafka, reader, archive, dry_run=dry_run, report=report)
+            result = result._replace(deletions=deletions)
         except DeployError as error:
-            return ArchiveResult(archive.folder, written, [], str(error))
-        deletions = plan_deletions(kafka, reader, archive, required)
-        if not dry_run:
-            delete_messages(kafka, archive, deletions, report)
-    return ArchiveResult(archive.folder, written, deletions)
+            result = result._replace(undeleted_reason=str(error))
+        if database_url is None:
+            return result._replace(tables_reason="PostgreSQL does not run; start the platform to archive its tables")
+        partitions = archive_partitions(
+            database_url,
+            table_archive,
+            settings.database.postgres.retention,
+            now_ns=int(now.timestamp()) * 1_000_000_000,
+            dry_run=dry_run,
+            report=report,
+        )
+    return result._replace(partitions=partitions)
+
+
+def _delete_days(
+    home: Home,
+    kafka: KafkaSection,
+    reader: LogReader,
+    archive: TopicArchive,
+    *,
+    dry_run: bool,
+    report: ProgressCallback,
+) -> list[LogDeletion]:
+    if not kafka.retention or not plan_deletions(kafka, reader, archive, NOTHING_REQUIRED):
+        return []
+    deletions = plan_deletions(kafka, reader, archive, read_required(home, kafka))
+    if not dry_run:
+        delete_messages(kafka, archive, deletions, report)
+    return deletions
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""`archive`: move old days of the topics from Kafka to files, and list, verify, replay and restore them."""
+"""`archive`: move old days of the topics and old months of the tables to files; list, verify, replay, restore them."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,18 +16,22 @@ from rich.table import Table
 
 from configs.recorded_endpoints import ADMIN
 from deploy.errors import DeployError
-from deploy.home import home_from_environment
+from deploy.home import Home, home_from_environment
 from deploy.recovery.trust_source import TrustSource, source_of_recording
-from deploy.time_arguments import parse_time_ns
+from deploy.time_arguments import format_ns, parse_time_ns
 from schemas.errors import BadInput, Unavailable
+from sinks.archive.table_archive import ArchivedPartition, TableArchive
 
 if TYPE_CHECKING:
     from deploy.archive.create_archive import ArchiveResult
     from sinks.archive.topic_archive import TopicArchive
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-Keep = Annotated[bool, typer.Option("--keep", help="Archive only. Delete nothing from Kafka.")]
-DryRunFlag = Annotated[bool, typer.Option("--dry-run", help="Archive, and print what would be deleted from Kafka.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Archive the topics. Delete nothing from Kafka and PostgreSQL.")]
+DryRunFlag = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Archive the topics, and print what would be deleted."),
+]
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Topic to restore (default: all). Can be repeated.")]
 FromDay = Annotated[str | None, typer.Option("--from", metavar="DAY", help="First UTC day, such as 2024-01-15.")]
 ToDay = Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last UTC day, such as 2024-01-31.")]
@@ -37,9 +42,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Move old days of the topics from Kafka to files, and read them.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Move old days of the topics and old months of the tables to files, and read them.", no_args_is_help=True
+    )
     group.command(
-        "create", help="Archive complete days of all topics, then delete days beyond kafka.retention from Kafka."
+        "create",
+        help="Archive complete days of all topics, then delete days beyond kafka.retention from Kafka, and move months "
+        "beyond database.postgres.retention from the tables to Parquet files.",
     )(create)
     group.command("list", help="List the archived days of each topic and their size.")(list_archive)
     group.command("verify", help="Compare every archived file with its hash, and read all messages.")(verify)
@@ -70,7 +79,13 @@ def create(keep: Keep = False, dry_run: DryRunFlag = False, as_json: AsJson = Fa
         recorded_settings(home, status.update, principal=ADMIN) as settings,
     ):
         result = create_archive(
-            home, settings.kafka, delete=not keep, dry_run=dry_run, now=datetime.now(UTC), report=status.update
+            home,
+            settings,
+            database_url=_running_database(home),
+            delete=not keep,
+            dry_run=dry_run,
+            now=datetime.now(UTC),
+            report=status.update,
         )
     if as_json:
         print(json.dumps(result.as_tree(), indent=2))
@@ -78,6 +93,17 @@ def create(keep: Keep = False, dry_run: DryRunFlag = False, as_json: AsJson = Fa
         _print_result(result, dry_run=dry_run)
     if result.undeleted_reason:
         raise DeployError(result.undeleted_reason)
+
+
+def _running_database(home: Home) -> str | None:
+    """Return the address of the database of a running platform, or of DATABASE_URL; None if there is none."""
+    from configs.recorded_endpoints import read_endpoints
+    from deploy.supervisor.state import running_state
+
+    configured = os.environ.get("DATABASE_URL")
+    if configured or running_state(home) is None:
+        return configured or None
+    return read_endpoints(home.secrets).get("DATABASE_URL")
 
 
 def _print_result(result: ArchiveResult, *, dry_run: bool) -> None:
@@ -91,10 +117,15 @@ def _print_result(result: ArchiveResult, *, dry_run: bool) -> None:
             f"{verb} {one.end - one.start:,} messages of {one.topic}/{one.partition} from Kafka, up to offset "
             f"{one.end} (limited by {one.limited_by})"
         )
+    for partition in result.partitions:
+        verb = "would move" if dry_run else "moved"
+        print(f"{verb} {partition.rows:,} rows of {partition.partition} to Parquet ({partition.bytes:,} bytes)")
+    if result.tables_reason:
+        print(f"no table was archived: {result.tables_reason}")
 
 
 def list_archive(as_json: AsJson = False) -> None:
-    archive = _own_archive()
+    archive, tables = _own_archive(), _own_table_archive()
     rows: dict[str, dict[str, Any]] = {}
     with _one_line_errors():
         for topic, partition in archive.logs():
@@ -104,34 +135,64 @@ def list_archive(as_json: AsJson = False) -> None:
             row["files"] += len(files)
             row["messages"] += sum(file.end - file.start for file in files)
             row["bytes"] += sum(file.bytes for file in files)
+        partitions = {name: tables.partitions(name) for name in tables.tables()}
     if as_json:
         tree = {topic: row | {"days": sorted(row["days"])} for topic, row in rows.items()}
-        print(json.dumps({"folder": str(archive.folder), "topics": tree}, indent=2))
+        files_by_table = {name: [one._asdict() for one in listed] for name, listed in partitions.items()}
+        print(json.dumps({"folder": str(archive.folder), "topics": tree, "tables": files_by_table}, indent=2))
         return
-    if not rows:
+    if not rows and not partitions:
         print(f"the archive {archive.folder} is empty; fill it with `python cli.py archive create`")
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("topic", "first day", "last day", "days", "files", "messages", "bytes"):
-        table.add_column(title, justify="left" if title in ("topic", "first day", "last day") else "right")
+    topics = _text_table("topic", "first day", "last day", numbers=("days", "files", "messages", "bytes"))
     for topic, row in rows.items():
         numbers = [f"{number:,}" for number in (len(row["days"]), row["files"], row["messages"], row["bytes"])]
-        table.add_row(topic, min(row["days"]), max(row["days"]), *numbers)
-    Console(width=120).print(table)
+        topics.add_row(topic, min(row["days"]), max(row["days"]), *numbers)
+    console = Console(width=120)
+    console.print(topics)
+    if partitions:
+        console.print()
+        console.print(_table_of_partitions(partitions))
+
+
+def _table_of_partitions(partitions: Mapping[str, Sequence[ArchivedPartition]]) -> Table:
+    shown = _text_table("table", "first row", "last row", numbers=("files", "rows", "bytes"))
+    for name, listed in partitions.items():
+        first_ns, last_ns = min(one.first_ns for one in listed), max(one.last_ns for one in listed)
+        numbers = (len(listed), sum(one.rows for one in listed), sum(one.bytes for one in listed))
+        shown.add_row(name, format_ns(first_ns), format_ns(last_ns), *(f"{number:,}" for number in numbers))
+    return shown
+
+
+def _text_table(*texts: str, numbers: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in texts:
+        table.add_column(title)
+    for title in numbers:
+        table.add_column(title, justify="right")
+    return table
 
 
 def verify(as_json: AsJson = False) -> None:
-    archive, files, messages = _own_archive(), 0, 0
+    archive, tables = _own_archive(), _own_table_archive()
+    files = messages = rows = 0
     with _one_line_errors(), Console(stderr=True).status("verifying") as status:
-        for topic, partition in archive.logs():
-            status.update(f"verifying {topic}/{partition}")
-            for file in archive.files(topic, partition):
-                messages += sum(1 for _ in archive.file_messages(topic, partition, file))
+        for topic, number in archive.logs():
+            status.update(f"verifying {topic}/{number}")
+            for file in archive.files(topic, number):
+                messages += sum(1 for _ in archive.file_messages(topic, number, file))
                 files += 1
+        for partition in (one for name in tables.tables() for one in tables.partitions(name)):
+            status.update(f"verifying {partition.file}")
+            rows += tables.verify(partition)
+            files += 1
     if as_json:
-        print(json.dumps({"folder": str(archive.folder), "files": files, "messages": messages}))
+        print(json.dumps({"folder": str(archive.folder), "files": files, "messages": messages, "rows": rows}))
     else:
-        print(f"verified {files:,} files with {messages:,} messages, no damage found: {archive.folder}")
+        print(
+            f"verified {files:,} files with {messages:,} messages and {rows:,} rows of tables, no damage found: "
+            f"{archive.folder}"
+        )
 
 
 def restore(
@@ -191,6 +252,10 @@ def _own_archive() -> TopicArchive:
     archive = platform_settings(home_from_environment(), {}).kafka.archive
     assert archive is not None, "the settings of a state folder have an archive folder"
     return archive
+
+
+def _own_table_archive() -> TableArchive:
+    return TableArchive(_own_archive().folder)
 
 
 def _day(option: str, text: str | None) -> str | None:

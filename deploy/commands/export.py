@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from deploy.time_arguments import parse_time_ns
+from schemas.errors import Unavailable
 
 Output = Annotated[
     Path | None, typer.Argument(help="CSV or Parquet file (default: CSV on standard output).", show_default=False)
@@ -57,9 +59,11 @@ def _export(name: str, output: Path | None, start: str | None, end: str | None) 
     with open_tables(home_from_environment()) as (settings, db):
         raw = db.connection.driver_connection
         assert raw is not None, "the connection is open"
-        frame = export_frame(
-            raw, name, settings.portfolio_manager.initial_capital, period, settings.traded_instruments()
-        )
+        capital, instruments = settings.portfolio_manager.initial_capital, settings.traded_instruments()
+        try:
+            frame = export_frame(raw, name, capital, period, instruments, settings.kafka.table_archive)
+        except Unavailable as error:
+            raise DeployError(str(error)) from error
     if output is None:
         print_frame(frame)
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -215,6 +215,7 @@ def _rewrite_table(settings: Settings, name: str, kind: type, topic: str) -> str
     from psycopg2 import sql
 
     from dataflows.replay.recording import read_topics
+    from sinks.archived_partitions import archived_ends
     from sinks.database import libpq_url
     from sinks.postgres import PostgresWriter
 
@@ -233,11 +234,13 @@ def _rewrite_table(settings: Settings, name: str, kind: type, topic: str) -> str
                 ).format(table)
                 cursor.execute(checksum_query)
                 before = cursor.fetchone()
+                first_ns = archived_ends(cursor).get(name)
                 cursor.execute(sql.SQL("TRUNCATE {}").format(table))
                 batch = []
                 with closing(read_topics(settings.kafka, "rebuild", [topic])) as time_slices:
                     for time_slice in time_slices:
-                        batch += [record for record in time_slice.records if type(record) is kind]
+                        records: list[Any] = [record for record in time_slice.records if type(record) is kind]
+                        batch += [one for one in records if first_ns is None or one.ts_ns >= first_ns]
                         if len(batch) >= _BATCH_SIZE:
                             writer.write(batch)
                             batch = []
@@ -250,4 +253,5 @@ def _rewrite_table(settings: Settings, name: str, kind: type, topic: str) -> str
         raise DeployError(f"table {name} is incomplete; run rebuild again: {error}") from error
     assert before is not None and after is not None, "an aggregate returns a row"
     comparison = "same as before" if before == after else f"different from the {before[0]:,} rows before"
-    return f"{name}: {after[0]:,} rows from topic {topic}, {comparison}"
+    archived = "" if first_ns is None else f"; those before {format_ns(first_ns)} stay archived"
+    return f"{name}: {after[0]:,} rows from topic {topic}, {comparison}{archived}"

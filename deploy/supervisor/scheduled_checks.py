@@ -70,7 +70,9 @@ def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_
         message = failed[0]["difference"] if failed else ""
     elif name == "archive":
         deleted = sum(cut["end"] - cut["start"] for cut in output["cuts"])
-        counts, message = {"archived": output["messages"], "deleted": deleted}, output["uncut_reason"]
+        rows = sum(partition["rows"] for partition in output["partitions"])
+        counts = {"archived": output["messages"], "deleted": deleted, "table_rows": rows}
+        message = output["uncut_reason"] or output["tables_reason"]
     elif name == "checkpoint":
         created, message = output["checkpoint"], output["reason"]
         counts = {"created": int(created is not None), "removed": len(output["removed"])}

@@ -23,6 +23,7 @@ from deploy.verification.strategy_accounts import check_strategies
 from deploy.verification.verdict import Comparison, VerificationResult
 from operators.ledger import Ledger
 from operators.portfolio import PortfolioStage
+from sinks.archived_partitions import archived_ends
 from sinks.audit import AUDITED_TOPICS
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def verify_ledger(settings: Settings, home: Home | None, wait_s: float) -> Verif
         snapshots, missing = (
             snapshot_ledgers(home, settings) if home is not None else ([], "recovery stores not compared")
         )
-        verdict = compare_ledger(settings.database.postgres.url, empty_ledger(settings), snapshots)
+        url, archive = settings.database.postgres.url, settings.kafka.table_archive
+        verdict = compare_ledger(url, empty_ledger(settings), snapshots, archive)
         notes = [Comparison("snapshots", 0, None, missing)] if missing else []
         return verdict._replace(checks=[*verdict.checks, *notes])
 
@@ -77,10 +79,11 @@ def verify_weights(settings: Settings) -> Comparison:
 def verify_strategies(settings: Settings, wait_s: float) -> list[Comparison]:
     """Check the sub-accounts of the trading strategies, and that they sum to the account. Raises psycopg2.Error."""
     url, portfolio = settings.database.postgres.url, settings.portfolio()
-    listed = settings.traded_instruments().listed
+    listed, archive = settings.traded_instruments().listed, settings.kafka.table_archive
 
     def check() -> VerificationResult:
-        return VerificationResult([check_strategies(url, portfolio.initial_capital, listed, portfolio.currency)], "")
+        capital, currency = portfolio.initial_capital, portfolio.currency
+        return VerificationResult([check_strategies(url, capital, listed, currency, archive)], "")
 
     return retry_until_agrees(check, wait_s).checks
 
@@ -107,8 +110,10 @@ def _compare_tables(database_url: str, sequences: TopicSequences) -> Verificatio
 def verify_sequences(settings: Settings, kafka: KafkaSection, since_ns: int | None, wait_s: float) -> list[Comparison]:
     """Check the sequence numbers of every topic and of its tables. Raises psycopg2.Error and Unavailable."""
     url, checks = settings.database.postgres.url, list[Comparison]()
+    with closing(snapshot_connection(url)) as db, db.cursor() as cursor:
+        archived = archived_ends(cursor)
     for topic in sequenced_topics():
-        sequences = read_sequences(kafka, topic, since_ns)
+        sequences = read_sequences(kafka, topic, since_ns, archived)
         checks.append(sequences.check)
         compare = partial(_compare_tables, url, sequences)
         checks += retry_until_agrees(compare, wait_s).checks

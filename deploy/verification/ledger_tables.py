@@ -52,6 +52,8 @@ from sinks.queries import last_record, stream_records, stream_suspensions
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
+    from sinks.archive.table_archive import TableArchive
+
 
 class SnapshotLedger(NamedTuple):
     """The books in a service's recovery store at `clock_ns`.
@@ -71,13 +73,18 @@ def snapshot_connection(database_url: str) -> Connection:
     return connection
 
 
-def compare_ledger(database_url: str, ledger: Ledger, snapshots: Sequence[SnapshotLedger] = ()) -> VerificationResult:
-    """Book the stored executions into the empty `ledger` and compare the results. Raises psycopg2.Error."""
+def compare_ledger(
+    database_url: str, ledger: Ledger, snapshots: Sequence[SnapshotLedger] = (), archive: TableArchive | None = None
+) -> VerificationResult:
+    """Book the stored executions into the empty `ledger` and compare the results. `archive` has the archived bars.
+
+    Raises psycopg2.Error, and Unavailable if the archive is damaged.
+    """
     with closing(snapshot_connection(database_url)) as db:
         valuation = last_record(db, Valuation)
         upto_ns = None if valuation is None else valuation.ts_ns
         with closing(snapshot_connection(database_url)) as later_db:
-            rebuild = _LedgerRebuild(db, ledger, AttributionWalk(db, upto_ns), RebuiltMarks(later_db))
+            rebuild = _LedgerRebuild(db, ledger, AttributionWalk(db, upto_ns), RebuiltMarks(later_db, archive))
             rebuild.book_executions(later_db, upto_ns, sorted(snapshots, key=lambda snapshot: snapshot.clock_ns))
             suspensions = chain(stream_suspensions(later_db), stream_records(later_db, StrategySuspension))
             for decision in chain(stream_records(later_db, Order), stream_records(later_db, RiskFence), suspensions):

@@ -1,4 +1,4 @@
-"""Prices at which the positions of the rebuilt ledger are valued at a time slice, read from the stored bars.
+"""Prices at which the positions of the rebuilt ledger are valued at a time slice, read from stored and archived bars.
 
 The rules are those of `operators/valuation.py`: the close of the symbol's last bar; before its first bar, the price of
 its first execution; between a split or ex-date and the next trade, the adjusted close; after a symbol change, the price
@@ -16,9 +16,12 @@ from operators.ledger import Ledger
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.money import ONE, ZERO, multiply, to_decimal
 from schemas.records import MERGER_CASH, RIGHTS, SPIN_OFF, SYMBOL_CHANGE, TRADE, CorporateAction, Execution
+from sinks.archived_partitions import archived_bars
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
+
+    from sinks.archive.table_archive import TableArchive
 
 _LAST_BARS = """
 SELECT w.symbol, b.ts_ns, b.close FROM unnest(%s::text[]) AS w(symbol)
@@ -35,8 +38,9 @@ TimedPrice = tuple[int, float]
 class RebuiltMarks:
     """Marks, including the events that move a mark without a bar. Report these events in the order of the books."""
 
-    def __init__(self, db: Connection) -> None:
-        self._db = db
+    def __init__(self, db: Connection, archive: TableArchive | None = None) -> None:
+        """`archive` has the bars that are no longer in the table."""
+        self._db, self._archived_bars = db, archived_bars(db, archive)
         self._prices_without_bar: dict[str, TimedPrice] = {}
         self._adjustments: dict[str, list[tuple[int, Callable[[float], float]]]] = {}  # time, old price -> new price
         self._ex_dividends: set[str] = set()  # action ids
@@ -86,7 +90,13 @@ class RebuiltMarks:
         if symbols:
             with self._db.cursor() as cursor:
                 cursor.execute(_LAST_BARS, (list(symbols), ts_ns, list(self._adjustments)))
-                marks.update({symbol: (at_ns, close) for symbol, at_ns, close in cursor.fetchall()})
+                stored = {symbol: (at_ns, close) for symbol, at_ns, close in cursor.fetchall()}
+            for symbol in symbols:
+                mark = stored.get(symbol) or self._archived_bars.last_close(
+                    symbol, ts_ns, traded_only=symbol in self._adjustments
+                )
+                if mark is not None:
+                    marks[symbol] = mark
         return {symbol: self._adjusted(symbol, *price) for symbol, price in marks.items()}
 
     def _adjusted(self, symbol: str, at_ns: int, price: float) -> float:

@@ -6,6 +6,7 @@ must hold each record of its topic exactly once. Records from outside have no `s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,7 @@ from deploy.verification.external_records import COMPARED_TYPES, check_external_
 from deploy.verification.ledger_tables import snapshot_connection
 from deploy.verification.verdict import Comparison
 from schemas.records import TOPIC_OF, has_seq, sequence_key
-from sinks.record_tables import LATEST
+from sinks.record_tables import LATEST, MONTHLY_TABLES
 from sinks.statements import storable
 from sinks.tables import TABLE_OF
 
@@ -35,8 +36,8 @@ class SeqSpan(NamedTuple):
 
 
 class TopicSequences(NamedTuple):
-    """One topic up to its end: counts of records, repeated and late records, the first gap, the spans of its facts, and
-    the ids of its records from outside, in their order.
+    """One topic up to its end: counts of records, repeated and late records, the first gap, the spans of its facts that
+    are still in the database, and the ids of its records from outside, in their order.
     """
 
     topic: str
@@ -59,8 +60,14 @@ def sequenced_topics() -> list[str]:
     return [topic for service in topology.SERVICES.values() for topic in service.outputs if topic != "commands"]
 
 
-def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None) -> TopicSequences:
-    """Read one topic, or only its records written since `since_ns` (wall clock). Raises Unavailable."""
+def read_sequences(
+    kafka: KafkaSection, topic: str, since_ns: int | None = None, archived: Mapping[str, int] | None = None
+) -> TopicSequences:
+    """Read one topic, or only its records written since `since_ns` (wall clock). Raises Unavailable.
+
+    `archived`: the time (ns) before which the rows of a table are archived, by table.
+    """
+    archived_ns = {MONTHLY_TABLES[table]: end_ns for table, end_ns in (archived or {}).items()}
     last: dict[str, int] = {}
     spans: dict[type, dict[str, SeqSpan]] = {}
     external_ids: dict[type, dict[str, None]] = {}
@@ -84,7 +91,7 @@ def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None)
                     gap = f"{topic}: seq 1{f' of {key}' if key else ''} is missing, the first is {seq}"
                 last[key] = seq
                 kind = type(record)
-                if kind not in LATEST:
+                if kind not in LATEST and record.ts_ns >= archived_ns.get(kind, record.ts_ns):
                     spans_of_kind = spans.setdefault(kind, {})
                     span = spans_of_kind.get(key)
                     spans_of_kind[key] = (

@@ -38,6 +38,7 @@ from schemas.records import (
     StrategyAccount,
     StrategyPosition,
 )
+from sinks.archived_partitions import archived_bars
 from sinks.queries import first_action_slice_ns, latest_accounts, stream_records
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
     from operators.instruments import Instrument
+    from sinks.archive.table_archive import TableArchive
 
 CHECK_NAME = "strategy accounts"
 _FLOW, _EXECUTION, _CROSS = 0, 1, 2
@@ -53,9 +55,16 @@ _FLOW, _EXECUTION, _CROSS = 0, 1, 2
 
 
 def check_strategies(
-    database_url: str, capital: Decimal, instruments: Iterable[Instrument], currency: str
+    database_url: str,
+    capital: Decimal,
+    instruments: Iterable[Instrument],
+    currency: str,
+    archive: TableArchive | None = None,
 ) -> Comparison:
-    """Compare the sub-accounts. `capital` is the initial one of the account. Raises psycopg2.Error."""
+    """Compare the sub-accounts. `capital` is the initial one of the account, `archive` has the archived bars.
+
+    Raises psycopg2.Error, and Unavailable if the archive is damaged.
+    """
     with closing(snapshot_connection(database_url)) as db:
         accounts = {one.strategy: one for one in latest_accounts(db)}
         positions = list(stream_records(db, StrategyPosition))
@@ -63,7 +72,7 @@ def check_strategies(
         return Comparison(CHECK_NAME, 0, None, "no trading strategy has run")
     clock_ns = max([*(one.ts_ns for one in accounts.values()), *(one.ts_ns for one in positions)])
     with closing(snapshot_connection(database_url)) as later_db:
-        rebuild = _StrategiesRebuild(later_db, capital, instruments, currency, accounts)
+        rebuild = _StrategiesRebuild(later_db, capital, instruments, currency, accounts, archive)
         rebuild.book(clock_ns, {one.symbol for one in positions})
         findings = rebuild.compare(accounts, positions)
     first, more = (findings[0], tuple(findings[1:FINDINGS_MAX])) if findings else (None, ())
@@ -78,8 +87,10 @@ class _StrategiesRebuild:
         instruments: Iterable[Instrument],
         currency: str,
         trading: Collection[str],
+        archive: TableArchive | None,
     ) -> None:
         self._db, self._capital = db, Fraction(capital)
+        self._archived_bars = archived_bars(db, archive)
         listed = list(instruments)
         self._multipliers = {one.symbol: one.multiplier for one in listed}
         self._currencies = {one.symbol: one.currency for one in listed if one.currency != currency}
@@ -88,7 +99,7 @@ class _StrategiesRebuild:
         self._rates = list(stream_records(db, ExchangeRate))
         self._transfers = {one.transfer_id for one in stream_records(db, CashTransfer)}
         self._now_ns = 0
-        self._marks = RebuiltMarks(db)
+        self._marks = RebuiltMarks(db, archive)
         self.books = StrategyBooks(capital, self._unit_value, self._rate, trading)
 
     # -- booking
@@ -146,7 +157,9 @@ class _StrategiesRebuild:
                 if action.pay_date > action.ex_date:
                     days.insert(0, (action.ex_date, CASH_DIVIDEND))
             for day, kind in days:
-                ts_ns = first_action_slice_ns(self._db, action.ts_ns, day)
+                ts_ns = self._archived_bars.first_ns(action.ts_ns, day)
+                if ts_ns is None:
+                    ts_ns = first_action_slice_ns(self._db, action.ts_ns, day)
                 if ts_ns is not None:
                     yield ts_ns, _FLOW, seq, _flow_without_position(ts_ns, kind, action)
 

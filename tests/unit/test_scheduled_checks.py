@@ -48,8 +48,13 @@ def test_result_reports_the_finding_or_the_last_error_line() -> None:
     row = result_of("replay_check", 1, json.dumps(report), "", finished_at=5.0, duration_s=1.0)
     assert (row["ok"], row["counts"], row["message"]) == (False, {"ticks": 60, "findings": 1}, "orders ord-1 differs")
     archive = {"messages": 500, "cuts": [{"start": 10, "end": 40}, {"start": 0, "end": 5}], "uncut_reason": ""}
+    archive |= {"partitions": [{"rows": 7}, {"rows": 0}], "tables_reason": ""}
     row = result_of("archive", 0, json.dumps(archive), "", finished_at=5.0, duration_s=1.0)
-    assert (row["ok"], row["counts"], row["message"]) == (True, {"archived": 500, "deleted": 35}, "")
+    assert (row["ok"], row["counts"], row["message"]) == (
+        True,
+        {"archived": 500, "deleted": 35, "table_rows": 7},
+        "",
+    )
     archive |= {"cuts": [], "uncut_reason": "the recovery store of risk is missing"}
     row = result_of("archive", 1, json.dumps(archive), "error: x", finished_at=5.0, duration_s=1.0)
     assert (row["ok"], row["message"]) == (False, "the recovery store of risk is missing")
