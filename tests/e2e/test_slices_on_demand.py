@@ -73,6 +73,11 @@ def test_a_command_and_an_approved_order_close_slices_before_the_heartbeat(platf
         return False
 
     platform.wait_until(has_new_order_before_a_heartbeat, "an order at the venue before the next heartbeat")
+    # A second command may wait for its report: it is in the slice after that of its order.
+    platform.wait_until(
+        lambda: sum(isinstance(one, Execution) for one in decoded(platform, "executions")) == len(published),
+        "a report for each command",
+    )
     platform.stop()
     first_reports = [one for one in decoded(platform, "executions") if isinstance(one, Execution)]
     assert {one.exec_type for one in first_reports} == {NEW}
