@@ -115,31 +115,20 @@ class SignalStage:
         if is_guarded != self._is_guarded:
             self._is_guarded = is_guarded
             self._select_deciders()
-        symbols, row_deciders = self._symbols, self._row_deciders
+        symbols, deciders, row_deciders = self._symbols, self._deciders, self._row_deciders
+        weights_seq = self._weights_seq
         signals = self._removed_views.close(ts_ns, symbols, records)
-        weights_changed = False
-        received = bool(signals)
         closed = {signal.symbol for signal in signals}
+        must_sort = bool(signals)
         for record in records:
             if type(record) is not FeatureRow:
-                if type(record) is StrategyWeights:
-                    weights_changed = self._apply_weights(record) or weights_changed
-                    continue
-                if type(record) is StrategySuspension:
-                    received = self._apply_suspension(ts_ns, record, signals) or received
-                    row_deciders = self._row_deciders
-                    continue
-                if type(record) is HistoryRow:
-                    self._warm_up(ts_ns, record)
-                    continue
-                if type(record) is Command:
-                    self._apply_command(ts_ns, record)
-                    row_deciders = self._row_deciders
-                    continue
-                received = self._receive(ts_ns, record, signals) or received
+                if type(record) in deciders:
+                    must_sort = self._receive(ts_ns, record, signals) or must_sort
+                else:
+                    must_sort = self._apply(ts_ns, record, signals) or must_sort
+                row_deciders = self._row_deciders  # changed by a suspension or a command
                 continue
-            row = record
-            symbol, seq, row_ns, _, close, _, first_seq = row
+            symbol, seq, row_ns, _, close, _, first_seq = record
             symbol_state = symbols.get(symbol)
             if symbol_state is None:
                 symbol_state = symbols[symbol] = SymbolSignals(len(self.names))
@@ -153,23 +142,20 @@ class SignalStage:
             states = symbol_state.states
             for index, decide in row_deciders:
                 try:
-                    state, view = decide(row, states[index])
+                    state, view = decide(record, states[index])
                     if view is not None and _differs(view, symbol_state.last_views[index]):
                         signals.append(self._signal(symbol, row_ns, symbol_state, index, view, view.causes))
                     states[index] = state
                 except Exception as error:  # noqa: BLE001  (code of the user)
-                    self._record_failure(ts_ns, index, row, error)
+                    self._record_failure(ts_ns, index, record, error)
             if is_first and self._pending:
-                received = self._replay_pending(ts_ns, symbol, symbol_state, signals) or received
+                must_sort = self._replay_pending(ts_ns, symbol, symbol_state, signals) or must_sort
+        weights_changed = self._weights_seq != weights_seq
         if self._ensemble is not None and (signals or weights_changed):
-            self._combine(
-                ts_ns,
-                list(symbols) if weights_changed else list(dict.fromkeys(s.symbol for s in signals)),
-                signals,
-                closed,
-            )
-            received = True
-        if received:
+            changed = symbols if weights_changed else dict.fromkeys(signal.symbol for signal in signals)
+            self._combine(ts_ns, list(changed), signals, closed)
+            must_sort = True
+        if must_sort:
             # The order in which the readers of the topic receive them.
             signals.sort(key=lambda signal: (signal.ts_ns, signal.symbol, signal.seq))
         return [*signals, *self._suspensions.drain_records()]
@@ -257,11 +243,8 @@ class SignalStage:
         symbol_state.begin(first_seq, len(self.names))
 
     def _receive(self, ts_ns: int, record: Any, signals: list[Signal]) -> bool:
-        """Process a record that is not a feature row. Return whether any strategy ran."""
+        """Process a record that strategies read and that is not a feature row. Return whether any strategy ran."""
         record_type = type(record)
-        deciders = self._deciders.get(record_type)
-        if deciders is None:
-            return False
         if record_type is Fundamentals:
             if record.fundamentals_id in self._filing_ids:
                 return False
@@ -279,6 +262,18 @@ class SignalStage:
             return False
         self._run_strategies(ts_ns, record, symbol_state, signals)
         return True
+
+    def _apply(self, ts_ns: int, record: Any, signals: list[Signal]) -> bool:
+        """Apply a record that no strategy reads. Return whether signals were added."""
+        if type(record) is StrategySuspension:
+            return self._apply_suspension(ts_ns, record, signals)
+        if type(record) is StrategyWeights:
+            self._apply_weights(record)
+        elif type(record) is HistoryRow:
+            self._warm_up(ts_ns, record)
+        elif type(record) is Command:
+            self._apply_command(ts_ns, record)
+        return False
 
     def _replay_pending(self, ts_ns: int, symbol: str, symbol_state: SymbolSignals, signals: list[Signal]) -> bool:
         """Pass the records stored before a symbol's first feature row to the strategies."""
@@ -304,15 +299,14 @@ class SignalStage:
         source_sha256 = self._source_sha256[index]
         return symbol_state.signal(symbol, ts_ns, self.names[index], index, view, causes, source_sha256)
 
-    def _apply_weights(self, update: StrategyWeights) -> bool:
-        """Apply published weights. Return False if they are duplicate or the ensemble does not use learned weights."""
+    def _apply_weights(self, update: StrategyWeights) -> None:
+        """Apply published weights, if the ensemble uses learned weights. Duplicates are discarded."""
         if self._ensemble is None or self._ensemble.weights != LEARNED or update.seq <= self._weights_seq:
-            return False
+            return
         self._weights_seq = update.seq
         # A strategy without a published weight gets the average weight.
         equal_weight = 1.0 / len(self.names)
         self._weights = [update.weights.get(name, equal_weight) for name in self.names]
-        return True
 
     def _combine(self, ts_ns: int, symbols: Sequence[str], signals: list[Signal], closed: Collection[str]) -> None:
         """Add the ensemble's signals for those of `symbols` whose combined view changed."""
