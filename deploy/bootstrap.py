@@ -64,6 +64,8 @@ def main(arguments: list[str]) -> int:
         if arguments == ["--version"]:
             print(version_text())
             return 0
+        if running >= (3, 9):
+            check_ports(arguments)
         is_current = os.environ.get("PLATFORM_PYTHON_ENV") == "current"
         if running not in SUPPORTED_PYTHONS:
             if is_current:
@@ -153,6 +155,24 @@ def check_system(platform: str) -> None:
     """Raises BootstrapError on a system that the locked packages do not support."""
     if platform != "linux":
         raise BootstrapError(f"the platform requires Linux x86_64, found {platform}")
+
+
+def check_ports(arguments: list[str]) -> None:
+    """Raises BootstrapError if the first start of a platform would find a port taken.
+
+    The environment takes minutes to create, so this is checked before. The supervisor checks later starts, because it
+    knows the processes of the platform.
+    """
+    from deploy.errors import DeployError
+    from deploy.local.ports import Ports, require_free_ports
+
+    is_first_start = arguments[:1] == ["start"] and not (state_folder() / "run" / "state.json").exists()
+    if not is_first_start or "--help" in arguments:
+        return
+    try:
+        require_free_ports(Ports.from_environment(), os.environ)
+    except DeployError as error:
+        raise BootstrapError(str(error)) from error
 
 
 def unsupported_python(version: tuple[int, ...], reason: str = "") -> BootstrapError:

@@ -23,11 +23,12 @@ from xdist.remote import Producer
 from configs.env_file import ENV_FILE_VARIABLE, OFF
 from deploy.home import Home
 from deploy.local import redis as embedded_redis
-from deploy.local.endpoints import Endpoints, Ports
-from deploy.local.ports import free_ports
+from deploy.local.endpoints import Endpoints
+from deploy.local.ports import Ports, free_ports
 from deploy.local.stack import ServiceStack
 from deploy.supervisor.migrate import migrate
 from deploy.testing.pytest_run import TEMPORARY_SERVICES_VARIABLE
+from operators.indicators import INDICATORS
 from tests.scheduling import FilesAndPlatforms, start_with_platforms
 
 os.environ[ENV_FILE_VARIABLE] = OFF
@@ -86,6 +87,15 @@ def restore_logging() -> Iterator[None]:
     structlog.reset_defaults()
     sys.excepthook = excepthook
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def restored_indicators() -> Iterator[None]:
+    """Remove the indicators of a user that the test registers."""
+    before = dict(INDICATORS)
+    yield
+    INDICATORS.clear()
+    INDICATORS.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -90,8 +90,9 @@ def started_servers(home: Home, report: ProgressCallback, *, with_kafka: bool = 
     The caller holds the supervisor's lock. Yields the settings of the last start with the addresses.
     """
     from deploy.local import postgres
-    from deploy.local.endpoints import Endpoints, Ports
+    from deploy.local.endpoints import Endpoints
     from deploy.local.kafka import broker
+    from deploy.local.ports import Ports
     from deploy.local.stack import ServiceStack
 
     ports, servers = Ports.free(), []

@@ -53,8 +53,8 @@ def run_tests(
 
 
 def _run_with_services(home: Home, arguments: list[str], workers: int | None, coverage_folder: Path | None) -> int:
-    from deploy.local.endpoints import Ports
     from deploy.local.kafka.broker import JVM_OPTIONS_VARIABLE, prepare_fast_starts
+    from deploy.local.ports import Ports
     from deploy.local.stack import running_stack
 
     os.environ[JVM_OPTIONS_VARIABLE] = KAFKA_JVM_OPTIONS

@@ -4,46 +4,13 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from configs.recorded_endpoints import kafka_variables
+from configs.recorded_endpoints import ADDRESS_VARIABLES, kafka_variables
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.local import postgres, redis, tansu
 from deploy.local.kafka import broker
-from deploy.local.ports import free_ports, require_free
+from deploy.local.ports import Ports, port_variable, require_free
 from deploy.supervisor.process_spec import EmbeddedServer, ProcessSpec, ProgressCallback
-
-_DEFAULT_PORTS = {"kafka": 9092, "postgres": 5432, "redis": 6379, "api": 8000, "dashboard": 3000}
-
-
-@dataclass(frozen=True)
-class Ports:
-    """TCP ports on 127.0.0.1 of the embedded servers, the API and the dashboard."""
-
-    kafka: int
-    postgres: int
-    redis: int
-    api: int
-    dashboard: int
-
-    @staticmethod
-    def from_environment() -> "Ports":
-        """Read `PLATFORM_KAFKA_PORT`, `PLATFORM_POSTGRES_PORT`, … or use the defaults. Raises DeployError."""
-        ports = {}
-        for name, default in _DEFAULT_PORTS.items():
-            text = os.environ.get(port_variable(name), str(default))
-            if not text.isdigit() or not 0 < int(text) < 65536:
-                raise DeployError(f"{port_variable(name)} must be a port from 1 to 65535, found {text!r}")
-            ports[name] = int(text)
-        return Ports(**ports)
-
-    @staticmethod
-    def free() -> "Ports":
-        """Choose ports that are free now, for tests."""
-        return Ports(*free_ports(5))
-
-
-def port_variable(service: str) -> str:
-    return f"PLATFORM_{service.upper()}_PORT"
 
 
 def client_port(service: str, port: int, environ: Mapping[str, str]) -> int:
@@ -120,7 +87,7 @@ def prepare(
     degraded broker. `authenticated` is False in tests that share a Kafka.
     """
     embedded = []
-    kafka, database_url, redis_url = (environ.get(name, "") for name in _VARIABLES)
+    kafka, database_url, redis_url = (environ.get(name, "") for name in ADDRESS_VARIABLES)
     if not kafka:
         require_free("Kafka", ports.kafka, port_variable("kafka"), owners=owners)
         embedded.append(_kafka(home, ports.kafka, report, environ, authenticated=authenticated))
@@ -134,9 +101,6 @@ def prepare(
         embedded.append(redis.prepare(home, ports.redis))
         redis_url = _client_url(embedded[-1].url, "redis", ports.redis, environ)
     return Endpoints(kafka, database_url, redis_url, tuple(embedded))
-
-
-_VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
 
 
 def uses_embedded_kafka(environ: Mapping[str, str]) -> bool:

@@ -1,20 +1,59 @@
-"""TCP ports on loopback."""
+"""TCP ports on loopback. `deploy/bootstrap.py` uses this module before any package is installed."""
+
+from __future__ import annotations
 
 import fcntl
 import os
 import random
 import socket
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from deploy.errors import DeployError
 
 PORT_MIN, PORT_MAX = 15_000, 22_700
 """`free_ports` searches here. Linux takes ports from 32,768 on for outgoing connections, so no client takes a port
 between the search and the start of the server. Kafka's controller listens 10,000 ports above Kafka."""
+_DEFAULT_PORTS = {"kafka": 9092, "postgres": 5432, "redis": 6379, "api": 8000, "dashboard": 3000}
+_SERVERS = (
+    ("kafka", "Kafka", "KAFKA_BOOTSTRAP_SERVERS"),
+    ("postgres", "PostgreSQL", "DATABASE_URL"),
+    ("redis", "Redis", "REDIS_URL"),
+)
+"""The servers: name, title, and the variable with the address of an external one."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports on 127.0.0.1 of the embedded servers, the API and the dashboard."""
+
+    kafka: int
+    postgres: int
+    redis: int
+    api: int
+    dashboard: int
+
+    @staticmethod
+    def from_environment() -> Ports:
+        """Read `PLATFORM_KAFKA_PORT`, `PLATFORM_POSTGRES_PORT`, … or use the defaults. Raises DeployError."""
+        ports = {}
+        for name, default in _DEFAULT_PORTS.items():
+            text = os.environ.get(port_variable(name), str(default))
+            if not text.isdigit() or not 0 < int(text) < 65536:
+                raise DeployError(f"{port_variable(name)} must be a port from 1 to 65535, found {text!r}")
+            ports[name] = int(text)
+        return Ports(**ports)
+
+    @staticmethod
+    def free() -> Ports:
+        """Choose ports that are free now, for tests."""
+        return Ports(*free_ports(5))
+
+
+def port_variable(service: str) -> str:
+    return f"PLATFORM_{service.upper()}_PORT"
 
 
 def is_free(port: int) -> bool:
@@ -67,8 +106,21 @@ def require_free(service: str, port: int, variable: str, *, owners: Collection[i
         )
 
 
+def require_free_ports(ports: Ports, environ: Mapping[str, str], *, owners: Collection[int] = ()) -> None:
+    """Raises DeployError if something else listens on a port of the API or of an embedded server.
+
+    A server whose address the environment specifies is not embedded.
+    """
+    require_free("the API", ports.api, port_variable("api"), owners=owners)
+    for name, title, address_variable in _SERVERS:
+        if not environ.get(address_variable):
+            require_free(title, getattr(ports, name), port_variable(name), owners=owners)
+
+
 def _listens(pid: int, port: int) -> bool:
     """Return whether this process listens on the port."""
+    import psutil
+
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.Error:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.local import postgres
-from deploy.local.endpoints import Endpoints, Ports, prepare
+from deploy.local.endpoints import Endpoints, prepare
+from deploy.local.ports import Ports
 from deploy.supervisor.process_spec import ProcessSpec, ProgressCallback
 from deploy.supervisor.processes import end_process, identify, spawn, tail
 

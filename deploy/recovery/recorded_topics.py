@@ -106,9 +106,10 @@ def supervisor_lock(home: Home) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _embedded_kafka(home: Home, report: ProgressCallback) -> Iterator[dict[str, str]]:
-    from deploy.local.endpoints import Endpoints, Ports
+    from deploy.local.endpoints import Endpoints
     from deploy.local.kafka import broker
     from deploy.local.kafka.authentication import admin_cluster
+    from deploy.local.ports import Ports
     from deploy.local.stack import ServiceStack
 
     ports = Ports.free()

@@ -8,23 +8,24 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from configs import logs
 from configs.recorded_endpoints import ADMIN, PRINCIPAL_VARIABLE
 from configs.settings import Settings, load_settings
 from configs.settings.platform import ChecksSection
-from dataflows.runtime.topology import processes
+from dataflows.runtime.topology import Layout, processes
 from deploy.errors import DeployError
 from deploy.home import PRIVATE_UMASK, Home, home_from_environment
 from deploy.local import dashboard_bundle, postgres
-from deploy.local.endpoints import Endpoints, Ports, port_variable, prepare, uses_embedded_kafka
+from deploy.local.endpoints import Endpoints, prepare, uses_embedded_kafka
 from deploy.local.kafka.authentication import admin_cluster
 from deploy.local.kafka.broker import needs_upgrade
-from deploy.local.ports import require_free
+from deploy.local.ports import Ports, port_variable, require_free, require_free_ports
 from deploy.security.kafka_accounts import create_accounts
 from deploy.supervisor import initialize, takeover
 from deploy.supervisor.client_access import with_kafka_credentials, write_endpoints
@@ -65,7 +66,9 @@ def supervise(home: Home, observe: Callable[[PlatformState], None] = lambda stat
             print(f"error: another platform is already running in {home.root}", file=sys.stderr)
             return 1
         saved = read_state(home)
-        if ended := takeover.end_if_unclear(saved, unusable=uses_embedded_kafka(os.environ) and needs_upgrade(home)):
+        if ended := takeover.end_if_interrupted(
+            saved, unusable=uses_embedded_kafka(os.environ) and needs_upgrade(home)
+        ):
             print(f"ended processes of an earlier supervisor: {', '.join(ended)}", flush=True)
         running = takeover.survivors(saved)
         # Recorded until they are taken over: if the preparation fails, `stop` still finds them.
@@ -102,7 +105,7 @@ def _valid_settings(home: Home, options: StartOptions, ports: Ports, owners: Seq
 
     Raises DeployError or BadInput. `owners` are the processes that may use the ports already.
     """
-    require_free("the API", ports.api, port_variable("api"), owners=owners)
+    require_free_ports(ports, os.environ, owners=owners)
     settings = load_settings(environment={**os.environ, **options.environment(), PRINCIPAL_VARIABLE: ""})
     if options.dev and settings.execution.mode == "live":
         raise DeployError("--dev restarts services at every edit and cannot be used with TRADING_MODE=live")
@@ -133,6 +136,84 @@ def _prepared_endpoints(
     return endpoints, live_checked
 
 
+class _PreparedPlatform(NamedTuple):
+    """The prepared servers, and what the platform's processes have in common.
+
+    `environment` has no credentials for Kafka: each process gets its own. `live_checked` is whether the checks of a
+    live start have passed. `beside` are the services beside the compact process.
+    """
+
+    home: Home
+    options: StartOptions
+    ports: Ports
+    settings: Settings
+    endpoints: Endpoints
+    environment: dict[str, str]
+    live_checked: bool
+    layout: Layout
+    beside: tuple[str, ...]
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.ports.api}"
+
+    def process_specs(self, bundle: Path | None) -> list[ProcessSpec]:
+        """Describe all processes, in the order of their start. Without a `bundle`, there is no dashboard."""
+        settings, environment = self.settings, self.environment
+        cash = settings.portfolio_manager.initial_capital
+        local_broker = local_broker_service(self.home, environment, local_broker_port(), cash)
+        interval_s, names = settings.platform.snapshot_interval_s, processes(self.layout, self.beside)
+        checks = settings.platform.checks
+        runs_checks = checks != ChecksSection(verify=None, replay_check=None, checkpoint=None, archive=None)
+        specs = [
+            *_server_specs(self.endpoints, settings),
+            *([local_broker] if self.options.broker == "local-alpaca" else []),
+            *dataflow_services(self.home, environment, snapshot_interval_s=interval_s, names=names),
+            api_service(environment, self.ports.api),
+            *([self._dashboard(bundle)] if bundle is not None else []),
+            *([checks_service(environment, checks)] if runs_checks else []),
+            alerts_service(self.home, environment, self.api),
+        ]
+        return self._with_credentials(specs)
+
+    def replica_specs(self, service: str, count: int) -> list[ProcessSpec]:
+        """Describe the processes of a service that is scaled to `count`."""
+        interval_s = self.settings.platform.snapshot_interval_s
+        specs = replica_services(self.home, service, replicas(count), self.environment, snapshot_interval_s=interval_s)
+        return self._with_credentials(specs)
+
+    def require_scalable(self, service: str, count: int) -> None:
+        """Raises DeployError if the service cannot run as `count` processes."""
+        require_scalable(service, count, self.settings.kafka.symbol_partitions, self.layout)
+
+    def initialize_command(self) -> tuple[str, ...]:
+        """Return the command that creates the topics and tables."""
+        substitute = [initialize.SUBSTITUTE] if self.endpoints.substitute_kafka else []
+        live_checked = [initialize.LIVE_CHECKED] if self.live_checked else []
+        return (
+            *(sys.executable, "-m", initialize.__name__, *substitute, *live_checked),
+            *(initialize.LAYOUT, self.layout),
+        )
+
+    def initialize_environment(self) -> dict[str, str]:
+        return {**self.environment, **self.endpoints.kafka_credentials(self.home, ADMIN)}
+
+    def create_database_and_accounts(self) -> None:
+        """Create the database of an embedded PostgreSQL, and the accounts of a Kafka with authentication."""
+        endpoints = self.endpoints
+        if any(service.name == "postgres" for service in endpoints.services):
+            postgres.make_database(self.home, self.ports.postgres)
+        if endpoints.kafka_authenticated:
+            cluster, prefix = admin_cluster(self.home, endpoints.kafka), self.settings.kafka.topic_prefix
+            create_accounts(cluster, self.home, prefix, self.layout, self.beside)
+
+    def _dashboard(self, bundle: Path) -> ProcessSpec:
+        return dashboard_service(self.environment, self.ports.dashboard, bundle=bundle, api=self.api)
+
+    def _with_credentials(self, specs: Iterable[ProcessSpec]) -> list[ProcessSpec]:
+        return [with_kafka_credentials(spec, self.home, self.endpoints) for spec in specs]
+
+
 def _build_supervisor(
     home: Home, state: PlatformState, report: Callable[[str], None], observe: Callable[[PlatformState], None]
 ) -> Supervisor:
@@ -142,69 +223,38 @@ def _build_supervisor(
     owners = [child.pid for child in state.children if child.pid is not None]
     settings = _valid_settings(home, options, ports, owners)
     endpoints, live_checked = _prepared_endpoints(home, settings, ports, report, owners)
-    variables = {**options.environment(), **endpoints.environment(home)}
     write_endpoints(home, endpoints)
-    # Each process gets only its own credentials, below.
-    environment = child_environment({**variables, PRINCIPAL_VARIABLE: ""})
-    interval_s = settings.platform.snapshot_interval_s
     finish_rescale(home)
     layout = options.requested_layout() or read_layout(home)
-    beside = services_beside(settings, layout)
-    cash = settings.portfolio_manager.initial_capital
-    local_broker = local_broker_service(home, environment, local_broker_port(), cash)
-    services = [
-        *_server_specs(endpoints, settings),
-        *([local_broker] if options.broker == "local-alpaca" else []),
-        *dataflow_services(home, environment, snapshot_interval_s=interval_s, names=processes(layout, beside)),
-        api_service(environment, ports.api),
-    ]
-    api = f"http://127.0.0.1:{ports.api}"
+    variables = {**options.environment(), **endpoints.environment(home), PRINCIPAL_VARIABLE: ""}
+    platform = _PreparedPlatform(
+        home=home,
+        options=options,
+        ports=ports,
+        settings=settings,
+        endpoints=endpoints,
+        environment=child_environment(variables),
+        live_checked=live_checked,
+        layout=layout,
+        beside=services_beside(settings, layout),
+    )
     bundle, without_dashboard = _dashboard_bundle(home, ports, report, owners)
-    if bundle is not None:
-        services.append(dashboard_service(environment, ports.dashboard, bundle=bundle, api=api))
-    checks = settings.platform.checks
-    if checks != ChecksSection(verify=None, replay_check=None, checkpoint=None, archive=None):
-        services.append(checks_service(environment, checks))
-    services.append(alerts_service(home, environment, api))
-    services = [with_kafka_credentials(service, home, endpoints) for service in services]
-    partitions = settings.kafka.symbol_partitions
-
-    def services_of(name: str, count: int) -> list[ProcessSpec]:
-        specs = replica_services(home, name, replicas(count), environment, snapshot_interval_s=interval_s)
-        return [with_kafka_credentials(spec, home, endpoints) for spec in specs]
-
     if not owners:
         release_suspensions(home)
-
-    def prepare_servers() -> None:
-        if any(service.name == "postgres" for service in endpoints.services):
-            postgres.make_database(home, ports.postgres)
-        if endpoints.kafka_authenticated:
-            create_accounts(admin_cluster(home, endpoints.kafka), home, settings.kafka.topic_prefix, layout, beside)
-
+    edited = [Path(options.settings)] if options.settings else []
     return Supervisor(
         home=home,
-        services=services,
-        initialize=(
-            *(sys.executable, "-m", initialize.__name__),
-            *([initialize.SUBSTITUTE] if endpoints.substitute_kafka else []),
-            *([initialize.LIVE_CHECKED] if live_checked else []),
-            initialize.LAYOUT,
-            layout,
-        ),
-        initialize_environment={**environment, **endpoints.kafka_credentials(home, ADMIN)},
-        before_initialize=prepare_servers,
+        services=platform.process_specs(bundle),
+        initialize=platform.initialize_command(),
+        initialize_environment=platform.initialize_environment(),
+        before_initialize=platform.create_database_and_accounts,
         observe=observe,
-        rescale_task=RescaleTask(
-            home, services_of, environment, lambda name, n: require_scalable(name, n, partitions, layout)
-        ),
-        source_watcher=SourceWatcher(extra_files=[Path(options.settings)] if options.settings else [])
-        if options.dev
-        else None,
+        rescale_task=RescaleTask(home, platform.replica_specs, platform.environment, platform.require_scalable),
+        source_watcher=SourceWatcher(extra_files=edited) if options.dev else None,
         state=replace(
             state,
             kafka=endpoints.kafka,
-            api=api,
+            api=platform.api,
             dashboard="" if bundle is None else f"http://localhost:{ports.dashboard}",
             without_dashboard=without_dashboard,
             degraded=endpoints.degraded,

@@ -18,13 +18,13 @@ def survivors(saved: PlatformState | None) -> tuple[ChildState, ...]:
     )
 
 
-def end_if_unclear(saved: PlatformState | None, *, unusable: bool = False) -> list[str]:
+def end_if_interrupted(saved: PlatformState | None, *, unusable: bool = False) -> list[str]:
     """End the processes of a supervisor that died while it started, stopped or rescaled. Return their names.
 
     `unusable`: none of them can be taken over.
     """
-    clear = saved is None or (saved.phase is Phase.RUNNING and "in progress" not in saved.rescale and not unusable)
-    return [] if clear else end_orphans(survivors(saved))
+    was_running = saved is None or (saved.phase is Phase.RUNNING and "in progress" not in saved.rescale)
+    return [] if was_running and not unusable else end_orphans(survivors(saved))
 
 
 def adopt_or_end(saved: PlatformState | None, children: Sequence[Child]) -> tuple[list[str], list[str], bool]:

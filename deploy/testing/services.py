@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.local.endpoints import Ports
+from deploy.local.ports import Ports
 from deploy.local.stack import running_stack
 from deploy.supervisor.processes import ProcessIdentity, identify
 from deploy.supervisor.state import replace_file

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from configs.recorded_endpoints import ADDRESS_VARIABLES, CREDENTIAL_VARIABLES
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
-from deploy.local.endpoints import Ports, port_variable
+from deploy.local.ports import Ports, port_variable
 from deploy.run_program import last_error_line, run_program
 
 SYMBOL_COUNT = 5

@@ -14,7 +14,7 @@ from typing import Any
 
 from configs.recorded_endpoints import ADDRESS_VARIABLES, CREDENTIAL_VARIABLES
 from deploy.home import REPOSITORY, Home
-from deploy.local.endpoints import Ports, port_variable
+from deploy.local.ports import Ports, port_variable
 
 SERVER_VARIABLES = (*ADDRESS_VARIABLES, *CREDENTIAL_VARIABLES)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.home import Home
-from deploy.local.endpoints import Ports
+from deploy.local.ports import Ports
 from deploy.local.stack import ServiceStack, running_stack
 from deploy.supervisor.migrate import migrate
 from tests.e2e.conftest import TRADING_STRATEGY, RunResult, assert_same, read_result

@@ -23,7 +23,7 @@ from api.roles import Role
 from api.stream_hub import QUEUED_MESSAGES_MAX
 from configs.settings import Settings, load_settings
 from deploy.home import Home
-from deploy.local.endpoints import Ports
+from deploy.local.ports import Ports
 from deploy.local.stack import ServiceStack, running_stack
 from schemas.records import Position, Record
 from sinks.redis import LatestWriter

@@ -21,9 +21,9 @@ from dataflows.sources.kafka import KafkaSliceSource
 from dataflows.sources.shared_consumer import ReplayEnd
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
-from deploy.local.endpoints import Endpoints, Ports
+from deploy.local.endpoints import Endpoints
 from deploy.local.kafka import broker
-from deploy.local.ports import free_ports
+from deploy.local.ports import Ports, free_ports
 from deploy.local.stack import ServiceStack
 from deploy.supervisor.probes import KafkaProbe
 from deploy.supervisor.topics import TopicSpec, create_topics

@@ -14,9 +14,10 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from configs.recorded_endpoints import VIEWER
 from dataflows.sources.existing_topics import wait_for_topics
 from deploy.home import Home
-from deploy.local.endpoints import Endpoints, Ports
+from deploy.local.endpoints import Endpoints
 from deploy.local.kafka import broker
 from deploy.local.kafka.authentication import admin_cluster, principal_cluster, viewer_cluster
+from deploy.local.ports import Ports
 from deploy.local.stack import ServiceStack
 from deploy.security.kafka_accounts import apply_rights, create_accounts
 from deploy.security.kafka_rights import KafkaRight, all_rights

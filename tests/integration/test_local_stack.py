@@ -20,8 +20,9 @@ from configs.settings import load_settings
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local import tansu
-from deploy.local.endpoints import Ports, prepare
+from deploy.local.endpoints import prepare
 from deploy.local.kafka.broker import JVM_OPTIONS_VARIABLE, prepare_fast_starts
+from deploy.local.ports import Ports
 from deploy.local.stack import ServiceStack, running_stack
 from deploy.supervisor.initialize import initialize
 from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from deploy.home import REPOSITORY, Home
-from deploy.local.endpoints import Ports, port_variable
+from deploy.local.ports import Ports, port_variable
 from tests.performance.conftest import RecordFigure
 from tests.performance.market import write_bars
 

@@ -5,12 +5,14 @@ import mmap
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
 import tomllib
 import venv
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from deploy import bootstrap
 from deploy.bootstrap import BootstrapError, check_system, find_python, require_environment, unsupported_python
 from deploy.home import REPOSITORY
+from deploy.local.ports import Ports, port_variable
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +204,33 @@ def test_help_and_shell_completion_use_the_name_of_the_command(program: str) -> 
         check=True,
     )
     assert completed.stdout.split() == ["backtest", "backup"]
+
+
+def test_the_first_start_finds_a_taken_port_before_it_creates_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ports = Ports.free()
+    for name, port in asdict(ports).items():
+        monkeypatch.setenv(port_variable(name), str(port))
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    monkeypatch.delenv("PLATFORM_PYTHON_ENV", raising=False)
+    monkeypatch.setattr(bootstrap, "require_environment", lambda home, **_: pytest.fail("creates the environment"))
+    for address in ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(address, raising=False)
+    for name in ("api", "postgres"):
+        with socket.create_server(("127.0.0.1", getattr(ports, name))):
+            assert bootstrap.main(["start"]) == 1
+            error = capsys.readouterr().err
+            assert f"port {getattr(ports, name)} on 127.0.0.1" in error and f"set {port_variable(name)}" in error
+            bootstrap.check_ports(["start", "--help"])
+            bootstrap.check_ports(["status"])
+    with socket.create_server(("127.0.0.1", ports.postgres)):
+        monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere/trading")
+        bootstrap.check_ports(["start"])
+        monkeypatch.delenv("DATABASE_URL")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "state.json").write_text("{}")
+        bootstrap.check_ports(["start"])  # the supervisor knows whether a process of the platform has the port
 
 
 def test_incomplete_environment_is_rebuilt_and_never_used(tmp_path: Path, locks: Path) -> None:

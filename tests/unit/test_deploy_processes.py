@@ -13,9 +13,9 @@ import pytest
 
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.local.endpoints import Ports, prepare
+from deploy.local.endpoints import prepare
 from deploy.local.kafka import jars
-from deploy.local.ports import free_ports, is_free, require_free
+from deploy.local.ports import Ports, free_ports, is_free, require_free
 from deploy.supervisor.child import end_orphans
 from deploy.supervisor.processes import ProcessIdentity, end_process, identify, rotate_log, spawn, tail
 from deploy.supervisor.state import ChildState, ChildStatus

@@ -14,7 +14,7 @@ from deploy.commands import platform, platform_status
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local import dashboard_bundle
-from deploy.local.endpoints import Ports
+from deploy.local.ports import Ports
 from deploy.supervisor import control, supervisor
 from deploy.supervisor.dev_reload import FOLDERS_OF_KIND, SCAN_S, SourceWatcher
 from deploy.supervisor.process_spec import ProcessKind, ProcessSpec, ProgressCallback

@@ -23,7 +23,7 @@ from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.processes import ProcessIdentity, identify
 from deploy.supervisor.state import ChildStatus, Phase, read_state, write_state
 from deploy.supervisor.supervision import Supervisor
-from deploy.supervisor.takeover import end_if_unclear, survivors
+from deploy.supervisor.takeover import end_if_interrupted, survivors
 from tests.unit.test_deploy_supervisor import DummyServices, child, eventually, is_running
 
 INITIALIZED = "initialized"
@@ -136,12 +136,12 @@ def test_everything_is_started_again_if_a_server_has_other_options(abandoned: Ho
 
 def test_everything_is_ended_after_a_supervisor_died_in_the_middle_of_a_change(abandoned: Home) -> None:
     state = read_state(abandoned)
-    assert state is not None and end_if_unclear(state) == []
+    assert state is not None and end_if_interrupted(state) == []
     write_state(abandoned, replace(state, rescale="features to 3: in progress"))
-    assert set(end_if_unclear(read_state(abandoned))) == {"kafka", "features", "api"}
+    assert set(end_if_interrupted(read_state(abandoned))) == {"kafka", "features", "api"}
     assert survivors(state) == ()
     write_state(abandoned, replace(state, phase=Phase.STARTING))
-    assert end_if_unclear(read_state(abandoned)) == []
+    assert end_if_interrupted(read_state(abandoned)) == []
 
 
 def test_fingerprint_covers_options_and_code_and_ignores_the_session(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def _archive(java: Path, libs: Path, cache: Path) -> Path:
 
 def _create(archive: Path, java: Path, libs: Path, make_broker: BrokerFactory) -> None:
     """Run a broker that lists its classes, and archive them. After a failure, the archive is an empty file."""
-    from deploy.local.endpoints import Endpoints, Ports
+    from deploy.local.endpoints import Endpoints
+    from deploy.local.ports import Ports
     from deploy.local.stack import ServiceStack
 
     with tempfile.TemporaryDirectory(dir=archive.parent, prefix="kafka-classes-") as folder:
