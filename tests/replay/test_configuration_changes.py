@@ -13,14 +13,14 @@ from configs.configuration_changes import with_overrides
 from configs.settings import Settings
 from dataflows.replay.comparison import compare, configured_pipeline
 from dataflows.replay.differences import derived_records
-from dataflows.replay.recording import DERIVED_TOPICS, Recording
+from dataflows.replay.recording import Recording
 from dataflows.runtime.configured_stage import StageFactory, read_state
 from operators.stage import TimeSlice
 from schemas.records import Configuration, Order, OrderRefusal, Record, Signal, StrategyAction
 from tests.builders import configuration
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import by_topic, in_order, pinned_settings, read_time_slices, replay
+from tests.replay.runs import by_topic, logged_by_topic, pinned_settings, read_time_slices, replay
 
 CHANGES: list[dict[str, str]] = [
     {"risk_manager.max_order_notional": "1000"},
@@ -96,7 +96,7 @@ def test_staged_services_write_the_records_of_the_replay(
     )
     logs = platform.run()
     expected = by_topic([record for time_slice in outputs for record in time_slice.records])
-    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
+    assert logged_by_topic(logs) == expected
     assert bool(platform.crash_count) == bool(crash_rate)
     states = [read_state(shard.logic.stage.snapshot()) for shard in platform.shards]
     assert {state.configuration and state.configuration.configuration_id for state in states} == {"config-20"}

@@ -5,7 +5,7 @@ Whether a call exceeds its limit is decided here by the test instead of a clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,10 @@ import pytest
 
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
-from dataflows.replay.recording import DERIVED_TOPICS
 from dataflows.runtime import stages
 from dataflows.runtime.handler_timeouts import StageWithTimeouts, with_timeouts
 from operators.decision_hash import decision_hash
 from operators.handler_limit import HANDLER_TIME_LIMIT, HandlerCall, timeouts_of
-from operators.indicators import INDICATORS
 from operators.stage import Stage, TimeSlice
 from schemas.records import SUSPENDED, DeadLetter, FeatureRow, HandlerTimeout, StrategyAction, StrategySuspension
 from tests import endless_indicator, endless_strategy
@@ -27,7 +25,7 @@ from tests.replay.in_memory_platform import InMemoryPlatform, ProcessEnded, stag
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import (
     by_topic,
-    in_order,
+    logged_by_topic,
     pinned_settings,
     read_time_slices,
     replay,
@@ -35,7 +33,7 @@ from tests.replay.runs import (
     staged_hash,
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("restored_indicators")]
 FILE = endless_strategy.__file__
 INDICATOR = f"endless_range_{10**9}"
 """It spins on a bar that the market does not reach: the limit decides here which call does not return."""
@@ -70,14 +68,6 @@ class RecordedTimeouts:
         if service not in ("features", "signals", "strategies"):
             return stage_of(service, settings)
         return StageWithTimeouts(getattr(stages, service)(settings, self)(), self.by_slice)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def known_indicators() -> Iterator[None]:
-    before = dict(INDICATORS)
-    yield
-    INDICATORS.clear()
-    INDICATORS.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +111,7 @@ def test_staged_services_decide_like_a_replay_of_the_recorded_timeouts(
     logs = platform.run()
     given = [TimeSlice(t.ts_ns, with_timeouts(t.ts_ns, t.records, timeouts.by_slice)) for t in time_slices]
     outputs = replay(settings, given)
-    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == by_topic(
+    assert logged_by_topic(logs) == by_topic(
         [record for out in outputs for record in out if type(record) is not DeadLetter]
     )
     assert run_restored_in_every_slice(settings, given) == outputs

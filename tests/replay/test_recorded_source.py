@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,9 @@ from dataflows.replay.comparison import compare, configured_pipeline
 from dataflows.replay.differences import derived_records
 from dataflows.replay.fork import fork
 from dataflows.replay.recorded_source import RecordedSource
-from dataflows.replay.recording import DERIVED_TOPICS, Recording
+from dataflows.replay.recording import Recording
 from dataflows.runtime import stages
 from dataflows.runtime.configured_stage import StageFactory
-from operators.indicators import INDICATORS
 from operators.stage import Stage, TimeSlice
 from schemas.errors import BadInput
 from schemas.records import Configuration, Signal, StrategyAction
@@ -29,58 +28,15 @@ from sinks.signing_keys import PrivateKey, new_key
 from tests.builders import configuration
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import by_topic, in_order, pinned_settings, read_time_slices
+from tests.replay.own_files import INDICATOR, TRADING, VIEW
+from tests.replay.runs import by_topic, logged_by_topic, pinned_settings, read_time_slices
 
+pytestmark = pytest.mark.usefixtures("restored_indicators")
 CHANGED = (
     ("row.close > average", "row.close < average"),
     ("ctx.target_weight(symbol, 0.1)", "ctx.target_weight(symbol, 0.2)"),
     ("bar.high - bar.low", "bar.low - bar.high"),
 )
-VIEW = """
-from operators.strategies import TargetView
-
-class Mine:
-    name, features = "mine", ("sma_5", "own_spread")
-
-    def decide(self, row, state):
-        average, spread = row.values.get("sma_5"), row.values.get("own_spread")
-        if average is None or spread is None:
-            return None, None
-        return None, TargetView(1 if row.close > average else 0, 0.5, 1.0, {"spread": spread})
-"""
-TRADING = """
-from operators.strategies import TradingStrategy
-
-class Trader(TradingStrategy):
-    name, symbols, history = "trader", ("A", "B"), {"1m": 2}
-
-    def on_slice(self, ctx):
-        for symbol in ctx.closed("1m"):
-            ctx.target_weight(symbol, 0.1)
-"""
-INDICATOR = """
-from operators.indicators import Indicator, ValueUnit
-
-class Spread(Indicator):
-    kind = "own_spread"
-    parameters = {}
-    units = (ValueUnit.PRICE_CHANGE,)
-
-    def __init__(self, name):
-        self.name = name
-
-    def update(self, bar, values):
-        values[self.name] = bar.high - bar.low
-
-    def rescale(self, factor):
-        pass
-
-    def snapshot(self):
-        return ()
-
-    def restore(self, snapshot):
-        pass
-"""
 FILES = {"mine.py": VIEW, "trader.py": TRADING, "spread.py": INDICATOR}
 SECOND = 20
 """Index of the time slice with the configuration of the changed files."""
@@ -94,14 +50,6 @@ class Run(NamedTuple):
     inputs: list[TimeSlice]
     outputs: list[TimeSlice]
     files: list[Path]
-
-
-@pytest.fixture(autouse=True)
-def known_indicators() -> Iterator[None]:
-    before = dict(INDICATORS)
-    yield
-    INDICATORS.clear()
-    INDICATORS.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +68,7 @@ def record(market: list[TimeSlice], folder: Path, sign: Sign = lambda one: one) 
     changes = {
         "signals.strategies": json.dumps([{"name": f"{view}:Mine"}, {"name": f"{trading}:Trader"}]),
         "features.indicator_files": json.dumps([str(indicator)]),
+        "features.indicators": '["own_spread"]',
     }
     settings = with_overrides(pinned_settings(), changes)
     inputs: list[TimeSlice] = []
@@ -208,7 +157,7 @@ def test_services_run_the_recorded_source_too(market: list[TimeSlice], tmp_path:
 
         logs = InMemoryPlatform(run.settings, run.inputs, partitions=2, seed=1, make_stage=stage_of).run()
     expected = by_topic([record for time_slice in run.outputs for record in time_slice.records])
-    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
+    assert logged_by_topic(logs) == expected
 
 
 def test_a_signed_configuration_needs_no_option(market: list[TimeSlice], tmp_path: Path) -> None:

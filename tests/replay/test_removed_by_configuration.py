@@ -13,7 +13,6 @@ from configs.configuration_changes import with_overrides
 from configs.settings import Settings
 from dataflows.replay.comparison import configured_pipeline
 from dataflows.replay.differences import derived_records
-from dataflows.replay.recording import DERIVED_TOPICS
 from operators.explain.cause_tree import walk
 from operators.explain.lineage import explain
 from operators.stage import TimeSlice
@@ -21,7 +20,7 @@ from schemas.records import CANCEL_ORDER, Order, Position, Record, Signal, Strat
 from tests.builders import configuration
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import by_topic, in_order, pinned_settings, read_time_slices
+from tests.replay.runs import by_topic, logged_by_topic, pinned_settings, read_time_slices
 from tests.unit.memory_record_store import MemoryRecordStore
 
 VIEW, TRADING = {"name": "buy_and_hold"}, {"name": "grid", "parameters": {"weight": 0.1}}
@@ -135,5 +134,5 @@ def test_staged_services_close_the_same_positions(market: list[TimeSlice], parti
     )
     logs = platform.run()
     expected = by_topic([record for records in run(time_slices) for record in records])
-    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
+    assert logged_by_topic(logs) == expected
     assert bool(platform.crash_count) == bool(crash_rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import time
 from pathlib import Path
 
@@ -17,54 +17,13 @@ from dataflows.replay.differences import derived_records
 from dataflows.replay.recording import Recording
 from dataflows.runtime.repeated_records import decision_fields
 from operators.decision_hash import decision_hash
-from operators.indicators import INDICATORS
 from operators.stage import TimeSlice
 from schemas.records import Record, Signal, StrategyAction
 from tests.replay.market import MONDAY, write_market
+from tests.replay.own_files import INDICATOR, TRADING, VIEW
 from tests.replay.runs import pinned_settings, read_time_slices, replay
 
-VIEW = """
-from operators.strategies import TargetView
-
-class Mine:
-    name, features = "mine", ("sma_5",)
-
-    def decide(self, row, state):
-        average = row.values.get("sma_5")
-        return None, None if average is None else TargetView(1 if row.close > average else 0, 0.5, 1.0, {})
-"""
-TRADING = """
-from operators.strategies import TradingStrategy
-
-class Trader(TradingStrategy):
-    name, symbols, history = "trader", ("A",), {"1m": 2}
-
-    def on_slice(self, ctx):
-        ctx.target_weight("A", 0.1 if len(ctx.closed("1m")) else 0)
-"""
-INDICATOR = """
-from operators.indicators import Indicator, ValueUnit
-
-class Spread(Indicator):
-    kind = "own_spread"
-    parameters = {}
-    units = (ValueUnit.PRICE_CHANGE,)
-
-    def __init__(self, name):
-        self.name = name
-
-    def update(self, bar, values):
-        values[self.name] = bar.high - bar.low
-
-    def rescale(self, factor):
-        pass
-
-    def snapshot(self):
-        return ()
-
-    def restore(self, snapshot):
-        pass
-"""
+pytestmark = pytest.mark.usefixtures("restored_indicators")
 Write = Callable[[str, str], Path]
 
 
@@ -76,14 +35,6 @@ def write(tmp_path: Path) -> Write:
         return file
 
     return write_file
-
-
-@pytest.fixture(autouse=True)
-def known_indicators() -> Iterator[None]:
-    before = dict(INDICATORS)
-    yield
-    INDICATORS.clear()
-    INDICATORS.update(before)
 
 
 @pytest.fixture(scope="module")

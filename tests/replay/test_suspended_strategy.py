@@ -11,7 +11,6 @@ import pytest
 
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
-from dataflows.replay.recording import DERIVED_TOPICS
 from deploy.commands.backtest import backtest
 from deploy.errors import DeployError
 from operators.signals.ensemble import EnsembleSettings
@@ -23,7 +22,7 @@ from tests.builders import command
 from tests.replay import recorded
 from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import by_topic, in_order, pinned_settings, read_time_slices, replay
+from tests.replay.runs import by_topic, logged_by_topic, pinned_settings, read_time_slices, replay
 
 SYMBOLS = ("A", "B", "C", "D", "E")
 RESUMED_AT = 12
@@ -71,7 +70,7 @@ def test_any_number_of_shards_suspends_in_the_same_time_slice_as_a_replay(
     settings = settings_with(on_error, ensemble=ensemble)
     expected = by_topic(replayed(settings, time_slices))
     logs = InMemoryPlatform(settings, time_slices, partitions=partitions, seed=partitions, crash_rate=crashes).run()
-    assert {topic: in_order(logs.records(topic)) for topic in DERIVED_TOPICS} == expected
+    assert logged_by_topic(logs) == expected
     assert len(expected["strategy-suspensions"]) == 3, (
         "suspended, resumed by the first of two equal commands, suspended"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from schemas.errors import BadInput
 from schemas.records import DeadLetter, FeatureRow
 from tests.builders import bar
 
+pytestmark = pytest.mark.usefixtures("restored_indicators")
 SOURCE = '''
 from operators.indicators import Indicator, ValueUnit
 
@@ -43,14 +43,6 @@ class LastRange(Indicator):
     def restore(self, snapshot):
         pass
 '''
-
-
-@pytest.fixture(autouse=True)
-def known_indicators() -> Iterator[None]:
-    before = dict(INDICATORS)
-    yield
-    INDICATORS.clear()
-    INDICATORS.update(before)
 
 
 def write(folder: Path, source: str, name: str = "mine.py") -> Path:

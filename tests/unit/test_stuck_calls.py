@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time as process_time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import time
 from pathlib import Path
 
@@ -21,13 +21,13 @@ from deploy.commands.backtest import backtest as run_command
 from deploy.commands.backtest import describe_stuck_run
 from deploy.errors import DeployError
 from operators.handler_limit import HANDLER_TIME_LIMIT
-from operators.indicators import INDICATORS
 from operators.performance import Performance
 from schemas.records import Bar, DeadLetter, HandlerTimeout, Record, Signal, StrategySuspension
 from tests import endless_indicator, endless_strategy
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import pinned_settings
 
+pytestmark = pytest.mark.usefixtures("restored_indicators")
 CATCH = (
     "while not Path({released!r}).exists():\n            try:\n"
     "                while not Path({released!r}).exists():\n                    pass\n"
@@ -62,14 +62,6 @@ class Spinning(Indicator):
         pass
 """
 VIEW_LINES, INDICATOR_LINES = range(7, 13), range(11, 17)
-
-
-@pytest.fixture(autouse=True)
-def known_indicators() -> Iterator[None]:
-    before = dict(INDICATORS)
-    yield
-    INDICATORS.clear()
-    INDICATORS.update(before)
 
 
 def settings_with(form: str, file: Path) -> Settings:
