@@ -153,3 +153,5 @@ def _verified_caller(resources: Resources, token: Token, unverified_reason: str 
 
 
 Reader = Annotated[Caller, Depends(caller_with(Permission.READ))]
+RiskOfficer = Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))]
+Configurer = Annotated[Caller, Depends(caller_with(Permission.CONFIGURE, "command"))]

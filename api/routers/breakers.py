@@ -5,18 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy import Connection, desc, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from api.access import Caller, Reader, caller_with
+from api.access import Caller, Reader, RiskOfficer
 from api.host_halt import halt_on_host, release_on_host
 from api.json_types import Amount, ApiModel, TextLine, utc
 from api.problems import NotFound, problem_responses
 from api.release_approvals import or_request
 from api.resources import Db, Resources, ResourcesDep
-from api.roles import Permission
 from api.routers import PREFIX
 from api.submissions import submit
 from operators.approvals import RELEASE_REQUESTED
@@ -113,7 +112,7 @@ def get_breakers(caller: Reader, db: Db, resources: ResourcesDep) -> list[Breake
 @router.post("/circuit-breaker", status_code=202)
 def set_breaker(
     body: BreakerCommand,
-    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    caller: RiskOfficer,
     resources: ResourcesDep,
 ) -> BreakerReceipt:
     """Halt or release trading. A halt by the kill switch requires the gateway on this host or Kafka; a breaker requires

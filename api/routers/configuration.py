@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import ConfigDict, Field, JsonValue
 from sqlalchemy import Connection, desc, select
 
-from api.access import Caller, Reader, caller_with
+from api.access import Configurer, Reader
 from api.configuration_changes import change_configuration as submit_change
 from api.json_types import ApiModel, TextLine, utc
 from api.pagination import Limit
 from api.problems import Conflict, problem_responses
 from api.resources import Db, PrimaryDb, ResourcesDep
-from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import IdempotencyKey
 from configs.configuration_changes import require_live
@@ -125,7 +124,7 @@ def get_history(caller: Reader, db: Db, limit: Limit = 100) -> list[Configuratio
 @router.patch("", status_code=202)
 def change_configuration(
     body: ConfigurationPatch,
-    caller: Annotated[Caller, Depends(caller_with(Permission.CONFIGURE, "command"))],
+    caller: Configurer,
     db: PrimaryDb,
     resources: ResourcesDep,
     idempotency_key: IdempotencyKey = None,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import ConfigDict
 from sqlalchemy import Connection
 
-from api.access import Caller, caller_with
+from api.access import Configurer
 from api.json_types import Amount, ApiModel, nanoseconds, utc
 from api.preview_process import DAY_NS, newest_ns, run_preview
 from api.problems import problem_responses
 from api.resources import ResourcesDep
-from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.configuration import SettingChanges, require_configuration
 
@@ -84,7 +83,7 @@ class ConfigurationPreview(ApiModel):
 @router.post("")
 def preview_configuration(
     body: PreviewRequest,
-    caller: Annotated[Caller, Depends(caller_with(Permission.CONFIGURE, "command"))],
+    caller: Configurer,
     resources: ResourcesDep,
 ) -> ConfigurationPreview:
     """Replay the recording with changed settings, and compare the decisions. Nothing changes.

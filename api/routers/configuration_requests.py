@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from api.access import Caller, Reader, caller_with
+from api.access import Configurer, Reader
+from api.approval_requests import ApprovalRequest, Rejection, RejectionReceipt, submit_rejection
 from api.configuration_changes import approve_change, require_not_applied
 from api.json_types import ApiModel, utc
 from api.problems import problem_responses
 from api.release_approvals import pending_requests, rejection_of, request_to_approve
 from api.resources import PrimaryDb, ResourcesDep
-from api.roles import Permission
 from api.routers import PREFIX
-from api.routers.releases import Rejection, RejectionReceipt, submit_rejection
 from configs.configuration_requests import read_request
 
 router = APIRouter(
@@ -24,13 +23,9 @@ router = APIRouter(
 )
 
 
-class ConfigurationRequestOut(ApiModel):
+class ConfigurationRequestOut(ApprovalRequest):
     """A change that waits for approval. `before` has the value of each setting when it was requested, null for none."""
 
-    request_id: str
-    requested_by: str
-    requested_at: str
-    reason: str
     set: dict[str, Any]
     unset: list[str]
     before: dict[str, Any]
@@ -67,7 +62,7 @@ def get_configuration_requests(caller: Reader, db: PrimaryDb) -> list[Configurat
 @router.post("/{request_id}/approve", status_code=202)
 def approve_configuration_request(
     request_id: str,
-    caller: Annotated[Caller, Depends(caller_with(Permission.CONFIGURE, "command"))],
+    caller: Configurer,
     db: PrimaryDb,
     resources: ResourcesDep,
 ) -> ConfigurationApproval:
@@ -91,7 +86,7 @@ def approve_configuration_request(
 def reject_configuration_request(
     request_id: str,
     body: Rejection,
-    caller: Annotated[Caller, Depends(caller_with(Permission.CONFIGURE, "command"))],
+    caller: Configurer,
     db: PrimaryDb,
     resources: ResourcesDep,
 ) -> RejectionReceipt:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import Field
 
-from api.access import Caller, Reader, caller_with
+from api.access import Reader, RiskOfficer
 from api.json_types import Amount, ApiModel, Symbol, TextLine, utc
 from api.problems import Conflict, problem_responses
 from api.reconciliation import ReconciliationReport, accept_differences, describe, reconciliation_report
 from api.release_approvals import or_request
 from api.resources import Db, PrimaryDb, Resources, ResourcesDep
-from api.roles import Permission
 from api.routers import PREFIX
 from api.submissions import submit
 from operators.adjustments import PositionDifference
@@ -103,7 +102,7 @@ def get_reconciliation(caller: Reader, db: Db, resources: ResourcesDep) -> Recon
 @router.post("/accept", status_code=202)
 def accept_reconciliation(
     body: Acceptance,
-    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    caller: RiskOfficer,
     db: PrimaryDb,
     resources: ResourcesDep,
 ) -> list[AcceptanceReceipt]:

@@ -5,21 +5,21 @@ Requests for a change of the configuration are in `api/routers/configuration_req
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import cast
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
-from api.access import Caller, Reader, caller_with
+from api.access import Reader, RiskOfficer
+from api.approval_requests import ApprovalRequest, Rejection, RejectionReceipt, submit_rejection
 from api.host_halt import clear_flag, publish_missing_halt
-from api.json_types import ApiModel, TextLine, utc
+from api.json_types import ApiModel, utc
 from api.problems import problem_responses
 from api.release_approvals import approval_of, pending_requests, rejection_of
-from api.resources import PrimaryDb, Resources, ResourcesDep
-from api.roles import Permission
+from api.resources import PrimaryDb, ResourcesDep
 from api.routers import PREFIX
 from api.submissions import submit
-from operators.approvals import REQUEST_REJECTED
-from schemas.records import Command, CommandKind
+from operators.approvals import REQUESTED_BY
+from schemas.records import CommandKind
 
 router = APIRouter(
     prefix=f"{PREFIX}/risk/releases",
@@ -28,15 +28,11 @@ router = APIRouter(
 )
 
 
-class ReleaseRequest(ApiModel):
+class ReleaseRequest(ApprovalRequest):
     """`arguments` has `kind` (RELEASE, SET_BREAKER, ACCEPT_POSITION, or ADJUSTMENT for cash), and for a breaker its
     measure, scope, key and new state, for a position its symbol, both quantities and the price, for cash the amount.
     """
 
-    request_id: str
-    requested_by: str
-    requested_at: str
-    reason: str
     arguments: dict[str, str]
 
 
@@ -46,21 +42,6 @@ class ApprovalReceipt(ApiModel):
     command_id: str
     requested_by: str
     approved_by: str
-    submitted_at: str
-
-
-class Rejection(ApiModel):
-    """`reason` is stored with the rejection."""
-
-    reason: TextLine
-
-
-class RejectionReceipt(ApiModel):
-    """The rejection is stored in the log. The request can no longer be approved."""
-
-    command_id: str
-    requested_by: str
-    rejected_by: str
     submitted_at: str
 
 
@@ -82,7 +63,7 @@ def get_requests(caller: Reader, db: PrimaryDb) -> list[ReleaseRequest]:
 @router.post("/{request_id}/approve", status_code=202)
 def approve_request(
     request_id: str,
-    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    caller: RiskOfficer,
     db: PrimaryDb,
     resources: ResourcesDep,
 ) -> ApprovalReceipt:
@@ -95,7 +76,7 @@ def approve_request(
     clear_flag(resources, release)
     return ApprovalReceipt(
         command_id=command.command_id,
-        requested_by=command.arguments["requested_by"],
+        requested_by=command.arguments[REQUESTED_BY],
         approved_by=command.actor,
         submitted_at=utc(command.ts_ns),
     )
@@ -105,22 +86,9 @@ def approve_request(
 def reject_request(
     request_id: str,
     body: Rejection,
-    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    caller: RiskOfficer,
     db: PrimaryDb,
     resources: ResourcesDep,
 ) -> RejectionReceipt:
     """Reject a request, or withdraw your own. 409 if it was approved or rejected before."""
     return submit_rejection(resources, rejection_of(db, request_id, caller.username, body.reason))
-
-
-def submit_rejection(resources: Resources, rejection: Command) -> RejectionReceipt:
-    """Store and publish the rejection of a request."""
-    command = submit(
-        resources, REQUEST_REJECTED, actor=rejection.actor, reason=rejection.reason, arguments=rejection.arguments
-    )
-    return RejectionReceipt(
-        command_id=command.command_id,
-        requested_by=command.arguments["requested_by"],
-        rejected_by=command.actor,
-        submitted_at=utc(command.ts_ns),
-    )

@@ -5,18 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict
 from sqlalchemy import select
 
-from api.access import Caller, Reader, caller_with
+from api.access import Caller, Reader, RiskOfficer
 from api.json_types import ApiModel, TextLine, nanoseconds, utc
 from api.order_acceptance import is_repeated_submission
 from api.pagination import Before, Limit, newest_page
 from api.problems import Conflict, NotFound, problem_responses
 from api.release_approvals import or_request
 from api.resources import Db, Resources, ResourcesDep
-from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import IdempotencyKey
 from api.strategy_accounts import (
@@ -165,7 +164,7 @@ def get_strategy_actions(
 def resume_strategy(
     body: ResumeCommand,
     strategy: StrategyName,
-    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    caller: RiskOfficer,
     db: Db,
     resources: ResourcesDep,
     idempotency_key: IdempotencyKey = None,
@@ -186,7 +185,7 @@ def resume_strategy(
 def flatten_strategy(
     body: FlattenCommand,
     strategy: StrategyName,
-    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    caller: RiskOfficer,
     db: Db,
     resources: ResourcesDep,
     idempotency_key: IdempotencyKey = None,
