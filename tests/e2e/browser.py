@@ -19,6 +19,13 @@ _LAYOUT_FAULTS = """() => {
     if (root.scrollWidth > root.clientWidth) {
         faults.push(`the page is ${root.scrollWidth} px wide, the window ${root.clientWidth} px`);
     }
+    for (const box of document.querySelectorAll("dialog[open], dialog[open] :not(input)")) {
+        const hidden = box.clientWidth <= 1 || getComputedStyle(box).overflowX === "visible";
+        if (!hidden && box.scrollWidth > box.clientWidth) {
+            const name = `${box.closest("dialog").ariaLabel}: ${box.localName}.${box.className}`;
+            faults.push(`${name} scrolls sideways: ${box.scrollWidth} px in ${box.clientWidth} px`);
+        }
+    }
     for (const region of document.querySelectorAll(".scroll")) {
         const box = region.getBoundingClientRect();
         for (const cell of region.querySelectorAll("th, td")) {
@@ -37,7 +44,7 @@ _LAYOUT_FAULTS = """() => {
     }
     return faults;
 }"""
-"""Looks at the centre and both ends of every cell of every table."""
+"""Checks the page and open dialogs for sideways scrolling, and the centre and both ends of every cell of a table."""
 expect.set_options(timeout=60_000)
 # The browser logs these errors for each failed request while the API is down.
 _NETWORK_ERRORS = ("Failed to load resource", "WebSocket connection to")
@@ -102,7 +109,9 @@ class DashboardTab:
         return self.page.locator(f'tr[data-row="{key}"]:not(dialog tr)')
 
     def layout_faults(self) -> list[str]:
-        """Return what the current view hides at the current width: one sentence for each covered or cut-off cell."""
+        """Return what the view hides at the current width: a sentence for each covered or cut-off cell, and for each
+        part of the page or of a dialog that scrolls sideways.
+        """
         faults: list[str] = self.page.evaluate(_LAYOUT_FAULTS)
         return faults
 

@@ -119,6 +119,10 @@ def test_a_limit_is_previewed_changed_and_reset(dashboard: Dashboard) -> None:
     dialog.get_by_role("button", name="Preview").click()
     expect(dialog.get_by_role("region", name="Preview")).to_contain_text("time slices from")
     assert admin.layout_faults() == []
+    widen = "dialog => { dialog.firstElementChild.style.minWidth = '3000px' }"
+    dialog.evaluate(widen)
+    assert ["scrolls sideways" in fault for fault in admin.layout_faults()] == [True], "or the check would find nothing"
+    dialog.evaluate(widen.replace("3000px", ""))
     expect(row).to_contain_text("Settings file")
     dialog.get_by_role("button", name="Change limit").click()
     expect(row).to_contain_text("123,456")

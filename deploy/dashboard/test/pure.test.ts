@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { backoffMs } from "../src/pure/backoff.ts";
-import { addBar, buildCandles, fillMarkers, type Candle } from "../src/pure/candles.ts";
+import { addBar, buildCandles, fillMarkers, withoutOverlap, type Candle } from "../src/pure/candles.ts";
 import { warnings, worstFirst, type CheckState, type OpenAlert, type SystemState } from "../src/pure/banner.ts";
 import { overrideText, parseSetting, previewRows, requestText, settingLabel, settingText } from "../src/pure/configuration.ts";
 import { hiddenColumns } from "../src/pure/columns.ts";
@@ -23,7 +23,7 @@ import {
   type OrderTerms,
 } from "../src/pure/order-ticket.ts";
 import { conditions, orderText, priceTerms } from "../src/pure/orders.ts";
-import { checkLabel, checkText, isExchangeHalt, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../src/pure/risk.ts";
+import { checkLabel, checkText, isExchangeHalt, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText, releaseText } from "../src/pure/risk.ts";
 import { directionText, signalInputs } from "../src/pure/signals.ts";
 import { matchesLedger, strategyLabel, strategyRows, totalRow } from "../src/pure/strategies.ts";
 import { actionText, explainedId, sourcePosition, stateLabel, universeText } from "../src/pure/trading-strategies.ts";
@@ -201,6 +201,18 @@ test("fills of one candle and side share one marker", () => {
   assert.deepEqual(fillMarkers(fills, []), []);
 });
 
+test("a fill's text is left out where it would cover that of a later fill of the same side", () => {
+  const markers = [
+    { time: 0, side: "BUY", text: "B 1 @ 10.00" },
+    { time: 60, side: "SELL", text: "S 1 @ 10.00" },
+    { time: 120, side: "BUY", text: "B 2 @ 10.00" },
+    { time: 180, side: "SELL", text: "S 2 @ 10.00" },
+  ];
+  const texts = (candleWidth: number): string[] => withoutOverlap(markers, [0, 60, 120, 180], candleWidth).map((marker) => marker.text);
+  assert.deepEqual(texts(40), ["B 1 @ 10.00", "S 1 @ 10.00", "B 2 @ 10.00", "S 2 @ 10.00"]);
+  assert.deepEqual(texts(8), ["", "", "B 2 @ 10.00", "S 2 @ 10.00"]);
+});
+
 test("each lineage record has a one-line summary", () => {
   const node = (kind: string, record: Record<string, unknown> | null): LineageNode => ({
     kind,
@@ -341,6 +353,17 @@ test("a rejection message starts with the label of its check", () => {
   assert.equal(rejectionText("cancelled by the user", "AAPL"), "cancelled by the user");
   assert.equal(outcomeText("rejected cash: AAPL order needs 5.00, limit 1.00", "AAPL"), "rejected: Cash: AAPL order needs 5.00, limit 1.00");
   assert.equal(outcomeText("HALTED", ""), "HALTED");
+});
+
+test("a request for approval names what it releases or takes over", () => {
+  assert.equal(releaseText({ kind: "RELEASE" }), "Kill switch");
+  assert.equal(releaseText({ kind: "SET_BREAKER", measure: "day_fall", scope: "PORTFOLIO", key: "", state: "ACTIVE" }), "Daily loss (%)");
+  assert.equal(releaseText({ kind: "SET_BREAKER", measure: "loss_streak", scope: "STRATEGY", key: "pairs", state: "ACTIVE" }), "Losing trades in a row of pairs");
+  const position = { kind: "ACCEPT_POSITION", symbol: "KO", platform_quantity: "10", broker_quantity: "12", price: "61.5" };
+  assert.equal(releaseText(position), "Position of KO: 10 → 12 at 61.5");
+  assert.equal(releaseText({ kind: "ADJUSTMENT", amount: "-4.2", reference: "reconciliation" }), "Cash adjustment: -4.2");
+  assert.equal(releaseText({ kind: "RESUME_STRATEGY", strategy: "pairs" }), "Resume the strategy pairs");
+  assert.equal(releaseText({ kind: "FLATTEN_STRATEGY", strategy: "pairs" }), "Flatten the strategy pairs");
 });
 
 test("an action of a strategy is shown with its terms, and explained by its order", () => {

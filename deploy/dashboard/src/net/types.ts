@@ -11,12 +11,16 @@ export interface TokenPair {
   must_change_password: boolean;
 }
 
-/** A release that waits for a second person. */
-export interface ReleaseRequest {
+/** A request that waits for a second person. */
+export interface ApprovalRequest {
   request_id: string;
   requested_by: string;
   requested_at: string;
   reason: string;
+}
+
+/** The request for a release, or to take over a position or cash of the broker. */
+export interface ReleaseRequest extends ApprovalRequest {
   arguments: Record<string, string>;
 }
 
@@ -41,12 +45,8 @@ export interface ConfigurationReceipt {
   request_id: string | null;
 }
 
-/** A change that waits for a second person. `before` has the values when it was requested. */
-export interface ConfigurationRequest {
-  request_id: string;
-  requested_by: string;
-  requested_at: string;
-  reason: string;
+/** The request for a change of settings. `before` has the values when it was requested. */
+export interface ConfigurationRequest extends ApprovalRequest {
   set: Record<string, unknown>;
   unset: string[];
   before: Record<string, unknown>;

@@ -4,7 +4,7 @@ import { useState } from "preact/hooks";
 
 import { call, refresh, useResource, type ResourceState } from "../net/api.ts";
 import { now } from "../net/live.ts";
-import { ApiError, hasPermission, newKey, user } from "../net/session.ts";
+import { ApiError, hasPermission, newKey } from "../net/session.ts";
 import type {
   Configuration,
   ConfigurationInForce,
@@ -17,7 +17,9 @@ import type {
 import { overrideText, parseSetting, previewRows, requestText, settingText } from "../pure/configuration.ts";
 import { count, dateTime, percent, shortTime } from "../pure/format.ts";
 import { isUnsetLimit, limitLabel, limitValue } from "../pure/risk.ts";
-import { ConfirmDialog, Dialog } from "./dialog.tsx";
+import { Approvals } from "./approvals.tsx";
+import { Dialog } from "./dialog.tsx";
+import { ErrorText, ReasonField } from "./form.tsx";
 import { EmptyState, Panel } from "./panel.tsx";
 import { Table } from "./table.tsx";
 import { showToast } from "./toasts.tsx";
@@ -167,23 +169,9 @@ function ChangeDialog(props: { row: LimitRow; end: boolean; onClose: () => void 
             <span class="note">Now {settingText(row.value)}. A number, “unlimited”, “yes”, “no” or “none”.</span>
           </label>
         )}
-        <label>
-          Reason
-          <input
-            required
-            name="reason"
-            maxLength={200}
-            value={reason}
-            onInput={(event) => setReason(event.currentTarget.value)}
-            placeholder="Recorded in the audit log with your name"
-          />
-        </label>
+        <ReasonField reason={reason} onInput={setReason} />
         {preview !== null && <PreviewResult preview={preview} />}
-        {error !== "" && (
-          <p class="error" role="alert">
-            {error}
-          </p>
-        )}
+        <ErrorText text={error} />
         <div class="buttons">
           <button type="button" onClick={props.onClose}>
             Close
@@ -243,76 +231,17 @@ function PreviewResult(props: { preview: ConfigurationPreview }): JSX.Element {
   );
 }
 
-/** Changes that wait for a second person. Nothing is shown while there are none. */
-export function ConfigurationRequests(): JSX.Element | null {
-  const [rejected, setRejected] = useState<ConfigurationRequest | null>(null);
-  const requests = useResource<ConfigurationRequest[]>("/api/v1/config/requests", 3000).value;
-  if (requests.data === null || requests.data.length === 0) return null;
-  const reject = async (reason: string): Promise<void> => {
-    await call("POST", `/api/v1/config/requests/${encodeURIComponent(rejected?.request_id ?? "")}/reject`, { reason });
-    showToast("Change rejected.");
-    refreshSoon();
-  };
+/** Changes that wait for a second person. */
+export function ConfigurationRequests(): JSX.Element {
   return (
-    <Panel title="Changes waiting for approval" resource={requests} class="requests">
-      <Table
-        caption="Table of changes waiting for approval"
-        resource={requests}
-        empty=""
-        rows={requests.data}
-        rowKey={(row) => row.request_id}
-        columns={[
-          { title: "Requested", cell: (row) => shortTime(row.requested_at, now.value), class: "muted time", drop: 2 },
-          { title: "By", cell: (row) => row.requested_by, drop: 4 },
-          { title: "Change", cell: (row) => requestText(row), class: "text" },
-          { title: "Reason", cell: (row) => row.reason, class: "text", drop: 3 },
-          { title: "Actions", cell: (row) => <RequestButtons request={row} onReject={() => setRejected(row)} />, class: "actions", drop: 1 },
-        ]}
-      />
-      {rejected !== null && (
-        <ConfirmDialog
-          title={isOwn(rejected) ? "Withdraw change" : "Reject change"}
-          text={requestText(rejected)}
-          action={isOwn(rejected) ? "Withdraw change" : "Reject change"}
-          danger
-          onConfirm={reject}
-          onClose={() => setRejected(null)}
-        />
-      )}
-    </Panel>
-  );
-}
-
-function isOwn(request: ConfigurationRequest): boolean {
-  return user.value?.username === request.requested_by;
-}
-
-function RequestButtons(props: { request: ConfigurationRequest; onReject: () => void }): JSX.Element | null {
-  const [busy, setBusy] = useState(false);
-  if (!hasPermission("CONFIGURE")) return null;
-  const { request } = props;
-  const approve = async (): Promise<void> => {
-    setBusy(true);
-    try {
-      await call("POST", `/api/v1/config/requests/${encodeURIComponent(request.request_id)}/approve`, {});
-      showToast("Change approved: takes effect at the next time slice.");
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      showToast(error.message, true);
-    } finally {
-      setBusy(false);
-      refreshSoon();
-    }
-  };
-  return (
-    <>
-      <button type="button" class="small" disabled={busy || isOwn(request)} onClick={() => void approve()}>
-        {isOwn(request) ? "Another person must approve" : "Approve"}
-      </button>
-      <button type="button" class="small danger" disabled={busy} onClick={props.onReject}>
-        {isOwn(request) ? "Withdraw…" : "Reject…"}
-      </button>
-    </>
+    <Approvals<ConfigurationRequest>
+      path="/api/v1/config/requests"
+      permission="CONFIGURE"
+      title="Changes waiting for approval"
+      noun="Change"
+      subject={requestText}
+      onAnswer={refreshSoon}
+    />
   );
 }
 

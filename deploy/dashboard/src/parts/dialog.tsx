@@ -3,6 +3,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { ApiError } from "../net/session.ts";
+import { ErrorText, ReasonField } from "./form.tsx";
 
 export function Dialog(props: {
   title: string;
@@ -69,22 +70,8 @@ export function ConfirmDialog(props: {
     <Dialog title={props.title} onClose={props.onClose} class="narrow">
       <form onSubmit={(event) => void submit(event)}>
         <p>{props.text}</p>
-        <label>
-          Reason
-          <input
-            required
-            autoFocus
-            maxLength={200}
-            value={reason}
-            onInput={(event) => setReason(event.currentTarget.value)}
-            placeholder="Recorded in the audit log with your name"
-          />
-        </label>
-        {error !== "" && (
-          <p class="error" role="alert">
-            {error}
-          </p>
-        )}
+        <ReasonField reason={reason} onInput={setReason} autoFocus />
+        <ErrorText text={error} />
         <div class="buttons">
           <button type="button" onClick={props.onClose}>
             Close

@@ -9,6 +9,7 @@ import { countOf, money, NO_VALUE, price, quantity } from "../pure/format.ts";
 import { orderTypeLabel } from "../pure/orders.ts";
 import { rejectionText } from "../pure/risk.ts";
 import { Dialog } from "./dialog.tsx";
+import { ErrorText } from "./form.tsx";
 import { Table, type Column } from "./table.tsx";
 import { showToast } from "./toasts.tsx";
 
@@ -86,11 +87,7 @@ function ExitDialog(props: { action: ExitAction; symbol: string | null; onClose:
         {plan === null && error === "" && <p role="status">Loading what will happen…</p>}
         {isEmpty && <p>No open positions or orders. Nothing to do.</p>}
         {plan !== null && <Plan plan={plan} />}
-        {error !== "" && (
-          <p class="error" role="alert">
-            {error}
-          </p>
-        )}
+        <ErrorText text={error} />
         <div class="buttons">
           <button type="button" autoFocus onClick={onClose}>
             Back

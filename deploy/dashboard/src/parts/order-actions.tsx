@@ -10,6 +10,7 @@ import { EDITABLE_FIELDS, editableTerms, parseChanges, type EditableField } from
 import { orderText } from "../pure/orders.ts";
 import { rejectionText } from "../pure/risk.ts";
 import { Dialog } from "./dialog.tsx";
+import { ErrorText } from "./form.tsx";
 import { showToast } from "./toasts.tsx";
 
 /** Statuses of orders that can still trade. */
@@ -121,11 +122,7 @@ function ChangeDialog(props: { order: Order; onReplace: (replacement: OrderDetai
           A new order with its own ID replaces this one. Risk checks it first. This order keeps working until the broker
           accepts the replacement.
         </p>
-        {error !== "" && (
-          <p class="error" role="alert">
-            {error}
-          </p>
-        )}
+        <ErrorText text={error} />
         <div class="buttons">
           <button type="button" onClick={props.onClose}>
             Close

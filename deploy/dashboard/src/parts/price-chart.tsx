@@ -18,7 +18,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useResource } from "../net/api.ts";
 import { onBar } from "../net/live.ts";
 import type { BarHistory, ExecutionPage } from "../net/types.ts";
-import { addBar, buildCandles, fillMarkers, type Candle, type FillMarker } from "../pure/candles.ts";
+import { addBar, buildCandles, fillMarkers, withoutOverlap, type Candle, type FillMarker } from "../pure/candles.ts";
 import { countOf, dateTime, price, timeOfDay } from "../pure/format.ts";
 import { COLOURS } from "./colours.ts";
 import { EmptyState, Panel } from "./panel.tsx";
@@ -48,15 +48,27 @@ export function PriceChart(props: { symbol: string; symbols: readonly string[]; 
   const container = useRef<HTMLDivElement>(null);
   const drawn = useRef<Chart | null>(null);
   const candles = useRef<Candle[]>([]);
+  const fillsDrawn = useRef<FillMarker[]>([]);
   const history = useResource<BarHistory>(`/api/v1/market/history/${encodeURIComponent(symbol)}?limit=${BARS_MAX}`).value;
   const executions = useResource<ExecutionPage>(
     `/api/v1/executions?type=TRADE&limit=500&symbol=${encodeURIComponent(symbol)}`,
     10_000,
   ).value;
 
+  const drawMarkers = (): void => {
+    if (drawn.current === null) return;
+    const { chart, markers } = drawn.current;
+    const withText = (container.current?.clientWidth ?? 0) > MARKER_TEXT_WIDTH_MIN;
+    const times = candles.current.map((candle) => candle.time);
+    const shown = withoutOverlap(fillsDrawn.current, times, chart.timeScale().options().barSpacing);
+    markers.setMarkers(shown.map((marker) => seriesMarker(marker, withText)));
+  };
+
   useEffect(() => {
     if (container.current === null) return;
     drawn.current = createPriceChart(container.current);
+    // The distance of the candles decides which texts have room.
+    drawn.current.chart.timeScale().subscribeVisibleLogicalRangeChange(drawMarkers);
     return () => {
       drawn.current?.chart.remove();
       drawn.current = null;
@@ -85,8 +97,8 @@ export function PriceChart(props: { symbol: string; symbols: readonly string[]; 
       price: execution.price,
     }));
     const times = candles.current.map((candle) => candle.time);
-    const withText = (container.current?.clientWidth ?? 0) > MARKER_TEXT_WIDTH_MIN;
-    drawn.current?.markers.setMarkers(fillMarkers(fills, times).map((marker) => seriesMarker(marker, withText)));
+    fillsDrawn.current = fillMarkers(fills, times);
+    drawMarkers();
   }, [executions.data, history.data, seconds]);
 
   useEffect(
@@ -205,6 +217,6 @@ function seriesMarker(marker: FillMarker, withText: boolean): SeriesMarker<Time>
     position: buy ? "belowBar" : "aboveBar",
     shape: buy ? "arrowUp" : "arrowDown",
     color: buy ? COLOURS.accent : COLOURS.warn,
-    ...(withText ? { text: marker.text } : {}),
+    ...(withText && marker.text !== "" ? { text: marker.text } : {}),
   };
 }

@@ -24,6 +24,9 @@ export interface FillMarker {
   readonly text: string;
 }
 
+/** The width of a character of a marker's text, with the space between two texts, in px: generous for 11 px. */
+const CHARACTER_WIDTH = 7;
+
 /** Returns the open time of the candle that contains `time`. With `seconds` 0 each bar is its own candle. */
 export function candleStart(time: number, seconds: number): number {
   return seconds > 0 ? Math.floor(time / seconds) * seconds : time;
@@ -83,6 +86,25 @@ export function fillMarkers(fills: readonly Fill[], candleTimes: readonly number
       side,
       text: `${side === "BUY" ? "B" : "S"} ${roundQuantity(quantity)} @ ${(notional / quantity).toFixed(2)}`,
     }));
+}
+
+/**
+ * Removes the texts that would overlap the text of a later fill of the same side. `candleWidth` is the distance of two
+ * candles in px. Buys and sells are below and above the candles, so that their texts do not meet.
+ */
+export function withoutOverlap(markers: readonly FillMarker[], candleTimes: readonly number[], candleWidth: number): FillMarker[] {
+  const position = new Map(candleTimes.map((time, index) => [time, index * candleWidth]));
+  const leftmost = new Map<string, number>();
+  return [...markers]
+    .reverse()
+    .map((marker) => {
+      const centre = position.get(marker.time) ?? 0;
+      const half = (marker.text.length * CHARACTER_WIDTH) / 2;
+      if (centre + half > (leftmost.get(marker.side) ?? Infinity)) return { ...marker, text: "" };
+      leftmost.set(marker.side, centre - half);
+      return marker;
+    })
+    .reverse();
 }
 
 function roundQuantity(value: number): string {

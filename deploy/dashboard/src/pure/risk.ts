@@ -123,3 +123,22 @@ export function rejectionText(message: string, symbol: string): string {
   if (check === "known_price") return `No market data for ${symbol}. Check the symbol.`;
   return `${checkLabel(check)}: ${rest}`;
 }
+
+/** What a request for approval releases or takes over, from its arguments. */
+export function releaseText(request: Readonly<Record<string, string>>): string {
+  const value = (name: string): string => request[name] ?? "";
+  switch (request["kind"]) {
+    case "SET_BREAKER":
+      return `${measureLabel(value("measure"))}${value("key") === "" ? "" : ` of ${value("key")}`}`;
+    case "ACCEPT_POSITION":
+      return `Position of ${value("symbol")}: ${value("platform_quantity")} → ${value("broker_quantity")} at ${value("price")}`;
+    case "ADJUSTMENT":
+      return `Cash adjustment: ${value("amount")}`;
+    case "RESUME_STRATEGY":
+      return `Resume the strategy ${value("strategy")}`;
+    case "FLATTEN_STRATEGY":
+      return `Flatten the strategy ${value("strategy")}`;
+    default:
+      return "Kill switch";
+  }
+}

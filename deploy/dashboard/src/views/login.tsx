@@ -3,6 +3,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 
 import { ApiError, changePassword, logIn, loginNotice, logOut } from "../net/session.ts";
+import { ErrorText } from "../parts/form.tsx";
 
 export function Login(): JSX.Element {
   const [username, setUsername] = useState("");
@@ -137,11 +138,7 @@ function CredentialForm(props: {
         <h1>{props.title}</h1>
         {loginNotice.value !== "" && <p class="note">{loginNotice.value}</p>}
         {props.children}
-        {error !== "" && (
-          <p class="error" role="alert">
-            {error}
-          </p>
-        )}
+        <ErrorText text={error} />
         <button type="submit" class="primary" disabled={busy}>
           {busy ? "…" : props.action}
         </button>

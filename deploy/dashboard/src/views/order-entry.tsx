@@ -7,6 +7,7 @@ import { bars } from "../net/live.ts";
 import { ApiError, newKey } from "../net/session.ts";
 import type { Order, OrderCheck, OrderDetail, OrderPage, OrderReceipt } from "../net/types.ts";
 import { OptionalFields, SelectField, TextField, type OrderForm } from "../parts/fields.tsx";
+import { ErrorText } from "../parts/form.tsx";
 import { OPEN_STATUSES } from "../parts/order-actions.tsx";
 import { Panel } from "../parts/panel.tsx";
 import { RecentOrders, trackOrder } from "../parts/recent-orders.tsx";
@@ -154,11 +155,7 @@ export function OrderEntry(props: { symbols: readonly string[] }): JSX.Element {
           <br />
           Order value: {orderValue(draft, last?.price)}
         </p>
-        {error !== "" && (
-          <p class="error" role="alert">
-            {error}
-          </p>
-        )}
+        <ErrorText text={error} />
         {check !== null && <CheckResults check={check} symbol={symbol} />}
         <div class="buttons">
           <button type="button" disabled={busy} onClick={() => void run(async (ticket) => void (await checkOrder(ticket)))}>

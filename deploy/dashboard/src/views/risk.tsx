@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 
 import { call, refresh, useResource, type ResourceState } from "../net/api.ts";
 import { now } from "../net/live.ts";
-import { ApiError, hasPermission, user } from "../net/session.ts";
+import { hasPermission } from "../net/session.ts";
 import type {
   AuditPage,
   BreakerReceipt,
@@ -14,6 +14,7 @@ import type {
   RiskLimits,
   RiskRejectionPage,
 } from "../net/types.ts";
+import { Approvals } from "../parts/approvals.tsx";
 import { ConfigurationHistory, ConfigurationRequests, LimitSettings } from "../parts/configuration.tsx";
 import { ConfirmDialog } from "../parts/dialog.tsx";
 import { ExplainButton } from "../parts/lineage.tsx";
@@ -21,7 +22,7 @@ import { EmptyState, Panel } from "../parts/panel.tsx";
 import { Table } from "../parts/table.tsx";
 import { showToast } from "../parts/toasts.tsx";
 import { NO_VALUE, percent, quantity, sentenceCase, shortTime, withZone } from "../pure/format.ts";
-import { checkLabel, isExchangeHalt, measureLabel, measureValue, outcomeText, rejectionText } from "../pure/risk.ts";
+import { checkLabel, isExchangeHalt, measureLabel, measureValue, outcomeText, rejectionText, releaseText } from "../pure/risk.ts";
 
 type Action = "halt" | "reduce" | "release";
 
@@ -109,56 +110,17 @@ export function RiskView(): JSX.Element {
   );
 }
 
-/** Releases that wait for a second person. Nothing is shown while there are none. */
-function ReleaseRequests(): JSX.Element | null {
-  const requests = useResource<ReleaseRequest[]>("/api/v1/risk/releases", 3000).value;
-  if (requests.data === null || requests.data.length === 0) return null;
+/** Releases, and positions and cash to take over, that wait for a second person. */
+function ReleaseRequests(): JSX.Element {
   return (
-    <Panel title="Releases waiting for approval" resource={requests}>
-      <Table
-        caption="Table of releases waiting for approval"
-        resource={requests}
-        empty=""
-        rows={requests.data}
-        rowKey={(row) => row.request_id}
-        columns={[
-          { title: "Requested", cell: (row) => shortTime(row.requested_at, now.value), class: "muted time", drop: 1 },
-          { title: "By", cell: (row) => row.requested_by },
-          { title: "Releases", cell: (row) => releaseSubject(row) },
-          { title: "Reason", cell: (row) => row.reason, class: "text", drop: 2 },
-          { title: "Actions", cell: (row) => <ApproveButton request={row} />, class: "actions" },
-        ]}
-      />
-    </Panel>
-  );
-}
-
-function releaseSubject(request: ReleaseRequest): string {
-  const measure = request.arguments["measure"];
-  return measure === undefined ? "Kill switch" : measureLabel(measure);
-}
-
-function ApproveButton(props: { request: ReleaseRequest }): JSX.Element {
-  const [busy, setBusy] = useState(false);
-  const { request_id, requested_by } = props.request;
-  const isOwn = user.value?.username === requested_by;
-  const approve = async (): Promise<void> => {
-    setBusy(true);
-    try {
-      await call("POST", `/api/v1/risk/releases/${encodeURIComponent(request_id)}/approve`, {});
-      showToast("Release approved: takes effect at the next time slice.");
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      showToast(error.message, true);
-    } finally {
-      setBusy(false);
-      refresh("/api/v1/risk");
-    }
-  };
-  return (
-    <button type="button" disabled={busy || isOwn} onClick={() => void approve()}>
-      {isOwn ? "Another person must approve" : "Approve"}
-    </button>
+    <Approvals<ReleaseRequest>
+      path="/api/v1/risk/releases"
+      permission="BREAKER"
+      title="Releases waiting for approval"
+      noun="Release"
+      subject={(request) => releaseText(request.arguments)}
+      onAnswer={refreshRiskSoon}
+    />
   );
 }
 
@@ -255,7 +217,7 @@ function SwitchDialog(props: { request: SwitchRequest; onClose: () => void }): J
             ? `${title}: NOT CONFIRMED by the gateway. Run kill-switch status on the host.`
             : `${title}: takes effect at the next time slice.`,
     );
-    for (const ms of [300, 1200, 3000]) setTimeout(() => refresh("/api/v1/risk"), ms);
+    refreshRiskSoon();
   };
   return (
     <ConfirmDialog
@@ -267,6 +229,11 @@ function SwitchDialog(props: { request: SwitchRequest; onClose: () => void }): J
       onClose={props.onClose}
     />
   );
+}
+
+/** Reloads what a command affects now, and after the time slices in which it takes effect. */
+function refreshRiskSoon(): void {
+  for (const ms of [0, 300, 1200, 3000]) setTimeout(() => refresh("/api/v1/risk"), ms);
 }
 
 interface DialogTexts {
