@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, desc, exists, select
 
+from api.current_orders import open_orders
 from api.json_types import Amount, ApiModel
-from api.living_orders import open_orders
 from api.risk_preview import rebuild_risk_state, run_checks
 from operators.manual_orders import InvalidTerms, order_id_of, parse_proposal
 from operators.money import plain

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, desc, select
 from api.problems import UnacceptableOrder
 from operators.manual_orders import InvalidTerms, bracket_exits, parse_proposal
 from operators.money import ZERO, to_decimal
-from operators.risk.acceptance import first_refusal
 from operators.risk.commands import amend_terms
+from operators.risk.order_rules import first_refusal
 from operators.risk.settings import RiskSettings
 from schemas.records import Command, OrderTerms
 from sinks.accounts import submissions

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, desc, func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
+from api.current_orders import open_orders
 from api.flows import read_flows
-from api.living_orders import open_orders
 from operators.exchange_halts import EXCHANGE_HALT
 from operators.money import ZERO
 from operators.risk.book import RiskBook

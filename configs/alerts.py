@@ -70,12 +70,12 @@ class SystemAlerts(FrozenModel):
     stale_feed          [seconds] time without data from the feed while the market is open
     dead_letter_rate    [fraction] dead letters as a share of a dataflow's input within five minutes
     dataflow_halted     [seconds] how long a dataflow is suspended because of too many dead letters
-    configuration_lag   [seconds] how long another service has applied a later configuration of the settings
-    missing_records     [seconds] how long a gap in the sequence numbers of an input is seen
-    unverified_command  [seconds] how long a command without a valid signature is seen in the log
+    configuration_lag   [seconds] how long a service is behind another one that has applied newer settings
+    missing_records     [seconds] how long the sequence numbers of an input have a gap
+    unverified_command  [seconds] how long the log has had a command without a valid signature
     check_failure       [seconds] how long a scheduled check or nightly job is in the state failed
     check_overdue       [seconds] how long a scheduled check or nightly job is overdue
-    thread_death        [seconds] how long the death of a background thread of a dataflow is seen
+    thread_death        [seconds] how long a background thread of a dataflow has been dead
     crash_loop          [restarts] restarts of a service within five minutes
     disk_space          [fraction] free share of the state folder's disk below which the alert is active
     disk_days_left      [days] days until the state folder's disk is full, at its present growth

@@ -132,8 +132,8 @@ class Instruments:
     """The instruments of a platform. Raises BadInput if a symbol is defined twice.
 
     listed      definitions, one per symbol
-    unlisted    definition of all other symbols (its `symbol` is not used); None: other symbols are unknown. Unless
-                more than its steps is set, undefined pairs of the form BASE/QUOTE trade in fractions
+    unlisted    definition of all other symbols (its `symbol` is not used); None: orders for them are rejected. If only
+                its lot size and tick size are changed, pairs such as BTC/USD that are not listed trade in fractions
 
     >>> book = Instruments(listed=(Instrument(symbol="BTCUSD", asset_class=CRYPTO, lot_size=Decimal("0.0001")),))
     >>> book["BTCUSD"].asset_class, book["AAPL"].asset_class

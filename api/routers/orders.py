@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
+from api.current_orders import current_orders
 from api.emulated_stops import emulated_stops
 from api.json_types import TextLine, utc
-from api.living_orders import living_orders
 from api.order_progress import WaitingFor, read_progress, sent_to_broker, waiting_for_risk, waiting_for_venue
 from api.order_responses import ExecutionReport, OrderCheck, OrderDetail, OrderPage, OrderStatus, report_fields
 from api.pagination import Before, Limit, newest_page
@@ -21,7 +21,7 @@ from api.resources import Db, PrimaryDb, Resources, ResourcesDep
 from api.routers import PREFIX
 from api.strategies import is_order_of, strategies_of
 from api.submissions import find_command
-from operators.living_orders import LivingOrder
+from operators.current_orders import CurrentOrder
 from operators.manual_orders import InvalidTerms, command_id_of, is_manual, parse_proposal, requested_order_id
 from operators.order_lifecycle import FINAL_STATES, OrderState, state_of
 from operators.risk.commands import amend_terms
@@ -91,13 +91,14 @@ def get_orders(
     rows, next_before = newest_page(db, query, orders, before=before, limit=limit, symbol=symbol, side=side)
     page = [record_of(Order, row) for row in rows]
     reports = _reports(db, [order.order_id for order in page])
-    requested_ns, emulated, living = _requested_at(db, page), emulated_stops(db), _living(db, resources, page, reports)
+    requested_ns, emulated = _requested_at(db, page), emulated_stops(db)
+    current = _current_by_id(db, resources, page, reports)
     waiting = _waiting_for(db, resources, page, reports)
     strategies = strategies_of(db, [order.cause_id for order in page])
     return OrderPage(
         orders=[
             OrderStatus(
-                **_fields(order, reports[order.order_id], requested_ns, emulated, living.get(order.order_id)),
+                **_fields(order, reports[order.order_id], requested_ns, emulated, current.get(order.order_id)),
                 waiting_for=waiting.get(order.order_id),
                 strategy=strategies.get(order.cause_id),
             )
@@ -117,10 +118,10 @@ def get_order(order_id: str, db: PrimaryDb, resources: ResourcesDep) -> OrderDet
     reports_by_order = _reports(db, [order.order_id])
     reports = reports_by_order[order.order_id]
     cancel = select(order_cancels.c.ts_ns).where(order_cancels.c.order_id == order.order_id)
-    living = _living(db, resources, [order], reports_by_order)
+    current = _current_by_id(db, resources, [order], reports_by_order)
     cancelled_ns = db.execute(cancel.order_by(order_cancels.c.seq).limit(1)).scalar()
     return OrderDetail(
-        **_fields(order, reports, _requested_at(db, [order]), emulated_stops(db), living.get(order.order_id)),
+        **_fields(order, reports, _requested_at(db, [order]), emulated_stops(db), current.get(order.order_id)),
         waiting_for=_waiting_for(db, resources, [order], reports_by_order).get(order.order_id),
         strategy=strategies_of(db, [order.cause_id]).get(order.cause_id),
         checks=[OrderCheck(**check._asdict()) for check in order.checks],
@@ -210,12 +211,12 @@ def _requested_at(db: Connection, approved: Sequence[Order]) -> dict[str, int]:
     return {row.command_id: row.ts_ns for row in db.execute(query)}
 
 
-def _living(
+def _current_by_id(
     db: Connection, resources: Resources, page: Sequence[Order], reports: Mapping[str, Sequence[Execution]]
-) -> dict[str, LivingOrder]:
+) -> dict[str, CurrentOrder]:
     """Return the open orders among `page` as they are now, by order id."""
     open_orders = [order for order in page if state_of(reports[order.order_id]) not in FINAL_STATES]
-    return living_orders(db, open_orders, resources.settings_in_force.risk().instruments)
+    return current_orders(db, open_orders, resources.settings_in_force.risk().instruments)
 
 
 def _waiting_for(
@@ -251,20 +252,20 @@ def _fields(
     reports: Sequence[Execution],
     requested_ns: Mapping[str, int],
     emulated: Collection[str],
-    living: LivingOrder | None,
+    current: CurrentOrder | None,
 ) -> dict[str, Any]:
-    """Return the fields of an `OrderStatus`. `living` is the order with its present terms, None if it has ended."""
+    """Return the fields of an `OrderStatus`. `current` is the order with its present terms, None if it has ended."""
     fills = [report for report in reports if report.exec_type == TRADE]
     filled = sum((fill.quantity for fill in fills), Decimal(0))
     notional = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
-    status, terms = _status(state_of(reports)), order.terms if living is None else living.terms
+    status, terms = _status(state_of(reports)), order.terms if current is None else current.terms
     return {
         "order_id": order.order_id,
         "symbol": terms.symbol,
         "side": terms.side,
         "quantity": terms.quantity,
         "filled_quantity": filled,
-        "remaining_quantity": Decimal(0) if living is None else living.remaining,
+        "remaining_quantity": Decimal(0) if current is None else current.remaining,
         "avg_fill_price": notional / filled if filled else None,
         "status": status,
         "submitted_at": utc(requested_ns.get(order.cause_id, order.ts_ns)),

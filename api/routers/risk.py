@@ -20,7 +20,7 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import OrderTicket
 from operators.manual_orders import bracket_exits, parse_proposal
-from operators.risk.acceptance import check_exits
+from operators.risk.order_rules import check_exits
 from operators.risk.usage import limit_utilization
 from operators.risk.verdict import Refusal
 from schemas.records import ACTIVE, SUBMIT_ORDER, Command, OrderProposal, OrderRefusal, RiskUsage, Side

@@ -88,8 +88,8 @@ class BacktestSection(Section):
 
     source           the files of `market_data.files`, or the recorded topics
     symbols          symbols to read from topics; unset: all
-    commands         whether the commands recorded in topics are given to the run
-    allow_in_sample  whether a model may be used on the bars from which it learned
+    commands         whether the run applies the commands recorded in the topics
+    allow_in_sample  whether a model may forecast the bars that it was trained on
     """
 
     source: Literal["files", "topics"] = "files"

@@ -42,11 +42,12 @@ class AlpacaGatewaySection(Section):
     platform_id          prefix of every order id at the broker; unset: a hash of Kafka's cluster id
     order_age_max_s      age above which an intent is rejected instead of sent
     request_timeout_s    timeout of a request
-    settle_s             time after the last attempt at which the broker's "not found" is final
+    settle_s             time after the last attempt to send an order until "not found" means that the broker never
+                         received it
     refetch_s            delay from an order's update to a lookup of the order, because fill reports can be lost
     poll_s               interval of lookups while the order works
     reconcile_s          interval of reconciliation with the broker's account
-    requests_per_minute  [requests per minute] most requests per minute; fewer after the broker has reported too many
+    requests_per_minute  [requests per minute] maximum rate; lower after the broker has reported too many requests
     cash_tolerance       [account currency] difference between the broker's and the books' cash that is accepted;
                          `unlimited`: not compared
     foreign_cash         [account currency] cash on the account that does not belong to this platform

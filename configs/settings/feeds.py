@@ -25,7 +25,7 @@ def _day_as_text(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFeedSection(FeedSettings):
-    """Files of bars and of other records for their tape, and how to read them.
+    """Files of bars and of other records, and how to read them.
 
     start           ISO date or time; rows whose bar opens before it are skipped
     end             ISO date or time; rows whose bar opens at it or later are skipped
@@ -82,13 +82,13 @@ class LiveFeedSection(BarSettings):
     """Live bars from any provider. Raises BadInput for any other value.
 
     symbols               symbols expected in every minute
-    clock_ms              shortest time between time slices that hold only quotes and trades, and between time slices
-                          for waiting records while the services are behind
-    clock_session_s       longest time between time slices during a session
-    clock_closed_s        longest time between time slices outside all sessions
-    wait_s                longest wait for the bars of a minute after its end
+    clock_ms              minimum time between time slices that contain only quotes and trades; while the services are
+                          behind, also between those for other waiting records
+    clock_session_s       maximum time between time slices during a session
+    clock_closed_s        maximum time between time slices outside all sessions
+    wait_s                maximum wait for the bars of a minute after its end
     stale_s               seconds without data during a session after which the feed fails over to the next provider
-    backfill_minutes_max  [minutes] most minutes backfilled at a start
+    backfill_minutes_max  [minutes] maximum number of minutes to backfill at a start
     quotes                whether to subscribe to quotes
     trades                whether to subscribe to trades even if no strategy declares bars of trades
     """
@@ -160,7 +160,8 @@ class MarketDataSection(Section):
     """The feed of bars and quotes.
 
     feed              the feed; `live` uses the `providers`
-    heartbeat_s       interval at which a live feed writes the wall clock to the log for the breaker `lag`; 0: off
+    heartbeat_s       interval at which a live feed writes the wall clock to the log, as the breaker `lag` needs it; 0:
+                      off
     history_bars      [bars] bars of each symbol before the start that warm up indicators and strategies; unset: as many
                       as they declare
     files             the feed `files`
@@ -254,7 +255,7 @@ class RssSection(Section):
     """RSS and Atom feeds.
 
     urls               addresses of the feeds
-    timeout_s          longest wait for data
+    timeout_s          maximum wait for data
     max_bytes          [bytes] maximum size of one decompressed response
     redirect_hosts     hosts to which a redirect may lead, in addition to the feed's own
     private_addresses  whether feeds may be on this machine or in its network
@@ -277,7 +278,7 @@ class AlpacaNewsSection(Section):
 
 
 class NewsSection(Section):
-    """The source of headlines in addition to those of a tape.
+    """The source of headlines in addition to the files of `market_data.files.news`.
 
     feed             the source; `none` for no headlines
     poll_interval_s  polling interval of files, RSS feeds and Alpaca
@@ -305,9 +306,9 @@ class SecFactsSection(Section):
     companies          the SEC's number (CIK) of each symbol's company
     user_agent         your name and e-mail address, which the SEC requires
     url                address that replaces the SEC's and contains `{cik}`
-    requests_per_s     [requests per second] most requests per second
-    timeout_s          longest wait for data
-    history_days       [days] age above which filings are skipped
+    requests_per_s     [requests per second] maximum number of requests per second
+    timeout_s          maximum wait for data
+    history_days       [days] filings older than this are skipped
     private_addresses  whether `url` may be on this machine or in its network
     """
 
@@ -330,7 +331,7 @@ class FundamentalsFilesSection(Section):
 
 
 class FundamentalsSection(Section):
-    """The source of fundamentals in addition to those of a tape.
+    """The source of company filings in addition to the files of `market_data.files.fundamentals`.
 
     feed             the source; `none` for no filings
     poll_interval_s  polling interval of the source

@@ -43,7 +43,7 @@ class ChecksSection(Section):
 class CheckpointsSection(Section):
     """Checkpoints: the states of all services after one time slice, from which replays and rebuilds start.
 
-    retain  [days] how long a checkpoint is kept; the first one of each month and the newest one are always kept
+    retain  [days] age above which a checkpoint is deleted, except for the newest one and the first one of each month
     """
 
     retain: Annotated[int, Field(ge=1)] = 30
@@ -103,11 +103,11 @@ class ApiSection(Section):
     access_token_s     lifetime of an access token
     refresh_token_s    lifetime of a refresh token
     read_rate          most read requests of one user
-    command_rate       most requests of one user that change something, such as orders and cancels
+    command_rate       maximum rate of one user's requests that change something, such as orders and cancels
     login_rate         failed log-ins without a delay, per account and per address; then the delay doubles from 1 s up
                        to the period
     command_timeout_s  how long a request waits until Kafka acknowledges its command
-    stream_rate        most new WebSocket connections of one user
+    stream_rate        maximum rate of one user's new WebSocket connections
     streams_max        [connections] maximum of open WebSockets per API process
     trusted_proxies    addresses or networks whose `X-Forwarded-For` header counts
     cors_origins       web origins whose pages may call the API

@@ -51,8 +51,8 @@ class Settings(Section):
 
     instruments        steps, margin, sector and other terms of the tradable symbols
     market_data        the feed of bars and quotes
-    news               the source of headlines in addition to those of a tape
-    fundamentals       the source of company filings in addition to those of a tape
+    news               the source of headlines in addition to the files of `market_data.files`
+    fundamentals       the source of company filings in addition to the files of `market_data.files`
     features           indicators that are computed for every symbol
     sentiment          scores of headlines
     predictions        the model that makes the predictions

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
+from operators.current_orders import CurrentOrder, CurrentOrders
 from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger.events import share_ratio
 from operators.ledger.split_ratio import split_quantity
-from operators.living_orders import LivingOrder, LivingOrders
 from operators.money import ZERO
 from operators.reference_data import ReferenceData
 from schemas.records import (
@@ -45,7 +45,7 @@ class OrderRows:
     def __init__(self, instruments: Instruments = NO_INSTRUMENTS) -> None:
         self._instruments = instruments
         self.orders: dict[str, Order] = {}
-        self._living = LivingOrders()
+        self._current_orders = CurrentOrders()
         self._present_terms: dict[str, OrderTerms] = {}  # where they differ from the approved terms
         self._filled: dict[str, Decimal] = {}  # own fills, without those of replaced orders
         self._reference = ReferenceData()
@@ -55,21 +55,23 @@ class OrderRows:
         for action in self._reference.pop_due(records):
             if not isinstance(action, CorporateAction) or (ratio := share_ratio(action)) == 1:
                 continue
-            for order in self._living.split(action.symbol, ratio, self._instruments.lot_size_of(action.symbol)):
+            for order in self._current_orders.split(action.symbol, ratio, self._instruments.lot_size_of(action.symbol)):
                 self._store(order)
                 if order.order_id in self._filled:
                     self._filled[order.order_id] = split_quantity(self._filled[order.order_id], ratio)
 
     def add_order(self, order: Order) -> None:
         self.orders[order.order_id] = order
-        replaced = self._living.get(order.replaces) if order.replaces else None
+        replaced = self._current_orders.get(order.replaces) if order.replaces else None
         filled = ZERO if replaced is None else replaced.filled
-        self._living.add(LivingOrder(order.order_id, order.cause_id, order.terms, filled, replaces=order.replaces))
+        self._current_orders.add(
+            CurrentOrder(order.order_id, order.cause_id, order.terms, filled, replaces=order.replaces)
+        )
 
     def add_report(self, report: Execution) -> None:
         if report.exec_type == TRADE:
             self._filled[report.order_id] = self._filled.get(report.order_id, ZERO) + report.quantity
-        for order in self._living.fold_execution(report):
+        for order in self._current_orders.fold_execution(report):
             self._store(order)
 
     def present_terms(self, order_id: str) -> OrderTerms:
@@ -88,9 +90,10 @@ class OrderRows:
         return {
             order_id: text
             for order_id, order in self.orders.items()
-            if self._living.get(order_id) is not None and (text := _OPEN_TEXTS.get(order.terms.time_in_force, ""))
+            if self._current_orders.get(order_id) is not None
+            and (text := _OPEN_TEXTS.get(order.terms.time_in_force, ""))
         }
 
-    def _store(self, order: LivingOrder) -> None:
+    def _store(self, order: CurrentOrder) -> None:
         if order.order_id in self.orders and order.terms != self.orders[order.order_id].terms:
             self._present_terms[order.order_id] = order.terms

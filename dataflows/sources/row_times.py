@@ -103,7 +103,7 @@ class RowTimes:
         try:
             parsed = datetime.fromisoformat(zoned)
         except ValueError:
-            return self._from_words(text)
+            return self._from_vendor_format(text)
         nanosecond_digits = _NANOSECOND_DIGITS.search(text)
         rest_ns = int(nanosecond_digits[1].ljust(3, "0")) if nanosecond_digits else 0
         offset_s = None if parsed.tzinfo is None else round((parsed.utcoffset() or timedelta()).total_seconds())
@@ -150,7 +150,7 @@ class RowTimes:
             return self._from_digits(str(whole))
         return int(number * (epoch_ns(whole) // whole)) if whole else None
 
-    def _from_words(self, text: str) -> int | None:
+    def _from_vendor_format(self, text: str) -> int | None:
         """Convert the formats of vendors that ISO does not know. Source: the layouts in `bar_layouts.py`."""
         match = _SPLIT.fullmatch(text)
         day = None if match is None else self._day(match["date"].rstrip(","))

@@ -21,9 +21,9 @@ class FeedbackSettings:
     slippage_bps            expected slippage of one trade in an outcome; None: `slippage_bps` of the simulated venue if
                             its slippage is fixed, else 0
     half_life_s             [seconds of event time] age at which an outcome has half of its weight
-    prior_outcomes          [outcomes] number of outcomes at which a score has half of its full value
-    learning_rate           how strongly weights react to scores; a strategy that is better by a t-value of 1 has e to
-                            the power of this times the weight
+    prior_outcomes          [outcomes] number of outcomes at which a score counts half; with fewer, it counts less
+    learning_rate           how strongly weights react to scores; a t-value that is higher by 1 multiplies a weight by
+                            e to the power of this
     weight_min              [fraction] minimum weight of a strategy, as a share of the average weight
     weight_change_min       minimum change of a weight that publishes new weights
     """

@@ -139,7 +139,7 @@ class GatewayOrderBook:
         parent = self.parent_of(order) if order.waits_for_parent else None
         return parent is not None and not parent.cum_quantity
 
-    def living(self, order_id: str) -> GatewayOrder | None:
+    def open_order_of(self, order_id: str) -> GatewayOrder | None:
         """Return the open order with this id, or the open order that replaces it."""
         order = self.orders.get(order_id)
         if order is None:
@@ -189,7 +189,7 @@ class GatewayOrderBook:
 
     def cancel(self, order_id: str, reason: str) -> None:
         """Cancel an open order and the one that replaces it. A cancel for an order that has ended is ignored."""
-        order = self.living(order_id)
+        order = self.open_order_of(order_id)
         if order is None:
             return
         replaced = self.orders.get(order.waits_for_order)

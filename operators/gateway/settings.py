@@ -18,8 +18,8 @@ class GatewaySettings:
 
     broker             the broker's name in the records
     extended_hours     also trade in pre- and post-market. The broker accepts only day limit orders there, so market
-                       orders become limit orders `collar_bps` beyond the last price, and the gateway triggers stops
-    collar_bps         distance of such a limit price from the last price, in basis points
+                       orders become limit orders near the last price (`collar_bps`), and the gateway triggers stops
+    collar_bps         how far such a limit price is above (buy) or below (sell) the last price, in basis points
     foreign_positions  symbol -> signed units on the account that do not belong to this platform
     approvals          actions that need a second person, as in `RiskSettings`
     instruments        asset classes: the broker supports no stops, day orders and short sales for crypto

@@ -218,7 +218,7 @@ class GatewayStage:
         if rejection:
             self._reports.write_ended(gateway_order, REJECTED, rejection)
             return
-        replaced = self._book.living(order.replaces) if order.replaces else None
+        replaced = self._book.open_order_of(order.replaces) if order.replaces else None
         self._book.orders[order.order_id] = gateway_order
         if replaced is not None:
             # A successor that has not been sent yet waits for an older order, which may still work at the broker.
@@ -252,7 +252,7 @@ class GatewayStage:
             return f"risk epoch {order.risk_epoch} is older than the current risk epoch {self._epoch}"
         if self._fence_state == HALTED:
             return f"trading has been halted since risk epoch {self._epoch}"
-        replaced = self._book.living(order.replaces) if order.replaces else None
+        replaced = self._book.open_order_of(order.replaces) if order.replaces else None
         if order.replaces and replaced is None:
             return f"order to replace is not open: {order.replaces}"
         if replaced is not None and replaced.stop_triggered:

@@ -73,7 +73,7 @@ class Ledger:
     effect.
     """
 
-    _keep_remainder = False  # whether a rounding remainder stays open
+    _retain_remainder = False  # whether a rounding remainder stays open
 
     def __init__(
         self,
@@ -300,7 +300,7 @@ class Ledger:
         remaining = quantity
         if book.quantity and (book.quantity < 0) is (quantity > 0):
             matches, remaining, value, fee = book.close(
-                quantity, value, fee, lot_ids, keep_remainder=self._keep_remainder
+                quantity, value, fee, lot_ids, retain_remainder=self._retain_remainder
             )
             direction: LotDirection = LONG if quantity < 0 else SHORT
             for number, closed_lot in enumerate(matches, start=1):

@@ -87,18 +87,18 @@ class LotBook:
         fee: Decimal,
         lot_ids: Sequence[str] = (),
         *,
-        keep_remainder: bool = False,
+        retain_remainder: bool = False,
     ) -> tuple[list[ClosedLot], Decimal, Decimal, Decimal]:
         """Match a trade (signed quantity and value) with lots of the other side.
 
         Return the matches, and the remaining quantity, value and fee, with which the caller opens a lot. A trade that
         leaves at most the rounding remainder of the position closes it; any other changes it by its exact quantity.
-        With `keep_remainder`, every trade does.
+        With `retain_remainder`, every trade does.
         """
         matches: list[ClosedLot] = []
         portion = self._places.portion
         remaining, remaining_value, remaining_fee = quantity, value, fee
-        remainder_max = ZERO if keep_remainder else self.rounding_remainder
+        remainder_max = ZERO if retain_remainder else self.rounding_remainder
         closes_all = abs(self.quantity) <= abs(quantity) + remainder_max
         while self.quantity and (self.quantity < 0) is (quantity > 0) and (remaining or closes_all):
             lot = self._next_lot(lot_ids)

@@ -34,6 +34,6 @@ def close_opposite(old: LedgerPosition, new: LedgerPosition) -> list[OppositeClo
     for position, quantity, amount in ((old, -units, -value), (new, units, value)):
         price = divide(divide(amount, quantity), position.unit_value)
         direction: LotDirection = LONG if quantity < 0 else SHORT
-        closed_lots, *_ = position.book.close(quantity, amount, ZERO, keep_remainder=True)
+        closed_lots, *_ = position.book.close(quantity, amount, ZERO, retain_remainder=True)
         out += [OppositeClose(position, closed_lot, price, direction) for closed_lot in closed_lots]
     return out

@@ -17,7 +17,7 @@ class PartLedger(Ledger):
     difference in one of the parts (`book_difference`).
     """
 
-    _keep_remainder = True
+    _retain_remainder = True
 
     def book_cross(self, cross: InternalCross, quantity: Decimal) -> list[LedgerRecord]:
         """Book one side of a trade between two parts, `quantity` in signed units, without a fee.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from operators.current_orders import CurrentOrder, CurrentOrders
 from operators.instruments import Instruments
 from operators.ledger.corporate_actions import SpinOff, fractional_units
 from operators.ledger.split_ratio import split_price, split_quantity, units_after_trade
-from operators.living_orders import LivingOrder, LivingOrders
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from operators.rebase import rebase
 from operators.risk.exposure import Exposure, exact_exposure, net_value, rounded_exposure
@@ -60,7 +60,7 @@ class RiskBook:
         self.symbol_of: dict[str, str] = {}  # order id of an open order -> symbol
         # order id of an open order -> the proposal that was approved, with the terms as they are now
         self.proposals: dict[str, OrderProposal] = {}
-        self._living = LivingOrders()
+        self._current_orders = CurrentOrders()
         self.last_bars: dict[str, Bar | LastBar] = {}
         self._unpriced: dict[str, None] = {}  # symbols in the book that had no price at the last check
         self.state: TradingState = ACTIVE
@@ -146,11 +146,11 @@ class RiskBook:
         position = self.positions.get(symbol)
         if position is None or not position.orders:
             return
-        for living in self._living.split(symbol, ratio, self._instruments.lot_size_of(symbol)):
-            order, proposal = position.orders[living.order_id], self.proposals[living.order_id]
+        for current in self._current_orders.split(symbol, ratio, self._instruments.lot_size_of(symbol)):
+            order, proposal = position.orders[current.order_id], self.proposals[current.order_id]
             reference_price = split_price(proposal.reference_price, ratio)
-            self.proposals[living.order_id] = proposal._replace(reference_price=reference_price)
-            self._update_order(living, split_price(order.price, ratio))
+            self.proposals[current.order_id] = proposal._replace(reference_price=reference_price)
+            self._update_order(current, split_price(order.price, ratio))
         self._refresh_position(symbol, position)
 
     def close_quantity(self, symbol: str, quantity: Decimal, price: Decimal) -> None:
@@ -181,7 +181,7 @@ class RiskBook:
         """Add an approved order. `replaces` is the id of the open order that it amends."""
         terms, symbol = proposal.terms, proposal.terms.symbol
         filled = terms.quantity - order.remaining
-        self._living.add(LivingOrder(order_id, proposal.proposal_id, terms, filled, replaces=replaces))
+        self._current_orders.add(CurrentOrder(order_id, proposal.proposal_id, terms, filled, replaces=replaces))
         position = self.positions.get(symbol)
         if position is None:
             position = self._open_position(symbol)
@@ -208,7 +208,7 @@ class RiskBook:
         A final report removes the order. Reports also change the terms of the orders that depend on theirs.
         """
         exec_type = report.exec_type
-        changed = self._living.fold_execution(report)
+        changed = self._current_orders.fold_execution(report)
         if exec_type == TRADE:
             position = self.positions.get(report.symbol)
             if position is None:
@@ -229,32 +229,32 @@ class RiskBook:
             del self.proposals[report.order_id]
             position.remove_order(report.order_id)
             self._refresh_position(report.symbol, position)
-        for living in changed:
-            order_id, symbol = living.order_id, living.terms.symbol
+        for current in changed:
+            order_id, symbol = current.order_id, current.terms.symbol
             if order_id not in self.symbol_of:
                 continue  # ended
             remaining = self.positions[symbol].orders[order_id].remaining
-            if (self.proposals[order_id].terms, remaining) != (living.terms, living.remaining):
-                self._update_order(living)
+            if (self.proposals[order_id].terms, remaining) != (current.terms, current.remaining):
+                self._update_order(current)
                 self._refresh_reserve(self.positions[symbol])
 
-    def _update_order(self, living: LivingOrder, price: Decimal | None = None) -> None:
+    def _update_order(self, current: CurrentOrder, price: Decimal | None = None) -> None:
         """Take over the present terms of an open order, and its new price per unit."""
-        order_id, terms = living.order_id, living.terms
+        order_id, terms = current.order_id, current.terms
         position = self.positions[self.symbol_of[order_id]]
         order = position.remove_order(order_id)
         self.proposals[order_id] = self.proposals[order_id]._replace(terms=terms)
         price = order.price if price is None else price
-        position.add_order(order_id, order._replace(remaining=living.remaining, price=price, limit=terms.limit_price))
+        position.add_order(order_id, order._replace(remaining=current.remaining, price=price, limit=terms.limit_price))
 
     def waits_for_parent(self, order_id: str) -> bool:
         """Whether an open order waits for further fills of its entry."""
-        living = self._living.get(order_id)
-        return living is not None and bool(living.held or (living.terms.parent_id and not living.is_working))
+        current = self._current_orders.get(order_id)
+        return current is not None and bool(current.held or (current.terms.parent_id and not current.is_working))
 
     def is_replaced(self, order_id: str) -> bool:
         """Whether an open order has an amendment that the venue has not confirmed yet."""
-        return self._living.is_replaced(order_id)
+        return self._current_orders.is_replaced(order_id)
 
     # -- cash transfers ------------------------------------------------------------------------------------------------
 
@@ -351,12 +351,12 @@ class RiskBook:
             {order_id: to_flat(_own_copy(proposal)) for order_id, proposal in self.proposals.items()},
             list(self._split_symbols),
             (self.day_start_base, self.pending_flow),
-            self._living.snapshot(),
+            self._current_orders.snapshot(),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         self.cash, self.state, self.epoch, self.trading_day, self.day_start_equity, *rest = snapshot
-        self.reconciling, positions, last_bars, proposals, split_symbols, flows, living = rest
+        self.reconciling, positions, last_bars, proposals, split_symbols, flows, current = rest
         self.day_start_base, self.pending_flow = flows
         self._split_symbols = dict.fromkeys(split_symbols)
         self.reserved, self.positions, self.symbol_of, self._unpriced = ZERO, {}, {}, {}
@@ -370,19 +370,19 @@ class RiskBook:
                 position.add_order(order_id, OpenOrder(*order))
                 self.symbol_of[order_id] = symbol
             self._refresh_position(symbol, position)
-        if living is None:
-            living = self._living_of_earlier_release()
-        self._living.restore(living)
+        if current is None:
+            current = self._current_orders_of_earlier_release()
+        self._current_orders.restore(current)
 
-    def _living_of_earlier_release(self) -> list[tuple[Any, ...]]:
+    def _current_orders_of_earlier_release(self) -> list[tuple[Any, ...]]:
         """Return the present terms of the open orders, for a snapshot of a release that did not store them."""
-        living = LivingOrders()
+        current = CurrentOrders()
         for order_id, proposal in self.proposals.items():
             filled = proposal.terms.quantity - self.positions[self.symbol_of[order_id]].orders[order_id].remaining
-            living.add(LivingOrder(order_id, proposal.proposal_id, proposal.terms, filled))
+            current.add(CurrentOrder(order_id, proposal.proposal_id, proposal.terms, filled))
         for order_id in self.proposals:
-            living.accept(order_id)
-        return living.snapshot()
+            current.accept(order_id)
+        return current.snapshot()
 
 
 def _own_copy(proposal: OrderProposal) -> OrderProposal:

@@ -48,7 +48,7 @@ class EndedOrders:
         if len(self._ended) > ENDED_MAX:
             del self._ended[next(iter(self._ended))]
 
-    def living(self, order_id: str, open_orders: Container[str]) -> str | None:
+    def open_order_of(self, order_id: str, open_orders: Container[str]) -> str | None:
         """Return the open order that `order_id` names: itself, or its successor. None if it has ended."""
         while order_id not in open_orders:
             ended = self._ended.get(order_id)
@@ -58,11 +58,11 @@ class EndedOrders:
         return order_id
 
     def latest(self, order_id: str, open_orders: Container[str]) -> str | None:
-        """As `living`, but an amendment that the venue has not confirmed yet counts as a successor."""
-        living = self.living(order_id, open_orders)
-        while living is not None and self._successors.get(living, "") in open_orders:
-            living = self._successors[living]
-        return living
+        """As `open_order_of`, but an amendment that the venue has not confirmed yet counts as a successor."""
+        open_id = self.open_order_of(order_id, open_orders)
+        while open_id is not None and self._successors.get(open_id, "") in open_orders:
+            open_id = self._successors[open_id]
+        return open_id
 
     def refusal(self, order_id: str) -> tuple[EndedOrder, Refusal] | None:
         """Return an ended order and the refusal of a command for it. None if the order is unknown."""

@@ -20,12 +20,12 @@ from operators.manual_orders import (
     trading_strategy_of,
 )
 from operators.money import ZERO
-from operators.risk.acceptance import check_exits
 from operators.risk.book import RiskBook
 from operators.risk.commands import amend_terms
 from operators.risk.decisions import OrderDecisions
 from operators.risk.ended_orders import EndedOrders
 from operators.risk.history import RiskHistory
+from operators.risk.order_rules import check_exits
 from operators.risk.reduce_only_orders import OWN_POSITION_CLOSED
 from operators.risk.verdict import Refusal, number_text
 from schemas.errors import BadInput
@@ -78,7 +78,7 @@ class RequestedOrders:
             return [self._decisions.refuse(ts_ns, request_id_of(request), terms, refusal)]
         if request.kind == CANCEL_ORDER:
             order_id = request.arguments.get("order_id", "")
-            target_id = self.ended.living(order_id, self._book.symbol_of)
+            target_id = self.ended.open_order_of(order_id, self._book.symbol_of)
             if target_id is None:
                 return self._refuse_late(ts_ns, request, order_id)
             symbol = self._book.symbol_of[target_id]

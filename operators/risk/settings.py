@@ -48,8 +48,8 @@ class RiskSettings:
                                own cash
     max_order_quantity         [units] maximum quantity of one order, in addition to the instrument's maximum
     min_order_notional         [account currency] smallest order value; an order that closes a position may be smaller
-    price_collar_bps           how far a limit price may be through the last price (a buy above it, a sell below it);
-                               also rejects a stop that the last price has passed
+    price_collar_bps           maximum distance of a buy limit above the last price, and of a sell limit below it; also
+                               rejects a stop that the last price has already passed
     duplicate_window_s         [seconds of event time] time within which an identical order is rejected; 0: off
     prevent_self_trade         whether to reject an order that would trade against an own open order
     max_orders_in_window       [orders] maximum number of approvals within `order_window_s`

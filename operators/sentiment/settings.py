@@ -19,8 +19,8 @@ class LlmSettings:
     waiting_max        [headlines] maximum number of headlines that wait for a response
     request_timeout_s  wall-clock time of one attempt
     retries            [attempts] number of further attempts
-    requests_per_day   [requests] most requests of a UTC day
-    tokens_per_day     [tokens] most tokens of a UTC day
+    requests_per_day   [requests] maximum number of requests per UTC day
+    tokens_per_day     [tokens] maximum number of tokens per UTC day
     answer_tokens_max  [tokens] maximum length of one response
     """
 

@@ -84,13 +84,15 @@ class BracketRun:
     def act(self, number: int) -> None:
         """Move the price, or let a person cancel or amend an exit."""
         action = self.random.randint(0, 9)
-        living = [name for name, one in self.stage.open_orders.items() if one.terms.side == SELL and not one.end_reason]
-        if action == 0 and living:
-            name = self.random.choice(living)
+        open_exits = [
+            name for name, one in self.stage.open_orders.items() if one.terms.side == SELL and not one.end_reason
+        ]
+        if action == 0 and open_exits:
+            name = self.random.choice(open_exits)
             self.cancelled_stop |= self.stage.open_orders[name].has_stop
             self.step(order_cancel(number, name))
-        elif action == 1 and living:
-            name = self.random.choice(living)
+        elif action == 1 and open_exits:
+            name = self.random.choice(open_exits)
             terms = self.stage.open_orders[name].terms
             prices: dict[str, Any] = {"limit_price": 112} if terms.stop_price is None else {"stop_price": 92}
             self.step(order(number, SELL, 10, replaces=name, **prices, **EXITS))

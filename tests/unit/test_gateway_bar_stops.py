@@ -1,4 +1,4 @@
-"""Stops in the gateway follow the rules of the simulated venue; cancels and amendments find the living order."""
+"""Stops in the gateway follow the rules of the simulated venue; cancels and amendments find the open order."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from dataflows.runtime import stages
 from operators.instruments import NO_INSTRUMENTS, UNLISTED, Instrument, Instruments
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.acceptance import first_refusal
+from operators.risk.order_rules import first_refusal
 from operators.sizing import SizingSettings
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage

@@ -3,8 +3,8 @@
 A quantity that closes the position exactly also passes, because a split can leave a fraction of a lot.
 """
 
-from operators.risk.acceptance import check_lot
 from operators.risk.order_context import OrderContext
+from operators.risk.order_rules import check_lot
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict
 from schemas.records import OrderTerms

@@ -1,11 +1,11 @@
 """Reject a price that is too aggressive for the market (fat-finger check), and a stop that would trigger at once.
 
-A limit price must not be too far through the last price: a buy above it, a sell below it. Resting limits and exits
+A buy limit must not be too far above the last price, and a sell limit not too far below it. Resting limits and exits
 pass. The exits of an entry that is still open are compared with the entry, because they start after it.
 """
 
-from operators.risk.acceptance import PRICE_COLLAR, check_collar, check_exits
 from operators.risk.order_context import OrderContext
+from operators.risk.order_rules import PRICE_COLLAR, check_collar, check_exits
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, passed
 from schemas.records import OrderTerms

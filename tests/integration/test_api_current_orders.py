@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import create_engine
 
-from api.living_orders import open_orders
+from api.current_orders import open_orders
 from operators.instruments import NO_INSTRUMENTS
 from operators.portfolio import PortfolioStage
 from schemas.records import BUY, GTC, LIMIT, NEW, REPLACED, SELL, SPLIT, CashFlow, Execution, Order, Record

@@ -63,7 +63,8 @@ def check_tick(order: OrderTerms, instrument: Instrument) -> Verdict:
 def check_collar(
     order: OrderTerms, last_price: Decimal, collar_bps: Limit, old_terms: OrderTerms | None = None
 ) -> Verdict:
-    """Limit how far a limit price is beyond the last price, and reject a stop that the last price has passed.
+    """Limit how far a buy limit is above the last price and a sell limit below it. Reject a stop that the last price
+    has passed.
 
     A stop-limit is measured from its stop, because it trades only after the stop has triggered. The limit price of an
     exit (a reduce-only order) passes, because it cannot open a position. The stop of an amendment passes if it equals

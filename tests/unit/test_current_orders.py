@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.living_orders import LivingOrder, LivingOrders
+from operators.current_orders import CurrentOrder, CurrentOrders
 from operators.venue import VenueSettings, VenueStage
 from operators.venue.venue_order import VenueOrder
 from schemas.records import BUY, GTC, SELL, SPLIT, CorporateAction, Execution, Order, Record
@@ -22,37 +22,37 @@ SHARE = VenueSettings(**NO_FEE, max_volume_share=Decimal(1))
 D = Decimal
 
 
-def add(living: LivingOrders, one: Order, filled: Decimal) -> None:
-    living.add(LivingOrder(one.order_id, one.cause_id, one.terms, filled, replaces=one.replaces))
+def add(current: CurrentOrders, one: Order, filled: Decimal) -> None:
+    current.add(CurrentOrder(one.order_id, one.cause_id, one.terms, filled, replaces=one.replaces))
 
 
 def run(slices: list[list[Record]], *, restart: bool = False) -> None:
     """Compare the terms after every time slice. As in a run, orders are known before they reach the venue."""
-    stage, living = VenueStage(SHARE), LivingOrders()
+    stage, current = VenueStage(SHARE), CurrentOrders()
     known: dict[str, Decimal] = {}
     for number, records in enumerate(slices, 1):
         for one in records:
             if isinstance(one, Order):
-                add(living, one, known.get(one.replaces, D(0)))
+                add(current, one, known.get(one.replaces, D(0)))
         for one in records:
             if isinstance(one, CorporateAction) and one.ratio is not None:
-                living.split("AAPL", one.ratio, D(1))
+                current.split("AAPL", one.ratio, D(1))
         for report in stage.on_slice(number * MINUTE_NS, records):
             assert isinstance(report, Execution)
-            living.fold_execution(report)
+            current.fold_execution(report)
             known[report.order_id] = report.cum_quantity
         if restart:
-            restored = LivingOrders()
-            restored.restore(pickle.loads(pickle.dumps(living.snapshot())))  # noqa: S301 - our own snapshot
-            living = restored
+            restored = CurrentOrders()
+            restored.restore(pickle.loads(pickle.dumps(current.snapshot())))  # noqa: S301 - our own snapshot
+            current = restored
         for values in stage.snapshot()[4]:
             expected = VenueOrder.from_tuple(values)
-            found = living.get(expected.order_id)
+            found = current.get(expected.order_id)
             assert found is not None, f"{expected.order_id} is open at the venue"
             assert found.terms == expected.terms, f"slice {number}, {expected.order_id}"
             assert (found.filled, found.held) == (expected.cum_quantity, expected.held_back)
         open_ids = {VenueOrder.from_tuple(values).order_id for values in stage.snapshot()[4]}
-        assert {one[0] for one in living.snapshot()} == open_ids, "ended orders have left"
+        assert {one[0] for one in current.snapshot()} == open_ids, "ended orders have left"
 
 
 def exits(quantity: int = 100, group: str = "exit", parent: str = "prop-1") -> list[Order]:
@@ -147,4 +147,4 @@ def test_any_orders_have_the_terms_of_the_venue(rows: Any, bars: Any, split_at: 
 
 
 def test_reports_of_unknown_orders_change_nothing() -> None:
-    assert LivingOrders().fold_execution(Execution._make([0] * len(Execution._fields))) == []
+    assert CurrentOrders().fold_execution(Execution._make([0] * len(Execution._fields))) == []

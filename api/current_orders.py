@@ -1,7 +1,7 @@
 """The present terms of open orders, derived from the tables of orders, reports and corporate actions.
 
 A fill reduces the other orders of its group, the exits of an entry follow its quantity, and a split converts quantities
-and prices. None of this changes the row of the approved order (`operators/living_orders.py`). PostgreSQL is slightly
+and prices. None of this changes the row of the approved order (`operators/current_orders.py`). PostgreSQL is slightly
 behind, so the result is for display and for forecasts.
 """
 
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
 
+from operators.current_orders import CurrentOrder, CurrentOrders
 from operators.instruments import Instruments
 from operators.ledger.events import share_ratio
-from operators.living_orders import LivingOrder, LivingOrders
 from operators.money import ZERO
 from schemas.records import (
     CANCELED,
@@ -52,13 +52,13 @@ def open_orders(db: Connection, instruments: Instruments) -> list[tuple[Order, D
     )
     query = select(orders).where(~exists().where(same_order, is_final)).order_by(orders.c.seq)
     approved = [record_of(Order, row) for row in db.execute(query).mappings()]
-    living = living_orders(db, approved, instruments)
+    current = current_orders(db, approved, instruments)
     # An order that the rules end without a report yet has no remaining quantity.
-    present = ((order, living.get(order.order_id)) for order in approved)
+    present = ((order, current.get(order.order_id)) for order in approved)
     return [(order._replace(terms=one.terms), one.remaining) for order, one in present if one is not None]
 
 
-def living_orders(db: Connection, approved: Collection[Order], instruments: Instruments) -> dict[str, LivingOrder]:
+def current_orders(db: Connection, approved: Collection[Order], instruments: Instruments) -> dict[str, CurrentOrder]:
     """Return those of the orders that are open, by id, as they are now."""
     if not approved:
         return {}
@@ -66,7 +66,7 @@ def living_orders(db: Connection, approved: Collection[Order], instruments: Inst
     symbols = {order.terms.symbol for order in related.values()}
     by_order = executions.c.order_id.in_(related)
     reports = [record_of(Execution, row) for row in db.execute(select(executions).where(by_order)).mappings()]
-    book = LivingOrders()
+    book = CurrentOrders()
     for event in _in_order(_splits(db, symbols), reports, related.values()):
         if isinstance(event, _Split):
             book.split(event.symbol, event.ratio, instruments.lot_size_of(event.symbol))
@@ -75,7 +75,7 @@ def living_orders(db: Connection, approved: Collection[Order], instruments: Inst
         else:
             replaced = book.get(event.replaces) if event.replaces else None
             filled = ZERO if replaced is None else replaced.filled
-            book.add(LivingOrder(event.order_id, event.cause_id, event.terms, filled, replaces=event.replaces))
+            book.add(CurrentOrder(event.order_id, event.cause_id, event.terms, filled, replaces=event.replaces))
     orders_in_book = ((order.order_id, book.get(order.order_id)) for order in approved)
     return {order_id: order for order_id, order in orders_in_book if order is not None}
 

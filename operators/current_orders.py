@@ -15,7 +15,7 @@ from operators.order_split import split_lots, split_order
 from schemas.records import NEW, REPLACED, TRADE, Execution, OrderTerms
 
 
-class LivingOrder(NamedTuple):
+class CurrentOrder(NamedTuple):
     """An order that has not ended.
 
     terms       its terms now; the quantity includes what has traded
@@ -37,12 +37,12 @@ class LivingOrder(NamedTuple):
     def remaining(self) -> Decimal:
         return self.terms.quantity - self.filled
 
-    def with_quantity(self, quantity: Decimal) -> LivingOrder:
+    def with_quantity(self, quantity: Decimal) -> CurrentOrder:
         return self._replace(terms=self.terms._replace(quantity=quantity))
 
-    def as_working(self, held: Decimal) -> LivingOrder:
+    def as_working(self, held: Decimal) -> CurrentOrder:
         """Return the order after its acceptance. Every order has one, and `_replace` takes three times as long."""
-        return LivingOrder(
+        return CurrentOrder(
             order_id=self.order_id,
             cause_id=self.cause_id,
             terms=self.terms,
@@ -52,12 +52,12 @@ class LivingOrder(NamedTuple):
             replaces=self.replaces,
         )
 
-    def with_fill(self, report: Execution) -> LivingOrder:
+    def with_fill(self, report: Execution) -> CurrentOrder:
         """Return the order after a fill that the venue reported."""
         terms, quantity = self.terms, report.cum_quantity + report.leaves_quantity
         if terms.quantity != quantity:
             terms = terms._replace(quantity=quantity)
-        return LivingOrder(
+        return CurrentOrder(
             order_id=self.order_id,
             cause_id=self.cause_id,
             terms=terms,
@@ -68,17 +68,17 @@ class LivingOrder(NamedTuple):
         )
 
 
-class LivingOrders:
+class CurrentOrders:
     """The open orders by id. Call `split` before the reports of the time slice in which a split takes effect."""
 
     def __init__(self) -> None:
-        self._orders: dict[str, LivingOrder] = {}
+        self._orders: dict[str, CurrentOrder] = {}
         self._ids_of_group: dict[str, dict[str, None]] = {}
         self._ids_of_parent: dict[str, dict[str, None]] = {}  # cause id of the parent -> orders
         self._id_of_cause: dict[str, str] = {}
         self._successors: dict[str, list[str]] = {}  # order -> the orders that are to replace it, one after the other
 
-    def get(self, order_id: str) -> LivingOrder | None:
+    def get(self, order_id: str) -> CurrentOrder | None:
         """Return an open order, or None."""
         return self._orders.get(order_id)
 
@@ -86,13 +86,13 @@ class LivingOrders:
         """Whether an open order has an amendment that the venue has not confirmed yet."""
         return order_id in self._successors
 
-    def add(self, order: LivingOrder) -> None:
+    def add(self, order: CurrentOrder) -> None:
         """Add an approved order."""
         self._index(order)
         if order.replaces:
             self._successors.setdefault(order.replaces, []).append(order.order_id)
 
-    def _index(self, order: LivingOrder) -> None:
+    def _index(self, order: CurrentOrder) -> None:
         terms, order_id = order.terms, order.order_id
         self._orders[order_id] = order
         self._id_of_cause[order.cause_id] = order_id
@@ -101,7 +101,7 @@ class LivingOrders:
         if terms.parent_id:
             self._ids_of_parent.setdefault(terms.parent_id, {})[order_id] = None
 
-    def fold_execution(self, report: Execution) -> list[LivingOrder]:
+    def fold_execution(self, report: Execution) -> list[CurrentOrder]:
         """Apply a report. Return the orders that it changes; its own order too, with its last terms if it has ended."""
         order = self._orders.get(report.order_id)
         if order is None:
@@ -121,7 +121,7 @@ class LivingOrders:
         released = [one for one in children if one.held < one.remaining]
         return [order, *(self._store(_without_held(one)) for one in released)]
 
-    def split(self, symbol: str, ratio: Decimal, lot_size: Decimal) -> list[LivingOrder]:
+    def split(self, symbol: str, ratio: Decimal, lot_size: Decimal) -> list[CurrentOrder]:
         """Convert the orders of a symbol to new shares. Return them."""
         changed = []
         for order in [one for one in self._orders.values() if one.terms.symbol == symbol]:
@@ -131,7 +131,7 @@ class LivingOrders:
             changed.append(self._store(order._replace(terms=terms, filled=filled, held=held)))
         return changed
 
-    def accept(self, order_id: str) -> LivingOrder:
+    def accept(self, order_id: str) -> CurrentOrder:
         """Note that the venue or the gateway has accepted an open order. Return it."""
         order = self._orders[order_id]
         held = order.held
@@ -140,7 +140,7 @@ class LivingOrders:
             held = ZERO if parent is None else max(ZERO, order.remaining - parent.filled)
         return self._store(order.as_working(held))
 
-    def _fill(self, order: LivingOrder, report: Execution) -> list[LivingOrder]:
+    def _fill(self, order: CurrentOrder, report: Execution) -> list[CurrentOrder]:
         leaves, traded = report.leaves_quantity, report.quantity
         order = order.with_fill(report)
         if leaves:
@@ -160,8 +160,8 @@ class LivingOrders:
         return changed
 
     def _hand_over(
-        self, replaced: LivingOrder, successor: LivingOrder, children: list[LivingOrder]
-    ) -> list[LivingOrder]:
+        self, replaced: CurrentOrder, successor: CurrentOrder, children: list[CurrentOrder]
+    ) -> list[CurrentOrder]:
         """Let an amended order continue with the fills, the parent and the children of the one that it replaces."""
         terms = successor.terms._replace(parent_id=replaced.terms.parent_id)
         successor = successor._replace(terms=terms, filled=replaced.filled)
@@ -181,18 +181,18 @@ class LivingOrders:
             changed.append(child)
         return changed
 
-    def _store(self, order: LivingOrder) -> LivingOrder:
+    def _store(self, order: CurrentOrder) -> CurrentOrder:
         """Update an open order, whose parent and group are the same. Return it."""
         self._orders[order.order_id] = order
         return order
 
-    def _held_children(self, parent: LivingOrder) -> list[LivingOrder]:
+    def _held_children(self, parent: CurrentOrder) -> list[CurrentOrder]:
         return [one for one in self._orders_of(self._ids_of_parent, parent.cause_id) if one.held]
 
-    def _orders_of(self, ids_of: dict[str, dict[str, None]], key: str) -> list[LivingOrder]:
+    def _orders_of(self, ids_of: dict[str, dict[str, None]], key: str) -> list[CurrentOrder]:
         return [self._orders[order_id] for order_id in ids_of.get(key, ())]
 
-    def _remove(self, order: LivingOrder) -> None:
+    def _remove(self, order: CurrentOrder) -> None:
         order_id, terms = order.order_id, order.terms
         del self._orders[order_id]
         self._id_of_cause.pop(order.cause_id, None)
@@ -215,9 +215,9 @@ class LivingOrders:
         for index in (self._orders, self._ids_of_group, self._ids_of_parent, self._id_of_cause, self._successors):
             index.clear()
         for order_id, cause_id, terms, *rest in snapshot:
-            self.add(LivingOrder(order_id, cause_id, OrderTerms(*terms), *rest))
+            self.add(CurrentOrder(order_id, cause_id, OrderTerms(*terms), *rest))
 
 
-def _without_held(child: LivingOrder) -> LivingOrder:
+def _without_held(child: CurrentOrder) -> CurrentOrder:
     """Return a child without the units that wait for its parent, which has ended."""
     return child.with_quantity(child.terms.quantity - child.held)._replace(held=ZERO)
