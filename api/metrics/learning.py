@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client.core import Metric
-from sqlalchemy import Engine, RowMapping, desc, func, select
+from sqlalchemy import Connection, Engine, RowMapping, desc, func, select
 
 from api.metrics.collector import Labels, Value, gauge, single
-from api.strategies import latest_shares
+from api.strategies import DatedStrategyShare, latest_shares
 from api.strategy_accounts import last_accounts
 from configs.model_registry import ModelRegistry
 from configs.settings import Settings
@@ -34,34 +34,11 @@ class StrategyMetrics:
             at_ns = db.execute(select(func.max(attribution.c.ts_ns))).scalar()
             suspensions = suspended_strategies(db)
             accounts = last_accounts(db)
-            newest_ns = db.execute(select(func.max(valuations.c.ts_ns))).scalar() or 0
-            analysis = db.execute(
-                select(dead_letters.c.topic).where(
-                    dead_letters.c.topic.regexp_match("^(indicator|model):"),
-                    dead_letters.c.ts_ns > newest_ns - ANALYSIS_WINDOW_NS,
-                )
-            ).scalars()
-            components = {tuple(topic.rsplit("/", 1)): 1 for topic in analysis}
+            components = dict.fromkeys(_suspended_analysis(db), 1)
             latest_weights = db.execute(select(weights.c.weights).order_by(desc(weights.c.seq)).limit(1)).scalar() or {}
-        names = {"realized": "realized_pnl", "unrealized": "unrealized_pnl", "fees": "fees", "cash_flows": "cash_flows"}
-        pnl_parts: dict[Labels, Value] = {
-            (share.strategy, part): float(getattr(share, name)) for share in shares for part, name in names.items()
-        }
-        total: dict[Labels, Value] = {(share.strategy,): float(share.total_pnl) for share in shares}
         weight_values: dict[Labels, Value] = {(name,): weight for name, weight in sorted(latest_weights.items())}
         return [
-            gauge(
-                "platform_strategy_attributed_pnl",
-                "share of the ledger's P&L by part: realized, unrealized, fees (a cost, above 0), cash_flows",
-                ("strategy", "part"),
-                pnl_parts,
-            ),
-            gauge(
-                "platform_strategy_total_pnl",
-                "realized + unrealized - fees + cash flows; the sum over all strategies is the ledger's P&L",
-                ("strategy",),
-                total,
-            ),
+            *_attribution_metrics(shares),
             *_account_metrics(accounts),
             gauge(
                 "platform_strategy_suspended",
@@ -87,6 +64,40 @@ class StrategyMetrics:
                 weight_values,
             ),
         ]
+
+
+def _suspended_analysis(db: Connection) -> list[tuple[str, ...]]:
+    """Return (indicator or model, symbol) of the failures within `ANALYSIS_WINDOW_NS` before the last valuation."""
+    newest_ns = db.execute(select(func.max(valuations.c.ts_ns))).scalar() or 0
+    topics = db.execute(
+        select(dead_letters.c.topic).where(
+            dead_letters.c.topic.regexp_match("^(indicator|model):"),
+            dead_letters.c.ts_ns > newest_ns - ANALYSIS_WINDOW_NS,
+        )
+    ).scalars()
+    return [tuple(topic.rsplit("/", 1)) for topic in topics]
+
+
+def _attribution_metrics(shares: Sequence[DatedStrategyShare]) -> list[Metric]:
+    names = {"realized": "realized_pnl", "unrealized": "unrealized_pnl", "fees": "fees", "cash_flows": "cash_flows"}
+    parts: dict[Labels, Value] = {
+        (share.strategy, part): float(getattr(share, name)) for share in shares for part, name in names.items()
+    }
+    total: dict[Labels, Value] = {(share.strategy,): float(share.total_pnl) for share in shares}
+    return [
+        gauge(
+            "platform_strategy_attributed_pnl",
+            "share of the ledger's P&L by part: realized, unrealized, fees (a cost, above 0), cash_flows",
+            ("strategy", "part"),
+            parts,
+        ),
+        gauge(
+            "platform_strategy_total_pnl",
+            "realized + unrealized - fees + cash flows; the sum over all strategies is the ledger's P&L",
+            ("strategy",),
+            total,
+        ),
+    ]
 
 
 def _account_metrics(accounts: Sequence[RowMapping]) -> list[Metric]:

@@ -65,31 +65,12 @@ class PortfolioMetrics:
         ]
         at_ns = 0 if last is None else int(last["ts_ns"])
         flows = read_flows(db)
-        starts = {
-            window: self._start_of(db, flows, start_ns) for window, start_ns in self._window_starts(at_ns).items()
-        }
-        profit = equity - money["net_flows"]
-        pnl: dict[Labels, Value] = {(window,): float(profit - start.profit) for window, start in starts.items()}
         net_equity = equity if last is None else flows.adjust(last["seq"], equity)
-        returns: dict[Labels, Value] = {
-            (window,): float(net_equity / start.net_equity) - 1 for window, start in starts.items() if start.net_equity
-        }
         self._update_peak(db, flows)
         exposure = money["gross_exposure"]
         return [
             *money_metrics,
-            gauge(
-                "platform_portfolio_pnl",
-                "P&L of the day, week or month, without deposits and withdrawals",
-                ("window",),
-                pnl,
-            ),
-            gauge(
-                "platform_portfolio_return_ratio",
-                "time-weighted return of the window, net of deposits and withdrawals",
-                ("window",),
-                returns,
-            ),
+            *self._windows(db, flows, at_ns, profit=equity - money["net_flows"], net_equity=net_equity),
             single(
                 "platform_portfolio_peak_value",
                 "peak of the equity, scaled by each deposit and withdrawal like the equity",
@@ -112,6 +93,32 @@ class PortfolioMetrics:
             ),
             single("platform_bar_interval_seconds", "length of a bar", self._bar_s),
             single("platform_portfolio_valued_timestamp_seconds", "event time of the last valuation", at_ns / 1e9),
+        ]
+
+    def _windows(
+        self, db: Connection, flows: Flows, at_ns: int, *, profit: Decimal, net_equity: Decimal
+    ) -> list[Metric]:
+        """Return P&L and return of the day, week and month. `profit` is the equity without flows."""
+        starts = {
+            window: self._start_of(db, flows, start_ns) for window, start_ns in self._window_starts(at_ns).items()
+        }
+        pnl: dict[Labels, Value] = {(window,): float(profit - start.profit) for window, start in starts.items()}
+        returns: dict[Labels, Value] = {
+            (window,): float(net_equity / start.net_equity) - 1 for window, start in starts.items() if start.net_equity
+        }
+        return [
+            gauge(
+                "platform_portfolio_pnl",
+                "P&L of the day, week or month, without deposits and withdrawals",
+                ("window",),
+                pnl,
+            ),
+            gauge(
+                "platform_portfolio_return_ratio",
+                "time-weighted return of the window, net of deposits and withdrawals",
+                ("window",),
+                returns,
+            ),
         ]
 
     def _window_starts(self, at_ns: int) -> dict[str, int]:

@@ -67,51 +67,32 @@ def build_broker_sink(
     precondition of live trading is missing, and Unavailable if Postgres, Kafka or, in live mode, the broker does not
     respond.
     """
-    execution, alpaca = settings.execution, settings.alpaca
-    key, secret = alpaca.keys()
-    paper = execution.mode == "paper"
+    database, options = settings.database.postgres, settings.execution.alpaca
     gate = SubmissionGate((lambda: None) if kill_switch is None else kill_switch.halt)
-    api = AlpacaApi(
-        key,
-        secret,
-        paper=paper,
-        url=alpaca.url,
-        timeout_s=execution.alpaca.request_timeout_s,
-        may_submit=(lambda: True) if lease is None else lease.require_lease,
-        submission=gate.submission,
-    )
-    if not paper:
-        require_live_preconditions(settings)
-        require_account(api, execution.live_account or "")
+    api = _checked_api(settings, lease, gate)
     order_ids = OrderIdPrefix(platform_id(settings) + "-")
-    budget = RequestBudget(execution.alpaca.requests_per_minute)
+    budget = RequestBudget(options.requests_per_minute)
     guard = None if kill_switch is None else start_broker_guard(settings, kill_switch, gate, order_ids, budget)
-    open_intents, requested_up_to_seq = load_open_intents(
-        settings.database.postgres.url, settings.database.postgres.retry_s
-    )
+    open_intents, requested_up_to_seq = load_open_intents(database.url, database.retry_s)
     publisher = UpdatePublisher(settings.kafka.cluster, settings.kafka.topic_prefix)
     broker = BrokerClient(
         api,
         order_ids,
-        execution.alpaca,
+        options,
         publisher.publish,
         closed_reason=gate.closed_reason,
-        reconcile_first=not paper,
+        reconcile_first=settings.execution.mode == "live",
         budget=budget,
     )
     broker.enqueue([(intent, True) for intent in open_intents])
-    stream = TradeUpdatesStream(
-        key, secret, paper=paper, url=alpaca.url, on_state=broker.on_state, on_update=broker.on_update
-    )
-    writer = PostgresWriter(
-        settings.database.postgres.url, name="gateway", unavailable_after_s=settings.database.postgres.retry_s
-    )
+    stream = _updates_stream(settings, broker)
+    writer = PostgresWriter(database.url, name="gateway", unavailable_after_s=database.retry_s)
     broker.start()
     stream.start()
     log.info(
         "broker connection started",
-        paper=paper,
-        url=alpaca.url,
+        paper=settings.execution.mode == "paper",
+        url=settings.alpaca.url,
         order_id_prefix=order_ids.prefix,
         open_intents=len(open_intents),
     )
@@ -125,6 +106,33 @@ def build_broker_sink(
         writer.close()
 
     return BrokerRequestSink(broker, writer.write, requested_up_to_seq=requested_up_to_seq, on_close=shut_down)
+
+
+def _checked_api(settings: Settings, lease: ServiceLease | None, gate: SubmissionGate) -> AlpacaApi:
+    """Return the client of the account. In live mode, require the preconditions and the configured account first."""
+    key, secret = settings.alpaca.keys()
+    paper = settings.execution.mode == "paper"
+    api = AlpacaApi(
+        key,
+        secret,
+        paper=paper,
+        url=settings.alpaca.url,
+        timeout_s=settings.execution.alpaca.request_timeout_s,
+        may_submit=(lambda: True) if lease is None else lease.require_lease,
+        submission=gate.submission,
+    )
+    if not paper:
+        require_live_preconditions(settings)
+        require_account(api, settings.execution.live_account or "")
+    return api
+
+
+def _updates_stream(settings: Settings, broker: BrokerClient) -> TradeUpdatesStream:
+    key, secret = settings.alpaca.keys()
+    paper = settings.execution.mode == "paper"
+    return TradeUpdatesStream(
+        key, secret, paper=paper, url=settings.alpaca.url, on_state=broker.on_state, on_update=broker.on_update
+    )
 
 
 def platform_id(settings: Settings) -> str:

@@ -136,6 +136,20 @@ def check_strategy(
     except BadInput as error:
         findings.append(_declaration_finding(strategy, str(error)))
         return report
+    return _dry_run_report(strategy, tape, report, minutes=minutes, on_stuck=on_stuck, limits=limits)
+
+
+def _dry_run_report(
+    strategy: Strategy | TradingStrategy,
+    tape: Sequence[Sequence[Record]],
+    report: StrategyReport,
+    *,
+    minutes: int,
+    on_stuck: Callable[[StrategyReport], None],
+    limits: TimeLimits,
+) -> StrategyReport:
+    """Run a strategy over simulated bars. Return the report with the figures; add the findings to its own."""
+    findings = report.findings
 
     def end_stuck_run(timeout: HandlerTimeout) -> None:
         text = f"{describe_timeout(timeout)}, and cannot be interrupted"

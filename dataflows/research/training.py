@@ -103,10 +103,8 @@ def train(
         fold_metrics, forecasts = _evaluate_folds(data, folds, embargo, tree_options)
         slope, calibration = _shrinkage_slope(forecasts), _platt_scaling(forecasts)
         regressor, classifier = _fit(data.inputs, data.returns, tree_options)
-    by_symbol: dict[str, list[list[float]]] = {}
-    for symbol, inputs in zip(data.symbols, data.inputs.tolist(), strict=True):
-        by_symbol.setdefault(symbol, []).append(inputs)
-    reference = build_reference([by_symbol[symbol] for symbol in sorted(by_symbol)])
+    symbols = tuple(sorted(set(data.symbols)))
+    reference = build_reference(_inputs_by_symbol(data, symbols))
     description = {
         "name": GRADIENT_BOOSTING,
         "features": list(features),
@@ -117,25 +115,33 @@ def train(
         "reference": reference,
     }
     model_parts = {"regressor": regressor, "classifier": classifier, "said": json.dumps(description, sort_keys=True)}
-    metrics = {
-        name: float(np.mean([fold[name] for fold in fold_metrics])) for name in fold_metrics[0] if name[0] != "_"
-    }
     card = {
         "name": GRADIENT_BOOSTING,
         "features": tuple(features),
         "inputs": names,
         "horizon_bars": horizon_bars,
-        "symbols": tuple(sorted(by_symbol)),
+        "symbols": symbols,
         "rows": len(data.returns),
         "trained_from_ns": data.begins[0],
         "trained_until_ns": max(data.ends),
         "data_sha256": _data_sha256(data),
         "parameters": {**PARAMETERS, "trees": trees, "seed": seed, "folds": folds, "embargo_bars": embargo},
         "folds": tuple(fold_metrics),
-        "metrics": {**metrics, "slope": slope, "drift_usual": reference.index_p95},
+        "metrics": {**_mean_metrics(fold_metrics), "slope": slope, "drift_usual": reference.index_p95},
         "libraries": {name: version(name) for name in ("numpy", "scikit-learn", "skops")},
     }
     return TrainingResult(serialize(model_parts), card)
+
+
+def _inputs_by_symbol(data: TrainingSamples, symbols: Sequence[str]) -> list[list[list[float]]]:
+    by_symbol: dict[str, list[list[float]]] = {symbol: [] for symbol in symbols}
+    for symbol, inputs in zip(data.symbols, data.inputs.tolist(), strict=True):
+        by_symbol[symbol].append(inputs)
+    return list(by_symbol.values())
+
+
+def _mean_metrics(fold_metrics: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([fold[name] for fold in fold_metrics])) for name in fold_metrics[0]}
 
 
 class _OutOfSampleForecasts(NamedTuple):

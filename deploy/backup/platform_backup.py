@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.backup.archive import CHUNK_BYTES, ArchiveWriter
 from deploy.backup.consistent_cut import export_topics, topics_before_database
-from deploy.backup.database_tables import database_snapshot, require_existing_revision, summarize, write_tables
+from deploy.backup.database_tables import (
+    DatabaseSummary,
+    database_snapshot,
+    require_existing_revision,
+    summarize,
+    write_tables,
+)
 from deploy.backup.encryption import ENCRYPTED_SUFFIX, copy_encrypted
 from deploy.backup.manifest import (
     MANIFEST,
@@ -24,6 +30,7 @@ from deploy.backup.manifest import (
     SETTINGS_ENTRY,
     SIGNING_ROOT_ENTRY,
     BackupManifest,
+    TableContent,
     is_model_entry,
     store_entry,
 )
@@ -65,10 +72,7 @@ def write_platform_backup(
         stores = _add_stores(home, archive, report)
         before = topics_before_database(settings.kafka)
         report("reading the database")
-        with database_snapshot(settings.database.postgres.url) as db:
-            database = summarize(db)
-            require_existing_revision(database.revision, "the database")
-            tables = write_tables(db, archive)
+        database, tables = _add_database(settings, archive)
         cut_ns, logs = export_topics(
             settings.kafka,
             archive,
@@ -98,14 +102,19 @@ def write_platform_backup(
             settings_sha256=settings_sha256,
             entries=dict(archive.entries),
         )
-        content = manifest.to_json()
-        # The seal covers the manifest as it is stored.
-        stored = io.BytesIO()
-        copy_encrypted(io.BytesIO(content), stored, recipient)
-        archive.add_plain(MANIFEST + (ENCRYPTED_SUFFIX if recipient is not None else ""), stored.getvalue())
-        archive.add_plain(SEAL, seal(stored.getvalue(), key))
+        _add_sealed_manifest(archive, manifest, key, recipient)
         archive.finish()
     return manifest
+
+
+def _add_sealed_manifest(
+    archive: ArchiveWriter, manifest: BackupManifest, key: str, recipient: Recipient | None
+) -> None:
+    """Add the manifest and its seal. The seal covers the manifest as it is stored, encrypted or not."""
+    stored = io.BytesIO()
+    copy_encrypted(io.BytesIO(manifest.to_json()), stored, recipient)
+    archive.add_plain(MANIFEST + (ENCRYPTED_SUFFIX if recipient is not None else ""), stored.getvalue())
+    archive.add_plain(SEAL, seal(stored.getvalue(), key))
 
 
 def _identity(home: Home, settings: Settings) -> PlatformIdentity:
@@ -149,6 +158,14 @@ def _add_stores(home: Home, archive: ArchiveWriter, report: ProgressCallback) ->
             for part in sorted(folder.glob("part-*.sqlite3")):
                 _add_file(archive, store_entry(name, part.name), part)
     return tuple(copies)
+
+
+def _add_database(settings: Settings, archive: ArchiveWriter) -> tuple[DatabaseSummary, dict[str, TableContent]]:
+    """Add all tables, as of one moment."""
+    with database_snapshot(settings.database.postgres.url) as db:
+        database = summarize(db)
+        require_existing_revision(database.revision, "the database")
+        return database, write_tables(db, archive)
 
 
 def _add_file(archive: ArchiveWriter, name: str, path: Path) -> None:

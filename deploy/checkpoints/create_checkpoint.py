@@ -33,6 +33,7 @@ from schemas.records import CheckpointMarker
 if TYPE_CHECKING:
     from configs.settings import Settings
     from deploy.home import Home
+    from deploy.supervisor.platform_identity import PlatformIdentity
     from deploy.supervisor.process_spec import ProgressCallback
 
 WAIT_S = 150.0
@@ -86,24 +87,7 @@ def create_checkpoint(
             slice_ns, found = wait_for_parts(parts / marker.checkpoint_id, names, deadline)
             report("waiting for the topics")
             state = _combine(settings, marker.checkpoint_id, slice_ns, found, deadline)
-            manifest = Manifest(
-                checkpoint_id=marker.checkpoint_id,
-                slice_ns=slice_ns,
-                created_ns=marker.ts_ns,
-                actor=actor,
-                reason=reason,
-                release=release,
-                layout=str(layout),
-                platform_id=identity.platform_id,
-                epoch=identity.epoch,
-                topic_prefix=settings.kafka.topic_prefix,
-                symbol_partitions=settings.kafka.symbol_partitions,
-                books=_books(settings, state),
-                audit_heads=read_heads(settings.database.postgres.url),
-                outputs={},
-                parts={},
-                state_version=0,
-            )
+            manifest = _manifest(settings, marker, identity, state, release=release, layout=layout)
             return seal(home.checkpoints, manifest, state)
         except (BadInput, Unavailable) as error:
             raise DeployError(f"no checkpoint created: {error}") from error
@@ -111,6 +95,36 @@ def create_checkpoint(
             raise DeployError(f"no checkpoint created: cannot write to {home.checkpoints}: {error.strerror}") from error
         finally:
             shutil.rmtree(parts, ignore_errors=True)
+
+
+def _manifest(
+    settings: Settings,
+    marker: CheckpointMarker,
+    identity: PlatformIdentity,
+    state: CheckpointState,
+    *,
+    release: str,
+    layout: Layout,
+) -> Manifest:
+    """Return the manifest of a state. `seal` adds the files and their hashes."""
+    return Manifest(
+        checkpoint_id=marker.checkpoint_id,
+        slice_ns=state.slice_ns,
+        created_ns=marker.ts_ns,
+        actor=marker.actor,
+        reason=marker.reason,
+        release=release,
+        layout=str(layout),
+        platform_id=identity.platform_id,
+        epoch=identity.epoch,
+        topic_prefix=settings.kafka.topic_prefix,
+        symbol_partitions=settings.kafka.symbol_partitions,
+        books=_books(settings, state),
+        audit_heads=read_heads(settings.database.postgres.url),
+        outputs={},
+        parts={},
+        state_version=0,
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from schemas.records import REGULAR
 
 if TYPE_CHECKING:
     from configs.settings import KafkaSection
+    from sinks.cluster import Servers
 
 FEED_TOPIC = "market-bars"
 _MESSAGES_PER_SLICE = 12
@@ -278,56 +279,19 @@ def database_queries(database_url: str, repetitions: int = 200) -> BenchmarkResu
 
 def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult:
     """Measure how fast this process writes bars to a temporary topic and reads them back. Raises DeployError."""
-    from confluent_kafka import Consumer, KafkaException, TopicPartition
+    from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
     from deploy.supervisor.topics import TopicSpec, create_topics
-    from schemas.codec import decode, encode
-    from schemas.records import Bar
     from sinks.cluster import client_config
-    from sinks.kafka import producer
 
     servers, topic = kafka.cluster, f"{kafka.topic_prefix}benchmark-{uuid.uuid4().hex[:8]}"
     admin = AdminClient(client_config(servers, {"log_level": 0}))
     try:
         create_topics(servers, [TopicSpec(topic, 1)], replication=-1)
-        kafka_producer = producer(servers)
-        bar = Bar(
-            symbol="SPY",
-            seq=1,
-            ts_ns=60,
-            open_ns=0,
-            open=100.0,
-            high=101.0,
-            low=99.0,
-            close=100.5,
-            volume=1e6,
-            session=REGULAR,
-            trading_day=20240102,
-            traded=True,
-        )
         started_at = time.perf_counter()
-        for number in range(messages):
-            while True:
-                try:
-                    kafka_producer.produce(topic, encode(bar._replace(seq=number)), partition=0)
-                    break
-                except BufferError:
-                    kafka_producer.poll(0.05)
-        if kafka_producer.flush(60):
-            raise DeployError(f"Kafka at {servers} did not acknowledge {messages:,} messages within 60 s")
-        with closing(Consumer(client_config(servers, {"group.id": topic, "log_level": 0}))) as consumer:
-            consumer.assign([TopicPartition(topic, 0, 0)])
-            remaining = messages
-            while remaining:
-                batch = consumer.consume(min(5000, remaining), timeout=15)
-                if not batch:
-                    raise DeployError(
-                        f"Kafka at {servers} returned only {messages - remaining:,} of {messages:,} messages"
-                    )
-                for message in batch:
-                    decode(message.value())
-                remaining -= len(batch)
+        _write_bars(servers, topic, messages)
+        _read_bars(servers, topic, messages)
         rate = messages / (time.perf_counter() - started_at)
     except KafkaException as error:
         raise DeployError(f"Kafka at {servers}: {error.args[0].str()}") from error
@@ -339,6 +303,57 @@ def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult
     return BenchmarkResult(
         name="Message throughput", target=10_000.0, unit="messages/s", p50=rate, p99=None, n=messages, how=how
     )
+
+
+def _write_bars(servers: Servers, topic: str, count: int) -> None:
+    """Write bars to the only partition of a topic, until all are acknowledged. Raises DeployError."""
+    from schemas.codec import encode
+    from schemas.records import Bar
+    from sinks.kafka import producer
+
+    kafka_producer = producer(servers)
+    bar = Bar(
+        symbol="SPY",
+        seq=1,
+        ts_ns=60,
+        open_ns=0,
+        open=100.0,
+        high=101.0,
+        low=99.0,
+        close=100.5,
+        volume=1e6,
+        session=REGULAR,
+        trading_day=20240102,
+        traded=True,
+    )
+    for number in range(count):
+        while True:
+            try:
+                kafka_producer.produce(topic, encode(bar._replace(seq=number)), partition=0)
+                break
+            except BufferError:
+                kafka_producer.poll(0.05)
+    if kafka_producer.flush(60):
+        raise DeployError(f"Kafka at {servers} did not acknowledge {count:,} messages within 60 s")
+
+
+def _read_bars(servers: Servers, topic: str, count: int) -> None:
+    """Read and decode the messages of a topic with one partition. Raises DeployError if there are fewer."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    from schemas.codec import decode
+    from sinks.cluster import client_config
+
+    with closing(Consumer(client_config(servers, {"group.id": topic, "log_level": 0}))) as consumer:
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        remaining = count
+        while remaining:
+            batch = consumer.consume(min(5000, remaining), timeout=15)
+            if not batch:
+                raise DeployError(f"Kafka at {servers} returned only {count - remaining:,} of {count:,} messages")
+            for message in batch:
+                decode(message.value())
+            remaining -= len(batch)
 
 
 def _latency(name: str, target: float, latencies_ms: list[float], how: str) -> BenchmarkResult:

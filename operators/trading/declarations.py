@@ -10,8 +10,8 @@ from operators.strategies.trading_strategy import EVERY, TradingStrategy, schedu
 from operators.strategies.universe_rules import TopDollarVolume, UniverseFile
 from operators.trading.intervals import Interval, interval_ns, is_from_trades, parse_interval
 from operators.trading.market_context import Declarations
-from operators.trading.market_events import EVENT_NAMES
-from operators.trading.market_needs import BAR_SOURCES, MarketNeeds
+from operators.trading.market_events import EVENT_NAMES, EventName
+from operators.trading.market_needs import BAR_SOURCES, BarSource, MarketNeeds
 from operators.trading.pair_statistics import parse_pair_spec
 from operators.trading.settings import TradingSettings
 from schemas.errors import BadInput
@@ -71,16 +71,8 @@ def check_declarations(strategy: TradingStrategy, settings: TradingSettings, nee
 
 
 def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNeeds) -> Declarations:
-    symbols: Any = strategy.symbols
-    if symbols is not None and (
-        isinstance(symbols, str) or not symbols or not all(isinstance(one, str) and one for one in symbols)
-    ):
-        raise BadInput(f"`symbols` must be a tuple of symbols, or None for the universe, found {symbols!r:.64}")
-    source: Any = strategy.bar_source
-    if source not in BAR_SOURCES:
-        suggestion = did_you_mean(str(source), BAR_SOURCES) or "."
-        raise BadInput(f"`bar_source` must be one of {', '.join(BAR_SOURCES)}, found {source!r:.64}{suggestion}")
-    needs.bar_source = source
+    symbols = _declared_symbols(strategy)
+    needs.bar_source = _declared_bar_source(strategy)
     feature_names: dict[Interval, frozenset[str]] = {}
     for text, specs in features_by_interval(strategy, settings.bar_interval).items():
         interval = needs.interval_of(text)
@@ -93,23 +85,8 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
     for text, size in history.items():
         needs.add_history(text, size)
         history_sizes[needs.interval_of(text)] = size
-    rule: Any = strategy.universe
-    if rule is not None:
-        if not isinstance(rule, TopDollarVolume | UniverseFile):
-            raise BadInput(f"`universe` must be a rule such as TopDollarVolume(count=20), or None, found {rule!r:.64}")
-        if isinstance(rule, TopDollarVolume):
-            needs.add_history("1d", rule.days)
+    _add_universe_rule(strategy, needs)
     declared = [*history_sizes, *feature_names]
-    data: Any = strategy.data
-    if isinstance(data, str) or not isinstance(data, Sequence) or not all(isinstance(one, str) and one for one in data):
-        raise BadInput(f'`data` must be a tuple of names of your data, such as ("vix",), found {data!r:.64}')
-    events: Any = strategy.events
-    if isinstance(events, str) or not isinstance(events, Sequence):
-        raise BadInput(f'`events` must be a tuple of names, such as ("quotes",), found {events!r:.64}')
-    for event in events:
-        if event not in EVENT_NAMES:
-            suggestion = did_you_mean(str(event), EVENT_NAMES) or "."
-            raise BadInput(f"`events` must only contain {', '.join(EVENT_NAMES)}, found {event!r:.64}{suggestion}")
     warm_up: Any = strategy.warm_up
     if type(warm_up) is not int or warm_up < 0:
         raise BadInput(f"`warm_up` must be a number of bars of at least 0, found {warm_up!r:.64}")
@@ -119,13 +96,59 @@ def _check(strategy: TradingStrategy, settings: TradingSettings, needs: MarketNe
         bar_interval_ns=needs.bar_interval_ns,
         history_sizes=history_sizes,
         feature_names=feature_names,
-        data=frozenset(data),
-        events=frozenset(events),
+        data=_declared_data(strategy),
+        events=_declared_events(strategy),
         warm_up=warm_up,
         warm_up_interval=_warm_up_interval(declared, needs.bar_interval_ns),
         trade_intervals=frozenset(one for one in declared if is_from_trades(one)),
-        symbols=() if symbols is None else tuple(symbols),
+        symbols=symbols,
     )
+
+
+def _declared_symbols(strategy: TradingStrategy) -> tuple[str, ...]:
+    """Return the declared symbols; none for the universe of the settings."""
+    symbols: Any = strategy.symbols
+    if symbols is None:
+        return ()
+    if isinstance(symbols, str) or not symbols or not all(isinstance(one, str) and one for one in symbols):
+        raise BadInput(f"`symbols` must be a tuple of symbols, or None for the universe, found {symbols!r:.64}")
+    return tuple(symbols)
+
+
+def _declared_bar_source(strategy: TradingStrategy) -> BarSource:
+    source: Any = strategy.bar_source
+    for known in BAR_SOURCES:
+        if source == known:
+            return known
+    suggestion = did_you_mean(str(source), BAR_SOURCES) or "."
+    raise BadInput(f"`bar_source` must be one of {', '.join(BAR_SOURCES)}, found {source!r:.64}{suggestion}")
+
+
+def _add_universe_rule(strategy: TradingStrategy, needs: MarketNeeds) -> None:
+    """Check the rule for the universe, and add the history that it needs."""
+    rule: Any = strategy.universe
+    if rule is not None and not isinstance(rule, TopDollarVolume | UniverseFile):
+        raise BadInput(f"`universe` must be a rule such as TopDollarVolume(count=20), or None, found {rule!r:.64}")
+    if isinstance(rule, TopDollarVolume):
+        needs.add_history("1d", rule.days)
+
+
+def _declared_data(strategy: TradingStrategy) -> frozenset[str]:
+    data: Any = strategy.data
+    if isinstance(data, str) or not isinstance(data, Sequence) or not all(isinstance(one, str) and one for one in data):
+        raise BadInput(f'`data` must be a tuple of names of your data, such as ("vix",), found {data!r:.64}')
+    return frozenset(data)
+
+
+def _declared_events(strategy: TradingStrategy) -> frozenset[EventName]:
+    declared: Any = strategy.events
+    if isinstance(declared, str) or not isinstance(declared, Sequence):
+        raise BadInput(f'`events` must be a tuple of names, such as ("quotes",), found {declared!r:.64}')
+    for event in declared:
+        if event not in EVENT_NAMES:
+            suggestion = did_you_mean(str(event), EVENT_NAMES) or "."
+            raise BadInput(f"`events` must only contain {', '.join(EVENT_NAMES)}, found {event!r:.64}{suggestion}")
+    return frozenset(declared)
 
 
 def _warm_up_interval(declared: Sequence[Interval], bar_interval_ns: int) -> Interval:
