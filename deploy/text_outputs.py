@@ -1,9 +1,16 @@
-"""Files for the text that a command writes: the check before the work starts, and the write at its end."""
+"""The text that a command writes: files, which are checked before the work starts, and pages of tables."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from api.json_types import ApiModel
 
 STANDARD_OUTPUT = "-"
 
@@ -32,3 +39,12 @@ def write_output(option: str, target: str | Path, text: str) -> None:
         Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
         raise BadInput(f"cannot write {option} {target}: {error.strerror or error}") from None
+
+
+def print_page(page: ApiModel, lines: Iterable[str], empty: str, as_json: bool) -> None:
+    """Print a page of a table as JSON, or its lines, or `empty` if there are none."""
+    if as_json:
+        print(page.model_dump_json(indent=2))
+        return
+    for line in list(lines) or [empty]:
+        print(line.rstrip())

@@ -9,8 +9,10 @@ import typer
 
 from deploy.home import home_from_environment
 from deploy.open_tables import open_tables
+from deploy.text_outputs import print_page
 
 if TYPE_CHECKING:
+    from api.routers.reference_data import CorporateActionOut, DataRowOut
     from dataflows.sources.tape.rules import TapeFileKind
     from schemas.records import CorporateAction, ExchangeRate, Record, TradingSession, TradingStatus
 
@@ -165,15 +167,13 @@ def actions(
         raise BadInput(f"--kind must be one of {', '.join(ACTION_KINDS)}, found {kind!r}")
     with open_tables(home_from_environment()) as (_, db):
         page = find_corporate_actions(db, symbol=symbol, kind=kind, before=before, limit=limit)
-    if as_json:
-        print(page.model_dump_json(indent=2))
-        return
-    for one in page.actions:
+
+    def describe(one: "CorporateActionOut") -> str:
         terms = [f"{name} {plain(value)}" for name in _TERMS if (value := getattr(one, name)) is not None]
         symbols = f"{one.symbol} to {one.new_symbol}" if one.new_symbol else one.symbol
-        print(f"{_time(one.timestamp)}  {one.kind} {symbols} from {one.ex_date or 'now'}  {', '.join(terms)}".rstrip())
-    if not page.actions:
-        print("no corporate actions")
+        return f"{_time(one.timestamp)}  {one.kind} {symbols} from {one.ex_date or 'now'}  {', '.join(terms)}"
+
+    print_page(page, map(describe, page.actions), "no corporate actions", as_json)
 
 
 def rates(
@@ -189,13 +189,8 @@ def rates(
 
     with open_tables(home_from_environment()) as (_, db):
         page = find_exchange_rates(db, base=base, quote=quote, before=before, limit=limit)
-    if as_json:
-        print(page.model_dump_json(indent=2))
-        return
-    for one in page.rates:
-        print(f"{_time(one.timestamp)}  1 {one.base} = {plain(one.rate)} {one.quote}")
-    if not page.rates:
-        print("no exchange rates")
+    lines = (f"{_time(one.timestamp)}  1 {one.base} = {plain(one.rate)} {one.quote}" for one in page.rates)
+    print_page(page, lines, "no exchange rates", as_json)
 
 
 def halts(
@@ -214,13 +209,8 @@ def halts(
         raise BadInput(f"--state must be {HALTED} or {TRADING}, found {state!r}")
     with open_tables(home_from_environment()) as (_, db):
         page = find_halts(db, symbol=symbol, state=state, before=before, limit=limit)
-    if as_json:
-        print(page.model_dump_json(indent=2))
-        return
-    for one in page.halts:
-        print(f"{_time(one.timestamp)}  {one.state:7}  {one.symbol}  {one.code} {one.reason}".rstrip())
-    if not page.halts:
-        print("no halts")
+    lines = (f"{_time(one.timestamp)}  {one.state:7}  {one.symbol}  {one.code} {one.reason}" for one in page.halts)
+    print_page(page, lines, "no halts", as_json)
 
 
 def sessions(
@@ -234,14 +224,12 @@ def sessions(
 
     with open_tables(home_from_environment()) as (_, db):
         page = find_sessions(db, calendar=calendar, before=before, limit=limit)
-    if as_json:
-        print(page.model_dump_json(indent=2))
-        return
-    for one in page.sessions:
-        note = "  early close" if one.early_close else ""
-        print(f"{one.calendar}  {one.day}  {_time(one.open_time)} to {_time(one.close_time)} UTC{note}")
-    if not page.sessions:
-        print("no trading hours are recorded")
+    lines = (
+        f"{one.calendar}  {one.day}  {_time(one.open_time)} to {_time(one.close_time)} UTC"
+        + ("  early close" if one.early_close else "")
+        for one in page.sessions
+    )
+    print_page(page, lines, "no trading hours are recorded", as_json)
 
 
 def data(
@@ -256,15 +244,12 @@ def data(
 
     with open_tables(home_from_environment()) as (_, db):
         page = find_data_rows(db, name=name, symbol=symbol, before=before, limit=limit)
-    if as_json:
-        print(page.model_dump_json(indent=2))
-        return
-    for one in page.rows:
+
+    def describe(one: "DataRowOut") -> str:
         values = ", ".join(f"{column} {'-' if value is None else f'{value:g}'}" for column, value in one.values.items())
-        label = f"{one.name} {one.symbol}".rstrip()
-        print(f"{_time(one.timestamp)}  {label}  {values}")
-    if not page.rows:
-        print("no rows")
+        return f"{_time(one.timestamp)}  {f'{one.name} {one.symbol}'.rstrip()}  {values}"
+
+    print_page(page, map(describe, page.rows), "no rows", as_json)
 
 
 def _time(timestamp: str) -> str:

@@ -14,10 +14,12 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
+from deploy.text_outputs import print_page
 from schemas.errors import BadInput, Unavailable
 from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
+    from api.routers.internal_crosses import InternalCrossOut
     from api.strategy_accounts import StrategyOverview
     from configs.settings import Settings
     from dataflows.research.strategy_check import StrategyReport, StrategySummary
@@ -184,15 +186,13 @@ def crosses(
             page = find_crosses(db, strategy=strategy, symbol=symbol, before=None, limit=limit)
     except SQLAlchemyError as error:
         raise DeployError(f"PostgreSQL does not respond: {str(error).splitlines()[0]}") from error
-    if as_json:
-        print(page.model_dump_json(indent=2))
-        return
-    for one in page.crosses:
+
+    def describe_cross(one: InternalCrossOut) -> str:
         at = one.timestamp.replace("T", " ").removesuffix("Z")
         units = f"{plain(one.quantity)} at {plain(one.price)}"
-        print(f"{at}  {one.cross_id}  {one.symbol}  {units}  {one.buyer} from {one.seller}")
-    if not page.crosses:
-        print("no internal crosses")
+        return f"{at}  {one.cross_id}  {one.symbol}  {units}  {one.buyer} from {one.seller}"
+
+    print_page(page, map(describe_cross, page.crosses), "no internal crosses", as_json)
 
 
 def resume(name: Name, reason: Reason) -> None:
