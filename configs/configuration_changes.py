@@ -142,10 +142,10 @@ def value_in(configuration: Configuration, setting: str) -> Any:
     """
     node: Any = json.loads(configuration.settings)
     if setting.startswith(f"{STRATEGIES}."):
-        try:
-            node, setting = _strategy_entry(node["signals"]["strategies"], setting)
-        except (BadInput, KeyError):
+        found = _find_strategy_entry(node.get("signals", {}).get("strategies"), setting)
+        if found is None:
             return None
+        node, setting = found
     for key in setting.split("."):
         if not isinstance(node, dict):
             return None
@@ -222,16 +222,50 @@ def _set(tree: dict[str, Any], setting: str, value: Any) -> None:
 
 def _strategy_entry(entries: Any, setting: str) -> tuple[dict[str, Any], str]:
     """Return the entry of the strategy that a setting names, and the rest of the setting. Raises BadInput."""
+    found = _find_strategy_entry(entries, setting)
+    if found is None:
+        raise BadInput(_unknown_strategy(entries, setting))
+    return found
+
+
+def _find_strategy_entry(entries: Any, setting: str) -> tuple[dict[str, Any], str] | None:
     rest = setting.removeprefix(f"{STRATEGIES}.")
+    for name, entry in _entries_by_name(entries).items():
+        if rest.startswith(f"{name}."):
+            return entry, rest.removeprefix(f"{name}.")
+    return None
+
+
+def _entries_by_name(entries: Any) -> dict[str, dict[str, Any]]:
     known_entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     by_name = {str(entry["name"]): entry for entry in known_entries if "name" in entry}
     for entry in known_entries:  # an override of the whole list may lack `parameters`
         parameters = entry.get("parameters")
         if isinstance(parameters, dict) and "name" in parameters:
             by_name[str(parameters["name"])] = entry
-    for name, entry in by_name.items():
-        if rest.startswith(f"{name}."):
-            return entry, rest.removeprefix(f"{name}.")
-    name = rest.partition(".")[0]
-    known = ", ".join(by_name) or "none"
-    raise BadInput(f"unknown strategy {name} in {setting}{did_you_mean(name, by_name) or '.'} Strategies: {known}")
+    return by_name
+
+
+def _unknown_strategy(entries: Any, setting: str) -> str:
+    """Return the error for a strategy that the settings do not name, such as one called by the name in its class."""
+    by_name, rest = _entries_by_name(entries), setting.removeprefix(f"{STRATEGIES}.")
+    name, _, key = rest.partition(".")
+    meant = next((one for one, entry in by_name.items() if name in _names_in_code(entry)), None)
+    error = f"unknown strategy {name} in {setting}"
+    if meant is not None:
+        return f"{error}: its name in the settings is {meant}; did you mean {STRATEGIES}.{meant}.{key}?"
+    return f"{error}{did_you_mean(name, by_name) or '.'} Strategies: {', '.join(by_name) or 'none'}"
+
+
+def _names_in_code(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class of a strategy in a file, and the name that its signals or actions have. Loads the file."""
+    from configs.strategies import load_strategies
+
+    source = str(entry.get("name", ""))
+    if ":" not in source:
+        return ()
+    try:
+        (strategy,) = load_strategies([{"name": source, "parameters": entry.get("parameters") or {}}])
+    except BadInput:
+        return (source.rpartition(":")[2],)
+    return source.rpartition(":")[2], strategy.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -30,6 +31,8 @@ _DECLARATIONS = (
     *("symbols", "history", "events", "data", "warm_up", "universe", "bar_source"),
 )
 """What a strategy declares, maybe as a property."""
+_UNKNOWN_ARGUMENT = re.compile("unexpected keyword argument|takes exactly one argument|takes no arguments")
+"""What Python raises for a name that no class of the strategy accepts."""
 
 
 class ConfiguredStrategies(NamedTuple):
@@ -223,20 +226,47 @@ def _class_in_file(name: str, folder: Path) -> type:
 
 
 def _instantiate(name: str, strategy_class: type, parameters: Mapping[str, Any]) -> Any:
-    signature = inspect.signature(strategy_class)
     try:
-        signature.bind(**parameters)
+        inspect.signature(strategy_class).bind(**parameters)
     except TypeError as error:
-        accepted = ", ".join(signature.parameters) or "none"
-        unknown = next((key for key in parameters if key not in signature.parameters), None)
-        suggestion = "" if unknown is None else did_you_mean(unknown, signature.parameters)
-        raise BadInput(f"strategy {name!r}: {error}{suggestion or '.'} Its parameters: {accepted}") from error
+        raise BadInput(_parameter_error(name, strategy_class, parameters) or f"strategy {name!r}: {error}") from error
     try:
         return strategy_class(**parameters)
     except BadInput:
         raise
     except Exception as error:
-        raise BadInput(f"strategy {name!r} rejects {dict(parameters)}: {on_one_line(error)}") from error
+        # A class with ** may pass an unknown name on to its base class.
+        is_unknown = isinstance(error, TypeError) and _UNKNOWN_ARGUMENT.search(str(error)) is not None
+        reason = _parameter_error(name, strategy_class, parameters) if is_unknown else ""
+        raise BadInput(reason or f"strategy {name!r} rejects {dict(parameters)}: {on_one_line(error)}") from error
+
+
+def _parameter_error(name: str, strategy_class: type, parameters: Mapping[str, Any]) -> str:
+    """Return the error for a parameter that the strategy does not have, or for one without a value; "" for neither."""
+    known = _parameters_of(strategy_class)
+    accepted = f"Its parameters: {', '.join(known) or 'none'}"
+    for one in parameters:
+        if one not in known:
+            return f"strategy {name!r} has no parameter {one}{did_you_mean(one, known) or '.'} {accepted}"
+    missing = [
+        one.name for one in known.values() if one.default is inspect.Parameter.empty and one.name not in parameters
+    ]
+    if missing:
+        return f"strategy {name!r} needs a value for {', '.join(missing)}. {accepted}"
+    return ""
+
+
+def _parameters_of(strategy_class: type) -> dict[str, inspect.Parameter]:
+    """Return the named parameters of a class, and with `**` also those of its base classes."""
+    known: dict[str, inspect.Parameter] = {}
+    for kind in strategy_class.__mro__[:-1]:  # without `object`
+        parameters = inspect.signature(kind).parameters.values()
+        for one in parameters:
+            if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
+                known.setdefault(one.name, one)
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return known
 
 
 def _validated(name: str, strategy: Any) -> Strategy | TradingStrategy:

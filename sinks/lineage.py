@@ -213,6 +213,14 @@ class DatabaseRecordLookup:
         query = select(bars).where(bars.c.symbol == symbol, bars.c.ts_ns <= ts_ns).order_by(desc(bars.c.ts_ns)).limit(1)
         return next(iter(self._all(Bar, query)), None)
 
+    def symbols_with_bars(self) -> list[str]:
+        """Return the symbols with bars, in order. Reads one index entry of each."""
+        first = select(func.min(bars.c.symbol).label("symbol")).cte("found", recursive=True)
+        following = select(func.min(bars.c.symbol)).where(bars.c.symbol > first.c.symbol).scalar_subquery()
+        found = first.union_all(select(following).where(first.c.symbol.is_not(None)))
+        query = select(found.c.symbol).where(found.c.symbol.is_not(None)).order_by(found.c.symbol)
+        return list(self._db.execute(query).scalars())
+
     def feature_at(self, symbol: str, ts_ns: int) -> FeatureRow | None:
         return self._first(FeatureRow, features.c.symbol == symbol, features.c.ts_ns == ts_ns)
 

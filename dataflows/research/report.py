@@ -120,8 +120,9 @@ class Stopwatch:
 def render_html(performance: Performance, summary: dict[str, Any], title: str) -> str:
     """Return one HTML page: the equity curve, the figures and the last fills."""
     rows = "".join(
-        f"<tr><th>{html.escape(key)}</th><td>{'–' if value is None else html.escape(str(value))}</td></tr>"
-        for key, value in summary.items()
+        f"<tr><th>{html.escape(figure_label(name))}</th>"
+        f"<td>{'–' if value is None else html.escape(str(value))}</td></tr>"
+        for name, value in summary.items()
     )
     fills = "".join(
         "<tr>"
@@ -181,6 +182,18 @@ def _equity_curve_svg(points: list[tuple[int, float]]) -> str:
 
 def _format_time(ts_ns: int) -> str:
     return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def figure_label(name: str) -> str:
+    """Return the name of a figure of the summary for people.
+
+    >>> figure_label("final_equity"), figure_label("refusals")
+    ('final equity', 'rejections by risk')
+    """
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+_LABELS = {"refusals": "rejections by risk"}
 
 
 def json_text(summary: dict[str, Any]) -> str:

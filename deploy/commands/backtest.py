@@ -349,11 +349,13 @@ def _progress_callback(progress: Progress) -> Any:
 
 
 def _print(summary: dict[str, Any]) -> None:
+    from dataflows.research.report import figure_label
+
     table = Table(show_header=False, box=None)
     for name, value in summary.items():
         if name in ("warnings", "doubtful_data"):
             continue
-        table.add_row(name.replace("_", " "), _format(value))
+        table.add_row(figure_label(name), _format(value))
     Console(width=120).print(table)
     for warning in summary.get("warnings", ()):
         print(f"warning: {warning}", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deploy.assignments import parse_assignments
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from schemas.errors import BadInput
@@ -80,24 +81,7 @@ def set_settings(
     time_limit: TimeLimit = 600.0,
     as_json: AsJson = False,
 ) -> None:
-    from yaml import YAMLError
-
-    from configs.yaml_text import parse_yaml, yaml_problem
-
-    changes: dict[str, str | None] = {}
-    for assignment in assignments:
-        setting, separator, text = assignment.partition("=")
-        if not separator:
-            raise BadInput(f"expected SETTING=VALUE without spaces, found {assignment!r}")
-        if setting.strip() in changes:
-            raise BadInput(f"setting {setting.strip()} is given twice; give each setting once")
-        try:
-            changes[setting.strip()] = json.dumps(parse_yaml(text), default=str)
-        except YAMLError as error:
-            raise BadInput(
-                f"setting {setting.strip()}: expected YAML, such as 500 or [sma_20], found {text!r}: "
-                f"{yaml_problem(error, text)}"
-            ) from error
+    changes: dict[str, str | None] = dict(parse_assignments(assignments))
     _preview_or_change(changes, reason, preview, since, time_limit, as_json)
 
 

@@ -17,6 +17,7 @@ from deploy.home import home_from_environment
 from deploy.open_tables import open_tables
 from deploy.time_arguments import format_ns, parse_time_ns
 from schemas.errors import BadInput, Unavailable
+from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -51,6 +52,7 @@ _PREFIX_ALIASES = {
     "command": "cmd",
     "adjustment": "adj",
 }
+_SYMBOLS_SHOWN_MAX = 20
 _RECORD_ID = re.compile(rf"({'|'.join(_PREFIXES)})-\S+")
 NO_PLACES = "Kafka is not reachable, so topic, partition, offset and the configuration in force are omitted"
 
@@ -174,12 +176,27 @@ def _explain_no_trade(settings: Settings, db: Connection, symbol: str | None, ts
 
     strategies = configured_strategies(settings)
     required_features = {strategy.name: strategy.features for strategy in strategies.views}
-    explanation = explain_symbol_at(
-        DatabaseRecordLookup(db), symbol or "", 2**63 - 1 if ts_ns is None else ts_ns, required_features
-    )
+    lookup = DatabaseRecordLookup(db)
+    explanation = explain_symbol_at(lookup, symbol or "", 2**63 - 1 if ts_ns is None else ts_ns, required_features)
     if not explanation.slice_ns:
-        raise DeployError(explanation.reasons[0])
+        raise DeployError(f"{explanation.reasons[0]}{_nearest_symbol(symbol or '', lookup.symbols_with_bars())}")
     return _json(no_trade_json(explanation)) if as_json else "\n".join(_no_trade_lines(explanation))
+
+
+def _nearest_symbol(symbol: str, known: Sequence[str]) -> str:
+    """Return the end of an error about a symbol without bars: the symbol that was probably meant, else those with bars.
+
+    >>> _nearest_symbol("AAPLE", ["AAPL", "MSFT"]), _nearest_symbol("ZZZZ", ["AAPL", "MSFT"])
+    ('; did you mean AAPL?', '. Symbols with bars: AAPL, MSFT')
+    >>> _nearest_symbol("MSFT", ["AAPL", "MSFT"]), _nearest_symbol("ZZZZ", [])
+    ('; its bars are later', '; no symbol has bars yet')
+    """
+    if not known:
+        return "; no symbol has bars yet"
+    if symbol in known:
+        return "; its bars are later"
+    more = f" and {len(known) - _SYMBOLS_SHOWN_MAX} more" if len(known) > _SYMBOLS_SHOWN_MAX else ""
+    return did_you_mean(symbol, known) or f". Symbols with bars: {', '.join(known[:_SYMBOLS_SHOWN_MAX])}{more}"
 
 
 # -- as text -----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.assignments import parse_assignments
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from deploy.recovery.trust_source import TrustSource, source_of_recording
@@ -52,6 +53,7 @@ def fork_recording(
     trust_source: TrustSource = False,
     as_json: AsJson = False,
 ) -> None:
+    from configs.configuration_changes import with_overrides
     from configs.strategies import configured_strategies
     from dataflows.replay.fork import fork
     from dataflows.replay.recording import open_recording
@@ -62,14 +64,14 @@ def fork_recording(
     assert at_ns is not None, "typer requires --at"
     changes = overrides(set_ or [], strategy or [])
     home = home_from_environment()
-    configured_strategies(platform_settings(home, changes))  # report invalid settings before Kafka starts
+    after = with_overrides(platform_settings(home, {}), changes)
+    configured_strategies(after)  # report invalid settings before Kafka starts
     console = Console(stderr=True)
     with (
         console.status("replaying") as status,
         source_of_recording(home, trust_source) as source,
         recorded_settings(home, status.update) as before,
     ):
-        after = platform_settings(home, changes)
         try:
             with closing(open_recording(before.kafka, "fork")) as runs:
                 forked = fork(
@@ -96,30 +98,24 @@ def fork_recording(
 
 
 def overrides(assignments: list[str], strategies: list[str]) -> dict[str, str]:
-    """Return --set and --strategy options as environment variables of the settings. Raises BadInput if malformed.
+    """Return the --set and --strategy options as JSON by setting. Raises BadInput if malformed.
 
     >>> overrides(["risk_manager.max_daily_loss=5000"], [])
-    {'RISK_MANAGER__MAX_DAILY_LOSS': '5000'}
+    {'risk_manager.max_daily_loss': '5000'}
     """
-    from configs.settings import ENVIRONMENT_VARIABLES
-
     if not assignments and not strategies:
         raise BadInput("fork needs at least one --set SECTION.KEY=VALUE or --strategy NAME")
-    variable_names = {path: name for name, path in ENVIRONMENT_VARIABLES.items()}
-    variables: dict[str, str] = {}
     for text in assignments:
-        key, equals, value = text.partition("=")
-        path = tuple(key.strip().split("."))
-        if not equals or len(path) < 2 or path[0] not in DECISION_SECTIONS:
-            suggestion = "" if path[0] in DECISION_SECTIONS else did_you_mean(path[0], DECISION_SECTIONS)
+        setting, equals, _ = text.partition("=")
+        section, dot, _ = setting.strip().partition(".")
+        if not equals or not dot or section not in DECISION_SECTIONS:
+            suggestion = "" if section in DECISION_SECTIONS else did_you_mean(section, DECISION_SECTIONS)
             sections = ", ".join(DECISION_SECTIONS)
             raise BadInput(f"--set must be SECTION.KEY=VALUE with a section of {sections}, found {text!r}{suggestion}")
-        variables["__".join(path).upper()] = value.strip()
-        if path in variable_names:
-            variables[variable_names[path]] = value.strip()  # this name takes precedence over the nested one
+    changes = parse_assignments(assignments)
     if strategies:
-        variables["SIGNALS__STRATEGIES"] = json.dumps([_strategy(text) for text in strategies])
-    return variables
+        changes["signals.strategies"] = json.dumps([_strategy(text) for text in strategies])
+    return changes
 
 
 def _strategy(text: str) -> dict[str, Any]:
@@ -158,9 +154,9 @@ def _print(forked: ForkComparison) -> None:
     console.print(f"{forked.ticks:,} time slices from {format_ns(forked.at_ns)} to {format_ns(forked.last_ns)}")
     console.print(table)
     if not forked.divergent_slices:
-        console.print("no differences: the same orders and refusals in every time slice")
+        console.print("no differences: the same orders and rejections in every time slice")
         return
-    console.print(f"{forked.divergent_slices:,} time slices with different orders or refusals; the first ones:")
+    console.print(f"{forked.divergent_slices:,} time slices with different orders or rejections; the first ones:")
     for divergence in forked.divergences:
         console.print(f"  {format_ns(divergence.ts_ns)}")
         for lines, label in ((divergence.only_happened, "original"), (divergence.only_forked, "forked  ")):
@@ -173,7 +169,7 @@ def _rows(happened: ForkOutcome, forked: ForkOutcome) -> list[tuple[str, Any, An
     rows: list[tuple[str, Any, Any]] = []
     happened_values, forked_values = happened._asdict(), forked._asdict()
     for name in happened_values:
-        happened_value, forked_value, title = happened_values[name], forked_values[name], name.replace("_", " ")
+        happened_value, forked_value, title = happened_values[name], forked_values[name], _title(name)
         if isinstance(happened_value, dict):
             rows += [
                 (f"{title} {key}", happened_value.get(key, 0), forked_value.get(key, 0))
@@ -182,6 +178,10 @@ def _rows(happened: ForkOutcome, forked: ForkOutcome) -> list[tuple[str, Any, An
         else:
             rows.append((title, happened_value, forked_value))
     return rows
+
+
+def _title(name: str) -> str:
+    return "rejected by" if name == "refusals" else name.replace("_", " ")
 
 
 def _text(value: Any) -> str:

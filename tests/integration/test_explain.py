@@ -184,7 +184,9 @@ def test_invalid_explain_arguments_are_one_error_line(kafka: str, recorded_url: 
         (("explain", "--symbol", "SPY", "--at", "noon"), 2, "--at must be a time"),
         (("explain", "order-7"), 2, "did you mean ord-7?"),
         (("explain", "ord-99999"), 1, "no record ord-99999 in the tables"),
-        (("explain", "--symbol", "NONE"), 1, "no bar of NONE"),
+        (("explain", "--symbol", "NONE"), 1, "no bar of NONE at or before this time. Symbols with bars: AAPL, "),
+        (("explain", "--symbol", "aapl"), 1, "; did you mean AAPL?"),
+        (("explain", "--symbol", "AAPL", "--at", "1999-01-04"), 1, "; its bars are later"),
     ):
         completed = cli(tmp_path, *arguments, **environment)
         assert (completed.returncode, len(completed.stderr.splitlines())) == (status, 1), completed.stderr

@@ -138,6 +138,7 @@ def test_summary_is_written_as_json_and_as_a_standalone_page(bars: list[Path]) -
     page = render_html(performance, summary, "<Run>")
     assert "&lt;Run&gt;" in page
     assert summary["decision_hash"] in page
+    assert f"<tr><th>rejections by risk</th><td>{summary['refusals']}</td></tr>" in page
     assert page.count("<tr><td>") == 200, "the last fills"
     assert "src=" not in page
     assert "http" not in page

@@ -106,6 +106,27 @@ def test_an_invalid_change_is_one_sentence(settings: Settings, setting: str, val
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("name", ["trend", "Trend"])
+def test_a_strategy_called_by_the_name_in_its_file_gets_the_name_in_the_settings(
+    settings: Settings, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from operators.strategies import TradingStrategy\n\n\n"
+        'class Trend(TradingStrategy):\n    name, symbols = "trend", ("SPY",)\n'
+    )
+    source = f"{file}:Trend"
+    own = with_overrides(settings, {"signals.strategies": json.dumps([{"name": source}])})
+    with pytest.raises(BadInput) as error:
+        with_overrides(own, {f"signals.strategies.{name}.capital": "0.5"})
+    assert str(error.value) == (
+        f"unknown strategy {name} in signals.strategies.{name}.capital: its name in the settings is {source}; "
+        f"did you mean signals.strategies.{source}.capital?"
+    )
+    changed = with_overrides(own, {f"signals.strategies.{source}.capital": "0.5"})
+    assert [one.capital for one in changed.signals.strategies] == [Decimal("0.5")]
+
+
 def test_a_change_does_not_put_an_edited_file_into_force(settings: Settings) -> None:
     """Without a restart, and without a second person."""
     last = configuration(1, settings)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from configs.configuration_changes import with_overrides
+from configs.settings import load_settings
 from dataflows.replay.fork import ForkComparison, fork
-from deploy.commands.fork import overrides
+from deploy.commands.fork import _rows, overrides
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import TRADE, Execution, LotMatch, Order
@@ -47,6 +49,7 @@ def test_limit_that_rejects_every_order_keeps_the_positions() -> None:
     result = run_fork(**risk_section(max_order_notional=1))
     assert result.happened.orders > 3 and result.forked.orders == 0
     assert result.forked.refusals == {"max_order_notional": sum(result.forked.refusals.values())}
+    assert "rejected by max_order_notional" in [name for name, *_ in _rows(result.happened, result.forked)]
     last_positions = run_fork(INPUTS[-1].ts_ns).happened.positions
     assert result.happened.positions == last_positions
     # An order sent before the fork is at the venue and still fills. Later orders do not fill.
@@ -93,6 +96,7 @@ def test_equity_is_cash_and_holdings_on_both_sides() -> None:
         (["risk_manager.max_daily_loss"], [], "SECTION.KEY=VALUE"),
         (["max_daily_loss=3"], [], "SECTION.KEY=VALUE"),
         (["kafka.bootstrap_servers=x:1"], [], "SECTION.KEY=VALUE"),
+        (["risk_manager.max_daily_loss=[1"], [], "setting risk_manager.max_daily_loss: expected YAML"),
         ([], ["ema_cross {fast"], "must be JSON"),
     ],
 )
@@ -101,7 +105,14 @@ def test_invalid_changes_give_a_one_line_error(sets: list[str], strategies: list
         overrides(sets, strategies)
 
 
-def test_changes_become_settings_and_override_named_variables() -> None:
-    environment = overrides(["risk_manager.max_position_size=5"], ['ema_cross {"fast": 3}'])
-    assert environment["MAX_POSITION_SIZE"] == environment["RISK_MANAGER__MAX_POSITION_SIZE"] == "5"
-    assert environment["SIGNALS__STRATEGIES"] == '[{"name": "ema_cross", "parameters": {"fast": 3}}]'
+def test_changes_apply_on_top_of_the_environment() -> None:
+    changes = overrides(["risk_manager.max_position_size=5"], ['ema_cross {"fast": 3}'])
+    settings = with_overrides(load_settings(environment={"MAX_POSITION_SIZE": "7"}), changes)
+    assert settings.risk_manager.max_position_size == 5
+    assert [(one.name, one.parameters) for one in settings.signals.strategies] == [("ema_cross", {"fast": 3})]
+
+
+def test_an_error_names_the_setting_and_no_environment_variable() -> None:
+    with pytest.raises(BadInput) as error:
+        with_overrides(load_settings(environment={}), overrides(["risk_manager.max_dayly_loss=5"], []))
+    assert str(error.value) == "unknown setting risk_manager.max_dayly_loss; did you mean max_daily_loss?"

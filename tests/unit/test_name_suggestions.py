@@ -107,6 +107,7 @@ def error_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pyte
         ("fork --at 2024-01-02 --set risk_manger.max_daily_loss=1", "risk_manager"),
         ("fork --at 2024-01-02 --set risk_manager.max_dayly_loss=1", "max_daily_loss"),
         ("fork --at 2024-01-02 --strategy ema_cros", "ema_cross"),
+        ("fork --at 2024-01-02 --set signals.strategies.ema_cros.capital=0.5", "ema_cross"),
         # record ids
         ("explain order-7", "ord-7"),
         ("explain ord7", "ord-7"),
@@ -148,6 +149,25 @@ def test_misspelled_topic_is_suggested() -> None:
         _require_topic("order", kafka, {})
     for topic in (None, "orders", "file:bars.csv", "feed:polygon"):
         _require_topic(topic, kafka, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            "users create ann trade",
+            "Invalid value for 'role': must be one of viewer, trader, risk, admin, found 'trade'; did you mean trader?",
+        ),
+        ("users set-role ann boss", "must be one of viewer, trader, risk, admin, found 'boss'"),
+        ("config history --limit many", "must be a valid integer, unable to parse string as an integer"),
+        ("config history --limit 0", "must be greater than or equal to 1"),
+    ],
+)
+def test_an_invalid_value_names_the_valid_ones(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
+    error = " ".join(error_of(arguments.split(), monkeypatch, capsys).replace("│", " ").split())
+    assert message in error and "Value error" not in error, error
 
 
 def test_unrelated_name_gets_no_suggestion(

@@ -50,7 +50,7 @@ BELOW, LEVEL, ABOVE, HOT = averages(1, 2), averages(2, 2), averages(3, 2), avera
         ("nothing in warm-up counts as below", [{}, ABOVE], [None, None]),
         ("the RSI filter refuses at its limit", [BELOW, HOT, ABOVE, BELOW, ABOVE], [None, None, None, None, 1]),
         ("an RSI that is absent refuses", [BELOW, averages(3, 2, None), ABOVE], [None, None, None]),
-        ("the exit does not ask the RSI", [BELOW, ABOVE, averages(1, 2, 99.0)], [None, 1, 0]),
+        ("the exit does not need the RSI", [BELOW, ABOVE, averages(1, 2, 99.0)], [None, 1, 0]),
     ],
 )  # fmt: skip
 def test_ema_cross(case: str, rows: list[dict[str, float]], directions: list[int | None]) -> None:
@@ -146,6 +146,21 @@ class NoName:
         return state, None
 
 
+class Wide(Dip):
+    def __init__(self, *, size: float = 1.0, **parameters):
+        super().__init__(**parameters)
+
+
+class Open(NoName):
+    def __init__(self, **parameters):
+        self.below = parameters["below"] + 1
+
+
+class Needs(NoName):
+    def __init__(self, size: float, name: str = "needs"):
+        self.size, self.name = size, name
+
+
 class NoFeatures(NoName):
     name = "x"
     features = ["ema_3"]
@@ -229,7 +244,7 @@ def test_a_relative_path_counts_from_the_folder_of_the_settings(user_file: Path)
         ),
         (
             {"name": "ema_cross", "parameters": {"fasst": 3}},
-            "unexpected keyword argument 'fasst'; did you mean fast? Its parameters: fast, slow",
+            "strategy 'ema_cross' has no parameter fasst; did you mean fast? Its parameters: fast, slow",
         ),
         ({"name": "ema_cross", "parameters": {"fast": 30}}, "fast must be below slow, found 30 and 26"),
         ({"name": "ema_cross", "parameters": [3]}, "parameters must be a mapping of names to values"),
@@ -240,7 +255,16 @@ def test_a_relative_path_counts_from_the_folder_of_the_settings(user_file: Path)
         ({"name": "missing.py:Dip"}, "missing.py does not exist"),
         ({"name": "OWN:Dep"}, "mine.py has no class Dep; did you mean Dip? Its classes: Dip, NoName"),
         ({"name": "OWN:dataclass"}, "has no class dataclass"),
-        ({"name": "OWN:Dip", "parameters": {"over": 1}}, "'over'"),
+        (
+            {"name": "OWN:Dip", "parameters": {"over": 1}},
+            "has no parameter over. Its parameters: below, name, features",
+        ),
+        (
+            {"name": "OWN:Wide", "parameters": {"bellow": 1}},
+            "no parameter bellow; did you mean below? Its parameters: size, below, ",
+        ),
+        ({"name": "OWN:Open", "parameters": {"below": "x"}}, "rejects {'below': 'x'}: TypeError: "),
+        ({"name": "OWN:Needs"}, "needs a value for size. Its parameters: size, name"),
         ({"name": "OWN:NoName"}, "`name` must be a non-empty string, found None"),
         ({"name": "OWN:NoFeatures"}, "`features` must be a tuple of indicator specs"),
         ({"name": "OWN:WrongSpec"}, "unknown indicator 'magic_3'"),
