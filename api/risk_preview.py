@@ -8,7 +8,7 @@ receives the order.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -17,8 +17,10 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
 
 from api.current_orders import open_orders
 from api.flows import read_flows
+from operators.ended_symbols import EndedSymbols
 from operators.exchange_halts import EXCHANGE_HALT
 from operators.money import ZERO
+from operators.reference_data import split_merger
 from operators.risk.book import RiskBook
 from operators.risk.breakers import Breakers
 from operators.risk.commands import RECONCILED, RECONCILING
@@ -32,11 +34,16 @@ from operators.risk.verdict import Refusal
 from schemas.records import (
     ACTIVE,
     BUY,
+    CASH_MERGER,
+    DELISTING,
     HALTED,
     SELL,
+    STOCK_MERGER,
+    SYMBOL_CHANGE,
     TRADE,
     Bar,
     CheckResult,
+    CorporateAction,
     Execution,
     Order,
     OrderProposal,
@@ -44,10 +51,21 @@ from schemas.records import (
     TradingStatus,
 )
 from sinks.record_tables import record_of
-from sinks.tables import bars, commands, executions, orders, positions, risk_events, risk_fences, valuations
+from sinks.tables import (
+    bars,
+    commands,
+    corporate_actions,
+    executions,
+    orders,
+    positions,
+    risk_events,
+    risk_fences,
+    valuations,
+)
 
 _NS = 1_000_000_000
 _DAY_NS = int(timedelta(days=1).total_seconds()) * _NS
+_ENDING_KINDS = (SYMBOL_CHANGE, DELISTING, STOCK_MERGER, CASH_MERGER)
 _TRADING_WEEK_NS = 8 * _DAY_NS  # five trading days are within it
 
 
@@ -109,6 +127,7 @@ def rebuild_risk_state(db: Connection, limits: RiskSettings, symbol: str) -> Reb
     book.accrued = ZERO if last_valuation is None else last_valuation["accrued_dividends"]
     book.state, book.epoch = _fence(db)
     book.reconciling = _reconciling_reason(db)
+    book.ended_symbols = _ended_symbols(db, symbol, ts_ns)
     if latest_bar is not None:
         net_flows = Decimal(0) if last_valuation is None else last_valuation["net_flows"]
         book.trading_day, book.day_start_equity = latest_bar.trading_day, _day_equity(db, limits, latest_bar, net_flows)
@@ -176,6 +195,42 @@ def _status_of(event: Mapping[Any, Any]) -> TradingStatus:
         reason=event["reason"],
         source=event["actor"],
     )
+
+
+def _ended_symbols(db: Connection, symbol: str, ts_ns: int) -> EndedSymbols:
+    """Return what has become of a symbol at event time `ts_ns`, if it was renamed, merged or delisted.
+
+    An action counts from the day of its ex-date on (UTC), unless the symbol has traded since.
+    """
+    ended, names = EndedSymbols(), [symbol]
+    while (action := _last_end(db, names[-1], ts_ns)) is not None and action.new_symbol not in names:
+        ended.apply([action], ())
+        names.append(action.new_symbol)
+    return ended
+
+
+def _last_end(db: Connection, symbol: str, ts_ns: int) -> CorporateAction | None:
+    """Return the last symbol change, merger or delisting of a symbol, unless the symbol has traded since."""
+    today = _day(ts_ns)
+    of_symbol = (corporate_actions.c.symbol == symbol, corporate_actions.c.kind.in_(_ENDING_KINDS))
+    rows = db.execute(select(corporate_actions).where(*of_symbol)).mappings().all()
+    ends = [
+        part._replace(ex_date=part.ex_date or _day(part.ts_ns))
+        for row in rows
+        for part in split_merger(record_of(CorporateAction, row))
+        if isinstance(part, CorporateAction) and part.kind in (SYMBOL_CHANGE, DELISTING)
+    ]
+    last = max((one for one in ends if one.ex_date <= today), key=lambda one: one.ex_date, default=None)
+    if last is None:
+        return None
+    trades = (bars.c.symbol == symbol, bars.c.trading_day >= last.ex_date, bars.c.traded, bars.c.ts_ns > last.ts_ns)
+    has_traded = db.execute(select(bars.c.seq).where(*trades).limit(1)).first() is not None
+    return None if has_traded else last
+
+
+def _day(ts_ns: int) -> int:
+    """Return the day of a time (yyyymmdd, UTC)."""
+    return int(datetime.fromtimestamp(ts_ns // _NS, UTC).strftime("%Y%m%d"))
 
 
 def _last_bar(db: Connection, symbol: str) -> Bar | None:

@@ -1,4 +1,4 @@
-"""Determine when corporate actions take effect, and track exchange rates and halts, for the stages that read them.
+"""Determine when corporate actions take effect, and track exchange rates, halts and ended names, for the stages.
 
 A corporate action takes effect in the first time slice with a bar of its `ex_date` or later. It is applied before the
 executions of that time slice, which refer to the new shares. Stages that read the same bars and the same log apply it
@@ -12,6 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, get_args
 
+from operators.ended_symbols import EndedSymbols
 from operators.exchange_halts import ExchangeHalts
 from operators.money import ONE, is_not_negative, is_positive
 from schemas.errors import InvalidField
@@ -34,7 +35,7 @@ from schemas.records import (
     TradingStatus,
 )
 
-VERSION = 2
+VERSION = 3
 ACTION_KINDS: tuple[CorporateActionKind, ...] = tuple(
     kind for kind in get_args(CorporateActionKind) if kind != MERGER_CASH
 )
@@ -51,7 +52,7 @@ COST_SHARE_KINDS: tuple[CorporateActionKind, ...] = (SPIN_OFF, RIGHTS)
 
 
 class ReferenceData:
-    """Pending corporate actions, current exchange rates and halts of the exchange.
+    """Pending corporate actions, current exchange rates, halts of the exchange and names that have ended.
 
     With `by_symbol`, for a stage of one shard, an action waits for a bar of its own symbol instead of any bar.
     """
@@ -64,6 +65,7 @@ class ReferenceData:
         self._seen_ids: dict[str, None] = {}
         self._pending: list[CorporateAction] = []
         self.halts = ExchangeHalts()
+        self.ended = EndedSymbols()
         self.status_changes: list[TradingStatus] = []
         """The halts and resumptions of the last time slice."""
 
@@ -77,6 +79,8 @@ class ReferenceData:
         out: list[CorporateAction | ExchangeRate] = []
         self.status_changes = []
         if not self._pending and _RECORD_TYPES.isdisjoint(map(type, records)):
+            if self.ended:
+                self.ended.apply((), records)
             return out  # fast path for nearly every time slice
         for record in records:
             if type(record) is ExchangeRate and self._is_new(record.rate_id):
@@ -95,9 +99,11 @@ class ReferenceData:
             out += effective
             self._pending = [action for action in self._pending if action not in effective]
         due = [part for record in out for part in split_merger(record)]
-        for part in due:
-            if isinstance(part, CorporateAction) and part.kind in (SYMBOL_CHANGE, DELISTING):
-                self.halts.rename(part.symbol, part.new_symbol)
+        actions = [part for part in due if isinstance(part, CorporateAction)]
+        for action in actions:
+            if action.kind in (SYMBOL_CHANGE, DELISTING):
+                self.halts.rename(action.symbol, action.new_symbol)
+        self.ended.apply(actions, records)
         return due
 
     def _pop_effective(self, records: Sequence[Record]) -> list[CorporateAction]:
@@ -128,16 +134,19 @@ class ReferenceData:
 
     def snapshot(self) -> Any:
         pending = [tuple(action) for action in self._pending]
-        return (VERSION, list(self._seen_ids), pending, dict(self.rates), self.halts.snapshot())
+        ended = self.ended.snapshot()
+        return (VERSION, list(self._seen_ids), pending, dict(self.rates), self.halts.snapshot(), ended)
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. Version 1 has no halts."""
-        version, seen_ids, pending, rates, *halts = snapshot
-        assert version in (1, VERSION), f"reference data snapshot: version {version}, expected 1 or {VERSION}"
+        """Restore a snapshot. Version 1 has no halts, versions 1 and 2 no ended names."""
+        version, seen_ids, pending, rates, *later = snapshot
+        assert version in (1, 2, VERSION), f"reference data snapshot: version {version}, expected 1 to {VERSION}"
         self._seen_ids, self.rates = dict.fromkeys(seen_ids), dict(rates)
         self._pending = [CorporateAction(*values) for values in pending]
-        for state in halts:
-            self.halts.restore(state)
+        if later:
+            self.halts.restore(later[0])
+        if len(later) > 1:
+            self.ended.restore(later[1])
 
 
 def split_merger(record: CorporateAction | ExchangeRate) -> list[CorporateAction | ExchangeRate]:

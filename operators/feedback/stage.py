@@ -206,10 +206,14 @@ class FeedbackStage:
                 for component in (self._outcomes, self._models, self._costs):
                     component.rename(record.symbol, record.new_symbol)
                 self._book.rename(record)
-                if record.symbol in self._closes:
-                    self._closes.setdefault(record.new_symbol, self._closes[record.symbol])
+                if record.symbol in self._closes and self._has_no_close(record.new_symbol):
+                    self._closes[record.new_symbol] = self._closes[record.symbol]
             else:
                 self._adjust_prices(record)
+
+    def _has_no_close(self, symbol: str) -> bool:
+        """Whether a symbol has no close, or only that of another company, whose name it has used again."""
+        return symbol not in self._closes or symbol in self._reference.ended.reused
 
     def _adjust_prices(self, action: CorporateAction) -> None:
         """Adjust the last close, like the portfolio's mark, and the prices of open signals and predictions."""
@@ -225,7 +229,8 @@ class FeedbackStage:
         if action.kind in (SPIN_OFF, RIGHTS):
             after, distributed = distribution_prices(action, self._closes[symbol])
             self._set_close(symbol, after)
-            self._closes.setdefault(action.new_symbol, distributed)
+            if self._has_no_close(action.new_symbol):
+                self._closes[action.new_symbol] = distributed
         elif ratio != ONE:
             self._set_close(symbol, split_price(self._closes[symbol], ratio))
         elif action.kind == MERGER_CASH and action.cash_per_share is not None:

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from operators.current_orders import CurrentOrder, CurrentOrders
+from operators.ended_symbols import EndedSymbols
 from operators.instruments import Instruments
 from operators.ledger.corporate_actions import SpinOff, fractional_units
 from operators.ledger.split_ratio import split_price, split_quantity, units_after_trade
@@ -63,6 +64,7 @@ class RiskBook:
         self._current_orders = CurrentOrders()
         self.last_bars: dict[str, Bar | LastBar] = {}
         self._unpriced: dict[str, None] = {}  # symbols in the book that had no price at the last check
+        self.ended_symbols = EndedSymbols()  # not in the snapshot
         self.state: TradingState = ACTIVE
         self.epoch = 0
         self.reconciling = ""  # why the gateway is not reconciled with the broker; "" if it is
@@ -127,7 +129,8 @@ class RiskBook:
     def add_price(self, symbol: str, close: float, like: str) -> None:
         """Set the first price of a distributed symbol, at the time of the last bar of `like`."""
         bar = self.last_bars[like]
-        self.last_bars.setdefault(symbol, LastBar(bar.ts_ns, close, bar.session))
+        if symbol not in self.last_bars or symbol in self.ended_symbols.reused:
+            self.last_bars[symbol] = LastBar(bar.ts_ns, close, bar.session)
 
     def distribute(self, symbol: str, event: SpinOff) -> None:
         """Add the distributed shares. With `cash_in_lieu`, a fraction of a unit is sold."""
@@ -163,8 +166,8 @@ class RiskBook:
     def rename(self, symbol: str, new_symbol: str) -> None:
         """Move a position to `new_symbol`. Its open orders stay under the old symbol until they end."""
         old_position = self.positions.get(symbol)
-        if symbol in self.last_bars:
-            self.last_bars.setdefault(new_symbol, self.last_bars[symbol])
+        if symbol in self.last_bars and (new_symbol not in self.last_bars or new_symbol in self.ended_symbols.reused):
+            self.last_bars[new_symbol] = self.last_bars[symbol]
         if old_position is None or not old_position.quantity:
             return
         if self._split_symbols.pop(symbol, ()) is None:

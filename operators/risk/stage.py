@@ -18,7 +18,7 @@ from operators.risk.event_writer import RiskEventWriter
 from operators.risk.history import RiskHistory
 from operators.risk.last_price import OpenTime
 from operators.risk.margin import MarginSettings
-from operators.risk.margin_call import has_open_reduction, margin_status, reducing_proposals
+from operators.risk.margin_call import MarginStatus, has_open_reduction, margin_status, reducing_proposals
 from operators.risk.older_snapshots import SNAPSHOT_VERSION, current_state
 from operators.risk.requested_orders import RequestedOrders
 from operators.risk.settings import RiskSettings
@@ -105,6 +105,7 @@ class RiskStage:
         self._meters = BreakerMeters(settings.all_breakers(), settings.initial_capital)
         self._corporate_actions = self._build_corporate_actions()
         self._breakers.exchange_halts = self._corporate_actions.reference.halts
+        self._book.ended_symbols = self._corporate_actions.reference.ended
         self._fence_state: TradingState = ACTIVE  # the state of the last fence
         self._margin_call = False  # whether a margin call is active
         self._usage = UsageReport()
@@ -266,14 +267,20 @@ class RiskStage:
         if self._margin_call is not status.is_short:
             self._margin_call = status.is_short
             out.append(self._events.margin_call(ts_ns, status))
-        if self._margin_call and not has_open_reduction(self._book):
-            # The ids have the form of manual orders' ids, so that no strategy reverses the trades.
-            out += [
-                self._decisions.decide(ts_ns, proposal, order_id_of(proposal.proposal_id))
-                for proposal in reducing_proposals(ts_ns, status, rules)
-                if self._breakers.exchange_halts.current(proposal.terms.symbol) is None
-            ]
+        if self._margin_call:
+            out += self.reduce_positions(ts_ns, status, rules)
         return out
+
+    def reduce_positions(self, ts_ns: int, status: MarginStatus, rules: MarginSettings) -> list[Record]:
+        """Return the orders of a margin call, which reduce positions; none while earlier ones are open."""
+        if has_open_reduction(self._book):
+            return []
+        # The ids have the form of manual orders' ids, so that no strategy reverses the trades.
+        return [
+            self._decisions.decide(ts_ns, proposal, order_id_of(proposal.proposal_id))
+            for proposal in reducing_proposals(ts_ns, status, rules)
+            if self._breakers.exchange_halts.current(proposal.terms.symbol) is None
+        ]
 
     def _only_reduces(self, terms: OrderTerms) -> bool:
         return terms.reduce_only or terms.quantity <= self._book.positions[terms.symbol].closable(terms.side)

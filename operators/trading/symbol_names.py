@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from operators.ended_symbols import NameEnd, describe_end
 from schemas.errors import BadInput
 
 
@@ -16,7 +17,8 @@ class EndedSymbol(NamedTuple):
     """A symbol that no longer exists. `new_symbol` is the one that continues it; "" after a delisting.
 
     `day` (yyyymmdd) is the first one without the symbol; 0 if an earlier release has not stored it. Without `had_bars`,
-    the symbol had no bar when it ended. `is_reused` is whether the name is that of another company of the universe now.
+    the symbol had no bar when it ended. `is_reused` is whether the name is that of another company of the universe
+    now, or of shares that one of its symbols has distributed.
     """
 
     new_symbol: str
@@ -65,7 +67,7 @@ class SymbolNames:
         self._ended[symbol] = self._ended[symbol]._replace(is_reused=True)
 
     def current(self, symbol: str) -> str | None:
-        """Return the present name of a symbol; None if it has no present one.
+        """Return the present name of a declared symbol; None if it has no present one.
 
         >>> names = SymbolNames()
         >>> names.end("FB", EndedSymbol("META", 20220609, had_bars=True), takes_place=True)
@@ -76,8 +78,23 @@ class SymbolNames:
         last = self._last_link(symbol)
         return symbol if last is None else last.new_symbol or None
 
+    def successor(self, symbol: str) -> str | None:
+        """Return the symbol that has taken the place of an ended one, and any other symbol itself.
+
+        None after a delisting, and after a merger into a symbol that had a place of its own.
+        """
+        while self.has_ended(symbol):
+            new_symbol = self._ended[symbol].new_symbol
+            if not new_symbol or self._places.get(new_symbol) != self._places.get(symbol, symbol):
+                return None
+            symbol = new_symbol
+        return symbol
+
     def _last_link(self, symbol: str) -> EndedSymbol | None:
-        last: EndedSymbol | None = None
+        # Shares that were distributed under an ended name are not the company that a strategy has declared.
+        last = self._ended.get(symbol) if symbol in self.distributed else None
+        if last is not None:
+            symbol = last.new_symbol
         while self.has_ended(symbol):
             last = self._ended[symbol]
             symbol = last.new_symbol
@@ -93,16 +110,10 @@ class SymbolNames:
 
     def check_not_ended(self, symbol: str) -> None:
         """Raise SymbolEnded for a symbol that has ended, in a sentence that names the present symbol."""
-        last = self._last_link(symbol)
-        if last is None:
-            return
-        day = f"{last.day:08d}"
-        iso_day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
-        if last.new_symbol:
-            since = f" since {iso_day}" if last.day else ""
-            raise SymbolEnded(f"{symbol} is {last.new_symbol}{since}; an order must name {last.new_symbol}")
-        when = f"was delisted on {iso_day}" if last.day else "was renamed or delisted"
-        raise SymbolEnded(f"{symbol} {when}; an order must name a symbol of ctx.universe")
+        last = self._last_link(symbol) if self.has_ended(symbol) else None
+        if last is not None:
+            sentence = describe_end(symbol, NameEnd(last.new_symbol, last.day))
+            raise SymbolEnded(f"{sentence}; an order must name {last.new_symbol or 'a symbol of ctx.universe'}")
 
     # -- state
 

@@ -15,7 +15,7 @@ from api.roles import Role
 from configs.settings import Settings
 from dataflows.runtime import stages
 from schemas.records import HALTED, TRADING, Order, Record
-from tests.builders import bar, trading_status
+from tests.builders import bar, corporate_action, trading_status
 from tests.integration.api_users import bearer, token_of
 from tests.integration.trading_api import MINUTE, ORDER_REQUEST, T0, TradingApi, TradingLoopRunner, order_of
 
@@ -201,6 +201,23 @@ def test_a_halt_of_the_exchange_is_listed_and_its_symbol_is_rejected_in_the_fore
     platform.run_minute(others=[trading_status("AAPL", TRADING, T0 + 1)])
     assert listed() == [("AAPL", "ACTIVE", "T1", "news pending")]
     assert client.post("/api/v1/risk/validate", json=ORDER_REQUEST, headers=trader).json()["approved"] is True
+
+
+def test_the_forecast_of_an_order_under_an_old_name_is_the_rejection_of_risk(
+    client: TestClient, platform: TradingLoopRunner, trader: dict[str, str]
+) -> None:
+    rename = corporate_action("r1", "SYMBOL_CHANGE", "FB", ex_date=20240115, new_symbol="META")
+    platform.run_minute(others=[bar("FB", 1, T0 + MINUTE, 300.0, day=20240112)])
+    platform.run_minute(others=[rename])
+    platform.writer.write([rename])
+    ticket = {**ORDER_REQUEST, "symbol": "FB"}
+    forecast = client.post("/api/v1/risk/validate", json=ticket, headers=trader).json()
+    assert forecast["message"] == "ended_symbol: FB is META since 2024-01-15; order META"
+    assert forecast["checks"][-1]["check"] == "ended_symbol"
+    answer = client.post("/api/v1/orders", json=ticket, headers=trader).json()
+    platform.run_minute(commands=len(platform.commands) + 1)
+    order = order_of(client, trader, answer["order_id"])
+    assert (order["status"], order["checks"][-1]["check"]) == ("REJECTED", "ended_symbol")
 
 
 def test_the_forecast_equals_the_decision_of_the_risk_service(

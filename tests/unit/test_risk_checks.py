@@ -72,7 +72,8 @@ def test_every_check_has_a_case() -> None:
     names = [entry.check.__module__.rsplit(".", 1)[1] for entry in CHECKS]
     covered = {case.check for case in ALL_CASES}
     # Separate tests cover the checks on the state of the whole risk stage and the check that only adds a note.
-    elsewhere = {"kill_switch", "reconciling", "circuit_breaker", "exchange_halt", "amend_rate", "wash_sale"}
+    elsewhere = {"kill_switch", "reconciling", "circuit_breaker", "exchange_halt", "ended_symbol"}
+    elsewhere |= {"amend_rate", "wash_sale"}
     assert set(names) - covered == elsewhere
 
 
@@ -84,6 +85,7 @@ def test_approved_order_lists_the_result_of_every_check() -> None:
     ]
     assert {c.__module__.rsplit(".", 1)[1] for c in unlisted_checks(LIMITS)} == {
         "exchange_halt",
+        "ended_symbol",
         "tick_size",
         "lot_size",
     }

@@ -13,6 +13,7 @@ from operators.risk.checks import (
     circuit_breaker,
     day_trades,
     duplicate,
+    ended_symbol,
     exchange_halt,
     instrument,
     kill_switch,
@@ -94,6 +95,7 @@ CHECKS: tuple[CheckEntry, ...] = (
     CheckEntry(order_terms.check),
     CheckEntry(circuit_breaker.check, lambda limits: bool(limits.all_breakers())),
     CheckEntry(exchange_halt.check, listed=lambda limits: False),
+    CheckEntry(ended_symbol.check, listed=lambda limits: False),
     CheckEntry(instrument.check, _instruments_defined),
     # The checks below rely on valid terms. The checks after known_price also rely on a price.
     CheckEntry(known_price.check),
