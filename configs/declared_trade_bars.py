@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from configs.settings import Settings
@@ -26,6 +26,28 @@ def declared_trade_bars(settings: Settings) -> list[TradeBars]:
     return [
         one for strategy in configured_strategies(settings).trading for one in trade_bars_of(strategy, bar_interval)
     ]
+
+
+def cold_start_sentence(settings: Settings) -> str:
+    """Return which bars of trades warm up with the first trades, because the feed has no earlier ones; "" if none do.
+
+    Files and recorded topics can have earlier trades. Raises BadInput like `configured_strategies`.
+    """
+    market = settings.market_data
+    declared = declared_trade_bars(settings) if market.feed != "files" and market.has_trades() else []
+    if not declared:
+        return ""
+    source = "the simulator" if market.feed == "simulator" else "a live feed"
+    return f"{source} has no trades from before the start: {trade_bar_names(declared)} warm up with the first trades"
+
+
+def trade_bar_names(declared: Iterable[TradeBars]) -> str:
+    """
+    >>> trade_bar_names([TradeBars("flow", "100t", True), TradeBars("flow", "10000v", False)])
+    'bars of 100t of flow and 10000v of flow'
+    """
+    names = [f"{one.interval} of {one.strategy}" for one in declared]
+    return f"bars of {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
 
 
 def trade_bars_of(strategy: TradingStrategy, bar_interval: str) -> Iterator[TradeBars]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from math import ceil, sin
 
+from configs.declared_trade_bars import trade_bars_of
 from configs.settings import Settings
 from configs.strategies import configured_features, configured_strategies
 from operators.indicators import build
@@ -27,6 +28,8 @@ HISTORY_BARS_MAX = 10_000
 INDICATOR_BARS_MAX = 2_000
 RENAMED_BARS_MIN = 2_000
 """Bars of the old symbol that a view strategy receives under the new one. It cannot declare how many it needs."""
+TRADE_SESSIONS = 5
+"""Sessions from which trades are loaded. How many trades a bar of volume or Renko needs is not known in advance."""
 WARM_UP_FACTOR = 4
 """Bars loaded for an indicator, per bar until its first value. A recursive average then hardly depends on its start.
 
@@ -38,7 +41,8 @@ def history_bars_needed(settings: Settings) -> int:
     """Return the bars of the feed to load for each symbol: the setting, or the largest need that is declared.
 
     The need of an indicator is `WARM_UP_FACTOR` times the bars until its first value, that of a trading strategy also
-    its `history` and `warm_up` and the days of its universe rule. It is at most `HISTORY_BARS_MAX`.
+    its `history` and `warm_up` and the days of its universe rule. With trades from files or topics and bars that are
+    built from them, it is at least `TRADE_SESSIONS` sessions. It is at most `HISTORY_BARS_MAX`.
     """
     market_data = settings.market_data
     if market_data.history_bars is not None:
@@ -70,6 +74,8 @@ def history_bars_needed(settings: Settings) -> int:
         for interval, specs in features.items():
             per_day = max(1, bars_per_day * base_ns // _length_ns(interval, base_ns))
             declared += [(_indicator_bars(spec, per_day), interval) for spec in specs]
+        if market_data.feed == "files" and market_data.files.trades and any(trade_bars_of(strategy, feed_interval)):
+            needs.append(TRADE_SESSIONS * bars_per_day)
         # The stage reports a declaration that is not a number.
         needs += [in_feed_bars(bars, interval) for bars, interval in declared if type(bars) is int]
     return min(max(needs, default=0), HISTORY_BARS_MAX)

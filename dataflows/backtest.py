@@ -38,6 +38,7 @@ from dataflows.sources.feed_scan import FeedScan
 from dataflows.sources.feed_selection import (
     file_history_bars,
     files_source,
+    needs_earlier_trades,
     recognize_bars,
     renamed_file_bars,
     symbol_tagger,
@@ -278,6 +279,7 @@ def _feed_opener(
             scan=scan,
             history_bars=file_history_bars(loaded),
             renamed_bars=renamed_file_bars(loaded),
+            with_trades=needs_earlier_trades(loaded),
         ).open_feed
     open_recorded = recorded_feed_opener(settings, bars)
 

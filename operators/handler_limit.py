@@ -18,6 +18,7 @@ from schemas.records import (
     HandlerTimeout,
     HistoryBar,
     HistoryRow,
+    HistoryTrade,
     Prediction,
     Quote,
     Record,
@@ -28,7 +29,7 @@ HANDLER_TIME_LIMIT = "HandlerTimeLimit"
 """`error_type` of the suspension of a strategy whose handler exceeded its time limit."""
 
 
-_TYPES_OF_SHARD = frozenset({Bar, FeatureRow, HistoryBar, HistoryRow, Prediction, Quote, Trade})
+_TYPES_OF_SHARD = frozenset({Bar, FeatureRow, HistoryBar, HistoryRow, HistoryTrade, Prediction, Quote, Trade})
 """Record types that only the shard of their symbol receives. Other records have symbols of all shards."""
 
 

@@ -1,4 +1,7 @@
-"""Convert bars from before a start to `HistoryBar`s, in the shares and under the symbols of the start."""
+"""Convert bars and trades from before a start to `HistoryBar`s and `HistoryTrade`s.
+
+They are in the shares and under the symbols of the start.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,48 @@ from operators.ledger.events import share_ratio
 from operators.ledger.split_ratio import exact_ratio
 from operators.money import ONE
 from operators.reference_data import is_valid_action, split_merger
-from schemas.records import DELISTING, SYMBOL_CHANGE, Bar, CorporateAction, HistoryBar, Record
+from schemas.records import DELISTING, SYMBOL_CHANGE, Bar, CorporateAction, HistoryBar, HistoryTrade, Record
 
 TOTAL_MAX = 500_000
 """Most bars of all symbols together. They are in one time slice, which services hold in memory: about 1.3 KB a bar."""
+TRADES_MAX = 100_000
+"""Most trades of one symbol from before a start."""
+TRADES_TOTAL_MAX = 200_000
+"""Most trades of all symbols together."""
+History = HistoryBar | HistoryTrade
 
 
-def bars_per_symbol(count: int, symbols: int) -> int:
-    """Return how many of `count` bars of each of several symbols fit into `TOTAL_MAX`.
+def bars_per_symbol(count: int, symbols: int, total: int = TOTAL_MAX) -> int:
+    """Return how many of `count` bars of each of several symbols fit into `total`.
 
     >>> bars_per_symbol(10_000, 20), bars_per_symbol(10_000, 500)
     (10000, 1000)
     """
-    return min(count, TOTAL_MAX // max(symbols, 1))
+    return min(count, total // max(symbols, 1))
+
+
+def add_history_trades(
+    bars: Sequence[HistoryBar], trades: Iterable[Bar], records: Sequence[Record], ts_ns: int, adjusted_day: int
+) -> list[History]:
+    """Return a history with its last trades, sorted by symbol and `seq`. Their number is limited (`TRADES_MAX`).
+
+    `trades` are those before the time slice, each as a bar with one price, oldest first. They are converted like bars
+    (`history_bars`).
+    """
+    last_seqs = {bar.symbol: bar.seq for bar in bars}
+    converted = [
+        HistoryTrade(
+            symbol=one.symbol,
+            seq=last_seqs.get(one.symbol, 0) + one.seq,
+            ts_ns=one.ts_ns,
+            traded_ns=one.end_ns,
+            price=one.close,
+            size=one.volume,
+            adjusted_day=one.adjusted_day,
+        )
+        for one in _history(trades, records, ts_ns, adjusted_day, TRADES_MAX, TRADES_TOTAL_MAX)
+    ]
+    return sorted([*bars, *converted], key=lambda one: (one.symbol, one.seq))
 
 
 def history_bars(
@@ -34,12 +66,18 @@ def history_bars(
     `adjusted_day` (yyyymmdd) are applied. A split converts the bars before it. A symbol change moves the bars to the
     new symbol, unless that one traded before. Bars of a company that no longer trades under its symbol are left out.
     """
+    return _history(bars, records, ts_ns, adjusted_day, count, TOTAL_MAX)
+
+
+def _history(
+    bars: Iterable[Bar], records: Sequence[Record], ts_ns: int, adjusted_day: int, count: int, total: int
+) -> list[HistoryBar]:
     by_symbol: dict[str, list[Bar]] = {}
     for bar in bars:
         by_symbol.setdefault(bar.symbol, []).append(bar)
     for action in _effective_actions(records, adjusted_day):
         _apply(action, by_symbol)
-    count = bars_per_symbol(count, len(by_symbol))
+    count = bars_per_symbol(count, len(by_symbol), total)
     return [
         _history_bar(bar, symbol, seq, ts_ns, adjusted_day)
         for symbol, symbol_bars in sorted(by_symbol.items())

@@ -46,6 +46,7 @@ from schemas.records import (
     HandlerTimeout,
     HistoryBar,
     HistoryRow,
+    HistoryTrade,
     InternalCross,
     LateRecord,
     LlmAnswer,
@@ -143,6 +144,7 @@ SCHEMA_IDS: dict[type, int] = {
     StageTimer: 91,
     Configuration: 101,
     CheckpointMarker: 130,
+    HistoryTrade: 140,
 }
 """Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
 a new id, and its previous schema moves to `OLDER_AVSC_DIR`.

@@ -6,14 +6,14 @@ does not contain the broker's updates, because the simulated venue fills the ord
 these records are dropped: they were closed for the orders of that run.
 
 The period is that of a file feed: bars that open in [start, end), numbered from 1. Reference data and filings before
-the start are in the first time slice, headlines only of the last day. A recording of a file feed therefore gives the
-decisions of its files.
+the start are in the first time slice, headlines only of the last day, and bars and trades as a history. A
+recording of a file feed therefore gives the decisions of its files.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,8 +23,9 @@ from configs.required_history import history_bars_needed
 from configs.settings import Settings
 from dataflows.replay.recording import TRADES_TOPIC, read_topics
 from dataflows.runtime import topology
+from dataflows.sources.file_history import EarlierTrades
 from dataflows.sources.tape.rules import DAY_NS
-from operators.history_bars import history_bars
+from operators.history_bars import History, add_history_trades, history_bars
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import (
@@ -35,6 +36,7 @@ from schemas.records import (
     ExchangeRate,
     Fundamentals,
     HistoryBar,
+    HistoryTrade,
     LlmAnswer,
     NewsItem,
     Quote,
@@ -106,7 +108,8 @@ def recorded_feed_opener(settings: Settings, period: RecordedPeriod) -> Callable
 class RecordedFeed:
     """A market feed (`dataflows/sources/feed_source.py`) of recorded time slices.
 
-    The last `history_bars` bars of each symbol before the start of the period are in the first time slice.
+    The last `history_bars` bars of each symbol before the start of the period are in the first time slice, with the
+    trades in their time.
 
     Iteration raises BadInput if no bar matches, or if a symbol of the period has none.
     """
@@ -127,6 +130,7 @@ class RecordedFeed:
         self._carried: list[Record] = []  # from before the start
         self._history_bars = history_bars
         self._earlier_bars: dict[str, deque[Bar]] = {}  # before the start
+        self._earlier_trades = EarlierTrades(0, period.start_ns or 0)
         self._adjusted_days: dict[str, int] = {}  # symbol -> day of the shares of its recorded history
         self._history_ends: dict[str, int] = {}  # symbol -> end of the last bar of its recorded history
         self._symbols_seen: set[str] = set()
@@ -156,8 +160,10 @@ class RecordedFeed:
         )
 
     def _given_records(self, time_slice: TimeSlice) -> list[Record]:
-        records = [record for record in time_slice.records if self._is_given(record)]
         start_ns = self._period.start_ns
+        if start_ns is not None and not self._seq_offsets and self._history_bars and self._period.with_trades:
+            self._add_earlier_trades(time_slice.records)
+        records = [record for record in time_slice.records if self._is_given(record)]
         if start_ns is not None and not self._seq_offsets:
             if not any(type(record) is Bar for record in records):
                 self._carried += [record for record in records if type(record) in _CARRIED_TO_FIRST_BAR]
@@ -167,13 +173,23 @@ class RecordedFeed:
             records, self._carried = [*earlier, *self._history(time_slice.ts_ns, [*earlier, *records]), *records], []
         return [self._renumbered(record) for record in records]
 
-    def _history(self, ts_ns: int, records: list[Record]) -> list[HistoryBar]:
-        """Return the bars before the first time slice, which is at `ts_ns`."""
+    def _history(self, ts_ns: int, records: list[Record]) -> list[History]:
+        """Return the bars and trades before the first time slice, which is at `ts_ns`."""
         bars = [bar for symbol_bars in self._earlier_bars.values() for bar in symbol_bars]
-        self._earlier_bars = {}
+        if not bars:
+            return []
+        from_ns = min(symbol_bars[0].open_ns for symbol_bars in self._earlier_bars.values())
+        trades = [trade for trade in self._earlier_trades.found if trade.ts_ns >= from_ns]
+        self._earlier_bars, self._earlier_trades = {}, EarlierTrades(0, 0)
         day = next(record.trading_day for record in records if type(record) is Bar)
         new = [record for record in records if not self._is_in_history(record)]
-        return history_bars(bars, new, ts_ns, day, self._history_bars) if bars else []
+        return add_history_trades(history_bars(bars, new, ts_ns, day, self._history_bars), trades, new, ts_ns, day)
+
+    def _add_earlier_trades(self, records: Sequence[Record]) -> None:
+        """Store the trades of a time slice that are before the start, with those of a recorded history."""
+        own = [record for record in records if type(record) is Bar or type(record) is Trade]
+        own += [record.to_trade() for record in records if type(record) is HistoryTrade]
+        self._earlier_trades.add([record for record in own if self._is_selected(record.symbol)])
 
     def _is_in_history(self, record: Record) -> bool:
         """Whether the recorded history of a symbol already includes a corporate action, as for the features."""
@@ -205,6 +221,9 @@ class RecordedFeed:
                 return False
             # As in a file, a symbol starts with its first trade.
             return self._is_selected(record.symbol) and (record.traded or (Bar, record.symbol) in self._seq_offsets)
+        if type(record) is HistoryTrade:
+            is_early = self._period.start_ns is not None and not self._seq_offsets
+            return self._period.with_trades and self._is_selected(record.symbol) and not is_early
         if type(record) is HistoryBar:
             if self._period.start_ns is not None and not self._seq_offsets:
                 self._add_recorded_history(record)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from configs.declared_trade_bars import trade_bars_of
 from configs.settings import Settings
 from configs.strategies import load_strategies
 from configs.universe_files import universe_members
@@ -27,6 +28,7 @@ from dataflows.runtime.handler_watchdog import HandlerWatchdog, TimeLimits
 from operators.handler_limit import describe_timeout
 from operators.strategies import STRATEGIES, Strategy, TradingStrategy
 from operators.strategies.trading_strategy import schedules_of
+from operators.trading.settings import TradingSettings
 from schemas.errors import BadInput
 from schemas.records import (
     SUBMIT_ORDER,
@@ -63,6 +65,7 @@ class StrategyReport(NamedTuple):
     """What a check has found. `slice_ms` is the processor time of a time slice, `decisions` are signals or actions.
 
     `bars_needed` is the number of bars after which two start dates agree; None if the dry run does not show it.
+    `notes` are what to know besides the findings.
     """
 
     name: str
@@ -73,6 +76,7 @@ class StrategyReport(NamedTuple):
     slice_ms: float
     bars_needed: int | None
     findings: list[Finding]
+    notes: list[str]
 
 
 def platform_summaries() -> list[StrategySummary]:
@@ -127,6 +131,7 @@ def check_strategy(
         slice_ms=0.0,
         bars_needed=None,
         findings=findings,
+        notes=[],
     )
     try:
         if isinstance(strategy, TradingStrategy):
@@ -177,6 +182,7 @@ def _dry_run_report(
         decisions=sum(len(records) for records in expected),
         slice_ms=slice_ms,
         bars_needed=warm_up.needed,
+        notes=_notes(strategy),
     )
 
 
@@ -194,6 +200,19 @@ def declarations_of(strategy: Strategy | TradingStrategy) -> dict[str, str]:
         "warm_up": f"{strategy.warm_up} bars",
         "schedules": ", ".join(f"{handler} {schedule.kind}" for handler, schedule in schedules_of(strategy)) or "none",
     }
+
+
+def _notes(strategy: Strategy | TradingStrategy) -> list[str]:
+    """Return on which feeds the strategy starts without a history."""
+    bar_interval = TradingSettings.bar_interval
+    declared = [*trade_bars_of(strategy, bar_interval)] if isinstance(strategy, TradingStrategy) else []
+    if not declared:
+        return []
+    names = ", ".join(one.interval for one in declared)
+    return [
+        f"bars of {names} warm up from recorded trades in files and topics; a live feed and the simulator have none, "
+        "so that they warm up with the first trades there"
+    ]
 
 
 def _declaration_finding(strategy: Strategy | TradingStrategy, error: str) -> Finding:

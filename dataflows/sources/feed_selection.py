@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import structlog
+
 from configs.command_signing import command_signer
-from configs.declared_trade_bars import declared_trade_bars
+from configs.declared_trade_bars import cold_start_sentence, declared_trade_bars
 from configs.required_history import history_bars_needed, renamed_bars_needed
 from configs.settings import FileFeedSection, MarketDataSection, Settings
 from configs.settings.feeds import EXTRA_FILE_KINDS
@@ -26,6 +28,8 @@ from operators.news import SymbolTagger, Tagger
 from schemas.errors import BadInput
 from schemas.records import Record
 from sinks.signing_keys import FEED
+
+log = structlog.get_logger(__name__)
 
 StopRequested = Callable[[], bool]
 
@@ -56,6 +60,8 @@ def platform_feed(
     `delivered_offsets` returns, for each (topic, partition), the offset after the last record in Kafka. `store` stores
     records that an earlier process of a live feed has published, in whose tables they may be missing.
     """
+    if sentence := cold_start_sentence(settings):
+        log.info(sentence)
     calendar = settings.trading_calendar()
     sessions = SessionAnnouncements(calendar, session_table(calendar))
     if not settings.market_data.live_providers():
@@ -67,7 +73,8 @@ def platform_feed(
             sessions=sessions,
             history_bars=file_history_bars(settings),
             renamed_bars=renamed_file_bars(settings),
-            with_trades=settings.market_data.feed == "simulator" and bool(declared_trade_bars(settings)),
+            with_trades=needs_earlier_trades(settings)
+            or (settings.market_data.feed == "simulator" and bool(declared_trade_bars(settings))),
         )
     # Imported here because it is slow to import and other feeds do not use it.
     from dataflows.sources.market.live_feed_setup import live_feed_opener, waiting_records
@@ -95,6 +102,16 @@ def file_history_bars(settings: Settings) -> int:
     return history_bars_needed(settings) if has_history else 0
 
 
+def needs_earlier_trades(settings: Settings) -> bool:
+    """Whether a file feed loads trades from before its start, or of the old symbol of a renamed one.
+
+    The strategies, which declare bars of trades, are loaded only if the feed has trades and a start or reference data.
+    """
+    files = settings.market_data.files
+    has_earlier = settings.market_data.feed == "files" and (files.start is not None or bool(files.reference_data))
+    return has_earlier and bool(files.trades) and bool(declared_trade_bars(settings))
+
+
 def renamed_file_bars(settings: Settings) -> int:
     """Return how many bars of its old symbol a file feed loads for a renamed symbol; 0 if it loads none.
 
@@ -118,7 +135,7 @@ def feed_source(
 ) -> FeedSource:
     """Return a feed without live providers. It idles when a file ends, so that downstream services keep running.
 
-    `with_trades`: whether the simulator publishes trades.
+    `with_trades`: whether the simulator publishes trades, and files supply the trades of their history.
     """
     if market_data.feed == "simulator":
         simulator = market_data.simulator
@@ -146,6 +163,7 @@ def feed_source(
             require_interval_s=files.interval_s or 60,
             history_bars=history_bars,
             renamed_bars=renamed_bars,
+            with_trades=with_trades,
         ),
         speed=speed,
         at_end="idle",
@@ -172,16 +190,24 @@ def files_source(
     scan: FeedScan | None = None,
     history_bars: int = 0,
     renamed_bars: int | None = None,
+    with_trades: bool = False,
 ) -> FeedSource:
     """Return the feed of a backtest: as fast as it is consumed, ending with the files. `paths` override the settings.
 
     `on_open` receives the feed when it starts, to track progress. `tag` finds the symbols of a headline without any.
     `scan` is the scan of the files, if they were scanned before. `history_bars` is the number of bars of each symbol
     before the start that warm up indicators and strategies, `renamed_bars` that of the old symbol for a renamed one
-    (default: as many).
+    (default: as many). `with_trades`: the history contains trades.
     """
     open_feed = _file_feed_opener(
-        files, paths or files.paths, tag, on_open, scan=scan, history_bars=history_bars, renamed_bars=renamed_bars
+        files,
+        paths or files.paths,
+        tag,
+        on_open,
+        scan=scan,
+        history_bars=history_bars,
+        renamed_bars=renamed_bars,
+        with_trades=with_trades,
     )
     return FeedSource(open_feed, batch_slices=batch_slices, at_end="stop", stop_requested=stop_requested)
 
@@ -208,6 +234,7 @@ def _file_feed_opener(
     require_interval_s: int | None = None,
     history_bars: int = 0,
     renamed_bars: int | None = None,
+    with_trades: bool = False,
 ) -> Callable[[], FileFeed]:
     _require_paths(paths)
     tape_files = TapeFiles(*(getattr(files, kind) for kind in EXTRA_FILE_KINDS))
@@ -217,12 +244,12 @@ def _file_feed_opener(
         return FileFeed(paths, files, tape, scan, history, renamed_history)
 
     def open_earlier(settings: FeedSettings) -> FileFeed:
-        actions = TapeFiles(reference_data=files.reference_data)
-        return FileFeed(paths, settings, Tape(actions, settings) if any(actions) else None, first_feed.scan)
+        earlier = TapeFiles(reference_data=files.reference_data, trades=files.trades if with_trades else ())
+        return FileFeed(paths, settings, Tape(earlier, settings) if any(earlier) else None, first_feed.scan)
 
     renamed_bars = history_bars if renamed_bars is None else renamed_bars
-    history = file_history(open_earlier, history_bars) if history_bars else None
-    renamed_history = file_history(open_earlier, renamed_bars) if renamed_bars else None
+    history = file_history(open_earlier, history_bars, with_trades=with_trades) if history_bars else None
+    renamed_history = file_history(open_earlier, renamed_bars, with_trades=with_trades) if renamed_bars else None
 
     # Open once now, so that a wrong path or column is reported before anything runs.
     first_feed = open_files(scan)

@@ -31,9 +31,10 @@ from dataflows.sources.rows import RowRules
 from dataflows.sources.tape import Tape
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import DAY_S, FeedSettings, FileSessions, Minute, MinuteCompletion, interval_text
+from operators.history_bars import History
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
-from schemas.records import Bar, CorporateAction, DeadLetter, HistoryBar, Record
+from schemas.records import Bar, CorporateAction, DeadLetter, Record
 
 __all__ = ["FeedCounts", "FeedSettings", "FileFeed"]
 
@@ -43,8 +44,8 @@ EARLIER_BARS: tuple[int, FileSessions] = (60, "extended")
 BUFFER_BYTES = 4 * 1024 * 1024  # of text read ahead, over all files
 CHUNK_BYTES_MIN, CHUNK_BYTES_MAX = 16 * 1024, 1024 * 1024
 CONVERTED_ROWS_MAX = 4096  # rows turned into Python objects at a time
-FileHistory = Callable[[Minute, Sequence[Record], FeedSettings], list[HistoryBar]]
-"""Returns the bars before the first minute, given its tape records and the settings of the feed."""
+FileHistory = Callable[[Minute, Sequence[Record], FeedSettings], list[History]]
+"""Returns the bars and trades before the first minute, given its tape records and the settings of the feed."""
 BarFields = tuple[str, float, float, float, float, float]
 VOLUME = 5  # position in BarFields
 
@@ -160,8 +161,8 @@ class FileFeed:
 
     def _history_of_new_names(
         self, minute: Minute, tape_records: Sequence[Record], bars: Sequence[Bar]
-    ) -> list[HistoryBar]:
-        """Return the bars of the old symbols, if these bars contain the first one of a renamed symbol."""
+    ) -> list[History]:
+        """Return the bars and trades of the old symbols, if these bars contain the first one of a renamed symbol."""
         begun = {bar.symbol for bar in bars if bar.seq == 1 and bar.symbol in self._new_names}
         if not begun or self._renamed_history is None:
             return []

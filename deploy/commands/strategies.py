@@ -143,6 +143,8 @@ def _print_report(report: StrategyReport, *, as_json: bool) -> None:
         print(f"dry run: {report.slices} minutes, {report.decisions} decisions, {report.slice_ms:.2f} ms a minute")
         if report.bars_needed is not None:
             print(f"warm-up: two start dates agree from bar {report.bars_needed} on")
+        for note in report.notes:
+            print(f"note: {note}")
         for finding in report.findings:
             print(finding.text())
         count = len(report.findings)

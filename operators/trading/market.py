@@ -33,6 +33,7 @@ from schemas.records import (
     Fundamentals,
     HistoryBar,
     HistoryRow,
+    HistoryTrade,
     Prediction,
     Record,
     SentimentScore,
@@ -120,6 +121,7 @@ class Market:
         self.closed, self.dead_letters = {}, []
         if self._adjusted.prices:
             records = self._adjusted.adjust_bars(records)
+        earlier = self._history_trades(records) if self._trade_intervals else []
         bounds: dict[tuple[int, str], tuple[SessionBounds, bool]] = {}
         base = self.needs.bar_interval_ns
         closed = self.closed[base] = {}
@@ -148,15 +150,39 @@ class Market:
             elif type(record) is Fundamentals:
                 self._add_filing(ts_ns, record)
         if self._trade_intervals:
-            self._add_trades(ts_ns, records, bounds)
+            self._add_trades(ts_ns, records, earlier, bounds)
         if self.needs.pairs:
             self._paired.update(self.closed)
 
+    def _history_trades(self, records: Sequence[Record]) -> list[HistoryTrade]:
+        """Return the trades of a time slice from before the first bar of their symbol. Call before its bars."""
+        trades = [record for record in records if type(record) is HistoryTrade]
+        return [one for one in trades if self._follows(one.symbol) and self._has_no_bar(one.symbol)]
+
+    def _has_no_bar(self, symbol: str) -> bool:
+        """Whether a symbol has had no bar, except those of its history, or has ended."""
+        one = self._symbols.get(symbol)
+        last = None if one is None else one.bar
+        return last is None or symbol in self._retired or self._history_ends.get(symbol) == last.ts_ns
+
     def _add_trades(
-        self, ts_ns: int, records: Sequence[Record], bounds: dict[tuple[int, str], tuple[SessionBounds, bool]]
+        self,
+        ts_ns: int,
+        records: Sequence[Record],
+        earlier: Sequence[HistoryTrade],
+        bounds: dict[tuple[int, str], tuple[SessionBounds, bool]],
     ) -> None:
-        """Add the trades of a time slice to the bars that are built from them, after its bars of the feed."""
+        """Add the trades of a time slice to the bars that are built from them, after its bars of the feed.
+
+        Those from before the first bar of a symbol, `earlier`, come first, and close no bar of this time slice.
+        """
         bars = [record for record in records if type(record) is Bar and record.seq != OPENING_PRICE_SEQ]
+        self._prints.begin(bars)
+        for one in earlier:
+            symbol_market, bar = self._symbol(one.symbol), self._prints.counted(one.to_trade())
+            if symbol_market is not None and bar is not None:
+                self._history_days[one.symbol] = one.adjusted_day
+                self._build(bar, symbol_market, self._trade_intervals, bounds)
         trades = [record for record in records if type(record) is Trade and self._follows(record.symbol)]
         for trade in self._prints.pop_counted(ts_ns, bars, trades):
             symbol_market = self._symbols.get(trade.symbol)
@@ -188,8 +214,7 @@ class Market:
         if symbol_market is None:
             return
         if (last := symbol_market.bar) is not None:
-            has_no_bar = self._history_ends.get(symbol) == last.ts_ns
-            if has_no_bar and record.adjusted_day > self._history_days[symbol]:
+            if self._has_no_bar(symbol) and record.adjusted_day > self._history_days[symbol]:
                 symbol_market = self._symbols[symbol] = symbol_market.without_bars(self.needs, self._days)
                 self._paired.begin(symbol)
             elif last.ts_ns >= record.end_ns:
@@ -215,6 +240,11 @@ class Market:
     def _begin_company(self, symbol: str) -> None:
         """Start a retired symbol without state, because another company uses it."""
         del self._retired[symbol]
+        one = self._symbols.get(symbol)
+        if one is not None and one.bar is not None:  # else a corporate action has begun the company
+            self._forget_company(symbol)
+
+    def _forget_company(self, symbol: str) -> None:
         self._adjusted.prices.pop(symbol, None)
         if symbol in self._symbols:
             self._symbols[symbol] = SymbolMarket(self.needs, self._days)
@@ -271,18 +301,20 @@ class Market:
 
     def apply_action(self, action: CorporateAction, rate: Any = ONE) -> None:
         """Apply a corporate action, before the bars of its time slice. `rate` converts its currency."""
-        symbol_market, symbol = self._symbols.get(action.symbol), action.symbol
+        symbol = action.symbol
         if action.kind == SYMBOL_CHANGE and self._universe is not None and symbol in self._universe:
             self._universe.add(action.new_symbol)
-        if symbol_market is None or symbol not in self.prices:
+        if symbol not in self.prices:
             return
-        price, ratio = self.prices[symbol], share_ratio(action)
+        # Distributed shares have a price, but no market before their first bar.
+        symbol_market, price, ratio = self._symbols.get(symbol), self.prices[symbol], share_ratio(action)
         if action.kind in (SYMBOL_CHANGE, DELISTING):
             self._adjusted.prices.pop(symbol, None)
             self._retired[symbol] = None
-            if action.kind == SYMBOL_CHANGE and (new_market := self._symbol(action.new_symbol)) is not None:
-                self.prices.setdefault(action.new_symbol, price)
-                self._rename(symbol_market, action, new_market)
+            if action.kind == SYMBOL_CHANGE and self._follows(action.new_symbol):
+                self._set_first_price(action.new_symbol, price)
+                if symbol_market is not None and (new_market := self._symbol(action.new_symbol)) is not None:
+                    self._rename(symbol_market, action, new_market)
             return
         if action.kind == CASH_DIVIDEND:
             assert action.amount is not None, f"{action.action_id}: expected a validated corporate action"
@@ -291,15 +323,27 @@ class Market:
             price, distributed = distribution_prices(action, price)
             if self._universe is not None:
                 self._universe.add(action.new_symbol)  # the strategies hold the distributed shares
-            self.prices.setdefault(action.new_symbol, distributed)
+            self._set_first_price(action.new_symbol, distributed)
         elif ratio != ONE:
             if 0 < action.ex_date <= self._history_days.get(symbol, 0):
                 return  # the history includes it
             factor = 1.0 / float(exact_ratio(ratio))
-            symbol_market.rescale(symbol, factor, self._calls)
+            if symbol_market is not None:
+                symbol_market.rescale(symbol, factor, self._calls)
             self._paired.rescale(symbol, factor)
             price = split_price(price, ratio)
         self.prices[symbol] = self._adjusted.prices[symbol] = price
+
+    def _set_first_price(self, symbol: str, price: float) -> None:
+        """Set the price of a symbol that a corporate action has begun, unless the company has traded under it before.
+
+        If another company did, its data end. The feed may repeat its last close until the symbol trades.
+        """
+        if symbol in self._retired:
+            self._forget_company(symbol)
+            self.prices[symbol] = price
+        else:
+            self.prices.setdefault(symbol, price)
 
     def _rename(self, symbol_market: SymbolMarket, action: CorporateAction, new_market: SymbolMarket) -> None:
         """Give the new symbol the state of the old one, unless the new one had bars before the change.

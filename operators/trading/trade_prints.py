@@ -45,11 +45,24 @@ class TradePrints:
         """Use other trading hours from now on."""
         self._days = days
 
-    def pop_counted(self, ts_ns: int, bars: Sequence[Bar], trades: Sequence[Trade]) -> list[Bar]:
-        """Return the trades that count in this time slice, as bars, by symbol and `seq`. Call for each time slice."""
+    def begin(self, bars: Sequence[Bar]) -> None:
+        """Start a time slice with these bars of the feed."""
         for bar in bars:
             if self._newest is None or bar.trading_day >= self._newest.trading_day:
                 self._newest = TradeSession(bar.session, bar.trading_day)
+
+    def counted(self, trade: Trade) -> Bar | None:
+        """Return a trade from before the start as a bar; None if it is outside the feed's sessions."""
+        session = None if self._newest is None else self._session_of(trade.ts_ns, self._newest)
+        if session is None or (self._regular_only and session.phase in (PRE, POST)):
+            return None
+        return bar_of_trade(trade, session.phase, session.trading_day)
+
+    def pop_counted(self, ts_ns: int, bars: Sequence[Bar], trades: Sequence[Trade]) -> list[Bar]:
+        """Return the trades that count in this time slice, as bars, by symbol and `seq`.
+
+        Call for each time slice, after `begin`.
+        """
         last_ns, self._last_ns = self._last_ns, ts_ns
         new = [one for one in trades if last_ns is None or one.ts_ns > last_ns - LATE_NS]
         if not new and not (bars and self._waiting):

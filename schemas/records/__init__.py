@@ -166,7 +166,7 @@ from schemas.records.external import (
     TradingStatus,
 )
 from schemas.records.ledger import Attribution, CashFlow, CashTransfer, Lot, LotMatch, Position, Valuation
-from schemas.records.market import Bar, Clock, HistoryBar, Quote, Trade
+from schemas.records.market import Bar, Clock, HistoryBar, HistoryTrade, Quote, Trade
 from schemas.records.trading import (
     CheckResult,
     Execution,
@@ -323,6 +323,7 @@ __all__ = [
     "HandlerTimeout",
     "HistoryBar",
     "HistoryRow",
+    "HistoryTrade",
     "IntentKind",
     "InternalCross",
     "LateRecord",
@@ -392,7 +393,9 @@ __all__ = [
     "weights_id",
 ]
 
-SymbolRecord = Bar | HistoryBar | Quote | Trade | FeatureRow | HistoryRow | Prediction | Signal | StrategySuspension
+SymbolRecord = (
+    Bar | HistoryBar | HistoryTrade | Quote | Trade | FeatureRow | HistoryRow | Prediction | Signal | StrategySuspension
+)
 """Records in a topic that is partitioned by symbol; all others are in partition 0 of their topic."""
 SequencedRecord = (
     SymbolRecord
@@ -456,6 +459,7 @@ _UNSEQUENCED_RECORDS = EXTERNAL_RECORDS | UNCLOCKED_RECORDS | {Clock}
 TOPIC_OF: dict[type[NamedTuple], str] = {
     Bar: "market-bars",
     HistoryBar: "history-bars",
+    HistoryTrade: "history-bars",
     Quote: "market-quotes",
     Trade: "market-trades",
     NewsItem: "news",

@@ -79,6 +79,28 @@ class HistoryBar(NamedTuple):
 
 
 @final
+class HistoryTrade(NamedTuple):
+    """A trade before the first bar of its symbol, for the warm-up of bars of trades. Nothing trades on it.
+
+    `ts_ns` is the time slice that contains it, `traded_ns` the time of the exchange. Price and size are in the shares
+    of the day `adjusted_day` (yyyymmdd): splits up to that day are included. `seq` follows that of the `HistoryBar`s of
+    the symbol.
+    """
+
+    symbol: str
+    seq: int
+    ts_ns: int
+    traded_ns: int
+    price: float
+    size: float
+    adjusted_day: int
+
+    def to_trade(self) -> Trade:
+        """Return the trade with its own time."""
+        return Trade(symbol=self.symbol, seq=self.seq, ts_ns=self.traded_ns, price=self.price, size=self.size)
+
+
+@final
 class Quote(NamedTuple):
     """Best bid and offer of one symbol from `ts_ns` on. Prices in the instrument's currency, sizes in units."""
 

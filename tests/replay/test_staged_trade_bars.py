@@ -14,10 +14,12 @@ import pytest
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
 from dataflows.replay.recorded_feed import RecordedFeed, RecordedPeriod
+from dataflows.sources.feed_selection import file_history_bars, files_source, needs_earlier_trades
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.stage import TimeSlice
-from schemas.records import TRADE, Bar, Execution, Record, StrategyAction, Trade
+from operators.time_text import iso
+from schemas.records import TRADE, Bar, Execution, HistoryTrade, Record, StrategyAction, Trade
 from tests import trade_bar_strategy
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import (
@@ -159,3 +161,36 @@ def test_a_recording_of_the_files_gives_the_decisions_of_the_files(
     first = next(one for time_slice in feed.take(1000) for one in time_slice.records if type(one) is Trade)
     assert (first.symbol, first.seq) == ("A", 1)
     assert first.ts_ns >= start_ns
+
+
+def test_a_start_gives_files_and_a_recording_the_same_bars_and_trades_from_before(
+    files: list[Path], settings: Settings, time_slices: list[TimeSlice]
+) -> None:
+    start_ns = time_slices[6].ts_ns
+    started = settings.with_file_feed({"start": iso(start_ns)})
+    source = files_source(
+        started.market_data.files,
+        files,
+        history_bars=file_history_bars(started),
+        with_trades=needs_earlier_trades(started),
+    )
+    of_files = list(source.open_feed())  # type: ignore[call-overload]  # a feed of files can be iterated
+    recorded = RecordedFeed(
+        lambda: (one for one in time_slices),
+        RecordedPeriod(None, start_ns, with_trades=True),
+        60 * SECOND_NS,
+        file_history_bars(started),
+    ).take(1000)
+    earlier = [one for one in of_files[0].records if type(one) is HistoryTrade]
+    expected = [
+        (one.symbol, one.ts_ns, one.price, one.size)
+        for time_slice in time_slices
+        for one in time_slice.records
+        if type(one) is Trade and one.ts_ns < start_ns
+    ]
+    assert sorted((one.symbol, one.traded_ns, one.price, one.size) for one in earlier) == sorted(expected)
+    assert [one for one in recorded[0].records if type(one) is HistoryTrade] == earlier
+    assert fused_hash(recorded, settings=started) == fused_hash(of_files, settings=started, shards=3)
+    without = [one._replace(records=[r for r in one.records if type(r) is not HistoryTrade]) for one in of_files]
+    assert fused_hash(without, settings=started) != fused_hash(of_files, settings=started)
+    check_staged_services(started, of_files, replay(started, of_files), partitions=3, crash_rate=0.03)

@@ -83,7 +83,36 @@ def test_a_file_of_trades_of_another_day_is_a_warning(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert orders(tmp_path) == []
     (warning,) = [one for one in summary(tmp_path)["warnings"] if "trades" in one]
-    assert warning.startswith("the run had no trades, so that no bar of 100v of flow closed")
+    assert warning.startswith("the run had no trades, so that no bars of 100v of flow closed")
+
+
+EARLIER = """time,symbol,price,size
+2024-01-02T14:29:59Z,AAPL,90,900
+2024-01-02T14:30:05Z,AAPL,101,60
+2024-01-02T14:31:10Z,MSFT,300,600
+2024-01-02T14:31:20Z,AAPL,101,140
+2024-01-02T14:32:00Z,AAPL,102,7
+2024-01-02T14:33:10Z,AAPL,103,93
+"""
+
+
+def test_trades_before_the_start_warm_up_the_bars(tmp_path: Path) -> None:
+    """200 units trade before 14:32, and 100 afterwards: the first bar of the run is the third one."""
+    file = tmp_path / "earlier.csv"
+    file.write_text(EARLIER)
+    result = run(tmp_path, "trades", "--market-trades", str(file), "--start", "2024-01-02T14:32:00Z")
+    assert result.exit_code == 0, result.output
+    (order,) = orders(tmp_path)
+    assert ",3," in order and not [one for one in summary(tmp_path).get("warnings", []) if "trades" in one]
+
+
+def test_a_start_without_earlier_trades_is_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "later.csv"
+    file.write_text("\n".join(EARLIER.splitlines()[:1] + EARLIER.splitlines()[5:]))
+    result = run(tmp_path, "trades", "--market-trades", str(file), "--start", "2024-01-02T14:32:00Z")
+    assert result.exit_code == 0, result.output
+    expected = "bars of 100v of flow warmed up with the first trades of the run: there were no trades before the start"
+    assert expected in summary(tmp_path)["warnings"]
 
 
 def test_required_trades_that_are_missing_are_one_sentence(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from operators.trading.stage import TradingStrategyStage
 from operators.trading.trade_bars import BARS_MAX
 from operators.trading.trade_prints import LATE_NS
 from schemas.errors import BadInput
-from schemas.records import CONTINUOUS, Bar, Clock, DeadLetter, Record, StrategyAction, Trade
+from schemas.records import CONTINUOUS, Bar, Clock, DeadLetter, HistoryTrade, Record, StrategyAction, Trade
 from tests.builders import bar, corporate_action
 from tests.unit.trading_harness import (
     DAY,
@@ -289,6 +289,55 @@ def test_a_trade_long_before_the_previous_time_slice_is_discarded() -> None:
     stage = trade_stage(Traded())
     feed(stage, [bars(1, "KO")])
     assert notes(feed(stage, [[*old, *late, *bars(2, "KO")]], 2)) == ["60 REGULAR 20240102"]
+
+
+def earlier(number: int, price: float, size: float = 10.0, **fields: Any) -> HistoryTrade:
+    """Return a trade of the day before, `number` seconds after its open."""
+    traded_ns = OPEN_NS - 24 * HOUR_NS + number * SECOND_NS
+    one = HistoryTrade("KO", number, minute(1), traded_ns, price, size, adjusted_day=DAY)
+    return one._replace(**fields)
+
+
+def note_closes(ctx: Any, number: int) -> None:
+    ctx.note(f"{ctx.closed('3t')} {ctx.history('KO', '3t')['close'].tolist()}")
+
+
+def earlier_stage(act: Any = note_closes, **fields: Any) -> TradingStrategyStage:
+    before = 20240101
+    days = {before: session(before, open_ns=OPEN_NS - 24 * HOUR_NS), DAY: session()}
+    strategy = Scripted(act, symbols=("KO",), history={"3t": 3}, **fields)
+    return stage_of(strategy, has_trades=True, sessions={"XNYS": days}, regular_trades=True)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_trades_from_before_the_start_fill_histories_and_close_no_bar_of_the_time_slice(restart: bool) -> None:
+    stage = earlier_stage()
+    history = [earlier(number, 90.0 + number) for number in range(1, 9)]
+    outside = earlier(9, 1.0, traded_ns=OPEN_NS - 1)
+    assert notes(feed(stage, [[*history, outside, *bars(1, "KO")]])) == ["() [93.0, 96.0]"]
+    if restart:
+        restored = earlier_stage()
+        restored.restore(pickle.loads(pickle.dumps(stage.snapshot())))  # noqa: S301  (written here)
+        stage = restored
+    repeated: list[Record] = [earlier(1, 50.0), trade(1, minute(2), 99.0)]
+    assert notes(feed(stage, [[*bars(2, "KO"), *repeated]], 2)) == ["('KO',) [93.0, 96.0, 99.0]"]
+
+
+def test_trades_from_before_the_start_count_for_the_warm_up() -> None:
+    def act(ctx: Any, number: int) -> None:
+        ctx.submit("KO", "BUY", number)
+
+    records = [*(earlier(number, 90.0) for number in range(1, 7)), *bars(1, "KO")]
+    found = [feed(earlier_stage(act, warm_up=warm_up), [records]) for warm_up in (2, 3)]
+    assert [[one.kind for one in actions] for actions in found] == [["SUBMIT_ORDER"], []]
+
+
+def test_a_split_that_the_earlier_trades_include_is_not_applied_again() -> None:
+    stage = earlier_stage()
+    history = [earlier(number, 50.0, 20.0) for number in range(1, 4)]
+    feed(stage, [[*history, *bars(1, "KO", close=50.0)]])
+    split = corporate_action("s", "SPLIT", "KO", ratio=2, ex_date=DAY)
+    assert notes(feed(stage, [[split, *bars(2, "KO", close=50.0)]], 2)) == ["() [50.0]"]
 
 
 def test_a_snapshot_contains_trades_that_wait() -> None:
