@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from configs.indicator_files import register_indicator_files
 from configs.read_only import read_only, reject_change
 from configs.settings import Settings
+from configs.settings.analysis import StrategyEntry
 from configs.source_files import declaration_position, load_module, loaded_sha256, on_one_line
 from operators.indicators import build
 from operators.indicators.of_interval import interval_of
@@ -62,19 +63,16 @@ class ConfiguredStrategies(NamedTuple):
 def configured_strategies(settings: Settings) -> ConfiguredStrategies:
     """Return the strategies of the settings, after registering the user's own indicators.
 
-    Raises BadInput like `load_strategies` and `register_indicator_files`, and for limits of a view strategy in the
-    ensemble.
+    Raises BadInput like `load_strategies` and `register_indicator_files`, and for limits or a capital share of a view
+    strategy in the ensemble.
     """
     indicator_hashes = register_indicator_files(settings.features.indicator_files)
     entries = settings.signals.strategies
     strategies = load_strategies([entry.model_dump(include={"name", "parameters"}) for entry in entries])
     by_entry = list(zip(strategies, entries, strict=True))
     for one, entry in by_entry:
-        if entry.limits != NO_LIMITS and settings.signals.ensemble.enabled and not isinstance(one, TradingStrategy):
-            raise BadInput(
-                f"strategy {entry.name!r}: limits apply only to strategies that trade separately, not to an ensemble; "
-                "set signals.ensemble.enabled to false"
-            )
+        if settings.signals.ensemble.enabled and not isinstance(one, TradingStrategy):
+            _check_ensemble_entry(entry)
         if entry.universe is not None:
             _use_universe_file(one, entry.name, entry.universe)
     return ConfiguredStrategies(
@@ -88,6 +86,18 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
         },
         source_sha256=_source_hashes(strategies, indicator_hashes),
     )
+
+
+def _check_ensemble_entry(entry: StrategyEntry) -> None:
+    """Raises BadInput for settings that a view strategy of the ensemble cannot have, because it does not trade."""
+    is_set = {"limits": entry.limits != NO_LIMITS, "capital": entry.capital != 1}
+    refused = [name for name in is_set if is_set[name]]
+    if refused:
+        verb = "applies" if refused == ["capital"] else "apply"
+        raise BadInput(
+            f"strategy {entry.name!r}: {' and '.join(refused)} {verb} only to strategies that trade separately, not to "
+            "an ensemble; set signals.ensemble.enabled to false"
+        )
 
 
 def _source_hashes(

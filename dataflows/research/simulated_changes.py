@@ -11,10 +11,11 @@ from typing import Any
 
 from operators.ledger.events import distribution_prices, share_ratio
 from operators.reference_data import split_merger
-from operators.risk import RiskStage
+from operators.risk import RiskSettings, RiskStage
 from operators.risk.breakers import SCOPES_OF_MEASURE, Breaker
 from operators.risk.commands import SET_BREAKER
-from operators.risk.margin_call import MARGIN_CALL
+from operators.risk.margin import MarginSettings
+from operators.risk.margin_call import MARGIN_CALL, margin_status
 from schemas.records import (
     ACTIVE,
     CASH_MERGER,
@@ -46,6 +47,7 @@ _BREAKERS_AT_ONCE = 4
 _NEVER = Decimal(10) ** 15
 _CASH_PER_SHARE, _SHARE_VALUE, _PAID = Decimal(5), Decimal(200), Decimal(50)
 _HALT_MINUTES = 3
+_MARGIN_CALL_MINUTES = 2
 Change = CorporateAction | TradingStatus | Command | RiskEvent
 Changes = Mapping[int, Sequence[Change]]
 """Records by minute of the tape, counted from 0. They take effect before the bars of the minute."""
@@ -88,7 +90,7 @@ def halt_changes(minutes: int, symbols: Sequence[str]) -> Changes:
 def limit_changes(minutes: int, symbols: Sequence[str], strategy: str) -> Changes:
     """Return the commands that trip and reset each circuit breaker, and a margin call with its end.
 
-    They start in the middle of the `minutes` of a tape.
+    They start in the middle of the `minutes` of a tape. The margin call reduces positions (`RiskWithMarginCalls`).
     """
     changes: dict[int, list[Change]] = {}
     keys = {PORTFOLIO: "", STRATEGY: strategy, SYMBOL: symbols[0]}
@@ -99,7 +101,7 @@ def limit_changes(minutes: int, symbols: Sequence[str], strategy: str) -> Change
             changes.setdefault(at, []).append(_breaker_command(breaker, keys[breaker.scope], state))
     last = max(changes)
     changes[last].append(_margin_call(REDUCING))
-    changes[last + 1] = [_margin_call(ACTIVE)]
+    changes[last + _MARGIN_CALL_MINUTES] = [_margin_call(ACTIVE)]
     return changes
 
 
@@ -121,10 +123,14 @@ def apply_to_prices(prices: dict[str, float], record: Change) -> None:
 
 
 class RiskWithMarginCalls:
-    """The risk stage, which also publishes the margin calls of the tape: `due` holds those of the time slice."""
+    """The risk stage, which also carries out the margin calls of the tape: `due` holds those of the time slice.
+
+    In each time slice of a margin call, orders close positions that require half of the maintenance margin, the largest
+    ones first, by the rules of a real one.
+    """
 
     def __init__(self, risk: RiskStage) -> None:
-        self._risk, self._seq = risk, 0
+        self._risk, self._seq, self._is_called = risk, 0, False
         self.due: list[RiskEvent] = []
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
@@ -134,13 +140,22 @@ class RiskWithMarginCalls:
                 self._seq += 1
                 record = record._replace(seq=self._seq)
             out.append(record)
-        return out
+        for event in self.due:
+            self._is_called = event.state == REDUCING
+        return [*out, *self._reducing_orders(ts_ns)]
+
+    def _reducing_orders(self, ts_ns: int) -> list[Record]:
+        rules = MarginSettings()
+        status = margin_status(self._risk.book, rules, RiskSettings.unlimited()) if self._is_called else None
+        if status is None:
+            return []
+        return self._risk.reduce_positions(ts_ns, status._replace(equity=status.maintenance / 2), rules)
 
     def snapshot(self) -> Any:
-        return self._seq, self._risk.snapshot()
+        return self._seq, self._is_called, self._risk.snapshot()
 
     def restore(self, snapshot: Any) -> None:
-        self._seq, risk = snapshot
+        self._seq, self._is_called, risk = snapshot
         self._risk.restore(risk)
 
 

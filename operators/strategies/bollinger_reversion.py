@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class BollingerReversion(TradingStrategy):
     """Buy at a close below the lower band with an RSI below `rsi_max`; sell at a close at or above the middle band.
 
-    Each symbol of the universe has an equal share of `weight`. The state is 1 for each symbol that the strategy holds.
-    Never short. Sources: J. Bollinger, Bollinger on Bollinger Bands (2001); J. W. Wilder, New Concepts in Technical
-    Trading Systems (1978).
+    Each symbol of the universe has an equal share of `weight`. The state of a symbol has `entered` while the strategy
+    holds it. Never short. Sources: J. Bollinger, Bollinger on Bollinger Bands (2001); J. W. Wilder, New Concepts in
+    Technical Trading Systems (1978).
     """
 
     def __init__(
@@ -57,13 +57,14 @@ class BollingerReversion(TradingStrategy):
             rsi = ctx.feature(symbol, self.rsi, self.interval)
             if close is None or lower is None or middle is None or rsi is None:
                 continue
-            if symbol not in ctx.state and close < lower and rsi < self.rsi_max:
-                ctx.state[symbol] = 1
+            state = ctx.state_of(symbol)
+            if not state and close < lower and rsi < self.rsi_max:
+                state["entered"] = True
                 ctx.target_weight(symbol, self.weight / len(ctx.universe))
-            elif symbol in ctx.state and close >= middle:
-                del ctx.state[symbol]
+            elif state and close >= middle:
+                state.clear()
                 ctx.close(symbol)
 
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
         if update.request == "target" and update.status == "rejected" and not ctx.position(update.symbol):
-            ctx.state.pop(update.symbol, None)  # the entry failed; the next signal tries again
+            ctx.state_of(update.symbol).clear()  # the entry failed; the next signal tries again

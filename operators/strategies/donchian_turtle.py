@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from operators.ledger.events import share_ratio
 from operators.strategies.parameters import check_bars, check_count, check_positive, check_share, universe_of
 from operators.strategies.trading_strategy import TradingStrategy
+from schemas.records import CorporateAction
 
 if TYPE_CHECKING:
+    from operators.strategies.trading_strategy import StrategyEvent
     from operators.trading.context import TradingContext
     from operators.trading.order_updates import Fill, OrderUpdate
 
@@ -20,7 +23,8 @@ class DonchianTurtle(TradingStrategy):
     adds a unit each time the close is another half N higher, up to `units_max`. A stop order for the whole position is
     `stop` times N below the newest fill. All symbols have at most an equal share of `weight` at the
     entry. The state of a symbol has the channel of the bar before (`upper`, `lower`) and, while invested, `n`, `unit`
-    (a quantity), `units`, `next` (the price of the next unit) and `stop_id`. Never short.
+    (a quantity), `units`, `next` (the price of the next unit), `stop_price` and `stop_id`. A stop that ends without a
+    fill, such as at a symbol change, is placed again. Never short.
     Source: C. Faith, Way of the Turtle (2007).
     """
 
@@ -56,7 +60,7 @@ class DonchianTurtle(TradingStrategy):
         for symbol in ctx.closed(self.interval):
             upper, lower = (ctx.feature(symbol, one, self.interval) for one in (self.upper, self.lower))
             n, close = ctx.feature(symbol, self.atr, self.interval), ctx.price(symbol)
-            state = ctx.state.setdefault(symbol, {})
+            state = ctx.state_of(symbol)
             if n and close and "upper" in state:
                 self._trade(ctx, symbol, close, n, state)
             if upper is not None and lower is not None:
@@ -72,6 +76,7 @@ class DonchianTurtle(TradingStrategy):
                 state |= {"n": n, "unit": unit, "units": 1, "next": close + n / 2}
                 ctx.submit(symbol, "BUY", unit, tag="unit")
         elif close < state["lower"]:
+            state.pop("stop_id", None)
             ctx.close(symbol)
         elif close >= state["next"] and state["units"] < self.units_max:
             state["units"] += 1
@@ -79,25 +84,47 @@ class DonchianTurtle(TradingStrategy):
             ctx.submit(symbol, "BUY", state["unit"], tag="unit")
 
     def on_fill(self, ctx: TradingContext, fill: Fill) -> None:
-        state, position = ctx.state.setdefault(fill.symbol, {}), ctx.position(fill.symbol)
+        state, position = ctx.state_of(fill.symbol), ctx.position(fill.symbol)
         if position <= 0:
             self._forget(state)
         elif fill.tag == "stop":
             ctx.close(fill.symbol)  # a unit that was bought in the same minute as the stop sold the others
         elif fill.tag == "unit" and "n" in state:
-            price = round(fill.price - self.stop * state["n"], 2)
+            state["stop_price"] = round(fill.price - self.stop * state["n"], 2)
             if "stop_id" in state:
-                ctx.amend(state["stop_id"], quantity=position, stop_price=price)
+                ctx.amend(state["stop_id"], quantity=position, stop_price=state["stop_price"])
             else:
-                terms: dict[str, Any] = {"stop_price": price, "time_in_force": "GTC", "reduce_only": True}
-                state["stop_id"] = ctx.submit(fill.symbol, "SELL", position, **terms, tag="stop")
+                self._place_stop(ctx, fill.symbol, state)
+
+    def _place_stop(self, ctx: TradingContext, symbol: str, state: dict[str, Any]) -> None:
+        price = ctx.price(symbol)
+        if price is not None and price <= state["stop_price"]:
+            state.pop("stop_id", None)
+            ctx.close(symbol)
+            return
+        terms: dict[str, Any] = {"stop_price": state["stop_price"], "time_in_force": "GTC", "reduce_only": True}
+        state["stop_id"] = ctx.submit(symbol, "SELL", ctx.position(symbol), **terms, tag="stop")
 
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
-        ended = update.status in ("rejected", "cancelled", "expired")
-        if update.tag == "unit" and ended and not ctx.position(update.symbol):
-            self._forget(ctx.state.setdefault(update.symbol, {}))  # the entry failed; the next breakout tries again
+        symbol = ctx.current(update.symbol)
+        if symbol is None or update.status not in ("rejected", "cancelled", "expired"):
+            return
+        state, position = ctx.state_of(symbol), ctx.position(symbol)
+        if update.tag == "unit" and not position:
+            self._forget(state)  # the entry failed; the next breakout tries again
+        elif update.status == "cancelled" and update.order_id == state.get("stop_id") and position > 0:
+            self._place_stop(ctx, symbol, state)
+
+    def on_event(self, ctx: TradingContext, event: StrategyEvent) -> None:
+        if not isinstance(event, CorporateAction) or (ratio := float(share_ratio(event))) == 1:
+            return
+        state = ctx.state_of(event.symbol)
+        for key in state.keys() & {"upper", "lower", "n", "next", "stop_price"}:
+            state[key] /= ratio
+        if "unit" in state:
+            state["unit"] = state["unit"] * ratio // 1
 
     def _forget(self, state: dict[str, Any]) -> None:
         """Remove everything about the position, which has ended, from the state of a symbol."""
-        for key in ("n", "unit", "units", "next", "stop_id"):
+        for key in ("n", "unit", "units", "next", "stop_price", "stop_id"):
             state.pop(key, None)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class MacdTrend(TradingStrategy):
     """Long while the MACD line is above its signal line, otherwise flat, or short with `short=True`.
 
-    Each symbol of the universe has an equal share of `weight`. The state is the side of each symbol: 1, 0 or -1.
+    Each symbol of the universe has an equal share of `weight`. The state of a symbol has its `side`: 1, 0 or -1.
     Source: G. Appel, Technical Analysis: Power Tools for Active Investors (2005).
     """
 
@@ -48,10 +48,11 @@ class MacdTrend(TradingStrategy):
             if line is None or signal is None:
                 continue
             side = 1 if line > signal else -1 if self.short else 0
-            if side != ctx.state.get(symbol, 0):
-                ctx.state[symbol] = side
+            state = ctx.state_of(symbol)
+            if side != state.get("side", 0):
+                state["side"] = side
                 ctx.target_weight(symbol, side * self.weight / len(ctx.universe))
 
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
         if update.request == "target" and update.status == "rejected":
-            ctx.state.pop(update.symbol, None)  # the next bar tries again
+            ctx.state_of(update.symbol).clear()  # the next bar tries again

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class MovingAverageRibbon(TradingStrategy):
     """Buy when each average is above the next longer one; sell when the shortest is below the longest.
 
-    The averages are exponential. Each symbol of the universe has an equal share of `weight`. The state is 1 for each
-    symbol that the strategy holds. Never short. Source: D. Guppy, Trend Trading (2004), multiple moving averages.
+    The averages are exponential. Each symbol of the universe has an equal share of `weight`. The state of a symbol has
+    `entered` while the strategy holds it. Never short. Source: D. Guppy, Trend Trading (2004), multiple moving
+    averages.
     """
 
     def __init__(
@@ -51,13 +52,14 @@ class MovingAverageRibbon(TradingStrategy):
             averages = [value for value in found if value is not None]
             if len(averages) < len(found):
                 continue
-            if symbol not in ctx.state and all(short > long for short, long in pairwise(averages)):
-                ctx.state[symbol] = 1
+            state = ctx.state_of(symbol)
+            if not state and all(short > long for short, long in pairwise(averages)):
+                state["entered"] = True
                 ctx.target_weight(symbol, self.weight / len(ctx.universe))
-            elif symbol in ctx.state and averages[0] < averages[-1]:
-                del ctx.state[symbol]
+            elif state and averages[0] < averages[-1]:
+                state.clear()
                 ctx.close(symbol)
 
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
         if update.request == "target" and update.status == "rejected" and not ctx.position(update.symbol):
-            ctx.state.pop(update.symbol, None)  # the entry failed; the next bar tries again
+            ctx.state_of(update.symbol).clear()  # the entry failed; the next bar tries again

@@ -17,7 +17,8 @@ class OpeningRangeBreakout(TradingStrategy):
 
     The stop loss is at the low of the range, the take profit at `reward` times the width of the range above the entry.
     A loss at the stop costs `risk` of the equity; the position is at most an equal share of `weight`. Five minutes
-    before the close, the strategy cancels its orders and closes its positions. The state has the last day of a symbol.
+    before the close, the strategy cancels its orders and closes its positions. The state of a symbol has its last
+    `day`.
     Source: T. Crabel, Day Trading with Short Term Price Patterns and Opening Range Breakout (1990).
     """
 
@@ -52,9 +53,10 @@ class OpeningRangeBreakout(TradingStrategy):
             return
         for symbol in ctx.closed():
             high, low = ctx.feature(symbol, f"{self.range}_high"), ctx.feature(symbol, f"{self.range}_low")
-            if high is None or low is None or high <= low or ctx.state.get(symbol) == session.day:
+            state = ctx.state_of(symbol)
+            if high is None or low is None or high <= low or state.get("day") == session.day:
                 continue
-            ctx.state[symbol] = session.day
+            state["day"] = session.day
             self._place(ctx, symbol, high, low)
 
     def _place(self, ctx: TradingContext, symbol: str, high: float, low: float) -> None:

@@ -21,6 +21,7 @@ from operators.trading.numbers import (
 from operators.trading.order_arguments import SubmittedOrder, exit_terms, order_arguments, order_terms
 from operators.trading.order_updates import OrderUpdate, WorkingOrder
 from operators.trading.orders import StrategyOrders
+from operators.trading.symbol_states import SymbolStates
 from operators.trading.universe import Universe
 from operators.trading.user_data import UserData
 from schemas.errors import BadInput
@@ -57,6 +58,13 @@ class NewAction(NamedTuple):
     cause_ids: list[str]
 
 
+def _only_reduces(action: NewAction) -> bool:
+    """Whether an action is a reduce-only order, or a target of 0."""
+    arguments = action.arguments
+    target = arguments.get("weight" if action.kind == TARGET_WEIGHT else "quantity")
+    return "reduce_only" in arguments or (action.kind in (TARGET_QUANTITY, TARGET_WEIGHT) and target == "0")
+
+
 class TradingContext(MarketContext):
     """The market, the positions and orders of one strategy, and its actions.
 
@@ -84,7 +92,18 @@ class TradingContext(MarketContext):
         self.action_count = 0  # of the evaluations that succeeded, with those that were rejected here
         self._number = 0
         self.state: dict[Any, Any] = {}
-        """The strategy's only memory: plain values (numbers, text, None, lists, tuples, dicts), by text."""
+        """The strategy's memory: plain values (numbers, text, None, lists, tuples, dicts), by text."""
+        self._symbol_states = SymbolStates()
+
+    def state_of(self, symbol: str) -> dict[Any, Any]:
+        """Return the part of the strategy's memory that belongs to a symbol: a dict of plain values, empty at first.
+
+        It follows the symbol: after a symbol change or a merger for stock, the new symbol has it. For an old name, such
+        as that of a cancelled order, this is the state of the present symbol. A delisting and a merger into a symbol of
+        the universe remove it.
+        """
+        self._check_symbol(symbol)
+        return self._symbol_states.get(self._universe.names.successor(symbol))
 
     # -- the strategy's account
 
@@ -237,7 +256,7 @@ class TradingContext(MarketContext):
     def close(self, symbol: str, *, tag: str = "") -> None:
         """Cancel the strategy's orders of a symbol, and set its target position to 0. A delisted one has neither."""
         self._check_symbol(symbol)
-        if self._universe.names.current(symbol) is None:
+        if self._universe.names.has_ended(symbol) and self._universe.names.current(symbol) is None:
             return
         for order_id in self._orders.ids(symbol):
             self._request(CANCEL_ORDER, order_id, {}, tag)
@@ -309,9 +328,13 @@ class TradingContext(MarketContext):
         )
 
     def _refuse_in_warm_up(self, action: NewAction, request: Literal["submit", "target"], order_id: str) -> bool:
-        """Reject an action of a symbol without enough bars. It stays without a record."""
+        """Reject an action of a symbol without enough bars. It stays without a record.
+
+        Actions that can only reduce a position are accepted: a symbol with a position can be without bars after a
+        symbol change.
+        """
         declared, symbol = self._declared, action.symbol
-        if not declared.warm_up:
+        if not declared.warm_up or (_only_reduces(action) and self._account.ledger.quantity(symbol)):
             return False
         one = self._market.symbols.get(symbol)
         bars = 0 if one is None else one.closed_bars(declared.warm_up_interval)
@@ -343,6 +366,11 @@ class TradingContext(MarketContext):
         )
 
     # -- for the stage
+
+    @property
+    def symbol_states(self) -> SymbolStates:
+        """The memory of `state_of`."""
+        return self._symbol_states
 
     def begin(self, ts_ns: int, causes: Sequence[str] = ()) -> None:
         """Start an evaluation. `causes` are the ids of the records that the handler receives."""

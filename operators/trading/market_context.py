@@ -119,9 +119,13 @@ class MarketContext:
         return "trades" if is_from_trades(key) else "bars"
 
     def price(self, symbol: str) -> float | None:
-        """Return the last close, also of a bar without a trade; None before the first bar."""
-        one = self._symbol(symbol)
-        return None if one is None else self._market.prices.get(symbol)
+        """Return the last close, also of a bar without a trade; None before the first bar.
+
+        Before the first bar of distributed shares, it is their share of the price of the old ones.
+        """
+        if symbol not in self._universe.known:
+            self._check_symbol(symbol)
+        return None if self._universe.names.is_hidden(symbol) else self._market.prices.get(symbol)
 
     def is_halted(self, symbol: str) -> bool:
         """Whether the exchange has halted trading in a symbol. Risk then rejects every order in it."""

@@ -14,17 +14,17 @@ _CONTAINER_TYPES = frozenset({list, dict, set})
 _DEPTH_MAX = 50
 
 
-def plain_state(state: Any) -> dict[Any, Any]:
+def plain_state(state: Any, path: str = "ctx.state") -> dict[Any, Any]:
     """Return a copy of a state that contains plain values only. Scalars of NumPy become Python's.
 
-    Raises BadInput with the path of a value that is not plain.
+    Raises BadInput with the path of a value that is not plain. `path` is that of the state.
 
     >>> plain_state({"pairs": [("KO", 1.5)], "last": np.float64(2.0)})
     {'pairs': [('KO', 1.5)], 'last': 2.0}
     """
     if type(state) is not dict:
-        raise BadInput(f"ctx.state must be a dict, found {type(state).__name__}")
-    copied: dict[Any, Any] = _copy(state, "ctx.state", 0)
+        raise BadInput(f"{path} must be a dict, found {type(state).__name__}")
+    copied: dict[Any, Any] = _copy(state, path, 0)
     return copied
 
 

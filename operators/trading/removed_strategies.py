@@ -76,5 +76,5 @@ class RemovedStrategies(dict[str, RemovedStrategy]):
             if name in snapshot:
                 one.restore(snapshot[name])
             elif name in strategies:
-                _, count, _, orders, _, _, targets, _, account_records = strategies[name]
+                _, count, _, orders, _, _, targets, _, account_records, *_ = strategies[name]
                 one.restore((count, orders, targets, account_records))

@@ -29,7 +29,7 @@ from schemas.records import (
     strategy_action_id,
 )
 
-VERSION = 1
+VERSION = 2
 
 
 class RunningStrategy:
@@ -86,6 +86,7 @@ class RunningStrategy:
             _check_returned(handler, returned)
             self._check_attributes(handler)
             context.state = plain_state(context.state)
+            context.symbol_states.commit()
         except HandlerTimedOut as timed_out:
             context.discard()
             return timeout_error(timed_out.timeout)
@@ -114,13 +115,16 @@ class RunningStrategy:
             )
 
     def apply_action(self, action: CorporateAction, day: int, *, had_bars: bool) -> None:
-        """Apply a corporate action to the universe (`Universe.apply_end`), and move the targets of ended symbols."""
+        """Apply a corporate action to the universe (`Universe.apply_end`). Targets and states follow a new symbol."""
         symbol, new_symbol = action.symbol, action.new_symbol
         if action.kind in (SPIN_OFF, RIGHTS) and symbol in self.universe:
             self.universe.admit_distributed(new_symbol)
         if action.kind not in (SYMBOL_CHANGE, DELISTING):
             return
+        was_own = symbol in self.universe
         self.universe.apply_end(action, day, had_bars=had_bars)
+        if was_own:
+            self.context.symbol_states.end(symbol, self.universe.names.successor(symbol))
         if symbol in self.targets:
             del self.targets[symbol]
             if new_symbol:
@@ -161,6 +165,7 @@ class RunningStrategy:
     def reset(self) -> None:
         """Start afresh after a resume: without state and undelivered updates."""
         self.context.state = {}
+        self.context.symbol_states.clear()
         self.updates = []
         self._attributes = attributes_of(self.strategy)
 
@@ -175,12 +180,17 @@ class RunningStrategy:
             list(self.targets),
             [(handler, timer.snapshot()) for handler, timer in self._timers],
             self.account_records.snapshot(),
+            self.context.symbol_states.snapshot(),
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Restore a snapshot. A scheduled handler that it lacks starts with the next time slice."""
-        version, count, state, orders, universe, updates, targets, timers, account_records = snapshot
-        assert version == VERSION, f"trading strategy snapshot: version {version}, expected {VERSION}"
+        """Restore a snapshot. A scheduled handler that it lacks starts with the next time slice.
+
+        Version 1 has no states of symbols.
+        """
+        version, count, state, orders, universe, updates, targets, timers, account_records, *later = snapshot
+        assert version in (1, VERSION), f"trading strategy snapshot: version {version}, expected 1 or {VERSION}"
+        self.context.symbol_states.restore(later[0] if later else ())
         self.context.action_count, self.context.state = count, plain_state(state)
         self.orders.restore(orders)
         self.universe.restore(universe)

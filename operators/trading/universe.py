@@ -51,10 +51,18 @@ class Universe:
         self._refresh()
 
     def admit_distributed(self, symbol: str) -> None:
-        """Let the strategy read and sell shares that one of its symbols has distributed. `symbols` stays the same."""
-        if self._symbols is not None and symbol not in self._symbols:
+        """Let the strategy read and sell shares that one of its symbols has distributed. `symbols` stays the same.
+
+        They may use the name of a symbol that has ended.
+        """
+        if self._symbols is None:
+            return
+        has_ended = self.names.has_ended(symbol)
+        if has_ended or symbol not in self._symbols:
             self._symbols.add(symbol)
             self.names.distributed[symbol] = None
+        if has_ended:
+            self.names.readmit(symbol)
 
     def apply_end(self, action: CorporateAction, day: int, *, had_bars: bool) -> None:
         """Replace or remove the symbol of a symbol change or delisting, whose first day without it is `day`.

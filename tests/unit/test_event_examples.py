@@ -75,6 +75,17 @@ def test_a_dividend_is_reinvested() -> None:
     assert desk.trades() == [(2, "KO", 500.0, 60.0), (5, "KO", 4.0, 60.0)]
 
 
+def test_a_stop_works_on_under_the_new_symbol() -> None:
+    """Bought at 100 with a stop at 95. FB becomes META, and falls to 94: sold at the stop."""
+    desk = TradingDesk(load("renamed_orders", "RenamedOrders"))
+    desk.step(4, FB=100.0)
+    desk.step(3, corporate_action("r1", "SYMBOL_CHANGE", "FB", new_symbol="META"), META=100.0)
+    desk.step(1, META=(96.0, 96.0, 94.0, 94.0))
+    desk.check()
+    assert desk.trades() == [(2, "FB", 100.0, 100.0), (8, "META", -100.0, 95.0)]
+    assert desk.notes() == ["FB was renamed to META (r1)"]
+
+
 def test_the_money_of_a_delisted_share_is_invested_in_the_other_one() -> None:
     """400 shares of each at 100. OLD pays 80 a share: the equity is 92,000, and 80 percent of it are 736 shares."""
     desk = TradingDesk(load("delisting", "Delisting"))

@@ -129,7 +129,7 @@ CASES = {
         Case("opening_range_breakout", {}, lambda: one_symbol(BREAKOUT)),
         Case("overnight_intraday", {}, overnight_tape),
         Case("donchian_turtle", {"interval": "1m"}, lambda: one_symbol(TREND)),
-        Case("grid", {"levels": 2}, lambda: one_symbol(WAVE)),
+        Case("grid", {"levels": 2, "step": 0.01}, lambda: one_symbol(WAVE)),
         Case("cross_sectional_momentum", {"lookback": 10, "skip": 2, "top": 1}, strong_and_weak_tape),
         Case("pairs_reversion", {"symbols": ["A", "B"]}, lambda: tape_of(PAIR)),
         Case("risk_parity", {"period": 15}, calm_and_wild_tape),
@@ -222,6 +222,16 @@ def test_grid_buys_each_level_and_sells_it_one_step_higher() -> None:
     trades = [(symbol, quantity, price) for _, symbol, quantity, price in desk.trades()]
     assert trades[:12] == 3 * cycle, "one cycle in each wave"
     assert profit(desk) > 3 * (484 * 0.98 + 479 * 0.99) - 1_000, "less the open loss of the last purchases"
+
+
+@pytest.mark.parametrize("scale", [1, 10])
+def test_the_step_of_a_grid_fits_the_symbol(scale: int) -> None:
+    """Each minute moves by 4 cents (or 40) of 100 (or 1,000). Five of these are a step."""
+    closes = [round(scale * (100.04 - 0.04 * (number % 2)), 2) for number in range(60)]
+    closes += [round(scale * price, 2) for price in (99.79, 99.7, 99.5, 99.8, 99.9, 100.0)]
+    desk = run(STRATEGIES["grid"](levels=2, step_atr=5.0, atr=20), one_symbol(closes))
+    trades = [(round(price / scale, 2), quantity > 0) for _, _, quantity, price in desk.trades()]
+    assert trades == [(99.8, True), (99.6, True), (99.8, False), (100.0, False)]
 
 
 def test_cross_sectional_momentum_holds_the_strongest_symbol() -> None:
@@ -325,6 +335,7 @@ def test_strategies_are_named_in_the_settings_with_lists_of_symbols(name: str) -
         ("opening_range_breakout", {"minutes": 0}, "minutes must be a whole number >= 1, found 0"),
         ("donchian_turtle", {"units_max": 0}, "units_max must be a whole number >= 1, found 0"),
         ("grid", {"levels": 10, "step": 0.1}, "levels times step must be below 1, found 10 and 0.1"),
+        ("grid", {"step_atr": 0}, "step_atr must be a number above 0, found 0"),
         ("cross_sectional_momentum", {"skip": 252}, "skip must be a whole number of days below lookback, found 252"),
         ("dual_momentum", {"risky": []}, "risky must be a list of symbols without 'AGG'"),
         ("pairs_reversion", {"symbols": ["A", "A"]}, r"symbols must be two different symbols, found \['A', 'A'\]"),

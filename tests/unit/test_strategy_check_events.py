@@ -16,7 +16,7 @@ from operators.indicators import INDICATORS
 from operators.reference_data import is_valid_action, split_merger
 from operators.risk.breakers import SCOPES_OF_MEASURE
 from operators.strategies import STRATEGIES, TradingStrategy
-from schemas.records import SPLIT, Bar, CorporateAction, Record, RiskEvent, StrategyAction
+from schemas.records import NOTE, SPLIT, Bar, CorporateAction, Record, RiskEvent, StrategyAction
 from tests.unit import strategy_examples
 
 MINUTES = 14
@@ -232,6 +232,49 @@ def test_each_circuit_breaker_trips_and_resets_and_a_margin_call_starts_and_ends
     assert {(kind, scope) for kind, scope, state in events if state == "ACTIVE"} == expected
     assert {(kind, scope) for kind, scope, state in events if state != "ACTIVE"} == expected
     assert len(events) == 2 * len(expected)
+
+
+class Liquidated(TradingStrategy):
+    symbols = ("KO", "PEP")
+
+    def on_slice(self, ctx: Any) -> None:
+        for symbol in ctx.closed():
+            if not ctx.state_of(symbol):
+                ctx.state_of(symbol)["entered"] = True
+                ctx.submit(symbol, "BUY", 100 if symbol == "KO" else 50)
+
+    def on_event(self, ctx: Any, event: Any) -> None:
+        if event.kind == "MARGIN_CALL":
+            ctx.note(f"{event.state} {[ctx.position(symbol) for symbol in ctx.universe]}")
+
+    def on_fill(self, ctx: Any, fill: Any) -> None:
+        if fill.side == "SELL":
+            ctx.note(f"{fill.symbol} {fill.quantity:g}")
+
+
+def test_a_margin_call_closes_positions_and_the_strategy_receives_its_trades() -> None:
+    """Each of its two minutes closes half of the required margin, of the largest position first."""
+    tape = make_tape(Liquidated(), MINUTES, changes=limit_changes(MINUTES, ["KO", "PEP"], Liquidated.name))
+    decisions, failures = run_over(Liquidated(), tape)
+    assert failures == []
+    actions = [one for records in decisions for one in records if type(one) is StrategyAction]
+    notes = [one.arguments["text"] for one in actions if one.kind == NOTE]
+    assert notes[0].startswith("REDUCING [") and notes[-1].startswith("ACTIVE [")
+    sold = [one.split() for one in notes[1:-1]]
+    assert len(sold) >= 2 and sold[0][0] == "KO" and 70 <= float(sold[0][1]) <= 80
+    assert sum(float(quantity) for _, quantity in sold) > 110
+
+
+def test_a_strategy_that_expects_its_position_after_a_margin_call_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from operators.strategies import TradingStrategy\nclass Own(TradingStrategy):\n    symbols = ('KO',)\n"
+        "    def on_slice(self, ctx):\n        if not ctx.state:\n            ctx.state['bought'] = 1\n"
+        "            ctx.submit(ctx.closed()[0], 'BUY', 10)\n"
+        "    def on_fill(self, ctx, fill):\n        1 / (fill.side == 'BUY')\n"
+    )
+    [finding] = check_strategy(f"{file}:Own", minutes=MINUTES).findings
+    assert (finding.check, finding.message, finding.line) == ("dry run", "ZeroDivisionError: division by zero", 9)
 
 
 @pytest.mark.parametrize("reads", ["Fundamentals", "SentimentScore", "Prediction"])

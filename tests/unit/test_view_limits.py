@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from configs.configuration_changes import with_overrides
 from configs.settings import load_settings
 from configs.strategies import configured_strategies, portfolio_settings
 from dataflows.runtime import stages
@@ -122,8 +123,24 @@ def test_the_settings_give_a_view_with_limits_a_sub_account() -> None:
     assert [row.strategy for row in stage.accounts()] == ["ema_cross", "remainder"]
 
 
-def test_limits_of_a_view_in_the_ensemble_are_an_error() -> None:
-    entry = "{name: ema_cross, limits: {max_daily_loss: 100}}"
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ("limits: {max_daily_loss: 100}", "limits apply"),
+        ("capital: 0.5", "capital applies"),
+        ("limits: {max_daily_loss: 100}, capital: 0.5", "limits and capital apply"),
+    ],
+)
+def test_limits_and_capital_of_a_view_in_the_ensemble_are_an_error(fields: str, names: str) -> None:
+    """The portfolio trades the signals of the ensemble. Before, the capital of a part had no effect."""
+    entry = f"{{name: ema_cross, {fields}}}"
     settings = load_settings(environment={"SIGNALS__STRATEGIES": f"[{entry}]", "SIGNALS__ENSEMBLE__ENABLED": "true"})
-    with pytest.raises(BadInput, match=r"ema_cross.*set signals\.ensemble\.enabled to false"):
+    sentence = f"'ema_cross': {names} only to strategies that trade separately.*set signals.ensemble.enabled to false"
+    with pytest.raises(BadInput, match=sentence):
         configured_strategies(settings)
+
+
+def test_a_change_at_run_time_to_capital_in_the_ensemble_is_an_error() -> None:
+    values = {"signals.ensemble.enabled": "true", "signals.strategies.ema_cross.capital": "0.5"}
+    with pytest.raises(BadInput, match="'ema_cross': capital applies only to strategies that trade separately"):
+        configured_strategies(with_overrides(load_settings(environment={}), values))
