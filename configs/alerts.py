@@ -110,7 +110,7 @@ class TradingAlerts(FrozenModel):
     circuit_breaker_activation  [seconds] how long a circuit breaker is open or trading is halted
     strategy_suspension         [seconds] how long a strategy is suspended
     analysis_suspension         [seconds] how long an indicator or a model is suspended for a symbol
-    risk_check_error            [seconds] how long an exception of a risk check is seen
+    risk_check_error            [seconds] how long a risk check has raised exceptions
     kill_switch_unconfirmed     [seconds] how long trading is halted on the host without the gateway's confirmation
     emulated_stop               [seconds] how long stops are open that work only while the platform runs, while the
                                 gateway is down

@@ -242,7 +242,7 @@ def test_a_suspended_dataflow_is_reported_until_released(settings: Settings, tmp
     before = suspended_by_service()
     assert before["features"] == before["risk"] == 0.0 == max(before.values())
     for name in ("features", "news"):
-        write_suspension(tmp_path / "run", name, T0, "12 of 100 records were set aside")
+        write_suspension(tmp_path / "run", name, T0, "12 of 100 records were dead letters")
     assert suspended_by_service() == before | {"features": 1.0, "news": 1.0}
     for name in ("features", "news"):
         release_suspension(tmp_path / "run", name)

@@ -43,7 +43,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, run_main
 
-class Part(StatefulSourcePartition):
+class CountPartition(StatefulSourcePartition):
     def __init__(self, at): self.at = at or 0
     def next_batch(self):
         if self.at >= int(sys.argv[2]): raise StopIteration
@@ -53,7 +53,7 @@ class Part(StatefulSourcePartition):
 
 class Source(FixedPartitionedSource):
     def list_parts(self): return ["books"]
-    def build_part(self, step, name, resume): return Part(resume)
+    def build_part(self, step, name, resume): return CountPartition(resume)
 
 flow = Dataflow("portfolio")
 numbers = op.input("ticks", flow, Source())

@@ -304,7 +304,7 @@ def extreme_prices_give_finite_values_within_the_bounds(kind: str, spec: str, ca
             assert math.isfinite(value) and low - slack <= value <= high + slack, f"{name}: {value}"
 
 
-def the_declared_unit_says_how_a_split_changes_the_value(kind: str, spec: str, case: Case) -> None:
+def the_declared_unit_defines_how_a_split_changes_the_value(kind: str, spec: str, case: Case) -> None:
     bars = bars_of(150, seed=27)
     old, new = values_of(spec, bars)[-1], values_of(spec, [split_bar(one, 4.0) for one in bars])[-1]
     assert set(old) == set(new) == set(outputs(spec))
@@ -338,6 +338,6 @@ RULES: tuple[Callable[[str, str, Case], None], ...] = (
     a_constant_price_without_volume_gives_the_expected_values,
     a_long_pause_in_trading_leaves_no_rounding_error,
     extreme_prices_give_finite_values_within_the_bounds,
-    the_declared_unit_says_how_a_split_changes_the_value,
+    the_declared_unit_defines_how_a_split_changes_the_value,
     another_input_is_accepted_exactly_if_only_the_close_is_read,
 )

@@ -169,13 +169,13 @@ def test_exits_after_recorded_handler_timeouts_are_not_a_crash_loop(
 def test_suspended_service_stays_down_until_released(dummies: DummyServices) -> None:
     home, released_file = dummies.home, dummies.home.root / "again"
     script = f"import os, time; time.sleep(0.2); os.path.exists({str(released_file)!r}) and time.sleep(60)"
-    suspension_files.write_suspension(home.run, "features", 60, "6 records set aside within a minute")
+    suspension_files.write_suspension(home.run, "features", 60, "6 dead letters within a minute")
     with supervised(home, [dummies.command("features", ProcessKind.DATAFLOW, script, lambda pid: None)]):
         eventually(lambda: child(home, "features").status is ChildStatus.SUSPENDED)
         time.sleep(0.5)
         child_state = child(home, "features")
         assert (child_state.status, child_state.pid, child_state.restarts) == (ChildStatus.SUSPENDED, None, 0)
-        assert child_state.reason == "6 records set aside within a minute"
+        assert child_state.reason == "6 dead letters within a minute"
         released_file.touch()
         control.start_one(home, "features")
         assert child(home, "features").status is ChildStatus.HEALTHY

@@ -48,8 +48,8 @@ class Calm(TradingStrategy):
         ctx.note("calm")
 
 
-class View:
-    """Long from the first row on."""
+class FadingView:
+    """Long from the first row on, with a strength that falls with each row."""
 
     name = "view"
     features: tuple[str, ...] = ()
@@ -176,13 +176,13 @@ def row(symbol: str, number: int) -> FeatureRow:
 def test_a_view_strategy_is_not_called_on_later_symbols_of_the_time_slice_either() -> None:
     rows: list[list[Record]] = [[row(symbol, number) for symbol in ("A", "B", "C")] for number in (1, 2)]
     limit = LimitOf(lambda call: call.symbol == "B" and call.ts_ns == minute(2))
-    SignalStage([View()], limit=limit).on_slice(minute(1), rows[0])
-    live_stage = SignalStage([View()], limit=limit)
+    SignalStage([FadingView()], limit=limit).on_slice(minute(1), rows[0])
+    live_stage = SignalStage([FadingView()], limit=limit)
     live_stage.on_slice(minute(1), rows[0])
     live_stage.on_slice(minute(2), rows[1])
     assert [(one.symbol, one.call) for one in limit.timeouts] == [("B", 1), ("A", 2), ("C", 1)]
 
-    view = View()
+    view = FadingView()
     first, second = run(SignalStage([view]), with_timeouts(rows, *limit.timeouts))
     assert view.called_on == ["A", "B", "C", "A"], "A had already been called when B exceeded the limit"
     assert {one.symbol for one in first if type(one) is Signal} == {"A", "B", "C"}

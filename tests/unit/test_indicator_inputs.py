@@ -118,7 +118,7 @@ def test_after_a_split_it_continues_as_if_all_bars_had_been_in_new_shares(spec: 
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_declared_unit_says_how_a_split_changes_the_values(spec: str) -> None:
+def test_the_declared_unit_defines_how_a_split_changes_the_values(spec: str) -> None:
     bars = bars_of(120, seed=27)
     old, new = values_of(spec, bars)[-1], values_of(spec, [split_bar(one, 4.0) for one in bars])[-1]
     for name in outputs(spec):

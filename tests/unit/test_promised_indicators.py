@@ -111,9 +111,9 @@ def cases() -> dict[str, Case]:
     return found
 
 
-@pytest.mark.parametrize("words", PROMISED)
-def test_a_promised_indicator_exists(words: str) -> None:
-    for spec in PROMISED[words]:
+@pytest.mark.parametrize("promise", PROMISED)
+def test_a_promised_indicator_exists(promise: str) -> None:
+    for spec in PROMISED[promise]:
         if parse_pair_spec(spec) is None:
             assert outputs(spec), build(spec)
 

@@ -41,15 +41,15 @@ EXAMPLES_PROMISED = {
 }
 
 
-@pytest.mark.parametrize("words", STRATEGIES_PROMISED)
-def test_a_promised_strategy_exists_and_finds_its_effect_in_a_test(words: str) -> None:
-    name = STRATEGIES_PROMISED[words]
+@pytest.mark.parametrize("promise", STRATEGIES_PROMISED)
+def test_a_promised_strategy_exists_and_finds_its_effect_in_a_test(promise: str) -> None:
+    name = STRATEGIES_PROMISED[promise]
     assert name in STRATEGIES and name in CASES
 
 
-@pytest.mark.parametrize("words", EXAMPLES_PROMISED)
-def test_a_promised_example_exists(words: str) -> None:
-    assert (EXAMPLES / f"{EXAMPLES_PROMISED[words]}.py").is_file()
+@pytest.mark.parametrize("promise", EXAMPLES_PROMISED)
+def test_a_promised_example_exists(promise: str) -> None:
+    assert (EXAMPLES / f"{EXAMPLES_PROMISED[promise]}.py").is_file()
 
 
 def test_each_of_at_least_thirty_examples_is_run_by_a_test() -> None:
