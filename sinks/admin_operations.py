@@ -20,6 +20,9 @@ from sinks.cluster import Servers, client_config
 ADMIN_TIMEOUT_S = 120.0
 """A broker on a saturated machine takes tens of seconds to create or delete topics."""
 
+_OWN_TIMEOUT_S = 2.0
+"""How much later than the client's own time limit a wait ends, so that the client's error is raised, with its cause."""
+
 _T = TypeVar("_T")
 
 
@@ -44,7 +47,7 @@ def partition_counts(admin: AdminClient, names: Collection[str], timeout_s: floa
     requested = TopicCollection(list(dict.fromkeys(names)))
     for name, future in admin.describe_topics(requested, request_timeout=timeout_s).items():
         try:
-            counts[name] = len(admin_result(future, timeout_s).partitions)
+            counts[name] = len(admin_result(future, timeout_s + _OWN_TIMEOUT_S).partitions)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise

@@ -15,6 +15,7 @@ from sinks.cluster import Cluster, Servers
 _T = TypeVar("_T")
 _DENIED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 _UNREACHABLE = ("Connect to", "resolve", "timed out")
+_NO_RESPONSE = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})
 _DISCONNECTED_HINT = (
     "it closed the connection, probably because it requires authentication: set kafka.security (protocol, user and "
     "the secret KAFKA_PASSWORD), or for the embedded Kafka PLATFORM_HOME to its state folder"
@@ -46,12 +47,12 @@ class _MetadataClient(Protocol):
 
 
 class KafkaErrorListener:
-    """Collects errors that librdkafka reports while it retries, such as an untrusted certificate. When a call then
-    times out, its own error only reports the timeout.
+    """Collects errors that librdkafka reports while it retries, such as a refused connection or an untrusted
+    certificate. When a call then times out, its own error only reports the timeout.
     """
 
     def __init__(self) -> None:
-        self._last_error, self._unreachable = "", False
+        self._last_error = self._unreachable = ""
 
     def options(self, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return `base` with this object as the error callback."""
@@ -63,20 +64,22 @@ class KafkaErrorListener:
 
     def call(self, client: _MetadataClient, request: Callable[[], _T]) -> _T:
         """Return what `request` returns; its KafkaException has the underlying cause in one line."""
-        self._last_error, self._unreachable = "", False
+        self._last_error = self._unreachable = ""
         try:
             return request()
         except KafkaException as error:
             client.poll(0)  # delivers pending error callbacks
-            if not self._last_error:
+            code = error.args[0].code()
+            cause = self._last_error or (self._unreachable if code in _NO_RESPONSE else "")
+            if not cause:
                 raise
-            raise KafkaException(KafkaError(error.args[0].code(), self._last_error)) from error
+            raise KafkaException(KafkaError(code, cause)) from error
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in (KafkaError._SSL, KafkaError._AUTHENTICATION):
             self._last_error = " ".join(error.str().split())
         elif any(text in error.str() for text in _UNREACHABLE):
-            self._unreachable = True
+            self._unreachable = " ".join(error.str().split()).partition(" (after ")[0]
         elif error.code() == KafkaError._ALL_BROKERS_DOWN and not self._unreachable and not self._last_error:
             # librdkafka counts a broker as down that accepts the connection and closes it.
             self._last_error = _DISCONNECTED_HINT
