@@ -61,7 +61,7 @@ def logs(
     log_names = sorted(path.stem for path in folder.glob("*.log"))
     if not log_names:
         raise DeployError(f"no logs in {folder}; start the platform with `python cli.py start`")
-    names = [resolve_service(name, log_names) for name in services] if services else log_names
+    names = _named_logs(services, log_names) if services else log_names
     tails = [LogTail(folder / f"{name}.log") for name in names] if follow else []
     lines_max = lines if lines is not None or export else 50
     entries: Iterable[LogEntry] = read_logs(folder, names, log_filter)
@@ -76,6 +76,23 @@ def logs(
             if log_filter.matches(entry):
                 _write(entry, out, as_json=in_json, with_service=with_service)
                 out.flush()
+
+
+def _named_logs(services: list[str], log_names: list[str]) -> list[str]:
+    """Return the logs of services. That of a service in the compact process is the log of this process, after its own
+    log from the time in the layout `services`, if there is one. Raises BadInput.
+    """
+    from dataflows.runtime.topology import COMPACT
+    from deploy.supervisor.layout import shared_services
+
+    shared = [name for name in shared_services(home_from_environment()) if COMPACT in log_names]
+    names: dict[str, None] = {}
+    for text in services:
+        name = resolve_service(text, dict.fromkeys([*log_names, *shared]))
+        if name in shared:
+            print(f"{name} runs in the process {COMPACT}; its entries are in the log {COMPACT}", file=sys.stderr)
+        names |= dict.fromkeys(log for log in (name, COMPACT if name in shared else name) if log in log_names)
+    return list(names)
 
 
 def parse_filter(level: str | None, search: str | None, grep: str | None, since: str | None) -> LogFilter:

@@ -23,13 +23,13 @@ def scale(service: Service, replicas: Count) -> None:
     from deploy.recovery.recorded_topics import platform_settings, supervisor_lock
     from deploy.recovery.rescale import rescale_stores
     from deploy.supervisor.control import scale_one
-    from deploy.supervisor.layout import read_layout
+    from deploy.supervisor.layout import shared_services
     from deploy.supervisor.replicas import require_scalable
 
     home = home_from_environment()
     service = resolve_service(service, [*DATAFLOW_NAMES, COMPACT])
     partitions = platform_settings(home, {}).kafka.symbol_partitions
-    require_scalable(service, replicas, partitions, read_layout(home))
+    require_scalable(service, replicas, partitions, shared_services(home))
     processes = "1 process" if replicas == 1 else f"{replicas} processes"
     if running_state(home) is not None:
         scale_one(home, service, replicas)

@@ -67,5 +67,9 @@ def dataflow_names(home: Home) -> tuple[str, ...]:
 
 def shared_services(home: Home) -> tuple[str, ...]:
     """Return the services that share the compact process; none in the layout `services`."""
-    layout, beside = _read(home)
+    return shared_in(*_read(home))
+
+
+def shared_in(layout: Layout, beside: Sequence[str]) -> tuple[str, ...]:
+    """Return the services that share the compact process in a layout, with these services beside it."""
     return compact_services(beside) if layout is Layout.COMPACT else ()

@@ -7,9 +7,10 @@ The layout of the service's recovery folder defines the number, so that the numb
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
-from dataflows.runtime.topology import COMPACT, COMPACT_SERVICES, SERVICES, Layout, Replica
+from dataflows.runtime.topology import COMPACT, SERVICES, Replica
 from deploy.errors import DeployError
 from deploy.home import Home
 
@@ -20,6 +21,7 @@ _SINGLE_INSTANCE_REASONS = {
     "execution": "only one gateway may send orders",
 }
 _SINGLE_INSTANCE_DEFAULT_REASON = "it processes all symbols together"
+_OTHER_LAYOUT = "stop the platform and start it with `python cli.py start --layout services`"
 
 
 def replica_name(service: str, replica: Replica) -> str:
@@ -50,19 +52,27 @@ def replicas(count: int) -> list[Replica]:
     return [Replica(number, count) for number in range(1, count + 1)]
 
 
-def require_scalable(service: str, count: int, partitions: int, layout: Layout = Layout.SERVICES) -> None:
-    """Raises DeployError if a service cannot run as `count` processes in a layout."""
-    if layout is Layout.COMPACT and service in (*COMPACT_SERVICES, COMPACT):
+def require_scalable(service: str, count: int, partitions: int, shared: Collection[str] = ()) -> None:
+    """Raises DeployError if a service cannot run as `count` processes. `shared` are the services in the compact
+    process; none in the layout `services`.
+    """
+    if service == COMPACT and shared:
         raise DeployError(
-            f"cannot scale {service} in the layout compact, because all services share one process; stop the platform, "
-            "start it with `python cli.py start --layout services`, and try again"
+            f"cannot scale {COMPACT}, because one process runs {', '.join(shared)}; {_OTHER_LAYOUT} to scale a service"
         )
     if service not in SERVICES:
         raise DeployError(f"unknown dataflow {service!r}; expected one of {', '.join(SERVICES)}")
     if not SERVICES[service].by_shard:
-        scalable = ", ".join(name for name, service_spec in SERVICES.items() if service_spec.by_shard)
+        scalable = [name for name, spec in SERVICES.items() if spec.by_shard and name not in shared]
         reason = _SINGLE_INSTANCE_REASONS.get(service, _SINGLE_INSTANCE_DEFAULT_REASON)
-        raise DeployError(f"{service} has a single instance because {reason}; scalable services: {scalable}")
+        names = ", ".join(scalable) or "none in the layout compact"
+        raise DeployError(f"{service} has a single instance because {reason}; scalable services: {names}")
+    if service in shared:
+        others = ", ".join(name for name in shared if name != service)
+        raise DeployError(
+            f"cannot scale {service} in the layout compact, because it shares a process with {others}; {_OTHER_LAYOUT} "
+            "to scale it"
+        )
     if not 1 <= count <= partitions:
         raise DeployError(
             f"{service} can run as 1 to {partitions} processes (symbol_partitions in kafka_topics.yaml), found {count}"

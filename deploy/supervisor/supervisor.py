@@ -31,7 +31,7 @@ from deploy.supervisor import initialize, takeover
 from deploy.supervisor.client_access import with_kafka_credentials, write_endpoints
 from deploy.supervisor.dev_reload import SourceWatcher
 from deploy.supervisor.kafka_requirements import require_own_security, require_simulation
-from deploy.supervisor.layout import read_layout, services_beside
+from deploy.supervisor.layout import read_layout, services_beside, shared_in
 from deploy.supervisor.live_start import check_live_start
 from deploy.supervisor.platform_services import (
     alerts_service,
@@ -184,7 +184,8 @@ class _PreparedPlatform(NamedTuple):
 
     def require_scalable(self, service: str, count: int) -> None:
         """Raises DeployError if the service cannot run as `count` processes."""
-        require_scalable(service, count, self.settings.kafka.symbol_partitions, self.layout)
+        shared = shared_in(self.layout, self.beside)
+        require_scalable(service, count, self.settings.kafka.symbol_partitions, shared)
 
     def initialize_command(self) -> tuple[str, ...]:
         """Return the command that creates the topics and tables."""

@@ -21,7 +21,7 @@ from deploy.recovery import layout_change
 from deploy.recovery.layout_change import change_layout, read_service_states
 from deploy.recovery.store_positions import read_positions
 from deploy.supervisor.initialize import make_recovery_store
-from deploy.supervisor.layout import dataflow_names, read_beside, read_layout
+from deploy.supervisor.layout import dataflow_names, read_beside, read_layout, shared_services
 from deploy.supervisor.replicas import require_scalable
 from operators.sentiment import LlmSettings, SentimentSettings
 from tests.replay.compact_runs import MemoryTopics
@@ -188,8 +188,32 @@ def test_a_new_platform_starts_in_any_layout(tmp_path: Path) -> None:
     home.create_folders()
     assert change_layout(home, pinned_settings(), Layout.COMPACT) == "layout: compact, for a new platform"
     assert dataflow_names(home) == ("market_data", "news", "fundamentals", COMPACT)
-    with pytest.raises(DeployError, match="cannot scale features in the layout compact"):
-        require_scalable("features", 2, 4, Layout.COMPACT)
+    assert shared_services(home) == COMPACT_SERVICES
+
+
+@pytest.mark.parametrize(
+    ("service", "beside", "message"),
+    [
+        (
+            "features",
+            (),
+            "cannot scale features in the layout compact, because it shares a process with sentiment, pred",
+        ),
+        ("features", ("execution",), r"shares a process with (?!.*execution).*; stop the platform and start it with"),
+        (
+            "execution",
+            ("execution",),
+            "execution has a single instance because only one gateway may send orders; .* none",
+        ),
+        ("risk", (), "risk has a single instance because limits and the kill switch belong to the whole account"),
+        ("compact", ("sentiment",), "cannot scale compact, because one process runs features, predictions, signals"),
+    ],
+)
+def test_the_reason_why_a_service_cannot_be_scaled_is_its_own(
+    service: str, beside: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(DeployError, match=message):
+        require_scalable(service, 2, 4, topology.compact_services(beside))
 
 
 @pytest.mark.parametrize(
