@@ -11,6 +11,7 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows.runtime import live_endpoints, shutdown
+from dataflows.runtime.topology import FEED_SHARD
 from dataflows.runtime.wiring import SliceSink, SliceSource, build_feed_flow
 from dataflows.sources.feed_selection import platform_feed
 
@@ -29,5 +30,6 @@ def flow() -> Dataflow:
         stats=endpoints.stats,
         delivered_offsets=lambda: endpoints.delivered,
         store=live_endpoints.table_store(endpoints, "market_data"),
+        on_resume=lambda last_slice_ns: endpoints.resumed_ns.update({FEED_SHARD: last_slice_ns}),
     )
     return build(endpoints.settings, source, endpoints.sinks)

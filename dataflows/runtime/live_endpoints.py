@@ -118,7 +118,7 @@ def connect(service: str) -> ServiceEndpoints:
 
         sinks["redis"] = RedisLatestSink(settings.database.redis.url)
     resumed_ns: dict[str, int] = {}
-    if spec.inputs and has_run:
+    if has_run:
         sinks["kafka"] = ComparingSink(
             sinks["kafka"], lambda shard: _repeated_records(service, kafka, shard, resumed_ns)
         )
@@ -188,7 +188,9 @@ def stored_elsewhere(service: str) -> frozenset[type]:
 def _repeated_records(
     service: str, kafka: KafkaSection, shard: str, resumed_ns: Mapping[str, int]
 ) -> RepeatedRecords | None:
-    """Return what a shard repeats; None if another process of a cluster reads the shard's inputs."""
+    """Return what a shard repeats; None for a feed that repeats nothing, or if another process of a cluster reads the
+    shard's inputs.
+    """
     if shard not in resumed_ns:
         return None
     logs_written = topology.clocked_logs(service, shard, kafka.symbol_partitions)

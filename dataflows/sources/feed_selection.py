@@ -32,6 +32,8 @@ from sinks.signing_keys import FEED
 log = structlog.get_logger(__name__)
 
 StopRequested = Callable[[], bool]
+REPEATED_SNAPSHOTS = 10
+"""A snapshot can be as many intervals late: it waits until Kafka has confirmed every record."""
 
 
 def never_stop() -> bool:
@@ -54,11 +56,13 @@ def platform_feed(
     stats: Stats | None = None,
     delivered_offsets: Callable[[], Mapping[tuple[str, int], int]] = dict,
     store: Callable[[Sequence[Record]], None] = lambda records: None,
+    on_resume: Callable[[int], None] = lambda last_slice_ns: None,
 ) -> FeedSource:
     """Return the feed of a running platform. It publishes the trading hours of the sessions.
 
     `delivered_offsets` returns, for each (topic, partition), the offset after the last record in Kafka. `store` stores
-    records that an earlier process of a live feed has published, in whose tables they may be missing.
+    records that an earlier process of a live feed has published, in whose tables they may be missing. `on_resume`
+    receives the time slice after which a feed repeats its records; a live feed repeats none.
     """
     if sentence := cold_start_sentence(settings):
         log.info(sentence)
@@ -75,6 +79,8 @@ def platform_feed(
             renamed_bars=renamed_file_bars(settings),
             with_trades=needs_earlier_trades(settings)
             or (settings.market_data.feed == "simulator" and bool(declared_trade_bars(settings))),
+            repeated_s=REPEATED_SNAPSHOTS * settings.platform.snapshot_interval_s,
+            on_resume=on_resume,
         )
     # Imported here because it is slow to import and other feeds do not use it.
     from dataflows.sources.market.live_feed_setup import live_feed_opener, waiting_records
@@ -132,10 +138,13 @@ def feed_source(
     history_bars: int = 0,
     renamed_bars: int | None = None,
     with_trades: bool = False,
+    repeated_s: int = 0,
+    on_resume: Callable[[int], None] = lambda last_slice_ns: None,
 ) -> FeedSource:
     """Return a feed without live providers. It idles when a file ends, so that downstream services keep running.
 
-    `with_trades`: whether the simulator publishes trades, and files supply the trades of their history.
+    `with_trades`: whether the simulator publishes trades, and files supply the trades of their history. `repeated_s`:
+    how long after its snapshot a simulator may have published bars before a crash.
     """
     if market_data.feed == "simulator":
         simulator = market_data.simulator
@@ -146,12 +155,14 @@ def feed_source(
                 interval_s=simulator.interval_s,
                 waves=WAVES[simulator.market],
                 with_trades=with_trades,
+                repeated_s=repeated_s,
             ),
             at_end="idle",
             stop_requested=stop_requested,
             stats=stats,
             heartbeat=_heartbeat(market_data.heartbeat_s),
             sessions=sessions,
+            on_resume=on_resume,
         )
     files = market_data.files
     speed = None if files.speed == "max" else files.speed
@@ -172,6 +183,7 @@ def feed_source(
         now_ns=time.monotonic_ns,
         stats=stats,
         sessions=sessions,
+        on_resume=on_resume,
     )
 
 

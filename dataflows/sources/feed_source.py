@@ -56,6 +56,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
     - `stop_requested` is called for each batch. Once it is true, the source emits nothing more; after the next
       snapshot the worker exits with `AbortExecution` and nothing to replay.
     - `sleep` waits for the seconds until a time slice is due, or less if there is a reason for one earlier.
+    - `on_resume` receives the last time slice of the snapshot, -1 without one.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
         heartbeat: Heartbeat | None = None,
         sessions: SessionAnnouncements | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        on_resume: Callable[[int], None] = lambda last_slice_ns: None,
     ) -> None:
         if speed is not None and not speed > 0:
             raise BadInput(f"feed speed must be > 0, found {speed}")
@@ -79,6 +81,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
         self._open_feed = open_feed
         self._options = (batch_slices, speed, at_end, stop_requested, now_ns, stats or Stats("market_data", None))
         self._heartbeat, self._sessions, self._sleep = heartbeat, sessions, sleep
+        self._on_resume = on_resume
         self._partition: FeedPartition | None = None
 
     def list_parts(self) -> list[str]:
@@ -96,6 +99,7 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
             feed = feed.resume(resume_state["feed"])
         # A restarted feed reports its last time slice even if it has nothing left to emit.
         last_slice_ns = -1 if resume_state is None else resume_state.get("last_tick_ns", -1)
+        self._on_resume(last_slice_ns)
         self._partition = FeedPartition(
             feed, *self._options, last_slice_ns, self._heartbeat, self._sessions, self._sleep
         )

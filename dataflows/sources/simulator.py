@@ -86,9 +86,9 @@ class Simulator:
     With `with_trades`, each bar that traded has four trades: at its open, its high and low in either order, and its
     close. Their sizes sum to its volume.
 
-    A resumed simulator emits the time slices of the minute after its state, possibly again. The records are identical,
-    so this restores what a crash lost between the snapshot and the topic. Then it continues at the present: the rest of
-    the downtime has no bars, and `seq` has no gap.
+    A resumed simulator emits the time slices of the minute after its state, or of the `repeated_s` after it if that is
+    longer, possibly again. The records are identical, so this restores what a crash lost between the snapshot and the
+    topic. Then it continues at the present: the rest of the downtime has no bars, and `seq` has no gap.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class Simulator:
         end_after_slices: int | None = None,
         fast: bool = False,
         with_trades: bool = False,
+        repeated_s: int = 0,
     ) -> None:
         if not symbols or len(set(symbols)) != len(symbols) or not all(symbols):
             raise BadInput(f"the simulator needs distinct symbols, found {', '.join(symbols) or 'none'}")
@@ -113,6 +114,7 @@ class Simulator:
         self._now_ns, self._fast, self._end_after_slices = now_ns, fast, end_after_slices
         self._completion = MinuteCompletion()
         self._with_trades = with_trades
+        self._repeated_ns = max(REPLAY_NS, repeated_s * 1_000_000_000, self.interval_ns)
         self._trade_seqs: dict[str, int] = {}
         self._slice_count = 0
         self._next_open_ns = self._floor(now_ns() if start_ns is None else start_ns)
@@ -165,10 +167,11 @@ class Simulator:
         if state is None:
             return self
         assert state["v"] == STATE_VERSION, f"simulator state of version {state['v']}, expected {STATE_VERSION}"
-        self._next_open_ns, self._slice_count = state["next_open"], state["ticks"]
+        # After a change of the interval, the next bar begins on a whole interval.
+        self._next_open_ns, self._slice_count = self._ceil(state["next_open"]), state["ticks"]
         self._completion.restore(state["minutes"])
         self._trade_seqs = dict(state.get("trades", {}))
-        self._skip_from_open_ns = self._next_open_ns + max(REPLAY_NS, self.interval_ns)
+        self._skip_from_open_ns = self._next_open_ns + self._repeated_ns
         return self
 
     def _skip_to_present(self, now_ns: int | None) -> None:
@@ -179,6 +182,9 @@ class Simulator:
 
     def _floor(self, ns: int) -> int:
         return ns - ns % self.interval_ns
+
+    def _ceil(self, ns: int) -> int:
+        return ns + -ns % self.interval_ns
 
     def _build_slice(self, open_ns: int) -> TimeSlice:
         index = open_ns // self.interval_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,8 @@ class StorePositions(NamedTuple):
     """`starts` counts the starts of the dataflow; 0 means that the store was never used.
 
     `next_offsets` maps (topic, partition) to the first message that no snapshot contains. `last_slice_ns` is the event
-    time of the last time slice, -1 before the first. `feed` is the class name of a feed's state, else an empty string.
+    time of the last time slice, -1 before the first. `feed` is the class name of a feed and `feed_state` its state; ""
+    and None for other services and without a state.
     """
 
     name: str
@@ -28,6 +29,7 @@ class StorePositions(NamedTuple):
     next_offsets: dict[tuple[str, int], int]
     last_slice_ns: int
     feed: str = ""
+    feed_state: Mapping[str, Any] | None = None
 
 
 def read_positions(home: Home, service: str) -> list[StorePositions]:
@@ -59,11 +61,13 @@ def positions_of(name: str, folder: Path, starts: int, states: Sequence[StateSna
     """Return the positions in the states from which a store resumes."""
     next_offsets: dict[tuple[str, int], int] = {}
     last_slice_ns, feed = -1, ""
+    feed_state: Mapping[str, Any] | None = None
     for snapshot in states:
         if not snapshot.step.endswith(SOURCE_STEP) or snapshot.state is None:
             continue
         if isinstance(snapshot.state, dict):
             feed, last_slice_ns = snapshot.state["kind"], snapshot.state.get("last_tick_ns", -1)
+            feed_state = snapshot.state["feed"]
             continue
         # The state of the compact process has no offsets in the topics between its services.
         without_offsets = compact_topics(snapshot.state[2]) if snapshot.key == COMPACT else frozenset[str]()
@@ -77,7 +81,13 @@ def positions_of(name: str, folder: Path, starts: int, states: Sequence[StateSna
                 known = next_offsets.get((topic, int(partition)))
                 next_offsets[topic, int(partition)] = next_offset if known is None else min(known, next_offset)
     return StorePositions(
-        name=name, folder=folder, starts=starts, next_offsets=next_offsets, last_slice_ns=last_slice_ns, feed=feed
+        name=name,
+        folder=folder,
+        starts=starts,
+        next_offsets=next_offsets,
+        last_slice_ns=last_slice_ns,
+        feed=feed,
+        feed_state=feed_state,
     )
 
 

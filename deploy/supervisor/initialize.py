@@ -18,6 +18,7 @@ from deploy.supervisor.layout import dataflow_names, read_beside, read_layout, s
 from deploy.supervisor.live_start import require_live_start
 from deploy.supervisor.migrate import create_next_partitions, migrate
 from deploy.supervisor.platform_identity import read_folder_identity
+from deploy.supervisor.source_check import require_same_source
 from deploy.supervisor.state_check import check_state, record_identity
 from deploy.supervisor.topics import create_topics, platform_topics
 from schemas.errors import BadInput
@@ -56,6 +57,7 @@ def initialize(
     if not live_checked:
         require_live_start(home, settings, new_platform=contents.empty, report=print)
     if with_stores:
+        require_same_source(settings, contents)
         if layout is not None and (layout, services_beside(settings, layout)) != (read_layout(home), read_beside(home)):
             # Imported here, because it writes stores with the functions of this module.
             from deploy.recovery.layout_change import change_layout
