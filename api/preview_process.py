@@ -24,7 +24,8 @@ from sinks.tables import valuations
 
 log = structlog.get_logger(__name__)
 
-MODULE: Final = "dataflows.replay.preview"
+MODULE: Final = "deploy.checkpoints.preview"
+"""Started as a process: the API imports neither the replay nor the checkpoints."""
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 MEMORY_LIMIT_BYTES: Final = 2 * 2**30
 DAY_NS: Final = 86_400_000_000_000
@@ -38,25 +39,34 @@ def newest_ns(db: Connection) -> int:
     return int(newest)
 
 
-def run_preview(settings: Settings, changes: Changes, since_ns: int, *, folder: Path, time_limit_s: float) -> Any:
-    """Return the result of `dataflows/replay/preview.py` for changes. `folder` holds the lock of the host.
+def run_preview(
+    settings: Settings, changes: Changes, since_ns: int, *, home: Path, time_limit_s: float, from_start: bool = False
+) -> Any:
+    """Return the result of `deploy/checkpoints/preview.py` for changes. `home` is the state folder of the platform.
+
+    The replay begins at the newest checkpoint before `since_ns`. With `from_start`, or without a checkpoint, it begins
+    with the recording.
 
     Raises Conflict while another preview runs, BadInput for an invalid change or recording, and Unavailable if the
     preview fails or exceeds its limits.
     """
     request = {
+        "home": home,
         "settings": settings,
         "changes": dict(changes),
         "since_ns": since_ns,
+        "from_start": from_start,
         "time_limit_s": time_limit_s,
         "memory_limit_bytes": MEMORY_LIMIT_BYTES,
     }
-    with _only_one(folder):
+    with _only_one(home / "run"):
         result = _answer(pickle.dumps(request), time_limit_s)
     if "invalid" in result:
         raise BadInput(result["invalid"])
     if "unavailable" in result:
         raise Unavailable(result["unavailable"])
+    for sentence in result["skipped"]:
+        log.warning("a preview has skipped a checkpoint", reason=sentence)
     return result
 
 
@@ -75,8 +85,9 @@ def _answer(request: bytes, time_limit_s: float) -> Any:
         )
     except subprocess.TimeoutExpired as error:
         raise Unavailable(
-            f"the preview did not finish within {time_limit_s:g} s, because it replays the recording from its "
-            "beginning; run it on the host: `python cli.py config set SETTING=VALUE --preview --time-limit SECONDS`"
+            f"the preview did not finish within {time_limit_s:g} s, because it replays the recording since the last "
+            "checkpoint before the period; run it on the host: `python cli.py config set SETTING=VALUE --preview "
+            "--time-limit SECONDS`"
         ) from error
     try:
         return json.loads(done.stdout.splitlines()[-1])

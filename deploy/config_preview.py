@@ -28,7 +28,7 @@ _SIDE_ROWS = {
 
 
 def print_preview(
-    home: Home, changes: Mapping[str, str | None], since: str, time_limit_s: float, *, as_json: bool
+    home: Home, changes: Mapping[str, str | None], since: str, time_limit_s: float, *, from_start: bool, as_json: bool
 ) -> None:
     """Print the result of a preview. Raises DeployError, BadInput and Unavailable."""
     from api.preview_process import newest_ns, run_preview
@@ -50,7 +50,12 @@ def print_preview(
     try:
         with console.status("replaying the recording with the changed settings"):
             result = run_preview(
-                settings_of_services(home), changes, since_ns, folder=home.run, time_limit_s=time_limit_s
+                settings_of_services(home),
+                changes,
+                since_ns,
+                home=home.root,
+                time_limit_s=time_limit_s,
+                from_start=from_start,
             )
     except Conflict as error:
         raise DeployError(str(error)) from error
@@ -64,6 +69,8 @@ def _print(result: dict[str, Any]) -> None:
     console = Console(width=120, highlight=False)
     span = f"{format_ns(result['since_ns'])} to {format_ns(result['until_ns'])}"
     console.print(f"{result['time_slices']:,} time slices from {span}; nothing was changed")
+    if result["from_checkpoint"]:
+        console.print(f"started at {result['from_checkpoint']}")
     if result["configurations"]:
         console.print(
             f"{result['configurations']} configurations came into force in this period; the column `changed` has the "

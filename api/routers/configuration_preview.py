@@ -67,13 +67,15 @@ class ConfigurationPreview(ApiModel):
     """`recorded` is what happened, `changed` what would have happened with the changed settings since `since`.
 
     `differences` are the first of `differing_time_slices`. `configurations` counts the configurations that came into
-    force within the period: `changed` uses the changed settings for all of it.
+    force within the period: `changed` uses the changed settings for all of it. `from_checkpoint` is the checkpoint from
+    which the replay started, empty if it started with the recording.
     """
 
     since: str
     until: str
     time_slices: int
     configurations: int
+    from_checkpoint: str
     recorded: PreviewSide
     changed: PreviewSide
     differing_time_slices: int
@@ -98,7 +100,7 @@ def preview_configuration(
         resources.settings,
         changes,
         since_ns,
-        folder=resources.home / "run",
+        home=resources.home,
         time_limit_s=TIME_LIMIT_S,
     )
     return as_preview(result)
@@ -111,7 +113,8 @@ def as_preview(result: dict[str, Any]) -> ConfigurationPreview:
         for one in result["differences"]
     ]
     times = {"since": utc(result["since_ns"]), "until": utc(result["until_ns"]), "differences": differences}
-    rest = {name: value for name, value in result.items() if name not in ("since_ns", "until_ns", "differences")}
+    replaced = ("since_ns", "until_ns", "differences", "skipped")
+    rest = {name: value for name, value in result.items() if name not in replaced}
     return ConfigurationPreview.model_validate({**rest, **times})
 
 

@@ -1,4 +1,5 @@
-"""Replay the recorded topics from a checkpoint, and compare with the recording and with later checkpoints.
+"""Replay the recorded topics from a checkpoint, and compare with the recording and with later checkpoints. A replay can
+also change its settings at a time slice, for `fork` and previews.
 
 The stages run as in the compact process (`dataflows/runtime/compact_stages.py`), whatever the layout of the platform:
 the state of each shard is the same in both layouts. The work is proportional to the log after the checkpoint.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import cache
 from sys import maxsize
 from typing import Any, NamedTuple
 
@@ -25,14 +27,16 @@ from dataflows.replay.comparison import (
 from dataflows.replay.differences import Difference
 from dataflows.replay.recorded_source import RecordedSource
 from dataflows.replay.recording import DERIVED_TOPICS, read_slices_after
+from dataflows.replay.settings_change import ChangingStage, SettingsChange
 from dataflows.runtime import stages, topology
 from dataflows.runtime.compact_stages import CompactSlice, CompactStages
-from dataflows.runtime.configured_stage import StageFactory
+from dataflows.runtime.configured_stage import MakeStage, StageFactory
 from dataflows.runtime.handler_timeouts import TOPIC as HANDLER_TIMEOUTS
 from dataflows.runtime.handler_timeouts import StageWithTimeouts, TimeoutsBySlice, recorded_timeouts
 from dataflows.sources.shared_consumer import ReplayEnd, SharedConsumer
-from operators.stage import TimeSlice
+from operators.stage import Stage, TimeSlice
 from schemas.codec import DEFAULT_CODEC
+from schemas.errors import BadInput
 from schemas.records import HandlerTimeout
 
 log = structlog.get_logger(__name__)
@@ -41,7 +45,8 @@ POLL_S = 0.05
 
 
 class LaterCheckpoint(NamedTuple):
-    """A checkpoint that the replay reaches. `read` returns its state of the compact process.
+    """A checkpoint that the replay reaches. `read` returns its state of the compact process, and raises BadInput if it
+    is damaged.
 
     `other_release` is the release that wrote it, "" if it is this one.
     """
@@ -67,39 +72,75 @@ class Replay(NamedTuple):
 
 
 def replay_stages(
-    settings: Settings, state: Any, timeouts: TimeoutsBySlice, source: RecordedSource | None = None
+    settings: Settings,
+    state: Any,
+    timeouts: TimeoutsBySlice,
+    source: RecordedSource | None = None,
+    change: SettingsChange | None = None,
 ) -> CompactStages:
-    """Return the stages of all services, which continue from a state of the compact process.
+    """Return the stages of all services, which continue from a state of the compact process, up to a change of the
+    settings under the recorded configurations.
 
     They raise BadInput if they must not run recorded source code. A state does not contain it.
     """
     use_source = (source or RecordedSource()).settings_for
 
-    def make_of(service: str) -> StageFactory:
-        make = getattr(stages, service)
+    def make_of(service: str) -> Callable[[], Stage]:
+        make: MakeStage = getattr(stages, service)
         if HANDLER_TIMEOUTS in topology.SERVICES[service].unclocked:
             make = StageWithTimeouts.under_settings(make, timeouts)
-        return StageFactory(make, settings, use_source=use_source)
+        factory = StageFactory(make, settings, use_source=use_source)
+        if change is None:
+            return factory
+        make_changed = _made_once(make, change.settings)
+        return lambda: ChangingStage(factory(), make_changed, change)
 
     makers = {service: make_of(service) for service in topology.COMPACT_SERVICES}
-    unread = {"strategies": stages.unread_topics(settings)}
+    unread = {"strategies": _unread_topics(settings, state, change)}
     return CompactStages(makers, settings.kafka.symbol_partitions, unread=unread, state=state)
 
 
-def open_replay(settings: Settings, start: CheckpointState, source: RecordedSource | None = None) -> Replay:
+def _made_once(make: MakeStage, settings: Settings) -> Callable[[], Stage]:
+    """Return a function that makes a stage. The shards of a service share what `make` loads, at the change."""
+    make_stage = cache(lambda: make(settings))
+    return lambda: make_stage()()
+
+
+def _unread_topics(settings: Settings, state: Any, change: SettingsChange | None) -> frozenset[str]:
+    """Return the inputs of `strategies` that neither a strategy before nor one after the change needs.
+
+    An input that the state has read is needed: the settings of this process can be those of a later start.
+    """
+    unread = stages.unread_topics(settings)
+    if change is not None:
+        unread &= stages.unread_topics(change.settings)
+    readers = [reader_state for reader_state, _ in state[2].get("strategies", {}).values()]
+    return unread - {name.rpartition("/")[0] for reader_state in readers for name in reader_state[2]}
+
+
+def open_replay(
+    settings: Settings,
+    start: CheckpointState,
+    source: RecordedSource | None = None,
+    change: SettingsChange | None = None,
+    reader: str = "replay-check",
+) -> Replay:
     """Open the topics after a checkpoint. Iteration raises Unavailable if messages are missing or cannot be read.
+
+    With a `change`, the stages change their settings, and differ from the recording from then on. `reader` names this
+    process in Kafka.
 
     Take the first recorded time slice before the first replayed one: this fixes the end of the recording. The timeouts
     of handlers are read afterwards, so that none is missing whose suspension is in the recording.
     """
     kafka, timeouts = settings.kafka, dict[int, Sequence[HandlerTimeout]]()
-    running = replay_stages(settings, start.compact, timeouts, source)
-    recorded = read_slices_after(kafka, "replay-check", DERIVED_TOPICS, start.slice_ns, start.outputs)
-    return Replay(running, _replayed_slices(kafka, running, timeouts), recorded)
+    running = replay_stages(settings, start.compact, timeouts, source, change)
+    recorded = read_slices_after(kafka, reader, DERIVED_TOPICS, start.slice_ns, start.outputs)
+    return Replay(running, _replayed_slices(kafka, running, timeouts, reader), recorded)
 
 
 def _replayed_slices(
-    kafka: KafkaSection, running: CompactStages, timeouts: dict[int, Sequence[HandlerTimeout]]
+    kafka: KafkaSection, running: CompactStages, timeouts: dict[int, Sequence[HandlerTimeout]], reader: str
 ) -> Generator[CompactSlice]:
     """Feed the inputs from the positions of the stages up to their present end, and yield what the stages write.
 
@@ -107,12 +148,12 @@ def _replayed_slices(
     """
     timeouts.update(recorded_timeouts(kafka))
     consumer = SharedConsumer(
-        kafka.cluster, kafka.topic_prefix, DEFAULT_CODEC, "replay-check", bounded=True, archive=kafka.archive
+        kafka.cluster, kafka.topic_prefix, DEFAULT_CODEC, reader, bounded=True, archive=kafka.archive
     )
     with closing(consumer):
         consumer.set_end(list(running.next_offsets()), ReplayEnd(end_of_logs=True))
-        for reader in running.external_readers():
-            consumer.add(reader)
+        for external in running.external_readers():
+            consumer.add(external)
         while True:
             slices = running.take_slices(1)
             yield from slices
@@ -134,21 +175,17 @@ def compare_from_checkpoint(
 ) -> ReplayComparison:
     """Compare the recorded records in `window` with the replayed ones, and the state at each later checkpoint with it.
 
-    `later` are checkpoints by their time slice. The comparison ends at the first difference.
+    `later` are checkpoints by their time slice. The comparison ends at the first difference. A damaged checkpoint is
+    not compared, and the result names it.
     """
     tally = ComparisonTally(checkpoint=start.checkpoint_id)
-    for recorded in replay.recorded:
-        replayed = next(replay.replayed, None)
-        if replayed is None:
-            break
+    for recorded, replayed in paired_slices_after(replay):
         ts_ns = max(recorded.ts_ns, replayed.ts_ns)
         if window.ends_before(ts_ns):
             break
-        outputs = [record for output in replayed.outputs for record in output.time_slice.records]
-        difference = _compare(recorded, TimeSlice(replayed.ts_ns, outputs), window)
+        difference = _compare(recorded, replayed, window)
         if difference is None and replayed.ts_ns in later:
-            is_compared, difference = _compare_state(replay, later[replayed.ts_ns])
-            tally.checkpoints += [later[replayed.ts_ns].checkpoint_id] if is_compared else []
+            difference = _compare_state(replay, later[replayed.ts_ns], tally)
         if difference is not None:
             return tally.result(difference)
         if window.contains(ts_ns):
@@ -158,6 +195,16 @@ def compare_from_checkpoint(
     return tally.result(None)
 
 
+def paired_slices_after(replay: Replay) -> Iterator[tuple[TimeSlice, TimeSlice]]:
+    """Yield each recorded time slice with the replayed one, to the end of the shorter run."""
+    for recorded in replay.recorded:
+        replayed = next(replay.replayed, None)
+        if replayed is None:
+            return
+        outputs = [record for output in replayed.outputs for record in output.time_slice.records]
+        yield recorded, TimeSlice(replayed.ts_ns, outputs)
+
+
 def _compare(recorded: TimeSlice, replayed: TimeSlice, window: ReplayWindow) -> Difference | None:
     difference = compare_slices(recorded, replayed)
     if difference is not None and recorded.ts_ns == replayed.ts_ns and not window.contains(recorded.ts_ns):
@@ -165,23 +212,29 @@ def _compare(recorded: TimeSlice, replayed: TimeSlice, window: ReplayWindow) -> 
     return difference
 
 
-def _compare_state(replay: Replay, checkpoint: LaterCheckpoint) -> tuple[bool, Difference | None]:
-    """Return whether the state at a checkpoint could be compared, and the difference.
+def _compare_state(replay: Replay, checkpoint: LaterCheckpoint, tally: ComparisonTally) -> Difference | None:
+    """Return the difference from the state in a checkpoint. Add the checkpoint to the compared or damaged ones.
 
     The same state can have another form in another release. A difference is then reported, and is not a finding.
     """
-    text = first_state_difference(checkpoint.read(), replay.stages.snapshot())
-    if not text:
-        return True, None
-    if checkpoint.other_release:
+    try:
+        expected = checkpoint.read()
+    except BadInput as error:
+        tally.damaged.append(str(error))
+        return None
+    text = first_state_difference(expected, replay.stages.snapshot())
+    if text and checkpoint.other_release:
         log.warning(
             "the state of a checkpoint of another release has another form and is not compared",
             checkpoint=checkpoint.checkpoint_id,
             release=checkpoint.other_release,
             first_difference=text,
         )
-        return False, None
-    return True, Difference(
+        return None
+    tally.checkpoints.append(checkpoint.checkpoint_id)
+    if not text:
+        return None
+    return Difference(
         ts_ns=checkpoint.slice_ns,
         topic="",
         recorded=None,

@@ -69,6 +69,7 @@ class ReplayComparison(NamedTuple):
     `given` counts the input records and `records` the recorded outputs, by type. `difference` is None if all are equal.
     `first_ns` and `last_ns` are the first and last time slice compared, 0 if there was none. `from_checkpoint` is the
     checkpoint from which the replay started, "" without one. `checkpoints` are those whose state was compared.
+    `damaged` has one sentence for each later checkpoint whose state cannot be read.
     """
 
     ticks: int
@@ -80,6 +81,12 @@ class ReplayComparison(NamedTuple):
     difference: Difference | None
     from_checkpoint: str = ""
     checkpoints: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the replay equals the recording and every checkpoint on its way."""
+        return self.difference is None and not self.damaged
 
 
 class ReplayWindow(NamedTuple):
@@ -170,7 +177,7 @@ class ComparisonTally:
     """Counts what was compared. `checkpoint` is that from which the replay started."""
 
     def __init__(self, checkpoint: str = "") -> None:
-        self._from_checkpoint, self.checkpoints = checkpoint, list[str]()
+        self._from_checkpoint, self.checkpoints, self.damaged = checkpoint, list[str](), list[str]()
         self.slices = self._first_ns = self._last_ns = 0
         self._inputs: Counter[type] = Counter()
         self._records: Counter[type] = Counter()
@@ -200,6 +207,7 @@ class ComparisonTally:
             difference=difference,
             from_checkpoint=self._from_checkpoint,
             checkpoints=tuple(self.checkpoints),
+            damaged=tuple(self.damaged),
         )
 
 

@@ -46,6 +46,13 @@ class Difference(NamedTuple):
         return "" if record is None else record_id_of(record)
 
     @property
+    def place(self) -> str:
+        """Where the runs differ, such as `orders ord-7`."""
+        if self.missing_tick:
+            return f"a time slice that is {self.missing_tick}"
+        return self.state or f"{self.topic} {self.name}"
+
+    @property
     def causes(self) -> list[str]:
         """Ids of the records from which the recorded record, or else the replayed one, was made."""
         record = self.recorded if self.recorded is not None else self.replayed

@@ -1,24 +1,26 @@
 """Fork a recording: replay its inputs under other settings from a given time on, beside what happened.
 
 Until that time the stages run with the old settings. Then stages with the new settings restore their state, as after a
-restart of the platform. Both runs are read slice by slice, so memory does not grow with their length.
+restart of the platform. Both runs are read slice by slice, so memory does not grow with their length. The replay begins
+with the recording, or with a checkpoint before that time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from configs.settings import Settings
-from dataflows.replay.comparison import Pipeline, configured_pipeline, paired_slices
+from dataflows.replay.checkpoint_replay import Replay, paired_slices_after
+from dataflows.replay.comparison import Pipeline, compare_slices, configured_pipeline, paired_slices
 from dataflows.replay.differences import Difference, derived_records, first_difference
 from dataflows.replay.recorded_source import RecordedSource
 from dataflows.replay.recording import Recording
-from dataflows.runtime.configured_stage import read_state
+from dataflows.replay.settings_change import ChangingStage, SettingsChange
 from operators.money import ZERO
-from operators.stage import Stage
+from operators.stage import TimeSlice
 from schemas.records import TRADE, Execution, Lot, LotMatch, Order, OrderRefusal, Position, Record, RiskFence, Valuation
 
 DIVERGENCES_MAX = 20
@@ -56,8 +58,10 @@ class DivergentSlice(NamedTuple):
 class ForkComparison(NamedTuple):
     """The result of a fork.
 
-    `difference` is the first one before the fork. If there is one, the recording does not replay and nothing is
-    compared. `divergences` holds the first of the `divergent_slices` time slices with different orders or refusals.
+    `difference` is the first one before the fork, or a time slice that only one side has. With one, the recording does
+    not replay and nothing is compared. `divergences` holds the first of the `divergent_slices` time slices with
+    different orders or refusals. `configurations` counts the recorded configurations since the fork. `from_checkpoint`
+    is the checkpoint from which the replay started, "" without one.
     """
 
     ticks: int
@@ -68,25 +72,65 @@ class ForkComparison(NamedTuple):
     divergences: tuple[DivergentSlice, ...]
     divergent_slices: int
     difference: Difference | None
+    configurations: int = 0
+    from_checkpoint: str = ""
+
+
+class BooksAtStart(NamedTuple):
+    """The books before the first replayed time slice.
+
+    `positions` are quantities by symbol, `open_lots` the symbols by lot, `valuation` is the last one, None if there was
+    none.
+    """
+
+    positions: dict[str, Decimal]
+    open_lots: dict[str, str]
+    valuation: Valuation | None
 
 
 def fork(
     before: Settings,
-    after: Settings,
+    change: SettingsChange,
     recording: Recording,
-    at_ns: int,
     progress: Progress = lambda _: None,
     source: RecordedSource | None = None,
 ) -> ForkComparison:
-    """Replay the time slices before `at_ns` with the recorded configurations (with `before`, if none is recorded yet),
-    and those at or after `at_ns` with `after`, without regard to the recorded configurations. Recorded source code can
-    run only before `at_ns` (`RecordedSource`); the changed settings use the files of this host.
+    """Replay the time slices before the change with the recorded configurations (with `before`, if none is recorded
+    yet), and those after it without regard to the recorded configurations. Recorded source code can run only before the
+    change (`RecordedSource`); the changed settings use the files of this host.
     """
-    happened, forked = _ForkTotals(), _ForkTotals()
+    stage = ChangingStage(configured_pipeline(before, source), lambda: Pipeline(change.settings), change)
+    return _compare_sides(paired_slices(stage, recording), change, None, progress)
+
+
+def fork_from_checkpoint(
+    replay: Replay,
+    change: SettingsChange,
+    checkpoint_id: str,
+    books: BooksAtStart,
+    progress: Progress = lambda _: None,
+) -> ForkComparison:
+    """Compare a replay that starts at a checkpoint before the change, and whose stages have this change.
+
+    `books` are those of the checkpoint. The result equals that of `fork`, except that differences before the checkpoint
+    are not found.
+    """
+    forked = _compare_sides(paired_slices_after(replay), change, books, progress)
+    return forked._replace(from_checkpoint=checkpoint_id)
+
+
+def _compare_sides(
+    pairs: Iterable[tuple[TimeSlice, TimeSlice]], change: SettingsChange, books: BooksAtStart | None, progress: Progress
+) -> ForkComparison:
+    at_ns = change.at_ns
+    happened, forked = _ForkTotals(books), _ForkTotals(books)
     divergences: list[DivergentSlice] = []
     slices = divergent_slices = last_ns = 0
     difference: Difference | None = None
-    for recorded, replayed in paired_slices(_SettingsSwitch(before, after, at_ns, source), recording):
+    for recorded, replayed in pairs:
+        if recorded.ts_ns != replayed.ts_ns:
+            difference = compare_slices(recorded, replayed)
+            break
         recorded_records, replayed_records = derived_records(recorded.records), derived_records(replayed.records)
         if recorded.ts_ns < at_ns:
             difference = first_difference(recorded.ts_ns, recorded_records, replayed_records)
@@ -114,37 +158,20 @@ def fork(
         divergences=tuple(divergences),
         divergent_slices=divergent_slices,
         difference=difference,
+        configurations=change.configurations,
     )
 
 
-class _SettingsSwitch:
-    """Runs a pipeline with the recorded configurations before `at_ns`. From then on, one with the new settings runs,
-    which continues from the state of the first.
-    """
-
-    def __init__(self, before: Settings, after: Settings, at_ns: int, source: RecordedSource | None) -> None:
-        self._stage: Stage = configured_pipeline(before, source)
-        self._settings_after: Settings | None = after
-        self._at_ns = at_ns
-
-    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        if self._settings_after is not None and ts_ns >= self._at_ns:
-            state, self._stage = read_state(self._stage.snapshot()).stage, Pipeline(self._settings_after)
-            self._stage.restore(state)
-            self._settings_after = None
-        return self._stage.on_slice(ts_ns, records)
-
-
 class _ForkTotals:
-    def __init__(self) -> None:
+    def __init__(self, books: BooksAtStart | None) -> None:
         self._counts: Counter[type] = Counter()
         self._refusals: Counter[str] = Counter()
-        self._positions: dict[str, Decimal] = {}
-        self._open_lots: dict[str, str] = {}
+        self._positions = {} if books is None else dict(books.positions)
+        self._open_lots = {} if books is None else dict(books.open_lots)
         self._fills = 0
         self._traded_quantity = self._realized_pnl = self._fees = self._max_drawdown = ZERO
         self._peak_equity: Decimal | None = None
-        self._last_valuation: Valuation | None = None
+        self._last_valuation = None if books is None else books.valuation
 
     def track(self, records: Sequence[Any]) -> None:
         """Track positions, lots and the valuation, without counting anything."""

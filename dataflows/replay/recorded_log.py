@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -53,7 +53,7 @@ def unique_records(
 
 def read_log(
     kafka: KafkaSection, topic: str, partition: int, last: int | None = None, first: int | None = None
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Yield the records and clocks of a log up to its current end; with `last`, only of its last messages.
 
     With `first`, the log is read from this offset on.

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from dataflows.replay.checkpoint_books import books_of
 from dataflows.replay.checkpoint_states import CheckpointParts, CheckpointState, combined_state, require_all_shards
 from dataflows.replay.layout_stores import KafkaTopics
 from dataflows.runtime import topology
 from dataflows.runtime.checkpoint_parts import COMPACT_PART, PARTS, part_name
 from dataflows.runtime.topology import COMPACT_SERVICES, Layout
-from deploy.checkpoints.books import books_hash, books_of, first_book_difference
+from deploy.checkpoints.books import books_hash, first_book_difference
 from deploy.checkpoints.checkpoint_files import Manifest, remove_unsealed, seal
 from deploy.errors import DeployError
 from deploy.recovery.recovery_store import load_plain

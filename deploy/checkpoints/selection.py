@@ -139,7 +139,22 @@ def _later(home: Home, after_ns: int, release: str) -> Iterator[LaterCheckpoint]
 
 
 def _reader(home: Home, manifest: Manifest) -> Callable[[], object]:
-    return lambda: read_state(home.checkpoints, manifest).compact
+    def read() -> object:
+        try:
+            return read_state(home.checkpoints, manifest).compact
+        except DeployError as error:
+            raise BadInput(str(error)) from error
+
+    return read
+
+
+def unreadable_after(home: Home, checkpoint_id: str) -> list[str]:
+    """Return a sentence for each checkpoint without a readable manifest that was created after another one.
+
+    Its time slice is unknown. Ids begin with the time of creation.
+    """
+    checkpoints = list_checkpoints(home)
+    return [one.problem for one in checkpoints if one.manifest is None and one.checkpoint_id > checkpoint_id]
 
 
 def expired_checkpoints(manifests: list[Manifest], retain_days: int, now: datetime) -> list[str]:

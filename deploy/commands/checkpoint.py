@@ -129,7 +129,8 @@ def verify(checkpoint: Name = "", as_json: AsJson = False) -> None:
 
 
 def _verify_books(settings: Settings, manifest: Manifest, services: Any) -> None:
-    from deploy.checkpoints.books import books_hash, books_of, first_book_difference
+    from dataflows.replay.checkpoint_books import books_of
+    from deploy.checkpoints.books import books_hash, first_book_difference
 
     difference = first_book_difference(settings, services)
     if difference:

@@ -34,6 +34,9 @@ Since = Annotated[
     str, typer.Option(help="Start of the preview: an event time, or a duration before the last time slice.")
 ]
 TimeLimit = Annotated[float, typer.Option(min=1.0, max=86_400.0, help="Seconds after which the preview is ended.")]
+FromStart = Annotated[
+    bool, typer.Option("--from-start", help="Replay the recording from its beginning, without a checkpoint.")
+]
 OptionalReason = Annotated[
     str, typer.Option("--reason", help="Reason for the change. Stored with the configuration. Not for a preview.")
 ]
@@ -79,10 +82,14 @@ def set_settings(
     preview: Preview = False,
     since: Since = "1d",
     time_limit: TimeLimit = 600.0,
+    from_start: FromStart = False,
     as_json: AsJson = False,
 ) -> None:
     changes: dict[str, str | None] = dict(parse_assignments(assignments))
-    _preview_or_change(changes, reason, preview, since, time_limit, as_json)
+    if preview:
+        _preview(changes, since, time_limit, from_start=from_start, as_json=as_json)
+    else:
+        _change(changes, reason)
 
 
 def unset(
@@ -91,22 +98,21 @@ def unset(
     preview: Preview = False,
     since: Since = "1d",
     time_limit: TimeLimit = 600.0,
+    from_start: FromStart = False,
     as_json: AsJson = False,
 ) -> None:
-    _preview_or_change(dict.fromkeys(settings), reason, preview, since, time_limit, as_json)
+    if preview:
+        _preview(dict.fromkeys(settings), since, time_limit, from_start=from_start, as_json=as_json)
+    else:
+        _change(dict.fromkeys(settings), reason)
 
 
-def _preview_or_change(
-    changes: dict[str, str | None], reason: str, preview: bool, since: str, time_limit: float, as_json: bool
+def _preview(
+    changes: dict[str, str | None], since: str, time_limit_s: float, *, from_start: bool, as_json: bool
 ) -> None:
     from deploy.config_preview import print_preview
 
-    if preview:
-        print_preview(home_from_environment(), changes, since, time_limit, as_json=as_json)
-    elif not reason:
-        raise BadInput("a change needs --reason TEXT; --preview prints what it would have changed")
-    else:
-        _change(changes, reason)
+    print_preview(home_from_environment(), changes, since, time_limit_s, from_start=from_start, as_json=as_json)
 
 
 def history(limit: Limit = 20, as_json: AsJson = False) -> None:
@@ -218,6 +224,8 @@ def _change(changes: dict[str, str | None], reason: str) -> None:
     from operators.approvals import RELEASE_REQUESTED
     from sinks.commands import new_command
 
+    if not reason:
+        raise BadInput("a change needs --reason TEXT; --preview prints what it would have changed")
     home, actor = home_from_environment(), _actor()
     settings = _settings(home)
     last = newest_of(settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +33,9 @@ StrategyOptions = Annotated[
         help="Strategy to run instead of the current ones: NAME or FILE.py:Class, optionally with JSON parameters."
     ),
 ]
+FromStart = Annotated[
+    bool, typer.Option("--from-start", help="Replay the recording from its beginning, without a checkpoint.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 DECISION_SECTIONS = ("instruments", "features", "signals", "portfolio_manager", "risk_manager", "execution")
@@ -51,12 +54,13 @@ def fork_recording(
     set_: Set = None,
     strategy: StrategyOptions = None,
     trust_source: TrustSource = False,
+    from_start: FromStart = False,
     as_json: AsJson = False,
 ) -> None:
     from configs.configuration_changes import with_overrides
     from configs.strategies import configured_strategies
-    from dataflows.replay.fork import fork
-    from dataflows.replay.recording import open_recording
+    from dataflows.replay.settings_change import SettingsChange
+    from deploy.checkpoints.recorded_fork import fork_recorded
     from deploy.recovery.recorded_topics import platform_settings, recorded_settings
     from schemas.errors import Unavailable
 
@@ -73,21 +77,22 @@ def fork_recording(
         recorded_settings(home, status.update) as before,
     ):
         try:
-            with closing(open_recording(before.kafka, "fork")) as runs:
-                forked = fork(
-                    before,
-                    after,
-                    runs,
-                    at_ns,
-                    lambda slice_count: status.update(f"{slice_count:,} time slices replayed"),
-                    source,
-                )
+            forked = fork_recorded(
+                home,
+                before,
+                SettingsChange(after, at_ns),
+                source,
+                reader="fork",
+                from_start=from_start,
+                skipped=lambda text: print(text, file=sys.stderr),
+                progress=lambda slice_count: status.update(f"{slice_count:,} time slices replayed"),
+            )
         except Unavailable as error:
             raise DeployError(str(error)) from error
     if forked.difference is not None:
         raise DeployError(
             f"the recording does not replay up to --at: first difference at {format_ns(forked.difference.ts_ns)} in "
-            f"{forked.difference.topic} {forked.difference.name}; print it with `python cli.py replay-check`"
+            f"{forked.difference.place}; print it with `python cli.py replay-check`"
         )
     if not forked.ticks:
         raise DeployError(f"no recorded inputs at or after --at {format_ns(at_ns)}")
@@ -152,6 +157,8 @@ def _print(forked: ForkComparison) -> None:
         )
     console = Console(width=120, highlight=False)
     console.print(f"{forked.ticks:,} time slices from {format_ns(forked.at_ns)} to {format_ns(forked.last_ns)}")
+    if forked.from_checkpoint:
+        console.print(f"started at {forked.from_checkpoint}")
     console.print(table)
     if not forked.divergent_slices:
         console.print("no differences: the same orders and rejections in every time slice")

@@ -62,7 +62,7 @@ def replay_check(
     window = ReplayWindow(parse_time_ns("--from", since), parse_time_ns("--to", to))
     comparison = run_replay_check(window, from_start=from_start, trust_source=trust_source)
     print(comparison_as_json(comparison) if as_json else comparison_as_text(comparison))
-    raise typer.Exit(0 if comparison.difference is None else 1)
+    raise typer.Exit(0 if comparison.agrees else 1)
 
 
 def run_replay_check(window: ReplayWindow, *, from_start: bool = False, trust_source: bool = False) -> ReplayComparison:
@@ -110,14 +110,16 @@ def _replay_and_compare(
     from dataflows.replay.comparison import compare
     from dataflows.replay.recording import open_recording
     from dataflows.runtime.live_endpoints import platform_version
-    from deploy.checkpoints.selection import later_checkpoints
+    from deploy.checkpoints.selection import later_checkpoints, unreadable_after
 
     if start is None:
         with closing(open_recording(settings.kafka, "replay-check")) as runs:
             return compare(settings, runs, window, progress, source)
     with closing(open_replay(settings, start, source)) as replay:
         later = later_checkpoints(home, start.slice_ns, platform_version())
-        return compare_from_checkpoint(replay, start, later, window, progress)
+        comparison = compare_from_checkpoint(replay, start, later, window, progress)
+    unreadable = unreadable_after(home, start.checkpoint_id)
+    return comparison._replace(damaged=(*comparison.damaged, *unreadable))
 
 
 def show_progress(status: Status) -> Any:
@@ -153,6 +155,7 @@ def comparison_as_text(comparison: ReplayComparison) -> str:
     if comparison.from_checkpoint:
         lines.insert(1, f"started at {comparison.from_checkpoint}")
     lines += [f"the state equals {checkpoint}" for checkpoint in comparison.checkpoints if not comparison.difference]
+    lines += [f"NOT COMPARED: {sentence}" for sentence in comparison.damaged]
     if comparison.difference is None:
         return "\n".join([*lines, f"decision hash {comparison.decision_hash}", "the replay equals the recording"])
     return "\n".join([*lines, *_difference_lines(comparison.difference)])

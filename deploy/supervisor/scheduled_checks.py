@@ -55,8 +55,8 @@ def next_daily_time(now: datetime, at: str) -> datetime:
 def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_at: float, duration_s: float) -> Any:
     """Build a check's result from its process: name, ok, finished_at, duration_s, counts and message.
 
-    That of a `replay_check` without a difference also has `last_ns`, the last time slice compared. `CheckRunner` adds
-    `platform`, because a restore replaces the log.
+    That of a `replay_check` without a difference also has `last_ns`, the last time slice compared; a damaged checkpoint
+    is a finding and no difference. `CheckRunner` adds `platform`, because a restore replaces the log.
     """
     row = {"name": name, "ok": returncode == 0, "finished_at": finished_at, "duration_s": round(duration_s, 3)}
     try:
@@ -78,8 +78,8 @@ def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_
         counts = {"created": int(created is not None), "removed": len(output["removed"])}
     else:
         difference = output["difference"]
-        counts = {"ticks": output["ticks"], "findings": 0 if difference is None else 1}
-        message = "" if difference is None else _difference_text(difference)
+        counts = {"ticks": output["ticks"], "findings": (difference is not None) + len(output["damaged"])}
+        message = next(iter(output["damaged"]), "") if difference is None else _difference_text(difference)
         if difference is None:
             row["last_ns"] = output["last_ns"]
     return row | {"counts": counts, "message": message}
@@ -165,7 +165,8 @@ class CheckRunner:
             return
         now = time.time()
         row = result_of(name, returncode, stdout, stderr, finished_at=now, duration_s=now - started_at)
-        if name == "replay_check" and row["counts"].get("findings") and (last_ns := self._last_compared_ns()):
+        differs = row["counts"].get("findings") and "last_ns" not in row
+        if name == "replay_check" and differs and (last_ns := self._last_compared_ns()):
             row["last_ns"] = last_ns  # the next run reports the difference again
         if name == "replay_check":
             row["platform"] = platform

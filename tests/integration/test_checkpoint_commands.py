@@ -17,8 +17,10 @@ from deploy.archive.day_files import archive_days
 from deploy.archive.message_deletion import NOTHING_REQUIRED
 from deploy.archive.owner import archive_owner
 from deploy.backup.topic_messages import LogReader
+from deploy.checkpoints.preview import preview
 from deploy.home import Home
 from deploy.recovery.recovery_store import read_resume_states
+from deploy.supervisor.configuration_record import record_start
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.records import Order
@@ -146,6 +148,22 @@ def test_a_damaged_checkpoint_is_skipped_with_one_sentence(platform: RecordedPla
     completed = platform.run("replay-check", "--from", str(TIMES[50]), "--json")
     assert completed.returncode == 1
     assert "is damaged: risk-books.state" in completed.stderr
+    report = json.loads(completed.stdout)
+    assert (report["equal"], report["last_ns"], report["from_checkpoint"]) == (
+        True,
+        TIMES[-1],
+        platform.checkpoint_ids[1],
+    )
+    [sentence] = report["damaged"]
+    assert sentence.startswith(f"{platform.checkpoint_ids[2]} is damaged: risk-books.state")
+    text = platform.run("replay-check", "--from", str(TIMES[50])).stdout
+    assert f"NOT COMPARED: {sentence}" in text and "the replay equals the recording" in text
+    manifest = platform.home.checkpoints / platform.checkpoint_ids[2] / "manifest.json"
+    intact = manifest.read_text()
+    manifest.write_text("{")
+    [sentence] = platform.check("--from", str(TIMES[20]), status=1)["damaged"]
+    assert sentence.startswith(f"{platform.checkpoint_ids[2]} is damaged: manifest.json")
+    manifest.write_text(intact)
     completed = platform.run("replay-check", "--from", str(TIMES[50]), "--to", str(TIMES[-1]), "--from-start", "--json")
     assert completed.returncode == 0, completed.stderr
     verified = platform.run("checkpoint", "verify")
@@ -154,6 +172,30 @@ def test_a_damaged_checkpoint_is_skipped_with_one_sentence(platform: RecordedPla
     assert platform.run("checkpoint", "verify", "checkpoint-x").returncode == 2
     listed = json.loads(platform.run("checkpoint", "list", "--json").stdout)
     assert [one["checkpoint_id"] for one in listed] == platform.checkpoint_ids
+
+
+@pytest.mark.parametrize("index", [MARKERS[0] + 1, MARKERS[2], 50])
+def test_a_fork_starts_at_the_newest_checkpoint_before_its_change(platform: RecordedPlatform, index: int) -> None:
+    arguments = ("fork", "--at", str(TIMES[index]), "--set", "risk_manager.max_order_notional=1", "--json")
+    completed = platform.run(*arguments)
+    assert completed.returncode == 0, completed.stderr
+    found, expected = json.loads(completed.stdout), json.loads(platform.run(*arguments, "--from-start").stdout)
+    newest = [name for name, marker in zip(platform.checkpoint_ids, MARKERS, strict=True) if marker < index][-1]
+    assert (found.pop("from_checkpoint"), expected.pop("from_checkpoint")) == (newest, "")
+    assert found == expected
+    assert found["ticks"] == 60 - index and bool(found["ticks_apart"]) == (index < MARKERS[1]), "orders come early"
+
+
+def test_a_preview_starts_at_a_checkpoint(platform: RecordedPlatform, make_database: Callable[[], str]) -> None:
+    variables = {**platform.environment, "DATABASE_URL": make_database()}
+    own_settings = load_settings(environment=variables)
+    record_start(own_settings, "1.0", None)
+    changes = {"risk_manager.max_order_notional": "1"}
+    found = preview(platform.home, own_settings, changes, TIMES[11], from_start=False)
+    expected = preview(platform.home, own_settings, changes, TIMES[11], from_start=True)
+    assert (found.pop("from_checkpoint"), expected.pop("from_checkpoint")) == (platform.checkpoint_ids[0], "")
+    assert found == expected
+    assert found["differing_time_slices"] > 0
 
 
 def rebuilt(platform: RecordedPlatform, service: str, *arguments: str) -> tuple[str, Any]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from configs.settings import Settings
+from dataflows.replay.checkpoint_books import books_of
 from dataflows.replay.checkpoint_states import CheckpointParts, CheckpointState, combined_state
+from dataflows.replay.recording import DERIVED_TOPICS, position_behind, ranked_logs, without_repeats
 from dataflows.runtime import topology
-from deploy.checkpoints.books import books_hash, books_of
+from dataflows.runtime.compact_stages import CompactSlice, CompactStages
+from deploy.checkpoints.books import books_hash
 from deploy.checkpoints.checkpoint_files import Manifest, seal
 from deploy.home import Home
 from deploy.supervisor.platform_identity import PlatformIdentity, write_folder_identity
+from operators.alignment import AlignedLogs
 from operators.stage import TimeSlice
 from schemas.records import CheckpointMarker
 from tests.replay.compact_runs import MemoryTopics, compact_stages, feed_from, write_slices
@@ -100,3 +104,20 @@ def home_of(folder: Any, identity: PlatformIdentity) -> Home:
     home.create_folders()
     write_folder_identity(home, identity)
     return home
+
+
+def replayed_slices(stages: CompactStages, logs: Logs) -> Iterator[CompactSlice]:
+    """Feed the external logs from the positions of `stages`, and yield what the stages write."""
+    feed_from(stages, logs)
+    while slices := stages.take_slices(1):
+        yield from slices
+
+
+def recorded_slices(logs: Logs, start: CheckpointState) -> Iterator[TimeSlice]:
+    """Return the recorded time slices of all services after a checkpoint."""
+    reader = AlignedLogs(
+        "test", ranked_logs(DERIVED_TOPICS, logs.partitions), position_behind(start.slice_ns, start.outputs)
+    )
+    for log, offset in reader.next_offsets().items():
+        reader.feed(*log, logs.read(log, offset, len(logs.messages[log])))
+    return without_repeats(reader.take_slices(10**6), start.slice_ns)

@@ -1,9 +1,12 @@
-"""A replay from a checkpoint makes the decisions of the whole replay and reaches the states of later checkpoints."""
+"""A replay from a checkpoint makes the decisions of the whole replay and reaches the states of later checkpoints.
+
+A fork from a checkpoint has the result of a fork from the first message.
+"""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import time
 from decimal import Decimal
 from functools import partial
@@ -13,21 +16,24 @@ import pytest
 
 from configs.configuration_changes import with_overrides
 from configs.settings import Settings
-from dataflows.replay.checkpoint_replay import LaterCheckpoint, Replay, compare_from_checkpoint
+from dataflows.replay.checkpoint_books import books_at
+from dataflows.replay.checkpoint_replay import LaterCheckpoint, Replay, compare_from_checkpoint, replay_stages
 from dataflows.replay.checkpoint_states import CheckpointParts, CheckpointState, combined_state, first_state_difference
 from dataflows.replay.comparison import Pipeline, ReplayComparison, ReplayWindow, configured_pipeline
 from dataflows.replay.differences import derived_records
+from dataflows.replay.fork import ForkComparison, fork, fork_from_checkpoint
 from dataflows.replay.layout_stores import compact_state, service_states
-from dataflows.replay.recording import DERIVED_TOPICS, position_behind, ranked_logs, without_repeats
+from dataflows.replay.recording import DERIVED_TOPICS, Recording, input_topics, ranked_logs
+from dataflows.replay.settings_change import SettingsChange
 from dataflows.runtime import topology
-from dataflows.runtime.compact_stages import CompactSlice, CompactStages
 from operators.alignment import AlignedLogs
 from operators.stage import TimeSlice
 from schemas.codec import decode, encode
-from schemas.records import SPLIT, CheckpointMarker, Clock, Execution, Order, Record, StrategyAction
+from schemas.errors import BadInput
+from schemas.records import SPLIT, CheckpointMarker, Clock, Execution, Order, Record, StrategyAction, Valuation
 from tests.builders import configuration, corporate_action
-from tests.replay.checkpoint_runs import WholeRun
-from tests.replay.compact_runs import MemoryTopics, compact_stages, feed_from, run_compact
+from tests.replay.checkpoint_runs import WholeRun, recorded_slices, replayed_slices
+from tests.replay.compact_runs import MemoryTopics, compact_stages, run_compact
 from tests.replay.in_memory_platform import InMemoryPlatform, Logs
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
@@ -42,7 +48,9 @@ SPLIT_SLICE, CHANGE_SLICE = 16, 18
 
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    return settings_with_strategies()
+    settings = settings_with_strategies()
+    kafka = settings.kafka.model_copy(update={"symbol_partitions": PARTITIONS})
+    return settings.model_copy(update={"kafka": kafka})
 
 
 @pytest.fixture(scope="module")
@@ -71,21 +79,6 @@ def whole(settings: Settings, time_slices: list[TimeSlice]) -> WholeRun:
 
 def marker_times(time_slices: list[TimeSlice]) -> list[int]:
     return [time_slices[index].ts_ns for index in MARKERS]
-
-
-def replayed_slices(stages: CompactStages, logs: Logs) -> Iterator[CompactSlice]:
-    feed_from(stages, logs)
-    while slices := stages.take_slices(1):
-        yield from slices
-
-
-def recorded_slices(logs: Logs, start: CheckpointState) -> Iterator[TimeSlice]:
-    reader = AlignedLogs(
-        "test", ranked_logs(DERIVED_TOPICS, PARTITIONS), position_behind(start.slice_ns, start.outputs)
-    )
-    for log, offset in reader.next_offsets().items():
-        reader.feed(*log, logs.read(log, offset, len(logs.messages[log])))
-    return without_repeats(reader.take_slices(10**6), start.slice_ns)
 
 
 def compare(
@@ -148,6 +141,17 @@ def test_a_replay_from_a_checkpoint_writes_the_records_and_reaches_the_state_of_
     assert result.checkpoints == tuple(f"checkpoint-{ns}" for ns in marker_times(time_slices)[number + 1 :])
 
 
+def checkpoint_of_services(platform: InMemoryPlatform, logs: Logs, slice_ns: int) -> CheckpointState:
+    """Return the checkpoint of a time slice with a marker, from the parts that the services have written."""
+    parts: dict[str, dict[str, Any]] = {}
+    for shard in platform.shards:
+        first, *repeated = (pickle.loads(one) for one in shard.checkpoints[slice_ns])  # noqa: S301  (written here)
+        assert all(one == first for one in repeated)
+        parts.setdefault(shard.service, {})[shard.shard] = first
+    combined = CheckpointParts(None, parts)
+    return combined_state(MemoryTopics(logs), f"checkpoint-{slice_ns}", slice_ns, combined, PARTITIONS)
+
+
 @pytest.mark.parametrize("crash_rate", [0.0, 0.01])
 def test_services_write_the_checkpoints_of_the_compact_process(
     settings: Settings, time_slices: list[TimeSlice], whole: WholeRun, crash_rate: float
@@ -156,20 +160,10 @@ def test_services_write_the_checkpoints_of_the_compact_process(
     platform = InMemoryPlatform(settings, time_slices, partitions=PARTITIONS, seed=5, crash_rate=crash_rate)
     logs = platform.run()
     assert bool(platform.crash_count) == bool(crash_rate)
-    checkpoints: dict[int, CheckpointState] = {}
-    for slice_ns in marker_times(time_slices):
-        parts: dict[str, dict[str, Any]] = {}
-        for shard in platform.shards:
-            first, *repeated = (pickle.loads(one) for one in shard.checkpoints[slice_ns])  # noqa: S301
-            assert all(one == first for one in repeated)
-            parts.setdefault(shard.service, {})[shard.shard] = first
-        topics = MemoryTopics(logs)
-        checkpoint = combined_state(
-            topics, f"checkpoint-{slice_ns}", slice_ns, CheckpointParts(None, parts), PARTITIONS
-        )
-        if not crash_rate:  # crashes of the feed repeat clocks, which moves the offsets
+    checkpoints = {ns: checkpoint_of_services(platform, logs, ns) for ns in marker_times(time_slices)}
+    if not crash_rate:  # crashes of the feed repeat clocks, which moves the offsets
+        for slice_ns, checkpoint in checkpoints.items():
             assert first_state_difference(whole.state(slice_ns), checkpoint.compact) == ""
-        checkpoints[slice_ns] = checkpoint
     later = {slice_ns: one.compact for slice_ns, one in checkpoints.items()}
     for start in checkpoints.values():
         result = compare(settings, logs, start, later)
@@ -277,3 +271,90 @@ def test_a_service_beside_the_compact_process_has_a_part_of_its_own(
     assert first_state_difference(whole.state(slice_ns), checkpoint.compact) == ""
     result = compare(settings, logs, checkpoint, {ns: whole.state(ns) for ns in whole.states})
     assert (result.difference, len(result.checkpoints)) == (None, 1)
+
+
+def test_a_damaged_later_checkpoint_is_named_and_skipped(
+    settings: Settings, time_slices: list[TimeSlice], whole: WholeRun
+) -> None:
+    first_ns, second_ns, *others = marker_times(time_slices)
+    result = compare(settings, whole.logs, whole.checkpoint(first_ns), {ns: whole.state(ns) for ns in others})
+    assert (result.agrees, len(result.checkpoints)) == (True, 2)
+
+    def read_damaged() -> Any:
+        raise BadInput("checkpoint-2 is damaged: risk-books.state")
+
+    stages = compact_stages(settings, PARTITIONS, whole.state(first_ns))
+    start = whole.checkpoint(first_ns)
+    replay = Replay(stages, replayed_slices(stages, whole.logs), recorded_slices(whole.logs, start))
+    later = {second_ns: LaterCheckpoint("checkpoint-2", second_ns, read_damaged)}
+    later |= {ns: LaterCheckpoint(f"checkpoint-{ns}", ns, partial(whole.state, ns)) for ns in others}
+    skipped = compare_from_checkpoint(replay, start, later, ReplayWindow())
+    assert skipped.damaged == ("checkpoint-2 is damaged: risk-books.state",) and not skipped.agrees
+    assert skipped._replace(damaged=()) == result
+
+
+CHANGES = {
+    "limit": {"risk_manager.max_order_notional": "1000"},
+    "size": {"portfolio_manager.sizing.fraction": "0.15"},
+    "other strategies": {"signals.strategies": '[{"name": "buy_and_hold"}]', "signals.on_remove": '"flatten"'},
+    "nothing": {},
+}
+
+
+@pytest.fixture(scope="module")
+def layouts(
+    settings: Settings, time_slices: list[TimeSlice], whole: WholeRun
+) -> list[tuple[Logs, list[CheckpointState]]]:
+    """The logs and the checkpoints of all markers in the layouts `services` and `compact`."""
+    platform = InMemoryPlatform(settings, time_slices, partitions=PARTITIONS, seed=5)
+    logs, times = platform.run(), marker_times(time_slices)
+    return [
+        (logs, [checkpoint_of_services(platform, logs, slice_ns) for slice_ns in times]),
+        (whole.logs, [whole.checkpoint(slice_ns) for slice_ns in times]),
+    ]
+
+
+def fork_at(
+    settings: Settings, logs: Logs, change: SettingsChange, start: CheckpointState | None = None
+) -> ForkComparison:
+    if start is None:
+        recording = Recording(
+            slices_of(logs, input_topics(with_trades=True)),
+            slices_of(logs, DERIVED_TOPICS),
+        )
+        return fork(settings, change, recording)
+    stages = replay_stages(settings, start.compact, {}, None, change)
+    replay = Replay(stages, replayed_slices(stages, logs), recorded_slices(logs, start))
+    valuations = [one for one in logs.records("valuations") if type(one) is Valuation and one.ts_ns <= start.slice_ns]
+    books = books_at(settings, start, valuations[-1] if valuations else None)
+    return fork_from_checkpoint(replay, change, start.checkpoint_id, books)
+
+
+def slices_of(logs: Logs, topics: Sequence[str]) -> Iterator[TimeSlice]:
+    reader = AlignedLogs("test", ranked_logs(topics, PARTITIONS))
+    for log in reader.next_offsets():
+        reader.feed(*log, logs.read(log, 0, len(logs.messages[log])))
+    while time_slices := reader.take_slices():
+        yield from time_slices
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+@pytest.mark.parametrize("distance", [1, 9])
+def test_a_fork_from_a_checkpoint_has_the_result_of_a_fork_from_the_first_message(
+    settings: Settings,
+    time_slices: list[TimeSlice],
+    whole: WholeRun,
+    layouts: list[tuple[Logs, list[CheckpointState]]],
+    change: str,
+    distance: int,
+) -> None:
+    after = with_overrides(settings, CHANGES[change])
+    for number, marker in enumerate(MARKERS):
+        at_ns = time_slices[marker + distance].ts_ns
+        expected = fork_at(settings, whole.logs, SettingsChange(after, at_ns))
+        assert expected.difference is None and expected.ticks == len(time_slices) - marker - distance
+        assert bool(expected.divergent_slices) == (change != "nothing" and expected.happened.orders > 0)
+        for logs, starts in layouts:
+            found = fork_at(settings, logs, SettingsChange(after, at_ns), starts[number])
+            assert found.from_checkpoint == starts[number].checkpoint_id
+            assert found._replace(from_checkpoint="") == expected, marker

@@ -19,6 +19,7 @@ from dataflows.replay.differences import derived_records
 from dataflows.replay.fork import fork
 from dataflows.replay.recorded_source import RecordedSource
 from dataflows.replay.recording import Recording
+from dataflows.replay.settings_change import SettingsChange
 from dataflows.runtime import stages
 from dataflows.runtime.configured_stage import StageFactory
 from operators.stage import Stage, TimeSlice
@@ -205,7 +206,8 @@ def test_a_fork_runs_the_recorded_source_before_the_fork_and_the_files_of_the_ho
     at_ns = market[SECOND - 5].ts_ns
 
     def forked(source: RecordedSource | None) -> Any:
-        return fork(run.settings, run.settings, Recording(iter(run.inputs), iter(run.outputs)), at_ns, source=source)
+        change = SettingsChange(run.settings, at_ns)
+        return fork(run.settings, change, Recording(iter(run.inputs), iter(run.outputs)), source=source)
 
     with pytest.raises(BadInput, match="--trust-source"):
         forked(None)
@@ -226,9 +228,10 @@ def test_no_live_process_can_run_recorded_source() -> None:
         "dataflows/replay/checkpoint_replay.py",
         "dataflows/replay/comparison.py",
         "dataflows/replay/fork.py",
-        "dataflows/replay/preview.py",
         "dataflows/replay/store_rebuild.py",
+        "deploy/checkpoints/preview.py",
         "deploy/checkpoints/rebuild_start.py",
+        "deploy/checkpoints/recorded_fork.py",
         "deploy/checkpoints/selection.py",
         "deploy/commands/rebuild.py",
         "deploy/commands/replay_check.py",

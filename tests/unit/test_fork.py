@@ -10,6 +10,7 @@ import pytest
 from configs.configuration_changes import with_overrides
 from configs.settings import load_settings
 from dataflows.replay.fork import ForkComparison, fork
+from dataflows.replay.settings_change import SettingsChange
 from deploy.commands.fork import _rows, overrides
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
@@ -23,7 +24,7 @@ FORK_NS = INPUTS[40].ts_ns
 
 
 def run_fork(at_ns: int = FORK_NS, **sections: Any) -> ForkComparison:
-    return fork(settings(), settings(**sections), recording(INPUTS, OUTPUTS), at_ns)
+    return fork(settings(), SettingsChange(settings(**sections), at_ns), recording(INPUTS, OUTPUTS))
 
 
 def risk_section(**limits: Any) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def test_a_recording_that_does_not_replay_is_not_forked() -> None:
     altered = [r._replace(text="changed") if type(r) is Execution else r for r in records]
     altered += [signal("AAPL", 999, ts_ns)]
     outputs = [*OUTPUTS[:20], TimeSlice(ts_ns, altered), *OUTPUTS[21:]]
-    result = fork(settings(), settings(), recording(INPUTS, outputs), FORK_NS)
+    result = fork(settings(), SettingsChange(settings(), FORK_NS), recording(INPUTS, outputs))
     assert result.difference is not None and result.difference.ts_ns == ts_ns and result.ticks == 0
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay.preview import preview_recording
+from dataflows.replay.fork import fork
+from dataflows.replay.preview import preview_tree
+from dataflows.replay.settings_change import SettingsChange
 from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import TRADE, Execution, LotMatch, Order, OrderRefusal
@@ -22,7 +24,7 @@ SINCE_NS = INPUTS[40].ts_ns
 
 def run_preview(since_ns: int = SINCE_NS, inputs: list[TimeSlice] = INPUTS, **limits: Any) -> dict[str, Any]:
     changed = settings(risk_manager=settings().risk_manager.__dict__ | limits)
-    result = preview_recording(settings(), changed, recording(inputs, OUTPUTS), since_ns)
+    result = preview_tree(fork(settings(), SettingsChange(changed, since_ns), recording(inputs, OUTPUTS)))
     assert json.loads(json.dumps(result)) == result, "it is sent as JSON"
     return result
 
@@ -65,4 +67,4 @@ def test_a_preview_without_time_slices_and_one_that_does_not_replay_are_errors()
     ts_ns, records = OUTPUTS[20]
     altered = [*OUTPUTS[:20], TimeSlice(ts_ns, [*records, signal("AAPL", 999, ts_ns)]), *OUTPUTS[21:]]
     with pytest.raises(BadInput, match=r"does not replay: the first difference is at .*; print it with .*replay-check"):
-        preview_recording(settings(), settings(), recording(INPUTS, altered), SINCE_NS)
+        preview_tree(fork(settings(), SettingsChange(settings(), SINCE_NS), recording(INPUTS, altered)))

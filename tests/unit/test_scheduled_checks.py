@@ -44,7 +44,7 @@ def test_result_reports_the_finding_or_the_last_error_line() -> None:
     }
     row = result_of("verify", 1, "", "x\nerror: Kafka is away\n", finished_at=5.0, duration_s=1.0)
     assert (row["ok"], row["message"]) == (False, "error: Kafka is away")
-    report = {"ticks": 60, "difference": {"topic": "orders", "name": "ord-1"}}
+    report = {"ticks": 60, "difference": {"topic": "orders", "name": "ord-1"}, "damaged": []}
     row = result_of("replay_check", 1, json.dumps(report), "", finished_at=5.0, duration_s=1.0)
     assert (row["ok"], row["counts"], row["message"]) == (False, {"ticks": 60, "findings": 1}, "orders ord-1 differs")
     archive = {"messages": 500, "cuts": [{"start": 10, "end": 40}, {"start": 0, "end": 5}], "uncut_reason": ""}
@@ -80,7 +80,7 @@ def test_a_replay_check_continues_where_the_last_one_found_no_difference(tmp_pat
     runner, file = CheckRunner(home), home.checks / "replay_check.json"
     command = ("replay-check", "--json")
     assert runner._command("replay_check") == command, "the first one replays everything"
-    found = {"ticks": 60, "difference": None, "last_ns": 123456789000}
+    found: dict[str, Any] = {"ticks": 60, "difference": None, "last_ns": 123456789000, "damaged": []}
     row = result_of("replay_check", 0, json.dumps(found), "", finished_at=5.0, duration_s=1.0)
     file.write_text(json.dumps(row))
     assert runner._command("replay_check") == (*command, "--from", "123456789000")
@@ -98,9 +98,16 @@ def test_a_replay_check_continues_where_the_last_one_found_no_difference(tmp_pat
 
 def test_a_difference_from_a_checkpoint_is_the_message() -> None:
     difference = {"topic": "", "name": "", "state": "the state differs from checkpoint-1: risk, shard books"}
-    report = {"ticks": 60, "difference": difference, "last_ns": 9}
+    report = {"ticks": 60, "difference": difference, "last_ns": 9, "damaged": []}
     row = result_of("replay_check", 1, json.dumps(report), "", finished_at=5.0, duration_s=1.0)
     assert (row["message"], "last_ns" in row) == (difference["state"], False)
+
+
+def test_a_damaged_checkpoint_is_a_finding_and_the_next_check_continues_after_it() -> None:
+    report = {"ticks": 60, "difference": None, "last_ns": 9, "damaged": ["checkpoint-2 is damaged"]}
+    row = result_of("replay_check", 1, json.dumps(report), "", finished_at=5.0, duration_s=1.0)
+    assert (row["ok"], row["counts"]["findings"], row["message"]) == (False, 1, "checkpoint-2 is damaged")
+    assert row["last_ns"] == 9
 
 
 def test_the_daily_jobs_use_other_principals_of_the_embedded_kafka() -> None:
