@@ -21,7 +21,7 @@ _LAYOUT_FAULTS = """() => {
     }
     for (const box of document.querySelectorAll("dialog[open], dialog[open] :not(input)")) {
         const hidden = box.clientWidth <= 1 || getComputedStyle(box).overflowX === "visible";
-        if (!hidden && box.scrollWidth > box.clientWidth) {
+        if (!hidden && box.scrollWidth > box.clientWidth + 1) {
             const name = `${box.closest("dialog").ariaLabel}: ${box.localName}.${box.className}`;
             faults.push(`${name} scrolls sideways: ${box.scrollWidth} px in ${box.clientWidth} px`);
         }
