@@ -14,9 +14,7 @@ from deploy.home import REPOSITORY
 from deploy.service_template import validated_name
 from schemas.errors import BadInput
 
-IGNORED = shutil.ignore_patterns(
-    "var", ".git", ".ruff_cache", ".pytest_cache", "__pycache__", "node_modules", ".hypothesis"
-)
+IGNORED = shutil.ignore_patterns("var", ".git", ".ruff_cache", ".pytest_cache", "node_modules", ".hypothesis")
 
 
 @pytest.fixture
