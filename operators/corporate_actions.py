@@ -117,8 +117,8 @@ class PortfolioCorporateActions:
         if action.kind in (SYMBOL_CHANGE, DELISTING):
             self.adjusted_prices.prices.pop(symbol, None)  # it has no bars any more
         if action.kind == SYMBOL_CHANGE:
-            if symbol in prices and self._has_no_mark(action.new_symbol):
-                prices[action.new_symbol] = prices[symbol]
+            if symbol in prices:
+                self._set_first_mark(action.new_symbol, prices[symbol])
             self._targets.rename(symbol, action.new_symbol)
             self._weights.rename(symbol, action.new_symbol)
             changed_symbols[action.new_symbol] = None
@@ -150,9 +150,12 @@ class PortfolioCorporateActions:
             self._hold_rest(event.new_symbol)
         return records
 
-    def _has_no_mark(self, symbol: str) -> bool:
-        """Whether a symbol has no mark, or only that of another company, whose name it has used again."""
-        return symbol not in self._marks.prices or symbol in self._reference.ended.reused
+    def _set_first_mark(self, symbol: str, price: float) -> None:
+        """Set the mark of a symbol that an action has begun, unless it has one that is not of another company."""
+        if symbol in self._reference.ended.reused:
+            self._set_mark(symbol, price)  # the feed may repeat the last close of that company
+        else:
+            self._marks.prices.setdefault(symbol, price)
 
     def _hold_rest(self, symbol: str) -> None:
         """Assign the distributed shares that no sub-account has received to the manual position.
@@ -172,8 +175,7 @@ class PortfolioCorporateActions:
             after, distributed = distribution_prices(action, before)
             self._set_mark(symbol, after)
             self._estimates.go_ex(symbol, before, after)
-            if self._has_no_mark(action.new_symbol):
-                prices[action.new_symbol] = distributed
+            self._set_first_mark(action.new_symbol, distributed)
             changed_symbols[action.new_symbol] = None
 
     def _distribute_to_strategies(self, action: CorporateAction) -> None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from schemas.records import DELISTING, RIGHTS, SPIN_OFF, SYMBOL_CHANGE, Bar, CorporateAction, Record
 
 VERSION = 1
+NAMES_MAX = 10_000
+"""Number of names remembered. The oldest is forgotten first; the price of a symbol that ended long ago is stale."""
 
 
 class NameEnd(NamedTuple):
@@ -58,7 +60,10 @@ class EndedSymbols:
             if self._ends.pop(action.new_symbol, None) is not None:
                 reused.add(action.new_symbol)
             if action.kind in (SYMBOL_CHANGE, DELISTING):
+                self._ends.pop(action.symbol, None)
                 self._ends[action.symbol] = NameEnd(action.new_symbol, action.ex_date or day)
+                if len(self._ends) > NAMES_MAX:
+                    del self._ends[next(iter(self._ends))]
         self.reused = frozenset(reused)
         for record in records:
             # A bar with the number 0 is the opening price of a backtest with orders: a trade follows.

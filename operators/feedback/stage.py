@@ -206,14 +206,17 @@ class FeedbackStage:
                 for component in (self._outcomes, self._models, self._costs):
                     component.rename(record.symbol, record.new_symbol)
                 self._book.rename(record)
-                if record.symbol in self._closes and self._has_no_close(record.new_symbol):
-                    self._closes[record.new_symbol] = self._closes[record.symbol]
+                if record.symbol in self._closes:
+                    self._set_first_close(record.new_symbol, self._closes[record.symbol])
             else:
                 self._adjust_prices(record)
 
-    def _has_no_close(self, symbol: str) -> bool:
-        """Whether a symbol has no close, or only that of another company, whose name it has used again."""
-        return symbol not in self._closes or symbol in self._reference.ended.reused
+    def _set_first_close(self, symbol: str, price: float) -> None:
+        """Set the close of a symbol that an action has begun, as the portfolio sets its mark."""
+        if symbol in self._reference.ended.reused:
+            self._set_close(symbol, price)
+        else:
+            self._closes.setdefault(symbol, price)
 
     def _adjust_prices(self, action: CorporateAction) -> None:
         """Adjust the last close, like the portfolio's mark, and the prices of open signals and predictions."""
@@ -229,8 +232,7 @@ class FeedbackStage:
         if action.kind in (SPIN_OFF, RIGHTS):
             after, distributed = distribution_prices(action, self._closes[symbol])
             self._set_close(symbol, after)
-            if self._has_no_close(action.new_symbol):
-                self._closes[action.new_symbol] = distributed
+            self._set_first_close(action.new_symbol, distributed)
         elif ratio != ONE:
             self._set_close(symbol, split_price(self._closes[symbol], ratio))
         elif action.kind == MERGER_CASH and action.cash_per_share is not None:

@@ -112,6 +112,9 @@ class RiskCorporateActions:
             book.split_orders(symbol, ratio)
             self._history.split(symbol, ratio)
             self._meters.split(symbol, ratio)
+        if action.new_symbol in book.ended_symbols.reused and action.new_symbol in book.last_bars:
+            # Until it trades, the feed may repeat the last close of the company before.
+            self.adjusted_prices.prices[action.new_symbol] = book.last_bars[action.new_symbol].close
         if event is None or isinstance(event, SymbolChange):
             return
         if isinstance(event, SpinOff):

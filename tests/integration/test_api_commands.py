@@ -217,7 +217,7 @@ def test_the_forecast_of_an_order_under_an_old_name_is_the_rejection_of_risk(
     answer = client.post("/api/v1/orders", json=ticket, headers=trader).json()
     platform.run_minute(commands=len(platform.commands) + 1)
     order = order_of(client, trader, answer["order_id"])
-    assert (order["status"], order["checks"][-1]["check"]) == ("REJECTED", "ended_symbol")
+    assert (order["status"], order["checks"][-1]["check"]) == ("REFUSED", "ended_symbol")
 
 
 def test_the_forecast_equals_the_decision_of_the_risk_service(

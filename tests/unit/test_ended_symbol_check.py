@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from operators.ended_symbols import NAMES_MAX, EndedSymbols
 from operators.risk import RiskSettings, RiskStage
 from schemas.records import (
     BUY,
@@ -100,6 +101,13 @@ def test_the_first_trade_of_another_company_ends_the_rejections() -> None:
     assert isinstance(approved, Order)
 
 
+def test_the_number_of_names_is_bounded() -> None:
+    ended = EndedSymbols()
+    ended.apply([RENAME._replace(symbol=f"S{number}") for number in range(NAMES_MAX + 5)], ())
+    assert len(ended.snapshot()[1]) == NAMES_MAX
+    assert ended.find("S4") is None and ended.find("S5") is not None
+
+
 def test_a_change_from_before_the_first_bar_of_a_symbol_does_not_count() -> None:
     stage = RiskStage(RiskSettings.unlimited())
     [approved] = run(stage, 1, RENAME._replace(ex_date=20220609), manual(1, "FB"), FB=9.0)
@@ -122,3 +130,7 @@ def test_shares_that_are_distributed_under_an_old_name_can_be_ordered_at_their_o
     [approved] = run(stage, 3, spin, manual(3, "FB"), KO=48.0, META=300.0)
     assert isinstance(approved, Order)
     assert stage.book.last_bars["FB"].close == 24.0, "a fifth of 60 for half a share, not the 300 of the old company"
+    stage.on_slice(minute(4), [bar("FB", 4, minute(4), 300.0, day=DAY, traded=False)])
+    assert stage.book.last_bars["FB"].close == 24.0, "the feed repeats the last close of the old company"
+    run(stage, 5, FB=25.0)
+    assert stage.book.last_bars["FB"].close == 25.0

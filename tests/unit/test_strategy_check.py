@@ -48,7 +48,7 @@ def findings(source: str) -> list[tuple[str, str, int]]:
 def test_an_example_has_no_findings_and_trades() -> None:
     report = check_strategy(f"{EXAMPLES / 'bracket.py'}:OpeningRange", minutes=60)
     assert (report.name, report.form, report.findings) == ("opening_range", "trading strategy", [])
-    assert report.decisions > 0
+    assert report.decisions > 0 and report.notes == []
     assert report.declarations["schedules"] == "place AFTER_OPEN, flatten BEFORE_CLOSE"
 
 
@@ -59,6 +59,8 @@ def test_a_strategy_on_bars_of_trades_is_checked_on_simulated_trades(tmp_path: P
     file.write_text(file.read_text().replace("    def on_slice", declared))
     report = check_strategy(source, minutes=60)
     assert (report.findings, report.decisions > 3) == ([], True)
+    [note] = report.notes
+    assert note.startswith("bars of 6t, 1e5v warm up from recorded trades in files and topics; a live feed ")
     # Four minutes have 16 trades.
     assert [one.kind for one in decisions_of(source, {"KO": [100.0, 101.0, 102.0, 103.0]})] == ["NOTE"] * 2
 

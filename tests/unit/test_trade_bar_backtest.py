@@ -10,6 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from configs.declared_trade_bars import cold_start_sentence
+from configs.settings import load_settings
 from deploy.commands import backtest
 from tests.unit.orders_backtest import SETTINGS, write_bars
 
@@ -113,6 +115,26 @@ def test_a_start_without_earlier_trades_is_a_warning(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     expected = "bars of 100v of flow warmed up with the first trades of the run: there were no trades before the start"
     assert expected in summary(tmp_path)["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("feed", "source", "expected"),
+    [
+        ("simulator", "trades", "the simulator has no trades from before the start: bars of 100v of flow warm up "),
+        ("alpaca", "trades", "a live feed has no trades from before the start: bars of 100v of flow warm up "),
+        ("simulator", "bars", ""),
+        ("files", "trades", ""),
+    ],
+)
+def test_a_feed_without_earlier_trades_reports_the_bars_that_start_cold(
+    feed: str, source: str, expected: str, tmp_path: Path
+) -> None:
+    """A feed without any trades rejects the strategy, or builds the bars from those of the feed."""
+    (tmp_path / "flow.py").write_text(STRATEGY.replace("SOURCE", source))
+    strategies = json.dumps([{"name": f"{tmp_path / 'flow.py'}:Flow"}])
+    environment = {"SIGNALS__STRATEGIES": strategies, "MARKET_DATA__FEED": feed}
+    sentence = cold_start_sentence(load_settings(environment=environment))
+    assert sentence == (f"{expected}with the first trades" if expected else "")
 
 
 def test_required_trades_that_are_missing_are_one_sentence(tmp_path: Path) -> None:
