@@ -8,6 +8,7 @@ behind, so the result is for display and for forecasts.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from schemas.records import (
     Execution,
     Order,
 )
+from sinks.archived_partitions import archived_before
 from sinks.record_tables import record_of
 from sinks.tables import bars, cash_flows, corporate_actions, executions, orders
 
@@ -141,6 +143,15 @@ def _splits(db: Connection, symbols: Collection[str]) -> list[_Split]:
             continue
         is_due = (bars.c.symbol == action.symbol, bars.c.trading_day >= action.ex_date, bars.c.ts_ns >= action.ts_ns)
         due_ns = db.execute(select(func.min(bars.c.ts_ns)).where(*is_due)).scalar()
+        if (from_ns := max(action.ts_ns, _day_start_ns(action.ex_date))) < (archived_before(db, bars) or 0):
+            due_ns = from_ns  # the first bar of that day is archived
         if due_ns is not None:
             splits.append(_Split(due_ns, action.symbol, share_ratio(action)))
     return splits
+
+
+def _day_start_ns(day: int) -> int:
+    """Return the start of a day (yyyymmdd) in UTC, 0 for the day 0."""
+    if not day:
+        return 0
+    return int(datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=UTC).timestamp()) * 10**9

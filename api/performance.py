@@ -23,6 +23,7 @@ from operators.performance_metrics import (
 )
 from operators.returns import money_weighted_return
 from schemas.records import TRADE
+from sinks.archived_partitions import archived_before
 from sinks.tables import bars, executions, lot_matches, valuations
 
 
@@ -36,7 +37,8 @@ class PerformanceReport(ApiModel):
     net of fees; `expectancy` is the mean profit of one. `exposure` is the share of the time slices with an open
     position, `turnover` the traded value as a multiple of the mean equity. `value_at_risk` is the daily return that 5 %
     of the days fall below, `expected_shortfall` the mean of those. `alpha`, `beta` and `information_ratio` compare with
-    the daily returns of the symbol in the parameter `benchmark`, and are null without one.
+    the daily returns of the symbol in the parameter `benchmark`, and are null without one. If its bars before a time
+    are archived, the comparison begins at this time, `benchmark_from`.
 
     Deposits and withdrawals (`net_flows`, their sum) are not a return: `total_return`, which is time-weighted, drawdown
     and daily returns are net of flows. `money_weighted_return` is the internal rate of return of the whole period,
@@ -67,6 +69,7 @@ class PerformanceReport(ApiModel):
     alpha: float | None = None
     beta: float | None = None
     information_ratio: float | None = None
+    benchmark_from: str | None = None
     exposure: float | None = None
     turnover: float | None = None
     days_a_year: int
@@ -95,6 +98,7 @@ def performance_report(db: Connection, settings: Settings, benchmark: str | None
     drawdown = _max_drawdown(db, flows, initial)
     enough_days = len(returns) >= ANNUALIZED_FROM_DAYS
     metrics = return_metrics(returns, days_a_year, drawdown.largest)
+    archived_ns = None if benchmark is None else archived_before(db, bars)
     relative = _against_benchmark(db, daily, benchmark, days_a_year)
     net_equity = equity if last is None else flows.adjust(last["seq"], equity)
     lots = _closed_lots(db)
@@ -127,6 +131,7 @@ def performance_report(db: Connection, settings: Settings, benchmark: str | None
         alpha=relative.alpha if enough_days else None,
         beta=relative.beta,
         information_ratio=relative.information_ratio,
+        benchmark_from=None if archived_ns is None else utc(archived_ns),
         exposure=exposure,
         turnover=float(_traded_value(db, settings)) / mean_equity if mean_equity > 0 else None,
         days_a_year=days_a_year,

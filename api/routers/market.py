@@ -75,7 +75,7 @@ def get_price(symbol: str, resources: ResourcesDep, db: Db) -> Price:
     """Latest price, from Redis or, while Redis is unavailable, from PostgreSQL. 404 for a symbol without bars."""
     bar = _latest_in_redis(resources, symbol) or _latest_in_postgres(db, symbol)
     if bar is None:
-        raise NotFound(f"No price for {symbol}. Check the symbol.")
+        raise NotFound(f"No price for {symbol}{_since(archived_before(db, bars))}. Check the symbol.")
     return _price(bar)
 
 
@@ -129,19 +129,23 @@ def get_history(
     oldest_first = start is not None
     query = query.order_by(bars.c.ts_ns if oldest_first else desc(bars.c.ts_ns)).limit(limit + 1)
     fetched = [record_of(Bar, row) for row in db.execute(query).mappings()]
-    if not fetched and _latest_in_postgres(db, symbol) is None:
-        raise NotFound(f"No bars for {symbol}. Check the symbol.")
-    page = fetched[:limit] if oldest_first else fetched[:limit][::-1]
     archived_ns = archived_before(db, bars)
-    if archived_ns is not None and (start is None or nanoseconds("start", start) >= archived_ns):
-        # Without `start`, the answer would go on before this time if it has fewer bars than the limit.
-        archived_ns = archived_ns if start is None and len(fetched) <= limit else None
+    if not fetched and _latest_in_postgres(db, symbol) is None:
+        raise NotFound(f"No bars for {symbol}{_since(archived_ns)}. Check the symbol.")
+    page = fetched[:limit] if oldest_first else fetched[:limit][::-1]
+    # Without `start`, an answer with fewer bars than the limit would continue with older bars.
+    needs_archived = len(fetched) <= limit if start is None else nanoseconds("start", start) < (archived_ns or 0)
     return PriceHistory(
         symbol=symbol,
         bars=[PriceBar(**_bar_fields(bar)) for bar in page],
         next_start=utc(fetched[limit].ts_ns) if oldest_first and len(fetched) > limit else None,
-        archived_before=None if archived_ns is None else utc(archived_ns),
+        archived_before=utc(archived_ns) if archived_ns is not None and needs_archived else None,
     )
+
+
+def _since(archived_ns: int | None) -> str:
+    """Return from which time on the database has bars, for a message; "" if none was archived."""
+    return "" if archived_ns is None else f" since {utc(archived_ns)} (older bars are archived)"
 
 
 def _price(bar: Bar) -> Price:

@@ -23,6 +23,8 @@ from operators.ledger.events import share_ratio
 from operators.money import plain
 from schemas.errors import BadInput
 from schemas.records import SPLIT, Bar, CorporateAction
+from sinks.archive.table_archive import TableArchive
+from sinks.archived_partitions import archived_bars
 from sinks.record_tables import record_of
 from sinks.tables import bars, corporate_actions
 
@@ -102,9 +104,16 @@ def closes_from_files(
 
 
 def closes_from_table(
-    engine: Engine, frequency: ReturnFrequency, days: int, symbols: Sequence[str] = ()
+    engine: Engine,
+    frequency: ReturnFrequency,
+    days: int,
+    symbols: Sequence[str] = (),
+    archive: TableArchive | None = None,
 ) -> ClosesBySymbol:
-    """Read recorded closes, adjusted for the recorded splits that have an ex-date."""
+    """Read recorded closes, adjusted for the recorded splits that have an ex-date. `archive` has those of old months.
+
+    Raises Unavailable if the archive is damaged.
+    """
     closes_query = select(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns, bars.c.close).order_by(
         bars.c.symbol, bars.c.ts_ns
     )
@@ -116,7 +125,12 @@ def closes_from_table(
     with engine.connect().execution_options(stream_results=True, yield_per=10_000) as connection:
         last_ns = connection.execute(select(func.max(bars.c.ts_ns))).scalar() or 0
         rows = connection.execute(closes_query.where(bars.c.ts_ns > last_ns - days * _DAY_NS))
-        closes = [Close(*row) for row in rows]
+        driver = connection.connection.driver_connection
+        assert driver is not None, "the connection is open"
+        archived = archived_bars(driver, archive)
+        first_ns = last_ns - days * _DAY_NS
+        closes = [Close(*row) for row in archived.closes(first_ns, daily=frequency == DAILY, symbols=symbols)]
+        closes += [Close(*row) for row in rows]
         splits_query = select(corporate_actions).where(corporate_actions.c.kind == SPLIT)
         splits = [record_of(CorporateAction, row) for row in connection.execute(splits_query).mappings()]
     adjusted = _last_closes(adjust_for_splits(closes, splits), frequency)

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from sinks.archive.topic_archive import TopicArchive
 
 
+_CLOSED_DAYS = 10
+"""More days than an exchange closes in a row."""
+
+
 class ArchiveResult(NamedTuple):
     """What was archived and deleted.
 
@@ -88,12 +92,26 @@ def create_archive(
         partitions = archive_partitions(
             database_url,
             table_archive,
-            settings.database.postgres.retention,
+            table_retention(settings),
             now_ns=int(now.timestamp()) * 1_000_000_000,
             dry_run=dry_run,
             report=report,
         )
     return result._replace(partitions=partitions)
+
+
+def table_retention(settings: Settings) -> dict[str, int]:
+    """Return how many days of each table stay in the database.
+
+    Bars stay as long as the check of an order in the API needs them for the limits of risk that are on.
+    """
+    retention, limits = dict(settings.database.postgres.retention), settings.risk()
+    trading_days = limits.volume_days if limits.is_enabled("max_volume_share") else 0
+    if limits.is_enabled("max_expected_shortfall"):
+        trading_days = max(trading_days, limits.shortfall_days + 1)
+    if "bars" in retention and trading_days:
+        retention["bars"] = max(retention["bars"], trading_days * 3 // 2 + _CLOSED_DAYS)
+    return retention
 
 
 def _delete_days(

@@ -22,6 +22,7 @@ import psycopg2
 from psycopg2 import sql
 
 from deploy.errors import DeployError
+from schemas.errors import Unavailable
 from sinks.archive.table_archive import ArchivedPartition, TableArchive, selected_columns
 from sinks.archived_partitions import add_archived, list_archived, remove_archived
 from sinks.database import libpq_url
@@ -88,21 +89,6 @@ def archive_partitions(
         raise DeployError(f"cannot write to the archive {archive.folder}: {error.strerror or error}") from error
 
 
-def old_partitions(partitions: list[Partition], newest_ns: int | None, days: int, now_ns: int) -> list[Partition]:
-    """Return the partitions whose rows are all older than `days` before the newest row, oldest first.
-
-    A row with a time in the future does not make others old.
-
-    >>> months = [Partition("bars", str(n), 30 * n * DAY_NS, 30 * (n + 1) * DAY_NS) for n in range(4)]
-    >>> [one.name for one in old_partitions(months, 95 * DAY_NS, 30, 200 * DAY_NS)]
-    ['0', '1']
-    """
-    if newest_ns is None:
-        return []
-    first_retained_ns = min(newest_ns, now_ns) - days * DAY_NS
-    return [one for one in partitions if one.end_ns <= first_retained_ns]
-
-
 class _ArchiveRun:
     def __init__(self, db: Connection, archive: TableArchive, now_ns: int, report: ProgressCallback) -> None:
         self._db, self._archive, self._now_ns, self._report = db, archive, now_ns, report
@@ -110,16 +96,27 @@ class _ArchiveRun:
     # -- what is old
 
     def plan(self, retention: Mapping[str, int]) -> list[Partition]:
+        """Return the partitions whose rows are all older than `retention`, by table and oldest first."""
         with self._db, self._db.cursor() as cursor:
             planned = []
             for table, days in retention.items():
-                cursor.execute(sql.SQL("SELECT max(ts_ns) FROM {}").format(sql.Identifier(table)))
-                [(newest_ns,)] = cursor.fetchall()
-                for partition in old_partitions(read_partitions(cursor, table), newest_ns, days, self._now_ns):
-                    if table == "bars" and self._has_price_of_position(cursor, partition):
+                for partition in read_partitions(cursor, table):
+                    if not self._is_old(cursor, partition, days) or (
+                        table == "bars" and self._has_price_of_position(cursor, partition)
+                    ):
                         break
                     planned.append(partition)
         return planned
+
+    def _is_old(self, cursor: Cursor, partition: Partition, days: int) -> bool:
+        """Return whether the end of a partition is so many days before the newest row of its table, and before now."""
+        until_ns = partition.end_ns + days * DAY_NS
+        if until_ns > self._now_ns:
+            return False  # a row with a time in the future does not make others old
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE ts_ns >= %s)").format(sql.Identifier(partition.table))
+        cursor.execute(query, (until_ns,))
+        [(found,)] = cursor.fetchall()
+        return bool(found)
 
     def _has_price_of_position(self, cursor: Cursor, partition: Partition) -> bool:
         """Return whether the partition may have the last price of an open position, such as one in a halted stock."""
@@ -197,9 +194,8 @@ class _ArchiveRun:
         with self._db, self._db.cursor() as cursor:
             listed = list_archived(cursor, partition.table)
         prefix = f"{partition.table}/{partition.name}."
-        return max(
-            (one for one in listed if one.file.startswith(prefix)), key=lambda one: one.archived_ns, default=None
-        )
+        files = [one for one in listed if one.file.startswith(prefix)]
+        return max(files, key=lambda one: one.archived_ns, default=None)
 
     def _read(self, partition: Partition) -> Generator[tuple[Any, ...]]:
         """Yield the rows of a partition in the order of the primary key, within the transaction."""
@@ -238,7 +234,9 @@ class _ArchiveRun:
             return self._drop(partition, exported)
         self._attach(partition)
         with self._db, self._db.cursor() as cursor:
-            remove_archived(cursor, exported)
+            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(partition.name)))
+            if cursor.fetchall() == [(exported.rows,)]:  # otherwise the file is of an earlier run, and has other rows
+                remove_archived(cursor, exported)
         raise DeployError(
             f"{self._archive.folder / exported.file} differs from the partition {partition.name}: {difference}; the "
             "partition was attached again, and the next run exports it again"
@@ -246,9 +244,12 @@ class _ArchiveRun:
 
     def _first_difference(self, partition: Partition, exported: ArchivedPartition) -> str | None:
         with self._db, closing(self._read(partition)) as stored:
-            for number, (row, archived) in enumerate(zip_longest(stored, self._archive.rows(exported)), start=1):
-                if row != archived and repr(row) != repr(archived):  # NaN differs from itself
-                    return f"row {number} is {archived} in the file and {row} in the table"
+            try:
+                for number, (row, archived) in enumerate(zip_longest(stored, self._archive.rows(exported)), start=1):
+                    if row != archived and repr(row) != repr(archived):  # NaN differs from itself
+                        return f"row {number} is {archived} in the file and {row} in the table"
+            except Unavailable as error:
+                return str(error)
         return None
 
     def _drop(self, partition: Partition, exported: ArchivedPartition | None) -> PartitionDrop:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from deploy.name_arguments import require_choice
 
@@ -92,6 +93,7 @@ def _closes(paths: list[Path], frequency: ReturnFrequency, days: int, symbols: l
     from dataflows.research import optimization
     from deploy.performance.analysis import database_error
     from deploy.recovery.recorded_topics import platform_settings
+    from schemas.errors import Unavailable
     from sinks.database import open_engine
 
     settings = platform_settings(home_from_environment(), {})
@@ -99,7 +101,9 @@ def _closes(paths: list[Path], frequency: ReturnFrequency, days: int, symbols: l
         return optimization.closes_from_files(settings, paths, frequency, days)
     engine = open_engine(settings.database.postgres.url, pool_size=1)
     try:
-        return optimization.closes_from_table(engine, frequency, days, symbols)
+        return optimization.closes_from_table(engine, frequency, days, symbols, settings.kafka.table_archive)
+    except Unavailable as error:
+        raise DeployError(str(error)) from error
     except DBAPIError as error:
         raise database_error(error) from error
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,6 +62,27 @@ class ArchivedBars:
             if len(found):
                 return int(found.min())
         return None
+
+    def closes(
+        self, after_ns: int, *, daily: bool, symbols: Collection[str] = ()
+    ) -> Iterator[tuple[str, int, int, float]]:
+        """Yield symbol, trading day, time and close of the bars after a time, oldest first for each symbol of a file.
+
+        With `daily`, only the last bar of each trading day of a file. `symbols` limits the symbols; empty means all.
+        """
+        for partition in self._partitions:
+            if partition.last_ns <= after_ns:
+                continue
+            columns = self._columns(partition)
+            for symbol, (first, end) in columns.ranges.items():
+                if symbols and symbol not in symbols:
+                    continue
+                days = columns.trading_day[first:end]
+                is_chosen = columns.ts_ns[first:end] > after_ns
+                if daily:
+                    is_chosen[:-1] &= days[1:] != days[:-1]
+                for row in is_chosen.nonzero()[0]:
+                    yield symbol, int(days[row]), int(columns.ts_ns[first + row]), float(columns.close[first + row])
 
     def between(self, symbol: str, first_ns: int, last_ns: int) -> Iterator[Bar]:
         """Yield the bars of a symbol that overlap [`first_ns`, `last_ns`], in order of time."""

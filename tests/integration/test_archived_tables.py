@@ -12,11 +12,14 @@ import psycopg2
 import pytest
 
 from api.excursions import excursions_of
+from api.performance import performance_report
+from api.problems import NotFound
 from api.routers.market import get_history
 from configs.settings import Settings
 from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
 from dataflows.research.exports import ExportPeriod, export_frame
 from dataflows.research.frames import FRAME_NAMES
+from dataflows.research.optimization import LOOKBACK_DAYS, closes_from_table
 from deploy.archive.table_partitions import archive_partitions
 from deploy.commands.rebuild import _rewrite_table
 from deploy.verification import attribution
@@ -69,6 +72,8 @@ class Archived(NamedTuple):
     """The exports before the months were archived."""
     match_ids: frozenset[str]
     """The lots with excursions before."""
+    closes: dict[str, Any]
+    """The closes for the optimization of weights before, by interval."""
 
 
 def exports(url: str, archive: TableArchive | None = None) -> dict[str, Any]:
@@ -87,6 +92,17 @@ def lots_with_excursions(url: str) -> dict[str, LotMatch]:
     return {one.match_id: one for one in matches if one.match_id in found}
 
 
+def closes(url: str, archive: TableArchive | None = None) -> dict[str, Any]:
+    engine = open_engine(url)
+    found: dict[str, Any] = {
+        f"{frequency}, {days} days": closes_from_table(engine, frequency, days, archive=archive)
+        for frequency in LOOKBACK_DAYS
+        for days in (365, 30)
+    }
+    engine.dispose()
+    return found
+
+
 @pytest.fixture(scope="module")
 def archived(
     kafka: str, make_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory
@@ -101,7 +117,7 @@ def archived(
     postgres = SETTINGS.database.postgres.model_copy(update={"url": url})
     database = SETTINGS.database.model_copy(update={"postgres": postgres})
     run_settings = SETTINGS.model_copy(update={"kafka": section, "database": database})
-    frames, with_excursions = exports(url), frozenset(lots_with_excursions(url))
+    frames, with_excursions, closes_before = exports(url), frozenset(lots_with_excursions(url)), closes(url)
     archive = TableArchive(folder)
     drops = archive_partitions(
         url, archive, RETENTION, now_ns=INPUTS[-1].ts_ns, dry_run=False, report=lambda line: None
@@ -109,7 +125,7 @@ def archived(
     assert [one.partition for one in drops] == [
         f"{table}_2024_0{month}" for table in ("bars", "features") for month in (1, 2, 3)
     ]
-    yield Archived(run_settings, url, archive, frames, with_excursions)
+    yield Archived(run_settings, url, archive, frames, with_excursions, closes_before)
 
 
 def test_verify_takes_old_prices_from_the_files(archived: Archived, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +164,18 @@ def test_exports_read_archived_bars(archived: Archived) -> None:
         assert found[name] == frame, name
 
 
+def test_the_optimization_of_weights_reads_archived_closes(archived: Archived) -> None:
+    assert closes(archived.url, archived.archive) == archived.closes
+
+
+def test_a_comparison_with_a_benchmark_begins_at_its_bars(archived: Archived) -> None:
+    engine = open_engine(archived.url)
+    with engine.connect() as db:
+        assert performance_report(db, archived.settings, "IBM").benchmark_from == "2024-04-01T00:00:00Z"
+        assert performance_report(db, archived.settings).benchmark_from is None
+    engine.dispose()
+
+
 def test_the_api_reports_that_older_bars_are_archived(archived: Archived) -> None:
     engine = open_engine(archived.url)
     times = [one.ts_ns for one in INPUTS]
@@ -162,6 +190,8 @@ def test_the_api_reports_that_older_bars_are_archived(archived: Archived) -> Non
         assert history(times[-5]) == (5, None)
         assert history(None) == (SLICES_OF_DAY, "2024-04-01T00:00:00Z")
         assert history(None, limit=5) == (5, None)
+        with pytest.raises(NotFound, match=r"No bars for OLD since 2024-04-01T00:00:00Z \(older bars are archived\)"):
+            get_history("OLD", db, limit=5)
     engine.dispose()
 
 

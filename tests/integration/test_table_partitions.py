@@ -18,7 +18,7 @@ from deploy.archive.table_partitions import DAY_NS, PartitionDrop, archive_parti
 from deploy.errors import DeployError
 from deploy.supervisor.migrate import create_next_partitions
 from schemas.errors import Unavailable
-from schemas.records import Record
+from schemas.records import Bar, Record
 from sinks.archive.table_archive import TableArchive
 from sinks.archived_partitions import list_archived
 from sinks.database import alembic_config
@@ -243,7 +243,38 @@ def test_a_reader_does_not_wait_for_a_new_partition(make_database: Callable[[], 
         assert partition_names(url, "bars") == ["bars_2025_01", "bars_2025_02"]
 
 
-def test_days_are_counted_back_from_the_newest_row_and_never_from_the_future() -> None:
-    months = [Partition("bars", str(n), 30 * n * DAY_NS, 30 * (n + 1) * DAY_NS) for n in range(10)]
-    assert [one.name for one in table_partitions.old_partitions(months, 9999 * DAY_NS, 30, 95 * DAY_NS)] == ["0", "1"]
-    assert table_partitions.old_partitions(months, None, 30, 95 * DAY_NS) == []
+def test_days_are_counted_back_from_the_newest_row_and_never_from_the_future(
+    make_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Without newer rows, the last months stay however much time passes. A wrong time in the future changes nothing."""
+    url = make_database()
+    write(url, months_of_records(1, 3))
+    last = [one.partition for one in run(url, tmp_path, dry_run=True) if one.table == "bars"]
+    assert last == ["bars_2025_01"]
+    write(url, [bar("AAPL", 999, ns(12) + 400 * DAY_NS, 5.0)])
+    planned = archive_partitions(
+        url, TableArchive(tmp_path), RETENTION, now_ns=ns(3, 25), dry_run=True, report=lambda line: None
+    )
+    assert [one.partition for one in planned if one.table == "bars"] == ["bars_2025_01"]
+
+
+def test_an_interrupted_run_whose_file_is_damaged_exports_the_month_again(
+    make_database: Callable[[], str], tmp_path: Path
+) -> None:
+    url, records = make_database(), months_of_records(1, 3)
+    write(url, records)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_partitions._ArchiveRun, "_drop_verified", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(url, tmp_path)
+    path = tmp_path / "tables" / "bars" / "bars_2025_01.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DeployError, match=r"is damaged: .* attached again, and the next run exports it again"):
+        run(url, tmp_path)
+    run(url, tmp_path)
+    found = [*archived_records(url, tmp_path, Bar), *stored(url, Bar)]
+    assert sorted(found) == sorted(record for record in records if type(record) is Bar)
+
+
+def interrupted(*arguments: object) -> None:
+    raise KeyboardInterrupt

@@ -108,6 +108,10 @@ def test_variables_of_other_programs_are_ignored() -> None:
         ("risk_manager: {max_dayly_loss: 3}", ["unknown setting risk_manager.max_dayly_loss in ", "max_daily_loss?"]),
         ("risk_manager: {breakers: [{measur: lag}]}", ["risk_manager.breakers.0.measur", "did you mean measure?"]),
         ("platform: {dead_letters: {services: {a: {per_minut: 5}}}}", ["services.a.per_minut", "mean per_minute?"]),
+        (
+            "database: {postgres: {retention: {orders: 5}}}",
+            ["database.postgres.retention", "table 'orders' must stay complete, expected one of bars, features"],
+        ),
         ("kafka: {topics: {orders: {retention: 5}}}", ["kafka.topics.orders.retention", "mean retention_days?"]),
         ("market_data: {feed: carrier_pigeon}", ["market_data.feed", "simulator", "carrier_pigeon"]),
         ("market_data: {feed: simulater}", ["market_data.feed", "found 'simulater'; did you mean simulator?"]),
