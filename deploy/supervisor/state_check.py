@@ -251,9 +251,12 @@ def _store_problem(
                 "`python cli.py restore FILE`"
             )
         if offset < first:
+            archived_first, archived_end = contents.archived.get((topic, partition), (0, 0))
+            is_archived = archived_first <= offset and archived_end >= first
             return (
                 f"the recovery store of {store.name} is older than topic {topic}/{partition}: it continues at offset "
-                f"{offset}, but the topic starts at {first}; restore a backup with `python cli.py restore FILE`"
+                f"{offset}, but the topic starts at {first}; "
+                f"{repair if is_archived else 'restore a backup with `python cli.py restore FILE`'}"
             )
     return None
 

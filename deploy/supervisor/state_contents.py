@@ -17,6 +17,8 @@ from deploy.recovery.store_positions import StorePositions, missing_stores, read
 from deploy.supervisor.layout import dataflow_names
 from deploy.supervisor.platform_identity import RecordedIdentities, read_cluster_id, read_identities
 from deploy.supervisor.state import replace_file
+from schemas.errors import Unavailable
+from schemas.log_names import LogName
 from schemas.records import TOPIC_OF, Command, Configuration
 
 if TYPE_CHECKING:
@@ -32,11 +34,11 @@ _KAFKA_TIMEOUT_S = 30.0
 class StateContents:
     """What is in the three places.
 
-    `log_ranges`: first and end offset of each log of an existing topic. `stores`: positions by service; a service of
-    `missing_stores` has no store. `tables`: the tables with rows. `last_seqs`: for each table of `COMPARED_TABLES`, the
-    last `seq` in the table and in its topic, 0 where there is none, up to the snapshot of the service that writes both:
-    later records may be in one of them only, and are written again. `starts`: how often each process had started at
-    the last successful check.
+    `log_ranges`: first and end offset of each log of an existing topic; `archived`: those of the archive. `stores`:
+    positions by service; a service of `missing_stores` has no store. `tables`: the tables with rows. `last_seqs`: for
+    each table of `COMPARED_TABLES`, the last `seq` in the table and in its topic, 0 where there is none, up to the
+    snapshot of the service that writes both: later records may be in one of them only, and are written again. `starts`:
+    how often each process had started at the last successful check.
     """
 
     identities: RecordedIdentities
@@ -47,6 +49,7 @@ class StateContents:
     tables: Sequence[str] = ()
     last_seqs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     starts: Mapping[str, int] = field(default_factory=dict)
+    archived: Mapping[LogName, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def topics_with_records(self) -> list[str]:
@@ -87,7 +90,18 @@ def read_contents(home: Home, settings: Settings, *, with_stores: bool = True) -
         tables=tables,
         last_seqs={table: (table_seqs.get(table, 0), seq) for table, seq in topic_seqs.items() if seq is not None},
         starts=_read_starts(home),
+        archived=_archived_ranges(settings),
     )
+
+
+def _archived_ranges(settings: Settings) -> dict[LogName, tuple[int, int]]:
+    """Return the first offset and the end of each archived log. Raises DeployError if a manifest is damaged."""
+    archive = settings.kafka.archive
+    try:
+        logs = {} if archive is None else {log: archive.files(*log) for log in archive.logs()}
+    except Unavailable as error:
+        raise DeployError(str(error)) from error
+    return {log: (files[0].start, files[-1].end) for log, files in logs.items() if files}
 
 
 def write_starts(home: Home, starts: Mapping[str, int]) -> None:

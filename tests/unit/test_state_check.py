@@ -99,7 +99,17 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "store older than its topics": (
         {"stores": risk_store(next_offsets={("executions", 0): 9})},
         "the recovery store of risk is older than topic executions/0: it continues at offset 9, but the topic starts "
-        "at 10;",
+        "at 10; restore a backup with `python cli.py restore FILE`",
+    ),
+    "store older than its topics, and the archive has the messages between": (
+        {"stores": risk_store(next_offsets={("executions", 0): 9}), "archived": {("executions", 0): (0, 30)}},
+        "the recovery store of risk is older than topic executions/0: it continues at offset 9, but the topic starts "
+        "at 10; restore the store with `python cli.py rebuild risk`",
+    ),
+    "store older than its topics, and the archive lacks the messages": (
+        {"stores": risk_store(next_offsets={("executions", 0): 3}), "archived": {("executions", 0): (5, 30)}},
+        "the recovery store of risk is older than topic executions/0: it continues at offset 3, but the topic starts "
+        "at 10; restore a backup with",
     ),
     "topics gone": (
         {"log_ranges": {}, "identities": places(IDENTITY, IDENTITY, None)},
