@@ -68,10 +68,13 @@ def on_one_line(error: Exception) -> str:
 def declaration_position(kind: type, name: str) -> tuple[str, int]:
     """Return the file and line where a class, or a method of it, assigns `name` last; else its own first line.
 
-    The file must be readable, as that of a class that `load_module` has loaded is.
+    A class without a readable file, such as one of a notebook, is at line 0 of its module.
     """
-    file = inspect.getsourcefile(kind) or ""
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    try:
+        file = inspect.getsourcefile(kind) or ""
+        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    except (OSError, TypeError):
+        return kind.__module__, 0
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == kind.__name__]
     lines = [
         one.lineno

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -17,6 +18,7 @@ from configs.read_only import read_only, reject_change
 from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
 from configs.source_files import declaration_position, load_module, loaded_sha256, on_one_line
+from configs.strategy_objects import find_object
 from operators.indicators import build
 from operators.indicators.of_interval import interval_of
 from operators.portfolio import PortfolioSettings
@@ -207,6 +209,8 @@ def _load(entry: Mapping[str, Any], folder: Path) -> Strategy | TradingStrategy:
     parameters = entry.get("parameters") or {}
     if not isinstance(parameters, Mapping) or not all(isinstance(key, str) for key in parameters):
         raise BadInput(f"strategy {name}: parameters must be a mapping of names to values, found {parameters!r}")
+    if (strategy := find_object(name)) is not None:
+        return _validated(name, _from_object(name, strategy, parameters))
     if ":" in name or name.endswith(".py"):
         return _validated(name, _instantiate(name, _class_in_file(name, folder), parameters))
     if name not in STRATEGIES:
@@ -277,6 +281,16 @@ def _parameters_of(strategy_class: type) -> dict[str, inspect.Parameter]:
         if not any(one.kind is one.VAR_KEYWORD for one in parameters):
             break
     return known
+
+
+def _from_object(name: str, strategy: object, parameters: Mapping[str, Any]) -> Any:
+    """Return an instance of a class, or a copy of an object, so that runs and shards never share one."""
+    if isinstance(strategy, type):
+        return _instantiate(name, strategy, parameters)
+    if parameters:
+        kind = type(strategy).__name__
+        raise BadInput(f"strategy {name!r}: parameters apply to a class, found an object; pass {kind} itself")
+    return deepcopy(strategy)
 
 
 def _validated(name: str, strategy: Any) -> Strategy | TradingStrategy:

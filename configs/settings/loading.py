@@ -1,8 +1,8 @@
 """Load the settings from files and environment variables. An error is one sentence.
 
 From lowest to highest precedence: the YAML files of `configs/`, the user's settings file, `SECTION__KEY` environment
-variables, and the environment variables of `ENVIRONMENT_VARIABLES`. The file `.env` can set variables that the
-environment does not set (`configs/env_file.py`).
+variables, the environment variables of `ENVIRONMENT_VARIABLES`, and the values that a program passes. The file `.env`
+can set variables that the environment does not set (`configs/env_file.py`).
 """
 
 from __future__ import annotations
@@ -55,9 +55,14 @@ _EXTRA_KEYS: Mapping[tuple[str, ...], set[str]] = {("portfolio_manager",): {"reb
 _KEYS_SHOWN_MAX = 12
 
 
-def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+def load_settings(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> Settings:
     """Return the settings of this process. `file` overrides the YAML files of `configs/`; its default is the path in
-    PLATFORM_SETTINGS.
+    PLATFORM_SETTINGS. `overrides` have the highest precedence: keys and values as in a file, or by dotted names, such
+    as `{"portfolio_manager.initial_capital": 50_000}`.
 
     Secrets come from the sources that `configs/secrets.py` lists. For the embedded Kafka of the state folder, the
     credentials come from there too (`configs/recorded_endpoints.py`). If `environment` is passed, both are read only if
@@ -83,6 +88,8 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     variables = _from_environment(environment)
     for path, value in [*secrets, *((path, value) for path, value, _ in variables)]:
         _set_path(tree, path, value)
+    for name, value in overrides.items():
+        _merge(tree, _nested(name.split("."), value))
     if home is not None:
         _use_embedded_kafka(tree, environment)
     try:
@@ -137,6 +144,15 @@ def _merge(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
             _merge(tree[key], value)
         else:
             tree[key] = value
+
+
+def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    """
+    >>> _nested(["risk_manager", "max_daily_loss"], 100)
+    {'risk_manager': {'max_daily_loss': 100}}
+    """
+    first, *rest = path
+    return {first: _nested(rest, value) if rest else value}
 
 
 def _secrets(environment: Mapping[str, str], *, own_environment: bool) -> list[tuple[tuple[str, ...], str]]:

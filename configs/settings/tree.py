@@ -123,9 +123,9 @@ class Settings(Section):
         files = replace(self.market_data.files, **values)
         return self.model_copy(update={"market_data": self.market_data.model_copy(update={"files": files})})
 
-    def with_strategies(self, names: Sequence[str]) -> Settings:
-        """Return settings with these strategies, each with its default parameters, instead of the configured ones."""
-        strategies = tuple(StrategyEntry(name=name) for name in names)
+    def with_strategies(self, names: Sequence[str], parameters: Mapping[str, Any] | None = None) -> Settings:
+        """Return settings with these strategies instead of the configured ones, each with the same `parameters`."""
+        strategies = tuple(StrategyEntry(name=name, parameters=dict(parameters or {})) for name in names)
         return self.model_copy(update={"signals": self.signals.model_copy(update={"strategies": strategies})})
 
     def allowing_in_sample(self) -> Settings:

@@ -1,1 +1,38 @@
-"""Research on recorded data: backtest reports, model training and optimisation of target weights."""
+"""Research on bars and recorded data: the Python API, backtest reports, model training and target weights.
+
+    from dataflows.research import Result, backtest, load_bars
+
+    bars = load_bars("bars/", symbols=["SPY"])
+    result = backtest("ema_cross", bars, calendar="24/7")
+    result.metrics, result.equity, result.trades
+
+docs/research.md is the reference. The names are imported when they are first used, because pandas is slow to import and
+a running platform does not need it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataflows.research.loaded_bars import load_bars
+    from dataflows.research.result import Result
+    from dataflows.research.strategy_backtest import backtest
+
+__all__ = ["Result", "backtest", "load_bars"]
+_MODULES = {
+    "Result": "result",
+    "backtest": "strategy_backtest",
+    "load_bars": "loaded_bars",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -80,8 +80,14 @@ def _text(value: Any) -> str:
 
 def _write_parquet(frame: Frame, path: Path) -> None:
     # Imported here because it is slow to import and CSV does not use it.
-    import pyarrow as pa
     from pyarrow import parquet
+
+    parquet.write_table(arrow_table(frame), path)
+
+
+def arrow_table(frame: Frame) -> Any:
+    """Return a table as a `pyarrow.Table`, with doubles and nanosecond timestamps in UTC."""
+    import pyarrow as pa
 
     columns = list(zip(*frame.rows, strict=True)) or [()] * len(frame.columns)
     types = [_arrow_type(pa, name) for name in frame.columns]
@@ -89,7 +95,7 @@ def _write_parquet(frame: Frame, path: Path) -> None:
         pa.array([float(value) if isinstance(value, Decimal) else value for value in values], type=kind)
         for values, kind in zip(columns, types, strict=True)
     ]
-    parquet.write_table(pa.Table.from_arrays(arrays, names=list(frame.columns)), path)
+    return pa.Table.from_arrays(arrays, names=list(frame.columns))
 
 
 def _arrow_type(pa: Any, column: str) -> Any:
@@ -97,4 +103,6 @@ def _arrow_type(pa: Any, column: str) -> Any:
         return pa.timestamp("ns", tz="UTC")
     if column in _TEXT_COLUMNS:
         return pa.string()
-    return {"bars": pa.int64(), "reduce_only": pa.bool_()}.get(column, pa.float64())
+    return {"bars": pa.int64(), "day": pa.int64(), "direction": pa.int64(), "reduce_only": pa.bool_()}.get(
+        column, pa.float64()
+    )

@@ -54,6 +54,7 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Record,
+    Signal,
     StrategyAction,
     Valuation,
 )
@@ -63,7 +64,11 @@ EXECUTIONS: Final = "executions"
 TRADES: Final = "trades"
 ORDERS: Final = "orders"
 EQUITY: Final = "equity"
+SIGNALS: Final = "signals"
 FRAME_NAMES = (EXECUTIONS, TRADES, ORDERS, EQUITY)
+"""The tables of a backtest and of a platform."""
+RUN_FRAME_NAMES = (*FRAME_NAMES, SIGNALS)
+"""The tables of a backtest."""
 COLUMNS: dict[FrameName, tuple[str, ...]] = {
     EXECUTIONS: (
         *("time", "order_id", "id", "symbol", "side", "type", "event", "quantity", "price", "fee", "leaves", "reason"),
@@ -78,6 +83,7 @@ COLUMNS: dict[FrameName, tuple[str, ...]] = {
         *("status", "filled", "average_price", "fees", "reason"),
     ),
     EQUITY: ("time", "equity", "cash", "gross", "net", "drawdown"),
+    SIGNALS: ("time", "symbol", "strategy", "direction", "strength", "confidence", "price"),
 }
 TIME_COLUMNS = frozenset({"time", "entry_time", "exit_time", "expires_at"})
 """Columns of nanoseconds since 1970."""
@@ -101,17 +107,25 @@ class Frame(NamedTuple):
 
 
 class RunFrames:
-    """Builds the `names` of `FRAME_NAMES` from the records of a run, added in their order.
+    """Builds the `names` of `RUN_FRAME_NAMES` from the records of a run, added in their order.
 
     `instruments` have the lot sizes to which a split rounds open orders. Memory grows with the number of rows, and with
-    the number of bars if `names` contains `trades`.
+    the number of bars if `names` contains `trades`. Without `excursions`, no bars are stored, and the trades have
+    neither excursions nor a number of bars.
     """
 
     def __init__(
-        self, names: Collection[FrameName], initial_equity: Decimal, instruments: Instruments = NO_INSTRUMENTS
+        self,
+        names: Collection[FrameName],
+        initial_equity: Decimal,
+        instruments: Instruments = NO_INSTRUMENTS,
+        *,
+        excursions: bool = True,
     ) -> None:
-        self._names = frozenset(names)
-        self._with_orders = bool(self._names & {EXECUTIONS, TRADES, ORDERS})
+        self.names = frozenset(names)
+        self._stores_bars = excursions and TRADES in self.names
+        self._signal_rows: list[tuple[Any, ...]] = []
+        self._with_orders = bool(self.names & {EXECUTIONS, TRADES, ORDERS})
         self._order_rows = OrderRows(instruments)
         self._open_reasons: dict[str, str] = {}
         self._order_types: dict[str, str] = {}  # of proposals, commands and actions, by their id
@@ -147,11 +161,15 @@ class RunFrames:
     def add(self, record: Record) -> None:
         """Add one record. Types that no table needs are ignored."""
         if type(record) is Bar:
-            if TRADES in self._names:
+            if self._stores_bars:
                 self._bars.setdefault(record.symbol, SymbolBars()).add(record)
         elif type(record) is Valuation:
-            if EQUITY in self._names:
+            if EQUITY in self.names:
                 self._add_valuation(record)
+        elif type(record) is Signal:
+            if SIGNALS in self.names:
+                view = (record.direction, record.strength, record.confidence, record.price)
+                self._signal_rows.append((record.ts_ns, record.symbol, record.strategy, *view))
         elif self._with_orders:
             self._add_order_record(record)
 
@@ -190,12 +208,13 @@ class RunFrames:
 
     def frame(self, name: FrameName) -> Frame:
         """Return one of the tables that were asked for."""
-        assert name in self._names, f"{name} is not among {sorted(self._names)}"
+        assert name in self.names, f"{name} is not among {sorted(self.names)}"
         builders: dict[FrameName, Callable[[], list[tuple[Any, ...]]]] = {
             EXECUTIONS: self._execution_rows,
             TRADES: self._trade_rows,
             ORDERS: self._order_table,
             EQUITY: self._equity_rows.copy,
+            SIGNALS: self._signal_rows.copy,
         }
         return Frame(name, COLUMNS[name], builders[name]())
 
@@ -360,7 +379,7 @@ class RunFrames:
 
         `mae` is the worst, `mfe` the best unrealized result of a lot. None if no lot has one. Requires `trades`.
         """
-        assert TRADES in self._names, f"{TRADES} is not among {sorted(self._names)}"
+        assert TRADES in self.names, f"{TRADES} is not among {sorted(self.names)}"
         shares: list[tuple[float, float]] = []
         for match in self._matches:
             entry = self._fills.get(match.open_execution_id)

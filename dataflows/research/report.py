@@ -117,29 +117,34 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
-def render_html(performance: Performance, summary: dict[str, Any], title: str) -> str:
+def render_html(performance: Performance, summary: Mapping[str, Any], title: str) -> str:
     """Return one HTML page: the equity curve, the figures and the last fills."""
+    fills = [
+        (
+            _format_time(fill.filled_at_ns),
+            fill.symbol,
+            fill.side,
+            plain(fill.quantity),
+            plain(fill.price),
+            plain(fill.fee),
+            fill.order_id,
+        )
+        for fill in performance.fills
+    ]
+    return render_page(performance.curve, fills, summary, title)
+
+
+def render_page(
+    curve: Sequence[tuple[int, float]], fills: Sequence[tuple[str, ...]], summary: Mapping[str, Any], title: str
+) -> str:
+    """Return one HTML page with a curve of (ns, equity), the figures, and fills as texts, the newest first."""
     rows = "".join(
         f"<tr><th>{html.escape(figure_label(name))}</th>"
         f"<td>{'–' if value is None else html.escape(str(value))}</td></tr>"
         for name, value in summary.items()
     )
-    fills = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{html.escape(cell)}</td>"
-            for cell in (
-                _format_time(fill.filled_at_ns),
-                fill.symbol,
-                fill.side,
-                plain(fill.quantity),
-                plain(fill.price),
-                plain(fill.fee),
-                fill.order_id,
-            )
-        )
-        + "</tr>"
-        for fill in reversed(performance.fills)
+    fill_rows = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in fill) + "</tr>" for fill in reversed(fills)
     )
     headings = "".join(
         f"<th>{name}</th>" for name in ("filled at", "symbol", "side", "quantity", "price", "fee", "order")
@@ -152,15 +157,15 @@ def render_html(performance: Performance, summary: dict[str, Any], title: str) -
  tr:nth-child(even) {{ background: #f4f6f8; }} svg {{ width: 100%; background: #fafbfc; border: 1px solid #d7dce1; }}
 </style></head><body>
 <h1>{html.escape(title)}</h1>
-{_equity_curve_svg(performance.curve)}
+{equity_curve_svg(curve)}
 <table>{rows}</table>
-<h2>Last {len(performance.fills)} fills</h2>
-<table><tr>{headings}</tr>{fills}</table>
+<h2>Last {len(fills)} fills</h2>
+<table><tr>{headings}</tr>{fill_rows}</table>
 </body></html>
 """
 
 
-def _equity_curve_svg(points: list[tuple[int, float]]) -> str:
+def equity_curve_svg(points: Sequence[tuple[int, float]]) -> str:
     """Draw equity over the run's valuations at equal distances, so nights and weekends take no room."""
     if len(points) < 2:
         return "<p>No equity curve: fewer than two valuations.</p>"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -42,18 +42,25 @@ class _RunningCall:
 class StuckCallWatch:
     """Watches calls of functions in some files, inside a `with` block. `names` are the names to report, by file.
 
+    A function that was running before the block is not watched, such as that of a script which starts the backtest.
+
     On a system without a clock of a thread's processor time (macOS), it watches nothing.
     """
 
     def __init__(self, names: Mapping[str, str], limits: TimeLimits, on_stuck: OnStuck) -> None:
         self._names, self._limits, self._on_stuck = names, limits, on_stuck
         self._calls: dict[int, _RunningCall] = {}  # by thread
+        self._outer_frames: set[FrameType] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="stuck-call-watch", daemon=True)
         self.interrupted: HandlerTimeout | None = None
         """The timeout of the first call that was interrupted. The results of the run do not count then."""
 
     def __enter__(self) -> StuckCallWatch:
+        frame: FrameType | None = sys._getframe()
+        while frame is not None:
+            self._outer_frames.add(frame)
+            frame = frame.f_back
         if self._names and has_thread_clock():
             self._thread.start()
         return self
@@ -62,6 +69,7 @@ class StuckCallWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stop.set()
+        self._outer_frames.clear()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -88,7 +96,7 @@ class StuckCallWatch:
         calls: dict[int, _RunningCall] = {}
         found: HandlerTimeout | None = None
         for thread_id, innermost in sys._current_frames().items():
-            frame = _outermost(innermost, self._names)
+            frame = _outermost(innermost, self._names, self._outer_frames)
             if frame is None:
                 continue
             # The thread runs Python code, so its clock exists.
@@ -186,9 +194,12 @@ def watch_of(settings: Settings, on_stuck: OnStuck) -> StuckCallWatch:
     return StuckCallWatch(watched_files(settings), time_limits(settings), on_stuck)
 
 
-def _outermost(frame: FrameType | None, files: Mapping[str, str]) -> FrameType | None:
+def _outermost(
+    frame: FrameType | None, files: Mapping[str, str], outer_frames: Collection[FrameType]
+) -> FrameType | None:
+    """Return the outermost frame of the `files` that is inside the `outer_frames`."""
     found: FrameType | None = None
-    while frame is not None:
+    while frame is not None and frame not in outer_frames:
         if frame.f_code.co_filename in files:
             found = frame
         frame = frame.f_back

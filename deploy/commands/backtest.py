@@ -32,8 +32,8 @@ from schemas.errors import BadInput
 if TYPE_CHECKING:
     from configs.settings import Settings
     from dataflows.replay.recorded_feed import RecordedPeriod
-    from dataflows.research.frames import FrameName, RunFrames
-    from dataflows.research.report import Observer
+    from dataflows.research.frames import FrameName
+    from dataflows.research.run_collector import BacktestRun, RunCollector
     from operators.performance import Performance
     from schemas.records import HandlerTimeout
 
@@ -138,6 +138,7 @@ def backtest(
     batch: Batch = 256,
 ) -> None:
     from dataflows.backtest import recorded_period
+    from dataflows.research.run_collector import RunCollector
 
     # The shell expands `--bars *.csv` into several words. The option takes the first, `more_bars` the others.
     paths = [*bars, *(more_bars or [])]
@@ -159,7 +160,7 @@ def backtest(
         if allow_in_sample:
             run_settings = run_settings.allowing_in_sample()
         source = paths if symbols is None else recorded_period(run_settings, symbols or None, with_commands=commands)
-        collector = _Collector(results.table_names(), benchmark, run_settings)
+        collector = RunCollector(results.table_names(), benchmark, run_settings)
         result = _run(run_settings, source, collector, orders=orders, workers=workers, batch_slices=batch)
     results.write(result, f"Backtest of {', '.join(path.name for path in paths)}")
     _fail_if_suspended(result.performance)
@@ -206,51 +207,15 @@ class ResultFiles(NamedTuple):
                 print(f"report: {self.report}")
 
 
-class BacktestRun(NamedTuple):
-    """What a run computed."""
-
-    performance: "Performance"
-    summary: dict[str, Any]
-    frames: "RunFrames"
-
-
-class _Collector:
-    """Collects the tables and the benchmark of a run from its time slices. A run that starts again discards them."""
-
-    def __init__(self, names: set["FrameName"], benchmark: str | None, settings: "Settings") -> None:
-        self.names, self._benchmark, self._settings = names, benchmark, settings
-        self.make_observers()
-
-    def make_observers(self) -> list["Observer"]:
-        from dataflows.research.frames import RunFrames
-        from dataflows.research.report import Benchmark
-
-        settings = self._settings
-        self.frames = RunFrames(self.names, settings.portfolio_manager.initial_capital, settings.traded_instruments())
-        self.compared = None if self._benchmark is None else Benchmark(self._benchmark)
-        compared = [] if self.compared is None else [self.compared.observe]
-        return [*([self.frames.add_slice] if self.names else []), *compared]
-
-    def result(self, performance: "Performance", summary: dict[str, Any]) -> BacktestRun:
-        from dataflows.research.frames import TRADES
-
-        if self.compared is not None:
-            summary |= {"benchmark": self.compared.symbol, **self.compared.compare(performance)._asdict()}
-        self.frames.end_run()
-        if TRADES in self.names:
-            summary |= self.frames.excursion_figures()
-        return BacktestRun(performance, summary, self.frames)
-
-
 def _run(
     settings: "Settings",
     source: "list[Path] | RecordedPeriod",
-    collector: _Collector,
+    collector: "RunCollector",
     *,
     orders: Path | None,
     workers: int,
     batch_slices: int,
-) -> BacktestRun:
+) -> "BacktestRun":
     """Run the backtest with a progress bar. Raises BadInput or DeployError."""
     from dataflows.backtest import run
     from schemas.errors import Unavailable

@@ -1,0 +1,130 @@
+"""Read bars into a pandas frame, and write a frame as the file that a backtest reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from configs.settings import Settings
+from dataflows.sources.file_feed import FileFeed
+from operators.bar_completion import FeedSettings
+from schemas.errors import BadInput
+from schemas.records import Bar
+from schemas.suggestions import did_you_mean
+
+BAR_COLUMNS = ("time", "symbol", "open", "high", "low", "close", "volume")
+BarPaths = str | Path | Sequence[str | Path]
+BarsArgument = BarPaths | pd.DataFrame
+"""Files, folders, or a frame with the columns `BAR_COLUMNS`."""
+TOPICS_PREFIX = "topics:"
+CATALOG_PREFIX = "catalog:"
+_FRAME_FILE = "frame.parquet"
+_WARNINGS = "warnings"
+
+
+class BarFiles(NamedTuple):
+    """Files of bars, and what was wrong with them when a frame was loaded from them."""
+
+    paths: list[Path]
+    warnings: list[str]
+
+
+def load_bars(
+    bars: BarPaths,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    symbols: Iterable[str] | None = None,
+    calendar: str | None = None,
+    session: str | None = None,
+    interval: str | None = None,
+    timezone: str | None = None,
+) -> pd.DataFrame:
+    """Return the bars of files as a frame with the columns time, symbol, open, high, low, close and volume.
+
+    `bars` are CSV or Parquet files, or folders of them. `time` is the open of a bar, in UTC. Rows are ordered by time
+    and symbol. They are the rows that a backtest of the files trades: without malformed rows, duplicates, rows outside
+    the sessions and intervals without a trade. `frame.attrs["warnings"]` lists what makes the data doubtful.
+
+    `start` and `end` are ISO dates or times; bars that open in [start, end) are read. `symbols` None means all. The
+    other arguments are those of the command `backtest`. Raises BadInput if the files are missing or malformed.
+    """
+    selected = symbol_names(symbols)
+    given = {"start": start, "end": end, "symbols": selected, "calendar": calendar, "session": session}
+    given |= {"bar_interval": interval, "timezone": timezone}
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    feed = FileFeed(bar_paths(bars), replace(FeedSettings(), **values))
+    rows = [
+        (bar.open_ns, bar.symbol, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        for time_slice in feed
+        for bar in time_slice.records
+        if type(bar) is Bar and bar.traded
+    ]
+    frame = pd.DataFrame.from_records(rows, columns=list(BAR_COLUMNS))
+    frame["time"] = pd.to_datetime(frame["time"], unit="ns", utc=True)
+    frame.attrs[_WARNINGS] = feed.warnings()
+    return frame
+
+
+def symbol_names(symbols: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the symbols. Raises BadInput for one text, which is most likely one symbol."""
+    if isinstance(symbols, str):
+        raise BadInput(f"symbols must be a list of names, found the text {symbols!r}; pass [{symbols!r}]")
+    return None if symbols is None else tuple(symbols)
+
+
+def bar_paths(bars: BarPaths) -> list[Path]:
+    """Return the paths of files and folders. Raises BadInput for a source that is not a file."""
+    entries: list[Any] = [bars] if isinstance(bars, str | Path) else list(bars)
+    for entry in entries:
+        if not isinstance(entry, str | Path):
+            raise BadInput(
+                f"bars must be files, a folder or a pandas frame, found an entry of type {type(entry).__name__}"
+            )
+        if str(entry).startswith(CATALOG_PREFIX):
+            raise BadInput(f"bars {entry}: there is no catalogue of bars yet; pass the files or their folder")
+        if str(entry).startswith(TOPICS_PREFIX):
+            raise BadInput(
+                f"bars {entry}: read recorded topics with the command: `python cli.py backtest --bars {entry}`"
+            )
+    return [Path(entry).expanduser() for entry in entries]
+
+
+@contextmanager
+def bar_files(bars: BarsArgument, settings: Settings) -> Iterator[BarFiles]:
+    """Yield the files to read. A frame is written to a temporary Parquet file until the block ends. Raises BadInput."""
+    if not isinstance(bars, pd.DataFrame):
+        yield BarFiles(bar_paths(bars), [])
+        return
+    frame = _checked(bars, settings.market_data.files.symbol)
+    with TemporaryDirectory(prefix="bars-") as folder:
+        path = Path(folder) / _FRAME_FILE
+        frame.to_parquet(path, index=False, compression="lz4")
+        yield BarFiles([path], list(bars.attrs.get(_WARNINGS, ())))
+
+
+def _checked(frame: pd.DataFrame, symbol: str | None) -> pd.DataFrame:
+    """Return the columns of a frame of bars. The index may hold the times. Raises BadInput for a missing column."""
+    names = {str(name).lower(): name for name in frame.columns}
+    columns = {name: frame[names[name]] for name in BAR_COLUMNS if name in names}
+    if "time" not in columns and isinstance(frame.index, pd.DatetimeIndex):
+        columns["time"] = frame.index.to_series()
+    if "symbol" not in columns and symbol is not None:
+        columns["symbol"] = pd.Series(symbol, index=frame.index)
+    for name in BAR_COLUMNS:
+        if name not in columns:
+            found, expected = ", ".join(map(str, frame.columns)) or "none", ", ".join(BAR_COLUMNS)
+            hint = " (or pass symbol=)" if name == "symbol" else ""
+            suggestion = did_you_mean(name, names)
+            raise BadInput(
+                f"the frame of bars has no column {name!r}{hint}: expected {expected}, found {found}{suggestion}"
+            )
+    if frame.empty:
+        raise BadInput("the frame of bars has no rows")
+    return pd.DataFrame({name: columns[name].array for name in BAR_COLUMNS})

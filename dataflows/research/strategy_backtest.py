@@ -1,0 +1,185 @@
+"""Run a backtest from Python: the same stages, and the same decision hash, as `python cli.py backtest`."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from configs.recorded_settings import recorded_text
+from configs.settings import Settings, is_overridden, load_settings
+from configs.settings.feeds import EXTRA_FILE_KINDS
+from configs.strategies import configured_strategies
+from configs.strategy_objects import named_strategy
+from dataflows import backtest as fused
+from dataflows.research.frame_files import arrow_table
+from dataflows.research.frames import RUN_FRAME_NAMES, Frame
+from dataflows.research.loaded_bars import BarsArgument, bar_files, symbol_names
+from dataflows.research.result import RETURNS, Result
+from dataflows.research.run_collector import BacktestRun, RunCollector
+from operators.handler_limit import describe_timeout
+from schemas.errors import BadInput
+from schemas.records import HandlerTimeout
+from schemas.suggestions import did_you_mean
+
+SettingsInput = Settings | Mapping[str, Any] | str | Path | None
+"""Settings, a settings file, or values that override the default settings, by nested keys or dotted names."""
+
+
+def backtest(
+    strategy: object = None,
+    bars: BarsArgument = (),
+    *,
+    settings: SettingsInput = None,
+    parameters: Mapping[str, Any] | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    symbols: Iterable[str] | None = None,
+    symbol: str | None = None,
+    calendar: str | None = None,
+    session: str | None = None,
+    interval: str | None = None,
+    timezone: str | None = None,
+    orders: str | Path | None = None,
+    files: Mapping[str, Sequence[str | Path]] | None = None,
+    benchmark: str | None = None,
+    allow_in_sample: bool = False,
+) -> Result:
+    """Run a strategy over bars, and return its result.
+
+    strategy    a class, an object, the name of a strategy of the platform, or `FILE.py:Class`; None: the strategies of
+                the settings
+    bars        CSV or Parquet files, a folder of them, or a frame with the columns time, symbol, open, high, low, close
+                and volume
+    settings    a settings file, values such as `{"portfolio_manager.initial_capital": 50_000}`, or `Settings`; None:
+                the settings of the command line
+    parameters  arguments of the strategy's class
+    orders      a CSV file of orders; without a strategy, the orders alone trade, unless the settings name strategies
+    files       files of other records by kind: quotes, trades, reference_data, data, news, fundamentals
+    benchmark   a symbol of the bars to compare with; adds alpha, beta and the information ratio
+
+    The other arguments are options of the command `backtest`, which docs/howto/backtest.md describes. Raises BadInput
+    with one sentence if an argument, a setting or a file is invalid.
+
+        from dataflows.research import backtest
+        result = backtest("ema_cross", "bars/", calendar="24/7")
+        result.metrics["sharpe"], result.trades.head(), result.decision_hash
+    """
+    base = _load(settings)
+    with _strategy_settings(base, strategy, parameters, settings, has_orders=orders is not None) as chosen:
+        feed = {"start": start, "end": end, "symbol": symbol, "calendar": calendar, "session": session}
+        feed |= {"timezone": timezone}
+        run_settings = chosen.with_files({kind: [Path(path) for path in paths] for kind, paths in _kinds(files)})
+        run_settings = run_settings.with_file_feed(_feed_values(feed, symbols, interval))
+        if allow_in_sample:
+            run_settings = run_settings.allowing_in_sample()
+        names = _strategy_names(run_settings)
+        collector = RunCollector(RUN_FRAME_NAMES, benchmark, run_settings)
+        with bar_files(bars, run_settings) as given:
+            performance, summary = fused.run(
+                run_settings,
+                given.paths,
+                orders=None if orders is None else Path(orders),
+                make_observers=collector.make_observers,
+                on_stuck=_warn_of_stuck_call,
+            )
+        run = collector.result(performance, summary)
+        return result_of(run, run_settings, names, given.warnings)
+
+
+def result_of(run: BacktestRun, settings: Settings, strategies: Sequence[str], notes: Sequence[str] = ()) -> Result:
+    """Return the result of a run with its tables. `notes` are further warnings, such as those of a loaded frame."""
+    tables = {name: arrow_table(run.frames.frame(name)) for name in run.frames.names}
+    tables[RETURNS] = arrow_table(Frame(RETURNS, ("day", "return"), list(run.performance.daily_returns.items())))
+    return Result(
+        name="",
+        summary=run.summary,
+        settings=json.loads(recorded_text(settings)),
+        strategies=tuple(strategies),
+        warnings=[*dict.fromkeys([*notes, *run.summary.get("warnings", ()), *_suspension_warnings(run)])],
+        tables=tables,
+    )
+
+
+def _suspension_warnings(run: BacktestRun) -> list[str]:
+    return [
+        f"strategy {one.strategy} was suspended: {one.error_type}: {one.message} ({one.file}:{one.line})"
+        for one in run.performance.suspensions
+    ]
+
+
+def _load(settings: SettingsInput) -> Settings:
+    """Return the settings. Raises BadInput."""
+    if isinstance(settings, Settings):
+        return settings
+    if isinstance(settings, Mapping):
+        return load_settings(overrides=settings)
+    return load_settings(None if settings is None else Path(settings).expanduser())
+
+
+@contextmanager
+def _strategy_settings(
+    base: Settings,
+    strategy: object,
+    parameters: Mapping[str, Any] | None,
+    settings: SettingsInput,
+    *,
+    has_orders: bool,
+) -> Iterator[Settings]:
+    """Yield the settings with the strategies that run. A class or an object has a name until the block ends."""
+    if strategy is None:
+        if parameters:
+            raise BadInput("parameters need a strategy; pass one, or set signals.strategies in the settings")
+        only_orders = has_orders and not _names_strategies(settings)
+        yield base.with_strategies([]) if only_orders else base
+    elif isinstance(strategy, str):
+        yield base.with_strategies([strategy], parameters)
+    else:
+        with named_strategy(strategy) as name:
+            yield base.with_strategies([name], parameters)
+
+
+def _names_strategies(settings: SettingsInput) -> bool:
+    """Whether the user's settings name strategies, so that they run beside a file of orders."""
+    if isinstance(settings, Settings):
+        return True
+    if isinstance(settings, Mapping):
+        nested = settings.get("signals")
+        if "signals.strategies" in settings or (isinstance(nested, Mapping) and "strategies" in nested):
+            return True
+        settings = None
+    return is_overridden(("signals", "strategies"), None if settings is None else Path(settings))
+
+
+def _kinds(files: Mapping[str, Sequence[str | Path]] | None) -> Iterator[tuple[str, Sequence[str | Path]]]:
+    """Yield the files of other records by kind. Raises BadInput for an unknown kind."""
+    for kind, paths in (files or {}).items():
+        if kind not in EXTRA_FILE_KINDS:
+            suggestion = did_you_mean(kind, EXTRA_FILE_KINDS) or "."
+            raise BadInput(f"unknown kind of files {kind!r}{suggestion} Known kinds: {', '.join(EXTRA_FILE_KINDS)}")
+        yield kind, [paths] if isinstance(paths, str | Path) else paths
+
+
+def _feed_values(given: Mapping[str, Any], symbols: Iterable[str] | None, interval: str | None) -> dict[str, Any]:
+    """Return the values of `market_data.files` that the arguments set."""
+    values = {name: value for name, value in given.items() if value is not None}
+    if (names := symbol_names(symbols)) is not None:
+        values["symbols"] = names
+    if interval is not None:
+        values |= {"bar_interval": interval, "bar_interval_s": None}
+    return values
+
+
+def _strategy_names(settings: Settings) -> list[str]:
+    """Return the names of the strategies. Raises BadInput if one cannot be loaded."""
+    strategies = configured_strategies(settings)
+    return [*(one.name for one in strategies.views), *(one.name for one in strategies.trading)]
+
+
+def _warn_of_stuck_call(timeout: HandlerTimeout) -> None:
+    """Report a call that does not return and cannot be interrupted; this runs in another thread."""
+    message = f"strategy {timeout.strategy}: {describe_timeout(timeout)} ({timeout.file}:{timeout.line})"
+    warnings.warn(f"{message}. It cannot be interrupted; stop this process.", RuntimeWarning, stacklevel=2)
