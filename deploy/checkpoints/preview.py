@@ -23,6 +23,7 @@ from dataflows.replay.preview import preview_tree
 from dataflows.replay.recorded_source import RecordedSource
 from dataflows.replay.settings_change import SettingsChange
 from deploy.checkpoints.recorded_fork import fork_recorded
+from deploy.errors import DeployError
 from deploy.home import Home
 from schemas.errors import BadInput, Unavailable
 from sinks.signing_keys import FOLDER, configuration_signers
@@ -76,7 +77,7 @@ def main() -> int:
         )
     except BadInput as error:
         result = {"invalid": str(error)}
-    except Unavailable as error:
+    except (DeployError, Unavailable) as error:
         result = {"unavailable": str(error)}
     except MemoryError:
         result = {"unavailable": f"the preview needs more than {memory // 2**20} MiB; use `python cli.py fork`"}
