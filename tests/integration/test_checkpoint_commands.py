@@ -44,7 +44,7 @@ class Mine:
         sma = row.values.get("sma_5")
         if sma is None:
             return state, None
-        return state, TargetView(direction=int(row.price > sma), strength=1.0, confidence=1.0, parts={"sma_5": sma})
+        return state, TargetView(direction=int(row.close > sma), strength=1.0, confidence=1.0, parts={"sma_5": sma})
 """
 MARKERS = (10, 25, 40)
 SLICES = with_markers(with_command(market(60), 30, command("cmd-1")), MARKERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from configs.settings import Settings
@@ -34,19 +34,38 @@ def with_markers(time_slices: Sequence[TimeSlice], indices: Sequence[int]) -> li
 
 
 class WholeRun:
-    """An uninterrupted run of the compact process, with its state at each marker and at the end."""
+    """A run of the compact process, with its state at each marker and at the end.
 
-    def __init__(self, settings: Settings, feed: Sequence[TimeSlice], partitions: int) -> None:
+    `restarts` are called before the time slice of their index, between two processes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        feed: Sequence[TimeSlice],
+        partitions: int,
+        restarts: Mapping[int, Callable[[], object]] | None = None,
+    ) -> None:
         self.logs = Logs(partitions)
         self.logs.write("market_data", topology.FEED_SHARD, feed)
         stages = compact_stages(settings, partitions)
         feed_from(stages, self.logs)
         self.states: dict[int, bytes] = {}
-        while stages.passed_ns < feed[-1].ts_ns:
-            write_slices(self.logs, stages.take_slices(len(feed)))
+        for index in range(len(feed)):
+            if restarts is not None and index in restarts:
+                state = pickle.dumps(stages.snapshot())
+                restarts[index]()
+                stages = compact_stages(settings, partitions, pickle.loads(state))  # noqa: S301  (written above)
+                feed_from(stages, self.logs)
+            write_slices(self.logs, stages.take_slices(1))
             if stages.marker is not None:
                 self.states[stages.passed_ns] = pickle.dumps(stages.snapshot())
         self.end = pickle.dumps(stages.snapshot())
+        assert stages.passed_ns == feed[-1].ts_ns
+
+    @property
+    def end_state(self) -> Any:
+        return pickle.loads(self.end)  # noqa: S301  (written above)
 
     def state(self, slice_ns: int) -> Any:
         return pickle.loads(self.states[slice_ns])  # noqa: S301  (written above)
