@@ -270,7 +270,15 @@ def test_a_state_folder_that_cannot_be_created_gives_one_line(tmp_path: Path, lo
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "requirements-dev.txt", "requirements-optimization.txt", "uv.txt", "build.txt"]
+    "name",
+    [
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-optimization.txt",
+        "requirements-research.txt",
+        "uv.txt",
+        "build.txt",
+    ],
 )
 def test_locks_hold_a_hash_for_every_package_and_no_registry(name: str) -> None:
     text = (REPOSITORY / "deploy" / "locks" / name).read_text()
