@@ -48,6 +48,11 @@ class Home:
         return self.root / "checkpoints"
 
     @property
+    def trial_ledger(self) -> Path:
+        """The SQLite file with the trials of backtests."""
+        return self.root / "trials.sqlite"
+
+    @property
     def secrets(self) -> Path:
         return self.root / "secrets"
 

@@ -49,6 +49,9 @@ def unknown_name(kind: str, name: str, accepted: Iterable[str]) -> str:
     "unknown service 'rsk'; did you mean risk? Known services: risk, portfolio"
     >>> unknown_name("service", "x", ["risk"])
     "unknown service 'x'. Known services: risk"
+    >>> unknown_name("strategy", "x", [])
+    "unknown strategy 'x'. Known strategies: none"
     """
     names = list(accepted)
-    return f"unknown {kind} {name!r}{did_you_mean(name, names) or '.'} Known {kind}s: {', '.join(names) or 'none'}"
+    plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+    return f"unknown {kind} {name!r}{did_you_mean(name, names) or '.'} Known {plural}: {', '.join(names) or 'none'}"
