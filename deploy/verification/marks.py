@@ -31,6 +31,18 @@ CROSS JOIN LATERAL (
     ORDER BY ts_ns DESC LIMIT 1
 ) b
 """
+_HAS_ENDED = """
+SELECT EXISTS (
+    SELECT FROM corporate_actions a
+    WHERE a.symbol = %(symbol)s AND a.kind IN ('SYMBOL_CHANGE', 'DELISTING', 'STOCK_MERGER', 'CASH_MERGER')
+    AND a.ts_ns <= %(ts_ns)s AND a.ex_date <= %(day)s
+    AND NOT EXISTS (
+        SELECT FROM bars b WHERE b.symbol = a.symbol AND b.ts_ns < %(ts_ns)s AND b.traded
+        AND CASE WHEN a.ex_date > 0 THEN b.trading_day >= a.ex_date ELSE b.ts_ns > a.ts_ns END
+    )
+)
+"""
+_ANY_DAY = 99_999_999
 TimedPrice = tuple[int, float]
 """Time from which the price applies, and the price."""
 
@@ -43,6 +55,7 @@ class RebuiltMarks:
         self._db, self._archived_bars = db, archived_bars(db, archive)
         self._prices_without_bar: dict[str, TimedPrice] = {}
         self._adjustments: dict[str, list[tuple[int, Callable[[float], float]]]] = {}  # time, old price -> new price
+        self._begun: dict[str, int] = {}  # symbol -> start of the company that has used the name of another one again
         self._ex_dividends: set[str] = set()  # action ids
 
     def on_execution(self, execution: Execution) -> None:
@@ -54,16 +67,31 @@ class RebuiltMarks:
         if action.kind == SYMBOL_CHANGE:
             price = self.prices([action.symbol], ts_ns - 1).get(action.symbol)
             if price is not None:
-                self._prices_without_bar.setdefault(action.new_symbol, (ts_ns, price))
+                self._begin(action, ts_ns, price)
         elif action.kind in (SPIN_OFF, RIGHTS):
             price = self.prices([action.symbol], ts_ns - 1).get(action.symbol)
             if price is not None:
-                self._prices_without_bar.setdefault(action.new_symbol, (ts_ns, distribution_prices(action, price)[1]))
+                self._begin(action, ts_ns, distribution_prices(action, price)[1])
             self._adjust(action.symbol, ts_ns, lambda price: distribution_prices(action, price)[0])
         elif action.kind == MERGER_CASH:
             self._adjust(action.symbol, ts_ns, lambda price: ex_price(price, action.cash_per_share or ZERO))
         elif (ratio := share_ratio(action)) != ONE:
             self._adjust(action.symbol, ts_ns, lambda price: split_price(price, ratio))
+
+    def _begin(self, action: CorporateAction, ts_ns: int, price: float) -> None:
+        """Record the price of the new symbol of an action until its first bar. Bars of another company do not count."""
+        symbol = action.new_symbol
+        if self._has_ended(symbol, ts_ns, action.ex_date or _ANY_DAY):
+            self._begun[symbol], self._prices_without_bar[symbol] = ts_ns, (ts_ns, price)
+        else:
+            self._prices_without_bar.setdefault(symbol, (ts_ns, price))
+
+    def _has_ended(self, symbol: str, ts_ns: int, day: int) -> bool:
+        """Whether a symbol was renamed, merged or delisted, and has not traded since."""
+        with self._db.cursor() as cursor:
+            cursor.execute(_HAS_ENDED, {"symbol": symbol, "ts_ns": ts_ns, "day": day})
+            (has_ended,) = cursor.fetchone() or (False,)
+        return bool(has_ended)
 
     def on_dividend(self, ts_ns: int, dividend: CorporateAction, per_unit: Decimal) -> None:
         """Record a dividend of `per_unit` in the symbol's currency at its ex-date. Its later payment moves no mark."""
@@ -89,13 +117,13 @@ class RebuiltMarks:
         marks = {symbol: self._prices_without_bar[symbol] for symbol in symbols if symbol in self._prices_without_bar}
         if symbols:
             with self._db.cursor() as cursor:
-                cursor.execute(_LAST_BARS, (list(symbols), ts_ns, list(self._adjustments)))
+                cursor.execute(_LAST_BARS, (list(symbols), ts_ns, [*self._adjustments, *self._begun]))
                 stored = {symbol: (at_ns, close) for symbol, at_ns, close in cursor.fetchall()}
             for symbol in symbols:
                 mark = stored.get(symbol) or self._archived_bars.last_close(
                     symbol, ts_ns, traded_only=symbol in self._adjustments
                 )
-                if mark is not None:
+                if mark is not None and mark[0] >= self._begun.get(symbol, 0):
                     marks[symbol] = mark
         return {symbol: self._adjusted(symbol, *price) for symbol, price in marks.items()}
 

@@ -22,14 +22,18 @@ from operators.manual_orders import MANUAL
 from schemas.records import (
     CASH_DIVIDEND,
     DELISTING,
+    SPIN_OFF,
     SPLIT,
+    SYMBOL_CHANGE,
     CashFlow,
     CorporateAction,
     Execution,
     Record,
+    Valuation,
 )
 from sinks.postgres import PostgresWriter
-from tests.builders import approved, corporate_action, execution, proposal, valuation
+from tests.builders import approved, bar, corporate_action, execution, proposal, valuation
+from tests.builders.market import MINUTE_NS
 from tests.unit.trading_loop_harness import CAPITAL as DESK_CAPITAL
 from tests.unit.trading_loop_harness import DAYS, TradingLoopHarness
 
@@ -101,6 +105,31 @@ def test_a_ledger_with_corporate_actions_agrees_and_a_changed_payment_is_named(
     assert _differences(compare_ledger(url, Ledger(DESK_CAPITAL))) == []
     _change(url, "UPDATE cash_flows SET amount = amount + 1 WHERE kind = 'DIVIDEND'")
     assert any("valuation" in difference for difference in _differences(compare_ledger(url, Ledger(DESK_CAPITAL))))
+
+
+def test_distributed_shares_under_an_old_name_are_valued_at_their_own_price(make_database: Callable[[], str]) -> None:
+    """FB becomes META. Later, A distributes shares that trade as FB from the fourth minute after on."""
+    desk = TradingLoopHarness()
+    records: list[Record] = []
+    rename = corporate_action("r", SYMBOL_CHANGE, "FB", ex_date=DAYS[1], new_symbol="META")
+    spin = corporate_action("s", SPIN_OFF, "A", ex_date=DAYS[2], new_symbol="FB", ratio=1, cost_share="0.2")
+    for number in range(16):
+        prices = {"A": 80.0 if number >= 8 else 100.0, "FB" if number < 4 else "META": 300.0}
+        if number >= 12:
+            prices["FB"] = 21.0
+        actions = {4: [rename], 8: [spin]}.get(number, [])
+        records += [*actions, *desk.step(prices, *actions, directions={"A": 1} if number == 0 else None)]
+        records += [
+            bar(symbol, number, (number + 1) * MINUTE_NS, close, day=DAYS[number // 4])
+            for symbol, close in prices.items()
+        ]
+    url = make_database()
+    writer = PostgresWriter(url, name="test")
+    writer.write(records)
+    writer.close()
+    values = [one for one in records if type(one) is Valuation and one.ts_ns == 10 * MINUTE_NS]
+    assert desk.portfolio.ledger.quantity("FB") > 0 and values
+    assert _differences(compare_ledger(url, Ledger(DESK_CAPITAL))) == []
 
 
 def test_a_mistake_of_the_ledger_itself_is_found(
