@@ -24,7 +24,7 @@ from tests.replay.runs import SETTINGS_FILE, fused_hash, pinned_settings, read_t
 from tests.scheduling import shared_platform
 
 MakePlatform = Callable[..., ProcessPlatform]
-SLOW = "300"
+SLOW = "200"
 """A speed, in multiples of real time, at which the tape of `bars` lasts 54 seconds: a test can act before its end."""
 
 
@@ -45,9 +45,9 @@ def read_result(platform: ProcessPlatform) -> RunResult:
 
 @pytest.fixture(scope="session")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Write bars of five symbols for a Monday, 270 minutes from 09:00."""
+    """Write bars of five symbols for a Monday, 180 minutes from 09:00."""
     folder = tmp_path_factory.mktemp("bars")
-    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9), minutes=270)
+    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9), minutes=180)
 
 
 TRADING_STRATEGY = {

@@ -21,8 +21,8 @@ from tests.replay.runs import SETTINGS_FILE
 pytestmark = pytest.mark.timeout(600)
 
 KEY = "k" * 40
-SPEED = "180"
-"""Three minutes of the market a second: slow enough for a backup before the end, also on a busy machine."""
+SPEED = "120"
+"""Two minutes of the market a second: slow enough for a backup before the end, also on a busy machine."""
 
 
 def back_up(platform: ProcessPlatform, file: Path) -> int:

@@ -22,7 +22,7 @@ def test_kill_9_of_the_compact_process_changes_no_table_and_no_topic(
     kills: int, make_platform: MakePlatform, uninterrupted: RunResult
 ) -> None:
     rng = random.Random()
-    with make_platform(speed="1500", layout=Layout.COMPACT) as platform:
+    with make_platform(speed="1000", layout=Layout.COMPACT) as platform:
         platform.start_feed_last()
         for _ in range(kills):
             time.sleep(rng.uniform(0.1, 1.5))
@@ -37,7 +37,7 @@ def test_kill_9_of_the_compact_process_changes_no_table_and_no_topic(
 def test_a_change_of_layout_in_both_directions_changes_no_table_and_no_topic(
     make_platform: MakePlatform, uninterrupted: RunResult
 ) -> None:
-    with make_platform(speed="1500") as platform:
+    with make_platform(speed="1000") as platform:
         platform.start_feed_last()
         platform.wait_until_past("risk", OPEN_NS + 30 * MINUTE_NS)
         with pytest.raises(DeployError, match="in use by"):

@@ -95,7 +95,7 @@ def test_handlers_that_do_not_return_stop_no_other_trading_and_replay_equal(
             comparison = compare(settings, recording)
         assert comparison.difference is None
         assert comparison.decision_hash == platform.decision_hash()
-        assert comparison.records["StrategyAction"] > 10 and comparison.given["Bar"] > 1000
+        assert comparison.records["StrategyAction"] > 10 and comparison.given["Bar"] > 800
         store = tmp_path / "store"
         make_recovery_store(store)
         assert rebuild_store(settings, "strategies", [GLOBAL_SHARD], store).records > 10

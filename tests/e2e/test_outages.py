@@ -35,7 +35,7 @@ def test_kafka_and_postgres_outages_change_no_table(
     migrate(endpoints.database_url)
     servers = Servers(endpoints.kafka, endpoints.database_url, endpoints.redis_url)
     # The tape outlasts both outages also on a slow machine. After them, nothing waits for it.
-    speed = "150" if away_s < 10 else "100"
+    speed = "100" if away_s < 10 else "66"
     with ProcessPlatform(tmp_path / "platform", servers, bars, speed=speed, overrides=TRADING_STRATEGY) as platform:
         platform.start_feed_last()
         for name in ("postgres", "kafka"):

@@ -37,7 +37,7 @@ def test_a_strategy_that_raises_stops_no_other_trading(make_platform: MakePlatfo
         {"name": f"{failing_strategy.__file__}:FailsOnThirdBar", "on_error": "flatten"},
     ]
     time_slices = read_time_slices(bars)
-    with make_platform(speed="600", overrides={"SIGNALS__STRATEGIES": json.dumps(strategies)}) as platform:
+    with make_platform(speed="400", overrides={"SIGNALS__STRATEGIES": json.dumps(strategies)}) as platform:
         platform.start(*(name for name in DATAFLOW_NAMES if name != "market_data"))
         platform.wait_until(lambda: bool(platform.stats("risk")), "the services before the feed")
         platform.start("market_data")
