@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from psycopg2 import sql
 
 from configs.settings import Settings, load_settings
@@ -116,6 +117,14 @@ class ProcessPlatform:
     def __exit__(self, *_: object) -> None:
         for name in list(self._running):
             self.kill(name)
+        self._delete_topics()
+
+    def _delete_topics(self) -> None:
+        """Delete the topics as far as the broker responds. It serves all tests, and each topic costs it work."""
+        admin = AdminClient({"bootstrap.servers": self.servers.kafka, "log_level": 0})
+        names = [topic.name for topic in platform_topics(self.prefix)]
+        for deletion in admin.delete_topics(names, request_timeout=10, operation_timeout=0).values():
+            deletion.exception(20)
 
     # -- processes
 
