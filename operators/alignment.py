@@ -29,19 +29,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from operators.log_cursor import LogCursor, LogInput, LogSegment, RejectedRecord, Signatures
-from operators.market_data_checks import check_bar, check_quote, check_trade
+from operators.market_data_checks import check_market_data
 from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
 from schemas.errors import InvalidField
 from schemas.records import (
-    Bar,
     CheckpointMarker,
     Clock,
     Command,
     Configuration,
     DeadLetter,
     LateRecord,
-    Quote,
     Record,
     SequencedRecord,
     Trade,
@@ -187,15 +185,7 @@ class AlignedLogs:
             )
             return True
         try:
-            if type(record) is Bar:
-                check_bar(record)
-            elif type(record) is Trade:
-                check_trade(record)
-            else:
-                assert type(record) is Quote, (
-                    f"{cursor.log.topic}: expected a Bar, a Quote or a Trade, found {type(record)}"
-                )
-                check_quote(record)
+            check_market_data(record)
         except InvalidField as error:
             self._dead_letters += 1
             cursor.dead_letters.append(

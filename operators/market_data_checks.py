@@ -5,7 +5,18 @@ from __future__ import annotations
 from math import inf
 
 from schemas.errors import InvalidField
-from schemas.records import Bar, Quote, Trade
+from schemas.records import Bar, Quote, SequencedRecord, Trade
+
+
+def check_market_data(record: SequencedRecord) -> None:
+    """Raise InvalidField for an invalid bar, quote or trade. Topics of market data contain no other records."""
+    if type(record) is Bar:
+        check_bar(record)
+    elif type(record) is Trade:
+        check_trade(record)
+    else:
+        assert type(record) is Quote, f"expected a Bar, a Quote or a Trade, found {type(record)}"
+        check_quote(record)
 
 
 def check_bar(bar: Bar) -> None:

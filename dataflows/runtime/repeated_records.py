@@ -15,10 +15,22 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import Consumer, KafkaException
 
 from dataflows.runtime.log_tail import READ_TIMEOUT_S, read_ranges
+from operators.market_data_checks import check_market_data
 from operators.stage import TimeSlice
-from schemas.errors import Unavailable
+from schemas.errors import InvalidField, Unavailable
 from schemas.log_names import LogName
-from schemas.records import TOPIC_OF, Clock, LotMatch, Record, SequencedRecord, has_seq, sequence_key
+from schemas.records import (
+    TOPIC_OF,
+    Bar,
+    Clock,
+    LotMatch,
+    Quote,
+    Record,
+    SequencedRecord,
+    Trade,
+    has_seq,
+    sequence_key,
+)
 from sinks.cluster import Servers, client_config
 from sinks.log_offsets import log_range
 
@@ -43,10 +55,12 @@ class RepeatedRecords:
             with closing(Consumer(client_config(servers, options))) as consumer:
                 names = [(prefix + topic, partition) for topic, partition in logs]
                 for (topic, _), records in _tails(consumer, names, passed_ns):
+                    clock_ns = passed_ns
                     for record in records:
                         if type(record) is Clock:
-                            self._last_clock_ns = max(self._last_clock_ns, record.ts_ns)
-                        elif has_seq(record):
+                            clock_ns = record.ts_ns
+                            self._last_clock_ns = max(self._last_clock_ns, clock_ns)
+                        elif has_seq(record) and _is_accepted(record, clock_ns):
                             key = (topic.removeprefix(prefix), sequence_key(record), record.seq)
                             self._recorded.setdefault(key, record)
         except KafkaException as error:
@@ -75,6 +89,21 @@ class RepeatedRecords:
             f"{self._service} repeats its records since its last snapshot, but one differs: {recorded} {now}; the "
             "settings or the code have changed since the crash, so start once with the previous ones"
         )
+
+
+def _is_accepted(record: SequencedRecord, clock_ns: int) -> bool:
+    """Whether readers use a record. They reject late and invalid market data, which another program may have written
+    (`operators/alignment.py`).
+    """
+    if not isinstance(record, (Bar, Quote, Trade)):
+        return True
+    if record.ts_ns <= clock_ns and type(record) is not Trade:
+        return False
+    try:
+        check_market_data(record)
+    except InvalidField:
+        return False
+    return True
 
 
 def decision_fields(record: Any) -> tuple[Any, ...]:

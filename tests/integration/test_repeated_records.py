@@ -23,6 +23,7 @@ from deploy.supervisor.state_contents import StateContents
 from operators.stage import TimeSlice
 from schemas.errors import Unavailable
 from schemas.records import TOPIC_OF, Order
+from tests.builders import bar
 from tests.integration.recorded_platform import make_topics, write
 from tests.unit.tape import market, platform_output, settings
 
@@ -129,6 +130,17 @@ def repeat(killed: tuple[Risk, dict[str, Any]], resumed: Simulator) -> None:
 
 def test_a_simulator_with_the_same_settings_repeats_its_bars(killed_feed: tuple[Risk, dict[str, Any]]) -> None:
     repeat(killed_feed, simulator())
+
+
+def test_messages_of_another_program_that_readers_reject_are_no_difference(kafka: str) -> None:
+    prefix, feed = make_topics(kafka), simulator()
+    before, state = feed.take(30), feed.state()
+    [first, *after] = feed.take(20)
+    late = bar("AAPL", 1_000_000, 60, 10.0)
+    invalid = late._replace(ts_ns=after[-1].ts_ns + 10**18, high=1.0, low=2.0)
+    mixed = TimeSlice(first.ts_ns, [*first.records, late, invalid])
+    write(kafka, prefix, [*before, mixed, *after], INPUT_TOPICS)
+    repeat((Risk(kafka, prefix, [first, *after]), state), simulator())
 
 
 @pytest.mark.parametrize(
