@@ -145,6 +145,7 @@ class _RunOptions(NamedTuple):
     orders: Path | None
     make_observers: Callable[[], Sequence[Observer]]
     on_stuck: OnStuck
+    explains: bool
 
 
 def run(
@@ -157,6 +158,7 @@ def run(
     orders: Path | None = None,
     make_observers: Callable[[], Sequence[Observer]] = tuple,
     on_stuck: OnStuck = lambda timeout: None,
+    explains: bool = True,
 ) -> tuple[Performance, dict[str, Any]]:
     """Run to the end of the bars. Return the performance and its summary with wall-clock `elapsed_s` and `bars_per_s`.
 
@@ -164,7 +166,8 @@ def run(
     the performance so far and the share of the files read (0 to 1; 0 for topics). `orders` is a file of orders
     (`dataflows/sources/tape/orders.py`). `make_observers` returns functions that receive the records of each time
     slice. `on_stuck` receives, in another thread, the timeout of a call that exceeds its time limit and cannot be
-    interrupted: of a handler, a view strategy or an indicator of the user. The summary has `warnings`, a list of
+    interrupted: of a handler, a view strategy or an indicator of the user. Without `explains`, the observers do not
+    receive the records that only explain decisions (`build`), which is faster. The summary has `warnings`, a list of
     sentences, if there are any.
 
     If a view strategy or an indicator of the user does not return, the run starts again with new observers and a
@@ -180,7 +183,9 @@ def run(
         files = settings.market_data.files
         settings, scan = _recognize_bars(settings, bars or files.paths)
         interval_warnings = scan.interval_warnings(files)
-    options = _RunOptions(settings, bars, scan, workers, batch_slices, progress, orders, make_observers, on_stuck)
+    options = _RunOptions(
+        settings, bars, scan, workers, batch_slices, progress, orders, make_observers, on_stuck, explains
+    )
     outcome = None if needs_guards(settings) else _run_once(options, measures_calls=False)
     performance, notes, warnings = outcome or _run_measured(options)
     elapsed_s = stopwatch.seconds()
@@ -226,7 +231,7 @@ def _run_once(options: _RunOptions, *, measures_calls: bool) -> BacktestOutcome 
         sink,
         shards=options.workers,
         limit=limit,
-        explains=bool(observers),
+        explains=options.explains and bool(observers),
         watch=watch,
     )
     try:

@@ -18,13 +18,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataflows.research.loaded_bars import load_bars
     from dataflows.research.result import Result
+    from dataflows.research.run_comparison import compare
+    from dataflows.research.stored_results import load_run
     from dataflows.research.strategy_backtest import backtest
 
-__all__ = ["Result", "backtest", "load_bars"]
+__all__ = ["Result", "backtest", "compare", "load_bars", "load_run"]
 _MODULES = {
     "Result": "result",
     "backtest": "strategy_backtest",
+    "compare": "run_comparison",
     "load_bars": "loaded_bars",
+    "load_run": "stored_results",
 }
 
 

@@ -106,6 +106,18 @@ class Frame(NamedTuple):
     rows: list[tuple[Any, ...]]
 
 
+def _used_types(names: Collection[FrameName], *, with_bars: bool) -> frozenset[type]:
+    """Return the types of the records that the tables need; most records of a run are of other types."""
+    used: set[type] = {Bar} if with_bars else set()
+    if EQUITY in names:
+        used.add(Valuation)
+    if SIGNALS in names:
+        used.add(Signal)
+    if not {EXECUTIONS, TRADES, ORDERS}.isdisjoint(names):
+        used |= {Execution, Order, OrderProposal, OrderRefusal, LotMatch, Command, StrategyAction}
+    return frozenset(used)
+
+
 class RunFrames:
     """Builds the `names` of `RUN_FRAME_NAMES` from the records of a run, added in their order.
 
@@ -124,6 +136,7 @@ class RunFrames:
     ) -> None:
         self.names = frozenset(names)
         self._stores_bars = excursions and TRADES in self.names
+        self._used = _used_types(self.names, with_bars=self._stores_bars)
         self._signal_rows: list[tuple[Any, ...]] = []
         self._with_orders = bool(self.names & {EXECUTIONS, TRADES, ORDERS})
         self._order_rows = OrderRows(instruments)
@@ -151,8 +164,10 @@ class RunFrames:
         """Add the records of one time slice. A split takes effect before them, on its ex-date."""
         if self._with_orders:
             self._order_rows.apply_splits(records)
+        used = self._used
         for record in records:
-            self.add(record)
+            if type(record) in used:
+                self.add(record)
 
     def end_run(self) -> None:
         """Note why orders are open at the end of a backtest. Call it after the last record."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dataflows.research.frames import EQUITY, EXECUTIONS, ORDERS, SIGNALS, TRADES, FrameName
 from dataflows.research.report import equity_curve_svg, render_page
+from dataflows.research.run_store import RunSources
 from dataflows.sources.row_times import iso
 from operators.performance import CURVE_POINTS_MAX, FILLS_SHOWN
 from schemas.errors import BadInput
@@ -32,7 +33,6 @@ METRIC_UNITS: Mapping[str, str] = {
     "value_at_risk": "fraction per day",
     "expected_shortfall": "fraction per day",
     "tail_ratio": "ratio",
-    "stability": "R² of the log growth",
     "win_rate": "fraction of closed lots",
     "profit_factor": "ratio",
     "expectancy": "account currency per closed lot",
@@ -66,6 +66,7 @@ class Result:
     settings    the effective settings without secrets
     strategies  names of the strategies
     warnings    what makes the result doubtful, one sentence each
+    sources     the data files and the hashes of data, code and strategies
     tables      the tables as `pyarrow.Table`, by name
 
     The properties `equity`, `trades`, `orders`, `executions` and `signals` are pandas frames with times in UTC and
@@ -77,6 +78,7 @@ class Result:
     settings: Mapping[str, Any]
     strategies: tuple[str, ...]
     warnings: Sequence[str]
+    sources: RunSources
     tables: Mapping[FrameName, pa.Table] = field(repr=False)
 
     @cached_property

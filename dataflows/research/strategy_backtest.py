@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from configs.recorded_settings import recorded_text
 from configs.settings import Settings, is_overridden, load_settings
 from configs.settings.feeds import EXTRA_FILE_KINDS
-from configs.strategies import configured_strategies
 from configs.strategy_objects import named_strategy
 from dataflows import backtest as fused
 from dataflows.research.frame_files import arrow_table
@@ -20,6 +21,9 @@ from dataflows.research.frames import RUN_FRAME_NAMES, Frame
 from dataflows.research.loaded_bars import BarsArgument, bar_files, symbol_names
 from dataflows.research.result import RETURNS, Result
 from dataflows.research.run_collector import BacktestRun, RunCollector
+from dataflows.research.run_sources import sources_of, strategy_labels
+from dataflows.research.run_store import RunSources, RunStore, runs_folder
+from dataflows.research.stored_results import save_result
 from operators.handler_limit import describe_timeout
 from schemas.errors import BadInput
 from schemas.records import HandlerTimeout
@@ -47,6 +51,8 @@ def backtest(
     files: Mapping[str, Sequence[str | Path]] | None = None,
     benchmark: str | None = None,
     allow_in_sample: bool = False,
+    save: bool = False,
+    name: str | None = None,
 ) -> Result:
     """Run a strategy over bars, and return its result.
 
@@ -60,14 +66,18 @@ def backtest(
     orders      a CSV file of orders; without a strategy, the orders alone trade, unless the settings name strategies
     files       files of other records by kind: quotes, trades, reference_data, data, news, fundamentals
     benchmark   a symbol of the bars to compare with; adds alpha, beta and the information ratio
+    save        whether to save the run in the store of runs, which `compare` and `python cli.py runs` read
+    name        its name in the store, which implies `save`; default: the strategy and the time
 
     The other arguments are options of the command `backtest`, which docs/howto/backtest.md describes. Raises BadInput
-    with one sentence if an argument, a setting or a file is invalid.
+    with one sentence if an argument, a setting or a file is invalid, and Unavailable if the store cannot be used.
 
         from dataflows.research import backtest
         result = backtest("ema_cross", "bars/", calendar="24/7")
         result.metrics["sharpe"], result.trades.head(), result.decision_hash
     """
+    if name is not None:
+        RunStore(runs_folder()).require_new_name(name)
     base = _load(settings)
     with _strategy_settings(base, strategy, parameters, settings, has_orders=orders is not None) as chosen:
         feed = {"start": start, "end": end, "symbol": symbol, "calendar": calendar, "session": session}
@@ -76,21 +86,28 @@ def backtest(
         run_settings = run_settings.with_file_feed(_feed_values(feed, symbols, interval))
         if allow_in_sample:
             run_settings = run_settings.allowing_in_sample()
-        names = _strategy_names(run_settings)
+        strategies = strategy_labels(run_settings)
         collector = RunCollector(RUN_FRAME_NAMES, benchmark, run_settings)
+        orders_file = None if orders is None else Path(orders)
         with bar_files(bars, run_settings) as given:
             performance, summary = fused.run(
                 run_settings,
                 given.paths,
-                orders=None if orders is None else Path(orders),
+                orders=orders_file,
+                explains=False,
                 make_observers=collector.make_observers,
                 on_stuck=_warn_of_stuck_call,
             )
+            data = None if not isinstance(bars, pd.DataFrame) else ["frame"]
+            sources = sources_of(run_settings, given.paths, orders_file, data=data)
         run = collector.result(performance, summary)
-        return result_of(run, run_settings, names, given.warnings)
+        result = result_of(run, run_settings, strategies, sources, given.warnings)
+    return save_result(result, name) if save or name is not None else result
 
 
-def result_of(run: BacktestRun, settings: Settings, strategies: Sequence[str], notes: Sequence[str] = ()) -> Result:
+def result_of(
+    run: BacktestRun, settings: Settings, strategies: Sequence[str], sources: RunSources, notes: Sequence[str] = ()
+) -> Result:
     """Return the result of a run with its tables. `notes` are further warnings, such as those of a loaded frame."""
     tables = {name: arrow_table(run.frames.frame(name)) for name in run.frames.names}
     tables[RETURNS] = arrow_table(Frame(RETURNS, ("day", "return"), list(run.performance.daily_returns.items())))
@@ -100,6 +117,7 @@ def result_of(run: BacktestRun, settings: Settings, strategies: Sequence[str], n
         settings=json.loads(recorded_text(settings)),
         strategies=tuple(strategies),
         warnings=[*dict.fromkeys([*notes, *run.summary.get("warnings", ()), *_suspension_warnings(run)])],
+        sources=sources,
         tables=tables,
     )
 
@@ -171,12 +189,6 @@ def _feed_values(given: Mapping[str, Any], symbols: Iterable[str] | None, interv
     if interval is not None:
         values |= {"bar_interval": interval, "bar_interval_s": None}
     return values
-
-
-def _strategy_names(settings: Settings) -> list[str]:
-    """Return the names of the strategies. Raises BadInput if one cannot be loaded."""
-    strategies = configured_strategies(settings)
-    return [*(one.name for one in strategies.views), *(one.name for one in strategies.trading)]
 
 
 def _warn_of_stuck_call(timeout: HandlerTimeout) -> None:

@@ -92,6 +92,8 @@ Executions = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("every
 Trades = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("one row per closed lot"))]
 OrdersOut = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("one row per order with its status"))]
 Equity = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("the equity after each time slice"))]
+Name = Annotated[str | None, typer.Option(help="Name of the run in `runs` (default: the strategy and the time).")]
+Save = Annotated[bool, typer.Option("--save/--no-save", help="Save the run, so that `runs` can show and compare it.")]
 Workers = Annotated[
     int, typer.Option(min=1, help="Number of worker threads. One is fastest; the result does not depend on it.")
 ]
@@ -134,10 +136,13 @@ def backtest(
     allow_in_sample: InSample = False,
     json_target: JsonTarget = None,
     report: ReportFile = None,
+    name: Name = None,
+    save: Save = True,
     workers: Workers = 1,
     batch: Batch = 256,
 ) -> None:
     from dataflows.backtest import recorded_period
+    from dataflows.research.frames import RUN_FRAME_NAMES, TRADES
     from dataflows.research.run_collector import RunCollector
 
     # The shell expands `--bars *.csv` into several words. The option takes the first, `more_bars` the others.
@@ -146,6 +151,7 @@ def backtest(
     outputs = {"executions": executions, "trades": trades, "orders": orders_out, "equity": equity}
     results = ResultFiles({name: path for name, path in outputs.items() if path is not None}, json_target, report)
     results.check()
+    _check_name(name, save=save)
     feed_options = {"start": start, "end": end, "calendar": calendar, "session": session, "timezone": timezone}
     feed_options |= {"symbol": symbol, "date_order": date_order, "decimal": decimal}
     feed_options |= {"volume": volume, "time_is": time_is}
@@ -160,9 +166,14 @@ def backtest(
         if allow_in_sample:
             run_settings = run_settings.allowing_in_sample()
         source = paths if symbols is None else recorded_period(run_settings, symbols or None, with_commands=commands)
-        collector = RunCollector(results.table_names(), benchmark, run_settings)
+        requested = results.table_names()
+        # Excursions need all bars in memory, so that only a requested table of trades has them.
+        tables = {*RUN_FRAME_NAMES} if save else requested
+        collector = RunCollector(tables, benchmark, run_settings, excursions=TRADES in requested)
         result = _run(run_settings, source, collector, orders=orders, workers=workers, batch_slices=batch)
     results.write(result, f"Backtest of {', '.join(path.name for path in paths)}")
+    if save:
+        _save(result, run_settings, paths, orders, name, from_topics=symbols is not None)
     _fail_if_suspended(result.performance)
     if result.summary.get("doubtful_data"):
         raise typer.Exit(1)
@@ -234,10 +245,49 @@ def _run(
                 orders=orders,
                 make_observers=collector.make_observers,
                 on_stuck=_end_stuck_run,
+                explains=False,
             )
         except Unavailable as error:
             raise DeployError(str(error)) from error
     return collector.result(performance, summary)
+
+
+def _check_name(name: str | None, *, save: bool) -> None:
+    """Raises BadInput, before the run, for a name that it cannot have."""
+    if name is None:
+        return
+    if not save:
+        raise BadInput("--name names a saved run; remove --no-save")
+    from dataflows.research.run_store import RunStore, runs_folder
+
+    RunStore(runs_folder()).require_new_name(name)
+
+
+def _save(
+    run: "BacktestRun",
+    settings: "Settings",
+    paths: list[Path],
+    orders: Path | None,
+    name: str | None,
+    *,
+    from_topics: bool,
+) -> None:
+    """Save the run. Raises DeployError for a named run that cannot be saved; without a name, that is a warning."""
+    from dataflows.research.run_sources import sources_of, strategy_labels, topic_sources
+    from dataflows.research.stored_results import save_result
+    from dataflows.research.strategy_backtest import result_of
+    from schemas.errors import Unavailable
+
+    bars = paths or list(settings.market_data.files.paths)
+    sources = topic_sources(settings, str(paths[0])) if from_topics else sources_of(settings, bars, orders)
+    try:
+        saved = save_result(result_of(run, settings, strategy_labels(settings), sources), name)
+    except Unavailable as error:
+        if name is not None:
+            raise DeployError(str(error)) from error
+        print(f"warning: the run is not saved: {error}", file=sys.stderr)
+        return
+    print(f"saved as {saved.name}", file=sys.stderr)
 
 
 def _topic_symbols(paths: list[Path]) -> list[str] | None:
