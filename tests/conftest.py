@@ -21,7 +21,6 @@ from psycopg2 import sql
 from xdist.remote import Producer
 
 from configs.env_file import ENV_FILE_VARIABLE, OFF
-from dataflows.research import run_store
 from deploy.home import Home
 from deploy.local import redis as embedded_redis
 from deploy.local.endpoints import Endpoints
@@ -88,12 +87,6 @@ def restore_logging() -> Iterator[None]:
     structlog.reset_defaults()
     sys.excepthook = excepthook
     root.handlers[:], root.level = handlers, level
-
-
-@pytest.fixture(autouse=True)
-def save_runs_in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test without a state folder of its own saves no backtest in that of the repository."""
-    monkeypatch.setattr(run_store, "DEFAULT_HOME", tmp_path_factory.getbasetemp() / "default-home")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The store of runs: every backtest with its tables, settings and hashes, in the folder `runs` of the state folder.
+"""The store of runs: backtests with their tables, settings and hashes, in the folder `runs` of the state folder.
 
 The tables of a run are Parquet files in a folder of its own, everything else is a row of `index.sqlite`. A run exists
 from the moment at which its row is committed, when its files are on the disk. A process that is killed before leaves a

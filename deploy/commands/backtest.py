@@ -92,8 +92,8 @@ Executions = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("every
 Trades = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("one row per closed lot"))]
 OrdersOut = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("one row per order with its status"))]
 Equity = Annotated[Path | None, typer.Option(help=_OUTPUT_HELP.format("the equity after each time slice"))]
-Name = Annotated[str | None, typer.Option(help="Name of the run in `runs` (default: the strategy and the time).")]
-Save = Annotated[bool, typer.Option("--save/--no-save", help="Save the run, so that `runs` can show and compare it.")]
+Name = Annotated[str | None, typer.Option(help="Save the run under this name.")]
+Save = Annotated[bool, typer.Option("--save", help="Save the run, so that `runs` can show and compare it.")]
 Workers = Annotated[
     int, typer.Option(min=1, help="Number of worker threads. One is fastest; the result does not depend on it.")
 ]
@@ -137,7 +137,7 @@ def backtest(
     json_target: JsonTarget = None,
     report: ReportFile = None,
     name: Name = None,
-    save: Save = True,
+    save: Save = False,
     workers: Workers = 1,
     batch: Batch = 256,
 ) -> None:
@@ -151,7 +151,8 @@ def backtest(
     outputs = {"executions": executions, "trades": trades, "orders": orders_out, "equity": equity}
     results = ResultFiles({name: path for name, path in outputs.items() if path is not None}, json_target, report)
     results.check()
-    _check_name(name, save=save)
+    save = save or name is not None
+    _check_name(name)
     feed_options = {"start": start, "end": end, "calendar": calendar, "session": session, "timezone": timezone}
     feed_options |= {"symbol": symbol, "date_order": date_order, "decimal": decimal}
     feed_options |= {"volume": volume, "time_is": time_is}
@@ -252,12 +253,10 @@ def _run(
     return collector.result(performance, summary)
 
 
-def _check_name(name: str | None, *, save: bool) -> None:
+def _check_name(name: str | None) -> None:
     """Raises BadInput, before the run, for a name that it cannot have."""
     if name is None:
         return
-    if not save:
-        raise BadInput("--name names a saved run; remove --no-save")
     from dataflows.research.run_store import RunStore, runs_folder
 
     RunStore(runs_folder()).require_new_name(name)

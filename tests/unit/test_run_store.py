@@ -77,14 +77,14 @@ def test_a_loaded_run_has_the_frames_and_settings_of_its_result(files: Path) -> 
 
 def test_a_run_of_the_command_is_saved_under_a_default_name(files: Path) -> None:
     arguments = ("backtest", "--bars", files, "--settings", SETTINGS_FILE, "--strategy", "ema_cross")
-    saved = command(*arguments)
+    saved = command(*arguments, "--save")
     assert saved.exit_code == 0, saved.output
     *_, name = RunStore(runs_folder()).names()
     assert name.startswith("ema_cross-20")
     assert f"saved as {name}" in saved.stderr
     assert load_run(name).decision_hash == load_run("slow").decision_hash
     assert load_run(name).sources == load_run("slow").sources
-    assert command(*arguments, "--no-save").exit_code == 0
+    assert command(*arguments).exit_code == 0
     assert RunStore(runs_folder()).names()[-1] == name
 
 
