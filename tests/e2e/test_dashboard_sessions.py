@@ -14,6 +14,9 @@ from deploy.supervisor.control import start_one, stop_one
 from tests.e2e.browser import PASSWORD, DashboardTab
 from tests.e2e.conftest import Dashboard
 
+PREVIEW_MS = 240_000
+"""How long a preview may take on a busy machine: it starts a process and replays the recording."""
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -117,7 +120,7 @@ def test_a_limit_is_previewed_changed_and_reset(dashboard: Dashboard) -> None:
     expect(dialog.get_by_role("alert")).to_contain_text("max_order_notional")
     dialog.get_by_label("New value").fill("123456")
     dialog.get_by_role("button", name="Preview").click()
-    expect(dialog.get_by_role("region", name="Preview")).to_contain_text("time slices from")
+    expect(dialog.get_by_role("region", name="Preview")).to_contain_text("time slices from", timeout=PREVIEW_MS)
     assert admin.layout_faults() == []
     widen = "dialog => { dialog.firstElementChild.style.minWidth = '3000px' }"
     dialog.evaluate(widen)
