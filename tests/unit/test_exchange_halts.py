@@ -186,11 +186,13 @@ def test_a_renamed_symbol_stays_halted_and_a_delisted_one_is_forgotten() -> None
 def test_a_snapshot_of_an_earlier_release_has_no_halts() -> None:
     reference = ReferenceData()
     reference.pop_due([status(HALTED, 1)])
-    version, *parts, _halts = reference.snapshot()
-    assert version == 2
-    restored = ReferenceData()
-    restored.restore((1, *parts))
-    assert not restored.halts
+    version, *parts, halts, _ended = reference.snapshot()
+    assert version == 3
+    first, second = ReferenceData(), ReferenceData()
+    first.restore((1, *parts))
+    assert not first.halts
+    second.restore((2, *parts, halts))
+    assert second.halts and not second.ended
 
 
 def read(folder: Path, *rows: str, **settings: Any) -> list[Record]:
