@@ -21,9 +21,12 @@ _LAYOUT_FAULTS = """() => {
     }
     for (const box of document.querySelectorAll("dialog[open], dialog[open] :not(input)")) {
         const hidden = box.clientWidth <= 1 || getComputedStyle(box).overflowX === "visible";
-        if (!hidden && box.scrollWidth > box.clientWidth + 1) {
-            const name = `${box.closest("dialog").ariaLabel}: ${box.localName}.${box.className}`;
+        if (hidden || box.scrollWidth <= box.clientWidth + 1) continue;
+        const name = `${box.closest("dialog").ariaLabel}: ${box.localName}.${box.className}`;
+        if (getComputedStyle(box).textOverflow !== "ellipsis") {
             faults.push(`${name} scrolls sideways: ${box.scrollWidth} px in ${box.clientWidth} px`);
+        } else if (box.title === "") {
+            faults.push(`${name} is shortened, and no title shows the whole text`);
         }
     }
     for (const region of document.querySelectorAll(".scroll")) {
@@ -44,7 +47,9 @@ _LAYOUT_FAULTS = """() => {
     }
     return faults;
 }"""
-"""Checks the page and open dialogs for sideways scrolling, and the centre and both ends of every cell of a table."""
+"""Checks the page and open dialogs for sideways scrolling, shortened texts of dialogs for a title with the whole text,
+and the centre and both ends of every cell of a table.
+"""
 expect.set_options(timeout=60_000)
 # The browser logs these errors for each failed request while the API is down.
 _NETWORK_ERRORS = ("Failed to load resource", "WebSocket connection to")

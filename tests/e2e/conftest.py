@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import time
 from pathlib import Path
@@ -105,8 +105,18 @@ def dashboard_url(platform: CliPlatform) -> str:
     return f"http://localhost:{platform.ports.dashboard}"
 
 
+@pytest.fixture
+def dashboard(running_dashboard: Dashboard) -> Iterator[Dashboard]:
+    """The shared dashboard. A dialog that a failed test leaves open would cover the page for all later tests."""
+    yield running_dashboard
+    tab = running_dashboard.admin
+    if tab.page.locator("dialog[open]").count() > 0:
+        tab.page.reload()
+        tab.wait_until_live()
+
+
 @pytest.fixture(scope="session")
-def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Dashboard:
+def running_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Dashboard:
     """The browser opens first, so that the platform does not start if the browser is missing."""
     chromium = _shared_platform.enter_context(open_browser())
     folder = tmp_path_factory.mktemp("dashboard")

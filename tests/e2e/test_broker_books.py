@@ -37,12 +37,12 @@ def post(platform: BrokerPlatform, path: str, body: dict[str, Any]) -> None:
     request = urllib.request.Request(
         f"http://127.0.0.1:{platform.broker_port}{path}", json.dumps(body).encode(), headers
     )
-    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
         assert response.status == 200
 
 
 def position_at_broker(platform: BrokerPlatform, symbol: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{platform.broker_port}/control/state", timeout=30) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{platform.broker_port}/control/state", timeout=60) as response:
         positions: dict[str, str] = json.load(response)["positions"]
     return positions.get(symbol, "0")
 

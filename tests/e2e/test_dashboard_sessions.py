@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import time
 
-import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
 from api.second_factor import STEP_S, totp
 from deploy.supervisor.control import start_one, stop_one
+from tests import http
 from tests.e2e.browser import PASSWORD, DashboardTab
 from tests.e2e.conftest import Dashboard
 
@@ -22,10 +22,8 @@ pytestmark = pytest.mark.timeout(600)
 
 def test_a_viewer_sees_all_views_but_no_trading_controls(dashboard: Dashboard) -> None:
     platform, chromium = dashboard.platform, dashboard.chromium
-    tokens = httpx.post(
-        f"{platform.api_url}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}
-    ).json()
-    created = httpx.post(
+    tokens = http.post(f"{platform.api_url}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}).json()
+    created = http.post(
         f"{platform.api_url}/api/v1/users",
         json={"username": "watcher", "role": "viewer"},
         headers={"Authorization": f"Bearer {tokens['access_token']}"},
@@ -59,7 +57,7 @@ def test_a_user_with_a_second_factor_logs_in_with_a_code(dashboard: Dashboard) -
     tab.log_in("careful", one_time_password)
     tab.change_password(one_time_password)
     tab.wait_until_live()
-    with httpx.Client(base_url=f"{platform.api_url}/api/v1/auth") as api:
+    with http.client(base_url=f"{platform.api_url}/api/v1/auth") as api:
         access = api.post("/login", json={"username": "careful", "password": PASSWORD}).json()["access_token"]
         api.headers["Authorization"] = f"Bearer {access}"
         secret = base64.b32decode(api.post("/totp", json={"current_password": PASSWORD}).json()["secret"])

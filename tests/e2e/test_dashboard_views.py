@@ -6,12 +6,12 @@ import re
 import time
 from collections.abc import Callable
 
-import httpx
 import pytest
 from playwright.sync_api import Route, expect
 
 from dataflows.runtime.topology import COMPACT
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
+from tests import http
 from tests.e2e.browser import PASSWORD, VIEWS
 from tests.e2e.cli_platform import CliPlatform
 from tests.e2e.conftest import Dashboard
@@ -302,17 +302,15 @@ def number(text: str) -> float:
 
 def symbol_with_signal(platform: CliPlatform) -> str:
     """Wait for the first signal of a strategy and return its symbol."""
-    tokens = httpx.post(
-        f"{platform.api_url}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}
-    ).json()
-    with httpx.Client(base_url=platform.api_url, headers={"Authorization": f"Bearer {tokens['access_token']}"}) as api:
+    tokens = http.post(f"{platform.api_url}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}).json()
+    with http.client(base_url=platform.api_url, headers={"Authorization": f"Bearer {tokens['access_token']}"}) as api:
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             for price in api.get("/api/v1/market/prices").json():
                 if api.get(f"/api/v1/signals/{price['symbol']}").json():
                     return str(price["symbol"])
             time.sleep(1)
-    raise AssertionError("no signal within two minutes")
+    raise AssertionError("no signal within five minutes")
 
 
 def test_the_signals_of_a_symbol_are_shown(dashboard: Dashboard) -> None:

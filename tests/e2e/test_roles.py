@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from api.roles import Role
+from tests import http
 from tests.e2e.cli_platform import CliPlatform
 
 pytestmark = pytest.mark.timeout(600)
@@ -39,7 +40,7 @@ def client_by_role(platform: CliPlatform) -> Iterator[dict[Role, httpx.Client]]:
 
 
 def log_in(platform: CliPlatform, username: str, one_time_password: str) -> httpx.Client:
-    client = httpx.Client(base_url=f"{platform.api_url}/api/v1", timeout=60)
+    client = http.client(base_url=f"{platform.api_url}/api/v1")
     tokens = client.post("/auth/login", json={"username": username, "password": one_time_password}).json()
     client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
     response = client.post("/auth/password", json={"current_password": one_time_password, "new_password": PASSWORD})

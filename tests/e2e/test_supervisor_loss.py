@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.supervisor.state import PlatformState, read_state
+from tests import http
 from tests.e2e.cli_platform import CliPlatform
 
 pytestmark = pytest.mark.timeout(600)
@@ -46,7 +46,7 @@ def report(platform: CliPlatform, service: str) -> Any:
 
 def metric(platform: CliPlatform, name: str, **labels: str) -> float | None:
     token = (platform.home.secrets / "metrics-token").read_text().strip()
-    page = httpx.get(f"{platform.api_url}/metrics", headers={"Authorization": f"Bearer {token}"}, timeout=60).text
+    page = http.get(f"{platform.api_url}/metrics", headers={"Authorization": f"Bearer {token}"}).text
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             if sample.name == name and labels.items() <= sample.labels.items():
@@ -67,7 +67,7 @@ def test_next_supervisor_takes_over_the_processes_of_a_killed_one(simulator_plat
     # Nobody restarts it, and nobody reports it any more: its own report is old.
     eventually(lambda: metric(platform, "platform_service_up", service="features") == 0.0, "the dead dataflow")
     assert metric(platform, "platform_service_up", service="risk") == 1.0
-    health = httpx.get(f"{platform.api_url}/health", timeout=60)
+    health = http.get(f"{platform.api_url}/health")
     assert health.status_code == 503
     assert health.json()["parts"]["supervisor"]["status"].startswith("unknown: last report ")
     assert "still run; take them over with `python cli.py start`" in platform.run("status", status=3)
@@ -83,7 +83,7 @@ def test_next_supervisor_takes_over_the_processes_of_a_killed_one(simulator_plat
     }
     assert report(platform, "risk")["started_at"] == risk["started_at"]
     eventually(lambda: report(platform, "risk")["records_in"] > risk["records_in"], "new records in risk")
-    eventually(lambda: httpx.get(f"{platform.api_url}/health", timeout=60).status_code == 200, "a healthy platform")
+    eventually(lambda: http.get(f"{platform.api_url}/health").status_code == 200, "a healthy platform")
     assert metric(platform, "platform_supervisor_up") == 1.0
     assert platform.run_json("status")["alerts"] is not None
 

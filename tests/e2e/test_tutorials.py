@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import http
 from tests.e2e.cli_platform import CliPlatform
 from tests.tutorials import EVENTUALLY, PLATFORM, ROOT, TutorialShell, read_page
 
@@ -47,7 +48,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TutorialShell]:
 def create_users(platform: CliPlatform, folder: Path) -> None:
     """Create a trader and a risk officer. Set new passwords for both and for the admin."""
     one_time_password = (platform.home.secrets / "admin-password").read_text().strip()
-    with httpx.Client(base_url=f"{platform.api_url}/api/v1", timeout=30) as client:
+    with http.client(base_url=f"{platform.api_url}/api/v1") as client:
         admin = set_password(client, "admin", one_time_password, folder)
         for name, role in (("ann", "trader"), ("ray", "risk")):
             response = client.post("/users", json={"username": name, "role": role}, headers=admin)

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,6 +17,7 @@ from websockets.sync.client import connect
 
 from deploy.errors import DeployError
 from deploy.local.dashboard_server import BODY_MAX_BYTES, create_app, make_app
+from tests import http
 from tests.app_server import AppServer
 
 
@@ -76,23 +76,23 @@ def dashboard_without_api(bundle: Path) -> Iterator[AppServer]:
 
 
 def test_the_page_is_revalidated_assets_are_cached_and_foreign_content_is_blocked(dashboard: AppServer) -> None:
-    page = httpx.get(f"http://{dashboard.address}/")
+    page = http.get(f"http://{dashboard.address}/")
     assert "the page" in page.text and page.headers["cache-control"] == "no-cache"
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
     assert page.headers["x-content-type-options"] == "nosniff"
-    asset = httpx.get(f"http://{dashboard.address}/assets/index-abc.js")
+    asset = http.get(f"http://{dashboard.address}/assets/index-abc.js")
     assert "immutable" in asset.headers["cache-control"]
-    missing = httpx.get(f"http://{dashboard.address}/assets/gone.js")
+    missing = http.get(f"http://{dashboard.address}/assets/gone.js")
     assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-cache")
-    assert httpx.get(f"http://{dashboard.address}/%2e%2e/%2e%2e/etc/passwd").status_code == 404
+    assert http.get(f"http://{dashboard.address}/%2e%2e/%2e%2e/etc/passwd").status_code == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
 def test_a_request_and_its_response_are_forwarded_unchanged(dashboard: AppServer, method: str) -> None:
     headers = {"Authorization": "Bearer t", "Idempotency-Key": "k", "Cookie": "c=d", "Origin": "http://elsewhere"}
     content = b"" if method == "GET" else b'{"a": 1}'
-    response = httpx.request(
+    response = http.request(
         method,
         f"http://{dashboard.address}/api/v1/orders/ord%2F1?limit=3&symbol=A%26B",
         headers=headers,
@@ -127,7 +127,7 @@ def test_a_request_and_its_response_are_forwarded_unchanged(dashboard: AppServer
 def test_dot_segments_and_unknown_prefixes_are_not_forwarded(dashboard: AppServer, path: str) -> None:
     # A client library would normalize the path, so send it as it is.
     host, port = dashboard.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as client:
+    with socket.create_connection((host, int(port)), timeout=60) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: dashboard\r\nConnection: close\r\n\r\n".encode())
         response = b"".join(iter(lambda: client.recv(65_536), b"")).decode()
     assert response.startswith("HTTP/1.1 404"), response[:200]
@@ -136,28 +136,28 @@ def test_dot_segments_and_unknown_prefixes_are_not_forwarded(dashboard: AppServe
 
 def test_the_address_of_the_client_is_appended_to_the_proxies_in_front(dashboard: AppServer) -> None:
     headers = {"X-Forwarded-For": "203.0.113.9, 10.0.0.5"}
-    forwarded = httpx.get(f"http://{dashboard.address}/api/v1/orders", headers=headers).json()
+    forwarded = http.get(f"http://{dashboard.address}/api/v1/orders", headers=headers).json()
     assert forwarded["headers"]["x-forwarded-for"] == "203.0.113.9, 10.0.0.5, 127.0.0.1"
 
 
 def test_responses_have_security_headers(dashboard: AppServer) -> None:
-    page = httpx.get(f"http://{dashboard.address}/").headers
+    page = http.get(f"http://{dashboard.address}/").headers
     assert "frame-ancestors 'none'" in page["content-security-policy"] and page["x-frame-options"] == "DENY"
     assert page["x-content-type-options"] == "nosniff" and page["referrer-policy"] == "no-referrer"
     assert "strict-transport-security" not in page, "a browser would refuse http://127.0.0.1 for a year"
-    assert httpx.get(f"http://{dashboard.address}/api/v1/orders").headers["cache-control"] == "no-store"
-    behind_tls = httpx.get(f"http://{dashboard.address}/", headers={"X-Forwarded-Proto": "https"}).headers
+    assert http.get(f"http://{dashboard.address}/api/v1/orders").headers["cache-control"] == "no-store"
+    behind_tls = http.get(f"http://{dashboard.address}/", headers={"X-Forwarded-Proto": "https"}).headers
     assert behind_tls["strict-transport-security"].startswith("max-age=")
 
 
 def test_an_unreachable_api_and_an_oversized_body_are_one_sentence_problems(
     dashboard: AppServer, dashboard_without_api: AppServer
 ) -> None:
-    unreachable = httpx.get(f"http://{dashboard_without_api.address}/api/v1/portfolio/state")
+    unreachable = http.get(f"http://{dashboard_without_api.address}/api/v1/portfolio/state")
     assert unreachable.headers["content-type"] == "application/problem+json"
     assert (unreachable.status_code, unreachable.json()["detail"]) == (502, "The API is unavailable.")
-    assert httpx.get(f"http://{dashboard_without_api.address}/").status_code == 200, "the page itself is served"
-    too_long = httpx.post(f"http://{dashboard.address}/api/v1/orders", content=b"x" * (BODY_MAX_BYTES + 1))
+    assert http.get(f"http://{dashboard_without_api.address}/").status_code == 200, "the page itself is served"
+    too_long = http.post(f"http://{dashboard.address}/api/v1/orders", content=b"x" * (BODY_MAX_BYTES + 1))
     assert too_long.status_code == 413 and too_long.json()["status"] == 413
 
 

@@ -30,6 +30,7 @@ from schemas.records import (
     RiskUsage,
     StrategyWeights,
 )
+from tests import http
 from tests.app_server import AppServer
 from tests.builders import (
     attribution,
@@ -150,10 +151,10 @@ def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
     command = [str(binary), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
     with (folder / "log").open("wb") as log:
         child = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=log, stdout=log)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1") as client:
+    with http.client(base_url=f"http://127.0.0.1:{port}/api/v1") as client:
         try:
             _wait(client, child, folder / "log", 2)
-            httpx.get(f"http://{api}/health")
+            http.get(f"http://{api}/health")
             # Counters must increase between two scrapes, so that rates are not empty.
             write(settings, more_records())
             _commit(settings)
@@ -250,8 +251,8 @@ def _query(client: httpx.Client, expr: str) -> list[dict[str, Any]]:
 
 def test_every_queried_metric_is_exported(api: str) -> None:
     headers = {"Authorization": f"Bearer {METRICS_TOKEN}"}
-    httpx.get(f"http://{api}/metrics", headers=headers)
-    page = httpx.get(f"http://{api}/metrics", headers=headers).text
+    http.get(f"http://{api}/metrics", headers=headers)
+    page = http.get(f"http://{api}/metrics", headers=headers).text
     exported = set(re.findall(r"^# HELP (\S+)", page, re.MULTILINE))
     exported |= {f"{name}_{part}" for name in exported for part in ("bucket", "count", "sum")}
     queried = {name for expr in (*QUERIES, *CONDITIONS) for name in METRIC_NAME.findall(expr)}

@@ -22,6 +22,7 @@ from deploy.home import REPOSITORY
 from deploy.local.ports import free_ports
 from deploy.supervisor.platform_services import api_service, child_environment
 from sinks.database import open_engine
+from tests import http
 from tests.integration.api_users import PASSWORD, bearer
 
 KEY = "the-signing-key-of-this-api-process"
@@ -57,7 +58,7 @@ def api(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFact
         while True:
             assert child.poll() is None and time.monotonic() < deadline, (home / "log").read_text()[-2000:]
             try:
-                httpx.get(f"http://127.0.0.1:{port}/openapi.json")
+                http.get(f"http://127.0.0.1:{port}/openapi.json")
                 break
             except httpx.TransportError:
                 time.sleep(0.1)
@@ -88,7 +89,7 @@ def _upload(api: ApiProcess, path: str, headers: str, *, chunked: bool, total: i
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {total}"
     head = f"POST {path} HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n{framing}\r\n{headers}\r\n"
     chunk = b"%x\r\n%s\r\n" % (len(CHUNK), CHUNK) if chunked else CHUNK
-    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as client:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=60) as client:
         client.sendall(head.encode() + chunk)
         for _ in range(4):  # more than any limit
             try:
@@ -148,7 +149,7 @@ def test_a_body_with_a_token_is_read_up_to_the_limit(api: ApiProcess) -> None:
         assert _upload(api, "/api/v1/orders", headers, chunked=chunked).status == 413
     assert api.rss_bytes() - before < 30 * MEGABYTE
     order = {"symbol": "AAPL", "side": "BUY", "quantity": 0}
-    with httpx.Client(base_url=api.url, headers=bearer(api.token)) as client:
+    with http.client(base_url=api.url, headers=bearer(api.token)) as client:
         padding = b" " * (BODY_MAX_BYTES - len(json.dumps(order)))
         assert client.post("/api/v1/orders", content=json.dumps(order).encode() + padding).status_code == 422
         too_long = client.post("/api/v1/orders", content=json.dumps(order).encode() + padding + b" ")
@@ -159,18 +160,18 @@ def test_a_body_with_a_token_is_read_up_to_the_limit(api: ApiProcess) -> None:
 
 @pytest.mark.parametrize("body", [b"[" * 30_000, b'{"a":' * 5_000 + b"1" + b"}" * 5_000, b'{"reason":' + b"[" * 25])
 def test_deep_json_is_a_bad_request(api: ApiProcess, body: bytes) -> None:
-    response = httpx.post(f"{api.url}/api/v1/orders", content=body, headers=bearer(api.token))
+    response = http.post(f"{api.url}/api/v1/orders", content=body, headers=bearer(api.token))
     assert (response.status_code, response.headers["content-type"]) == (400, "application/problem+json")
     assert response.json()["detail"] == f"The JSON body is nested deeper than {JSON_DEPTH_MAX} levels."
 
 
 def test_too_many_and_too_large_headers_and_targets_are_refused(api: ApiProcess) -> None:
-    with httpx.Client(base_url=api.url) as client:
+    with http.client(base_url=api.url) as client:
         many = client.get("/health", headers={f"x-{number}": "1" for number in range(HEADERS_MAX + 1)})
         assert many.status_code == 431
         assert client.get("/health", headers={"x-long": "a" * 20_000}).status_code == 431
         assert client.get("/health?a=" + "a" * 9_000).status_code == 414
-    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as endless:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=60) as endless:
         sent = 0
         try:
             endless.sendall(b"GET / HTTP/1.1\r\nHost: api\r\n")
@@ -196,8 +197,8 @@ def test_a_large_message_on_a_stream_closes_it(api: ApiProcess) -> None:
 def test_the_process_does_not_trust_forwarded_addresses(api: ApiProcess) -> None:
     """uvicorn would trust `X-Forwarded-For` from this machine by default."""
     for headers in ({"X-Forwarded-For": "unknown"}, {"X-Forwarded-For": "127.0.0.1"}, {}):
-        assert httpx.get(f"{api.url}/metrics", headers=headers).status_code == 401
-    assert "server" not in httpx.get(f"{api.url}/openapi.json").headers
+        assert http.get(f"{api.url}/metrics", headers=headers).status_code == 401
+    assert "server" not in http.get(f"{api.url}/openapi.json").headers
 
 
 def test_waiting_log_ins_do_not_delay_other_requests(api: ApiProcess) -> None:
@@ -208,7 +209,7 @@ def test_waiting_log_ins_do_not_delay_other_requests(api: ApiProcess) -> None:
     import asyncio
 
     async def run() -> tuple[list[int], int]:
-        async with httpx.AsyncClient(base_url=api.url, timeout=60, limits=httpx.Limits(max_connections=100)) as client:
+        async with http.async_client(base_url=api.url, limits=httpx.Limits(max_connections=100)) as client:
             guesses = [
                 asyncio.create_task(client.post("/api/v1/auth/login", json={"username": f"u{n}", "password": "x"}))
                 for n in range(60)

@@ -257,7 +257,7 @@ def test_an_invalid_control_changes_nothing(server: AlpacaServer, action: str, b
         return (dict(book.prices), book.session, book.cash, book.fill_quantity_max, repr(book.assets))
 
     before = state()
-    response = requests.post(f"{server.url}/control/{action}", json=body, timeout=10)
+    response = requests.post(f"{server.url}/control/{action}", json=body, timeout=60)
     assert response.status_code in (404, 422) and response.json()["message"]
     assert state() == before
 
@@ -267,5 +267,5 @@ def test_an_invalid_control_changes_nothing(server: AlpacaServer, action: str, b
 )
 def test_bars_of_any_time_are_a_list_or_a_bad_request(server: AlpacaServer, start: str) -> None:
     query = {"symbols": f"{STOCK},ZZZZ", "start": start, "limit": "5"}
-    response = requests.get(f"{server.url}/v2/stocks/bars", params=query, headers=HEADERS, timeout=10)
+    response = requests.get(f"{server.url}/v2/stocks/bars", params=query, headers=HEADERS, timeout=60)
     assert response.status_code == (422 if start == "x" else 200)
