@@ -60,8 +60,9 @@ class PairsReversion(TradingStrategy):
 
     An entry requires a positive hedge ratio and a half-life of at most `half_life_max`. A position that has not
     returned to the mean after three half-lives is closed, too. Both symbols together have the share `weight` of the
-    equity, in the ratio 1 to the hedge ratio. The state has `side` (1 long the spread, -1 short) and `bars` (those left
-    until the position is closed).
+    equity, in the ratio 1 to the hedge ratio. After a rejected entry, the next one waits until the spread has been
+    within `entry`: the same order would be rejected again at every bar. The state has `side` (1 long the spread, -1
+    short), `bars` (those left until the position is closed) and `rejected`.
     Sources: E. Gatev, W. Goetzmann and K. Rouwenhorst, Pairs Trading (2006); E. Chan, Algorithmic Trading (2013).
     """
 
@@ -106,7 +107,9 @@ class PairsReversion(TradingStrategy):
             ctx.state["bars"] -= 1
             if side * spread.z_score >= 0 or ctx.state["bars"] <= 0:
                 self._leave(ctx)
-        elif abs(spread.z_score) >= self.entry:
+        elif abs(spread.z_score) < self.entry:
+            ctx.state["rejected"] = False
+        elif not ctx.state.get("rejected"):
             self._enter(ctx, spread)
 
     def _enter(self, ctx: TradingContext, spread: Spread) -> None:
@@ -127,3 +130,4 @@ class PairsReversion(TradingStrategy):
     def on_order(self, ctx: TradingContext, update: OrderUpdate) -> None:
         if update.request == "target" and update.status == "rejected" and ctx.state.get("side"):
             self._leave(ctx)  # one symbol alone is not a pair
+            ctx.state["rejected"] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from math import sin
 from pathlib import Path
 from random import Random
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 
 from configs.strategies import load_strategies
+from operators.risk import RiskSettings
 from operators.strategies import STRATEGIES, TradingStrategy
 from schemas.errors import BadInput
-from schemas.records import StrategyAction
+from schemas.records import OrderRefusal, StrategyAction
 from tests.unit.strategy_tapes import (
     StrategyTape,
     check_restores,
@@ -265,6 +267,27 @@ def test_pairs_reversion_trades_both_shares_when_the_spread_is_stretched_and_rev
     assert np.sign(entries[0][2]) == -np.sign(z_score) == -np.sign(entries[1][2])
     quantity = 80_000 / (1 + hedge) // PAIR[number - 1]["A"]
     assert abs(entries[0][2]) == quantity, "80 percent of the equity in the ratio of the hedge"
+
+
+def test_pairs_reversion_repeats_a_rejected_entry_only_after_the_spread_was_within_it() -> None:
+    """Each entry is larger than the limit of an order, so risk rejects every one of them."""
+    tape = tape_of(PAIR)
+    risk = RiskSettings.unlimited(initial_capital=Decimal(100_000), max_order_notional=Decimal(10_000))
+    desk = TradingDesk(CASES["pairs_reversion"].create(), days=tape.days, risk=risk)
+    entries, within = 0, False
+    for index, (ts_ns, bars) in enumerate(tape.slices):
+        before = len(desk.records)
+        desk.on_slice(ts_ns, bars)
+        if any(isinstance(one, OrderRefusal) for one in desk.records[before:]):
+            assert entries == 0 or within, f"minute {index} repeats the rejected entry of the same stretch"
+            entries, within = entries + 1, False
+        first, second = (
+            np.log([prices[symbol] for prices in PAIR[max(0, index - 119) : index + 1]]) for symbol in "AB"
+        )
+        if len(first) == 120:
+            spread = first - np.polyfit(second, first, 1)[0] * second
+            within = within or bool(abs(spread[-1] - spread.mean()) < 2 * spread.std())
+    assert entries >= 2, "the spread is stretched several times"
 
 
 def test_pairs_reversion_earns_on_most_planted_pairs() -> None:
