@@ -17,6 +17,7 @@ import psutil
 from deploy.bootstrap import without_bytecode_ban
 from deploy.home import REPOSITORY
 from deploy.local.kafka.broker import JVM_OPTIONS_VARIABLE
+from deploy.testing.left_processes import RUN_VARIABLE, end_left_processes, new_run
 from deploy.testing.run_report import REPORT_FILE_VARIABLE, REPORT_PLUGIN, RunReport, read_report
 
 TEST_FOLDER = "tests"
@@ -74,13 +75,19 @@ def run_pytest(
             run += _coverage_reports(coverage) if number == len(runs) - 1 else ["--cov-report="]
     codes: list[int] = []
     reports: list[RunReport] = []
-    with tempfile.TemporaryDirectory(prefix="trading-test-report-") as folder:
-        for number, run in enumerate(runs):
-            report_file = Path(folder) / f"{number}.json"
-            codes.append(_run_pytest({**environment, REPORT_FILE_VARIABLE: str(report_file)}, run))
-            reports += read_report(report_file)
-            if codes[-1] == _INTERRUPTED or (codes[-1] and _stops_at_first_failure(arguments)):
-                break
+    run_id = new_run()
+    try:
+        with tempfile.TemporaryDirectory(prefix="trading-test-report-") as folder:
+            for number, run in enumerate(runs):
+                report_file = Path(folder) / f"{number}.json"
+                variables = {**environment, REPORT_FILE_VARIABLE: str(report_file), RUN_VARIABLE: run_id}
+                codes.append(_run_pytest(variables, run))
+                reports += read_report(report_file)
+                if codes[-1] == _INTERRUPTED or (codes[-1] and _stops_at_first_failure(arguments)):
+                    break
+    finally:
+        for command in end_left_processes(run_id):
+            print_status(f"ended a process that a test left running: {command}")
     if len(reports) > 1:
         print(RunReport.merge(reports).text(), flush=True)
     failures = [code for code in codes if code not in (0, _NO_TESTS_COLLECTED)]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.home import REPOSITORY
@@ -94,3 +95,19 @@ def test_reports_of_two_runs_become_one_summary(tmp_path: Path) -> None:
     lines = merged.text().splitlines()
     assert lines[-1] == "All runs: 1 failed, 3 passed in 2 min 1 s"
     assert [line.split()[-1] for line in lines[2:5]] == ["a", "b", "c"]
+
+
+def test_a_process_that_a_test_leaves_running_is_ended(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It belongs to another session, as the supervisor of a platform does, so no signal of the terminal reaches it."""
+    test_file = tmp_path / "test_leaves.py"
+    test_file.write_text(
+        "import subprocess\n"
+        "def test_leaves():\n"
+        "    child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+    )
+    options = ["-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", "-c", os.devnull]
+    assert pytest_run.run_pytest(os.environ, [*options, str(test_file)], workers=1) == 0
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert "ended a process that a test left running: sleep 600" in capfd.readouterr().err
