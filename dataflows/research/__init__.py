@@ -18,15 +18,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataflows.research.loaded_bars import load_bars
     from dataflows.research.result import Result
+    from dataflows.research.robustness.capacity import capacity
+    from dataflows.research.robustness.costs import cost_sensitivity
+    from dataflows.research.robustness.noise import bar_noise
     from dataflows.research.run_comparison import compare
     from dataflows.research.stored_results import load_run
     from dataflows.research.strategy_backtest import backtest
 
-__all__ = ["Result", "backtest", "compare", "load_bars", "load_run"]
+__all__ = ["Result", "backtest", "bar_noise", "capacity", "compare", "cost_sensitivity", "load_bars", "load_run"]
 _MODULES = {
     "Result": "result",
     "backtest": "strategy_backtest",
+    "bar_noise": "robustness.noise",
+    "capacity": "robustness.capacity",
     "compare": "run_comparison",
+    "cost_sensitivity": "robustness.costs",
     "load_bars": "loaded_bars",
     "load_run": "stored_results",
 }

@@ -78,7 +78,7 @@ def backtest(
     """
     if name is not None:
         RunStore(runs_folder()).require_new_name(name)
-    base = _load(settings)
+    base = settings_of(settings)
     with _strategy_settings(base, strategy, parameters, settings, has_orders=orders is not None) as chosen:
         feed = {"start": start, "end": end, "symbol": symbol, "calendar": calendar, "session": session}
         feed |= {"timezone": timezone}
@@ -129,8 +129,8 @@ def _suspension_warnings(run: BacktestRun) -> list[str]:
     ]
 
 
-def _load(settings: SettingsInput) -> Settings:
-    """Return the settings. Raises BadInput."""
+def settings_of(settings: SettingsInput) -> Settings:
+    """Return the settings for the argument `settings` of `backtest`. Raises BadInput."""
     if isinstance(settings, Settings):
         return settings
     if isinstance(settings, Mapping):
