@@ -37,6 +37,17 @@ class HoldingPeriod(NamedTuple):
     bars: int
 
 
+class PriceColumns(NamedTuple):
+    """The bars of one symbol in order of time, one list per field."""
+
+    opens_ns: Sequence[int]
+    ends_ns: Sequence[int]
+    opens: Sequence[float]
+    highs: Sequence[float]
+    lows: Sequence[float]
+    closes: Sequence[float]
+
+
 class Excursion(NamedTuple):
     """The lowest and highest price that a lot has certainly met, and the number of bars that it was open."""
 
@@ -120,6 +131,18 @@ class SymbolBars:
         self._highs.append(bar.high)
         self._lows.append(bar.low)
         self._closes.append(bar.close)
+
+    @property
+    def columns(self) -> PriceColumns:
+        """The bars themselves, not a copy."""
+        return PriceColumns(
+            opens_ns=self._opens_ns,
+            ends_ns=self._ends_ns,
+            opens=self._opens,
+            highs=self._highs,
+            lows=self._lows,
+            closes=self._closes,
+        )
 
     def holding_period(self, match: LotMatch) -> HoldingPeriod:
         entry, last = bisect_right(self._ends_ns, match.opened_ns), bisect_right(self._ends_ns, match.closed_ns)

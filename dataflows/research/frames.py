@@ -6,7 +6,7 @@ PostgreSQL, so both have the same columns and rows. Money and quantities are dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -83,7 +83,7 @@ COLUMNS: dict[FrameName, tuple[str, ...]] = {
         *("status", "filled", "average_price", "fees", "reason"),
     ),
     EQUITY: ("time", "equity", "cash", "gross", "net", "drawdown"),
-    SIGNALS: ("time", "symbol", "strategy", "direction", "strength", "confidence", "price"),
+    SIGNALS: ("time", "symbol", "strategy", "direction", "strength", "confidence", "price", "reason"),
 }
 TIME_COLUMNS = frozenset({"time", "entry_time", "exit_time", "expires_at"})
 """Columns of nanoseconds since 1970."""
@@ -96,6 +96,13 @@ def time_column(name: FrameName) -> str:
     ('time', 'exit_time')
     """
     return "exit_time" if name == TRADES else "time"
+
+
+def signal_row(signal: Signal) -> tuple[Any, ...]:
+    """Return the row of a change of a view. Its reason is the values on which the view is based."""
+    reason = ", ".join(f"{name} {value:.6g}" for name, value in signal.parts.items())
+    view = (signal.direction, signal.strength, signal.confidence, signal.price)
+    return (signal.ts_ns, signal.symbol, signal.strategy, *view, reason)
 
 
 class Frame(NamedTuple):
@@ -169,6 +176,11 @@ class RunFrames:
             if type(record) in used:
                 self.add(record)
 
+    @property
+    def bars(self) -> Mapping[str, SymbolBars]:
+        """The bars by symbol; empty unless the trades have excursions."""
+        return self._bars
+
     def end_run(self) -> None:
         """Note why orders are open at the end of a backtest. Call it after the last record."""
         self._open_reasons = self._order_rows.open_reasons()
@@ -183,8 +195,7 @@ class RunFrames:
                 self._add_valuation(record)
         elif type(record) is Signal:
             if SIGNALS in self.names:
-                view = (record.direction, record.strength, record.confidence, record.price)
-                self._signal_rows.append((record.ts_ns, record.symbol, record.strategy, *view))
+                self._signal_rows.append(signal_row(record))
         elif self._with_orders:
             self._add_order_record(record)
 

@@ -1,8 +1,7 @@
-"""Report of a backtest: the figures of the run as JSON or as one self-contained HTML page."""
+"""The sink of a backtest, which accumulates its figures, the benchmark, and the figures as JSON."""
 
 from __future__ import annotations
 
-import html
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from dataflows.runtime.topology import GLOBAL_SHARD
-from operators.money import plain
 from operators.performance import Performance
 from operators.performance_metrics import TRADING_DAYS_A_YEAR, BenchmarkMetrics, benchmark_metrics, paired_returns
 from operators.stage import TimeSlice
@@ -99,6 +97,11 @@ class Benchmark:
                 if record.traded and record.symbol == self.symbol:
                     self._closes[record.trading_day] = record.close
 
+    @property
+    def closes(self) -> dict[int, float]:
+        """The closes by trading day (yyyymmdd)."""
+        return self._closes
+
     def compare(self, performance: Performance) -> BenchmarkMetrics:
         """Return the metrics of a run against the benchmark. Raises BadInput if it has no bars."""
         if not self._closes:
@@ -115,54 +118,6 @@ class Stopwatch:
 
     def seconds(self) -> float:
         return time.perf_counter() - self._start
-
-
-def render_html(performance: Performance, summary: Mapping[str, Any], title: str) -> str:
-    """Return one HTML page: the equity curve, the figures and the last fills."""
-    fills = [
-        (
-            _format_time(fill.filled_at_ns),
-            fill.symbol,
-            fill.side,
-            plain(fill.quantity),
-            plain(fill.price),
-            plain(fill.fee),
-            fill.order_id,
-        )
-        for fill in performance.fills
-    ]
-    return render_page(performance.curve, fills, summary, title)
-
-
-def render_page(
-    curve: Sequence[tuple[int, float]], fills: Sequence[tuple[str, ...]], summary: Mapping[str, Any], title: str
-) -> str:
-    """Return one HTML page with a curve of (ns, equity), the figures, and fills as texts, the newest first."""
-    rows = "".join(
-        f"<tr><th>{html.escape(figure_label(name))}</th>"
-        f"<td>{'–' if value is None else html.escape(str(value))}</td></tr>"
-        for name, value in summary.items()
-    )
-    fill_rows = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in fill) + "</tr>" for fill in reversed(fills)
-    )
-    headings = "".join(
-        f"<th>{name}</th>" for name in ("filled at", "symbol", "side", "quantity", "price", "fee", "order")
-    )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
-<style>
- body {{ font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #1b1f24; }}
- table {{ border-collapse: collapse; margin: 1rem 0; }} th, td {{ padding: .2rem .8rem; text-align: left; }}
- tr:nth-child(even) {{ background: #f4f6f8; }} svg {{ width: 100%; background: #fafbfc; border: 1px solid #d7dce1; }}
-</style></head><body>
-<h1>{html.escape(title)}</h1>
-{equity_curve_svg(curve)}
-<table>{rows}</table>
-<h2>Last {len(fills)} fills</h2>
-<table><tr>{headings}</tr>{fill_rows}</table>
-</body></html>
-"""
 
 
 def equity_curve_svg(points: Sequence[tuple[int, float]]) -> str:

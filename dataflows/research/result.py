@@ -13,12 +13,11 @@ import pandas as pd
 import pyarrow as pa
 
 from dataflows.research.frames import EQUITY, EXECUTIONS, ORDERS, SIGNALS, TRADES, FrameName
-from dataflows.research.report import equity_curve_svg, render_page
+from dataflows.research.html_report.run_report import TrialNote, run_report
+from dataflows.research.report import equity_curve_svg
 from dataflows.research.run_store import RunSources
-from dataflows.sources.row_times import iso
-from operators.performance import CURVE_POINTS_MAX, FILLS_SHOWN
+from operators.performance import CURVE_POINTS_MAX
 from schemas.errors import BadInput
-from schemas.records import TRADE
 
 RETURNS = "returns"
 METRIC_UNITS: Mapping[str, str] = {
@@ -128,9 +127,12 @@ class Result:
         """SHA-256 over all decisions. Equal hashes mean the same orders, fills, positions and cash."""
         return str(self.summary["decision_hash"])
 
-    def report(self, path: str | Path | None = None) -> str:
-        """Return the report as one HTML page, and write it to a file if `path` is set. Raises BadInput."""
-        page = render_page(self._curve(), self._last_fills(), self.summary, self._title())
+    def report(self, path: str | Path | None = None, *, trials: Sequence[TrialNote] = ()) -> str:
+        """Return the report as one HTML page, and write it to a file if `path` is set. Raises BadInput.
+
+        `trials` say how many trials stand behind the result (`dataflows.research.trial_notes`).
+        """
+        page = run_report(self, self._title(), trials)
         if path is not None:
             try:
                 Path(path).write_text(page, encoding="utf-8")
@@ -154,15 +156,6 @@ class Result:
         sample = table.take(list(rows)).select(["time", "equity"])
         times = sample.column("time").cast(pa.int64()).to_pylist()
         return list(zip(times, sample.column("equity").to_pylist(), strict=True))
-
-    def _last_fills(self) -> list[tuple[str, ...]]:
-        executions = self.executions
-        fills = executions[executions["event"] == TRADE].tail(FILLS_SHOWN)
-        columns = ("time", "symbol", "side", "quantity", "price", "fee", "order_id")
-        return [
-            (iso(row[0].value), row[1], row[2], *(f"{number:.9g}" for number in row[3:6]), row[6])
-            for row in fills[list(columns)].itertuples(index=False)
-        ]
 
     def __repr__(self) -> str:
         figures = ", ".join(f"{name}={_short(self.metrics.get(name))}" for name in ("total_return", "sharpe"))

@@ -12,11 +12,12 @@ from operators.performance import Performance
 
 
 class BacktestRun(NamedTuple):
-    """What a run computed."""
+    """What a run computed. `benchmark` is None without one."""
 
     performance: Performance
     summary: dict[str, Any]
     frames: RunFrames
+    benchmark: Benchmark | None
 
 
 class RunCollector:
@@ -52,4 +53,4 @@ class RunCollector:
         self.frames.end_run()
         if self._has_excursions:
             summary |= self.frames.excursion_figures()
-        return BacktestRun(performance, summary, self.frames)
+        return BacktestRun(performance=performance, summary=summary, frames=self.frames, benchmark=self.compared)

@@ -17,8 +17,9 @@ from configs.settings.feeds import EXTRA_FILE_KINDS
 from configs.strategy_objects import named_strategy
 from dataflows import backtest as fused
 from dataflows.research.frame_files import arrow_table
-from dataflows.research.frames import RUN_FRAME_NAMES, Frame
+from dataflows.research.frames import RUN_FRAME_NAMES, SIGNALS, Frame
 from dataflows.research.loaded_bars import BarsArgument, bar_files, symbol_names
+from dataflows.research.market_tables import market_tables
 from dataflows.research.result import RETURNS, Result
 from dataflows.research.run_collector import BacktestRun, RunCollector
 from dataflows.research.run_sources import sources_of, strategy_labels
@@ -111,6 +112,7 @@ def result_of(
     """Return the result of a run with its tables. `notes` are further warnings, such as those of a loaded frame."""
     tables = {name: arrow_table(run.frames.frame(name)) for name in run.frames.names}
     tables[RETURNS] = arrow_table(Frame(RETURNS, ("day", "return"), list(run.performance.daily_returns.items())))
+    tables |= market_tables(run, tables.get(SIGNALS))
     return Result(
         name="",
         summary=run.summary,

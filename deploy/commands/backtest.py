@@ -24,6 +24,7 @@ from deploy.bar_file_options import (
     Volume,
     feed_values,
 )
+from deploy.commands.runs import trials_behind
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from deploy.text_outputs import require_output, write_output
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from configs.settings import Settings
     from dataflows.replay.recorded_feed import RecordedPeriod
     from dataflows.research.frames import FrameName
+    from dataflows.research.result import Result
     from dataflows.research.run_collector import BacktestRun, RunCollector
     from operators.performance import Performance
     from schemas.records import HandlerTimeout
@@ -52,7 +54,8 @@ JsonTarget = Annotated[
     str | None, typer.Option("--json", help="Write the results as JSON to this file; - for standard output.")
 ]
 ReportFile = Annotated[
-    Path | None, typer.Option("--report", help="Write an HTML report with the equity curve and the fills to this file.")
+    Path | None,
+    typer.Option("--report", help="Write an HTML report with charts, trades, costs and hashes to this file."),
 ]
 _RECORDED = ("topics:", "archive:")
 """Both read the archive and the topics as one log."""
@@ -171,12 +174,18 @@ def backtest(
         # Excursions need all bars in memory, so that only a requested table of trades has them.
         tables = {*RUN_FRAME_NAMES} if save else requested
         collector = RunCollector(tables, benchmark, run_settings, excursions=TRADES in requested)
-        result = _run(run_settings, source, collector, orders=orders, workers=workers, batch_slices=batch)
-    results.write(result, f"Backtest of {', '.join(path.name for path in paths)}")
-    if save:
-        _save(result, run_settings, paths, orders, name, from_topics=symbols is not None)
-    _fail_if_suspended(result.performance)
-    if result.summary.get("doubtful_data"):
+        run = _run(run_settings, source, collector, orders=orders, workers=workers, batch_slices=batch)
+    results.write(run)
+    if save or report is not None:
+        result = _result_of(run, run_settings, paths, orders, from_topics=symbols is not None)
+        if report is not None:
+            result.report(report, trials=trials_behind(result))
+            if json_target != "-":
+                print(f"report: {report}")
+        if save:
+            _save(result, name)
+    _fail_if_suspended(run.performance)
+    if run.summary.get("doubtful_data"):
         raise typer.Exit(1)
 
 
@@ -197,26 +206,22 @@ class ResultFiles(NamedTuple):
             check_output("--orders-out" if name == "orders" else f"--{name}", path)
 
     def table_names(self) -> set["FrameName"]:
-        """The tables that the run has to collect. The report lists the trades."""
-        from dataflows.research.frames import TRADES
+        """The tables that the run has to collect. The report uses all of them."""
+        from dataflows.research.frames import RUN_FRAME_NAMES
 
-        return {*self.tables, *((TRADES,) if self.report is not None else ())}
+        return {*self.tables, *(RUN_FRAME_NAMES if self.report is not None else ())}
 
-    def write(self, result: "BacktestRun", title: str) -> None:
-        """Write the files and print the summary, except if standard output is for the JSON."""
+    def write(self, result: "BacktestRun") -> None:
+        """Write tables and JSON, and print the summary, except if standard output is for the JSON."""
         from dataflows.research.frame_files import write_frame
-        from dataflows.research.report import json_text, render_html
+        from dataflows.research.report import json_text
 
         for name, path in self.tables.items():
             write_frame(result.frames.frame(name), path)
         if self.json_target is not None:
             write_output("--json", self.json_target, json_text(result.summary))
-        if self.report is not None:
-            write_output("--report", self.report, render_html(result.performance, result.summary, title))
         if self.json_target != "-":
             _print(result.summary)
-            if self.report is not None:
-                print(f"report: {self.report}")
 
 
 def _run(
@@ -262,25 +267,25 @@ def _check_name(name: str | None) -> None:
     RunStore(runs_folder()).require_new_name(name)
 
 
-def _save(
-    run: "BacktestRun",
-    settings: "Settings",
-    paths: list[Path],
-    orders: Path | None,
-    name: str | None,
-    *,
-    from_topics: bool,
-) -> None:
-    """Save the run. Raises DeployError for a named run that cannot be saved; without a name, that is a warning."""
+def _result_of(
+    run: "BacktestRun", settings: "Settings", paths: list[Path], orders: Path | None, *, from_topics: bool
+) -> "Result":
+    """Return the result of the run with its tables, settings and hashes."""
     from dataflows.research.run_sources import sources_of, strategy_labels, topic_sources
-    from dataflows.research.stored_results import save_result
     from dataflows.research.strategy_backtest import result_of
-    from schemas.errors import Unavailable
 
     bars = paths or list(settings.market_data.files.paths)
     sources = topic_sources(settings, str(paths[0])) if from_topics else sources_of(settings, bars, orders)
+    return result_of(run, settings, strategy_labels(settings), sources)
+
+
+def _save(result: "Result", name: str | None) -> None:
+    """Save the run. Raises DeployError for a named run that cannot be saved; without a name, that is a warning."""
+    from dataflows.research.stored_results import save_result
+    from schemas.errors import Unavailable
+
     try:
-        saved = save_result(result_of(run, settings, strategy_labels(settings), sources), name)
+        saved = save_result(result, name)
     except Unavailable as error:
         if name is not None:
             raise DeployError(str(error)) from error

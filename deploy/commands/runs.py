@@ -1,8 +1,9 @@
-"""`runs`: list, show, compare and remove the saved backtests."""
+"""`runs`: list, show, report, compare and remove the saved backtests."""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,25 +11,31 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.errors import DeployError
+from deploy.home import home_from_environment
+from deploy.text_outputs import require_output, write_output
 from deploy.time_arguments import format_ns
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dataflows.research.html_report.run_report import TrialNote
+    from dataflows.research.result import Result
     from dataflows.research.run_store import RunStore, StoredRun
 
 Name = Annotated[str, typer.Argument(help="Name of a run, as `list` prints it.")]
 Names = Annotated[list[str], typer.Argument(help="Names of runs; the first is compared with the others.")]
 Removed = Annotated[list[str], typer.Argument(help="Names of the runs to remove.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="HTML file to write; - for standard output.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _LISTED = ("total_return", "sharpe", "max_drawdown", "fills")
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="List, show, compare and remove the saved backtests.", no_args_is_help=True)
+    group = typer.Typer(help="List, show, report, compare and remove the saved backtests.", no_args_is_help=True)
     group.command("list", help="List the saved runs, oldest first.")(list_all)
     group.command("show", help="Print the metrics, the data and the hashes of a run.")(show)
+    group.command("report", help="Write the HTML report of a run.")(report)
     group.command("compare", help="Compare metrics, settings and decisions of runs with those of the first.")(compare)
     group.command("rm", help="Remove runs with their tables.")(remove)
     app.add_typer(group, name="runs")
@@ -66,6 +73,31 @@ def show(name: Name, as_json: AsJson = False) -> None:
     Console(width=160).print(table)
     for warning in run.warnings:
         print(f"warning: {warning}")
+
+
+def report(name: Name, output: Output = "report.html") -> None:
+    from dataflows.research.stored_results import load_run
+
+    require_output("--output", output)
+    try:
+        result = load_run(name)
+    except Unavailable as error:
+        raise DeployError(str(error)) from error
+    write_output("--output", output, result.report(trials=trials_behind(result)))
+    if output != "-":
+        print(f"report: {output}")
+
+
+def trials_behind(result: Result) -> list[TrialNote]:
+    """Return how many trials stand behind a result. If the ledger cannot be read, print a warning and return none."""
+    from dataflows.research.trial_ledger import TrialLedger
+    from dataflows.research.trial_notes import trial_notes
+
+    try:
+        return trial_notes(result, TrialLedger(home_from_environment().trial_ledger))
+    except Unavailable as error:
+        print(f"warning: the report does not count trials: {error}", file=sys.stderr)
+        return []
 
 
 def compare(names: Names, as_json: AsJson = False) -> None:

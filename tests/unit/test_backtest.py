@@ -12,10 +12,8 @@ from bytewax.testing import TestingSource, run_main
 
 from configs.settings import load_settings
 from dataflows import backtest
-from dataflows.research.report import ReportSink, json_text, render_html
+from dataflows.research.report import ReportSink, json_text
 from dataflows.runtime.topology import FEED_SHARD
-from operators.performance import Performance
-from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import Attribution, Order, Record, SignalOutcome
 from tests.replay.market import write_market
@@ -132,19 +130,6 @@ def test_invalid_bar_files_give_one_line_errors(workers: int, tmp_path: Path) ->
             backtest.run(pinned_settings(), paths, workers=workers)
 
 
-def test_summary_is_written_as_json_and_as_a_standalone_page(bars: list[Path]) -> None:
-    performance, summary = backtest.run(pinned_settings(), bars)
+def test_summary_is_written_as_json(bars: list[Path]) -> None:
+    _, summary = backtest.run(pinned_settings(), bars)
     assert json.loads(json_text(summary)) == summary
-    page = render_html(performance, summary, "<Run>")
-    assert "&lt;Run&gt;" in page
-    assert summary["decision_hash"] in page
-    assert f"<tr><th>rejections by risk</th><td>{summary['refusals']}</td></tr>" in page
-    assert page.count("<tr><td>") == 200, "the last fills"
-    assert "src=" not in page
-    assert "http" not in page
-
-
-def test_report_of_an_empty_run_names_the_missing_valuations() -> None:
-    performance = Performance(pinned_settings().portfolio_manager.initial_capital)
-    performance.on_slice(TimeSlice(1, []))
-    assert "fewer than two valuations" in render_html(performance, performance.summary(), "empty")
