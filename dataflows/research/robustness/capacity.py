@@ -30,7 +30,8 @@ def capacity(
     The impact follows the square-root law: `impact_bps` * sqrt(quantity / volume of the bar), by default
     `execution.venue.impact_bps`. With k times the capital, every quantity is k times as large, so the run with the same
     capital and sqrt(k) times the impact has the same relative costs. Limits in money and sizes of orders therefore need
-    no change. `max_volume_share`, if it is set, becomes 1 / k of itself.
+    no change. `max_volume_share`, if it is set, becomes 1 / k of itself. The venue caps the volume share of an order at
+    1; here, the impact of k times an order also rises above that.
 
     multiples  multiples of the capital; 1 is always among them
 
