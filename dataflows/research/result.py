@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dataflows.research.frames import EQUITY, EXECUTIONS, ORDERS, SIGNALS, TRADES, FrameName
+from dataflows.research.html_report.page import write_page
 from dataflows.research.html_report.run_report import TrialNote, run_report
 from dataflows.research.report import equity_curve_svg
 from dataflows.research.run_store import RunSources
@@ -134,10 +135,7 @@ class Result:
         """
         page = run_report(self, self._title(), trials)
         if path is not None:
-            try:
-                Path(path).write_text(page, encoding="utf-8")
-            except OSError as error:
-                raise BadInput(f"cannot write the report {path}: {error.strerror or error}") from error
+            write_page(page, path)
         return page
 
     def _title(self) -> str:

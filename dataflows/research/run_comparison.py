@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
 from dataflows.research.frames import EXECUTIONS, ORDERS
+from dataflows.research.html_report.comparison_report import comparison_report
+from dataflows.research.html_report.page import write_page
 from dataflows.research.result import METRIC_UNITS, Result
 from dataflows.research.stored_results import load_run
 from dataflows.sources.row_times import iso
@@ -34,12 +37,21 @@ class ResultComparison:
     parameters         one row per setting that differs, with its value in each run; "–" where it does not exist
     sources            what differs in data and code, one sentence each
     first_differences  for each further run, the first decision that differs from the first run; None: all are equal
+    results            the results by name
     """
 
     metrics: pd.DataFrame
     parameters: pd.DataFrame
     sources: Sequence[str]
     first_differences: Mapping[str, str | None]
+    results: Mapping[str, Result] = field(repr=False)
+
+    def report(self, path: str | Path | None = None) -> str:
+        """Return the comparison as one HTML page, and write it to a file if `path` is set. Raises BadInput."""
+        page = comparison_report(self)
+        if path is not None:
+            write_page(page, path)
+        return page
 
     def __str__(self) -> str:
         parts = [self.metrics.to_string(na_rep="–", float_format="{:.6g}".format)]
@@ -83,6 +95,7 @@ def compare(*runs: Result | str) -> ResultComparison:
         parameters=_setting_table({name: dict(_flat(result.settings)) for name, result in named.items()}),
         sources=[text for name, one in named.items() for text in _source_differences(first_name, first, name, one)],
         first_differences={name: first_difference(first, one) for name, one in list(named.items())[1:]},
+        results=named,
     )
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.text_outputs import require_output, write_output
+from deploy.text_outputs import STANDARD_OUTPUT, require_output, write_output
 from deploy.time_arguments import format_ns
 from schemas.errors import Unavailable
 
@@ -27,6 +27,10 @@ Name = Annotated[str, typer.Argument(help="Name of a run, as `list` prints it.")
 Names = Annotated[list[str], typer.Argument(help="Names of runs; the first is compared with the others.")]
 Removed = Annotated[list[str], typer.Argument(help="Names of the runs to remove.")]
 Output = Annotated[str, typer.Option("--output", "-o", help="HTML file to write; - for standard output.")]
+HtmlFile = Annotated[
+    str | None,
+    typer.Option("--html", help="Write the comparison with curves to this HTML file; - for standard output."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _LISTED = ("total_return", "sharpe", "max_drawdown", "fills")
 
@@ -84,7 +88,7 @@ def report(name: Name, output: Output = "report.html") -> None:
     except Unavailable as error:
         raise DeployError(str(error)) from error
     write_output("--output", output, result.report(trials=trials_behind(result)))
-    if output != "-":
+    if output != STANDARD_OUTPUT:
         print(f"report: {output}")
 
 
@@ -100,19 +104,26 @@ def trials_behind(result: Result) -> list[TrialNote]:
         return []
 
 
-def compare(names: Names, as_json: AsJson = False) -> None:
+def compare(names: Names, as_json: AsJson = False, html: HtmlFile = None) -> None:
     from dataflows.research.run_comparison import compare as compare_runs
 
+    require_output("--html", html)
     try:
         comparison = compare_runs(*names)
     except Unavailable as error:
         raise DeployError(str(error)) from error
+    if html is not None:
+        write_output("--html", html, comparison.report())
+    if html == STANDARD_OUTPUT:
+        return
     if as_json:
         fields: dict[str, Any] = {"metrics": _records(comparison.metrics), "settings": _records(comparison.parameters)}
         fields |= {"sources": list(comparison.sources), "first_differences": dict(comparison.first_differences)}
         print(json.dumps(fields, indent=2))
         return
     print(comparison)
+    if html is not None:
+        print(f"report: {html}")
 
 
 def remove(names: Removed) -> None:

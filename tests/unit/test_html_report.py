@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,9 @@ def long_run(slices: int = 20_000, lots: int = 7_000, symbols: int = 20) -> Resu
         {"time": times[entries], "symbol": trades["symbol"], "strategy": "s", "direction": 1, "strength": 1.0}
         | {"confidence": 1.0, "price": 100.0, "reason": "ema_12 101.25, ema_26 100.75"}
     )
-    bars = {name: SymbolBars() for name in names}
-    for name in names:
-        for seq in range(slices):
-            bars[name].add(bar(name, seq, int(times[seq].value), 100 + seq % 7))
+    bars = dict.fromkeys(names, SymbolBars())  # all symbols have the same prices
+    for seq in range(slices):
+        bars[names[0]].add(bar(names[0], seq, int(times[seq].value), 100 + seq % 7))
     days = sorted({int(time.strftime("%Y%m%d")) for time in times})
     frames: dict[str, Any] = {
         "equity": {"time": times, "equity": equity, "cash": equity, "gross": zeros, "net": zeros, "drawdown": drawdown},
@@ -328,3 +327,38 @@ def test_the_commands_write_the_report_of_a_run(files: Path, tmp_path: Path, mon
     assert again.read_text().count("<figure") == target.read_text().count("<figure") >= 8
     missing = CliRunner().invoke(app, ["runs", "report", "none"])
     assert "unknown run 'none'" in str(missing.exception)
+
+
+def test_the_metrics_of_a_result_are_the_formulas_of_its_returns(tmp_path: Path) -> None:
+    """The formulas are those that empyrical documents, written with NumPy; `daily` are the returns of the result."""
+    days = [day.date() for day in pd.bdate_range("2024-04-01", "2024-05-24")]
+    write_market(tmp_path, symbols=("A", "B"), days=days, open_time=time(9, 30), minutes=60)
+    run = backtest("ema_cross", tmp_path, settings=SETTINGS_FILE, benchmark="A")
+    daily = run.returns.to_numpy()
+    closes = run.tables["benchmark"].to_pandas().set_index("day")["close"]
+    market = closes.pct_change().dropna()
+    paired = run.returns[[int(f"{day:%Y%m%d}") in market.index for day in run.returns.index]].to_numpy()
+    index = market[[int(f"{day:%Y%m%d}") for day in run.returns.index[-len(paired) :]]].to_numpy()
+    annual = np.prod(1 + daily) ** (252 / len(daily)) - 1
+    equity = run.equity["equity"].to_numpy()
+    peaks = np.maximum.accumulate(np.concatenate(([float(run.summary["initial_equity"])], equity)))[1:]
+    drawdown = (1 - equity / peaks).max()
+    beta = np.cov(paired, index)[0, 1] / np.var(index, ddof=1)
+    expected = {
+        "total_return": np.prod(1 + daily) - 1,
+        "cagr": annual,
+        "volatility": np.std(daily, ddof=1) * np.sqrt(252),
+        "sharpe": np.mean(daily) / np.std(daily, ddof=1) * np.sqrt(252),
+        "sortino": np.mean(daily) * 252 / np.sqrt(np.mean(np.minimum(daily, 0) ** 2) * 252),
+        "calmar": annual / drawdown,
+        "max_drawdown": drawdown,
+        "tail_ratio": abs(np.percentile(daily, 95)) / abs(np.percentile(daily, 5)),
+        "value_at_risk": np.percentile(daily, 5),
+        "expected_shortfall": np.mean(np.sort(daily)[: int((len(daily) - 1) * 0.05) + 1]),
+        "beta": beta,
+        "alpha": (1 + np.mean(paired - beta * index)) ** 252 - 1,
+        "information_ratio": np.mean(paired - index) / np.std(paired - index, ddof=1),
+    }
+    assert len(daily) == 40
+    for name, value in expected.items():
+        assert run.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name

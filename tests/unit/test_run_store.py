@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -101,6 +103,31 @@ def test_a_comparison_shows_metrics_settings_and_the_first_decision_that_differ(
     first = both[both["_merge"] != "both"]["time"].min()
     assert difference.startswith(first.strftime("%Y-%m-%dT%H:%M"))
     assert "fast" in comparison._repr_html_()
+
+
+def test_a_comparison_is_a_page_with_curves_metrics_settings_and_decisions(tmp_path: Path) -> None:
+    page = compare("slow", "fast").report(tmp_path / "comparison.html")
+    assert (tmp_path / "comparison.html").read_text() == page
+    assert re.findall(r'<section id="(\w+)">', page) == ["curves", "decisions", "metrics", "parameters", "sources"]
+    for chart in ("Growth of 1", "Drawdown"):
+        (drawn,) = re.findall(rf'aria-label="{chart}">(.*?)</svg>', page)
+        assert re.findall(r'class="line (line-\d)"', drawn) == ["line-1", "line-2"]
+    difference = load_run("fast").summary["fills"] - load_run("slow").summary["fills"]
+    assert f"<td>{difference:+d}</td>" in page
+    assert "signals.strategies[0].parameters.fast" in page
+    assert html.escape(str(compare("slow", "fast").first_differences["fast"])) in page
+    for text in ("http", "src=", "<script"):
+        assert text not in page
+
+
+def test_the_command_writes_the_page_of_a_comparison(tmp_path: Path) -> None:
+    target = tmp_path / "comparison.html"
+    printed = command("runs", "compare", "slow", "fast", "--html", target)
+    assert "first decision that differs" in printed.stdout
+    assert target.read_text() == compare("slow", "fast").report()
+    assert command("runs", "compare", "slow", "fast", "--html", "-").stdout == target.read_text()
+    refused = command("runs", "compare", "slow", "fast", "--html", tmp_path / "none" / "c.html")
+    assert "does not exist" in str(refused.exception)
 
 
 def test_equal_runs_have_no_difference(files: Path) -> None:

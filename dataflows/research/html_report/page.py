@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from dataflows.research.html_report.number_formats import escaped
 from dataflows.research.html_report.style import STYLE
+from schemas.errors import BadInput
 
 
 class ReportSection(NamedTuple):
@@ -31,6 +33,14 @@ def html_page(title: str, introduction: str, sections: Sequence[ReportSection]) 
         f"<title>{escaped(title)}</title>\n<style>{STYLE}</style></head><body>\n<h1>{escaped(title)}</h1>\n"
         f"{introduction}<nav>{links}</nav>\n{body}</body></html>\n"
     )
+
+
+def write_page(page: str, path: str | Path) -> None:
+    """Write a page to a file. Raises BadInput."""
+    try:
+        Path(path).write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"cannot write the report {path}: {error.strerror or error}") from error
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, wrapped: Sequence[int] = ()) -> str:
