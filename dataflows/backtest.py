@@ -105,8 +105,8 @@ def flow() -> Dataflow:
         settings, period = use_recorded_trades(settings, period)
         open_feed: Callable[[], MarketFeed] = recorded_feed_opener(settings, period)
     else:
-        settings, scan = _recognize_bars(settings, settings.market_data.files.paths)
-        open_feed = _feed_opener(settings, settings.market_data.files.paths, feeds.append, scan)
+        settings, scan = recognized_bars(settings, settings.market_data.files.paths)
+        open_feed = feed_opener(settings, settings.market_data.files.paths, feeds.append, scan)
     if first_slice_check(settings) is not None:
         open_feed = _guarded_opener(settings, open_feed, _raise)
     source = FeedSource(open_feed, batch_slices=256, stop_requested=shutdown.stop_requested)
@@ -115,11 +115,11 @@ def flow() -> Dataflow:
         return _feed_notes(settings, feeds[-1], performance) if feeds else {}
 
     limit = HandlerWatchdog(time_limits(settings))
-    sink = _report_sink(settings, print_at_end=True, notes=notes)
+    sink = report_sink(settings, print_at_end=True, notes=notes)
     return build(settings, source, sink, limit=limit)
 
 
-def _recognize_bars(settings: Settings, paths: Sequence[Path]) -> tuple[Settings, FeedScan]:
+def recognized_bars(settings: Settings, paths: Sequence[Path]) -> tuple[Settings, FeedScan]:
     """Return the settings with the interval and session of the files, on which sizes and sessions depend."""
     files, scan = recognize_bars(settings.market_data.files, paths)
     return settings.with_file_feed(
@@ -181,7 +181,7 @@ def run(
         settings, bars = use_recorded_trades(settings, bars)
     else:
         files = settings.market_data.files
-        settings, scan = _recognize_bars(settings, bars or files.paths)
+        settings, scan = recognized_bars(settings, bars or files.paths)
         interval_warnings = scan.interval_warnings(files)
     options = _RunOptions(
         settings, bars, scan, workers, batch_slices, progress, orders, make_observers, on_stuck, explains
@@ -212,12 +212,12 @@ def _run_once(options: _RunOptions, *, measures_calls: bool) -> BacktestOutcome 
     quotes, trades = QuoteCheck(settings.venue()), TradeCheck(settings.for_backtest())
     observers = options.make_observers()
     checks = [check.observe for check in (quotes, trades) if check.is_needed]
-    sink = _report_sink(
+    sink = report_sink(
         settings.for_backtest(),
         progress=lambda performance: options.progress(performance, feeds[-1].share_read),
         observers=[*observers, *checks],
     )
-    open_feed = _feed_opener(settings, bars, feeds.append, options.scan)
+    open_feed = feed_opener(settings, bars, feeds.append, options.scan)
     if orders is not None:
         open_feed = _orders_opener(settings, open_feed, orders, order_feeds.append)
     watch = None if measures_calls else watch_of(settings, options.on_stuck)
@@ -235,7 +235,7 @@ def _run_once(options: _RunOptions, *, measures_calls: bool) -> BacktestOutcome 
         watch=watch,
     )
     try:
-        with _reduced_gc(), watch or contextlib.nullcontext():
+        with reduced_gc(), watch or contextlib.nullcontext():
             if options.workers == 1:
                 run_main(dataflow)
             else:
@@ -266,7 +266,7 @@ def _feed_notes(settings: Settings, feed: FileFeed | RecordedFeed, performance: 
     return notes | ({"warnings": warnings} if warnings else {})
 
 
-def _feed_opener(
+def feed_opener(
     settings: Settings,
     bars: Sequence[Path] | RecordedPeriod,
     on_open: Callable[[FileFeed | RecordedFeed], None],
@@ -326,7 +326,7 @@ def _raise(error: PlatformError) -> None:
     raise error
 
 
-def _report_sink(settings: Settings, **options: Any) -> ReportSink:
+def report_sink(settings: Settings, **options: Any) -> ReportSink:
     return ReportSink(
         settings.portfolio_manager.initial_capital,
         days_a_year=settings.days_a_year(),
@@ -336,7 +336,7 @@ def _report_sink(settings: Settings, **options: Any) -> ReportSink:
 
 
 @contextlib.contextmanager
-def _reduced_gc() -> Iterator[None]:
+def reduced_gc() -> Iterator[None]:
     """Collect garbage less often: records are tuples without cycles, and the default costs 4 % of a run (measured)."""
     thresholds = gc.get_threshold()
     gc.freeze()

@@ -24,10 +24,24 @@ if TYPE_CHECKING:
     from dataflows.research.run_comparison import compare
     from dataflows.research.stored_results import load_run
     from dataflows.research.strategy_backtest import backtest
+    from dataflows.research.sweeps.parameter_sweep import sweep
+    from dataflows.research.sweeps.sweep_result import SweepResult
 
-__all__ = ["Result", "backtest", "bar_noise", "capacity", "compare", "cost_sensitivity", "load_bars", "load_run"]
+__all__ = [
+    "Result",
+    "SweepResult",
+    "backtest",
+    "bar_noise",
+    "capacity",
+    "compare",
+    "cost_sensitivity",
+    "load_bars",
+    "load_run",
+    "sweep",
+]
 _MODULES = {
     "Result": "result",
+    "SweepResult": "sweeps.sweep_result",
     "backtest": "strategy_backtest",
     "bar_noise": "robustness.noise",
     "capacity": "robustness.capacity",
@@ -35,6 +49,7 @@ _MODULES = {
     "cost_sensitivity": "robustness.costs",
     "load_bars": "loaded_bars",
     "load_run": "stored_results",
+    "sweep": "sweeps.parameter_sweep",
 }
 
 

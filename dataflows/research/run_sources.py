@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from configs.settings.feeds import EXTRA_FILE_KINDS
 from configs.source_files import text_sha256
 from configs.strategies import configured_strategies
 from configs.strategy_objects import find_object
+from dataflows.research.class_code import class_sha256
 from dataflows.research.run_store import REPOSITORY, RunSources
 from dataflows.sources.bar_files import list_files
 
@@ -69,13 +69,5 @@ def _strategy_sources(settings: Settings) -> dict[str, str]:
     hashes = {name: ",".join(found) for name, found in files.items()}
     for entry in settings.signals.strategies:
         if (strategy := find_object(entry.name)) is not None:
-            hashes[entry.name] = _class_sha256(strategy if isinstance(strategy, type) else type(strategy))
+            hashes[entry.name] = class_sha256(strategy if isinstance(strategy, type) else type(strategy))
     return hashes
-
-
-def _class_sha256(kind: type) -> str:
-    """Return the hash of the source of a class; "" if it has none, such as in an interactive Python."""
-    try:
-        return text_sha256(inspect.getsource(kind).encode())
-    except (OSError, TypeError):
-        return ""

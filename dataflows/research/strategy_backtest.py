@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 
@@ -32,6 +32,21 @@ from schemas.suggestions import did_you_mean
 
 SettingsInput = Settings | Mapping[str, Any] | str | Path | None
 """Settings, a settings file, or values that override the default settings, by nested keys or dotted names."""
+
+
+class BacktestInputs(TypedDict, total=False):
+    """The arguments of `backtest` that say what a run reads."""
+
+    start: str | None
+    end: str | None
+    symbols: Iterable[str] | None
+    symbol: str | None
+    calendar: str | None
+    session: str | None
+    interval: str | None
+    timezone: str | None
+    files: Mapping[str, Sequence[str | Path]] | None
+    allow_in_sample: bool
 
 
 def backtest(
@@ -80,13 +95,11 @@ def backtest(
     if name is not None:
         RunStore(runs_folder()).require_new_name(name)
     base = settings_of(settings)
+    inputs: BacktestInputs = {"start": start, "end": end, "symbols": symbols, "symbol": symbol, "calendar": calendar}
+    inputs |= {"session": session, "interval": interval, "timezone": timezone, "files": files}
+    inputs["allow_in_sample"] = allow_in_sample
     with _strategy_settings(base, strategy, parameters, settings, has_orders=orders is not None) as chosen:
-        feed = {"start": start, "end": end, "symbol": symbol, "calendar": calendar, "session": session}
-        feed |= {"timezone": timezone}
-        run_settings = chosen.with_files({kind: [Path(path) for path in paths] for kind, paths in _kinds(files)})
-        run_settings = run_settings.with_file_feed(_feed_values(feed, symbols, interval))
-        if allow_in_sample:
-            run_settings = run_settings.allowing_in_sample()
+        run_settings = with_inputs(chosen, inputs)
         strategies = strategy_labels(run_settings)
         collector = RunCollector(RUN_FRAME_NAMES, benchmark, run_settings)
         orders_file = None if orders is None else Path(orders)
@@ -129,6 +142,16 @@ def _suspension_warnings(run: BacktestRun) -> list[str]:
         f"strategy {one.strategy} was suspended: {one.error_type}: {one.message} ({one.file}:{one.line})"
         for one in run.performance.suspensions
     ]
+
+
+def with_inputs(settings: Settings, inputs: BacktestInputs) -> Settings:
+    """Return the settings with what a run reads. Raises BadInput."""
+    files = {kind: [Path(path) for path in paths] for kind, paths in _kinds(inputs.get("files"))}
+    names = ("start", "end", "symbol", "calendar", "session", "timezone")
+    feed = {name: inputs.get(name) for name in names}
+    values = _feed_values(feed, inputs.get("symbols"), inputs.get("interval"))
+    chosen = settings.with_files(files).with_file_feed(values)
+    return chosen.allowing_in_sample() if inputs.get("allow_in_sample") else chosen
 
 
 def settings_of(settings: SettingsInput) -> Settings:

@@ -38,14 +38,21 @@ if TYPE_CHECKING:
     from dataflows.sources.trading_calendar import TradingCalendar
 
 
-def features(settings: Settings, limit: HandlerLimit | None = None) -> Callable[[], Stage]:
-    """Compute the configured indicators and those that the strategies and the serving model need.
+def feature_specs(settings: Settings) -> tuple[str, ...]:
+    """Return the configured indicators and those that the strategies and the serving model need, without repeats."""
+    serving = serving_model(settings.predictions.registry, settings.predictions.model)
+    model_features = () if serving is None else serving[1].features
+    return tuple(dict.fromkeys([*configured_features(settings), *model_features]))
+
+
+def features(
+    settings: Settings, limit: HandlerLimit | None = None, *, specs: tuple[str, ...] | None = None
+) -> Callable[[], Stage]:
+    """Compute the indicators of `specs`, by default those of `feature_specs`.
 
     `limit` is that of the time of the user's own indicators; a replay has none.
     """
-    serving = serving_model(settings.predictions.registry, settings.predictions.model)
-    model_features = () if serving is None else serving[1].features
-    specs = tuple(dict.fromkeys([*configured_features(settings), *model_features]))
+    specs = feature_specs(settings) if specs is None else specs
     if not any(component.reads_sessions for spec in specs for component in build(spec).components):
         return lambda: FeatureStage(specs, limit=limit)
     # Imported here because it imports NumPy, which features without sessions do not need.

@@ -50,6 +50,7 @@ NOT_IN_STORES = {
     "dataflows.replay.recorded_feed": "state of a backtest over recorded topics",
     "dataflows.research.report": "state of a backtest report",
     "dataflows.research.shard_merge": "state of the fused backtest",
+    "dataflows.research.sweeps.outcome_store": "tables of a file of its own, not the state of a service",
     "dataflows.research.trial_ledger": "tables of a file of its own, not the state of a service",
     "dataflows.sources.tape.feed_with_orders": "state of a backtest with a tape of orders",
     "operators.decision_hash": "state of a backtest report",

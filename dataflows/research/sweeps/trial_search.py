@@ -1,0 +1,263 @@
+"""Run the trials of a search that have no stored outcome, store each outcome, and record each trial in the ledger."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from configs.recorded_settings import DECISION_SECTIONS, canonical_json, recorded_text
+from configs.settings import Settings
+from configs.strategies import load_strategies
+from configs.strategy_objects import named_strategy
+from dataflows.research.loaded_bars import BarsArgument, bar_files
+from dataflows.research.overfitting.sharpe import SharpeEstimate, estimate_sharpe
+from dataflows.research.run_sources import sources_of, strategy_labels
+from dataflows.research.strategy_backtest import BacktestInputs, SettingsInput, settings_of, with_inputs
+from dataflows.research.sweeps.outcome_store import OutcomeStore, state_file
+from dataflows.research.sweeps.parameter_sets import Parameters, describe_set
+from dataflows.research.sweeps.trial_pass import TrialOutcome
+from dataflows.research.sweeps.trial_workers import TrialGroup, processes_of, run_groups, split_trials
+from dataflows.research.trial_ledger import Trial, TrialLedger
+from schemas.errors import BadInput
+
+OBJECTIVES_RECORDED = ("sharpe", "sortino", "calmar", "total_return")
+Progress = Callable[[int, int], None]
+"""Receives the number of trials that have ended, and the number of trials of the search so far."""
+
+
+class Period(NamedTuple):
+    """Bars that open in [start, end), as ISO dates or times. None: from the first, or to the last bar."""
+
+    start: str | None = None
+    end: str | None = None
+
+
+class TrialRequest(NamedTuple):
+    """Parameters to run over a period; None: the period of the settings."""
+
+    parameters: Parameters
+    period: Period | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchInputs:
+    """What all trials of a search have in common.
+
+    strategy    a class, the name of a strategy of the platform, or `FILE.py:Class`
+    bars        files, folders or a frame
+    settings    a settings file, values, or `Settings`; None: those of the command line
+    parameters  arguments of the strategy that do not vary
+    run_inputs  the other arguments of `backtest` that say what a run reads
+    processes   number of processes; None: one for each core
+    progress    is called when trials end
+    """
+
+    strategy: object
+    bars: BarsArgument
+    settings: SettingsInput = None
+    parameters: Mapping[str, Any] | None = None
+    run_inputs: BacktestInputs
+    processes: int | None = None
+    progress: Progress = lambda ended, requested: None
+
+
+class TrialSearch:
+    """The trials of one strategy over the same files under the same settings.
+
+    `name` is that of the strategy in the settings. `run` is the name of the search in the ledger. `label` is the name
+    of the strategy in its records. `definition` says what the trials have in common, as texts by part.
+    """
+
+    def __init__(self, inputs: SearchInputs, settings: Settings, name: str, bars: Sequence[Path]) -> None:
+        self._inputs, self.settings, self._name, self.bars = inputs, settings, name, tuple(bars)
+        self._fixed = dict(inputs.parameters or {})
+        self._processes = processes_of(inputs.processes)
+        self.ledger, self.store = TrialLedger(state_file("trials.sqlite")), OutcomeStore(state_file("searches.sqlite"))
+        self._user = _user_name()
+        self.run = self.label = self._code_hash = self._files_hash = ""
+        self._ended = self._requested = 0
+
+    def rejection(self, parameters: Parameters) -> str:
+        """Return why the strategy does not accept the parameters; "" if it does."""
+        try:
+            load_strategies([{"name": self._name, "parameters": self._fixed | parameters}])
+        except BadInput as error:
+            return str(error)
+        return ""
+
+    def check_sets(self, sets: Sequence[Parameters]) -> None:
+        """Raise BadInput if the strategy rejects one of the sets."""
+        errors = [(one, error) for one in sets if (error := self.rejection(one))]
+        if not errors:
+            return
+        first, error = errors[0]
+        if len(errors) == len(sets):
+            raise BadInput(error)
+        raise BadInput(
+            f"the strategy rejects {len(errors)} of {len(sets)} parameter sets, the first with {describe_set(first)} "
+            f"({error}); exclude them with a constraint, such as fast < slow"
+        )
+
+    def read_sources(self, example: Parameters) -> dict[str, str]:
+        """Read the hashes of data, code and settings, with parameters that the strategy accepts.
+
+        Return what the trials have in common, as texts by part.
+        """
+        settings = self._settings_of(example)
+        is_frame = isinstance(self._inputs.bars, pd.DataFrame)
+        sources = sources_of(settings, self.bars, data=["frame"] if is_frame else None)
+        self.label = strategy_labels(settings)[0]
+        self._code_hash = _sha256(sources.code_sha256, *sources.source_sha256.values())
+        self._files_hash = sources.data_sha256
+        return {
+            "strategy": self._name,
+            "code": self._code_hash,
+            "data": self.data_hash(self.period),
+            "settings": settings_hash(self.settings),
+            "fixed parameters": canonical_json(self._fixed),
+        }
+
+    @property
+    def period(self) -> Period:
+        """The period of the settings."""
+        files = self.settings.market_data.files
+        return Period(files.start, files.end)
+
+    def data_hash(self, period: Period) -> str:
+        """Return the hash of the data of a period: that of the files, if nothing of them is left out."""
+        symbols = self.settings.market_data.files.symbols
+        if period == Period() and symbols is None:
+            return self._files_hash
+        return _sha256(self._files_hash, *map(str, period), *(symbols or ()))
+
+    def outcomes(self, requests: Sequence[TrialRequest]) -> list[TrialOutcome]:
+        """Return the outcome of each request. Those without a stored outcome run now, each set and period once."""
+        trials = {trial.trial_id: (request, trial) for request in requests for trial in [self._trial(request)]}
+        found = self.store.outcomes(trials)
+        self._record({trial_id: (trials[trial_id][1], outcome) for trial_id, outcome in found.items()})
+        self._requested += len(trials)
+        self._report(len(found))
+        missing = [request for trial_id, (request, _) in trials.items() if trial_id not in found]
+        requests_by_group, groups = self._groups(missing)
+        for index, outcomes in run_groups(groups, self._processes):
+            ended = {
+                trial.trial_id: (trial, outcome)
+                for request, outcome in zip(requests_by_group[index], outcomes, strict=True)
+                for trial in [self._trial(request)]
+            }
+            self.store.save({trial_id: outcome for trial_id, (_, outcome) in ended.items()})
+            self._record(ended)
+            found |= {trial_id: outcome for trial_id, (_, outcome) in ended.items()}
+            self._report(len(ended))
+        return [found[self._trial(request).trial_id] for request in requests]
+
+    def _groups(self, requests: Sequence[TrialRequest]) -> tuple[list[list[TrialRequest]], list[TrialGroup]]:
+        """Split requests into groups of one period each, and return them with what a process needs to run them."""
+        by_period: dict[Period | None, list[TrialRequest]] = {}
+        for request in requests:
+            by_period.setdefault(request.period, []).append(request)
+        processes = -(-self._processes // max(1, len(by_period)))
+        parts = [
+            [same[index] for index in indexes]
+            for same in by_period.values()
+            for indexes in split_trials(len(same), processes)
+        ]
+        return parts, [
+            TrialGroup(
+                settings=self._settings_in(part[0].period),
+                strategy=self._inputs.strategy,
+                bars=self.bars,
+                parameters=tuple(self._fixed | one.parameters for one in part),
+            )
+            for part in parts
+        ]
+
+    def _settings_of(self, parameters: Parameters) -> Settings:
+        return self.settings.with_strategies([self._name], self._fixed | parameters)
+
+    def _settings_in(self, period: Period | None) -> Settings:
+        return self.settings if period is None else self.settings.with_file_feed(period._asdict())
+
+    def _trial(self, request: TrialRequest) -> Trial:
+        """Return the trial of a request without its result."""
+        return Trial(
+            strategy=self.label,
+            code_hash=self._code_hash,
+            data_hash=self.data_hash(request.period or self.period),
+            settings_hash=settings_hash(self._settings_in(request.period)),
+            parameters=self._fixed | request.parameters,
+            seed=None,
+            objectives={},
+            sharpe=None,
+            decision_hash="",
+            user=self._user,
+            run=self.run,
+            recorded_ns=time.time_ns(),
+        )
+
+    def _record(self, ended: Mapping[str, tuple[Trial, TrialOutcome]]) -> None:
+        """Record trials in the ledger. Those that it has add nothing."""
+        self.ledger.record(
+            replace(
+                trial,
+                objectives={name: outcome.metrics.get(name) for name in OBJECTIVES_RECORDED},
+                sharpe=sharpe_of(outcome),
+                decision_hash=outcome.decision_hash,
+            )
+            for trial, outcome in ended.values()
+        )
+
+    def _report(self, ended: int) -> None:
+        self._ended += ended
+        self._inputs.progress(self._ended, self._requested)
+
+
+@contextmanager
+def open_search(inputs: SearchInputs) -> Iterator[TrialSearch]:
+    """Yield the search with its settings, strategy and files. Raises BadInput."""
+    if inputs.strategy is None:
+        raise BadInput("a search needs a strategy: a class, the name of a strategy of the platform, or FILE.py:Class")
+    if not isinstance(inputs.strategy, str | type):
+        kind = type(inputs.strategy).__name__
+        raise BadInput(f"a search needs the class of the strategy, found an object; pass {kind} itself")
+    settings = with_inputs(settings_of(inputs.settings), inputs.run_inputs)
+    named = nullcontext(inputs.strategy) if isinstance(inputs.strategy, str) else named_strategy(inputs.strategy)
+    with named as name, bar_files(inputs.bars, settings) as files:
+        yield TrialSearch(inputs, settings, name, files.paths or list(settings.market_data.files.paths))
+
+
+def sharpe_of(outcome: TrialOutcome) -> SharpeEstimate | None:
+    """Return the Sharpe ratio of the daily returns; None if there are fewer than 3, or if they do not vary."""
+    try:
+        return estimate_sharpe(list(outcome.returns.values()))
+    except BadInput:
+        return None
+
+
+def settings_hash(settings: Settings) -> str:
+    """Return the hash of the settings that affect decisions, without the strategies and the paths of the bars."""
+    tree = json.loads(recorded_text(settings))
+    sections = {name: tree[name] for name in DECISION_SECTIONS}
+    sections["signals"].pop("strategies", None)
+    sections["market_data"]["files"].pop("paths", None)
+    return _sha256(canonical_json(sections))
+
+
+def _sha256(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no entry for this user id
+        return ""
