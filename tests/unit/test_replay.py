@@ -15,9 +15,11 @@ from dataflows.replay.comparison import Pipeline, ReplayWindow, compare
 from dataflows.replay.differences import derived_records, first_difference
 from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS, Recording
 from dataflows.runtime import topology
+from deploy.chaos.expected import tape_slices
+from deploy.chaos.tape import write_tape
 from operators.decision_hash import decision_hash
 from operators.stage import TimeSlice
-from schemas.records import Execution, Order, OrderProposal, OrderRefusal, Signal
+from schemas.records import Bar, Execution, Order, OrderProposal, OrderRefusal, Signal, bar_id
 from tests.builders import bar, command, refusal
 from tests.unit.tape import MINUTE_NS, START_NS, market, platform_output, recording, settings, with_command
 
@@ -107,6 +109,31 @@ def test_first_difference_is_the_earliest_topic_of_the_earliest_slice() -> None:
     outputs, row = with_record_changed(outputs, Signal, 0, price=1.0)
     difference = compare(settings(), recording(inputs, outputs)).difference
     assert difference is not None and difference.topic == "signals" and difference.replayed == row
+
+
+def test_an_edited_bar_file_is_found_by_its_first_changed_bar(tmp_path: Path) -> None:
+    """The recorded run has read the files as they were. The first record that differs names the bar as its cause."""
+    files = write_tape(tmp_path / "tape", 3, 60)
+    recorded = tape_slices(settings(), files)
+    outputs = platform_output(recorded, settings())
+    lines = files[0].read_text().splitlines()
+    time, symbol, opened, high, low, close, volume = lines[30].split(",")
+    assert float(close) != float(low)
+    lines[30] = ",".join([time, symbol, opened, high, low, low, volume])
+    files[0].write_text("\n".join(lines) + "\n")
+    edited = tape_slices(settings(), files)
+    [(before, after)] = [
+        (one, other)
+        for earlier, later in zip(recorded, edited, strict=True)
+        for one, other in zip(earlier.records, later.records, strict=True)
+        if one != other
+    ]
+    assert type(before) is Bar and type(after) is Bar
+    difference = compare(settings(), recording(edited, outputs)).difference
+    assert difference is not None and (difference.topic, difference.ts_ns) == ("features", before.ts_ns)
+    assert difference.causes == [bar_id(before.symbol, before.seq)]
+    assert ("close", before.close, after.close) in difference.fields
+    assert compare(settings(), recording(recorded, outputs)).difference is None
 
 
 CLOCK_STRATEGY = """
