@@ -61,6 +61,11 @@ class PortfolioCorporateActions:
         self.adjusted_prices = AdjustedPrices()
         self.splits: list[tuple[str, Decimal]] = []  # symbol and ratio of the splits of this time slice
 
+    @property
+    def accrued_dividends(self) -> dict[str, Decimal]:
+        """Dividends that are income and not paid yet, by the id of the corporate action."""
+        return self._income.accrued_dividends
+
     def open_day(self, ts_ns: int, previous_day: int, day: int) -> list[Record]:
         """Start a trading day (yyyymmdd) with the previous day's closing balances. Return the booked charges."""
         prices = self._marks.prices

@@ -200,19 +200,24 @@ def _backfill_chain(cursor: Cursor, topic: str, records: list[Any]) -> tuple[int
     return position, seq, head
 
 
-def stored_records(connection: Connection, topic: str) -> Iterator[Any]:
-    """Yield the rows of a topic's tables as records in order of `seq`, streamed; those with an id in order of time."""
+def stored_records(connection: Connection, topic: str, after_seq: int | None = None) -> Iterator[Any]:
+    """Yield the rows of a topic's tables as records in order of `seq`, streamed; those with an id in order of time.
+
+    With `after_seq`, yield only those with a higher `seq`.
+    """
     streams: list[Iterator[Any]] = [
-        stream_records(connection, kind) for kind in AUDITED_TYPES if TOPIC_OF[kind] == topic
+        stream_records(connection, kind, after_seq) for kind in AUDITED_TYPES if TOPIC_OF[kind] == topic
     ]
     yield from streams[0] if len(streams) == 1 else merge(*streams, key=lambda record: record.seq)
 
 
-def read_links(connection: Connection, topic: str) -> Iterator[Link]:
-    """Yield the chain of a topic in order, streamed."""
-    with connection.cursor("audit_chain") as cursor:
+def read_links(connection: Connection, topic: str, from_position: int = 1) -> Iterator[Link]:
+    """Yield the chain of a topic from a position on in order, streamed."""
+    with connection.cursor(f"audit_chain_{from_position}") as cursor:
         cursor.itersize = SEGMENT_ROWS
-        cursor.execute(f"SELECT {', '.join(_COLUMNS)} FROM audit_chain WHERE topic = %s ORDER BY position", (topic,))  # noqa: S608
+        where = "topic = %s AND position >= %s"
+        query = f"SELECT {', '.join(_COLUMNS)} FROM audit_chain WHERE {where} ORDER BY position"  # noqa: S608
+        cursor.execute(query, (topic, from_position))
         for row in cursor:
             yield Link._make((*row[:-2], bytes(row[-2]), bytes(row[-1])))
 

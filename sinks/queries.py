@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
-from schemas.records import EXTERNAL_RECORDS, SUSPENDED, Bar, StrategyAccount, StrategyAction
+from schemas.records import EXTERNAL_RECORDS, SUSPENDED, Bar, Lot, StrategyAccount, StrategyAction
 from schemas.records.flat import field_names
 from sinks.record_tables import RECORD_TABLES, record_of
 
@@ -17,12 +17,16 @@ R = TypeVar("R", bound=tuple[Any, ...])
 _cursor_numbers = count(1)
 
 
-def stream_records(connection: Connection, kind: type[R]) -> Iterator[R]:
-    """Yield all records of a type in order of `seq` (external records: of time), in the transaction of `connection`."""
+def stream_records(connection: Connection, kind: type[R], after_seq: int | None = None) -> Iterator[R]:
+    """Yield all records of a type in order of `seq` (external records: of time), in the transaction of `connection`.
+
+    With `after_seq`, yield only those with a higher `seq`.
+    """
     order_by = f"ts_ns, {field_names(kind)[0]}" if kind in EXTERNAL_RECORDS else "seq"
+    where = "" if after_seq is None else f"WHERE seq > {after_seq:d} "
     with connection.cursor(f"reading_{next(_cursor_numbers)}") as cursor:
         cursor.itersize = FETCH_ROWS
-        cursor.execute(f"SELECT {_columns(kind)} FROM {RECORD_TABLES[kind].name} ORDER BY {order_by}")  # noqa: S608  (our names)
+        cursor.execute(f"SELECT {_columns(kind)} FROM {RECORD_TABLES[kind].name} {where}ORDER BY {order_by}")  # noqa: S608  (our names)
         for row in cursor:
             yield _record(kind, row)
 
@@ -95,6 +99,14 @@ def records_between(
         query = f"SELECT {_columns(kind)} FROM {RECORD_TABLES[kind].name} WHERE {column} BETWEEN %s AND %s ORDER BY seq"  # noqa: S608
         cursor.execute(query, (first, first if last is None else last))
         return [_record(kind, row) for row in cursor.fetchall()]
+
+
+def open_lots(connection: Connection, upto_seq: int) -> list[Lot]:
+    """Return the open lots whose last record has at most this `seq`."""
+    with connection.cursor() as cursor:
+        query = f"SELECT {_columns(Lot)} FROM lots WHERE quantity <> 0 AND seq <= %s ORDER BY seq"  # noqa: S608
+        cursor.execute(query, (upto_seq,))
+        return [_record(Lot, row) for row in cursor.fetchall()]
 
 
 def _columns(kind: Any) -> str:

@@ -12,10 +12,11 @@ from dataflows.replay.checkpoint_states import CheckpointState
 from dataflows.replay.fork import BooksAtStart
 from dataflows.replay.recorded_log import read_log
 from dataflows.runtime import stages
-from dataflows.runtime.configured_stage import ConfiguredState, read_state
+from dataflows.runtime.configured_stage import ConfiguredState, MakeStage, read_state
 from dataflows.runtime.topology import GLOBAL_SHARD
 from operators.ledger import Ledger
 from operators.portfolio import PortfolioStage
+from operators.stage import Stage
 from schemas.records import TOPIC_OF, Valuation
 
 _PORTFOLIO = "portfolio"
@@ -25,11 +26,22 @@ _TAIL_MESSAGES = 1000
 
 def books_of(settings: Settings, services: Any) -> Ledger:
     """Return the ledger of portfolio in a state of the compact process. `settings` are those of this process."""
-    state = stage_state(services, _PORTFOLIO)
-    stage = stages.portfolio(settings_of_stage(settings, state))()
+    return portfolio_of(settings, services).ledger
+
+
+def portfolio_of(settings: Settings, services: Any) -> PortfolioStage:
+    """Return the stage of portfolio in a state of the compact process. `settings` are those of this process."""
+    stage = restored_stage(settings, services, stages.portfolio, _PORTFOLIO)
     assert isinstance(stage, PortfolioStage)
+    return stage
+
+
+def restored_stage(settings: Settings, services: Any, make: MakeStage, service: str) -> Stage:
+    """Return the stage of a service without shards in a state of the compact process."""
+    state = stage_state(services, service)
+    stage = make(settings_of_stage(settings, state))()
     stage.restore(state.stage)
-    return stage.ledger
+    return stage
 
 
 def stage_state(services: Any, service: str) -> ConfiguredState:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from dataflows.replay.checkpoint_replay import LaterCheckpoint, replay_stages
 from deploy.checkpoints.checkpoint_files import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 OnSkipped = Callable[[str], None]
 """Receives a sentence about a checkpoint that cannot be used."""
+Loaded = TypeVar("Loaded")
 
 
 class CheckpointStatus(NamedTuple):
@@ -100,14 +101,29 @@ def newest_checkpoint(
 
     `skipped` receives one sentence for each newer one that cannot be used, and for each one without a time slice.
     """
+    return newest_usable(
+        home,
+        lambda manifest: manifest.slice_ns <= upto_ns,
+        lambda manifest: load_checkpoint(home, settings, manifest, source),
+        skipped,
+    )
+
+
+def newest_usable(
+    home: Home, is_candidate: Callable[[Manifest], bool], load: Callable[[Manifest], Loaded], skipped: OnSkipped
+) -> Loaded | None:
+    """Return what `load` reads from the newest candidate that it can read, None without one.
+
+    `load` raises DeployError. `skipped` is that of `newest_checkpoint`.
+    """
     checkpoints = list_checkpoints(home)
     for one in checkpoints:
         if one.manifest is None:
             skipped(f"{one.problem}; it is not used")
     for one in reversed(checkpoints):
-        if one.manifest is not None and one.manifest.slice_ns <= upto_ns:
+        if one.manifest is not None and is_candidate(one.manifest):
             try:
-                return load_checkpoint(home, settings, one.manifest, source)
+                return load(one.manifest)
             except DeployError as error:
                 skipped(f"{error}; an older checkpoint is used, if there is one")
     return None

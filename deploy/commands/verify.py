@@ -18,12 +18,14 @@ from schemas.errors import Unavailable
 if TYPE_CHECKING:
     from configs.settings import KafkaSection, Settings
     from deploy.home import Home
+    from deploy.verification.checkpoint_start import CheckpointStart
     from deploy.verification.verdict import Comparison, VerificationResult
 
 Since = Annotated[
     str | None,
     typer.Option(
-        help="Check topics and their tables only since a duration (30m, 6h, 1d) or a timestamp (default: all)."
+        help="Start before a duration (30m, 6h, 1d) or a timestamp, and check topics and their tables from it on "
+        "(default: since the newest checkpoint)."
     ),
 ]
 Heads = Annotated[
@@ -50,6 +52,9 @@ def verify(
     publish: Annotated[
         bool, typer.Option("--publish", help="Publish the heads of the chain to the topic audit-heads.")
     ] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Check everything from the first record on, without a checkpoint.")
+    ] = False,
 ) -> None:
     import psycopg2
 
@@ -71,6 +76,7 @@ def verify(
             since_ns=since_ns,
             wait_s=wait,
             publish=publish,
+            from_start=from_start,
         )
     except psycopg2.Error as error:
         raise DeployError(f"cannot read the books from PostgreSQL: {_first_line(error)}") from error
@@ -89,10 +95,16 @@ def check_all(
     since_ns: int | None,
     wait_s: float,
     publish: bool = False,
+    from_start: bool = False,
 ) -> VerificationResult:
     """Run every check, or with `audit` only those of the audit chain. With `publish`, publish the heads of an intact
-    chain to `audit-heads`. Raises psycopg2.Error, Unavailable and BadInput."""
+    chain to `audit-heads`.
+
+    The checks start at the newest checkpoint of `home` before `since_ns` (wall clock; None: the newest of all), or with
+    `from_start` at the first record. Raises psycopg2.Error, Unavailable and BadInput.
+    """
     from deploy.verification.all_checks import (
+        find_start,
         verify_broker,
         verify_ledger,
         verify_orders,
@@ -106,31 +118,43 @@ def check_all(
     kafka, reason = _reachable_kafka(settings)
     checks: list[Comparison] = []
     decision_hash = ""
+    skipped = list[str]()
+    start = None if home is None or from_start else find_start(settings, home, since_ns, skipped.append)
+    if start is not None and since_ns is None:
+        since_ns = start.written_ns
     if not audit:
-        ledger_verdict = verify_ledger(settings, home, wait_s)
+        ledger_verdict = verify_ledger(settings, home, wait_s, start)
         checks = [*ledger_verdict.checks, verify_weights(settings), *verify_strategies(settings, wait_s)]
         checks += verify_broker(settings, wait_s)
-        checks += verify_orders(settings, wait_s)
+        checks += verify_orders(settings, wait_s, start)
         decision_hash = ledger_verdict.decision_hash
         if kafka is not None:
             checks += verify_sequences(settings, kafka, since_ns, wait_s)
     checks.append(verify_signatures(settings.database.postgres.url, home))
     if kafka is None:
         checks.append(Comparison("topics", 0, None, f"not compared: {reason}"))
-    return VerificationResult([*checks, *_audit_checks(settings, kafka, home, heads, wait_s, publish)], decision_hash)
+    checks += [Comparison("checkpoint", 0, None, sentence) for sentence in skipped]
+    checks += _audit_checks(settings, kafka, home, heads, wait_s, publish, start)
+    return VerificationResult(checks, decision_hash, "" if start is None else start.checkpoint_id)
 
 
 def _audit_checks(
-    settings: Settings, kafka: KafkaSection | None, home: Home | None, file: Path | None, wait_s: float, publish: bool
+    settings: Settings,
+    kafka: KafkaSection | None,
+    home: Home | None,
+    file: Path | None,
+    wait_s: float,
+    publish: bool,
+    start: CheckpointStart | None,
 ) -> list[Comparison]:
     from deploy.checkpoints.selection import sealed_heads
     from deploy.verification import audit_heads
     from deploy.verification.all_checks import verify_audit
 
     in_file = [] if file is None else audit_heads.read_heads(file)
-    in_topic = [] if kafka is None else audit_heads.published_heads(kafka)
+    in_topic = [] if kafka is None else audit_heads.published_heads(kafka, None if start is None else start.written_ns)
     sealed = [] if home is None else sealed_heads(home)
-    audited = verify_audit(settings, kafka, [*in_file, *in_topic, *sealed], wait_s)
+    audited = verify_audit(settings, kafka, [*in_file, *in_topic, *sealed], wait_s, start)
     # The heads of a broken chain prove nothing.
     if not any(result.findings for result in audited):
         new_heads = [result.head for result in audited]
@@ -161,7 +185,8 @@ def _first_line(error: Exception) -> str:
 
 def _as_json(verdict: VerificationResult) -> str:
     checks = [check._asdict() for check in verdict.checks]
-    return json.dumps({"agrees": verdict.agrees, "checks": checks, "decision_hash": verdict.decision_hash}, indent=2)
+    document = {"agrees": verdict.agrees, "from_checkpoint": verdict.from_checkpoint, "checks": checks}
+    return json.dumps(document | {"decision_hash": verdict.decision_hash}, indent=2)
 
 
 def _as_text(verdict: VerificationResult) -> str:
@@ -170,6 +195,8 @@ def _as_text(verdict: VerificationResult) -> str:
     for check in verdict.checks:
         outcome = "agree" if check.difference is None else "differ"
         lines.append(f"{check.name:{width}} {check.records:>11,}  {outcome}{f'  ({check.note})' if check.note else ''}")
+    if verdict.from_checkpoint:
+        lines.append(f"started at {verdict.from_checkpoint}; --from-start checks everything")
     if verdict.decision_hash:
         lines.append(f"decision hash {verdict.decision_hash}")
     failed = [check for check in verdict.checks if check.difference is not None]

@@ -51,10 +51,10 @@ class AttributionSums(NamedTuple):
 class AttributionWalk:
     """Attributions up to a clock. Each is compared when the rebuilt ledger has passed its time slice."""
 
-    def __init__(self, db: Connection, upto_ns: int | None) -> None:
-        """Read the attributions up to `upto_ns`, None for all. Raises psycopg2.Error."""
+    def __init__(self, db: Connection, upto_ns: int | None, after_ns: int = -1) -> None:
+        """Read the attributions after `after_ns` up to `upto_ns`, None for all. Raises psycopg2.Error."""
         self._pending = [
-            _sums(ts_ns, records_between(db, Attribution, ts_ns)) for ts_ns in _selected_clocks(db, upto_ns)
+            _sums(ts_ns, records_between(db, Attribution, ts_ns)) for ts_ns in _selected_clocks(db, upto_ns, after_ns)
         ]
         self._pending.reverse()
         self._rows = self._unattributed = 0
@@ -124,19 +124,19 @@ def _has_signals(db: Connection, strategy: str) -> bool:
         return bool((cursor.fetchone() or (False,))[0])
 
 
-def _selected_clocks(db: Connection, upto_ns: int | None) -> list[int]:
+def _selected_clocks(db: Connection, upto_ns: int | None, after_ns: int) -> list[int]:
     """Return the clocks of the attributions to compare, oldest first."""
     limit_ns = 2**63 - 1 if upto_ns is None else upto_ns
     with db.cursor() as cursor:
         # Ordered by time and not by `seq`, because `seq` of a tampered row is not reliable.
         cursor.execute(
-            "SELECT DISTINCT ts_ns FROM attribution WHERE ts_ns <= %s ORDER BY ts_ns DESC LIMIT %s",
-            (limit_ns, NEWEST_COUNT),
+            "SELECT DISTINCT ts_ns FROM attribution WHERE ts_ns > %s AND ts_ns <= %s ORDER BY ts_ns DESC LIMIT %s",
+            (after_ns, limit_ns, NEWEST_COUNT),
         )
         newest = sorted(ts_ns for (ts_ns,) in cursor.fetchall())
         if len(newest) < NEWEST_COUNT:
             return newest
-        cursor.execute("SELECT min(ts_ns) FROM attribution")
+        cursor.execute("SELECT min(ts_ns) FROM attribution WHERE ts_ns > %s", (after_ns,))
         (first,) = cursor.fetchone() or (newest[0],)
         times_ns = [first + (newest[0] - 1 - first) * number // EARLIER_COUNT for number in range(EARLIER_COUNT)]
         cursor.execute(_SPREAD, ([at for at in times_ns if at < newest[0]],))

@@ -81,14 +81,26 @@ def audit_topic(
     heads: Iterable[ChainHead] = (),
     log: Iterable[TimeSlice] | None = None,
     read_later: Callable[[int], Iterable[TimeSlice]] = lambda passed_ns: (),
+    start: ChainHead | None = None,
 ) -> AuditResult:
     """Check one topic's rows in the transaction of `db`, which must be repeatable read, and against earlier `heads`.
 
     `log` yields the topic's time slices from the beginning, read before `db`: the database must hold all of them.
     `read_later` returns the time slices after a time, read after `db`: the database may hold them. It is called only if
     the database holds more than `log`.
+
+    With `start`, a sealed head of a topic whose records have a `seq`, only the rows after it are checked, and the head
+    itself. `log` then begins at any record up to the first one after it.
     """
-    return _TopicAudit(db, topic, heads).run(None if log is None else _LogRecords(topic, log, read_later))
+    audit = _TopicAudit(db, topic, heads)
+    first_seq = None if start is None else audit.start_at(start)
+    return audit.run(None if log is None else _LogRecords(topic, log, read_later, first_seq), first_seq)
+
+
+def seq_at(db: Connection, head: ChainHead) -> int | None:
+    """Return the `seq` of the record at the position of a head, None if the chain has no such position."""
+    link = next(read_links(db, head.topic, head.position), None)
+    return None if link is None or link.position != head.position else link.seq
 
 
 class _StoredRow(NamedTuple):
@@ -113,9 +125,25 @@ class _TopicAudit:
         self._next_original: Any = None  # next record of the log, a required or a later one
         self._segments = _segments(db, topic)
 
-    def run(self, log: _LogRecords | None) -> AuditResult:
-        links = read_links(self._db, self._topic)
-        rows = _rows(self._db, self._topic)
+    def start_at(self, head: ChainHead) -> int | None:
+        """Start after a sealed head. Return the `seq` of its record; None if the chain does not reach it."""
+        assert self._topic not in ID_TYPES, self._topic
+        link = next(read_links(self._db, self._topic, head.position), None)
+        if link is None or link.position != head.position:
+            return None  # all rows are checked, which names what was removed
+        if link.head.hex() != head.head:
+            problem = f"head is {link.head.hex()[:12]}…, expected the sealed head {head.head[:12]}…"
+            self._add_finding("audit_chain", f"{self._topic}/{head.position}", problem)
+        self._tip = (head.position, link.head)
+        self._computed_head = link.head
+        self._expected = {position: found for position, found in self._expected.items() if position > head.position}
+        first_segment = head.position // SEGMENT_ROWS
+        self._segments = {number: one for number, one in self._segments.items() if number > first_segment}
+        return link.seq
+
+    def run(self, log: _LogRecords | None, after_seq: int | None = None) -> AuditResult:
+        links = read_links(self._db, self._topic, self._tip[0] + 1)
+        rows = _rows(self._db, self._topic, after_seq)
         link, row = next(links, None), next(rows, None)
         count = 0
         while link is not None or row is not None:
@@ -265,11 +293,14 @@ def _merge_moved(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(db: Connection, topic: str) -> Iterator[_StoredRow]:
-    """Yield the stored records in the order of the chain. Records with an id and without a link come last."""
+def _rows(db: Connection, topic: str, after_seq: int | None) -> Iterator[_StoredRow]:
+    """Yield the stored records in the order of the chain. Records with an id and without a link come last.
+
+    With `after_seq`, yield only those with a higher `seq`.
+    """
     kind = ID_TYPES.get(topic)
     if kind is None:
-        for record in stored_records(db, topic):
+        for record in stored_records(db, topic, after_seq):
             yield _StoredRow(record.seq, record)
         return
     table, (key,), _ = RECORD_TABLES[kind]
@@ -293,8 +324,14 @@ class _LogRecords:
     """The audited records of a log in the order of the chain: by `seq`; those with an id, by their first occurrence."""
 
     def __init__(
-        self, topic: str, required: Iterable[TimeSlice], read_later: Callable[[int], Iterable[TimeSlice]]
+        self,
+        topic: str,
+        required: Iterable[TimeSlice],
+        read_later: Callable[[int], Iterable[TimeSlice]],
+        after_seq: int | None = None,
     ) -> None:
+        """With `after_seq`, leave out the records up to it."""
+        self._after_seq = -1 if after_seq is None else after_seq
         self._kinds = frozenset(kind for kind in AUDITED_TYPES if TOPIC_OF[kind] == topic)
         self._id_type = ID_TYPES.get(topic)
         self._seen_ids: set[str] = set()
@@ -323,7 +360,8 @@ class _LogRecords:
             self._passed_ns = time_slice.ts_ns
             records: list[Any] = [record for record in time_slice.records if type(record) in self._kinds]
             if self._id_type is None:
-                yield from sorted(records, key=lambda record: record.seq)
+                later = [record for record in records if record.seq > self._after_seq]
+                yield from sorted(later, key=lambda record: record.seq)
                 continue
             for record in records:
                 if record[0] not in self._seen_ids:  # by its id as published

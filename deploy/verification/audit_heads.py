@@ -51,10 +51,10 @@ def add_heads(file: Path, heads: Iterable[ChainHead], stored: Iterable[ChainHead
     return len(new)
 
 
-def published_heads(kafka: KafkaSection) -> list[ChainHead]:
-    """Read the heads in the topic `audit-heads`. Raises Unavailable."""
+def published_heads(kafka: KafkaSection, since_ns: int | None = None) -> list[ChainHead]:
+    """Read the heads in the topic `audit-heads`, or those written since `since_ns` (wall clock). Raises Unavailable."""
     heads = []
-    for record in read_unclocked(kafka, AUDIT_HEADS):
+    for record in read_unclocked(kafka, AUDIT_HEADS, since_ns=since_ns):
         assert isinstance(record, AuditHead), f"topic {AUDIT_HEADS} holds only heads"
         heads.append(ChainHead(record.topic, record.position, record.head.hex()))
     return heads

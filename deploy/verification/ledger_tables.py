@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from decimal import Decimal
 from heapq import merge
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg2
 
 from deploy.verification.attribution import AttributionWalk
+from deploy.verification.books_at_slice import BooksAtSlice, naive_books
 from deploy.verification.lot_strategies import check_lot_strategies
 from deploy.verification.marks import RebuiltMarks
-from deploy.verification.naive_ledger import NaiveLedger, first_difference
+from deploy.verification.naive_ledger import first_difference
+from deploy.verification.unchanged_rows import UnchangedRows
 from deploy.verification.verdict import Comparison, VerificationResult
 from operators.decision_hash import DecisionHash
 from operators.ledger import Ledger
@@ -42,6 +43,7 @@ from schemas.records import (
     LotMatch,
     Order,
     Position,
+    Record,
     RiskFence,
     StrategySuspension,
     Valuation,
@@ -74,61 +76,86 @@ def snapshot_connection(database_url: str) -> Connection:
 
 
 def compare_ledger(
-    database_url: str, ledger: Ledger, snapshots: Sequence[SnapshotLedger] = (), archive: TableArchive | None = None
+    database_url: str,
+    books: Ledger | BooksAtSlice,
+    snapshots: Sequence[SnapshotLedger] = (),
+    archive: TableArchive | None = None,
 ) -> VerificationResult:
-    """Book the stored executions into the empty `ledger` and compare the results. `archive` has the archived bars.
+    """Book the stored executions into `books` and compare the results. `archive` has the archived bars.
 
-    Raises psycopg2.Error, and Unavailable if the archive is damaged.
+    `books` are empty, or those of a checkpoint at or before the last valuation: then only later executions are read,
+    and the result has no hash of all decisions. Raises psycopg2.Error, and Unavailable if the archive is damaged.
     """
+    start = books if isinstance(books, BooksAtSlice) else BooksAtSlice(-1, books)
+    is_whole = start.slice_ns < 0
     with closing(snapshot_connection(database_url)) as db:
         valuation = last_record(db, Valuation)
         upto_ns = None if valuation is None else valuation.ts_ns
+        first_seq = start.ledger.seq
         with closing(snapshot_connection(database_url)) as later_db:
-            rebuild = _LedgerRebuild(db, ledger, AttributionWalk(db, upto_ns), RebuiltMarks(later_db, archive))
-            rebuild.book_executions(later_db, upto_ns, sorted(snapshots, key=lambda snapshot: snapshot.clock_ns))
-            suspensions = chain(stream_suspensions(later_db), stream_records(later_db, StrategySuspension))
-            for decision in chain(stream_records(later_db, Order), stream_records(later_db, RiskFence), suspensions):
-                rebuild.decisions.add(decision)
+            attribution = AttributionWalk(db, upto_ns, start.slice_ns)
+            marks = RebuiltMarks(later_db, archive, start.prices, start.slice_ns)
+            rebuild = _LedgerRebuild(db, start, attribution, marks)
+            later = [snapshot for snapshot in snapshots if snapshot.clock_ns >= start.slice_ns]
+            rebuild.book_executions(later_db, upto_ns, sorted(later, key=lambda snapshot: snapshot.clock_ns))
+            if is_whole:
+                for decision in _other_decisions(later_db):
+                    rebuild.decisions.add(decision)
         if valuation is not None:
             rebuild.decisions.add(valuation)
         cash_check = _check_cash(rebuild.cash, valuation, rebuild.executions)
         checks = [
             *rebuild.checks(),
-            check_lot_strategies(db),
+            check_lot_strategies(db, first_seq),
             cash_check,
             rebuild.attribution.check(),
             *rebuild.snapshot_checks,
+            *(
+                Comparison(f"snapshot {one.service}", 0, None, "not compared: it is older than the checkpoint")
+                for one in snapshots
+                if one not in later
+            ),
         ]
-    return VerificationResult(checks, rebuild.decisions.hexdigest())
+    return VerificationResult(checks, rebuild.decisions.hexdigest() if is_whole else "")
+
+
+def _other_decisions(db: Connection) -> Iterator[Record]:
+    """Yield the decisions that are not part of the books."""
+    yield from stream_records(db, Order)
+    yield from stream_records(db, RiskFence)
+    yield from stream_suspensions(db)
+    yield from stream_records(db, StrategySuspension)
 
 
 class _LedgerRebuild:
-    def __init__(self, db: Connection, ledger: Ledger, attribution: AttributionWalk, marks: RebuiltMarks) -> None:
-        self._ledger, self._marks = ledger, marks
-        self.naive = NaiveLedger(ledger.initial_cash, ledger.unit_value, self._rate)
+    def __init__(self, db: Connection, start: BooksAtSlice, attribution: AttributionWalk, marks: RebuiltMarks) -> None:
+        ledger = start.ledger
+        self._db, self._ledger, self._marks = db, ledger, marks
+        self.naive = naive_books(ledger, start.accrued_dividends, self._rate)
+        self._unchanged = UnchangedRows(ledger)
         self.attribution = attribution
         self.decisions = DecisionHash()
         self.executions = 0
-        self._seq = 0
+        self._seq, self._first_seq = ledger.execution_seq, ledger.seq
         self._gap: str | None = None
         self._closed = False
         self._events: dict[str, CorporateAction] = {}
         self._rates: dict[str, ExchangeRate] = {}
         self._transfers: dict[str, CashTransfer] = {}
         self._walks: dict[type, _TableWalk] = {
-            Position: _TableWalk("positions", "symbol", self._hash_records(stream_records(db, Position)), latest=True),
-            Lot: _TableWalk("lots", "lot_id", self._hash_records(stream_records(db, Lot)), latest=True),
-            LotMatch: _TableWalk(
-                "lot_matches", "match_id", self._hash_records(stream_records(db, LotMatch)), latest=False
+            Position: _TableWalk("positions", "symbol", self._hash_records(Position), latest=True),
+            Lot: _TableWalk("lots", "lot_id", self._hash_records(Lot), latest=True),
+            LotMatch: _TableWalk("lot_matches", "match_id", self._hash_records(LotMatch), latest=False),
+            CashFlow: _TableWalk(
+                "cash_flows", "cash_flow_id", stream_records(db, CashFlow, self._first_seq), latest=False
             ),
-            CashFlow: _TableWalk("cash_flows", "cash_flow_id", stream_records(db, CashFlow), latest=False),
         }
         self.snapshot_checks: list[Comparison] = []
         self._naive_difference: str | None = None
         self.cash: dict[str, Any] = self._cash_totals()
 
-    def _hash_records(self, stored: Iterable[Any]) -> Iterator[Any]:
-        for record in stored:
+    def _hash_records(self, kind: type[Any]) -> Iterator[Any]:
+        for record in stream_records(self._db, kind, self._first_seq):
             self.decisions.add(record)
             yield record
 
@@ -138,11 +165,13 @@ class _LedgerRebuild:
         actions = (part for each in stream_records(db, CorporateAction) for part in split_merger(each))
         self._events = {each.action_id: each for each in actions if isinstance(each, CorporateAction)}
         self._rates = {each.rate_id: each for each in stream_records(db, ExchangeRate)}
-        self._transfers = {each.transfer_id: each for each in stream_records(db, CashTransfer)}
+        self._transfers = {each.transfer_id: each for each in stream_records(db, CashTransfer, self._seq)}
         # Executions, gateway statuses and cash transfers share one `seq`; only executions are booked, and transfers by
         # their cash flow. Cash flows without a trade come before the trades of their time slice.
         kinds = (Execution, GatewayStatus, CashTransfer, CashFlow)
-        reports: list[Iterator[Any]] = [stream_records(db, kind) for kind in kinds]
+        reports: list[Iterator[Any]] = [
+            stream_records(db, kind, self._first_seq if kind is CashFlow else self._seq) for kind in kinds
+        ]
         for record in merge(*reports, key=lambda each: (each.ts_ns, type(each) is not CashFlow, each.seq)):
             self.attribution.compare_until(self._ledger, self._marks, record.ts_ns)
             while pending and pending[0].clock_ns < record.ts_ns:
@@ -180,6 +209,7 @@ class _LedgerRebuild:
     def _expect_all(self, rebuilt: Iterable[Any]) -> None:
         for record in rebuilt:
             if not self._closed:
+                self._unchanged.record_change(record)
                 self._walks[type(record)].expect(record)
 
     def _book_cash_flow(self, flow: CashFlow) -> list[Any]:
@@ -238,8 +268,13 @@ class _LedgerRebuild:
         difference = self._naive_difference
         problem = difference and f"the ledger and a second, naive ledger differ: {difference}"
         second_ledger = Comparison("second_ledger", self.naive.bookings, problem)
-        walks = [walk.check() for walk in self._walks.values()]
+        walks = [self._with_unchanged(kind, walk.check()) for kind, walk in self._walks.items()]
         return [Comparison("executions", self.executions, self._gap), *walks, second_ledger]
+
+    def _with_unchanged(self, kind: type, check: Comparison) -> Comparison:
+        if kind not in (Position, Lot) or check.difference is not None:
+            return check
+        return check._replace(difference=self._unchanged.first_difference(self._db, kind))
 
 
 class _TableWalk:

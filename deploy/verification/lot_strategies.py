@@ -16,14 +16,17 @@ SELECT matches.match_id, matches.strategy,
 FROM lot_matches AS matches
 JOIN executions AS openings ON openings.execution_id = matches.open_execution_id
 LEFT JOIN order_proposals AS proposals ON proposals.proposal_id = openings.cause_id
-WHERE matches.strategy <> ''
+WHERE matches.strategy <> '' AND matches.seq > %(after_seq)s
 """
 
 
-def check_lot_strategies(db: Connection) -> Comparison:
-    """Compare each closed lot with its opening order. A lot without a strategy was opened before an upgrade."""
+def check_lot_strategies(db: Connection, after_seq: int = 0) -> Comparison:
+    """Compare each lot that was closed after `after_seq` with its opening order.
+
+    A lot without a strategy was opened before an upgrade.
+    """
     with db.cursor() as cursor:
-        parameters = {"pattern": ORDER_STRATEGY_PATTERN, "manual": MANUAL}
+        parameters = {"pattern": ORDER_STRATEGY_PATTERN, "manual": MANUAL, "after_seq": after_seq}
         cursor.execute(
             f"SELECT match_id, strategy, opener FROM ({_OPENERS}) AS openers WHERE strategy <> opener"  # noqa: S608
             " ORDER BY match_id LIMIT 1",

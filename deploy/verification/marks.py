@@ -7,7 +7,7 @@ of the old symbol until the first bar of the new one. Each lookup reads one inde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -50,12 +50,23 @@ TimedPrice = tuple[int, float]
 class RebuiltMarks:
     """Marks, including the events that move a mark without a bar. Report these events in the order of the books."""
 
-    def __init__(self, db: Connection, archive: TableArchive | None = None) -> None:
-        """`archive` has the bars that are no longer in the table."""
+    def __init__(
+        self,
+        db: Connection,
+        archive: TableArchive | None = None,
+        prices: Mapping[str, float] | None = None,
+        slice_ns: int = -1,
+    ) -> None:
+        """`archive` has the bars that are no longer in the table. `prices` are the marks after the time slice
+        `slice_ns`, which apply until a symbol's next bar.
+        """
         self._db, self._archived_bars = db, archived_bars(db, archive)
-        self._prices_without_bar: dict[str, TimedPrice] = {}
+        self._prices_without_bar: dict[str, TimedPrice] = {
+            symbol: (slice_ns, price) for symbol, price in (prices or {}).items()
+        }
         self._adjustments: dict[str, list[tuple[int, Callable[[float], float]]]] = {}  # time, old price -> new price
         self._begun: dict[str, int] = {}  # symbol -> start of the company that has used the name of another one again
+        self._after_ns = slice_ns
         self._ex_dividends: set[str] = set()  # action ids
 
     def on_execution(self, execution: Execution) -> None:
@@ -123,7 +134,7 @@ class RebuiltMarks:
                 mark = stored.get(symbol) or self._archived_bars.last_close(
                     symbol, ts_ns, traded_only=symbol in self._adjustments
                 )
-                if mark is not None and mark[0] >= self._begun.get(symbol, 0):
+                if mark is not None and mark[0] >= self._begun.get(symbol, 0) and mark[0] > self._after_ns:
                     marks[symbol] = mark
         return {symbol: self._adjusted(symbol, *price) for symbol, price in marks.items()}
 

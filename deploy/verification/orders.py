@@ -66,7 +66,7 @@ _IS_EXPIRED = (
 
 
 class OrderRule(NamedTuple):
-    """Rows of `table` (`o` in `condition`) up to a clock must satisfy `condition`; `message` describes a violation.
+    """Rows of `table` (`o` in `condition`) between two clocks satisfy `condition`; `message` describes a violation.
 
     `%(cut)s` is the clock of the portfolio's tables. `%(settled)s` is some time slices older: the venue must have
     reported by then. `%(latency)s` is the latency of the venue in ns.
@@ -139,10 +139,15 @@ _SLICES_TO_ANSWER = 3
 
 
 class ClockCut(NamedTuple):
-    """Clocks up to which the orders are checked, in ns."""
+    """Clocks up to which the orders are checked, in ns, and after which they are checked.
+
+    `open_order_ids` are orders from before `after` that had not ended then.
+    """
 
     cut: int
     settled: int
+    after: int = -1
+    open_order_ids: tuple[str, ...] = ()
 
 
 def current_cut(database_url: str) -> ClockCut:
@@ -157,11 +162,14 @@ def current_cut(database_url: str) -> ClockCut:
 
 def check_orders(database_url: str, cut: ClockCut, latency_ns: int = 0) -> list[Comparison]:
     """Return one comparison per rule, with at most `FINDINGS_MAX` findings. Raises psycopg2.Error."""
-    parameters = {**cut._asdict(), "latency": latency_ns}
+    parameters = {**cut._asdict(), "open_order_ids": list(cut.open_order_ids), "latency": latency_ns}
     checks = []
     with closing(snapshot_connection(database_url)) as db, db.cursor() as cursor:
         for rule in RULES:
-            source_sql = f"FROM {rule.table} o WHERE o.ts_ns <= %({rule.upto})s"
+            later = "o.ts_ns > %(after)s"
+            if rule.table == "orders":
+                later = f"({later} OR o.order_id = ANY(%(open_order_ids)s))"
+            source_sql = f"FROM {rule.table} o WHERE {later} AND o.ts_ns <= %({rule.upto})s"
             cursor.execute(f"SELECT count(*) {source_sql}", parameters)
             (count,) = cursor.fetchone() or (0,)
             cursor.execute(

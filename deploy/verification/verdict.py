@@ -28,10 +28,14 @@ class Comparison(NamedTuple):
 
 
 class VerificationResult(NamedTuple):
-    """All comparisons, and the hash of the decisions that they cover; "" if the books were not checked."""
+    """All comparisons, and the hash of all decisions; "" if the books were not checked from the first execution on.
+
+    `from_checkpoint` is the checkpoint from which the checks started, "" without one.
+    """
 
     checks: list[Comparison]
     decision_hash: str
+    from_checkpoint: str = ""
 
     @property
     def agrees(self) -> bool:

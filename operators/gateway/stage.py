@@ -112,6 +112,11 @@ class GatewayStage:
         """The orders that have not ended, by order_id, in the order of approval. Read-only."""
         return self._book.orders
 
+    @property
+    def open_order_ids(self) -> list[str]:
+        """The ids of the orders that have not ended."""
+        return list(self._book.orders)
+
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         self._reports.begin(ts_ns)
         if records:

@@ -102,6 +102,11 @@ class Ledger:
         """The `seq` of the last record that was returned. Every change of a position increases it."""
         return self._seq
 
+    @property
+    def execution_seq(self) -> int:
+        """The `seq` of the last execution, also of one without a trade."""
+        return self._execution_seq
+
     def position(self, symbol: str) -> LedgerPosition | None:
         """The position of a symbol; None if it was never traded."""
         return self._positions.get(symbol)
@@ -343,6 +348,10 @@ class Ledger:
         """
         return self._unit_values.of(symbol)
 
+    def multiplier(self, symbol: str) -> Decimal:
+        """The value of one unit at a price of 1, in the symbol's currency."""
+        return self._unit_values.multiplier(symbol)
+
     def _rename(self, old: LedgerPosition, symbol: str) -> LedgerPosition:
         """Move a symbol's lots and totals to its new symbol."""
         renamed = self._open_position(symbol)
@@ -354,7 +363,7 @@ class Ledger:
 
     def _position(self, position: LedgerPosition, ts_ns: int, cause_id: str) -> Position:
         self._seq += 1
-        return position_record(self._seq, ts_ns, position, self._unit_values.multiplier(position.symbol), cause_id)
+        return position_record(self._seq, ts_ns, position, self.multiplier(position.symbol), cause_id)
 
     def _lot(self, ts_ns: int, symbol: str, lot: OpenLot) -> Lot:
         self._seq += 1

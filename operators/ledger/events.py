@@ -147,6 +147,11 @@ class AccountIncome:
         """Dividends receivable minus dividends payable, from their ex-dates on."""
         return sum(self._accrued.values(), ZERO)
 
+    @property
+    def accrued_dividends(self) -> dict[str, Decimal]:
+        """The same by the id of the corporate action."""
+        return dict(self._accrued)
+
     def open_day(self, previous_day: int, day: int, cash: Decimal, shorts: Mapping[str, ShortPosition]) -> list[Charge]:
         """Start trading day `day` (yyyymmdd). `previous_day` is the trading day before it, 0 if there is none.
 

@@ -7,6 +7,7 @@ the targets and the position is traded (`operators/portfolio/target_trading.py`)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from operators.corporate_actions import PortfolioCorporateActions
@@ -89,6 +90,11 @@ class PortfolioStage:
         self._needs_bars = self._estimates.needs_bars
         interval = self.settings.rebalance_interval_s
         self._interval_ns = interval * _SECOND_NS if interval and self.settings.sizing.method in REBALANCED else 0
+
+    @property
+    def accrued_dividends(self) -> dict[str, Decimal]:
+        """Dividends that are income and not paid yet, by the id of the corporate action."""
+        return self._corporate_actions.accrued_dividends
 
     def next_timer_ns(self) -> int | None:
         """Return when an exit is proposed again, or when the targets are rebalanced."""

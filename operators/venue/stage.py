@@ -101,6 +101,11 @@ class VenueStage:
         return self._fills.positions
 
     @property
+    def open_order_ids(self) -> list[str]:
+        """The ids of the orders that have not ended."""
+        return [order.order_id for order in self._book.all_orders()]
+
+    @property
     def _book(self) -> OrderBook:
         return self._fills.book
 

@@ -92,7 +92,13 @@ def platform_identity(
 
 
 def seal_checkpoint(
-    home: Home, settings: Settings, state: CheckpointState, identity: PlatformIdentity, *, created_ns: int = 1
+    home: Home,
+    settings: Settings,
+    state: CheckpointState,
+    identity: PlatformIdentity,
+    *,
+    created_ns: int = 1,
+    audit_heads: tuple[tuple[str, int, str], ...] = (("orders", 3, "5f" * 32),),
 ) -> Manifest:
     """Seal a checkpoint of the platform `identity` in a state folder."""
     home.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -109,7 +115,7 @@ def seal_checkpoint(
         topic_prefix=identity.topic_prefix,
         symbol_partitions=identity.symbol_partitions,
         books=books_hash(books_of(settings, state.compact[2])),
-        audit_heads=(("orders", 3, "5f" * 32),),
+        audit_heads=audit_heads,
         outputs={},
         parts={},
         state_version=0,
