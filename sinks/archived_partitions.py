@@ -6,6 +6,7 @@ of this list.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,19 @@ def archived_bars(db: PsycopgConnection, archive: TableArchive | None) -> Archiv
     """Return the archived bars. Without `archive`, reading one raises Unavailable."""
     with db.cursor() as cursor:
         return ArchivedBars(archive or TableArchive(Path()), list_archived(cursor, "bars"))
+
+
+def restore_sentence(table: str, archived_ns: int) -> str:
+    """Return a sentence for a reader who needs rows of a table from before `archived_ns`.
+
+    >>> restore_sentence("bars", 1_711_929_600_000_000_000)
+    'Rows of bars before 2024-04-01 are archived; `python cli.py archive restore --table bars` loads them back.'
+    """
+    day = datetime.fromtimestamp(archived_ns / 1e9, UTC)
+    return (
+        f"Rows of {table} before {day:%Y-%m-%d} are archived; `python cli.py archive restore --table {table}` loads "
+        "them back."
+    )
 
 
 def archived_before(db: Connection, table: Table) -> int | None:

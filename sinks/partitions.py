@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MONTHS_AHEAD = 2
 TS_NS_MIN = -(2**63)
 _LOCK = 7_203_114_002
+_RESTORED = "loaded from the archive, retained until ns "
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(rf"({'|'.join(MONTHLY_TABLES)})_(before_)?(\d{{4}})_(\d{{2}})")
 _BOUNDS = re.compile(r"FOR VALUES FROM \((MINVALUE|'-?\d+')\) TO \('(-?\d+)'\)")
@@ -155,6 +156,20 @@ def attach(cursor: Cursor, partition: Partition) -> None:
             sql.Identifier(partition.table), sql.Identifier(partition.name), start, sql.Literal(partition.end_ns)
         )
     )
+
+
+def retain_until(cursor: Cursor, name: str, until_ns: int) -> None:
+    """Mark a partition that was loaded from the archive: `archive create` leaves it in the database until this time."""
+    cursor.execute(
+        sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier(name), sql.Literal(f"{_RESTORED}{until_ns}"))
+    )
+
+
+def retained_until_ns(cursor: Cursor, name: str) -> int:
+    """Return the time until which a partition stays in the database because it was loaded from the archive, or 0."""
+    cursor.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", (name,))
+    [(comment,)] = cursor.fetchall()
+    return int(comment.removeprefix(_RESTORED)) if (comment or "").startswith(_RESTORED) else 0
 
 
 def create_months_ahead(connection: Connection, now_ns: int) -> list[str]:

@@ -16,7 +16,7 @@ from api.resources import Db, Resources, ResourcesDep
 from api.routers import PREFIX
 from schemas.errors import BadInput
 from schemas.records import Bar, SessionPhase
-from sinks.archived_partitions import archived_before
+from sinks.archived_partitions import archived_before, restore_sentence
 from sinks.record_tables import record_of
 from sinks.tables import bars
 
@@ -61,13 +61,15 @@ class PriceHistory(ApiModel):
     """Oldest first. `next_start` is the value of `start` for the next page, null on the last page.
 
     `archived_before`: the bars before this time are no longer in the database but in the archive of the platform's
-    host; null if none is, or if the answer does not need them.
+    host; null if none is, or if the answer does not need them. `archived_note` is a sentence that names the command
+    which loads them back.
     """
 
     symbol: str
     bars: list[PriceBar]
     next_start: str | None
     archived_before: str | None
+    archived_note: str | None
 
 
 @router.get("/price/{symbol}")
@@ -135,11 +137,13 @@ def get_history(
     page = fetched[:limit] if oldest_first else fetched[:limit][::-1]
     # Without `start`, an answer with fewer bars than the limit would continue with older bars.
     needs_archived = len(fetched) <= limit if start is None else nanoseconds("start", start) < (archived_ns or 0)
+    missing_before_ns = archived_ns if needs_archived else None
     return PriceHistory(
         symbol=symbol,
         bars=[PriceBar(**_bar_fields(bar)) for bar in page],
         next_start=utc(fetched[limit].ts_ns) if oldest_first and len(fetched) > limit else None,
-        archived_before=utc(archived_ns) if archived_ns is not None and needs_archived else None,
+        archived_before=None if missing_before_ns is None else utc(missing_before_ns),
+        archived_note=None if missing_before_ns is None else restore_sentence(bars.name, missing_before_ns),
     )
 
 

@@ -1,7 +1,8 @@
 """Export old partitions of the database tables to Parquet files, then drop them.
 
 A partition is exported when its newest possible row is older than `database.postgres.retention`, counted back from the
-newest row of its table. The steps for each partition:
+newest row of its table. One that `archive restore` has loaded stays until the time that it was given. The steps for
+each partition:
 
 1. Export it to a file. The file, its hash in the manifest and the row in `archived_partitions` are durable.
 2. Detach it. Readers and writers of the table do not wait for this, and nothing can write to the partition afterwards.
@@ -33,6 +34,7 @@ from sinks.partitions import (
     detached_partitions,
     partition_named,
     read_partitions,
+    retained_until_ns,
 )
 from sinks.record_tables import MONTHLY_TABLES, RECORD_TABLES
 
@@ -101,8 +103,10 @@ class _ArchiveRun:
             planned = []
             for table, days in retention.items():
                 for partition in read_partitions(cursor, table):
-                    if not self._is_old(cursor, partition, days) or (
-                        table == "bars" and self._has_price_of_position(cursor, partition)
+                    if (
+                        retained_until_ns(cursor, partition.name) > self._now_ns
+                        or not self._is_old(cursor, partition, days)
+                        or (table == "bars" and self._has_price_of_position(cursor, partition))
                     ):
                         break
                     planned.append(partition)

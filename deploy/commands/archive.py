@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +33,17 @@ DryRunFlag = Annotated[
     typer.Option("--dry-run", help="Archive the topics, and print what would be deleted."),
 ]
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Topic to restore (default: all). Can be repeated.")]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        help="Table whose archived months to load back into the database, from that of --from on. Can be repeated.",
+    ),
+]
+RetainDays = Annotated[
+    int,
+    typer.Option("--retain", min=1, help="With --table: days until `archive create` may move the months again."),
+]
 FromDay = Annotated[str | None, typer.Option("--from", metavar="DAY", help="First UTC day, such as 2024-01-15.")]
 ToDay = Annotated[str | None, typer.Option("--to", metavar="DAY", help="Last UTC day, such as 2024-01-31.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete the topics of an earlier restore first.")]
@@ -52,7 +63,11 @@ def register(app: typer.Typer) -> None:
     )(create)
     group.command("list", help="List the archived days of each topic and their size.")(list_archive)
     group.command("verify", help="Compare every archived file with its hash, and read all messages.")(verify)
-    group.command("restore", help="Write archived days to topics named archived-TOPIC, for other Kafka tools.")(restore)
+    group.command(
+        "restore",
+        help="Write archived days to topics named archived-TOPIC, for other Kafka tools. With --table, load archived "
+        "months back into the tables.",
+    )(restore)
     group.command("replay", help="Replay the archived days without Kafka, and compare with the recorded decisions.")(
         replay
     )
@@ -200,8 +215,16 @@ def restore(
     first: FromDay = None,
     last: ToDay = None,
     replace: Replace = False,
+    table: Tables = None,
+    retain: RetainDays = 7,
     as_json: AsJson = False,
 ) -> None:
+    if table:
+        if topic or last or replace:
+            raise BadInput(
+                "--table takes only --from and --retain: the months up to the newest archived one are loaded"
+            )
+        return _restore_tables(table, _day("--from", first), retain, as_json=as_json)
     from deploy.archive.restored_topics import ArchivedPeriod, restore_days
     from deploy.recovery.recorded_topics import recorded_settings
 
@@ -219,6 +242,30 @@ def restore(
         print(json.dumps(counts, indent=2))
     else:
         print("\n".join(f"{count:,} messages in topic {name}" for name, count in counts.items()))
+
+
+def _restore_tables(tables: Sequence[str], first_day: str | None, retain_days: int, *, as_json: bool) -> None:
+    from deploy.archive.restored_tables import restore_tables
+
+    url = _running_database(home_from_environment())
+    if url is None:
+        raise DeployError("the database does not run; run `python cli.py start` first, or set DATABASE_URL")
+    until = datetime.now(UTC) + timedelta(days=retain_days)
+    with _one_line_errors(), Console(stderr=True).status("loading") as status:
+        restored = restore_tables(
+            url,
+            _own_table_archive(),
+            list(dict.fromkeys(tables)),
+            first_day,
+            retain_until_ns=int(until.timestamp() * 1e9),
+            report=status.update,
+        )
+    if as_json:
+        print(json.dumps([one._asdict() for one in restored], indent=2))
+        return
+    for one in restored:
+        print(f"loaded {one.rows:,} rows of {one.partition} into the table {one.table}")
+    print(f"`archive create` moves them again after {until:%Y-%m-%d}")
 
 
 def replay(since: Since = None, to: Until = None, trust_source: TrustSource = False, as_json: AsJson = False) -> None:

@@ -122,13 +122,30 @@ def _explain_record(settings: Settings, db: Connection, record_id: str, as_json:
     if explanation is None:
         raise DeployError(f"no record {record_id} in the tables; it may not be written yet, or the number is wrong")
     explanation, in_force, note = _with_places(settings, explanation, lookup)
+    archived = _archived_sentences(db, explanation)
     signers = _signers(db, explanation.root)
     if as_json:
         configurations = [configuration_json(one) for one in in_force]
-        added = {"configurations": configurations, "signers": signers, "note": note}
+        added = {"configurations": configurations, "signers": signers, "note": note, "archived": archived}
         return _json(explanation_json(explanation) | added)
     lines = [f"signed by {writer} with key {key_id}" for key_id, writer in signers.items()]
-    return "\n".join([*_lines(explanation), *configuration_lines(in_force), *lines, *([f"({note})"] if note else [])])
+    return "\n".join(
+        [*_lines(explanation), *configuration_lines(in_force), *lines, *archived, *([f"({note})"] if note else [])]
+    )
+
+
+def _archived_sentences(db: Connection, explanation: Explanation) -> list[str]:
+    """Return how to load the rows that an explanation lacks because their months are archived, one sentence a table."""
+    from operators.explain.cause_tree import walk
+    from sinks.archived_partitions import archived_before, restore_sentence
+    from sinks.record_tables import MONTHLY_TABLES
+    from sinks.tables import TABLE_OF
+
+    roots = (explanation.root, *explanation.consequences)
+    missing = {node.kind for root in roots for node in walk(root) if node.record is None}
+    tables = [TABLE_OF[kind] for kind in MONTHLY_TABLES.values() if kind.__name__ in missing]
+    ends = {table.name: archived_before(db, table) for table in tables}
+    return [restore_sentence(name, end_ns) for name, end_ns in ends.items() if end_ns is not None]
 
 
 def _signers(db: Connection, node: CauseNode) -> dict[str, str]:
@@ -172,13 +189,18 @@ def _with_places(
 def _explain_no_trade(settings: Settings, db: Connection, symbol: str | None, ts_ns: int | None, as_json: bool) -> str:
     from configs.strategies import configured_strategies
     from operators.explain.no_trade import explain_symbol_at
+    from sinks.archived_partitions import archived_before, restore_sentence
     from sinks.lineage import DatabaseRecordLookup
+    from sinks.tables import bars
 
     strategies = configured_strategies(settings)
     required_features = {strategy.name: strategy.features for strategy in strategies.views}
     lookup = DatabaseRecordLookup(db)
     explanation = explain_symbol_at(lookup, symbol or "", 2**63 - 1 if ts_ns is None else ts_ns, required_features)
     if not explanation.slice_ns:
+        archived_ns = archived_before(db, bars)
+        if archived_ns is not None and ts_ns is not None and ts_ns < archived_ns:
+            raise DeployError(f"{explanation.reasons[0]}. {restore_sentence(bars.name, archived_ns)}")
         raise DeployError(f"{explanation.reasons[0]}{_nearest_symbol(symbol or '', lookup.symbols_with_bars())}")
     return _json(no_trade_json(explanation)) if as_json else "\n".join(_no_trade_lines(explanation))
 

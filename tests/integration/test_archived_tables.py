@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -20,13 +22,15 @@ from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
 from dataflows.research.exports import ExportPeriod, export_frame
 from dataflows.research.frames import FRAME_NAMES
 from dataflows.research.optimization import LOOKBACK_DAYS, closes_from_table
+from deploy.archive import restored_tables
+from deploy.archive.restored_tables import restore_tables
 from deploy.archive.table_partitions import archive_partitions
 from deploy.commands.rebuild import _rewrite_table
 from deploy.verification import attribution
 from deploy.verification.all_checks import empty_ledger, verify_sequences
 from deploy.verification.ledger_tables import compare_ledger
 from operators.stage import TimeSlice
-from schemas.errors import Unavailable
+from schemas.errors import BadInput, Unavailable
 from schemas.records import TOPIC_OF, Bar, FeatureRow, LotMatch
 from sinks.archive.table_archive import TableArchive
 from sinks.archived_partitions import archived_ends
@@ -34,13 +38,14 @@ from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
 from sinks.queries import stream_records
 from tests.integration.filled_database import read_rows
-from tests.integration.recorded_platform import kafka_settings, make_topics, write
+from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.integration.test_backup import backup, restore
 from tests.unit.tape import FAST_STRATEGY, market, platform_output, settings
 
 DAY_NS = 86_400_000_000_000
 SLICES_OF_DAY, DAYS, DAYS_APART = 20, 8, 14
 """From 2 January to 9 April 2024."""
+MARCH_NS = int(datetime(2024, 3, 1, tzinfo=UTC).timestamp()) * 10**9
 APRIL_NS = int(datetime(2024, 4, 1, tzinfo=UTC).timestamp()) * 10**9
 RETENTION = {"bars": 8, "features": 8}
 FEEDBACK = {"horizon_bars": 3, "attribution_interval_s": 60, "weights_interval_s": 300}
@@ -184,6 +189,8 @@ def test_the_api_reports_that_older_bars_are_archived(archived: Archived) -> Non
         def history(start_ns: int | None, limit: int = 500) -> tuple[int, str | None]:
             start = None if start_ns is None else datetime.fromtimestamp(start_ns / 1e9, UTC)
             answer = get_history("IBM", db, start=start, limit=limit)
+            names_command = "archive restore --table bars" in (answer.archived_note or "")
+            assert names_command == (answer.archived_before is not None)
             return len(answer.bars), answer.archived_before
 
         assert history(times[0]) == (SLICES_OF_DAY, "2024-04-01T00:00:00Z")
@@ -202,10 +209,99 @@ def test_a_lot_of_an_archived_month_has_no_excursions_instead_of_wrong_ones(arch
 
 
 def test_a_backup_has_the_list_of_archived_partitions(
-    archived: Archived, make_database: Callable[[], str], tmp_path: Path
+    archived: Archived, make_database: Callable[..., str], tmp_path: Path
 ) -> None:
     file, before, restored = tmp_path / "tables.tar", read_rows(archived.url), make_database()
     restore(restored, file, backup(archived.url, file))
     assert read_rows(restored) == before
     with closing(psycopg2.connect(restored)) as db, db.cursor() as cursor:
         assert archived_ends(cursor) == dict.fromkeys(RETENTION, APRIL_NS)
+
+
+def restore_months(url: str, archive: TableArchive, *tables: str, first_day: str | None = None) -> list[str]:
+    """Load archived months back, to stay for a day after the last bar. Return their partitions."""
+    until_ns = INPUTS[-1].ts_ns + DAY_NS
+    restored = restore_tables(url, archive, tables, first_day, retain_until_ns=until_ns, report=lambda line: None)
+    return [one.partition for one in restored]
+
+
+def archive_again(url: str, archive: TableArchive, now_ns: int) -> list[str]:
+    drops = archive_partitions(url, archive, RETENTION, now_ns=now_ns, dry_run=False, report=lambda line: None)
+    return [one.partition for one in drops]
+
+
+def rows_of(url: str, table: str) -> list[Any]:
+    return read_rows(url)[table]
+
+
+def archived_until(url: str, table: str) -> int | None:
+    with closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
+        return archived_ends(cursor).get(table)
+
+
+def test_archived_months_are_loaded_back_and_stay_until_their_time(
+    archived: Archived, make_database: Callable[..., str]
+) -> None:
+    url, original, last_ns = make_database(archived.url), make_database(), INPUTS[-1].ts_ns
+    with closing(PostgresWriter(original, name="test")) as writer:
+        writer.write([record for one in INPUTS for record in one.records])
+    assert restore_months(url, archived.archive, "bars", first_day="2024-03-05") == ["bars_2024_03"]
+    assert archived_until(url, "bars") == MARCH_NS
+    assert restore_months(url, archived.archive, "bars") == ["bars_2024_02", "bars_2024_01"]
+    assert archived_until(url, "bars") is None and archived_until(url, "features") == APRIL_NS
+    assert rows_of(url, "bars") == rows_of(original, "bars")
+    checks = compare_ledger(url, empty_ledger(archived.settings)).checks
+    assert [check for check in checks if check.difference] == [], "no archive is needed"
+    assert archive_again(url, archived.archive, last_ns) == []
+    assert archive_again(url, archived.archive, last_ns + 2 * DAY_NS) == [f"bars_2024_0{month}" for month in (1, 2, 3)]
+    assert archived_until(url, "bars") == APRIL_NS
+
+
+def test_a_failed_load_changes_nothing_and_the_next_one_continues(
+    archived: Archived, make_database: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = make_database(archived.url), tmp_path / "archive"
+    shutil.copytree(archived.archive.folder.parent, folder)
+    file = folder / "tables" / "bars" / "bars_2024_02.parquet"
+    intact, before = file.read_bytes(), rows_of(url, "bars")
+    file.write_bytes(intact[:-1] + b"x")
+    with pytest.raises(Unavailable, match=r"bars_2024_02.parquet is damaged"):
+        restore_months(url, TableArchive(folder), "bars", first_day="2024-02-01")
+    assert archived_until(url, "bars") == MARCH_NS, "March was loaded before"
+    file.write_bytes(intact)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(restored_tables, "attach", interrupt)
+        restore_months(url, TableArchive(folder), "bars")
+    assert archived_until(url, "bars") == MARCH_NS and len(rows_of(url, "bars")) > len(before)
+    assert restore_months(url, TableArchive(folder), "bars") == ["bars_2024_02", "bars_2024_01"]
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_impossible_loads_are_refused_with_one_sentence(archived: Archived) -> None:
+    for table, first_day, message in (
+        ("bar", None, "--table must be one of .*, found 'bar'; did you mean bars?"),
+        ("trades", None, "no row of trades is archived"),
+        ("bars", "2024-05-01", "the archived rows of bars end before 2024-04-01; --from must be an earlier day"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            restore_months(archived.url, archived.archive, table, first_day=first_day)
+
+
+def test_explain_names_the_archived_rows_and_the_command_that_loads_them(
+    archived: Archived, make_database: Callable[..., str], tmp_path: Path
+) -> None:
+    url = make_database(archived.url)
+    variables = {"DATABASE_URL": url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    sentence = "Rows of features before 2024-04-01 are archived; `python cli.py archive restore --table features` loads"
+    text = cli(tmp_path, "explain", "ord-1", **variables).stdout
+    assert sentence in text and "FeatureRow" in text
+    sentences = json.loads(cli(tmp_path, "explain", "ord-1", "--json", **variables).stdout)["archived"]
+    assert [one.partition(" before ")[0] for one in sentences] == ["Rows of bars", "Rows of features"]
+    at = datetime.fromtimestamp(INPUTS[3].ts_ns / 1e9, UTC).isoformat()
+    refused = cli(tmp_path, "explain", "--symbol", "IBM", "--at", at, **variables)
+    assert refused.returncode != 0 and "Rows of bars before 2024-04-01 are archived" in refused.stderr
+    restore_months(url, archived.archive, "bars", "features")
+    assert "archived" not in cli(tmp_path, "explain", "ord-1", **variables).stdout

@@ -253,6 +253,8 @@ export interface LastPrice {
 }
 
 export interface BarHistory {
+  /** How to load older bars, which are archived; null if there are none. */
+  archived_note: string | null;
   symbol: string;
   bars: {
     open_time: string;

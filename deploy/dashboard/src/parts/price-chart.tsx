@@ -154,6 +154,7 @@ export function PriceChart(props: { symbol: string; symbols: readonly string[]; 
         aria-label={`Price chart of ${symbol}${last === undefined ? "" : `, last price ${price(last.close)}`}, ${countOf(fills, "fill")}`}
         data-fills={fills}
       />
+      {history.data?.archived_note != null && <p class="note">{history.data.archived_note}</p>}
       {history.data === null && <EmptyState resource={history} text="" />}
     </Panel>
   );
