@@ -1,15 +1,20 @@
 """A year of short days: every night archives topics and tables, cuts them, and replays the day from a checkpoint.
 
 The work of a night and of a start must be that of one day, however old the platform is, and topics and tables must not
-grow, except those of orders. The test asserts numbers of messages, rows and time slices. With `-s`, it prints them by
-month, with the processor time of this process: without that of Kafka and PostgreSQL, and independent of other load.
+grow, except those of orders. The test asserts numbers of messages, rows and time slices. With `-s`, it prints them at
+the end of each month, with the processor time of this process: without that of Kafka and PostgreSQL, and independent of
+other load. On the first day of each month, the configuration changes, and the state is converted to the layout
+`services` and back.
+
+    python cli.py test tests/integration/test_year.py --long -n 0 -s -k year
 """
 
 from __future__ import annotations
 
 import pickle
+import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -20,10 +25,12 @@ from typing import Any, NamedTuple
 import psycopg2
 import pytest
 
+from configs.configuration_changes import with_overrides
 from configs.settings import Settings, load_settings
 from dataflows.replay.checkpoint_replay import compare_from_checkpoint, open_replay
 from dataflows.replay.checkpoint_states import CheckpointParts, combined_state
 from dataflows.replay.comparison import ReplayWindow, compare
+from dataflows.replay.layout_stores import compact_state, service_states
 from dataflows.replay.recording import open_recording
 from dataflows.runtime import topology
 from dataflows.runtime.compact_stages import CompactStages
@@ -44,7 +51,7 @@ from sinks.archive.topic_archive import archive_day
 from sinks.kafka import producer
 from sinks.postgres import PostgresWriter
 from sinks.record_tables import MONTHLY_TABLES, RECORD_TABLES
-from tests.builders import bar
+from tests.builders import bar, configuration
 from tests.integration.recorded_platform import make_topics
 from tests.replay.checkpoint_runs import home_of, platform_identity, seal_checkpoint
 from tests.replay.compact_runs import MemoryTopics, compact_stages, feed_from, write_slices
@@ -56,6 +63,8 @@ FIRST_DAY = date(2024, 1, 2)
 SLICES = 10
 """Time slices of a day."""
 RETENTION_DAYS = 30
+PARTITIONS = 1
+"""A night makes some requests to Kafka for each partition, which take most of its time here."""
 FEEDBACK = {"horizon_bars": 3, "attribution_interval_s": 60, "weights_interval_s": 300}
 
 
@@ -69,7 +78,11 @@ def trading_days(count: int, stride: int) -> list[date]:
     return days
 
 
-def market_of(days: list[date]) -> Iterator[list[TimeSlice]]:
+def is_first_of_month(number: int, days: Sequence[date]) -> bool:
+    return number > 0 and days[number].month != days[number - 1].month
+
+
+def market_of(days: list[date], run_settings: Settings) -> Iterator[list[TimeSlice]]:
     """Yield the time slices of each day. A marker of a checkpoint is in the last one."""
     tape = market(SLICES * len(days))
     for number, day in enumerate(days):
@@ -82,6 +95,9 @@ def market_of(days: list[date]) -> Iterator[list[TimeSlice]]:
                 for one in records
                 if type(one) is Bar
             ]
+            if minute == 1 and is_first_of_month(number, days):
+                limit = {"risk_manager.max_order_notional": str(20_000 + day.month)}
+                bars.insert(0, configuration(number, with_overrides(run_settings, limit), ts_ns=ts_ns))
             if minute == SLICES:
                 bars.insert(0, CheckpointMarker(f"checkpoint-{day}", ts_ns, "tester", "daily"))
             slices.append(TimeSlice(ts_ns, bars))
@@ -105,6 +121,7 @@ class Night(NamedTuple):
     """In the tables of `database.postgres.retention`."""
     partitions: int
     checkpoints: int
+    state_bytes: int
     start_s: float
     archive_s: float
     tables_s: float
@@ -123,6 +140,7 @@ class LongRun:
                 "KAFKA__TOPIC_PREFIX": prefix,
                 "DATABASE_URL": database_url,
                 "PLATFORM_HOME": str(folder),
+                "KAFKA__SYMBOL_PARTITIONS": str(PARTITIONS),
             }
         )
         own = settings(signals={"strategies": [FAST_STRATEGY]}, feedback=FEEDBACK)
@@ -143,6 +161,17 @@ class LongRun:
         unread = sum(len(self.logs.messages[log]) - start for log, start in stages.next_offsets().items())
         feed_from(stages, self.logs)
         return stages, unread
+
+    def change_layout(self) -> None:
+        """Convert the state to those of the services, each with its own process, and back."""
+        assert self._state is not None
+        topics, state = MemoryTopics(self.logs), pickle.loads(self._state)  # noqa: S301  (written by this test)
+        converted = compact_state(topics, service_states(topics, state), state[1])
+        self._state = pickle.dumps(converted)
+
+    @property
+    def state_bytes(self) -> int:
+        return len(self._state or b"")
 
     def play(self, slices: list[TimeSlice]) -> tuple[int, float]:
         """Play a day and seal its checkpoint. Return the messages and the time of the start."""
@@ -204,6 +233,7 @@ class LongRun:
             table_rows=rows,
             partitions=partitions,
             checkpoints=len(list(self.home.checkpoints.glob("checkpoint-*"))),
+            state_bytes=self.state_bytes,
             start_s=started[1],
             archive_s=archive_s,
             tables_s=tables_s,
@@ -274,6 +304,7 @@ COLUMNS: tuple[tuple[str, Callable[[list[Night]], float]], ...] = (
     ("rows", lambda nights: nights[-1].table_rows),
     ("partitions of bars", lambda nights: nights[-1].partitions),
     ("checkpoints", lambda nights: nights[-1].checkpoints),
+    ("state kB", lambda nights: nights[-1].state_bytes / 1000),
     ("start ms", lambda nights: mean(night.start_s for night in nights) * 1000),
     ("archive topics ms", lambda nights: mean(night.archive_s for night in nights) * 1000),
     ("archive tables ms", lambda nights: mean(night.tables_s for night in nights) * 1000),
@@ -281,25 +312,23 @@ COLUMNS: tuple[tuple[str, Callable[[list[Night]], float]], ...] = (
 )
 
 
-def print_months(nights: list[Night]) -> None:
-    print(f"\nmonth    {'  '.join(title for title, _ in COLUMNS)}")
-    for month in sorted({night.day.replace(day=1) for night in nights}):
-        of_month = [night for night in nights if night.day.replace(day=1) == month]
-        cells = [f"{figure(of_month):>{len(title)},.0f}" for title, figure in COLUMNS]
-        print(f"{month:%Y-%m}  {'  '.join(cells)}")
-
-
-def print_disk(run: LongRun) -> None:
-    usage = read_disk_usage(run.home, run.url)
-    assert usage.tables is not None
+def print_month(run: LongRun, nights: list[Night]) -> None:
+    """Print the figures of the month of the last night."""
+    month = nights[-1].day.replace(day=1)
+    of_month = [night for night in nights if night.day.replace(day=1) == month]
+    figures = ", ".join(f"{title} {figure(of_month):,.0f}" for title, figure in COLUMNS)
+    usage, archive = read_disk_usage(run.home, run.url), run.settings.kafka.archive_folder
+    assert usage.tables is not None and archive is not None
     monthly = sum(usage.tables[table] for table in MONTHLY_TABLES)
-    archive = run.settings.kafka.archive_folder
-    assert archive is not None
-    print(
-        f"disk: tables by month {monthly / 1e6:.1f} MB, all other tables "
-        f"{(sum(usage.tables.values()) - monthly) / 1e6:.1f} MB, archive {folder_bytes(archive) / 1e6:.1f} MB, "
-        f"checkpoints {usage.folders.get('checkpoints', 0) / 1e6:.1f} MB"
-    )
+    disk = {
+        "tables by month": monthly,
+        "other tables": sum(usage.tables.values()) - monthly,
+        "archive": folder_bytes(archive),
+        "checkpoints": usage.folders.get("checkpoints", 0),
+    }
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(f"\n{month:%Y-%m}, {len(nights)} days: {figures}, memory of this test at most {memory_mb:,.0f} MB")
+    print("    disk: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in disk.items()), flush=True)
 
 
 @pytest.mark.parametrize(
@@ -313,19 +342,23 @@ def test_the_work_of_a_night_and_the_stored_data_do_not_grow_with_the_age_of_the
     kafka: str, make_database: Callable[[], str], tmp_path: Path, days: int, stride: int
 ) -> None:
     run, nights, before_ns = LongRun(kafka, make_database(), tmp_path), list[Night](), 0
-    for day, slices in zip(dates := trading_days(days, stride), market_of(dates), strict=True):
+    dates = trading_days(days, stride)
+    for number, slices in enumerate(market_of(dates, run.settings)):
+        if is_first_of_month(number, dates):
+            run.change_layout()
         started = run.play(slices)
-        nights.append(run.night(day, slices[-1].ts_ns, before_ns, started))
+        nights.append(run.night(dates[number], slices[-1].ts_ns, before_ns, started))
         before_ns = slices[-1].ts_ns
-    print_months(nights)
-    print_disk(run)
+        if number + 1 == days or is_first_of_month(number + 1, dates):
+            print_month(run, nights)
 
     # Each night archives the day before: its last clock is the first of a later day.
     messages = max(night.archived.messages for night in nights[:3])
     bars = SLICES * len(SYMBOLS)
     retained_days = RETENTION_DAYS // stride + 2
-    for night in nights[1:]:
-        assert night.started_messages <= nights[0].started_messages
+    for number, night in enumerate(nights[1:], start=1):
+        # A change of the configuration is one message more.
+        assert night.started_messages <= nights[0].started_messages + is_first_of_month(number, dates)
         assert night.replayed_slices == SLICES
         assert night.archived.messages <= 1.5 * messages
     settled = [night for night in nights if (night.day - FIRST_DAY).days > 2 * RETENTION_DAYS + 2]
