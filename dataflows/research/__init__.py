@@ -1,10 +1,11 @@
 """Research on bars and recorded data: the Python API, backtest reports, model training and target weights.
 
-    from dataflows.research import Result, backtest, load_bars
+    from dataflows.research import Result, backtest, load_bars, topics
 
     bars = load_bars("bars/", symbols=["SPY"])
     result = backtest("ema_cross", bars, calendar="24/7")
     result.metrics, result.equity, result.trades
+    topics.read("features", symbols=["SPY"])
 
 docs/research.md is the reference. The names are imported when they are first used, because pandas is slow to import and
 a running platform does not need it.

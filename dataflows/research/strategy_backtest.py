@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import pandas as pd
 
@@ -16,13 +16,16 @@ from configs.settings import Settings, is_overridden, load_settings
 from configs.settings.feeds import EXTRA_FILE_KINDS
 from configs.strategy_objects import named_strategy
 from dataflows import backtest as fused
+from dataflows.replay.recorded_feed import RecordedPeriod
+from dataflows.research.bar_sources import recorded_symbols, selected_symbols
 from dataflows.research.frame_files import arrow_table
 from dataflows.research.frames import RUN_FRAME_NAMES, SIGNALS, Frame
-from dataflows.research.loaded_bars import BarsArgument, bar_files, symbol_names
+from dataflows.research.loaded_bars import BarsArgument, bar_files, bar_paths, symbol_names
 from dataflows.research.market_tables import market_tables
+from dataflows.research.recorded_platform import recorded_platform
 from dataflows.research.result import RETURNS, Result
 from dataflows.research.run_collector import BacktestRun, RunCollector
-from dataflows.research.run_sources import sources_of, strategy_labels
+from dataflows.research.run_sources import sources_of, strategy_labels, topic_sources
 from dataflows.research.run_store import RunSources, RunStore, runs_folder
 from dataflows.research.stored_results import save_result
 from operators.handler_limit import describe_timeout
@@ -74,10 +77,10 @@ def backtest(
 
     strategy    a class, an object, the name of a strategy of the platform, or `FILE.py:Class`; None: the strategies of
                 the settings
-    bars        CSV or Parquet files, a folder of them, or a frame with the columns time, symbol, open, high, low, close
-                and volume
+    bars        CSV or Parquet files, a folder of them, recorded topics (`topics:SPY,AAPL`, `topics:` for all symbols),
+                or a frame with the columns time, symbol, open, high, low, close and volume
     settings    a settings file, values such as `{"portfolio_manager.initial_capital": 50_000}`, or `Settings`; None:
-                the settings of the command line
+                the settings of the command line, for topics those of the platform's last start
     parameters  arguments of the strategy's class
     orders      a CSV file of orders; without a strategy, the orders alone trade, unless the settings name strategies
     files       files of other records by kind: quotes, trades, reference_data, data, news, fundamentals
@@ -94,26 +97,30 @@ def backtest(
     """
     if name is not None:
         RunStore(runs_folder()).require_new_name(name)
-    base = settings_of(settings)
+    recorded = None if isinstance(bars, pd.DataFrame) else recorded_symbols(bar_paths(bars))
+    if recorded is not None and files:
+        raise BadInput("bars topics: have their quotes, news and other records in the topics; pass no files of them")
     inputs: BacktestInputs = {"start": start, "end": end, "symbols": symbols, "symbol": symbol, "calendar": calendar}
     inputs |= {"session": session, "interval": interval, "timezone": timezone, "files": files}
     inputs["allow_in_sample"] = allow_in_sample
-    with _strategy_settings(base, strategy, parameters, settings, has_orders=orders is not None) as chosen:
+    with (
+        _base_settings(settings, from_topics=recorded is not None) as base,
+        _strategy_settings(base, strategy, parameters, settings, has_orders=orders is not None) as chosen,
+    ):
         run_settings = with_inputs(chosen, inputs)
         strategies = strategy_labels(run_settings)
         collector = RunCollector(RUN_FRAME_NAMES, benchmark, run_settings)
         orders_file = None if orders is None else Path(orders)
-        with bar_files(bars, run_settings) as given:
+        with _bar_source(bars, run_settings, recorded, symbols, orders_file) as given:
             performance, summary = fused.run(
                 run_settings,
-                given.paths,
+                given.source,
                 orders=orders_file,
                 explains=False,
                 make_observers=collector.make_observers,
                 on_stuck=_warn_of_stuck_call,
             )
-            data = None if not isinstance(bars, pd.DataFrame) else ["frame"]
-            sources = sources_of(run_settings, given.paths, orders_file, data=data)
+            sources = given.hashes()
         run = collector.result(performance, summary)
         result = result_of(run, run_settings, strategies, sources, given.warnings)
     return save_result(result, name) if save or name is not None else result
@@ -142,6 +149,43 @@ def _suspension_warnings(run: BacktestRun) -> list[str]:
         f"strategy {one.strategy} was suspended: {one.error_type}: {one.message} ({one.file}:{one.line})"
         for one in run.performance.suspensions
     ]
+
+
+class _BarSource(NamedTuple):
+    """What a run reads, the function that hashes it after the run, and what was wrong with it before."""
+
+    source: list[Path] | RecordedPeriod
+    hashes: Callable[[], RunSources]
+    warnings: list[str]
+
+
+@contextmanager
+def _bar_source(
+    bars: BarsArgument,
+    settings: Settings,
+    recorded: list[str] | None,
+    symbols: Iterable[str] | None,
+    orders: Path | None,
+) -> Iterator[_BarSource]:
+    """Yield the files or the recorded period to read. `recorded` are the symbols of `topics:`, None for files."""
+    if recorded is not None:
+        chosen = selected_symbols(recorded, symbol_names(symbols))
+        period = fused.recorded_period(settings, chosen, with_commands=False)
+        yield _BarSource(period, lambda: topic_sources(settings, f"topics:{','.join(chosen or ())}"), [])
+        return
+    with bar_files(bars, settings) as given:
+        data = ["frame"] if isinstance(bars, pd.DataFrame) else None
+        yield _BarSource(given.paths, lambda: sources_of(settings, given.paths, orders, data=data), given.warnings)
+
+
+@contextmanager
+def _base_settings(settings: SettingsInput, *, from_topics: bool) -> Iterator[Settings]:
+    """Yield the settings. For topics, use the platform's Kafka, and its last settings unless some are passed."""
+    if not from_topics:
+        yield settings_of(settings)
+        return
+    with recorded_platform() as platform:
+        yield platform if settings is None else settings_of(settings).model_copy(update={"kafka": platform.kafka})
 
 
 def with_inputs(settings: Settings, inputs: BacktestInputs) -> Settings:

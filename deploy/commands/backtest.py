@@ -57,8 +57,6 @@ ReportFile = Annotated[
     Path | None,
     typer.Option("--report", help="Write an HTML report with charts, trades, costs and hashes to this file."),
 ]
-_RECORDED = ("topics:", "archive:")
-"""Both read the archive and the topics as one log."""
 _FILES_HELP = "CSV, JSON lines or Parquet files of {}, or folders of them. Can be repeated."
 News = Annotated[list[Path] | None, typer.Option("--news", help=_FILES_HELP.format("headlines"))]
 FundamentalsFiles = Annotated[
@@ -145,12 +143,13 @@ def backtest(
     batch: Batch = 256,
 ) -> None:
     from dataflows.backtest import recorded_period
+    from dataflows.research.bar_sources import recorded_symbols
     from dataflows.research.frames import RUN_FRAME_NAMES, TRADES
     from dataflows.research.run_collector import RunCollector
 
     # The shell expands `--bars *.csv` into several words. The option takes the first, `more_bars` the others.
     paths = [*bars, *(more_bars or [])]
-    symbols = _topic_symbols(paths)
+    symbols = recorded_symbols(paths)
     outputs = {"executions": executions, "trades": trades, "orders": orders_out, "equity": equity}
     results = ResultFiles({name: path for name, path in outputs.items() if path is not None}, json_target, report)
     results.check()
@@ -292,18 +291,6 @@ def _save(result: "Result", name: str | None) -> None:
         print(f"warning: the run is not saved: {error}", file=sys.stderr)
         return
     print(f"saved as {saved.name}", file=sys.stderr)
-
-
-def _topic_symbols(paths: list[Path]) -> list[str] | None:
-    """Return the symbols of `topics:A,B`, an empty list for `topics:`, and None for files. Raises BadInput for both."""
-    texts = [str(path) for path in paths]
-    recorded = next((text for text in texts if text.startswith(_RECORDED)), None)
-    if recorded is None:
-        return None
-    source, _, names = recorded.partition(":")
-    if len(texts) > 1:
-        raise BadInput(f"--bars {source}: cannot be combined with other bars, found {' '.join(texts)}")
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 @contextmanager

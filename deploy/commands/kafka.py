@@ -1,9 +1,10 @@
-"""`kafka`: print or apply the rights of each principal on a Kafka cluster."""
+"""`kafka`: print or apply the rights of each principal on a Kafka cluster, and open the topics for a program."""
 
 from __future__ import annotations
 
 import json
 import shlex
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Show and apply the rights to read and write the Kafka topics.", no_args_is_help=True)
     group.command("acls", help="Print the commands that give each principal its rights, or apply the rights.")(acls)
+    group.command(
+        "open",
+        hidden=True,
+        help="Print the environment for programs that read the recorded topics, until standard input ends. For a "
+        "stopped platform, Kafka runs meanwhile.",
+    )(open_topics)
     app.add_typer(group, name="kafka")
 
 
@@ -51,6 +58,18 @@ def acls(apply: Apply = False, as_json: AsJson = False) -> None:
         print(json.dumps([right._asdict() for right in sorted(rights)], indent=2))
     else:
         print("\n".join(kafka_acls_commands(rights, kafka.bootstrap_servers)))
+
+
+def open_topics() -> None:
+    """Print one line of JSON with credentials, for the process that started this one (`research/recorded_platform.py`).
+
+    The end of standard input, also that of a killed parent, ends this process and its Kafka.
+    """
+    from deploy.recovery.recorded_topics import recorded_variables
+
+    with recorded_variables(home_from_environment(), lambda _: None) as variables:
+        print(json.dumps(variables), flush=True)
+        sys.stdin.read()
 
 
 def kafka_acls_commands(rights: Collection[KafkaRight], servers: str) -> list[str]:

@@ -38,6 +38,17 @@ def recorded_settings(home: Home, report: ProgressCallback, *, principal: str | 
         yield settings
 
 
+@contextlib.contextmanager
+def recorded_variables(home: Home, report: ProgressCallback) -> Iterator[dict[str, str]]:
+    """Yield the environment variables with which another process loads the settings of `recorded_settings`.
+
+    They contain the credentials of Kafka. Kafka runs until the block ends. Raises BadInput and DeployError.
+    """
+    with _kafka_variables(home, report) as variables:
+        _require_own_archive(platform_settings(home, variables))
+        yield {**load_options(home).environment(), "PLATFORM_HOME": str(home.root), **variables}
+
+
 def _require_own_archive(settings: Settings) -> None:
     from deploy.archive.owner import archive_owner, require_owner
     from schemas.errors import Unavailable
