@@ -6,8 +6,9 @@ The rows are read by the feed of the backtest, so that a finding is about what a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from dataflows.research.symbol_check import (
     EXAMPLES_MAX,
@@ -17,12 +18,14 @@ from dataflows.research.symbol_check import (
     SymbolScanner,
 )
 from dataflows.sources.bar_files import list_files
+from dataflows.sources.catalog.bar_catalog import BarCatalog, is_series_folder, symbol_of
+from dataflows.sources.catalog.catalog_paths import CATALOG_PREFIX, with_catalog_interval
 from dataflows.sources.feed_scan import FileScan, distance_text
 from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.row_times import iso
-from operators.bar_completion import FeedSettings
+from operators.bar_completion import Calendar, FeedSettings
 from schemas.counted import counted
-from schemas.errors import BadInput
+from schemas.errors import BadInput, Unavailable
 from schemas.records import REGULAR, Bar, DeadLetter
 
 CLOSED_SHARE_MAX = 0.01  # of the rows, outside all sessions, without a finding
@@ -59,13 +62,29 @@ class FileCheck:
 
 def check_files(paths: Sequence[Path], settings: FeedSettings) -> Iterator[FileCheck]:
     """Yield the check of each file; folders stand for their files. Raises BadInput if a path does not exist."""
-    for path in list_files(paths):
+    settings = with_catalog_interval(settings, paths)
+    for path in list_files(paths, settings.interval_s):
         yield _check_file(path, settings)
 
 
+def check_catalog(catalog: BarCatalog, settings: FeedSettings) -> Iterator[FileCheck]:
+    """Yield the check of each symbol and interval of the catalogue, with the hashes of all its files.
+
+    Raises BadInput if it is empty, and Unavailable if a manifest is damaged.
+    """
+    series = catalog.series()
+    if not series:
+        raise BadInput(f"the catalogue {catalog.folder} is empty, and no file was passed")
+    for one in series:
+        calendar = one.months[-1].calendar
+        own = replace(settings, bar_interval=one.interval, bar_interval_s=None, calendar=cast("Calendar", calendar))
+        yield _check_file(catalog.series_folder(one.interval, one.symbol), own)
+
+
 def _check_file(path: Path, settings: FeedSettings) -> FileCheck:
-    check = FileCheck(path.name)
-    if not path.is_file():
+    is_catalog = is_series_folder(path)
+    check = FileCheck(f"{CATALOG_PREFIX}{symbol_of(path)}" if is_catalog else path.name)
+    if not (is_catalog or path.is_file()):
         raise BadInput(f"file {path} does not exist")
     try:
         feed = FileFeed([path], settings)
@@ -83,7 +102,7 @@ def _check_file(path: Path, settings: FeedSettings) -> FileCheck:
                     check.rejected += 1
                     if len(check.rejected_examples) < EXAMPLES_MAX:
                         check.rejected_examples.append(f"line {record.offset}: {record.reason}")
-    except BadInput as error:
+    except (BadInput, Unavailable) as error:
         check.error = str(error)
         check.findings.append(check.error)
         return check

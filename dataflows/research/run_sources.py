@@ -14,6 +14,7 @@ from configs.strategy_objects import find_object
 from dataflows.research.class_code import class_sha256
 from dataflows.research.run_store import REPOSITORY, RunSources
 from dataflows.sources.bar_files import list_files
+from dataflows.sources.catalog.bar_catalog import catalog_months, is_series_folder
 
 _DECIDING_PACKAGES = ("operators", "schemas")
 
@@ -22,8 +23,8 @@ def sources_of(
     settings: Settings, bars: Iterable[Path], orders: Path | None = None, *, data: Iterable[str] | None = None
 ) -> RunSources:
     """Return the sources of a run of files. `data` names the bars if the files are temporary."""
-    files = list_files(list(bars))
     section = settings.market_data.files
+    files = list_files(list(bars), section.interval_s)
     others = [path for kind in EXTRA_FILE_KINDS for path in getattr(section, kind)]
     hashed = [*files, *(list_files(others) if others else ()), *([orders] if orders is not None else ())]
     return RunSources(
@@ -46,9 +47,16 @@ def strategy_labels(settings: Settings) -> list[str]:
 
 
 def files_sha256(files: Iterable[Path]) -> str:
-    """Return one hash over the names and contents of files. The name counts, because it can contain the symbol."""
+    """Return one hash over the names and contents of files, or of the months of symbols in the catalogue.
+
+    The name counts, because it can contain the symbol.
+    """
     total = hashlib.sha256()
     for file in files:
+        if is_series_folder(file):
+            for month in catalog_months(file):
+                total.update(f"{file.name}/{month.month}\0{month.sha256}\n".encode())
+            continue
         with file.open("rb") as content:
             total.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

@@ -14,6 +14,7 @@ from configs.required_history import history_bars_needed, renamed_bars_needed
 from configs.settings import FileFeedSection, MarketDataSection, Settings
 from configs.settings.feeds import EXTRA_FILE_KINDS
 from dataflows.runtime.stats import Stats
+from dataflows.sources.catalog.catalog_paths import with_catalog_interval
 from dataflows.sources.feed_scan import FeedScan
 from dataflows.sources.feed_source import FeedSource
 from dataflows.sources.file_feed import FileFeed
@@ -227,6 +228,7 @@ def files_source(
 def recognize_bars(files: FileFeedSection, paths: Sequence[Path]) -> tuple[FileFeedSection, FeedScan]:
     """Return the settings with the interval and session of the files, and the scan of the files. Raises BadInput."""
     _require_paths(paths)
+    files = with_catalog_interval(files, paths)
     scan = FileFeed(paths, files).scan
     return scan.resolve(files), scan
 

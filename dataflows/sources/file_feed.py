@@ -17,6 +17,7 @@ import numpy as np
 
 from dataflows.sources.bar_files import list_files, open_table
 from dataflows.sources.blocks import BarTable, Block, SymbolTable
+from dataflows.sources.catalog.catalog_paths import with_catalog_interval
 from dataflows.sources.feed_messages import (
     FeedCounts,
     describe_tape,
@@ -68,10 +69,10 @@ class _MinuteGroup:
 class FileFeed:
     """Time slices of bar files: `for time_slice in FileFeed(paths, FeedSettings())`.
 
-    `paths` are files, or folders whose CSV and Parquet files are read. A time slice at `ts_ns` holds the records of
-    `tape` up to `ts_ns`, then the bars that opened at `ts_ns` - interval in order of symbol, then their dead letters.
-    The first and last time slices are those of the first and last row in a session. Raises BadInput if a file is
-    missing or has unknown columns and, at the first time slice, if no row is usable.
+    `paths` are files, folders whose CSV and Parquet files are read, or `catalog:SPY,AAPL`. A time slice at `ts_ns`
+    holds the records of `tape` up to `ts_ns`, then the bars that opened at `ts_ns` - interval in order of symbol, then
+    their dead letters. The first and last time slices are those of the first and last row in a session. Raises BadInput
+    if a file is missing or has unknown columns and, at the first time slice, if no row is usable.
 
     With `history` and a start, the first time slice also holds the bars before the start. With `renamed_history`, the
     time slice with the first bar of a renamed symbol also holds the bars of its old symbol.
@@ -86,9 +87,9 @@ class FileFeed:
         history: FileHistory | None = None,
         renamed_history: FileHistory | None = None,
     ) -> None:
-        self._unresolved, self._tape = settings or FeedSettings(), tape
+        self._unresolved, self._tape = with_catalog_interval(settings or FeedSettings(), paths), tape
         self._history, self._renamed_history = history, renamed_history
-        self._paths = list_files(paths)
+        self._paths = list_files(paths, self._unresolved.interval_s)
         self._tables: list[BarTable] = []  # opened for the first time slice; the scan has opened all files before
         self.scan = scan or scan_files(self._open_tables(scan_settings(self._unresolved)), self._unresolved)
         self._use(self.scan.resolve(self._unresolved))
