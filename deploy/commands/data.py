@@ -1,4 +1,4 @@
-"""`data`: check files of bars or trades before a backtest."""
+"""`data`: check files of bars or trades before a backtest, and store bars in the catalogue."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy import catalog_commands, data_download
 from deploy.bar_file_options import (
     CalendarName,
     DateOrder,
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
     from dataflows.research.trade_file_check import TradeFileCheck
 
 Files = Annotated[
-    list[Path], typer.Argument(help="CSV or Parquet bar files, or folders of them. With --trades also JSON lines.")
+    list[Path] | None,
+    typer.Argument(
+        help="CSV or Parquet bar files, or folders of them. With --trades also JSON lines. catalog:SPY,AAPL stands for "
+        "bars of the catalogue. Default: the whole catalogue."
+    ),
 ]
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
@@ -44,17 +49,19 @@ JsonTarget = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Check files of bars or trades.", no_args_is_help=True)
+    group = typer.Typer(help="Store bars in the catalogue, and check files of bars or trades.", no_args_is_help=True)
     group.command(
         "check",
-        help="Check bar files: intervals, gaps, duplicates, outliers, sessions, zones and splits. With --trades, check "
-        "files of trades: order, duplicates, prices, sizes and gaps.",
+        help="Check bar files or the catalogue: intervals, gaps, duplicates, outliers, sessions, zones, splits, and "
+        "hashes of the catalogue. With --trades, check files of trades: order, duplicates, prices, sizes and gaps.",
     )(check)
+    catalog_commands.register(group)
+    group.command("download", help="Download historical bars of a provider into the catalogue.")(data_download.download)
     app.add_typer(group, name="data")
 
 
 def check(
-    files: Files,
+    files: Files = None,
     trades: Trades = False,
     settings: SettingsFile = None,
     calendar: CalendarName = None,
@@ -68,9 +75,9 @@ def check(
     time_is: TimeIs = None,
     json_target: JsonTarget = None,
 ) -> None:
-    """Print the contents of the files and the findings. The exit code is 1 if there is a finding."""
+    """Print the contents of files or of the catalogue, and the findings. The exit code is 1 if there is a finding."""
     from configs.settings import load_settings
-    from dataflows.research.data_check import check_files
+    from dataflows.research.data_check import check_catalog, check_files
     from dataflows.research.trade_file_check import TradeFileCheck, check_trade_files
 
     of_bars = {"session": session, "symbol": symbol, "decimal": decimal, "volume": volume, "time_is": time_is}
@@ -80,7 +87,12 @@ def check(
     feed_settings = replace(load_settings(settings).market_data.files, **feed_values(options, interval))
     require_output("--json", json_target)
     checks: list[FileCheck] | list[TradeFileCheck]
-    checks = list(check_trade_files(files, feed_settings)) if trades else list(check_files(files, feed_settings))
+    if trades:
+        checks = list(check_trade_files(files or [], feed_settings))
+    elif files:
+        checks = list(check_files(files, feed_settings))
+    else:
+        checks = list(check_catalog(catalog_commands.own_catalog(), feed_settings))
     if json_target is not None:
         text = json.dumps([asdict(one) for one in checks], indent=2)
         write_output("--json", json_target, f"{text}\n")

@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def check(file: File, as_json: Json = False) -> None:
     """Validate a file and print its records, without publishing them."""
-    _show(_records(file), as_json)
+    _show(reference_records(file), as_json)
 
 
 def load(file: File, as_json: Json = False) -> None:
@@ -52,7 +52,7 @@ def load(file: File, as_json: Json = False) -> None:
 
     A row that was loaded before has the same id and has no effect.
     """
-    records = _records(file)
+    records = reference_records(file)
     _publish(records)
     _show(records, as_json)
 
@@ -90,7 +90,7 @@ def _publish(records: Sequence["Record"]) -> None:
         log.send(record)
 
 
-def _records(file: Path) -> list["ReferenceRecord"]:
+def reference_records(file: Path) -> list["ReferenceRecord"]:
     """Read all rows. Raises BadInput with file, line, field, value and expectation for the first malformed row."""
     from dataflows.sources.tape.rules import REFERENCE_DATA
     from operators.reference_data import validate_corporate_action

@@ -41,13 +41,16 @@ class PolygonServer:
         self.page_size = 50_000
         self.rejects_connections = False  # close each socket as soon as it opens
         self.failures_left = 0  # number of next requests that return status 500
+        self.throttles_left = 0  # number of next requests that return status 429
+        self.half_pages_left = 0  # number of next pages of which the second half is missing
+        self.cut_bodies_left = 0  # number of next responses whose text ends in the middle
         self.requests: list[str] = []
         self.sign_ins = 0
         self._channels_by_socket: dict[WebSocket, set[str]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         routes = [
             WebSocketRoute("/stocks", self._serve_socket),
-            Route("/v2/aggs/ticker/{ticker}/range/1/{span}/{first:int}/{last:int}", self._aggregates),
+            Route("/v2/aggs/ticker/{ticker}/range/{multiplier:int}/{span}/{first:int}/{last:int}", self._aggregates),
         ]
         config = uvicorn.Config(
             Starlette(routes=routes, lifespan=self._lifespan),
@@ -160,6 +163,10 @@ class PolygonServer:
         if self.failures_left:
             self.failures_left -= 1
             return JSONResponse({"status": "ERROR", "request_id": "1"}, 500)
+        if self.throttles_left:
+            self.throttles_left -= 1
+            error = "You've exceeded the maximum requests per minute"
+            return JSONResponse({"status": "ERROR", "request_id": "1", "error": error}, 429, {"Retry-After": "7"})
         bars = self.stored_bars.get((path_params["span"], path_params["ticker"]), [])
         rows = [bar for bar in bars if path_params["first"] <= bar["t"] <= path_params["last"]]
         start = int(request.query_params.get("cursor", 0))
@@ -176,6 +183,12 @@ class PolygonServer:
         if remaining:
             # The link names another host, as a forged response might.
             body["next_url"] = f"https://elsewhere.invalid{request.url.path}?cursor={start + self.page_size}"
+        if self.half_pages_left and page:
+            self.half_pages_left -= 1
+            body["results"] = page[: len(page) // 2]
+        if self.cut_bodies_left:
+            self.cut_bodies_left -= 1
+            return Response(json.dumps(body)[:-20], media_type="application/json")
         return JSONResponse(body)
 
 

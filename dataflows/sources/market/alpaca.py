@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +19,18 @@ from alpaca.data.historical.stock import StockHistoricalDataClient
 from alpaca.data.live.crypto import CryptoDataStream
 from alpaca.data.live.stock import StockDataStream
 from alpaca.data.requests import CryptoBarsRequest, StockBarsRequest
-from alpaca.data.timeframe import TimeFrame
+from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from requests.exceptions import RequestException
 
 from configs.settings import LiveFeedSection
 from dataflows.runtime.bounded_session import BoundedSession
+from dataflows.sources.market.bar_history import (
+    TOO_MANY_REQUESTS,
+    HistoricalBar,
+    Throttled,
+    historical_bars,
+    retry_after_s,
+)
 from dataflows.sources.market.provider import (
     SECOND_NS,
     QuoteUpdate,
@@ -34,6 +42,7 @@ from dataflows.sources.market.provider import (
 from dataflows.sources.market.rest_provider import RestBarsProvider
 from dataflows.sources.market.socket_provider import RECONNECT_S_MAX, RECONNECT_S_MIN, REQUEST_TIMEOUT_S, SocketProvider
 from dataflows.sources.tape.fields import content_id
+from operators.bar_completion import DAY_S
 from schemas.errors import InvalidField, Unavailable
 from schemas.records import HALTED, TRADING, SymbolState, TradingStatus
 from sinks.background_thread import BackgroundThread
@@ -72,25 +81,10 @@ class AlpacaHistory:
         self, first_open_ns: int, end_ns: int, *, adjustment: Adjustment = Adjustment.RAW
     ) -> dict[int, RowsBySymbol]:
         """Fetch bars, as a `FetchHistory`. Raises Unavailable."""
-        request = {
-            "symbol_or_symbols": list(self._options.live.symbols),
-            "timeframe": TimeFrame.Minute,
-            "start": _to_datetime(first_open_ns),
-            "end": _to_datetime(end_ns - 1),
-        }
-        try:
-            if self._options.crypto:
-                response = self._client.get_crypto_bars(CryptoBarsRequest(**request))
-            else:
-                feed = DataFeed(self._options.feed)
-                response = self._client.get_stock_bars(StockBarsRequest(**request, feed=feed, adjustment=adjustment))
-        except (APIError, RequestException, *_MALFORMED_RESPONSE) as error:
-            raise Unavailable(f"Alpaca request failed: {type(error).__name__}") from error
-        if not isinstance(response or {}, Mapping):
-            raise Unavailable("Alpaca returned a response without bars by symbol")
+        symbols = self._options.live.symbols
         rows_by_open: dict[int, RowsBySymbol] = {}
-        for symbol, bars in (response or {}).items():
-            for bar in bars if isinstance(bars, list) else ():
+        for symbol, bars in self._request(symbols, TimeFrame.Minute, first_open_ns, end_ns, adjustment).items():
+            for bar in bars:
                 try:
                     open_ns, row = _time_ns(bar, "t"), checked_row(symbol, bar)
                 except InvalidField as invalid:
@@ -99,6 +93,53 @@ class AlpacaHistory:
                 if first_open_ns <= open_ns < end_ns:
                     rows_by_open.setdefault(open_ns, {})[symbol] = row
         return rows_by_open
+
+    def download(self, symbol: str, interval_s: int, start_ns: int, end_ns: int) -> list[HistoricalBar]:
+        """Fetch unadjusted bars, as a `HistoricalBars`. Raises Unavailable, also for a malformed bar."""
+        frame = TimeFrame(1, TimeFrameUnit.Day) if interval_s == DAY_S else TimeFrame(interval_s // 60, _MINUTE_UNIT)
+        bars = self._request((symbol,), frame, start_ns, end_ns, Adjustment.RAW).get(symbol, [])
+        return historical_bars("Alpaca", symbol, bars, lambda bar: _time_ns(bar, "t"))
+
+    def _request(
+        self, symbols: Sequence[str], frame: TimeFrame, start_ns: int, end_ns: int, adjustment: Adjustment
+    ) -> dict[str, list[Any]]:
+        """Return the bars by symbol, as Alpaca sends them. Raises Unavailable."""
+        request: dict[str, Any] = {
+            "symbol_or_symbols": list(symbols),
+            "timeframe": frame,
+            "start": _to_datetime(start_ns),
+            "end": _to_datetime(end_ns - 1),
+        }
+        try:
+            if self._options.crypto:
+                response = self._client.get_crypto_bars(CryptoBarsRequest(**request))
+            else:
+                feed = DataFeed(self._options.feed)
+                response = self._client.get_stock_bars(StockBarsRequest(**request, feed=feed, adjustment=adjustment))
+        except APIError as error:
+            raise _api_error(error) from error
+        except _MALFORMED_RESPONSE as error:
+            raise Unavailable(
+                f"Alpaca returned an incomplete or malformed response ({type(error).__name__})"
+            ) from error
+        except RequestException as error:
+            raise Unavailable(f"Alpaca request failed: {type(error).__name__}") from error
+        if not isinstance(response or {}, Mapping):
+            raise Unavailable("Alpaca returned a response without bars by symbol")
+        return {symbol: bars if isinstance(bars, list) else [] for symbol, bars in (response or {}).items()}
+
+
+def _api_error(error: APIError) -> Unavailable:
+    """Return an error of Alpaca's server in words. Its text is a JSON object, or that of a proxy."""
+    try:
+        message = str(json.loads(str(error))["message"])
+    except (ValueError, TypeError, KeyError):
+        message = ""
+    sentence = f"Alpaca responded with status {error.status_code}{f': {message}' if message else ''}"[:300]
+    if error.status_code == TOO_MANY_REQUESTS:
+        response: Any = error.response
+        return Throttled(sentence, retry_after_s(response.headers))
+    return Unavailable(sentence)
 
 
 class AlpacaSocketProvider(SocketProvider):
@@ -225,6 +266,7 @@ _SYMBOL_STATES: Mapping[str, SymbolState] = {"2": HALTED, "H": HALTED, "P": HALT
 Source: Alpaca, "Real-time Stock Data", trading statuses.
 """
 
+_MINUTE_UNIT: Any = TimeFrameUnit.Minute  # typed as text by alpaca-py
 _MALFORMED_RESPONSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What alpaca-py raises for a response that is not what its server's documentation says."""
 

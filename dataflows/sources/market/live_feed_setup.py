@@ -1,10 +1,11 @@
-"""Build the live feed from the settings."""
+"""Build the live feed, and the providers of historical bars, from the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from configs.command_signing import command_signer
 from configs.declared_trade_bars import declared_trade_bars
@@ -12,15 +13,21 @@ from configs.required_history import history_bars_needed
 from configs.settings import Settings
 from configs.strategies import configured_strategies
 from configs.universe_files import universe_members
+from dataflows.sources.market.bar_history import HistoricalBars
 from dataflows.sources.market.clock_recovery import Store, feed_topic_reader
 from dataflows.sources.market.followed_topics import FollowedTopics
 from dataflows.sources.market.live_feed import LiveFeed
 from dataflows.sources.market.provider import Provider
 from dataflows.sources.market.simulated_provider import SimulatedProvider
 from dataflows.sources.market.waiting_records import WaitingRecords
+from operators.bar_completion import Calendar
 from operators.strategies import TradingStrategy
 from schemas.log_names import LogName
 from sinks.signing_keys import FEED
+
+if TYPE_CHECKING:
+    from dataflows.sources.market.alpaca import AlpacaOptions
+    from dataflows.sources.market.polygon import PolygonOptions
 
 
 def live_feed_opener(
@@ -113,33 +120,47 @@ def _provider_factory(settings: Settings, name: str) -> Callable[[], Provider]:
     return lambda: SimulatedProvider(live.symbols, seed, live.interval_ns)
 
 
-def _polygon_factory(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
-    # Each provider is imported on use, because the clients are slow to import.
-    from dataflows.sources.market.polygon import (
-        REST_URL,
-        STREAM_URL,
-        PolygonOptions,
-        PolygonRestProvider,
-        PolygonSocketProvider,
-    )
+class HistorySource(NamedTuple):
+    """A provider of historical bars, the name of its data in the catalogue, and their calendar."""
 
-    options = PolygonOptions(
+    history: HistoricalBars
+    name: str
+    calendar: Calendar
+
+
+def history_source(settings: Settings, provider: str) -> HistorySource:
+    """Return the historical bars of `alpaca` or `polygon`. Raises BadInput if the keys are missing."""
+    if provider == "polygon":
+        from dataflows.sources.market.polygon import PolygonHistory
+
+        return HistorySource(PolygonHistory(_polygon_options(settings)), "polygon", "XNYS")
+    from dataflows.sources.market.alpaca import AlpacaHistory
+
+    options = _alpaca_options(settings)
+    history = AlpacaHistory(options)
+    if options.crypto:
+        return HistorySource(history, "alpaca crypto", "24/7")
+    return HistorySource(history, f"alpaca {options.feed}", "XNYS")
+
+
+def _polygon_options(settings: Settings) -> PolygonOptions:
+    # Each provider is imported on use, because the clients are slow to import.
+    from dataflows.sources.market.polygon import REST_URL, STREAM_URL, PolygonOptions
+
+    return PolygonOptions(
         key=settings.polygon.key(),
         live=settings.market_data.live,
         stream_url=settings.polygon.stream_url or STREAM_URL,
         rest_url=settings.polygon.rest_url or REST_URL,
     )
-    return lambda: (
-        PolygonSocketProvider(options) if name == "polygon" else PolygonRestProvider(options, retry_interval_s)
-    )
 
 
-def _alpaca_factory(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
-    from dataflows.sources.market.alpaca import AlpacaOptions, AlpacaRestProvider, AlpacaSocketProvider
+def _alpaca_options(settings: Settings) -> AlpacaOptions:
+    from dataflows.sources.market.alpaca import AlpacaOptions
 
     alpaca = settings.market_data.alpaca
     key, secret = settings.alpaca.keys()
-    options = AlpacaOptions(
+    return AlpacaOptions(
         key=key,
         secret=secret,
         live=settings.market_data.live,
@@ -147,4 +168,19 @@ def _alpaca_factory(settings: Settings, name: str, retry_interval_s: float) -> C
         feed=alpaca.data_feed,
         url=settings.alpaca.url,
     )
+
+
+def _polygon_factory(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
+    from dataflows.sources.market.polygon import PolygonRestProvider, PolygonSocketProvider
+
+    options = _polygon_options(settings)
+    return lambda: (
+        PolygonSocketProvider(options) if name == "polygon" else PolygonRestProvider(options, retry_interval_s)
+    )
+
+
+def _alpaca_factory(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
+    from dataflows.sources.market.alpaca import AlpacaRestProvider, AlpacaSocketProvider
+
+    options = _alpaca_options(settings)
     return lambda: AlpacaSocketProvider(options) if name == "alpaca" else AlpacaRestProvider(options, retry_interval_s)

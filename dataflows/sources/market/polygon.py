@@ -22,6 +22,13 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from configs.settings import LiveFeedSection
+from dataflows.sources.market.bar_history import (
+    TOO_MANY_REQUESTS,
+    HistoricalBar,
+    Throttled,
+    historical_bars,
+    retry_after_s,
+)
 from dataflows.sources.market.provider import (
     MILLI_NS,
     QuoteUpdate,
@@ -32,7 +39,7 @@ from dataflows.sources.market.provider import (
 )
 from dataflows.sources.market.rest_provider import RestBarsProvider
 from dataflows.sources.market.socket_provider import RECONNECT_S_MAX, RECONNECT_S_MIN, REQUEST_TIMEOUT_S, SocketProvider
-from operators.bar_completion import MinuteRow
+from operators.bar_completion import DAY_S, MinuteRow
 from schemas.errors import InvalidField, Unavailable
 from sinks.background_thread import BackgroundThread
 
@@ -94,22 +101,33 @@ class PolygonHistory:
         self, symbol: str, first_open_ns: int, end_ns: int, *, adjusted: bool
     ) -> list[tuple[int, MinuteRow]]:
         timespan = AGGREGATES[self._options.live.bar_interval_s][1]
-        first_ms, last_ms = first_open_ns // MILLI_NS, end_ns // MILLI_NS - 1
-        path = f"/v2/aggs/ticker/{quote(symbol, safe='')}/range/1/{timespan}/{first_ms}/{last_ms}"
-        query: Mapping[str, Any] | None = {"adjusted": str(adjusted).lower(), "sort": "asc", "limit": ROWS_PER_PAGE}
         rows: list[tuple[int, MinuteRow]] = []
+        for bar in self._bars(symbol, f"1/{timespan}", first_open_ns, end_ns, adjusted=adjusted):
+            try:
+                open_ns, row = _open_ns(bar, "t", self._interval_ms), checked_row(symbol, bar)
+            except InvalidField as error:
+                log.warning("malformed bar discarded", provider="polygon", symbol=symbol, reason=str(error))
+                continue
+            if first_open_ns <= open_ns < end_ns:
+                rows.append((open_ns, row))
+        return rows
+
+    def download(self, symbol: str, interval_s: int, start_ns: int, end_ns: int) -> list[HistoricalBar]:
+        """Fetch unadjusted bars, as a `HistoricalBars`. Raises Unavailable, also for a malformed bar."""
+        span = "1/day" if interval_s == DAY_S else f"{interval_s // 60}/minute"
+        bars = self._bars(symbol, span, start_ns, end_ns, adjusted=False)
+        return historical_bars("Polygon", symbol, bars, lambda bar: _open_ns(bar, "t", 1))
+
+    def _bars(self, symbol: str, span: str, start_ns: int, end_ns: int, *, adjusted: bool) -> Iterator[Any]:
+        """Yield the bars of all pages, as Polygon sends them. `span` is multiplier and timespan. Raises Unavailable."""
+        first_ms, last_ms = start_ns // MILLI_NS, end_ns // MILLI_NS - 1
+        path = f"/v2/aggs/ticker/{quote(symbol, safe='')}/range/{span}/{first_ms}/{last_ms}"
+        query: Mapping[str, Any] | None = {"adjusted": str(adjusted).lower(), "sort": "asc", "limit": ROWS_PER_PAGE}
         for _ in range(PAGES_MAX):
             page = self._fetch_page(path, query)
-            for bar in page.get("results") or ():
-                try:
-                    open_ns, row = _open_ns(bar, "t", self._interval_ms), checked_row(symbol, bar)
-                except InvalidField as error:
-                    log.warning("malformed bar discarded", provider="polygon", symbol=symbol, reason=str(error))
-                    continue
-                if first_open_ns <= open_ns < end_ns:
-                    rows.append((open_ns, row))
+            yield from page.get("results") or ()
             if not page.get("next_url"):
-                return rows
+                return
             # Only the path and query of the next page are used, so that the key goes only to the configured host.
             next_url = urlsplit(str(page["next_url"]))
             path, query = f"{next_url.path}?{next_url.query}", None
@@ -126,11 +144,15 @@ class PolygonHistory:
             page = None
         if response.status_code != httpx.codes.OK:
             message = page.get("error") or page.get("message") if isinstance(page, dict) else ""
-            raise Unavailable(
-                f"Polygon responded with status {response.status_code}{f': {message}' if message else ''}"[:300]
-            )
+            sentence = f"Polygon responded with status {response.status_code}{f': {message}' if message else ''}"[:300]
+            if response.status_code == TOO_MANY_REQUESTS:
+                raise Throttled(sentence, retry_after_s(response.headers))
+            raise Unavailable(sentence)
         if not isinstance(page, dict) or not isinstance(page.get("results") or [], list):
-            raise Unavailable("Polygon returned a response without a list of bars")
+            raise Unavailable("Polygon returned an incomplete or malformed response, without a list of bars")
+        found, expected = len(page.get("results") or []), page.get("resultsCount")
+        if isinstance(expected, int) and expected != found:
+            raise Unavailable(f"Polygon returned an incomplete page: {found} of {expected} bars")
         return page
 
 
