@@ -1,11 +1,12 @@
 """Research on bars and recorded data: the Python API, backtest reports, model training and target weights.
 
-    from dataflows.research import Result, backtest, load_bars, topics
+    from dataflows.research import Result, backtest, load_bars, sql, topics
 
     bars = load_bars("bars/", symbols=["SPY"])
     result = backtest("ema_cross", bars, calendar="24/7")
     result.metrics, result.equity, result.trades
     topics.read("features", symbols=["SPY"])
+    sql("SELECT * FROM topics.executions")
 
 docs/research.md is the reference. The names are imported when they are first used, because pandas is slow to import and
 a running platform does not need it.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dataflows.research.robustness.costs import cost_sensitivity
     from dataflows.research.robustness.noise import bar_noise
     from dataflows.research.run_comparison import compare
+    from dataflows.research.sql_query import sql
     from dataflows.research.stored_results import load_run
     from dataflows.research.strategy_backtest import backtest
     from dataflows.research.sweeps.parameter_sweep import sweep
@@ -38,6 +40,7 @@ __all__ = [
     "cost_sensitivity",
     "load_bars",
     "load_run",
+    "sql",
     "sweep",
 ]
 _MODULES = {
@@ -50,6 +53,7 @@ _MODULES = {
     "cost_sensitivity": "robustness.costs",
     "load_bars": "loaded_bars",
     "load_run": "stored_results",
+    "sql": "sql_query",
     "sweep": "sweeps.parameter_sweep",
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
@@ -130,6 +130,12 @@ def price_factors(catalog: BarCatalog, symbol: str) -> list[PriceFactor]:
     if not path.exists():
         raise BadInput(f"there are no factors of {symbol}; compute them with `python cli.py data adjust {symbol}`")
     return read_rows(path, PriceFactor)
+
+
+def stored_factors(catalog: BarCatalog) -> dict[str, list[PriceFactor]]:
+    """Return the stored factors of all symbols. Raises Unavailable if a file is damaged."""
+    files = sorted((catalog.folder / FACTORS_FOLDER).glob("*.json"))
+    return {unquote(path.stem): read_rows(path, PriceFactor) for path in files}
 
 
 def adjusted_table(bars: pa.Table, factors: Sequence[PriceFactor], adjustment: str, calendar: Calendar) -> pa.Table:

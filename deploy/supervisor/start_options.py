@@ -121,10 +121,11 @@ def validate_options(
     if live_account is not None and mode != "live":
         raise BadInput(f"--live-account requires TRADING_MODE=live in the environment, found {mode}")
     for path in bars:
-        _require_readable("--bars", path)
+        if not _is_catalog(path):
+            _require_readable("--bars", path)
     if settings is not None:
         _require_readable("--settings", settings, may_be_folder=False)
-    absolute = tuple(str(path.resolve()) for path in bars)
+    absolute = tuple(str(path if _is_catalog(path) else path.resolve()) for path in bars)
     file = str(settings.resolve()) if settings else None
     return StartOptions(
         feed=feed,
@@ -136,6 +137,11 @@ def validate_options(
         dev=dev,
         layout=layout,
     )
+
+
+def _is_catalog(path: Path) -> bool:
+    """Whether bars are those of the catalogue, which the recognition of the bars checks."""
+    return str(path).startswith("catalog:")
 
 
 def _require_readable(option: str, path: Path, *, may_be_folder: bool = True) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
-from dataflows.research import backtest, load_bars, topics
+from dataflows.research import backtest, load_bars, sql, topics
 from dataflows.sources.row_times import iso
 from operators.stage import TimeSlice
 from schemas.errors import BadInput, Unavailable
 from schemas.records import Bar, Record
+from sinks.postgres import PostgresWriter
 from tests.builders import corporate_action, exchange_rate
 from tests.integration.recorded_platform import cli, make_topics, write
 from tests.replay.market import write_market
@@ -110,3 +113,23 @@ def test_an_error_is_one_sentence(platform: list[TimeSlice], monkeypatch: pytest
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS")
     with pytest.raises(Unavailable, match=r"^no recorded topics in .*; start the platform first with"):
         topics.read("features")
+
+
+def test_sql_joins_topics_with_tables_of_postgres(
+    platform: list[TimeSlice], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    bars = [one for time_slice in platform[:60] for one in time_slice.records if type(one) is Bar]
+    with closing(PostgresWriter(database_url, name="test")) as writer:
+        writer.write(bars)
+    query = """
+        SELECT t.symbol, count(*) AS bars, max(abs(t.close - p.close)) AS difference, max(p.time) AS last
+        FROM topics.market_bars t JOIN postgres.bars p USING (symbol, time) GROUP BY ALL ORDER BY ALL
+    """
+    frame = sql(query)
+    assert dict(zip(frame["symbol"], frame["bars"], strict=True)) == Counter(one.symbol for one in bars)
+    assert set(frame["difference"]) == {0.0} and frame["last"].max().value == bars[-1].ts_ns
+    assert len(sql("SELECT * FROM topics.market_bars", rows_max=7)) == 7
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:none@127.0.0.1:9/none")
+    with pytest.raises(Unavailable, match=r"^PostgreSQL does not respond: .*; start the platform first$"):
+        sql("SELECT * FROM postgres.bars")
