@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +61,12 @@ ActionFiles = Annotated[
     ),
 ]
 Currency = Annotated[str, typer.Option(help="Currency of the prices.")]
+UniverseName = Annotated[str, typer.Argument(help="Name of the universe, such as sp500.")]
+MembersFile = Annotated[
+    Path | None,
+    typer.Argument(help="CSV file with the columns symbol, from and to. Without it, list the members."),
+]
+OnDay = Annotated[str | None, typer.Option("--on", help="List only the members on this day, such as 2024-03-07.")]
 Months = Annotated[
     list[str] | None, typer.Option("--month", help="Month to remove, such as 2024-03 (default: all). Can be repeated.")
 ]
@@ -73,6 +80,9 @@ def register(group: typer.Typer) -> None:
         "adjust",
         help="Compute the factors of splits and dividends for symbols of the catalogue. Bars stay as they are.",
     )(adjust)
+    group.command("universe", help="Store the members of a universe, or list those of a day. Use it as catalog:@NAME.")(
+        universe
+    )
     group.command("export", help="Write bars of the catalogue to one file.")(export)
     group.command("rm", help="Remove months of a symbol from the catalogue, such as damaged ones.")(remove)
 
@@ -189,6 +199,31 @@ def adjust(
             print(f"  before {factor.ex_date}  {factor.kind:<14}  price × {factor.price_factor:.9g}")
         for sentence in one.left_out:
             print(f"  warning: {sentence}")
+
+
+def universe(name: UniverseName, file: MembersFile = None, on: OnDay = None) -> None:
+    from configs.universe_files import read_members
+    from dataflows.sources.catalog.universes import store_universe, stored_universe
+
+    catalog = own_catalog()
+    if file is not None:
+        members = read_members(file)
+        store_universe(catalog, name, members)
+        print(f"{name}: {counted(len({member.symbol for member in members}), 'symbol', 'symbols')}")
+        return
+    with one_line_errors():
+        listed = stored_universe(catalog, name)
+    if on is not None:
+        listed = [member for member in listed if member.contains(_day("--on", on))]
+    for member in listed:
+        print(f"{member.symbol:<12} {member.from_day or '–':<8} {member.to_day if member.to_day < 99991231 else '–'}")
+
+
+def _day(option: str, text: str) -> int:
+    try:
+        return int(date.fromisoformat(text).strftime("%Y%m%d"))
+    except ValueError:
+        raise BadInput(f"{option} must be a day such as 2024-03-07, found {text!r}") from None
 
 
 def _recorded_actions() -> list[CorporateAction]:

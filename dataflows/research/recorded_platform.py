@@ -12,14 +12,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import IO
 
 from configs.settings import Settings, load_settings
 from dataflows.research.run_store import REPOSITORY
 from schemas.errors import BadInput, Unavailable
 
-_COMMAND = (sys.executable, "-m", "deploy.cli", "kafka", "open")
-_ENDING_S = 30.0
+_COMMAND = (sys.executable, "-P", "-m", "deploy.cli", "kafka", "open")
 _BAD_INPUT_STATUS = 2
 
 
@@ -30,39 +30,40 @@ def recorded_platform() -> Iterator[Settings]:
     The state folder is that of PLATFORM_HOME. KAFKA_BOOTSTRAP_SERVERS names another Kafka. Raises BadInput, and
     Unavailable if there are no topics or Kafka does not respond.
     """
-    process = subprocess.Popen(
-        _COMMAND,
-        cwd=REPOSITORY,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    with (
+        TemporaryFile("w+") as errors,  # a pipe that nobody reads could fill up
+        subprocess.Popen(
+            _COMMAND,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
         try:
-            assert process.stdout is not None and process.stderr is not None, "both are pipes"
-            variables = _read_variables(process, process.stdout, process.stderr)
+            variables = _read_variables(process, errors)
             yield load_settings(environment={**os.environ, **variables})
         finally:
             _end(process)
 
 
-def _read_variables(process: subprocess.Popen[str], output: IO[str], errors: IO[str]) -> dict[str, str]:
-    line = output.readline()
+def _read_variables(process: subprocess.Popen[str], errors: IO[str]) -> dict[str, str]:
+    assert process.stdout is not None, "it is a pipe"
+    line = process.stdout.readline()
     if line:
         variables: dict[str, str] = json.loads(line)
         return variables
+    status = process.wait()
+    errors.seek(0)
     message = errors.read().strip().splitlines()
     reason = message[-1].removeprefix("error: ") if message else "the command `kafka open` printed nothing"
-    raise (BadInput if process.wait() == _BAD_INPUT_STATUS else Unavailable)(reason)
+    raise (BadInput if status == _BAD_INPUT_STATUS else Unavailable)(reason)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Close the standard input of the process, and wait for its end."""
+    """Close the standard input of the process, which stops its Kafka and ends. A signal would leave the Kafka."""
     assert process.stdin is not None, "it is a pipe"
     process.stdin.close()
-    try:
-        process.wait(_ENDING_S)
-    except subprocess.TimeoutExpired:
-        process.terminate()
+    process.wait()

@@ -95,7 +95,7 @@ def test_recorded_bars_are_those_of_the_files_and_give_the_hash_of_the_command(
     options = ("--settings", str(SETTINGS_FILE), "--start", start, "--json", "-")
     completed = cli(tmp_path, "backtest", "--bars", "topics:A,C", *options)
     assert completed.returncode == 0, completed.stderr
-    result = backtest(None, "topics:", settings=SETTINGS_FILE, start=start, symbols=["A", "B"])
+    result = backtest(None, "topics:", settings=SETTINGS_FILE, start=start, symbols=["A", "C"])
     assert result.summary["fills"] > 10
     assert result.decision_hash == json.loads(completed.stdout)["decision_hash"]
     assert result.sources.data == ("topics:A,C",)

@@ -155,6 +155,24 @@ def test_rows_of_another_zone_are_not_imported(catalog: BarCatalog, tmp_path: Pa
     assert catalog.series() == []
 
 
+def test_a_universe_is_all_its_members_also_former_ones(catalog: BarCatalog, tmp_path: Path) -> None:
+    origin = CatalogOrigin("vendor", "XNYS", 5)
+    for symbol in ("AAPL", "SPY", "LEH"):
+        catalog.add("1d", symbol, bars(symbol, [START_NS]), origin)
+    (tmp_path / "members.csv").write_text("symbol,from,to\nLEH,,2008-09-16\nAAPL,1982-11-30,\n")
+    assert run("data", "universe", "index", tmp_path / "members.csv").output == "index: 2 symbols\n"
+    assert set(load_bars("catalog:@index")["symbol"]) == {"AAPL", "LEH"}
+    assert set(load_bars("catalog:@index,SPY")["symbol"]) == {"AAPL", "LEH", "SPY"}
+    assert run("data", "universe", "index", "--on", "2024-03-07").output.split() == ["AAPL", "19821130", "–"]
+    catalog.remove("1d", "LEH", ["2024-01"])
+    with pytest.raises(
+        BadInput, match=r"^the catalogue has no bars of 1 of the 2 members of universe index, the first"
+    ):
+        load_bars("catalog:@index")
+    with pytest.raises(BadInput, match=r"^the catalogue has no universe 'idx'; did you mean index\?$"):
+        load_bars("catalog:@idx")
+
+
 KILLED = """
 import sys
 from pathlib import Path

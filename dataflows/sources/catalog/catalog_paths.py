@@ -1,4 +1,4 @@
-"""Bars of the catalogue by name: `catalog:SPY,AAPL`, or `catalog:*` for all symbols."""
+"""Bars of the catalogue by name: `catalog:SPY,AAPL`, `catalog:*` for all symbols, `catalog:@NAME` for a universe."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from dataflows.sources.catalog.bar_catalog import BarCatalog, catalog_folder, interval_of, is_series_folder
+from dataflows.sources.catalog.universes import stored_universe
 from operators.bar_completion import FeedSettings, interval_text
 from schemas.errors import BadInput
 from schemas.suggestions import did_you_mean
 
 CATALOG_PREFIX = "catalog:"
-ALL_SYMBOLS = "*"
+ALL_SYMBOLS, UNIVERSE = "*", "@"
 AnyFeedSettings = TypeVar("AnyFeedSettings", bound=FeedSettings)
 
 
@@ -52,7 +53,10 @@ def catalog_folders(path: str | Path, interval_s: int | None) -> list[Path]:
 
 
 def catalog_symbols(catalog: BarCatalog, text: str, interval_s: int | None = None) -> list[str]:
-    """Return the symbols of `SPY,AAPL`, or all for `*`. Raises BadInput for one without bars of the interval."""
+    """Return the symbols of `SPY,AAPL`, all for `*`, and the present and former members of a universe for `@NAME`.
+
+    Raises BadInput for a symbol without bars of the interval.
+    """
     intervals = catalog.intervals() if interval_s is None else [interval_text(interval_s)]
     known = sorted({symbol for interval in intervals for symbol in catalog.symbols(interval)})
     of_interval = "" if interval_s is None else f" of {interval_text(interval_s)}"
@@ -64,11 +68,28 @@ def catalog_symbols(catalog: BarCatalog, text: str, interval_s: int | None = Non
     requested = [name for part in text.split(",") if (name := part.strip())]
     if ALL_SYMBOLS in requested or not requested:
         return known
+    universes = [name.removeprefix(UNIVERSE) for name in requested if name.startswith(UNIVERSE)]
+    requested = [name for name in requested if not name.startswith(UNIVERSE)]
+    for universe in universes:
+        requested += _members_with_bars(catalog, universe, known, of_interval)
     for name in requested:
         if name not in known:
             hint = did_you_mean(name, known) or "; `python cli.py data list` lists the symbols"
             raise BadInput(f"the catalogue has no bars{of_interval} of symbol {name!r}{hint}")
     return list(dict.fromkeys(requested))
+
+
+def _members_with_bars(catalog: BarCatalog, universe: str, known: Sequence[str], of_interval: str) -> list[str]:
+    """Return all members of a universe. Raises BadInput if one has no bars: the others would be survivors."""
+    members = list(dict.fromkeys(member.symbol for member in stored_universe(catalog, universe)))
+    missing = [symbol for symbol in members if symbol not in known]
+    if missing:
+        raise BadInput(
+            f"the catalogue has no bars{of_interval} of {len(missing)} of the {len(members)} members of universe "
+            f"{universe}, the first one {missing[0]}; add them, or name the symbols: a test without former members is "
+            "one of the survivors"
+        )
+    return members
 
 
 def _common_interval(catalog: BarCatalog, symbols: Sequence[str]) -> str:
