@@ -134,7 +134,10 @@ def bar_paths(bars: BarPaths) -> list[Path]:
 def bar_files(bars: BarsArgument, settings: Settings) -> Iterator[BarFiles]:
     """Yield the files to read. A frame is written to a temporary Parquet file until the block ends. Raises BadInput."""
     if not isinstance(bars, pd.DataFrame):
-        yield BarFiles(bar_paths(bars), [])
+        paths = bar_paths(bars)
+        if recorded_symbols(paths) is not None:
+            raise BadInput(f"recorded bars are read once: pass load_bars({str(paths[0])!r}) instead of the text")
+        yield BarFiles(paths, [])
         return
     frame = _checked(bars, settings.market_data.files.symbol)
     with TemporaryDirectory(prefix="bars-") as folder:

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
-from dataflows.research import backtest, load_bars
+from dataflows.research import backtest, load_bars, sweep
 from dataflows.research.catalog_import import import_files
 from dataflows.sources.catalog.bar_catalog import SCHEMA, BarCatalog, CatalogOrigin, catalog_folder
 from deploy.cli import app, register_all
@@ -64,6 +65,15 @@ def test_bars_of_the_catalogue_give_the_decisions_of_their_files(catalog: BarCat
     two = backtest("ema_cross", [files / "A.csv", files / "C.csv"], settings=SETTINGS_FILE)
     assert summary["decision_hash"] == two.decision_hash
     pd.testing.assert_frame_equal(load_bars("catalog:B"), load_bars(files / "B.csv"), check_exact=True)
+
+
+def test_a_sweep_reads_the_catalogue_and_takes_recorded_bars_as_a_frame(catalog: BarCatalog, files: Path) -> None:
+    import_files(catalog, [files / "A.csv", files / "B.csv"], FeedSettings())
+    inputs: dict[str, Any] = {"grid": {"fast": [5, 8]}, "objective": "total_return", "processes": 1}
+    expected = sweep("ema_cross", [files / "A.csv", files / "B.csv"], **inputs).trials
+    assert list(sweep("ema_cross", "catalog:A,B", **inputs).trials["decision_hash"]) == list(expected["decision_hash"])
+    with pytest.raises(BadInput, match=r"^recorded bars are read once: pass load_bars\('topics:A'\) instead"):
+        sweep("ema_cross", "topics:A", **inputs)
 
 
 def test_an_import_twice_changes_nothing_and_a_correction_changes_one_month(catalog: BarCatalog) -> None:
