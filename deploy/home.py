@@ -11,6 +11,8 @@ from configs.recorded_endpoints import PASSWORDS_FOLDER
 from deploy.errors import DeployError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+TEST_RUN_VARIABLE = "PLATFORM_TEST_RUN"
+"""Set by `cli.py test` for all processes of a test run, so that it can end those that a test leaves running."""
 PRIVATE_UMASK = 0o077
 """Processes that write to the state folder create files and folders that only their owner can access."""
 _PUBLIC_PREFIXES = ("env-", "python", "node", "uv-", "cache")

@@ -12,7 +12,7 @@ import psycopg2
 from psycopg2 import sql
 
 from deploy.errors import DeployError
-from deploy.home import Home
+from deploy.home import TEST_RUN_VARIABLE, Home
 from deploy.local.privileges import NOBODY, become_user, reachable, search_capability
 from deploy.supervisor.probes import PostgresProbe
 from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessSpec
@@ -116,7 +116,8 @@ def _server_user(home: Home, binaries: Path) -> tuple[int | None, bool]:
 
 def _environment() -> dict[str, str]:
     # The caller's PG* variables must not reach the server.
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    run = {name: os.environ[name] for name in [TEST_RUN_VARIABLE] if name in os.environ}
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC", **run}
 
 
 def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, retain_search_capability: bool) -> None:

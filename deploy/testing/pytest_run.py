@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 
 from deploy.bootstrap import without_bytecode_ban
-from deploy.home import REPOSITORY
+from deploy.home import REPOSITORY, TEST_RUN_VARIABLE
 from deploy.local.kafka.broker import JVM_OPTIONS_VARIABLE
-from deploy.testing.left_processes import RUN_VARIABLE, end_left_processes, new_run
+from deploy.testing.left_processes import end_left_processes, new_run
 from deploy.testing.run_report import REPORT_FILE_VARIABLE, REPORT_PLUGIN, RunReport, read_report
 
 TEST_FOLDER = "tests"
@@ -80,7 +80,7 @@ def run_pytest(
         with tempfile.TemporaryDirectory(prefix="trading-test-report-") as folder:
             for number, run in enumerate(runs):
                 report_file = Path(folder) / f"{number}.json"
-                variables = {**environment, REPORT_FILE_VARIABLE: str(report_file), RUN_VARIABLE: run_id}
+                variables = {**environment, REPORT_FILE_VARIABLE: str(report_file), TEST_RUN_VARIABLE: run_id}
                 codes.append(_run_pytest(variables, run))
                 reports += read_report(report_file)
                 if codes[-1] == _INTERRUPTED or (codes[-1] and _stops_at_first_failure(arguments)):

@@ -128,7 +128,7 @@ def stopped(pids: Sequence[int]) -> Iterator[None]:
 
 @contextmanager
 def started_broker_platform(home: Path, *options: str) -> Iterator[BrokerPlatform]:
-    """Start a platform on the local broker, wait until its books agree, and stop it at the end of the block.
+    """Start a platform on the local broker, wait until its books agree, and discard it at the end of the block.
 
     `options` are further ones of `start`.
     """
@@ -146,4 +146,4 @@ def started_broker_platform(home: Path, *options: str) -> Iterator[BrokerPlatfor
         wait_for(platform.is_reconciled, "the gateway is reconciled")
         yield platform
     finally:
-        platform.cli("stop")
+        platform.discard()

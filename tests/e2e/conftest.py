@@ -123,7 +123,7 @@ def running_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Dashboard:
     (folder / "settings.yaml").write_text(DASHBOARD_SETTINGS)
     platform = CliPlatform(folder / "home")
     platform.environment["PLATFORM_DASHBOARD"] = "on"
-    _shared_platform.callback(platform.cli, "stop")
+    _shared_platform.callback(platform.discard)
     # All pages show the same in both layouts; one process for all stages leaves the processors to other tests.
     started = platform.run("start", "--layout", "compact", "--settings", str(folder / "settings.yaml"))
     assert dashboard_url(platform) in started

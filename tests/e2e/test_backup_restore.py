@@ -44,7 +44,7 @@ def restored(file: Path, seal_key: str, tmp_path_factory: pytest.TempPathFactory
     try:
         yield other
     finally:
-        other.cli("stop")
+        other.discard()
 
 
 def identity(platform: CliPlatform) -> dict[str, Any]:

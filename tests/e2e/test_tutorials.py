@@ -42,7 +42,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TutorialShell]:
         yield shell
     finally:
         shell.close()
-        platform.cli("stop")
+        platform.discard()
 
 
 def create_users(platform: CliPlatform, folder: Path) -> None:
