@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from dataflows.research.strategy_backtest import backtest
     from dataflows.research.sweeps.parameter_sweep import sweep
     from dataflows.research.sweeps.sweep_result import SweepResult
+    from dataflows.research.sweeps.walk_forward_analysis import walk_forward
+    from dataflows.research.sweeps.walk_forward_result import WalkForwardResult
 
 __all__ = [
     "Result",
     "SweepResult",
+    "WalkForwardResult",
     "backtest",
     "bar_noise",
     "capacity",
@@ -42,10 +45,12 @@ __all__ = [
     "load_run",
     "sql",
     "sweep",
+    "walk_forward",
 ]
 _MODULES = {
     "Result": "result",
     "SweepResult": "sweeps.sweep_result",
+    "WalkForwardResult": "sweeps.walk_forward_result",
     "backtest": "strategy_backtest",
     "bar_noise": "robustness.noise",
     "capacity": "robustness.capacity",
@@ -55,6 +60,7 @@ _MODULES = {
     "load_run": "stored_results",
     "sql": "sql_query",
     "sweep": "sweeps.parameter_sweep",
+    "walk_forward": "sweeps.walk_forward_analysis",
 }
 
 

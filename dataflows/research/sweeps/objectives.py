@@ -28,11 +28,11 @@ class SearchObjective:
             raise BadInput(f"objective {self.text!r} must be a number, found {value!r}")
         return None if value is None else float(value)
 
-    def require_value(self, values: list[float | None], days: int) -> None:
-        """Raise BadInput if no trial has a value."""
+    def require_value(self, values: list[float | None], days: int, period: str = "") -> None:
+        """Raise BadInput if no trial has a value. `period` says which days, if they are not all."""
         if all(value is None for value in values):
             hint = "; annualized metrics need 20 days" if days < 20 else ""
             raise BadInput(
-                f"no trial has a value of the objective {self.text!r} over {days} days{hint}. Use another objective, "
-                "such as total_return: the trials are stored and do not run again"
+                f"no trial has a value of the objective {self.text!r} over {days} days{period}{hint}. Use another "
+                "objective, such as total_return: the trials are stored and do not run again"
             )

@@ -91,10 +91,13 @@ def checked_constraints(
     constraints: Iterable[Constraint], names: Iterable[str]
 ) -> list[Callable[[Parameters], bool] | Formula]:
     """Return the constraints, with texts as formulas. Raises BadInput for an unknown name."""
-    if isinstance(constraints, str):
-        constraints = [constraints]
     known = list(names)
-    return [one if callable(one) else Formula("constraint", one, known) for one in constraints]
+    return [one if callable(one) else Formula("constraint", one, known) for one in constraint_list(constraints)]
+
+
+def constraint_list(constraints: Constraint | Iterable[Constraint]) -> list[Constraint]:
+    """Return the constraints as a list, also a single one."""
+    return [constraints] if isinstance(constraints, str) or callable(constraints) else list(constraints)
 
 
 def allows(constraints: Iterable[Callable[[Parameters], bool] | Formula], parameters: Parameters) -> bool:

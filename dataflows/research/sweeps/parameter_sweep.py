@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 from configs.recorded_settings import canonical_json
-from dataflows.research.class_code import function_sha256
 from dataflows.research.loaded_bars import BarsArgument
 from dataflows.research.strategy_backtest import BacktestInputs, SettingsInput
 from dataflows.research.sweeps.objectives import SearchObjective
 from dataflows.research.sweeps.optuna_sampler import BATCH_SETS, OptunaSampler
 from dataflows.research.sweeps.parameter_sets import (
     Constraint,
-    ParameterGrid,
     Parameters,
-    allowed_sets,
     allows,
     checked_constraints,
     checked_grid,
-    random_sets,
+    constraint_list,
 )
+from dataflows.research.sweeps.search_plan import SearchPlan, claim_name
 from dataflows.research.sweeps.sweep_result import SweepResult, sweep_result
 from dataflows.research.sweeps.trial_pass import TrialOutcome
 from dataflows.research.sweeps.trial_search import Progress, SearchInputs, TrialRequest, TrialSearch, open_search
-from schemas.errors import BadInput
 
 
 def sweep(
@@ -77,7 +71,7 @@ def sweep(
     """
     plan = SearchPlan(
         grid=checked_grid(grid),
-        constraints=[constraints] if isinstance(constraints, str) else list(constraints),
+        constraints=constraint_list(constraints),
         random=random,
         optuna=optuna,
         patience=patience,
@@ -95,51 +89,13 @@ def sweep(
     )
     with open_search(common) as search:
         sets = plan.sets()
-        search.check_sets(sets[:1] if optuna is not None else sets)
+        if optuna is not None:
+            sets = [search.first_accepted(sets)]
+        search.check_sets(sets)
         search.run = claim_name(search, name, search.read_sources(sets[0]) | plan.definition())
         sets, outcomes = _chosen_outcomes(search, plan) if optuna is not None else _run(search, sets)
         recorded = search.ledger.trials(strategy=search.label, data_hash=search.data_hash(search.period))
     return sweep_result(search.run, plan.objective, tuple(plan.grid), sets, outcomes, recorded)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPlan:
-    """Which parameter sets a search runs. Raises BadInput for a number of sets below 1, and for random with optuna."""
-
-    grid: ParameterGrid
-    constraints: Sequence[Constraint]
-    random: int | None
-    optuna: int | None
-    patience: int | None
-    seed: int
-    objective: SearchObjective
-
-    def __post_init__(self) -> None:
-        if self.random is not None and self.optuna is not None:
-            raise BadInput("pass random or optuna, not both")
-        if self.patience is not None and self.optuna is None:
-            raise BadInput("patience needs optuna: a grid and a random sample run all of their sets")
-        for name, count in (("random", self.random), ("optuna", self.optuna), ("patience", self.patience)):
-            if count is not None and count < 1:
-                raise BadInput(f"{name} must be at least 1, found {count}")
-
-    def sets(self) -> list[Parameters]:
-        """Return the sets to run; for Optuna, one set as an example. Raises BadInput."""
-        if self.random is None and self.optuna is None:
-            return allowed_sets(self.grid, self.constraints)
-        return random_sets(self.grid, self.constraints, self.random or 1, self.seed)
-
-    def definition(self) -> dict[str, str]:
-        """Return what decides which sets run, as texts by part."""
-        parts = {
-            "grid": canonical_json(self.grid),
-            "constraints": canonical_json([*map(constraint_text, self.constraints)]),
-        }
-        if self.random is not None:
-            parts["sample"] = canonical_json(["random", self.random, self.seed])
-        if self.optuna is not None:
-            parts["sample"] = canonical_json(["optuna", self.optuna, self.patience, self.seed, self.objective.text])
-        return parts
 
 
 def _run(search: TrialSearch, sets: list[Parameters]) -> tuple[list[Parameters], list[TrialOutcome]]:
@@ -167,19 +123,3 @@ def _chosen_outcomes(search: TrialSearch, plan: SearchPlan) -> tuple[list[Parame
             is_better = value is not None and value > best
             best, since_best = (value, 0) if is_better and value is not None else (best, since_best + 1)
     return [parameters for parameters, _ in found.values()], [outcome for _, outcome in found.values()]
-
-
-def claim_name(search: TrialSearch, name: str | None, definition: Mapping[str, str]) -> str:
-    """Store what a search computes under its name, and return the name. Raises BadInput if it names another search."""
-    if name is None:
-        text = json.dumps(dict(definition), sort_keys=True)
-        name = f"{search.label}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-    if not name.strip() or not name.isprintable() or len(name) > 100:
-        raise BadInput(f"the name of a search must have 1 to 100 printable characters, found {name!r}")
-    search.store.claim(name, definition)
-    return name
-
-
-def constraint_text(constraint: Constraint) -> str:
-    """Return a text that differs for constraints that differ."""
-    return constraint if isinstance(constraint, str) else function_sha256(constraint)

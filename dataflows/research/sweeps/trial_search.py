@@ -18,6 +18,7 @@ from configs.recorded_settings import DECISION_SECTIONS, canonical_json, recorde
 from configs.settings import Settings
 from configs.strategies import load_strategies
 from configs.strategy_objects import named_strategy
+from dataflows import backtest as fused
 from dataflows.research.loaded_bars import BarsArgument, bar_files
 from dataflows.research.overfitting.sharpe import SharpeEstimate, estimate_sharpe
 from dataflows.research.run_sources import sources_of, strategy_labels
@@ -39,6 +40,9 @@ class Period(NamedTuple):
 
     start: str | None = None
     end: str | None = None
+
+
+ALL_BARS = Period()
 
 
 class TrialRequest(NamedTuple):
@@ -107,6 +111,15 @@ class TrialSearch:
             f"({error}); exclude them with a constraint, such as fast < slow"
         )
 
+    def first_accepted(self, sets: Sequence[Parameters]) -> Parameters:
+        """Return the first set that the strategy accepts. Raises BadInput if it rejects all."""
+        errors: list[str] = []
+        for one in sets:
+            if not (error := self.rejection(one)):
+                return one
+            errors.append(error)
+        raise BadInput(errors[0])
+
     def read_sources(self, example: Parameters) -> dict[str, str]:
         """Read the hashes of data, code and settings, with parameters that the strategy accepts.
 
@@ -126,6 +139,15 @@ class TrialSearch:
             "fixed parameters": canonical_json(self._fixed),
         }
 
+    def first_and_last_ns(self) -> tuple[int, int]:
+        """Return the times of the first and the last row of the files that lie in the period of the settings."""
+        _, scan = fused.recognized_bars(self.settings, self.bars)
+        files = self.settings.market_data.files
+        scans = [one for one in scan.files if one.rows]
+        first_ns = max(min((one.first_ns for one in scans), default=0), files.start_ns or 0)
+        last_ns = max((one.last_ns for one in scans), default=0)
+        return first_ns, last_ns if files.end_ns is None else min(last_ns, files.end_ns - 1)
+
     @property
     def period(self) -> Period:
         """The period of the settings."""
@@ -135,7 +157,7 @@ class TrialSearch:
     def data_hash(self, period: Period) -> str:
         """Return the hash of the data of a period: that of the files, if nothing of them is left out."""
         symbols = self.settings.market_data.files.symbols
-        if period == Period() and symbols is None:
+        if period == ALL_BARS and symbols is None:
             return self._files_hash
         return _sha256(self._files_hash, *map(str, period), *(symbols or ()))
 

@@ -44,7 +44,12 @@ def run_group(group: TrialGroup) -> list[TrialOutcome]:
     named = nullcontext(group.strategy) if isinstance(group.strategy, str) else named_strategy(group.strategy)
     with named as name:
         settings = [group.settings.with_strategies([str(name)], parameters) for parameters in group.parameters]
-        return run_trials(settings, group.bars, _raise_stuck)
+        try:
+            return run_trials(settings, group.bars, _end_stuck_process)
+        except BadInput as error:
+            files = group.settings.market_data.files
+            period = f"bars from {files.start} to {files.end}: " if files.start and files.end else ""
+            raise BadInput(f"{period}{error}") from error
 
 
 def split_trials(count: int, processes: int) -> list[range]:
@@ -126,7 +131,7 @@ def _run_pickled(pickled: bytes) -> list[TrialOutcome]:
     return run_group(group)
 
 
-def _raise_stuck(timeout: HandlerTimeout) -> None:
+def _end_stuck_process(timeout: HandlerTimeout) -> None:
     """End this process, because a call of the user's code does not return and cannot be interrupted."""
     message = f"strategy {timeout.strategy}: {describe_timeout(timeout)} ({timeout.file}:{timeout.line})"
     print(f"error: {message}. It cannot be interrupted, so this process ends.", file=sys.stderr, flush=True)
