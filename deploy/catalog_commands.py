@@ -177,6 +177,7 @@ def adjust(
 ) -> None:
     from dataflows.research.price_adjustment import adjust_symbol
     from dataflows.sources.catalog.catalog_paths import catalog_symbols
+    from dataflows.sources.row_times import day_text
     from deploy.commands.reference import reference_records
     from schemas.records import CorporateAction
 
@@ -196,7 +197,7 @@ def adjust(
     for one in adjusted:
         print(f"{one.symbol}: {counted(len(one.factors), 'factor', 'factors')}")
         for factor in one.factors:
-            print(f"  before {factor.ex_date}  {factor.kind:<14}  price × {factor.price_factor:.9g}")
+            print(f"  before {day_text(factor.ex_date)}  {factor.kind:<14}  price × {factor.price_factor:.9g}")
         for sentence in one.left_out:
             print(f"  warning: {sentence}")
 
@@ -204,11 +205,14 @@ def adjust(
 def universe(name: UniverseName, file: MembersFile = None, on: OnDay = None) -> None:
     from configs.universe_files import read_members
     from dataflows.sources.catalog.universes import store_universe, stored_universe
+    from dataflows.sources.row_times import day_text
+    from operators.strategies.universe_rules import UniverseMember
 
     catalog = own_catalog()
     if file is not None:
         members = read_members(file)
-        store_universe(catalog, name, members)
+        with one_line_errors():
+            store_universe(catalog, name, members)
         print(f"{name}: {counted(len({member.symbol for member in members}), 'symbol', 'symbols')}")
         return
     with one_line_errors():
@@ -216,7 +220,9 @@ def universe(name: UniverseName, file: MembersFile = None, on: OnDay = None) -> 
     if on is not None:
         listed = [member for member in listed if member.contains(_day("--on", on))]
     for member in listed:
-        print(f"{member.symbol:<12} {member.from_day or '–':<8} {member.to_day if member.to_day < 99991231 else '–'}")
+        first = day_text(member.from_day) if member.from_day else "–"
+        last = day_text(member.to_day) if member.to_day != UniverseMember(member.symbol).to_day else "–"
+        print(f"{member.symbol:<12} {first:<10}  {last}")
 
 
 def _day(option: str, text: str) -> int:
@@ -300,8 +306,10 @@ def own_catalog() -> BarCatalog:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Raise a damaged catalogue as DeployError."""
+    """Raise the error of a damaged catalogue, or of one that cannot be written, as DeployError."""
     try:
         yield
     except Unavailable as error:
         raise DeployError(str(error)) from error
+    except OSError as error:
+        raise DeployError(f"the catalogue {own_catalog().folder} cannot be written: {error.strerror}") from error

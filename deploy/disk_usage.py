@@ -14,7 +14,7 @@ from deploy.home import Home
 from operators.disk_forecast import days_left, growth_per_day
 
 _LOG_FOLDER = re.compile(r"(.+)-\d+")
-_FOLDERS = ("archive", "backups", "checkpoints", "logs", "models", "recovery")
+_FOLDERS = ("archive", "backups", "catalog", "checkpoints", "logs", "models", "recovery")
 _TABLES = """
 SELECT coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, sum(pg_total_relation_size(c.oid))
 FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' GROUP BY 1

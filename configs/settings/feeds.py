@@ -29,7 +29,7 @@ class FileFeedSection(FeedSettings):
 
     start           ISO date or time; rows whose bar opens before it are skipped
     end             ISO date or time; rows whose bar opens at it or later are skipped
-    paths           CSV or Parquet files of bars
+    paths           CSV or Parquet files of bars, or `catalog:SPY,AAPL` for bars of the catalogue
     quotes          files of quotes
     trades          files of trades, from which strategies build bars of trades, volume, currency traded and Renko
     reference_data  files of reference data: corporate actions, exchange rates, halts and sessions

@@ -23,7 +23,7 @@ from dataflows.sources.catalog.bar_catalog import (
     month_of,
 )
 from dataflows.sources.market.bar_history import HistoricalBar, HistoricalBars, Throttled
-from dataflows.sources.row_times import LocalTimeZone
+from dataflows.sources.row_times import LocalTimeZone, day_text
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import DAY_S, HALF_HOUR_S, Calendar, FeedSettings, interval_text
 from schemas.counted import counted
@@ -183,8 +183,7 @@ class BarDownload:
         if not missing:
             return ""
         days = counted(len(missing), "session has", "sessions have")
-        first = str(missing[0])
-        return f"{days} no bar, the first one {first[:4]}-{first[4:6]}-{first[6:]}"
+        return f"{days} no bar, the first one {day_text(missing[0])}"
 
 
 def check_download_interval(interval_s: int, calendar: Calendar) -> None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataflows.sources.catalog.bar_catalog import BarCatalog
+from dataflows.sources.row_times import day_text
 from dataflows.sources.trading_calendar import TradingCalendar
 from operators.bar_completion import DAY_S, Calendar, parse_interval_s
 from operators.ledger.events import share_ratio
@@ -92,7 +93,7 @@ def adjust_symbol(
             elif action.kind in (SPLIT, STOCK_DIVIDEND):
                 share = float(ONE / ratio)
             else:
-                left_out.append(f"{action.kind} of {_day(ex_date)} has no factor")
+                left_out.append(f"{action.kind} of {day_text(ex_date)} has no factor")
                 continue
             price = None if price is None else price * share
             factors.append(
@@ -113,7 +114,7 @@ def adjust_symbol(
 
 
 def _left_out(action: CorporateAction, currency: str, price: float | None) -> str:
-    label = f"{action.kind} of {_day(action.ex_date)}"
+    label = f"{action.kind} of {day_text(action.ex_date)}"
     if action.currency != currency:
         return f"{label} is in {action.currency}, and the prices are in {currency}"
     if price is None:
@@ -197,8 +198,3 @@ def _trading_days(bars: pa.Table, calendar: Calendar) -> np.ndarray[tuple[int], 
 
 def _factors_file(catalog: BarCatalog, symbol: str) -> Path:
     return catalog.folder / FACTORS_FOLDER / f"{quote(symbol, safe='')}.json"
-
-
-def _day(ex_date: int) -> str:
-    text = str(ex_date)
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}"

@@ -22,6 +22,7 @@ import pyarrow as pa
 from configs.recorded_endpoints import COMMAND_LINE, use_recorded_addresses
 from configs.secrets import secrets_folder
 from configs.settings import load_settings
+from dataflows.research.overfitting.packages import require_package
 from dataflows.research.price_adjustment import stored_factors
 from dataflows.research.record_columns import frame_of, record_table
 from dataflows.research.recorded_platform import recorded_platform
@@ -89,18 +90,13 @@ def sql(query: str, *, rows_max: int = ROWS_MAX) -> pd.DataFrame:
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    try:
-        import duckdb
-    except ImportError:
-        raise BadInput(
-            "sql needs DuckDB; install the packages of the extra research: pip install -e '.[research]'"
-        ) from None
+    engine = require_package("duckdb")
     # No extension is loaded from the network, and a name in a query is never a variable of this program.
     options: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "python_enable_replacements": "false",
     }
-    connection = duckdb.connect(":memory:", config=options)
+    connection: duckdb.DuckDBPyConnection = engine.connect(":memory:", config=options)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

@@ -218,6 +218,15 @@ def clock_digits(texts: Iterable[str]) -> int:
     return 6 if any(len(text.strip()) > 4 for text in texts) else 4
 
 
+def day_text(yyyymmdd: int) -> str:
+    """Return a day as ISO text.
+
+    >>> day_text(20240307)
+    '2024-03-07'
+    """
+    return date.fromisoformat(str(yyyymmdd)).isoformat()
+
+
 def is_time_of_day(text: str) -> bool:
     """Whether a text is a time of day without a date."""
     text = text.strip()

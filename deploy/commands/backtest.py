@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 Bars = Annotated[
     list[Path],
     typer.Option(
-        help="CSV or Parquet bar files, or folders of them; accepts several. topics: reads the recorded topics of the "
-        "platform with their archive, topics:SPY,AAPL only those of these symbols. archive: is the same."
+        help="CSV or Parquet bar files, or folders of them; accepts several. catalog:SPY,AAPL reads the catalogue of "
+        "bars, catalog:* all of it. topics: reads the recorded topics of the platform with their archive, "
+        "topics:SPY,AAPL only those of these symbols. archive: is the same."
     ),
 ]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]

@@ -12,6 +12,8 @@ import pytest
 
 from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
 from dataflows.research import backtest, load_bars, sql, topics
+from dataflows.research.recorded_platform import recorded_platform
+from dataflows.research.topics import TopicPeriod, read_table
 from dataflows.sources.row_times import iso
 from operators.stage import TimeSlice
 from schemas.errors import BadInput, Unavailable
@@ -83,6 +85,13 @@ def test_as_of_leaves_out_what_was_not_known_yet(platform: list[TimeSlice]) -> N
     assert topics.read("reference-data", as_of=iso(platform[49].ts_ns)).empty
     assert len(topics.read("reference-data", as_of=iso(platform[50].ts_ns))) == 2
     assert len(topics.read("reference-data", symbols=["B"])) == 1, "records without a symbol remain"
+
+
+def test_every_topic_with_a_clock_is_a_table(platform: list[TimeSlice]) -> None:
+    with recorded_platform() as platform_settings:
+        tables = {topic: read_table(platform_settings, topic, TopicPeriod()) for topic in topics.READABLE}
+    assert {"market-bars", "features", "signals", "valuations"} <= {name for name, one in tables.items() if len(one)}
+    assert all(one.column_names[0] in ("time", "type") for one in tables.values())
 
 
 def test_recorded_bars_are_those_of_the_files_and_give_the_hash_of_the_command(

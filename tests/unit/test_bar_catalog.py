@@ -173,7 +173,7 @@ def test_a_universe_is_all_its_members_also_former_ones(catalog: BarCatalog, tmp
     assert run("data", "universe", "index", tmp_path / "members.csv").output == "index: 2 symbols\n"
     assert set(load_bars("catalog:@index")["symbol"]) == {"AAPL", "LEH"}
     assert set(load_bars("catalog:@index,SPY")["symbol"]) == {"AAPL", "LEH", "SPY"}
-    assert run("data", "universe", "index", "--on", "2024-03-07").output.split() == ["AAPL", "19821130", "–"]
+    assert run("data", "universe", "index", "--on", "2024-03-07").output.split() == ["AAPL", "1982-11-30", "–"]
     catalog.remove("1d", "LEH", ["2024-01"])
     with pytest.raises(
         BadInput, match=r"^the catalogue has no bars of 1 of the 2 members of universe index, the first"

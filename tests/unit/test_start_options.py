@@ -7,6 +7,7 @@ import pytest
 
 from configs.settings import load_settings
 from dataflows.runtime.topology import Layout
+from dataflows.sources.catalog.bar_catalog import BarCatalog, CatalogOrigin, catalog_folder
 from dataflows.sources.feed_selection import feed_source
 from deploy.commands.platform import _with_recognized_bars
 from deploy.home import Home
@@ -18,6 +19,7 @@ from deploy.supervisor.start_options import (
     validate_options,
 )
 from schemas.errors import BadInput
+from tests.unit.test_bar_catalog import DAY_NS, START_NS, bars
 
 
 def test_files_become_absolute_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +54,20 @@ def test_start_recognizes_the_bars_once_for_all_services(tmp_path: Path) -> None
     with pytest.raises(BadInput, match="the files have bars of 1d: set market_data"):
         feed_source(load_settings(environment=replace(options, bar_interval=None).environment()).market_data)
     assert _with_recognized_bars(Home(tmp_path), StartOptions()) == StartOptions()
+
+
+def test_bars_of_the_catalogue_are_recognized_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    options = validate_options(None, [Path("catalog:SPY")], None, None)
+    assert options.bars == ("catalog:SPY",)
+    with pytest.raises(BadInput, match=r"^the catalogue .* has no bars; add some with"):
+        _with_recognized_bars(Home(tmp_path), options)
+    origin = CatalogOrigin("vendor", "XNYS", 5)
+    BarCatalog(catalog_folder()).add("1d", "SPY", bars("SPY", [START_NS, START_NS + DAY_NS]), origin)
+    recognized = _with_recognized_bars(Home(tmp_path), options)
+    assert (recognized.bar_interval, recognized.session) == ("1d", "regular")
+    source = feed_source(load_settings(environment=recognized.environment()).market_data)
+    assert source.open_feed().interval_ns == DAY_NS
 
 
 def test_the_layout_is_stored_and_only_known_ones_are_accepted(tmp_path: Path) -> None:
