@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dataflows.research import load_bars
 from dataflows.research.download import BarDownload
 from dataflows.sources.catalog.bar_catalog import BarCatalog, catalog_folder
 from dataflows.sources.market.alpaca import AlpacaHistory, AlpacaOptions
-from dataflows.sources.market.bar_history import HistoricalBars
+from dataflows.sources.market.bar_history import HistoricalBars, retry_after_s
 from dataflows.sources.market.polygon import PolygonHistory, PolygonOptions
 from deploy.alpaca_server.market import BarRow
 from deploy.cli import app, register_all
@@ -136,6 +137,14 @@ def test_an_unknown_symbol_and_a_malformed_bar_store_nothing(catalog: BarCatalog
     assert catalog.series() == []
     with pytest.raises(BadInput, match=r"^--interval must be 1m, 5m, 15m, 30m or 1d, found 1h: hourly bars of prov"):
         download(catalog, polygon(server), interval_s=3600)
+
+
+def test_retry_after_is_a_number_of_seconds_or_a_date() -> None:
+    def wait_s(text: str) -> float | None:
+        return retry_after_s({"Retry-After": text}, lambda: datetime(2024, 3, 7, 14, 30, tzinfo=UTC))
+
+    assert (wait_s("7"), wait_s("Thu, 07 Mar 2024 14:30:09 GMT"), wait_s("Thu, 07 Mar 2024 14:29:00 GMT")) == (7, 9, 0)
+    assert wait_s("soon") is None and wait_s("99999999999") == 900, "a server cannot stop a download for days"
 
 
 def test_daily_bars_open_with_their_session(catalog: BarCatalog, server: PolygonServer) -> None:

@@ -181,9 +181,11 @@ class BarCatalog:
             added = AddedBars()
             for month, rows in _by_month(bars, origin).items():
                 known = months.get(month)
-                merged, count = _merge(self.read(interval, symbol, [known]) if known else SCHEMA.empty_table(), rows)
+                merged, count = _merge(self.read(interval, symbol, [known] if known else []), rows)
+                if known is None or count.new or count.changed:
+                    known = _write_month(folder, month, merged, known, origin)
+                months[month] = _with_coverage(known, origin)
                 added = added.plus(count)
-                months[month] = _listed(known, _written(folder, month, merged, known, count), origin, month, count)
             listed = [months[month] for month in sorted(months)]
             if listed != catalog_months(folder):
                 write_rows(folder / MANIFEST_FILE, listed)
@@ -295,14 +297,32 @@ def _rows(bars: pa.Table) -> Iterator[tuple[Any, ...]]:
     return zip(times, *(bars[name].to_pylist() for name in SCHEMA.names[1:]), strict=True)
 
 
-def _written(
-    folder: Path, month: str, bars: pa.Table, known: CatalogMonth | None, count: AddedBars
-) -> tuple[str, str, int, int, int, int]:
-    """Write the file of a month. Return its name, hash, size, rows, and the opens of the first and the last bar."""
-    if known is not None and not (count.new or count.changed):
-        return known.file, known.sha256, known.bytes, known.rows, known.first_ns, known.last_ns
-    if not len(bars):
-        return "", "", 0, 0, 0, 0
+def _write_month(
+    folder: Path, month: str, bars: pa.Table, known: CatalogMonth | None, origin: CatalogOrigin
+) -> CatalogMonth:
+    """Write the file of a month, unless it has no bars, and return its entry, which replaces `known`."""
+    sources = [] if known is None else known.sources
+    opens = bars["time"].cast(pa.int64())
+    name, sha256, size = _write_file(folder, month, bars) if len(bars) else ("", "", 0)
+    return CatalogMonth(
+        month=month,
+        file=name,
+        sha256=sha256,
+        bytes=size,
+        rows=len(bars),
+        first_ns=opens[0].as_py() if len(bars) else 0,
+        last_ns=opens[-1].as_py() if len(bars) else 0,
+        calendar=origin.calendar,
+        sources=list(dict.fromkeys([*sources, origin.source])),
+        as_of_ns=origin.as_of_ns,
+        covered_by="" if known is None else known.covered_by,
+        covered_from_ns=0 if known is None else known.covered_from_ns,
+        covered_to_ns=0 if known is None else known.covered_to_ns,
+    )
+
+
+def _write_file(folder: Path, month: str, bars: pa.Table) -> tuple[str, str, int]:
+    """Write a file durably. Return its name, hash and size."""
     temporary = folder / f".{month}.tmp"
     parquet.write_table(bars, temporary, compression="zstd")
     descriptor = os.open(temporary, os.O_RDONLY)
@@ -314,54 +334,21 @@ def _written(
     name = f"{month}-{sha256[:16]}.parquet"
     temporary.replace(folder / name)
     sync_folder(folder)
-    opens = bars["time"].cast(pa.int64())
-    return name, sha256, size, len(bars), opens[0].as_py(), opens[-1].as_py()
+    return name, sha256, size
 
 
-def _listed(
-    known: CatalogMonth | None,
-    file: tuple[str, str, int, int, int, int],
-    origin: CatalogOrigin,
-    month: str,
-    count: AddedBars,
-) -> CatalogMonth:
-    """Return the entry of a month in the manifest. Without a change of its bars, only the covered period changes."""
-    name, sha256, size, rows, first_ns, last_ns = file
-    sources = [] if known is None else list(known.sources)
-    is_changed = known is None or count.new or count.changed
-    if is_changed and origin.source not in sources:
-        sources.append(origin.source)
-    if is_changed or known is None:
-        as_of_ns, calendar = origin.as_of_ns, origin.calendar
-    else:
-        as_of_ns, calendar = known.as_of_ns, known.calendar
-    covered = ("", 0, 0) if known is None else (known.covered_by, known.covered_from_ns, known.covered_to_ns)
-    if origin.covered_to_ns > origin.covered_from_ns:
-        covered = _covered(covered, origin, month)
-    return CatalogMonth(
-        month=month,
-        file=name,
-        sha256=sha256,
-        bytes=size,
-        rows=rows,
-        first_ns=first_ns,
-        last_ns=last_ns,
-        calendar=calendar,
-        sources=sources,
-        as_of_ns=as_of_ns,
-        covered_by=covered[0],
-        covered_from_ns=covered[1],
-        covered_to_ns=covered[2],
-    )
-
-
-def _covered(known: tuple[str, int, int], origin: CatalogOrigin, month: str) -> tuple[str, int, int]:
-    """Return the covered period within a month, joined with that of the same source if the two touch."""
-    start_ns, end_ns = month_bounds_ns(month)
+def _with_coverage(entry: CatalogMonth, origin: CatalogOrigin) -> CatalogMonth:
+    """Return the entry with the part of the covered period in its month, joined with that of the same source if the two
+    touch.
+    """
+    if origin.covered_to_ns <= origin.covered_from_ns:
+        return entry
+    start_ns, end_ns = month_bounds_ns(entry.month)
     first, last = max(start_ns, origin.covered_from_ns), min(end_ns, origin.covered_to_ns)
-    if known[0] == origin.source and known[1] <= last and first <= known[2]:
-        first, last = min(first, known[1]), max(last, known[2])
-    return origin.source, first, last
+    touches = entry.covered_from_ns <= last and first <= entry.covered_to_ns
+    if entry.covered_by == origin.source and touches:
+        first, last = min(first, entry.covered_from_ns), max(last, entry.covered_to_ns)
+    return entry._replace(covered_by=origin.source, covered_from_ns=first, covered_to_ns=last)
 
 
 def _remove_leftovers(folder: Path, listed: set[str]) -> None:
