@@ -205,6 +205,10 @@ class ProcessPlatform:
 
     # -- progress
 
+    def pids(self) -> dict[str, int]:
+        """Return the pid of each running service with one process."""
+        return {name: children[0].pid for name, children in self._running.items() if len(children) == 1}
+
     def stats(self, name: str) -> dict[str, Any]:
         """Return the stats file of a service, or an empty dict if the file does not exist yet."""
         try:

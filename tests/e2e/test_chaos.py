@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 
+from dataflows.runtime.topology import Layout
+from deploy.chaos.schedule import possible_kinds
 from deploy.home import REPOSITORY
 
 pytestmark = pytest.mark.timeout(2700)
 SHORT_RUN = "kill,connection,disk,clock,scale,command"
 ON_TAPE = f"{SHORT_RUN},kill_switch,strategy,model,instance,supervisor,store,space"
 WITH_BROKER = "kill,command,kill_switch,instance,supervisor,store,broker"
+COMPACT = ",".join(kind for kind in ON_TAPE.split(",") if kind in possible_kinds(Layout.COMPACT, has_broker=False))
+"""In the layout `compact`, `kill_switch` needs a broker and `scale` is not possible."""
 SHORT_RUN_SERVICES = "market_data,news,fundamentals,sentiment,signals,feedback,portfolio,postgres"
 
 
@@ -42,8 +46,17 @@ def run_chaos(*arguments: str) -> tuple[int, dict[str, Any], str]:
         ("--seed", "24", "--kills", "3", "--minutes", "150", "--services", SHORT_RUN_SERVICES, "--faults", SHORT_RUN),
         pytest.param(("--seed", "12", "--kills", "20", "--faults", ON_TAPE), marks=pytest.mark.long),
         pytest.param(("--seed", "12", "--kills", "10", "--faults", WITH_BROKER), marks=pytest.mark.long),
+        *(
+            pytest.param(
+                ("--layout", "compact", "--seed", seed, "--kills", "20", "--faults", COMPACT), marks=pytest.mark.long
+            )
+            for seed in ("12", "13", "14")
+        ),
+        pytest.param(
+            ("--layout", "compact", "--seed", "12", "--kills", "10", "--faults", WITH_BROKER), marks=pytest.mark.long
+        ),
     ],
-    ids=["short", "long", "broker"],
+    ids=["short", "long", "broker", "compact 12", "compact 13", "compact 14", "compact broker"],
 )
 def test_faults_leave_every_table_and_topic_as_an_uninterrupted_run(
     kafka: str, options: tuple[str, ...], tmp_path: Path
