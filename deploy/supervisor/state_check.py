@@ -262,8 +262,11 @@ def _store_problem(
 
 
 def _topic_with_records(contents: StateContents, service: str) -> str | None:
-    with_records = contents.topics_with_records
-    return next((topic for topic in topology.own_topics(service) if topic in with_records), None)
+    """Return a topic with records of a service. Those of a service beside the compact process are not records of it."""
+    others = {*contents.stores, *contents.missing_stores} - {service}
+    written_by_others = {topic for name in others for topic in topology.own_topics(name)}
+    own = [topic for topic in topology.own_topics(service) if topic not in written_by_others]
+    return next((topic for topic in own if topic in contents.topics_with_records), None)
 
 
 def _tables_problem(contents: StateContents) -> str | None:

@@ -69,6 +69,17 @@ ACCEPTED: dict[str, StateContents] = {
         identities=RecordedIdentities(*[replace(IDENTITY, broker="alpaca-paper")] * 3),
         log_ranges={("commands", 0): (0, 5)},
     ),
+    "a compact process that has written nothing, beside a service that has": replace(
+        RUNNING,
+        log_ranges={("sentiment", 0): (0, 5), ("market-bars", 0): (0, 90)},
+        stores={
+            "compact": [RISK._replace(name="compact", starts=0, next_offsets={}, last_slice_ns=-1)],
+            "sentiment": [RISK._replace(name="sentiment", next_offsets={("market-bars", 0): 90})],
+            "market_data": [FEED],
+        },
+        last_seqs={},
+        starts={},
+    ),
     "a first start that failed": replace(EMPTY, identities=RecordedIdentities(None, None, IDENTITY)),
 }
 REFUSED: dict[str, tuple[dict[str, object], str]] = {

@@ -79,6 +79,8 @@ def second_process_problem(status: int | None, output: str, expected: str) -> st
 
 def _store(run: FaultRun, fault: PlannedFault) -> str:
     stack, service = run.stack, run.stack.process_of(fault.target)
+    # Without records, a missing store is not a loss.
+    stack.wait_until(lambda: stack.passed_ns(fault.target) >= 0, f"the first time slice of {service}")
     stack.stop(run.pace)
     shutil.rmtree(stack.home.recovery / service)
     try:
