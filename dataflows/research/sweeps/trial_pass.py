@@ -7,6 +7,7 @@ the indicators that its settings need. Trials that cannot share a pass exactly r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from operators.trading_loop import Analysis
 from schemas.records import FeatureRow, HistoryRow, Record
 
 BATCH_SLICES = 256
+_NEW_ROW = tuple.__new__
 
 
 class TrialOutcome(NamedTuple):
@@ -116,7 +118,7 @@ class _SharedPass:
         analysis = Analysis(stages.features(first, specs=specs)(), stages.predictions(first, limit)())
         self._analysis = StageLogic(analysis, None)
         self.trials = [
-            _Trial(one, limit, None if trial_specs == specs else _value_names(trial_specs))
+            _Trial(one, limit, None if trial_specs == specs else _SelectedValues(trial_specs))
             for one, trial_specs in zip(loaded, specs_by_trial, strict=True)
         ]
 
@@ -137,16 +139,16 @@ class _SharedPass:
 class _Trial:
     """The stages of one trial after the analysis, and its performance."""
 
-    def __init__(self, settings: Settings, limit: HandlerWatchdog, names: tuple[str, ...] | None) -> None:
+    def __init__(self, settings: Settings, limit: HandlerWatchdog, values: _SelectedValues | None) -> None:
         loop = stages.decision_loop(settings, limit, explains=False, limits_views=False)()
         self._merge = ShardMerge(1, loop, None)
-        self._names = names
+        self._values = values
         self.performance = fused.report_sink(settings).performance
 
     def add(self, time_slices: list[TimeSlice]) -> None:
         """Process analysed time slices."""
-        if self._names is not None:
-            time_slices = [_with_values(time_slice, self._names) for time_slice in time_slices]
+        if self._values is not None:
+            time_slices = [*map(self._values.select, time_slices)]
         batches, _ = self._merge.on_batch([("0", time_slices)])
         add_slice = self.performance.on_slice
         for traded in batches:
@@ -154,20 +156,37 @@ class _Trial:
                 add_slice(time_slice)
 
 
-def _value_names(specs: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the values that the indicators of some specs write."""
-    return tuple(dict.fromkeys(f"{spec}{suffix}" for spec in specs for suffix in build(spec).value_suffixes))
+class _SelectedValues:
+    """Leaves only the values of some indicators in the rows of a time slice.
 
+    A strategy could otherwise read values that it does not declare, and decide differently from its single backtest.
+    """
 
-def _with_values(time_slice: TimeSlice, names: tuple[str, ...]) -> TimeSlice:
-    """Return a time slice whose rows have only the values of these names."""
-    records: list[Record] = []
-    for record in time_slice.records:
-        if type(record) is FeatureRow or type(record) is HistoryRow:
-            values = record.values
-            record = record._replace(values={name: values[name] for name in names if name in values})
-        records.append(record)
-    return TimeSlice(time_slice.ts_ns, records)
+    def __init__(self, specs: Sequence[str]) -> None:
+        names = (f"{spec}{suffix}" for spec in specs for suffix in build(spec).value_suffixes)
+        self._names = tuple(dict.fromkeys(names))
+        self._read = itemgetter(*self._names) if len(self._names) > 1 else None
+
+    def select(self, time_slice: TimeSlice) -> TimeSlice:
+        records: list[Record] = []
+        for record in time_slice.records:
+            if type(record) is FeatureRow:
+                symbol, seq, ts_ns, bar_seq, close, values, first_seq = record
+                fields = (symbol, seq, ts_ns, bar_seq, close, self._selected(values), first_seq)
+                records.append(_NEW_ROW(FeatureRow, fields))  # skips the constructor, as the features stage does
+            elif type(record) is HistoryRow:
+                records.append(record._replace(values=self._selected(record.values)))
+            else:
+                records.append(record)
+        return TimeSlice(time_slice.ts_ns, records)
+
+    def _selected(self, values: Mapping[str, float]) -> dict[str, float]:
+        if self._read is not None:
+            try:
+                return dict(zip(self._names, self._read(values), strict=True))
+            except KeyError:  # an indicator that warms up, or is suspended
+                pass
+        return {name: values[name] for name in self._names if name in values}
 
 
 def _outcome(performance: Performance) -> TrialOutcome:
