@@ -116,7 +116,7 @@ def _run(connection: duckdb.DuckDBPyConnection, query: str) -> pd.DataFrame:
 def _names_in(query: str) -> list[TableName]:
     """Return the tables that a query names. Raises BadInput for an unknown one."""
     known, found = table_names(), dict[TableName, None]()
-    for schema, name in _NAME.findall(_QUOTED_OR_COMMENT.sub(" ", query)):
+    for schema, name in _NAME.findall(_QUOTED_OR_COMMENT.sub(" ", query).lower()):
         if name not in known[schema]:
             hint = did_you_mean(name, known[schema]) or f". Tables of {schema}: {', '.join(known[schema])}"
             raise BadInput(f"unknown table {schema}.{name}{hint}")

@@ -54,7 +54,7 @@ def test_the_catalogue_and_the_archive_are_tables_of_one_name_space(catalog: Bar
     assert frame["time"].iloc[0] == pd.Timestamp("2024-01-02T14:30Z") and set(frame["close"]) == {10.0}
     assert sql("SELECT max(close) AS c FROM archive.bars", rows_max=2)["c"].iloc[0] == 23.0
     assert len(sql("SELECT * FROM archive.bars", rows_max=2)) == 2
-    assert list(sql("SELECT DISTINCT symbol FROM catalog.bars ORDER BY 1")["symbol"]) == ["BTC/USD", "SPY"]
+    assert list(sql("SELECT DISTINCT symbol FROM Catalog.BARS ORDER BY 1")["symbol"]) == ["BTC/USD", "SPY"]
     assert sql("SELECT 'topics.orders' AS text")["text"].iloc[0] == "topics.orders"
 
 
