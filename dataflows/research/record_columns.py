@@ -67,7 +67,20 @@ def record_table(kinds: Sequence[type], records: Iterable[Record]) -> pa.Table:
         for kind in kinds
     ]
     order = np.argsort(np.concatenate([np.array(places[kind], np.int64) for kind in kinds]))
-    return pa.concat_tables(tables, promote_options="permissive").take(pa.array(order))
+    return pa.concat_tables(_with_common_types(tables), promote_options="default").take(pa.array(order))
+
+
+def _with_common_types(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Return the tables with text in each column that has several types, such as the limits of two kinds of records."""
+    types: dict[str, set[pa.DataType]] = {}
+    for table in tables:
+        for field in table.schema:
+            types.setdefault(field.name, set()).add(field.type)
+    schemas = [
+        pa.schema([pa.field(f.name, f.type if len(types[f.name]) == 1 else pa.string()) for f in table.schema])
+        for table in tables
+    ]
+    return [table.cast(schema) for table, schema in zip(tables, schemas, strict=True)]
 
 
 def _table_of(kind: type, rows: list[tuple[Any, ...]]) -> pa.Table:
