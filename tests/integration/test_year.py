@@ -42,6 +42,7 @@ from deploy.backup.topic_messages import LogReader
 from deploy.checkpoints.selection import later_checkpoints, newest_checkpoint, remove_expired
 from deploy.disk_usage import folder_bytes, read_disk_usage
 from deploy.verification.all_checks import empty_ledger
+from deploy.verification.checkpoint_start import newest_start
 from deploy.verification.ledger_tables import compare_ledger
 from operators.stage import TimeSlice
 from schemas.codec import decode
@@ -374,6 +375,13 @@ def test_the_work_of_a_night_and_the_stored_data_do_not_grow_with_the_age_of_the
     verdict = compare_ledger(run.url, empty_ledger(run.settings), (), run.settings.kafka.table_archive)
     print(f"verify of all books: {time.process_time() - began:.1f} s")
     assert [check for check in verdict.checks if check.difference] == []
+    began = time.process_time()
+    start = newest_start(run.home, run.settings, upto_ns=before_ns - 1, since_ns=None, skipped=ignore)
+    assert start is not None
+    of_day = compare_ledger(run.url, start.books(), (), run.settings.kafka.table_archive)
+    print(f"verify of the books of the last day, from a checkpoint: {time.process_time() - began:.1f} s")
+    assert [check for check in of_day.checks if check.difference] == []
+    assert of_day.checks[0].records < 3 * verdict.checks[0].records / days
     began = time.process_time()
     with closing(open_recording(run.settings.kafka, "replay-check")) as recording:
         whole = compare(run.settings, recording)
