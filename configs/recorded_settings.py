@@ -130,7 +130,18 @@ def settings_of(configuration: Configuration, own: Settings) -> Settings:
     ignored, and a missing key has its default, because the record may be from another release. Raises BadInput if the
     record is invalid.
     """
-    sections = require_valid(configuration)
+    return _with_sections(own, require_valid(configuration))
+
+
+def settings_from_text(text: str, own: Settings) -> Settings:
+    """Return the settings of a text of `recorded_text`, as `settings_of` does. Raises BadInput if it is invalid."""
+    try:
+        return _with_sections(own, _sections(text))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f"the recorded settings are invalid: {_first_line(error)}") from error
+
+
+def _with_sections(own: Settings, sections: Mapping[str, Any]) -> Settings:
     registry = {"registry": own.predictions.registry}
     predictions = sections["predictions"].model_copy(update=registry)
     return own.model_copy(update={**sections, "predictions": predictions})

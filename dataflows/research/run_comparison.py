@@ -151,16 +151,21 @@ def first_difference(first: Result, other: Result) -> str | None:
     """Return the first order or execution that differs, in one sentence; None if all decisions are equal."""
     if first.decision_hash == other.decision_hash:
         return None
+    return first_differing_decision(first.tables, other.tables)
+
+
+def first_differing_decision(first: Mapping[str, pa.Table], other: Mapping[str, pa.Table]) -> str:
+    """Return the first order or execution of two runs that differs, from their tables of both. Their hashes differ."""
     found = [one for name in _DECISION_COLUMNS if (one := _differing_row(name, first, other)) is not None]
     if not found:
         return "the orders and executions are equal; ids, cash or the positions before the run differ"
     return min(found, key=lambda one: one[0])[1]  # an order comes before its executions of the same time
 
 
-def _differing_row(name: str, first: Result, other: Result) -> tuple[int, str] | None:
+def _differing_row(name: str, first: Mapping[str, pa.Table], other: Mapping[str, pa.Table]) -> tuple[int, str] | None:
     """Return the time and a description of the first row of a table that differs."""
     columns = list(_DECISION_COLUMNS[name])
-    tables = [result.tables[name].select(columns) for result in (first, other)]
+    tables = [run[name].select(columns) for run in (first, other)]
     index = _first_unequal(*tables)
     if index is None:
         return None

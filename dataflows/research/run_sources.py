@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
+import pyarrow as pa
+
+from configs.recorded_settings import user_files
 from configs.settings import Settings
 from configs.settings.feeds import EXTRA_FILE_KINDS
 from configs.source_files import text_sha256
@@ -16,6 +20,8 @@ from dataflows.research.run_store import REPOSITORY, RunSources
 from dataflows.sources.bar_files import list_files
 from dataflows.sources.catalog.bar_catalog import catalog_months, is_series_folder
 
+SOURCE_FILES: Final = "source_files"
+"""The table of the user's files in a saved run."""
 _DECIDING_PACKAGES = ("operators", "schemas")
 
 
@@ -32,6 +38,7 @@ def sources_of(
         data_sha256=files_sha256(hashed),
         code_sha256=code_sha256(),
         source_sha256=_strategy_sources(settings),
+        orders="" if orders is None else str(orders),
     )
 
 
@@ -44,6 +51,13 @@ def strategy_labels(settings: Settings) -> list[str]:
     """Return the names of the strategies of the settings. Raises BadInput if one cannot be loaded."""
     strategies = configured_strategies(settings)
     return [*(one.name for one in strategies.views), *(one.name for one in strategies.trading)]
+
+
+def source_table(settings: Settings) -> pa.Table | None:
+    """Return path and text of the user's strategy and indicator files; None without one."""
+    paths = list(dict.fromkeys(user_files(settings)))
+    texts = [Path(path).expanduser().read_text(encoding="utf-8", errors="replace") for path in paths]
+    return pa.table({"path": paths, "text": texts}) if paths else None
 
 
 def files_sha256(files: Iterable[Path]) -> str:
@@ -62,12 +76,12 @@ def files_sha256(files: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def code_sha256() -> str:
+def code_sha256(repository: Path = REPOSITORY) -> str:
     """Return one hash over the sources of the packages that make decisions."""
-    files = [path for package in _DECIDING_PACKAGES for path in (REPOSITORY / package).rglob("*.py")]
+    files = [path for package in _DECIDING_PACKAGES for path in (repository / package).rglob("*.py")]
     total = hashlib.sha256()
     for file in sorted(files):
-        total.update(f"{file.relative_to(REPOSITORY)}\0{text_sha256(file.read_bytes())}\n".encode())
+        total.update(f"{file.relative_to(repository)}\0{text_sha256(file.read_bytes())}\n".encode())
     return total.hexdigest()
 
 

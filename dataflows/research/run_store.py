@@ -45,12 +45,14 @@ class RunSources(NamedTuple):
     data_sha256    hash of the names and contents of all files of the run; "" for recorded topics
     code_sha256    hash of the platform's code that makes decisions
     source_sha256  hashes of the user's strategies, by their names in the settings
+    orders         the file of orders; "" without one, and in runs of earlier releases
     """
 
     data: tuple[str, ...]
     data_sha256: str
     code_sha256: str
     source_sha256: dict[str, str]
+    orders: str = ""
 
 
 class StoredRun(NamedTuple):

@@ -25,7 +25,7 @@ from dataflows.research.market_tables import market_tables
 from dataflows.research.recorded_platform import recorded_platform
 from dataflows.research.result import RETURNS, Result
 from dataflows.research.run_collector import BacktestRun, RunCollector
-from dataflows.research.run_sources import sources_of, strategy_labels, topic_sources
+from dataflows.research.run_sources import SOURCE_FILES, source_table, sources_of, strategy_labels, topic_sources
 from dataflows.research.run_store import RunSources, RunStore, runs_folder
 from dataflows.research.stored_results import save_result
 from operators.handler_limit import describe_timeout
@@ -133,6 +133,8 @@ def result_of(
     tables = {name: arrow_table(run.frames.frame(name)) for name in run.frames.names}
     tables[RETURNS] = arrow_table(Frame(RETURNS, ("day", "return"), list(run.performance.daily_returns.items())))
     tables |= market_tables(run, tables.get(SIGNALS))
+    if (source := source_table(settings)) is not None:
+        tables[SOURCE_FILES] = source
     return Result(
         name="",
         summary=run.summary,

@@ -48,6 +48,7 @@ NOT_IN_STORES = {
     "dataflows.replay.comparison": "state of a replay",
     "dataflows.replay.fork": "state of a replay",
     "dataflows.replay.recorded_feed": "state of a backtest over recorded topics",
+    "dataflows.research.bundles.bundle_file": "version of a file of its own, not the state of a service",
     "dataflows.research.report": "state of a backtest report",
     "dataflows.research.shard_merge": "state of the fused backtest",
     "dataflows.research.sweeps.outcome_store": "tables of a file of its own, not the state of a service",

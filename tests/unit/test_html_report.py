@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
-from dataflows.research import Result, backtest
+from dataflows.research import Result, backtest, sweep
 from dataflows.research.html_report.axes import scale_of, thinned
 from dataflows.research.html_report.run_figures import (
     drawdown_periods,
@@ -295,6 +295,18 @@ def test_a_report_says_how_many_trials_stand_behind_the_result(result: Result, t
     (note,) = trial_notes(result, ledger)
     assert (note.strategy, note.trials) == ("ema_cross", 7)
     assert "best of 7 trials" in result.report(trials=[note])
+
+
+def test_trials_of_a_sweep_count_for_a_run_on_the_same_period(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
+    options: dict[str, Any] = {"settings": SETTINGS_FILE, "end": "2024-03-06"}
+    sweep("ema_cross", files, grid={"fast": [5, 8, 10]}, objective="total_return", processes=1, **options)
+    ledger = TrialLedger(tmp_path / "trials.sqlite")
+    (note,) = trial_notes(backtest("ema_cross", files, **options), ledger)
+    assert note.trials == 3
+    assert trial_notes(backtest("ema_cross", files, settings=SETTINGS_FILE, end="2024-03-07"), ledger) == []
 
 
 def trial(data: str, fast: int) -> Trial:

@@ -156,10 +156,7 @@ class TrialSearch:
 
     def data_hash(self, period: Period) -> str:
         """Return the hash of the data of a period: that of the files, if nothing of them is left out."""
-        symbols = self.settings.market_data.files.symbols
-        if period == ALL_BARS and symbols is None:
-            return self._files_hash
-        return _sha256(self._files_hash, *map(str, period), *(symbols or ()))
+        return trial_data_hash(self._files_hash, period, self.settings.market_data.files.symbols)
 
     def outcomes(self, requests: Sequence[TrialRequest]) -> list[TrialOutcome]:
         """Return the outcome of each request. Those without a stored outcome run now, each set and period once."""
@@ -272,6 +269,13 @@ def settings_hash(settings: Settings) -> str:
     sections["signals"].pop("strategies", None)
     sections["market_data"]["files"].pop("paths", None)
     return _sha256(canonical_json(sections))
+
+
+def trial_data_hash(files_hash: str, period: Period, symbols: Sequence[str] | None) -> str:
+    """Return the hash of the data of a trial: that of the files, if nothing of them is left out."""
+    if period == ALL_BARS and symbols is None:
+        return files_hash
+    return _sha256(files_hash, *map(str, period), *(symbols or ()))
 
 
 def _sha256(*parts: str) -> str:
