@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import random
+from typing import Any, Final
 
 from operators.strategies import TargetView, TradingStrategy
 from schemas.records import FeatureRow
+
+PLANTED: Final = 1_000_000
+"""The coin of `CoinToss` that is right more often than not."""
+PLANTED_SHARE = 0.75
 
 
 class AboveAverages:
@@ -56,3 +61,23 @@ class FailingFromLevel:
         if self.level > 1:
             raise ValueError(f"level {self.level}")
         return state, TargetView(self.level, 1.0, 1.0, {})
+
+
+class CoinToss:
+    """Long or short at each bar by a coin; flat instead of short by default. The planted coin is right more often.
+
+    It reads the direction of the next bar from the last digit of the close, in which the test hides it.
+    """
+
+    name = "coin_toss"
+    features = ()
+
+    def __init__(self, *, coin: int = 0) -> None:
+        self.coin = coin
+
+    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, TargetView | None]:
+        toss = random.Random(f"{self.coin}/{row.seq}").random()
+        if self.coin == PLANTED:
+            is_up = round(row.close * 100) % 2 == 1
+            return state, TargetView(1 if is_up == (toss < PLANTED_SHARE) else -1, 1.0, 1.0, {})
+        return state, TargetView(1 if toss < 0.5 else -1, 1.0, 1.0, {})
