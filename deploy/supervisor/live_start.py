@@ -116,13 +116,15 @@ def verify_problems(verdict: VerificationResult) -> list[str]:
 
 
 def read_verify_problems(home: Home, settings: Settings) -> list[str]:
-    """Run every check of `verify` on the stored books."""
+    """Run every check of `verify` on the stored books, from the first record on: real money trusts no checkpoint."""
     import psycopg2
 
     from deploy.commands.verify import check_all
 
     try:
-        verdict = check_all(settings, home, audit=False, heads=None, since_ns=None, wait_s=_VERIFY_WAIT_S)
+        verdict = check_all(
+            settings, home, audit=False, heads=None, since_ns=None, wait_s=_VERIFY_WAIT_S, from_start=True
+        )
     except (psycopg2.Error, Unavailable, BadInput) as error:
         return [f"`verify` failed: {_first_line(error)}; repair what it names"]
     return verify_problems(verdict)

@@ -17,7 +17,13 @@ from deploy.alpaca_server import AlpacaServer
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor import live_start
-from deploy.supervisor.live_start import RecordedAccount, account_problems, alert_problems, verify_problems
+from deploy.supervisor.live_start import (
+    RecordedAccount,
+    account_problems,
+    alert_problems,
+    read_verify_problems,
+    verify_problems,
+)
 from deploy.verification.verdict import Comparison, VerificationResult
 from schemas.errors import BadInput
 from schemas.records import DOWN, READY, GatewayState, GatewayStatus
@@ -126,6 +132,18 @@ def test_the_cluster_itself_is_checked(
 
 
 # -- the books and the account -----------------------------------------------------------------------------------------
+
+
+def test_the_books_are_verified_from_the_first_record_on(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[dict[str, object]] = []
+
+    def check_all(settings: Settings, home: Home, **given: object) -> VerificationResult:
+        options.append(given)
+        return VerificationResult([], "", "")
+
+    monkeypatch.setattr("deploy.commands.verify.check_all", check_all)
+    assert read_verify_problems(home, load_settings()) == []
+    assert options[0]["from_start"] is True
 
 
 def test_differences_of_verify_are_named_except_those_of_the_broker() -> None:
