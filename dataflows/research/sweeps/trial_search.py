@@ -88,6 +88,7 @@ class TrialSearch:
         self.ledger, self.store = TrialLedger(state_file("trials.sqlite")), OutcomeStore(state_file("searches.sqlite"))
         self._user = _user_name()
         self.run = self.label = self._code_hash = self._files_hash = ""
+        self._settings_hashes: dict[Period | None, str] = {}
         self._ended = self._requested = 0
 
     def rejection(self, parameters: Parameters) -> str:
@@ -135,7 +136,7 @@ class TrialSearch:
             "strategy": self._name,
             "code": self._code_hash,
             "data": self.data_hash(self.period),
-            "settings": settings_hash(self.settings),
+            "settings": self._settings_hash(None),
             "fixed parameters": canonical_json(self._fixed),
         }
 
@@ -212,7 +213,7 @@ class TrialSearch:
             strategy=self.label,
             code_hash=self._code_hash,
             data_hash=self.data_hash(request.period or self.period),
-            settings_hash=settings_hash(self._settings_in(request.period)),
+            settings_hash=self._settings_hash(request.period),
             parameters=self._fixed | request.parameters,
             seed=None,
             objectives={},
@@ -222,6 +223,12 @@ class TrialSearch:
             run=self.run,
             recorded_ns=time.time_ns(),
         )
+
+    def _settings_hash(self, period: Period | None) -> str:
+        """Return the hash of the settings of a period, computed once: it costs milliseconds."""
+        if period not in self._settings_hashes:
+            self._settings_hashes[period] = settings_hash(self._settings_in(period))
+        return self._settings_hashes[period]
 
     def _record(self, ended: Mapping[str, tuple[Trial, TrialOutcome]]) -> None:
         """Record trials in the ledger. Those that it has add nothing."""
