@@ -13,7 +13,7 @@ from tests.e2e.browser import open_browser
 from tests.replay.market import write_market
 from tests.replay.runs import SETTINGS_FILE
 
-WIDTHS = (390, 1440)
+WIDTHS = (390, 800, 1440)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,18 @@ def test_a_report_fits_a_phone_and_a_wide_screen(page: Page, report: Path, width
     boxes = page.locator("figure svg").evaluate_all("all => all.map(one => [one.clientWidth, one.clientHeight])")
     visible = [box for box in boxes if box[0]]
     assert len(visible) >= 7
-    assert all(box[0] > 0.5 * min(width, 600) and box[1] > 100 for box in visible)
+    assert all(box[0] > 0.5 * min(width, 560) and box[1] > 100 for box in visible)
     overlaps = page.evaluate(_OVERLAPS)
     assert overlaps == []
+
+
+def test_a_report_fits_a_printed_page(page: Page, report: Path) -> None:
+    page.set_viewport_size({"width": 794, "height": 1123})  # A4 at 96 dpi
+    page.emulate_media(media="print")
+    page.goto(report.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 794
+    assert page.evaluate(_OVERLAPS) == []
+    page.emulate_media(media="screen")
 
 
 def test_the_axis_switches_between_linear_and_logarithmic(page: Page, report: Path) -> None:

@@ -52,6 +52,7 @@ svg .area { fill: currentColor; fill-opacity: .15; stroke: none; } svg .bar { fi
 .switch.log:checked ~ .logarithmic { display: block; } .switch.log:checked ~ .linear { display: none; }
 details { margin: .6rem 0; } summary { cursor: pointer; font-weight: 600; }
 pre { font-size: 12px; line-height: 1.4; overflow-x: auto; background: #f6f8fa; padding: .6rem; }
+@media (max-width: 1100px) { .pair .x.rare { display: none; } }
 @media (max-width: 700px) {
   body { padding: .6rem; } .pair { grid-template-columns: minmax(0, 1fr); } .x.rare { display: none; }
   .plot { margin-left: 3.6rem; margin-right: 0; } .cards { grid-template-columns: 1fr 1fr; }
@@ -61,6 +62,8 @@ pre { font-size: 12px; line-height: 1.4; overflow-x: auto; background: #f6f8fa; 
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   body { max-width: none; padding: 0; font-size: 11px; } nav, .switch, .switch + label { display: none; }
   figure, tr, .card, .warnings { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  .scroll { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; } td { white-space: normal; }
+  th, td { padding: .1rem .25rem; white-space: normal; } td.wrap, .trades td.wrap { min-width: 0; }
+  td.bars { width: 4rem; min-width: 2rem; } .pair .x.rare { display: none; } .plot span { font-size: 10px; }
+  .scroll { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 }
 """
