@@ -44,7 +44,7 @@ _CARDS: tuple[tuple[str, str, NumberFormat], ...] = (
     ("sharpe", "Sharpe ratio", ratio),
     ("max_drawdown", "Max drawdown", percent),
     ("volatility", "Volatility", percent),
-    ("win_rate", "Hit rate", percent),
+    ("win_rate", "Win rate", percent),
     ("profit_factor", "Profit factor", ratio),
     ("fills", "Fills", plain_number),
 )
