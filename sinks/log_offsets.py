@@ -23,9 +23,14 @@ _LEADER_ELECTION = frozenset(
         KafkaError.OFFSET_NOT_AVAILABLE,
         KafkaError.FENCED_LEADER_EPOCH,
         KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
     }
 )
-"""Errors that end by themselves when the broker has become the leader of the partition."""
+"""Errors that end by themselves when the broker leads the partition and the client has the new metadata of its topic.
+
+The last two come from the client: its copy of the metadata does not list the partition yet.
+"""
 
 _RETRY_S = 0.1
 _T = TypeVar("_T")

@@ -60,7 +60,13 @@ class ElectingAdmin:
 
 @pytest.mark.parametrize(
     "code",
-    [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART],
+    [
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
+    ],
 )
 def test_offsets_are_requested_again_until_the_partition_has_a_leader(code: int) -> None:
     consumer: Any = ElectingConsumer(code, failures=2)
