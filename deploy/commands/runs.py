@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dataflows.research.html_report.run_report import TrialNote
-    from dataflows.research.result import Result
     from dataflows.research.run_store import RunStore, StoredRun
+    from dataflows.research.trial_notes import NotedRun
 
 Name = Annotated[str, typer.Argument(help="Name of a run, as `list` prints it.")]
 Names = Annotated[list[str], typer.Argument(help="Names of runs; the first is compared with the others.")]
@@ -75,6 +75,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
     for title, text in rows.items():
         table.add_row(title, text)
     Console(width=160).print(table)
+    for sentence in (one for note in trials_behind(run) for one in note.sentences()):
+        print(sentence)
     for warning in run.warnings:
         print(f"warning: {warning}")
 
@@ -92,15 +94,15 @@ def report(name: Name, output: Output = "report.html") -> None:
         print(f"report: {output}")
 
 
-def trials_behind(result: Result) -> list[TrialNote]:
-    """Return how many trials stand behind a result. If the ledger cannot be read, print a warning and return none."""
+def trials_behind(run: NotedRun) -> list[TrialNote]:
+    """Return how many trials stand behind a run. If the ledger cannot be read, print a warning and return none."""
     from dataflows.research.trial_ledger import TrialLedger
     from dataflows.research.trial_notes import trial_notes
 
     try:
-        return trial_notes(result, TrialLedger(home_from_environment().trial_ledger))
+        return trial_notes(run, TrialLedger(home_from_environment().trial_ledger))
     except Unavailable as error:
-        print(f"warning: the report does not count trials: {error}", file=sys.stderr)
+        print(f"warning: trials are not counted: {error}", file=sys.stderr)
         return []
 
 

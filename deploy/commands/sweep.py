@@ -17,7 +17,7 @@ from rich.table import Table
 from deploy.bar_file_options import CalendarName, Interval, SessionChoice, Symbol, Timezone
 from deploy.commands.backtest import End, InSample, MoreBars, SettingsFile, Start
 from deploy.errors import DeployError
-from deploy.text_outputs import require_output, write_output
+from deploy.text_outputs import STANDARD_OUTPUT, require_output, write_output
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ JsonResult = Annotated[
 ]
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
-_COLUMNS = ("objective", "total_return", "sharpe", "max_drawdown", "fills")
+_COLUMNS = ("objective", "neighbourhood_mean", "total_return", "sharpe", "max_drawdown", "fills")
 
 
 def register(app: typer.Typer) -> None:
@@ -82,12 +82,16 @@ def sweep(
     processes: Processes = None,
     name: SearchName = None,
     limit: Annotated[int, typer.Option(min=1, help="Number of trials to print, best first.")] = 20,
+    html: Annotated[
+        str | None, typer.Option("--html", help="Write a report with heat maps to this file; - for standard output.")
+    ] = None,
     json_target: JsonResult = None,
 ) -> None:
     from dataflows.research.sweeps.parameter_sets import parse_grid
     from dataflows.research.sweeps.parameter_sweep import sweep as run_sweep
 
-    require_output("--json", json_target)
+    for option, target in (("--html", html), ("--json", json_target)):
+        require_output(option, target)
     with search_progress() as progress:
         result = run_sweep(
             strategy,
@@ -114,7 +118,9 @@ def sweep(
         )
     if json_target is not None:
         write_output("--json", json_target, json.dumps(_tree(result), indent=2) + "\n")
-    if json_target != "-":
+    if html is not None:
+        write_output("--html", html, result.report())
+    if STANDARD_OUTPUT not in (html, json_target):
         _print(result, limit)
 
 
@@ -160,20 +166,18 @@ def _tree(result: SweepResult) -> dict[str, Any]:
             "expected_maximum_sharpe": None if deflated is None else deflated.expected_maximum_sharpe,
             "probability_of_overfitting": None if pbo is None else pbo.probability,
             "blocks": None if pbo is None else pbo.blocks,
-            "plateau": None if summary.plateau is None else dict(summary.plateau),
+            "plateau": None if summary.plateau is None else summary.plateau._asdict(),
         },
         "trials": json.loads(result.trials.to_json(orient="records", double_precision=15)),
     }
 
 
 def _print(result: SweepResult, limit: int) -> None:
-    from dataflows.research.sweeps.sweep_result import metric_column
-
     table = Table(box=None)
     for title in (*result.parameters, *_COLUMNS, "decisions"):
         table.add_column(title.replace("_", " "))
     for _, row in result.trials.head(limit).iterrows():
-        metrics = [metric_column(name, result.parameters) for name in _COLUMNS]
+        metrics = [result.column_of(name) for name in _COLUMNS]
         figures = [figure_text(row[name]) for name in (*result.parameters, *metrics)]
         table.add_row(*figures, row["error"] or row["decision_hash"][:8])
     Console(width=160, highlight=False, markup=False).print(table)

@@ -1,4 +1,4 @@
-"""Charts as HTML with inline SVG: lines over time, bars, histograms and points.
+"""Charts as HTML with inline SVG: lines over time, bars, histograms, points and heat maps.
 
 A plot is stretched to the size of its box. The labels of its axes are HTML beside it, so that they have the same size
 on a phone and on paper. Colors are classes of the style sheet (`style.py`).
@@ -16,6 +16,8 @@ from dataflows.research.html_report.number_formats import NumberFormat, escaped
 
 POINTS_MAX = 1200
 """Points of a line: enough for a wide screen, and few enough for a page of many charts."""
+LABELS_MAX = 10
+"""Labelled cells of an axis of a heat map."""
 
 
 class ChartLine(NamedTuple):
@@ -42,6 +44,16 @@ class ChartLevel(NamedTuple):
     value: float
     label: str
     color: str
+
+
+class HeatCell(NamedTuple):
+    """A cell of a heat map. `column` and `row` count from 0, from the left and from the bottom."""
+
+    column: int
+    row: int
+    value: float
+    description: str
+    is_chosen: bool = False
 
 
 def line_chart(
@@ -106,6 +118,42 @@ def scatter(
     y_ticks = _value_ticks(y_scale, number_format)
     unit = f"horizontal: {axes[0]}; vertical: {axes[1]}"
     return _figure(title, unit, _marks(moved, y_scale), y_ticks, x_ticks, legend=legend, height=260)
+
+
+def heat_map(
+    title: str,
+    cells: Sequence[HeatCell],
+    labels: tuple[Sequence[str], Sequence[str]],
+    axes: tuple[str, str],
+    number_format: NumberFormat,
+) -> str:
+    """Return a grid of cells, the darker the larger their value. The chosen cell has a red border.
+
+    `labels` are those of the columns and of the rows, `axes` the names of the two axes. A place without a cell is
+    empty.
+    """
+    columns, rows = (len(one) for one in labels)
+    scale = scale_of([np.array([cell.value for cell in cells])])
+    ordered = sorted(cells, key=lambda cell: cell.is_chosen)  # the border of the chosen cell is drawn last
+    drawn = "".join(
+        f'<path class="cell{" chosen" if cell.is_chosen else ""}" fill-opacity="{_position(scale, cell.value):.3f}" '
+        f'd="M{cell.column * SIZE / columns:.1f} {(rows - cell.row) * SIZE / rows:.1f}h{SIZE / columns:.1f}'
+        f'v{-SIZE / rows:.1f}h{-SIZE / columns:.1f}z"><title>{escaped(cell.description)}</title></path>'
+        for cell in ordered
+    )
+    x_ticks, y_ticks = (_cell_ticks(one) for one in labels)
+    low, high = min(cell.value for cell in cells), max(cell.value for cell in cells)
+    legend = f'<span class="note"> light: {escaped(number_format(low))}, dark: {escaped(number_format(high))}</span>'
+    unit = f"horizontal: {axes[0]}; vertical: {axes[1]}" if axes[1] else f"horizontal: {axes[0]}"
+    return _figure(title, unit, drawn, y_ticks, x_ticks, legend=legend, height=min(320, 60 + 40 * rows))
+
+
+def _cell_ticks(labels: Sequence[str]) -> list[AxisTick]:
+    """Return ticks at the centres of cells, at most `LABELS_MAX` of them."""
+    distance = -(-len(labels) // LABELS_MAX)
+    return [
+        AxisTick((number + 0.5) / len(labels), label) for number, label in enumerate(labels) if not number % distance
+    ]
 
 
 def bar_table(

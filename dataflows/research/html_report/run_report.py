@@ -18,6 +18,7 @@ from dataflows.research.html_report.performance_sections import (
     rolling_section,
     summary_section,
 )
+from dataflows.research.html_report.plateau_section import plateau_section
 from dataflows.research.html_report.trade_sections import (
     attribution_section,
     costs_section,
@@ -27,20 +28,30 @@ from dataflows.research.html_report.trade_sections import (
     refusals_section,
     signals_section,
 )
+from dataflows.research.overfitting.parameter_plateaus import PlateauTable
 
 if TYPE_CHECKING:
     from dataflows.research.result import Result
+
+THIS_RUN = "this run"
 
 
 class TrialNote(NamedTuple):
     """What the ledger of trials knows about a strategy on the data of a run.
 
     `deflated_sharpe` is the deflated Sharpe ratio of the best trial, a probability; None if it is not defined.
+    `plateaus` are the trials that differ from the run in their parameters only; None if the run is not a trial.
     """
 
     strategy: str
     trials: int
     deflated_sharpe: float | None
+    plateaus: PlateauTable | None = None
+
+    def sentences(self) -> list[str]:
+        """Return what a reader must know, one sentence each."""
+        plateau = None if self.plateaus is None else self.plateaus.plateau
+        return [trial_sentence(self), *([] if plateau is None else plateau.sentences(THIS_RUN))]
 
 
 def run_report(result: Result, title: str, trials: Sequence[TrialNote] = ()) -> str:
@@ -61,6 +72,7 @@ def run_report(result: Result, title: str, trials: Sequence[TrialNote] = ()) -> 
         ReportSection("costs", "Costs", costs_section(result)),
         ReportSection("rejections", "Rejected orders", refusals_section(result)),
         ReportSection("signals", "Signal quality", signals_section(result)),
+        ReportSection("plateaus", "Parameter plateaus", _plateaus_section(trials)),
         ReportSection("settings", "Settings", _settings_section(result)),
         ReportSection("sources", "Data and code", _sources_section(result)),
     ]
@@ -91,6 +103,15 @@ def trial_sentence(note: TrialNote) -> str:
         return text
     chance = f"{100 * note.deflated_sharpe:.0f} %"
     return f"{text} The probability that the best of them is more than luck (deflated Sharpe ratio) is {chance}."
+
+
+def _plateaus_section(trials: Sequence[TrialNote]) -> str:
+    return "".join(
+        paragraph(f"{note.plateaus.label} of the trials in the ledger that differ from this run in parameters only.")
+        + plateau_section(note.plateaus, THIS_RUN)
+        for note in trials
+        if note.plateaus is not None and note.plateaus.plateau is not None
+    )
 
 
 def _settings_section(result: Result) -> str:

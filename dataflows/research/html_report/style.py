@@ -36,6 +36,7 @@ figure { margin: .8rem 0 1.2rem; min-width: 0; } figcaption { font-weight: 600; 
 svg path { vector-effect: non-scaling-stroke; fill: none; }
 .grid { stroke: #e6eaee; } .line { stroke: currentColor; stroke-width: 1.5; stroke-linejoin: round; }
 svg .area { fill: currentColor; fill-opacity: .15; stroke: none; } svg .bar { fill: #9dbfe4; stroke: #fff; }
+svg .cell { fill: var(--blue); stroke: #fff; } svg .chosen { stroke: var(--red); stroke-width: 3; }
 .level { stroke: currentColor; stroke-width: 1.5; stroke-dasharray: 5 3; }
 .mark { stroke: currentColor; stroke-width: 6; stroke-linecap: round; stroke-opacity: .75; }
 .line-1 { color: var(--blue); } .line-2 { color: var(--orange); } .line-3 { color: var(--green); }

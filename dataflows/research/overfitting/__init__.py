@@ -20,7 +20,7 @@ from dataflows.research.overfitting.deflated_sharpe import (
     deflated_sharpe_ratio,
     expected_maximum_sharpe,
 )
-from dataflows.research.overfitting.parameter_plateaus import neighbourhoods
+from dataflows.research.overfitting.parameter_plateaus import neighbourhoods, plateau_table
 from dataflows.research.overfitting.random_entry import RandomEntries, compare_random_entries
 from dataflows.research.overfitting.reality_check import SuperiorAbility, reality_check, superior_predictive_ability
 from dataflows.research.overfitting.sharpe import (
@@ -49,6 +49,7 @@ __all__ = [
     "minimum_track_record_length",
     "neighbourhoods",
     "optimal_block_length",
+    "plateau_table",
     "probabilistic_sharpe_ratio",
     "probability_of_overfitting",
     "reality_check",

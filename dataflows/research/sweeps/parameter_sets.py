@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from typing import Any
 
+from dataflows.research.overfitting.parameter_plateaus import NEIGHBOURHOOD_COLUMNS, OBJECTIVE
 from dataflows.research.sweeps.formulas import Formula
 from schemas.errors import BadInput
 
@@ -19,7 +20,7 @@ GRID_SETS_MAX = 100_000
 """Most sets of a grid that are run in full."""
 SAMPLED_SETS_MAX = 1_000_000
 """Most sets from which a sample is drawn exactly; from a larger grid, sets are drawn until enough are allowed."""
-RESERVED_NAMES = ("objective", "decision_hash", "error")
+RESERVED_NAMES = (OBJECTIVE, *NEIGHBOURHOOD_COLUMNS, "decision_hash", "error")
 """Columns of the frame of trials."""
 _RANGE_PARTS = (2, 3)
 

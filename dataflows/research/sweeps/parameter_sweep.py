@@ -95,7 +95,7 @@ def sweep(
         search.run = claim_name(search, name, search.read_sources(sets[0]) | plan.definition())
         sets, outcomes = _chosen_outcomes(search, plan) if optuna is not None else _run(search, sets)
         recorded = search.ledger.trials(strategy=search.label, data_hash=search.data_hash(search.period))
-    return sweep_result(search.run, plan.objective, tuple(plan.grid), sets, outcomes, recorded)
+    return sweep_result(search.run, plan.objective, plan.grid, sets, outcomes, recorded)
 
 
 def _run(search: TrialSearch, sets: list[Parameters]) -> tuple[list[Parameters], list[TrialOutcome]]:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from dataflows.research.html_report.page import write_page
+from dataflows.research.html_report.sweep_report import sweep_report
 from dataflows.research.overfitting import (
     BacktestOverfitting,
     DeflatedSharpe,
     deflated_sharpe_ratio,
-    neighbourhoods,
     probability_of_overfitting,
 )
-from dataflows.research.overfitting.parameter_plateaus import NEIGHBOURHOOD_COLUMNS
+from dataflows.research.overfitting.parameter_plateaus import (
+    NEIGHBOURHOOD_COLUMNS,
+    OBJECTIVE,
+    Plateau,
+    PlateauTable,
+    plateau_table,
+)
 from dataflows.research.sweeps.objectives import TRIAL_METRICS, SearchObjective
-from dataflows.research.sweeps.parameter_sets import Parameters, describe_set
+from dataflows.research.sweeps.parameter_sets import ParameterGrid, Parameters, describe_set
 from dataflows.research.sweeps.trial_pass import TrialOutcome
 from dataflows.research.sweeps.trial_search import sharpe_of
 from dataflows.research.trial_ledger import RecordedTrial
-from schemas.errors import BadInput
 
 BLOCKS_MAX = 16
 """Most blocks of the cross-validation. Fewer days have fewer."""
@@ -39,17 +46,16 @@ class SweepOverfitting:
     deflated_sharpe     deflated Sharpe ratio of the best trial among those; None if its returns do not vary
     pbo                 probability of backtest overfitting of the sweep by cross-validation (CSCV); None for fewer than
                         two trials or four days
-    plateau             the best trial with its neighbours on the grid: their number, and the mean and the smallest
-                        objective of all of them; None without neighbours
+    plateau             the best trial with its neighbours on the grid; None if no parameter varies
     """
 
     trials: int
     trials_in_ledger: int
     deflated_sharpe: DeflatedSharpe | None
     pbo: BacktestOverfitting | None
-    plateau: Mapping[str, float] | None
+    plateau: Plateau | None
 
-    def sentences(self) -> list[str]:
+    def sentences(self, *, with_plateau: bool = True) -> list[str]:
         """Return what a reader must know, one sentence each."""
         texts = [f"Best of {self.trials} trials; the ledger has {self.trials_in_ledger} of this strategy on this data."]
         if self.deflated_sharpe is None:
@@ -66,11 +72,8 @@ class SweepOverfitting:
                 f"Probability of backtest overfitting: {self.pbo.probability:.2f} (share of {len(self.pbo.logits):,} "
                 "splits of the days in which the best trial of one half is below the median in the other)."
             )
-        if self.plateau is not None:
-            number, mean, smallest = (self.plateau[name] for name in NEIGHBOURHOOD_COLUMNS)
-            texts.append(
-                f"The {number:.0f} neighbours on the grid and the best trial: mean {mean:.4g}, smallest {smallest:.4g}."
-            )
+        if self.plateau is not None and with_plateau:
+            texts += self.plateau.sentences()
         return texts
 
 
@@ -81,9 +84,10 @@ class SweepResult:
     name         name of the sweep, under which its trials are in the ledger
     objective    metric or formula of which the best trial has the largest value
     parameters   names of the parameters that vary
-    trials       frame with one row per trial, the best first: parameters, `objective`, metrics, `decision_hash` and
-                 `error`, which is why a trial has no valid result. A metric with the name of a parameter has the
-                 suffix `_metric`
+    trials       frame with one row per trial, the best first: parameters, `objective`, the number of `neighbours` on
+                 the grid with `neighbourhood_mean` and `neighbourhood_min` of the objective (the trial included),
+                 metrics, `decision_hash` and `error`, which is why a trial has no valid result. A metric with the name
+                 of a parameter has the suffix `_metric`
     best         parameters of the best trial
     returns      frame of daily returns: one row per day, one column per trial, by its row in `trials`
     overfitting  how likely the best trial is luck
@@ -97,6 +101,30 @@ class SweepResult:
     returns: pd.DataFrame = field(repr=False)
     overfitting: SweepOverfitting
 
+    def report(self, path: str | Path | None = None) -> str:
+        """Return the report as one HTML page, and write it to a file if `path` is set. Raises BadInput."""
+        page = sweep_report(self)
+        if path is not None:
+            write_page(page, path)
+        return page
+
+    def plateaus(self) -> PlateauTable:
+        """Return the trials that have the objective with their neighbourhoods, and the best one."""
+        columns = [*self.parameters, OBJECTIVE, *NEIGHBOURHOOD_COLUMNS]
+        defined = self.trials[columns].dropna(subset=[OBJECTIVE])
+        return PlateauTable(
+            trials=defined,
+            parameters=self.parameters,
+            objective=OBJECTIVE,
+            chosen=self.best,
+            plateau=self.overfitting.plateau,
+            label=self.objective,
+        )
+
+    def column_of(self, metric: str) -> str:
+        """Return the column of a metric in `trials`."""
+        return metric_column(metric, self.parameters)
+
     def __str__(self) -> str:
         value = self.trials["objective"].iloc[0]
         lines = [
@@ -108,8 +136,8 @@ class SweepResult:
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the best trials, and how likely the best one is luck."""
         sentences = "".join(f"<li>{html.escape(text)}</li>" for text in self.overfitting.sentences())
-        metrics = [metric_column(name, self.parameters) for name in ("total_return", "max_drawdown", "fills")]
-        shown = [*self.parameters, "objective", *metrics]
+        metrics = [self.column_of(name) for name in ("total_return", "max_drawdown", "fills")]
+        shown = [*self.parameters, "objective", *NEIGHBOURHOOD_COLUMNS[1:], *metrics]
         title = f"Sweep {self.name}: {self.objective}"
         rows = self.trials[shown].head(_ROWS_SHOWN).to_html()
         return f"<div><h4>{html.escape(title)}</h4><ul>{sentences}</ul>{rows}</div>"
@@ -118,7 +146,7 @@ class SweepResult:
 def sweep_result(
     name: str,
     objective: SearchObjective,
-    names: Sequence[str],
+    grid: ParameterGrid,
     sets: Sequence[Parameters],
     outcomes: Sequence[TrialOutcome],
     recorded: Sequence[RecordedTrial],
@@ -129,11 +157,12 @@ def sweep_result(
     """
     values = [objective.value(outcome) for outcome in outcomes]
     objective.require_value(values, max((len(outcome.returns) for outcome in outcomes), default=0))
+    names = tuple(grid)
     ranked = sorted(range(len(sets)), key=lambda index: (values[index] is None, -(values[index] or 0.0)))
     rows = [
         {
             **sets[index],
-            "objective": values[index],
+            OBJECTIVE: values[index],
             **{metric_column(metric, names): outcomes[index].metrics.get(metric) for metric in TRIAL_METRICS},
             "decision_hash": outcomes[index].decision_hash,
             "error": outcomes[index].error,
@@ -141,21 +170,24 @@ def sweep_result(
         for index in ranked
     ]
     trials = pd.DataFrame(rows)
+    best = dict(sets[ranked[0]])
+    plateaus = plateau_table(trials, names, OBJECTIVE, best, grid=grid)
+    trials = _with_plateaus(trials, plateaus)
     returns = returns_frame([outcomes[index] for index in ranked])
     valid = returns.loc[:, [not outcomes[index].error for index in ranked]]
     return SweepResult(
         name=name,
         objective=objective.text,
-        parameters=tuple(names),
+        parameters=names,
         trials=trials,
-        best=dict(sets[ranked[0]]),
+        best=best,
         returns=returns,
         overfitting=SweepOverfitting(
             trials=len(sets),
             trials_in_ledger=len(recorded),
             deflated_sharpe=_deflated(outcomes[ranked[0]], recorded),
             pbo=_overfitting_of(valid),
-            plateau=_plateau(trials, names),
+            plateau=plateaus.plateau,
         ),
     )
 
@@ -192,19 +224,10 @@ def _overfitting_of(returns: pd.DataFrame) -> BacktestOverfitting | None:
     return probability_of_overfitting(returns.to_numpy(), blocks=blocks) if blocks and trials > 1 else None
 
 
-def _plateau(trials: pd.DataFrame, names: Sequence[str]) -> dict[str, float] | None:
-    """Return the neighbourhood of the best trial. Parameters with one value have no neighbours."""
-    varied = [name for name in names if trials[name].nunique() > 1]
-    if not varied:
-        return None
-    columns = trials[[*varied, "objective"]].dropna()
-    columns = columns.drop_duplicates(varied)
-    try:
-        table = neighbourhoods(columns.astype({"objective": float}), varied, "objective")
-    except (BadInput, TypeError):  # values that have no order
-        return None
-    is_best = (table[varied] == columns.iloc[0][varied]).all(axis=1)
-    row = table[is_best].iloc[0]
-    if not row["neighbours"]:
-        return None
-    return {name: float(row[name]) for name in NEIGHBOURHOOD_COLUMNS}
+def _with_plateaus(trials: pd.DataFrame, plateaus: PlateauTable) -> pd.DataFrame:
+    """Insert the neighbourhood of each trial after its objective. A trial without the objective has none."""
+    found = plateaus.trials.reindex(trials.index)
+    for name in reversed(NEIGHBOURHOOD_COLUMNS):
+        position = list(trials.columns).index(OBJECTIVE) + 1
+        trials.insert(position, name, found[name] if name in found else float("nan"))
+    return trials.astype({"neighbours": "Int64"})

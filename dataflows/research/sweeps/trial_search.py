@@ -22,6 +22,7 @@ from dataflows import backtest as fused
 from dataflows.research.loaded_bars import BarsArgument, bar_files
 from dataflows.research.overfitting.sharpe import SharpeEstimate, estimate_sharpe
 from dataflows.research.run_sources import sources_of, strategy_labels
+from dataflows.research.run_store import RunSources
 from dataflows.research.strategy_backtest import BacktestInputs, SettingsInput, settings_of, with_inputs
 from dataflows.research.sweeps.outcome_store import OutcomeStore, state_file
 from dataflows.research.sweeps.parameter_sets import Parameters, describe_set
@@ -130,7 +131,7 @@ class TrialSearch:
         is_frame = isinstance(self._inputs.bars, pd.DataFrame)
         sources = sources_of(settings, self.bars, data=["frame"] if is_frame else None)
         self.label = strategy_labels(settings)[0]
-        self._code_hash = _sha256(sources.code_sha256, *sources.source_sha256.values())
+        self._code_hash = trial_code_hash(sources)
         self._files_hash = sources.data_sha256
         return {
             "strategy": self._name,
@@ -271,11 +272,21 @@ def sharpe_of(outcome: TrialOutcome) -> SharpeEstimate | None:
 
 def settings_hash(settings: Settings) -> str:
     """Return the hash of the settings that affect decisions, without the strategies and the paths of the bars."""
-    tree = json.loads(recorded_text(settings))
+    return recorded_settings_hash(json.loads(recorded_text(settings)))
+
+
+def recorded_settings_hash(tree: Mapping[str, Any]) -> str:
+    """Return the `settings_hash` of recorded settings."""
     sections = {name: tree[name] for name in DECISION_SECTIONS}
-    sections["signals"].pop("strategies", None)
-    sections["market_data"]["files"].pop("paths", None)
+    sections["signals"] = {name: value for name, value in tree["signals"].items() if name != "strategies"}
+    files = {name: value for name, value in tree["market_data"]["files"].items() if name != "paths"}
+    sections["market_data"] = {**tree["market_data"], "files": files}
     return _sha256(canonical_json(sections))
+
+
+def trial_code_hash(sources: RunSources) -> str:
+    """Return the hash of the code of a trial: that of the platform, and of the user's files."""
+    return _sha256(sources.code_sha256, *sources.source_sha256.values())
 
 
 def trial_data_hash(files_hash: str, period: Period, symbols: Sequence[str] | None) -> str:
