@@ -64,10 +64,13 @@ def sweep(
     optuna: Annotated[
         int | None, typer.Option(min=1, help="Run this many sets of the grid that Optuna's TPE sampler chooses.")
     ] = None,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="With --optuna, stop after this many sets without a better one.")
+    stop_after: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many sets without a better one.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of --random and --optuna.")] = 0,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="With --optuna, end trials early whose interim objective is poor.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of --random, --optuna and the order of --stop-after.")] = 0,
     objective: ObjectiveText = "sharpe",
     constraint: Constraints = None,
     settings: SettingsFile = None,
@@ -99,7 +102,8 @@ def sweep(
             grid=parse_grid(grid),
             random=random,
             optuna=optuna,
-            patience=patience,
+            stop_after=stop_after,
+            prune=prune,
             seed=seed,
             objective=objective,
             constraints=constraint or [],
@@ -161,6 +165,7 @@ def _tree(result: SweepResult) -> dict[str, Any]:
         "best": result.best,
         "overfitting": {
             "trials": summary.trials,
+            "pruned": summary.pruned,
             "trials_in_ledger": summary.trials_in_ledger,
             "deflated_sharpe": None if deflated is None else deflated.probability,
             "expected_maximum_sharpe": None if deflated is None else deflated.expected_maximum_sharpe,

@@ -167,11 +167,6 @@ def test_random_and_optuna_repeat_their_choices_with_a_seed(files: Path, home: H
     assert len(ledger_rows(home)) == count
 
 
-def test_optuna_stops_without_a_better_set(files: Path) -> None:
-    grid = {"fast": range(3, 12), "slow": range(12, 60, 3)}
-    assert len(run_sweep(files, grid=grid, optuna=500, patience=3, seed=1).trials) < 50
-
-
 def command_arguments(files: Path, *more: str) -> list[str]:
     grid = ["--grid", "fast=4:9:1", "--grid", "slow=20,30"]
     options = ["--settings", str(SETTINGS_FILE), "--objective", "total_return", "--json", "-"]
@@ -248,7 +243,8 @@ def test_the_command_prints_the_best_trials(files: Path) -> None:
         ({"objective": "sharpe"}, "no trial has a value of the objective 'sharpe' over 2 days"),
         ({"random": 1, "optuna": 1}, "pass random or optuna, not both"),
         ({"random": 0}, "random must be at least 1, found 0"),
-        ({"patience": 3}, "patience needs optuna"),
+        ({"stop_after": 0}, "stop_after must be at least 1, found 0"),
+        ({"prune": True}, "prune needs optuna"),
         ({"processes": 0}, "processes must be at least 1"),
         ({"strategy": HoldAfterDrop()}, "pass HoldAfterDrop itself"),
         ({"strategy": None}, "a search needs a strategy"),

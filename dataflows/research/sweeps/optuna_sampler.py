@@ -8,14 +8,14 @@ Source: J. Bergstra, R. Bardenet, Y. Bengio, B. Kégl (2011), Algorithms for Hyp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dataflows.research.overfitting.packages import require_package
 from dataflows.research.sweeps.parameter_sets import ParameterGrid, Parameters
+from dataflows.research.sweeps.trial_pass import TrialOutcome
 from schemas.errors import BadInput
 
-BATCH_SETS = 8
 _ATTEMPTS_MAX = 1000
 """Choices that may break a constraint before the search gives up."""
 
@@ -48,11 +48,15 @@ class OptunaSampler:
                 self._study.tell(trial, state=self._optuna.trial.TrialState.PRUNED)
         raise BadInput(f"{_ATTEMPTS_MAX:,} choices gave {len(sets)} sets that the constraints allow; narrow the grid")
 
-    def learn(self, values: list[float | None]) -> None:
-        """Receive the objectives of the chosen sets, in their order. None: not defined."""
-        for trial, value in zip(self._running, values, strict=True):
+    def learn(self, outcomes: Sequence[TrialOutcome], values: Sequence[float | None]) -> None:
+        """Receive the outcomes of the chosen sets and their objectives, in their order. None: not defined."""
+        states = self._optuna.trial.TrialState
+        for trial, outcome, value in zip(self._running, outcomes, values, strict=True):
+            for step, interim in enumerate(outcome.interim):
+                if interim is not None:
+                    trial.report(interim, step)
             if value is None:
-                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+                self._study.tell(trial, state=states.FAIL if outcome.pruned_percent is None else states.PRUNED)
             else:
                 self._study.tell(trial, value)
         self._running = []

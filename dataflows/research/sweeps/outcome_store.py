@@ -99,4 +99,5 @@ class OutcomeStore:
 
 def _outcome(text: str) -> TrialOutcome:
     fields: dict[str, Any] = json.loads(text)
-    return TrialOutcome(**fields | {"returns": {int(day): value for day, value in fields["returns"].items()}})
+    returns = {int(day): value for day, value in fields["returns"].items()}
+    return TrialOutcome(**fields | {"returns": returns, "interim": tuple(fields.get("interim", ()))})

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
-from configs.recorded_settings import canonical_json
 from dataflows.research.loaded_bars import BarsArgument
 from dataflows.research.strategy_backtest import BacktestInputs, SettingsInput
+from dataflows.research.sweeps.batched_search import run_batches
 from dataflows.research.sweeps.objectives import SearchObjective
-from dataflows.research.sweeps.optuna_sampler import BATCH_SETS, OptunaSampler
-from dataflows.research.sweeps.parameter_sets import (
-    Constraint,
-    Parameters,
-    allows,
-    checked_constraints,
-    checked_grid,
-    constraint_list,
-)
+from dataflows.research.sweeps.parameter_sets import Constraint, checked_grid, constraint_list
 from dataflows.research.sweeps.search_plan import SearchPlan, claim_name
 from dataflows.research.sweeps.sweep_result import SweepResult, sweep_result
-from dataflows.research.sweeps.trial_pass import TrialOutcome
-from dataflows.research.sweeps.trial_search import Progress, SearchInputs, TrialRequest, TrialSearch, open_search
+from dataflows.research.sweeps.trial_search import Progress, SearchInputs, TrialRequest, open_search
 
 
 def sweep(
@@ -36,7 +26,8 @@ def sweep(
     constraints: Iterable[Constraint] = (),
     settings: SettingsInput = None,
     parameters: Mapping[str, Any] | None = None,
-    patience: int | None = None,
+    stop_after: int | None = None,
+    prune: bool = False,
     seed: int = 0,
     processes: int | None = None,
     name: str | None = None,
@@ -54,7 +45,10 @@ def sweep(
     constraints  formulas such as "fast < slow", or functions of the parameters; other sets are left out
     settings     as for `backtest`
     parameters   arguments of the strategy that do not vary
-    patience     with optuna, stop after this many sets without a better one
+    stop_after   stop after this many sets without a better one; a grid and a random sample then run in an order that
+                 `seed` decides
+    prune        with optuna, end a trial before the end of its bars if its interim objective is below the median of
+                 those of earlier trials (Optuna's median pruner, at 25, 50 and 75 % of the period)
     processes    number of processes; by default one for each core. In a script, more than one needs
                  `if __name__ == "__main__":`
     name         name of the sweep; by default the strategy and a hash of what the sweep computes
@@ -74,9 +68,10 @@ def sweep(
         constraints=constraint_list(constraints),
         random=random,
         optuna=optuna,
-        patience=patience,
         seed=seed,
         objective=SearchObjective(objective),
+        stop_after=stop_after,
+        prune=prune,
     )
     common = SearchInputs(
         strategy=strategy,
@@ -93,33 +88,9 @@ def sweep(
             sets = [search.first_accepted(sets)]
         search.check_sets(sets)
         search.run = claim_name(search, name, search.read_sources(sets[0]) | plan.definition())
-        sets, outcomes = _chosen_outcomes(search, plan) if optuna is not None else _run(search, sets)
+        if optuna is None and stop_after is None:
+            outcomes = search.outcomes([TrialRequest(one) for one in sets])
+        else:
+            sets, outcomes = run_batches(search, plan, sets)
         recorded = search.ledger.trials(strategy=search.label, data_hash=search.data_hash(search.period))
     return sweep_result(search.run, plan.objective, plan.grid, sets, outcomes, recorded)
-
-
-def _run(search: TrialSearch, sets: list[Parameters]) -> tuple[list[Parameters], list[TrialOutcome]]:
-    return sets, search.outcomes([TrialRequest(one) for one in sets])
-
-
-def _chosen_outcomes(search: TrialSearch, plan: SearchPlan) -> tuple[list[Parameters], list[TrialOutcome]]:
-    """Run the sets that Optuna chooses, until there are enough or `patience` sets bring no better one.
-
-    A set that is chosen again counts once in the result.
-    """
-    assert plan.optuna is not None, "the plan is one of Optuna"
-    rules = checked_constraints(plan.constraints, plan.grid)
-    sampler = OptunaSampler(plan.grid, lambda one: allows(rules, one) and not search.rejection(one), plan.seed)
-    found: dict[str, tuple[Parameters, TrialOutcome]] = {}
-    best, since_best, chosen = -math.inf, 0, 0
-    while chosen < plan.optuna and (plan.patience is None or since_best < plan.patience):
-        batch = sampler.choose(min(BATCH_SETS, plan.optuna - chosen))
-        _, outcomes = _run(search, batch)
-        values = [plan.objective.value(outcome) for outcome in outcomes]
-        sampler.learn(values)
-        chosen += len(batch)
-        for parameters, outcome, value in zip(batch, outcomes, values, strict=True):
-            found[canonical_json(parameters)] = (parameters, outcome)
-            is_better = value is not None and value > best
-            best, since_best = (value, 0) if is_better and value is not None else (best, since_best + 1)
-    return [parameters for parameters, _ in found.values()], [outcome for _, outcome in found.values()]

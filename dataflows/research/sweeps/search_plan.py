@@ -11,6 +11,7 @@ from configs.recorded_settings import canonical_json
 from dataflows.research.class_code import function_sha256
 from dataflows.research.sweeps.objectives import SearchObjective
 from dataflows.research.sweeps.parameter_sets import Constraint, ParameterGrid, Parameters, allowed_sets, random_sets
+from dataflows.research.sweeps.trial_pruning import PRUNING_PERCENT
 from dataflows.research.sweeps.trial_search import TrialSearch
 from schemas.errors import BadInput
 
@@ -20,22 +21,26 @@ _EXAMPLES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPlan:
-    """Which parameter sets a search runs. Raises BadInput for a number of sets below 1, and for random with optuna."""
+    """Which parameter sets a search runs.
+
+    Raises BadInput for a number of sets below 1, for random with optuna, and for pruning without optuna.
+    """
 
     grid: ParameterGrid
     constraints: Sequence[Constraint]
     random: int | None
     optuna: int | None
-    patience: int | None
     seed: int
     objective: SearchObjective
+    stop_after: int | None = None
+    prune: bool = False
 
     def __post_init__(self) -> None:
         if self.random is not None and self.optuna is not None:
             raise BadInput("pass random or optuna, not both")
-        if self.patience is not None and self.optuna is None:
-            raise BadInput("patience needs optuna: a grid and a random sample run all of their sets")
-        for name, count in (("random", self.random), ("optuna", self.optuna), ("patience", self.patience)):
+        if self.prune and self.optuna is None:
+            raise BadInput("prune needs optuna: the sets of a grid and of a random sample run to the end of the bars")
+        for name, count in (("random", self.random), ("optuna", self.optuna), ("stop_after", self.stop_after)):
             if count is not None and count < 1:
                 raise BadInput(f"{name} must be at least 1, found {count}")
 
@@ -54,7 +59,11 @@ class SearchPlan:
         if self.random is not None:
             parts["sample"] = canonical_json(["random", self.random, self.seed])
         if self.optuna is not None:
-            parts["sample"] = canonical_json(["optuna", self.optuna, self.patience, self.seed, self.objective.text])
+            parts["sample"] = canonical_json(["optuna", self.optuna, self.stop_after, self.seed, self.objective.text])
+        elif self.stop_after is not None:
+            parts["early stopping"] = canonical_json([self.stop_after, self.seed, self.objective.text])
+        if self.prune:
+            parts["pruning"] = canonical_json(["median", PRUNING_PERCENT])
         return parts
 
 

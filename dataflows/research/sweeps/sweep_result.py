@@ -42,6 +42,7 @@ class SweepOverfitting:
     """How likely the best trial of a sweep is luck.
 
     trials              number of trials of the sweep
+    pruned              number of those that were ended before the end of their bars
     trials_in_ledger    number of recorded trials of this strategy on this data, those of other sweeps among them
     deflated_sharpe     deflated Sharpe ratio of the best trial among those; None if its returns do not vary
     pbo                 probability of backtest overfitting of the sweep by cross-validation (CSCV); None for fewer than
@@ -50,6 +51,7 @@ class SweepOverfitting:
     """
 
     trials: int
+    pruned: int
     trials_in_ledger: int
     deflated_sharpe: DeflatedSharpe | None
     pbo: BacktestOverfitting | None
@@ -57,7 +59,9 @@ class SweepOverfitting:
 
     def sentences(self, *, with_plateau: bool = True) -> list[str]:
         """Return what a reader must know, one sentence each."""
-        texts = [f"Best of {self.trials} trials; the ledger has {self.trials_in_ledger} of this strategy on this data."]
+        pruned = f", {self.pruned} of them pruned" if self.pruned else ""
+        known = f"the ledger has {self.trials_in_ledger} of this strategy on this data"
+        texts = [f"Best of {self.trials} trials{pruned}; {known}."]
         if self.deflated_sharpe is None:
             texts.append("No deflated Sharpe ratio: the daily returns of the best trial do not vary.")
         else:
@@ -184,6 +188,7 @@ def sweep_result(
         returns=returns,
         overfitting=SweepOverfitting(
             trials=len(sets),
+            pruned=sum(outcome.pruned_percent is not None for outcome in outcomes),
             trials_in_ledger=len(recorded),
             deflated_sharpe=_deflated(outcomes[ranked[0]], recorded),
             pbo=_overfitting_of(valid),

@@ -6,10 +6,11 @@ the indicators that its settings need. Trials that cannot share a pass exactly r
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from configs.settings import Settings
 from configs.strategies import configured_features
@@ -32,31 +33,49 @@ from schemas.records import FeatureRow, HistoryRow, Record
 
 BATCH_SLICES = 256
 _NEW_ROW = tuple.__new__
+InterimValues = tuple[float | None, ...]
 
 
 class TrialOutcome(NamedTuple):
     """The result of one trial. `returns` are the daily returns by day (yyyymmdd).
 
-    `error` is why the trial has no valid result, such as a suspended strategy; "" for none.
+    `error` is why the trial has no valid result, such as a suspended strategy; "" for none. `interim` are the values of
+    its objective at the times of a pruner. A trial with `pruned_percent` was ended there, in percent of its period.
     """
 
     decision_hash: str
     metrics: dict[str, float | int | None]
     returns: dict[int, float]
     error: str
+    interim: InterimValues = ()
+    pruned_percent: int | None = None
+
+
+class Pruner(Protocol):
+    """Ends trials at some times of their period. `percent` are these times in percent."""
+
+    times_ns: tuple[int, ...]
+    percent: tuple[int, ...]
+
+    def value(self, outcome: TrialOutcome) -> float | None: ...
+    def ends(self, values: Sequence[float | None]) -> bool: ...
 
 
 def run_trials(
-    settings: Sequence[Settings], bars: Sequence[Path], on_stuck: OnStuck = lambda timeout: None
+    settings: Sequence[Settings],
+    bars: Sequence[Path],
+    on_stuck: OnStuck = lambda timeout: None,
+    pruner: Pruner | None = None,
 ) -> list[TrialOutcome]:
     """Run one trial for each of the settings, which differ only in the parameters of the strategies.
 
-    Raises BadInput if the settings or files are invalid.
+    A trial whose calls must be measured one by one is not pruned. Raises BadInput if the settings or files are invalid.
     """
     outcomes: list[TrialOutcome] = [_NO_OUTCOME] * len(settings)
     for group in shared_groups(settings):
         selected = [settings[index] for index in group]
-        found = _run_pass(selected, bars, on_stuck) if len(group) > 1 else None
+        shares_pass = len(group) > 1 or (pruner is not None and not needs_guards(selected[0]))
+        found = _run_pass(selected, bars, on_stuck, pruner) if shares_pass else None
         if found is None:
             found = [_run_single(one, bars, on_stuck) for one in selected]
         for index, outcome in zip(group, found, strict=True):
@@ -86,7 +105,9 @@ def _run_single(settings: Settings, bars: Sequence[Path], on_stuck: OnStuck) -> 
     return _outcome(performance)
 
 
-def _run_pass(settings: Sequence[Settings], bars: Sequence[Path], on_stuck: OnStuck) -> list[TrialOutcome] | None:
+def _run_pass(
+    settings: Sequence[Settings], bars: Sequence[Path], on_stuck: OnStuck, pruner: Pruner | None
+) -> list[TrialOutcome] | None:
     """Run trials over one pass of the bars. Return None if a call of a strategy did not return.
 
     A single backtest then finds and suspends this call.
@@ -95,19 +116,26 @@ def _run_pass(settings: Sequence[Settings], bars: Sequence[Path], on_stuck: OnSt
     files = recognized.market_data.files
     values = {"bar_interval": files.bar_interval, "bar_interval_s": None, "session": files.session}
     watch = watch_of(recognized, on_stuck)
-    shared = _SharedPass([one.with_file_feed(values) for one in settings], bars, scan, on_stuck)
+    shared = _SharedPass([one.with_file_feed(values) for one in settings], bars, scan, on_stuck, pruner)
     try:
         with fused.reduced_gc(), watch:
             shared.run(lambda: watch.is_interrupted)
     except CallInterrupted:
         return None
-    return None if watch.is_interrupted else [_outcome(trial.performance) for trial in shared.trials]
+    return None if watch.is_interrupted else [trial.outcome() for trial in shared.trials]
 
 
 class _SharedPass:
     """The feed and the analysis that trials share, and the stages of each trial."""
 
-    def __init__(self, settings: Sequence[Settings], bars: Sequence[Path], scan: FeedScan, on_stuck: OnStuck) -> None:
+    def __init__(
+        self,
+        settings: Sequence[Settings],
+        bars: Sequence[Path],
+        scan: FeedScan,
+        on_stuck: OnStuck,
+        pruner: Pruner | None,
+    ) -> None:
         first = settings[0].for_backtest()
         limit = HandlerWatchdog(time_limits(first), on_stuck=on_stuck)
         self._feed = fused.feed_opener(settings[0], bars, lambda feed: None, scan)()
@@ -121,19 +149,40 @@ class _SharedPass:
             _Trial(one, limit, None if trial_specs == specs else _SelectedValues(trial_specs))
             for one, trial_specs in zip(loaded, specs_by_trial, strict=True)
         ]
+        self._running = list(self.trials)
+        self._pruner = pruner
+        self._pruning_times = deque(() if pruner is None else zip(pruner.times_ns, pruner.percent, strict=True))
 
     def run(self, is_interrupted: Callable[[], bool]) -> None:
-        """Run to the end of the bars, or until a call was interrupted."""
+        """Run to the end of the bars, or until all trials have ended or a call was interrupted."""
         feed, analyse = self._feed, self._analysis.run_slice
-        while not feed.finished and not is_interrupted():
+        while not feed.finished and self._running and not is_interrupted():
             time_slices = feed.take(BATCH_SLICES)
             if time_slices:
                 for check in self._checks:
                     check(time_slices[0])
                 self._checks = []
             analysed = [analyse(time_slice) for time_slice in time_slices]
-            for trial in self.trials:
-                trial.add(analysed)
+            while self._pruning_times and analysed and analysed[-1].ts_ns >= self._pruning_times[0][0]:
+                time_ns, percent = self._pruning_times.popleft()
+                before = [time_slice for time_slice in analysed if time_slice.ts_ns < time_ns]
+                self._add(before)
+                analysed = analysed[len(before) :]
+                self._prune(percent)
+            self._add(analysed)
+
+    def _add(self, time_slices: list[TimeSlice]) -> None:
+        for trial in self._running:
+            trial.add(time_slices)
+
+    def _prune(self, percent: int) -> None:
+        """End the trials that the pruner ends at a time of the period."""
+        assert self._pruner is not None, "there are times to prune at"
+        for trial in self._running:
+            trial.interim.append(self._pruner.value(_outcome(trial.performance)))
+            if self._pruner.ends(trial.interim):
+                trial.pruned_percent = percent
+        self._running = [trial for trial in self._running if trial.pruned_percent is None]
 
 
 class _Trial:
@@ -144,6 +193,16 @@ class _Trial:
         self._merge = ShardMerge(1, loop, None)
         self._values = values
         self.performance = fused.report_sink(settings).performance
+        self.interim: list[float | None] = []
+        self.pruned_percent: int | None = None
+
+    def outcome(self) -> TrialOutcome:
+        outcome = _outcome(self.performance)._replace(interim=tuple(self.interim), pruned_percent=self.pruned_percent)
+        if self.pruned_percent is None:
+            return outcome
+        value = self.interim[-1]
+        assert value is not None, "a trial without an interim objective is not pruned"
+        return outcome._replace(error=f"pruned at {self.pruned_percent} % of the period with {value:.4g}")
 
     def add(self, time_slices: list[TimeSlice]) -> None:
         """Process analysed time slices."""

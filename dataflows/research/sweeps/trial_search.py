@@ -27,6 +27,7 @@ from dataflows.research.strategy_backtest import BacktestInputs, SettingsInput, 
 from dataflows.research.sweeps.outcome_store import OutcomeStore, state_file
 from dataflows.research.sweeps.parameter_sets import Parameters, describe_set
 from dataflows.research.sweeps.trial_pass import TrialOutcome
+from dataflows.research.sweeps.trial_pruning import PruningRule
 from dataflows.research.sweeps.trial_workers import TrialGroup, processes_of, run_groups, split_trials
 from dataflows.research.trial_ledger import Trial, TrialLedger
 from schemas.errors import BadInput
@@ -160,28 +161,36 @@ class TrialSearch:
         """Return the hash of the data of a period: that of the files, if nothing of them is left out."""
         return trial_data_hash(self._files_hash, period, self.settings.market_data.files.symbols)
 
-    def outcomes(self, requests: Sequence[TrialRequest]) -> list[TrialOutcome]:
-        """Return the outcome of each request. Those without a stored outcome run now, each set and period once."""
+    def outcomes(self, requests: Sequence[TrialRequest], pruning: PruningRule | None = None) -> list[TrialOutcome]:
+        """Return the outcome of each request. Those without a stored outcome run now, each set and period once.
+
+        With `pruning`, an outcome is that under this rule: only one that was stored under the same rule is used.
+        """
         trials = {trial.trial_id: (request, trial) for request in requests for trial in [self._trial(request)]}
-        found = self.store.outcomes(trials)
+        suffix = "" if pruning is None else f"/{pruning.digest}"
+        stored = self.store.outcomes(f"{trial_id}{suffix}" for trial_id in trials)
+        found = {stored_id.removesuffix(suffix): outcome for stored_id, outcome in stored.items()}
         self._record({trial_id: (trials[trial_id][1], outcome) for trial_id, outcome in found.items()})
         self._requested += len(trials)
         self._report(len(found))
         missing = [request for trial_id, (request, _) in trials.items() if trial_id not in found]
-        requests_by_group, groups = self._groups(missing)
+        requests_by_group, groups = self._groups(missing, pruning)
         for index, outcomes in run_groups(groups, self._processes):
             ended = {
                 trial.trial_id: (trial, outcome)
                 for request, outcome in zip(requests_by_group[index], outcomes, strict=True)
                 for trial in [self._trial(request)]
             }
-            self.store.save({trial_id: outcome for trial_id, (_, outcome) in ended.items()})
+            outcomes_by_id = {trial_id: outcome for trial_id, (_, outcome) in ended.items()}
+            self.store.save({f"{trial_id}{suffix}": outcome for trial_id, outcome in outcomes_by_id.items()})
             self._record(ended)
-            found |= {trial_id: outcome for trial_id, (_, outcome) in ended.items()}
+            found |= outcomes_by_id
             self._report(len(ended))
         return [found[self._trial(request).trial_id] for request in requests]
 
-    def _groups(self, requests: Sequence[TrialRequest]) -> tuple[list[list[TrialRequest]], list[TrialGroup]]:
+    def _groups(
+        self, requests: Sequence[TrialRequest], pruning: PruningRule | None
+    ) -> tuple[list[list[TrialRequest]], list[TrialGroup]]:
         """Split requests into groups of one period each, and return them with what a process needs to run them."""
         by_period: dict[Period | None, list[TrialRequest]] = {}
         for request in requests:
@@ -198,6 +207,7 @@ class TrialSearch:
                 strategy=self._inputs.strategy,
                 bars=self.bars,
                 parameters=tuple(self._fixed | one.parameters for one in part),
+                pruning=pruning,
             )
             for part in parts
         ]
@@ -233,15 +243,7 @@ class TrialSearch:
 
     def _record(self, ended: Mapping[str, tuple[Trial, TrialOutcome]]) -> None:
         """Record trials in the ledger. Those that it has add nothing."""
-        self.ledger.record(
-            replace(
-                trial,
-                objectives={name: outcome.metrics.get(name) for name in OBJECTIVES_RECORDED},
-                sharpe=sharpe_of(outcome),
-                decision_hash=outcome.decision_hash,
-            )
-            for trial, outcome in ended.values()
-        )
+        self.ledger.record(ended_trial(trial, outcome) for trial, outcome in ended.values())
 
     def _report(self, ended: int) -> None:
         self._ended += ended
@@ -268,6 +270,22 @@ def sharpe_of(outcome: TrialOutcome) -> SharpeEstimate | None:
         return estimate_sharpe(list(outcome.returns.values()))
     except BadInput:
         return None
+
+
+def ended_trial(trial: Trial, outcome: TrialOutcome) -> Trial:
+    """Return a trial with its result.
+
+    A pruned trial is another one than that which runs to its end. Its only objective is the interim one.
+    """
+    ended = replace(trial, sharpe=sharpe_of(outcome), decision_hash=outcome.decision_hash)
+    percent = outcome.pruned_percent
+    if percent is None:
+        return replace(ended, objectives={name: outcome.metrics.get(name) for name in OBJECTIVES_RECORDED})
+    return replace(
+        ended,
+        settings_hash=_sha256(trial.settings_hash, f"pruned at {percent} %"),
+        objectives={f"pruned_at_{percent}_pct": outcome.interim[-1]},
+    )
 
 
 def settings_hash(settings: Settings) -> str:

@@ -22,6 +22,7 @@ from configs.settings import Settings
 from configs.strategy_objects import named_strategy
 from dataflows.research.sweeps.parameter_sets import Parameters
 from dataflows.research.sweeps.trial_pass import TrialOutcome, run_trials
+from dataflows.research.sweeps.trial_pruning import PruningRule, TrialPruner
 from operators.handler_limit import describe_timeout
 from schemas.errors import BadInput, Unavailable
 from schemas.records import HandlerTimeout
@@ -31,12 +32,16 @@ PASS_TRIALS_MAX = 16
 
 
 class TrialGroup(NamedTuple):
-    """Trials over the same bars under the same settings, except for the parameters of the strategy."""
+    """Trials over the same bars under the same settings, except for the parameters of the strategy.
+
+    `pruning` ends some of them early; None: none of them.
+    """
 
     settings: Settings
     strategy: object
     bars: tuple[Path, ...]
     parameters: tuple[Parameters, ...]
+    pruning: PruningRule | None = None
 
 
 def run_group(group: TrialGroup) -> list[TrialOutcome]:
@@ -44,8 +49,9 @@ def run_group(group: TrialGroup) -> list[TrialOutcome]:
     named = nullcontext(group.strategy) if isinstance(group.strategy, str) else named_strategy(group.strategy)
     with named as name:
         settings = [group.settings.with_strategies([str(name)], parameters) for parameters in group.parameters]
+        pruner = None if group.pruning is None else TrialPruner(group.pruning)
         try:
-            return run_trials(settings, group.bars, _end_stuck_process)
+            return run_trials(settings, group.bars, _end_stuck_process, pruner)
         except BadInput as error:
             files = group.settings.market_data.files
             period = f"bars from {files.start} to {files.end}: " if files.start and files.end else ""

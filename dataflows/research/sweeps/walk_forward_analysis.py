@@ -65,7 +65,6 @@ def walk_forward(
         constraints=constraint_list(constraints),
         random=random,
         optuna=None,
-        patience=None,
         seed=seed,
         objective=SearchObjective(objective),
     )
