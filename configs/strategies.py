@@ -19,6 +19,7 @@ from configs.settings import Settings
 from configs.settings.analysis import StrategyEntry
 from configs.source_files import declaration_position, load_module, loaded_sha256, on_one_line
 from configs.strategy_objects import find_object
+from configs.symbol_parameters import by_symbol
 from operators.indicators import build
 from operators.indicators.of_interval import interval_of
 from operators.portfolio import PortfolioSettings
@@ -70,7 +71,8 @@ def configured_strategies(settings: Settings) -> ConfiguredStrategies:
     """
     indicator_hashes = register_indicator_files(settings.features.indicator_files)
     entries = settings.signals.strategies
-    strategies = load_strategies([entry.model_dump(include={"name", "parameters"}) for entry in entries])
+    loaded = {"name", "parameters", "parameters_by_symbol"}
+    strategies = load_strategies([entry.model_dump(include=loaded) for entry in entries])
     by_entry = list(zip(strategies, entries, strict=True))
     for one, entry in by_entry:
         if settings.signals.ensemble.enabled and not isinstance(one, TradingStrategy):
@@ -161,13 +163,14 @@ def load_strategies(
 ) -> list[Strategy | TradingStrategy]:
     """Return one strategy per entry, in the same order.
 
-    An entry is `{"name": "ema_cross", "parameters": {"fast": 5}}` for a strategy of the platform (`parameters` is
-    optional), or `{"name": "path/to/file.py:ClassName", ...}` for the user's own strategy. A relative path starts at
-    `folder` (default: the working directory). Loading a file runs it.
+    An entry is `{"name": "ema_cross", "parameters": {"fast": 5}}` for a strategy of the platform, or
+    `{"name": "path/to/file.py:ClassName", ...}` for the user's own strategy. `parameters` is optional, and so is
+    `parameters_by_symbol`, which replaces some of them for single symbols. A relative path starts at `folder` (default:
+    the working directory). Loading a file runs it.
 
     Raises BadInput for an unknown name, file, class, parameter or indicator, for a file that fails, for a class that
-    is not a strategy, and for two strategies with the same name. A view strategy cannot change its attributes from then
-    on.
+    is not a strategy, for a trading strategy with parameters by symbol, and for two strategies with the same name. A
+    view strategy cannot change its attributes from then on.
     """
     strategies = [_load(entry, folder or Path()) for entry in entries]
     seen: set[str] = set()
@@ -202,6 +205,28 @@ def check_intervals(specs: Iterable[str], bar_interval_ns: int) -> None:
 
 
 def _load(entry: Mapping[str, Any], folder: Path) -> Strategy | TradingStrategy:
+    own: Mapping[str, Any] = entry.get("parameters_by_symbol") or {}
+    entry = {key: value for key, value in entry.items() if key != "parameters_by_symbol"}
+    default = _load_one(entry, folder)
+    if not own:
+        return default
+    if isinstance(default, TradingStrategy):
+        raise BadInput(
+            f"strategy {entry['name']!r} is a trading strategy, which decides for all symbols at once; only a view "
+            "strategy can have parameters by symbol"
+        )
+    common = entry.get("parameters") or {}
+    strategies = {
+        symbol: _load_one({**entry, "parameters": {**common, **parameters}}, folder)
+        for symbol, parameters in own.items()
+    }
+    views = {symbol: one for symbol, one in strategies.items() if not isinstance(one, TradingStrategy)}
+    combined = _load_one(entry, folder)
+    assert not isinstance(combined, TradingStrategy), "it is loaded as `default` is"
+    return by_symbol(str(entry["name"]), combined, default, views)
+
+
+def _load_one(entry: Mapping[str, Any], folder: Path) -> Strategy | TradingStrategy:
     unknown = sorted(set(entry) - {"name", "parameters"})
     if unknown or not isinstance(entry.get("name"), str):
         raise BadInput(f"a strategy must have a name and, optionally, parameters; found {dict(entry)}")

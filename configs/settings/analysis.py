@@ -46,6 +46,7 @@ class StrategyEntry(Section):
 
     name                  name of a strategy of the platform, or path/to/file.py:Class
     parameters            arguments of the class
+    parameters_by_symbol  arguments by symbol that replace those of `parameters`; only for a view strategy
     on_error              what happens to a suspended strategy: its views and positions stay (`hold`), or they end
                           (`flatten`)
     capital               [fraction] share of the account's equity with which the strategy sizes its positions
@@ -57,6 +58,7 @@ class StrategyEntry(Section):
 
     name: str
     parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters_by_symbol: dict[str, dict[str, Any]] = Field(default_factory=dict)
     on_error: OnError = "hold"
     capital: Annotated[Decimal, Field(gt=0, le=10)] = Decimal(1)
     limits: StrategyLimits = NO_LIMITS

@@ -123,9 +123,17 @@ class Settings(Section):
         files = replace(self.market_data.files, **values)
         return self.model_copy(update={"market_data": self.market_data.model_copy(update={"files": files})})
 
-    def with_strategies(self, names: Sequence[str], parameters: Mapping[str, Any] | None = None) -> Settings:
+    def with_strategies(
+        self,
+        names: Sequence[str],
+        parameters: Mapping[str, Any] | None = None,
+        by_symbol: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Settings:
         """Return settings with these strategies instead of the configured ones, each with the same `parameters`."""
-        strategies = tuple(StrategyEntry(name=name, parameters=dict(parameters or {})) for name in names)
+        own = {symbol: dict(one) for symbol, one in (by_symbol or {}).items()}
+        strategies = tuple(
+            StrategyEntry(name=name, parameters=dict(parameters or {}), parameters_by_symbol=own) for name in names
+        )
         return self.model_copy(update={"signals": self.signals.model_copy(update={"strategies": strategies})})
 
     def allowing_in_sample(self) -> Settings:

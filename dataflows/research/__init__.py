@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from dataflows.research.strategy_backtest import backtest
     from dataflows.research.sweeps.parameter_sweep import sweep
     from dataflows.research.sweeps.sweep_result import SweepResult
+    from dataflows.research.sweeps.symbol_sweep import SymbolSweepResult, sweep_symbols
     from dataflows.research.sweeps.walk_forward_analysis import walk_forward
     from dataflows.research.sweeps.walk_forward_result import WalkForwardResult
 
 __all__ = [
     "Result",
     "SweepResult",
+    "SymbolSweepResult",
     "WalkForwardResult",
     "backtest",
     "bar_noise",
@@ -45,11 +47,13 @@ __all__ = [
     "load_run",
     "sql",
     "sweep",
+    "sweep_symbols",
     "walk_forward",
 ]
 _MODULES = {
     "Result": "result",
     "SweepResult": "sweeps.sweep_result",
+    "SymbolSweepResult": "sweeps.symbol_sweep",
     "WalkForwardResult": "sweeps.walk_forward_result",
     "backtest": "strategy_backtest",
     "bar_noise": "robustness.noise",
@@ -60,6 +64,7 @@ _MODULES = {
     "load_run": "stored_results",
     "sql": "sql_query",
     "sweep": "sweeps.parameter_sweep",
+    "sweep_symbols": "sweeps.symbol_sweep",
     "walk_forward": "sweeps.walk_forward_analysis",
 }
 

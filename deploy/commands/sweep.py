@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ from deploy.bar_file_options import CalendarName, Interval, SessionChoice, Symbo
 from deploy.commands.backtest import End, InSample, MoreBars, SettingsFile, Start
 from deploy.errors import DeployError
 from deploy.text_outputs import STANDARD_OUTPUT, require_output, write_output
-from schemas.errors import Unavailable
+from schemas.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
     from dataflows.research.sweeps.sweep_result import SweepResult
@@ -70,6 +70,10 @@ def sweep(
     prune: Annotated[
         bool, typer.Option("--prune", help="With --optuna, end trials early whose interim objective is poor.")
     ] = False,
+    per_symbol: Annotated[
+        bool,
+        typer.Option("--per-symbol", help="Sweep each symbol on its own, then run all with their best sets."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of --random, --optuna and the order of --stop-after.")] = 0,
     objective: ObjectiveText = "sharpe",
     constraint: Constraints = None,
@@ -95,30 +99,32 @@ def sweep(
 
     for option, target in (("--html", html), ("--json", json_target)):
         require_output(option, target)
+    options: dict[str, Any] = {
+        "grid": parse_grid(grid),
+        "random": random,
+        "seed": seed,
+        "objective": objective,
+        "constraints": constraint or [],
+        "settings": settings,
+        "processes": processes,
+        "name": name,
+        "start": start,
+        "end": end,
+        "calendar": calendar,
+        "session": session,
+        "timezone": timezone,
+        "interval": interval,
+        "symbol": symbol,
+        "allow_in_sample": allow_in_sample,
+    }
+    files = [*bars, *(more_bars or [])]
+    if per_symbol:
+        refused = {"--optuna": optuna, "--stop-after": stop_after, "--prune": prune or None, "--html": html}
+        _sweep_symbols(strategy, files, options, refused, json_target)
+        return
     with search_progress() as progress:
         result = run_sweep(
-            strategy,
-            [*bars, *(more_bars or [])],
-            grid=parse_grid(grid),
-            random=random,
-            optuna=optuna,
-            stop_after=stop_after,
-            prune=prune,
-            seed=seed,
-            objective=objective,
-            constraints=constraint or [],
-            settings=settings,
-            processes=processes,
-            name=name,
-            progress=progress,
-            start=start,
-            end=end,
-            calendar=calendar,
-            session=session,
-            timezone=timezone,
-            interval=interval,
-            symbol=symbol,
-            allow_in_sample=allow_in_sample,
+            strategy, files, optuna=optuna, stop_after=stop_after, prune=prune, progress=progress, **options
         )
     if json_target is not None:
         write_output("--json", json_target, json.dumps(_tree(result), indent=2) + "\n")
@@ -126,6 +132,36 @@ def sweep(
         write_output("--html", html, result.report())
     if STANDARD_OUTPUT not in (html, json_target):
         _print(result, limit)
+
+
+def _sweep_symbols(
+    strategy: str,
+    files: Sequence[Path],
+    options: Mapping[str, Any],
+    refused: Mapping[str, Any],
+    json_target: str | None,
+) -> None:
+    """Sweep each symbol and print the result. Raises BadInput if an option is set that is not for single symbols."""
+    from dataflows.research.sweeps.symbol_sweep import sweep_symbols
+
+    if given := [option for option, value in refused.items() if value is not None]:
+        raise BadInput(f"--per-symbol runs the whole grid or --random sets of each symbol; remove {given[0]}")
+    with search_progress() as progress:
+        result = sweep_symbols(strategy, files, progress=progress, **options)
+    if json_target is not None:
+        deflated = result.deflated_sharpe
+        tree = {
+            "name": result.name,
+            "parameters_by_symbol": result.best,
+            "trials": result.trials,
+            "deflated_sharpe": None if deflated is None else deflated.probability,
+            "metrics": result.result.metrics,
+            "decision_hash": result.result.decision_hash,
+            "symbols": {symbol: _tree(one) for symbol, one in result.sweeps.items()},
+        }
+        write_output("--json", json_target, json.dumps(tree, indent=2) + "\n")
+    if json_target != STANDARD_OUTPUT:
+        print(result)
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def heat_map(
     )
     x_ticks, y_ticks = (_cell_ticks(one) for one in labels)
     low, high = min(cell.value for cell in cells), max(cell.value for cell in cells)
-    legend = f'<span class="note"> light: {escaped(number_format(low))}, dark: {escaped(number_format(high))}</span>'
+    legend = f'<span class="note">; light: {escaped(number_format(low))}, dark: {escaped(number_format(high))}</span>'
     unit = f"horizontal: {axes[0]}; vertical: {axes[1]}" if axes[1] else f"horizontal: {axes[0]}"
     return _figure(title, unit, drawn, y_ticks, x_ticks, legend=legend, height=min(320, 60 + 40 * rows))
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from configs.recorded_settings import DECISION_SECTIONS, canonical_json, recorded_text
 from configs.settings import Settings
-from configs.strategies import load_strategies
+from configs.strategies import configured_strategies, load_strategies
 from configs.strategy_objects import named_strategy
 from dataflows import backtest as fused
 from dataflows.research.loaded_bars import BarsArgument, bar_files
@@ -30,7 +30,9 @@ from dataflows.research.sweeps.trial_pass import TrialOutcome
 from dataflows.research.sweeps.trial_pruning import PruningRule
 from dataflows.research.sweeps.trial_workers import TrialGroup, processes_of, run_groups, split_trials
 from dataflows.research.trial_ledger import Trial, TrialLedger
+from dataflows.sources.file_feed import FileFeed
 from schemas.errors import BadInput
+from schemas.records import Bar
 
 OBJECTIVES_RECORDED = ("sharpe", "sortino", "calmar", "total_return")
 Progress = Callable[[int, int], None]
@@ -45,13 +47,20 @@ class Period(NamedTuple):
 
 
 ALL_BARS = Period()
+Scope = tuple[Period | None, str | None]
+"""The period and the symbol of a trial; None: those of the settings."""
 
 
 class TrialRequest(NamedTuple):
-    """Parameters to run over a period; None: the period of the settings."""
+    """Parameters to run over a period and the bars of one symbol; None: the period or the symbols of the settings."""
 
     parameters: Parameters
     period: Period | None = None
+    symbol: str | None = None
+
+    @property
+    def scope(self) -> Scope:
+        return self.period, self.symbol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +99,7 @@ class TrialSearch:
         self.ledger, self.store = TrialLedger(state_file("trials.sqlite")), OutcomeStore(state_file("searches.sqlite"))
         self._user = _user_name()
         self.run = self.label = self._code_hash = self._files_hash = ""
-        self._settings_hashes: dict[Period | None, str] = {}
+        self._settings_hashes: dict[Scope, str] = {}
         self._ended = self._requested = 0
 
     def rejection(self, parameters: Parameters) -> str:
@@ -138,7 +147,7 @@ class TrialSearch:
             "strategy": self._name,
             "code": self._code_hash,
             "data": self.data_hash(self.period),
-            "settings": self._settings_hash(None),
+            "settings": self._settings_hash((None, None)),
             "fixed parameters": canonical_json(self._fixed),
         }
 
@@ -157,9 +166,18 @@ class TrialSearch:
         files = self.settings.market_data.files
         return Period(files.start, files.end)
 
-    def data_hash(self, period: Period) -> str:
+    def symbols(self) -> list[str]:
+        """Return the symbols of the settings, or else those of the bars, which are read once for it."""
+        files = self.settings.market_data.files
+        if files.symbols is not None:
+            return sorted(files.symbols)
+        feed = FileFeed(self.bars, files)
+        return sorted({record.symbol for _, records in feed for record in records if isinstance(record, Bar)})
+
+    def data_hash(self, period: Period, symbol: str | None = None) -> str:
         """Return the hash of the data of a period: that of the files, if nothing of them is left out."""
-        return trial_data_hash(self._files_hash, period, self.settings.market_data.files.symbols)
+        symbols = self.settings.market_data.files.symbols if symbol is None else (symbol,)
+        return trial_data_hash(self._files_hash, period, symbols)
 
     def outcomes(self, requests: Sequence[TrialRequest], pruning: PruningRule | None = None) -> list[TrialOutcome]:
         """Return the outcome of each request. Those without a stored outcome run now, each set and period once.
@@ -191,19 +209,19 @@ class TrialSearch:
     def _groups(
         self, requests: Sequence[TrialRequest], pruning: PruningRule | None
     ) -> tuple[list[list[TrialRequest]], list[TrialGroup]]:
-        """Split requests into groups of one period each, and return them with what a process needs to run them."""
-        by_period: dict[Period | None, list[TrialRequest]] = {}
+        """Split requests into groups of one period and symbol. Return them with what a process needs to run them."""
+        by_scope: dict[Scope, list[TrialRequest]] = {}
         for request in requests:
-            by_period.setdefault(request.period, []).append(request)
-        processes = -(-self._processes // max(1, len(by_period)))
+            by_scope.setdefault(request.scope, []).append(request)
+        processes = -(-self._processes // max(1, len(by_scope)))
         parts = [
             [same[index] for index in indexes]
-            for same in by_period.values()
+            for same in by_scope.values()
             for indexes in split_trials(len(same), processes)
         ]
         return parts, [
             TrialGroup(
-                settings=self._settings_in(part[0].period),
+                settings=self._settings_in(part[0].scope),
                 strategy=self._inputs.strategy,
                 bars=self.bars,
                 parameters=tuple(self._fixed | one.parameters for one in part),
@@ -212,19 +230,34 @@ class TrialSearch:
             for part in parts
         ]
 
+    def settings_by_symbol(self, by_symbol: Mapping[str, Parameters]) -> Settings:
+        """Return the settings in which each symbol has its own parameters. Raises BadInput for a trading strategy."""
+        settings = self.settings.with_strategies([self._name], self._fixed, by_symbol)
+        configured_strategies(settings)
+        return settings
+
+    def record_run(self, by_symbol: Mapping[str, Parameters], outcome: TrialOutcome) -> None:
+        """Record a run in which each symbol had its own parameters."""
+        trial = self._trial(TrialRequest({"parameters_by_symbol": dict(by_symbol)}))
+        self._record({trial.trial_id: (trial, outcome)})
+
     def _settings_of(self, parameters: Parameters) -> Settings:
         return self.settings.with_strategies([self._name], self._fixed | parameters)
 
-    def _settings_in(self, period: Period | None) -> Settings:
-        return self.settings if period is None else self.settings.with_file_feed(period._asdict())
+    def _settings_in(self, scope: Scope) -> Settings:
+        period, symbol = scope
+        values: dict[str, Any] = {} if period is None else period._asdict()
+        if symbol is not None:
+            values["symbols"] = (symbol,)
+        return self.settings.with_file_feed(values) if values else self.settings
 
     def _trial(self, request: TrialRequest) -> Trial:
         """Return the trial of a request without its result."""
         return Trial(
             strategy=self.label,
             code_hash=self._code_hash,
-            data_hash=self.data_hash(request.period or self.period),
-            settings_hash=self._settings_hash(request.period),
+            data_hash=self.data_hash(request.period or self.period, request.symbol),
+            settings_hash=self._settings_hash(request.scope),
             parameters=self._fixed | request.parameters,
             seed=None,
             objectives={},
@@ -235,11 +268,11 @@ class TrialSearch:
             recorded_ns=time.time_ns(),
         )
 
-    def _settings_hash(self, period: Period | None) -> str:
-        """Return the hash of the settings of a period, computed once: it costs milliseconds."""
-        if period not in self._settings_hashes:
-            self._settings_hashes[period] = settings_hash(self._settings_in(period))
-        return self._settings_hashes[period]
+    def _settings_hash(self, scope: Scope) -> str:
+        """Return the hash of the settings of a period and symbol, computed once: it costs milliseconds."""
+        if scope not in self._settings_hashes:
+            self._settings_hashes[scope] = settings_hash(self._settings_in(scope))
+        return self._settings_hashes[scope]
 
     def _record(self, ended: Mapping[str, tuple[Trial, TrialOutcome]]) -> None:
         """Record trials in the ledger. Those that it has add nothing."""
