@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dataflows.research.invented_bars import sample_bars
     from dataflows.research.loaded_bars import load_bars
     from dataflows.research.result import Result
     from dataflows.research.robustness.capacity import capacity
@@ -45,6 +46,7 @@ __all__ = [
     "cost_sensitivity",
     "load_bars",
     "load_run",
+    "sample_bars",
     "sql",
     "sweep",
     "sweep_symbols",
@@ -62,6 +64,7 @@ _MODULES = {
     "cost_sensitivity": "robustness.costs",
     "load_bars": "loaded_bars",
     "load_run": "stored_results",
+    "sample_bars": "invented_bars",
     "sql": "sql_query",
     "sweep": "sweeps.parameter_sweep",
     "sweep_symbols": "sweeps.symbol_sweep",

@@ -56,6 +56,9 @@ def register(app: typer.Typer) -> None:
         "hashes of the catalogue. With --trades, check files of trades: order, duplicates, prices, sizes and gaps.",
     )(check)
     catalog_commands.register(group)
+    group.command("sample", help="Write invented daily bars to learn with: a market with an edge, and one without.")(
+        sample
+    )
     group.command("download", help="Download historical bars of a provider into the catalogue.")(data_download.download)
     app.add_typer(group, name="data")
 
@@ -102,6 +105,15 @@ def check(
                 print(line)
     if any(one.findings for one in checks):
         raise typer.Exit(1)
+
+
+def sample(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the files into.")] = Path("sample"),
+) -> None:
+    from dataflows.research.invented_bars import write_sample_files
+
+    for line in write_sample_files(folder):
+        print(line)
 
 
 def _require_no_bar_options(options: dict[str, str | None]) -> None:
