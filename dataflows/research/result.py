@@ -7,18 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 
+from dataflows.research.figures import equity_figure, trades_figure
 from dataflows.research.frames import EQUITY, EXECUTIONS, ORDERS, SIGNALS, TRADES, FrameName
 from dataflows.research.html_report.page import write_page
+from dataflows.research.html_report.performance_sections import benchmark_line
 from dataflows.research.html_report.run_report import TrialNote, run_report
+from dataflows.research.market_tables import PRICES
 from dataflows.research.report import equity_curve_svg
 from dataflows.research.run_store import RunSources
 from operators.performance import CURVE_POINTS_MAX
 from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 RETURNS = "returns"
 METRIC_UNITS: Mapping[str, str] = {
@@ -137,6 +143,33 @@ class Result:
         if path is not None:
             write_page(page, path)
         return page
+
+    def equity_figure(self) -> Figure:
+        """Return a plotly figure of the equity, of the benchmark from the same start, and of the drawdown.
+
+        Raises BadInput if plotly is not installed.
+        """
+        equity = self.equity.set_index("time")
+        curves = {"equity": equity["equity"]}
+        if (compared := benchmark_line(self, self.equity)) is not None:
+            curves[str(self.summary["benchmark"])] = pd.Series(compared, index=equity.index).dropna()
+        return equity_figure(self._title(), curves, equity["drawdown"], "account currency")
+
+    def trades_figure(self, symbol: str | None = None) -> Figure:
+        """Return a plotly figure of the prices of a symbol, with entries and exits of its closed lots.
+
+        `symbol` is by default the symbol with the most closed lots. Prices are combined to at most 1,000 bars. Raises
+        BadInput if plotly is not installed, if the run has no closed lots or did not store its bars, and for an unknown
+        symbol.
+        """
+        if PRICES not in self.tables:
+            raise BadInput("the run did not store its bars; run it with --report or --trades, or from Python")
+        if symbol is None and self.trades.empty:
+            raise BadInput("the run has no closed lots; name the symbol whose prices to draw")
+        chosen = symbol if symbol is not None else str(self.trades["symbol"].value_counts().index[0])
+        prices = self._frame(PRICES)
+        signals = self.signals if SIGNALS in self.tables else None
+        return trades_figure(chosen, prices, self.trades, signals, sorted(prices["symbol"].unique()))
 
     def _title(self) -> str:
         return self.name or f"Backtest of {', '.join(self.strategies) or 'orders'}"

@@ -153,7 +153,7 @@ def equity_section(result: Result) -> str:
     times = equity["time"].astype("int64").tolist()
     values = equity["equity"].to_numpy(dtype=float)
     lines = [ChartLine("equity", values)]
-    if (compared := _benchmark_line(result, equity)) is not None:
+    if (compared := benchmark_line(result, equity)) is not None:
         lines.append(ChartLine(f"{result.summary.get('benchmark')}, same start", compared, "line-2"))
     unit = "account currency, by time of valuation (UTC)"
     linear = line_chart("Equity", times, lines, unit, short_money, height=300)
@@ -177,7 +177,7 @@ def equity_section(result: Result) -> str:
     )
 
 
-def _benchmark_line(result: Result, equity: pd.DataFrame) -> Floats | None:
+def benchmark_line(result: Result, equity: pd.DataFrame) -> Floats | None:
     """Return the initial equity invested in the benchmark, at each valuation: the close of the day before, or NaN."""
     closes = _benchmark_closes(result)
     if closes is None or closes.empty:

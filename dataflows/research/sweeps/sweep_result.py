@@ -6,10 +6,12 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from dataflows.research.figures import trials_figure
 from dataflows.research.html_report.page import write_page
 from dataflows.research.html_report.sweep_report import sweep_report
 from dataflows.research.overfitting import (
@@ -30,6 +32,9 @@ from dataflows.research.sweeps.parameter_sets import ParameterGrid, Parameters, 
 from dataflows.research.sweeps.trial_pass import TrialOutcome
 from dataflows.research.sweeps.trial_search import sharpe_of
 from dataflows.research.trial_ledger import RecordedTrial
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 BLOCKS_MAX = 16
 """Most blocks of the cross-validation. Fewer days have fewer."""
@@ -128,6 +133,14 @@ class SweepResult:
     def column_of(self, metric: str) -> str:
         """Return the column of a metric in `trials`."""
         return metric_column(metric, self.parameters)
+
+    def trials_figure(self) -> Figure:
+        """Return a plotly figure of the objective of all trials by their parameters.
+
+        One parameter gives points, two a map with a cell for each pair of values, more give parallel axes. Raises
+        BadInput if plotly is not installed.
+        """
+        return trials_figure(str(self).splitlines()[0], self.trials, self.parameters, self.objective)
 
     def __str__(self) -> str:
         value = self.trials["objective"].iloc[0]

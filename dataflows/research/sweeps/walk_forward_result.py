@@ -6,10 +6,11 @@ import html
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from dataflows.research.figures import equity_figure
 from dataflows.research.overfitting import estimate_sharpe, probabilistic_sharpe_ratio
 from dataflows.research.report import equity_curve_svg
 from dataflows.research.sweeps.objectives import SearchObjective
@@ -19,6 +20,9 @@ from dataflows.research.sweeps.walk_forward_windows import WalkForwardWindow
 from operators.performance import ANNUALIZED_FROM_DAYS, ANNUALIZED_METRICS
 from operators.performance_metrics import largest_drawdown, return_metrics
 from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 
 class TestedWindow(NamedTuple):
@@ -58,6 +62,15 @@ class WalkForwardResult:
     metrics: dict[str, float | None]
     efficiency: float | None
     stability: pd.DataFrame = field(repr=False)
+
+    def equity_figure(self) -> Figure:
+        """Return a plotly figure of the growth of 1 out of sample, and of its drawdown from close to close.
+
+        Raises BadInput if plotly is not installed.
+        """
+        drawdown = 1 - self.equity / self.equity.cummax().clip(lower=1.0)
+        title = f"Walk-forward {self.name}, out of sample"
+        return equity_figure(title, {"growth of 1": self.equity}, drawdown, "growth of 1")
 
     @property
     def probabilistic_sharpe(self) -> float | None:
