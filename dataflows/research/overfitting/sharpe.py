@@ -48,6 +48,7 @@ class SharpeEstimate:
             )
 
     def annualized(self, periods_a_year: float) -> float:
+        """Return the Sharpe ratio per year, such as for 252 trading days a year."""
         return self.sharpe * math.sqrt(periods_a_year)
 
     @property
