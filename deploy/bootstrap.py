@@ -36,12 +36,21 @@ SUPPORTED_PYTHONS = ((3, 12), (3, 11))
 DOWNLOADED_PYTHON = "3.12"
 DEV_COMMANDS = {"test", "test-env", "lint", "format"}
 DEV_SUBCOMMANDS = {("security", "scan"), ("security", "vulnerabilities")}
+PLATFORM_LOCK, DEV_LOCK = "requirements.txt", "requirements-dev.txt"
+LOCK_OF_COMMAND = {"notebook": "requirements-notebook.txt"}
+"""Commands that need packages which `start` does not install. Their first use creates an environment of its own."""
 DISK_MIN_BYTES = 2_000_000_000
 ENVIRONMENTS_RETAINED = 2
 PROGRAM_VARIABLE = "PLATFORM_PROGRAM"
 """The name under which the user called the command line, for help texts and shell completion."""
 _COMPLETE_MARKER = "complete"
 _DOWNLOAD_TIMEOUT_S = 600
+_MODULES_OF_LOCK = {
+    PLATFORM_LOCK: (),
+    DEV_LOCK: ("pytest", "mypy", "bandit"),
+    "requirements-notebook.txt": ("jupyterlab", "ipykernel", "plotly"),
+}
+"""Modules that show that the running Python has the packages of a lock."""
 # Prints the path of a usable Python. Without ensurepip (Debian without python3-venv), only uv can install packages.
 _PROBE = (
     "import importlib.util, shutil, sys, venv\n"
@@ -76,8 +85,8 @@ def main(arguments: list[str]) -> int:
             if is_current:
                 python = Path(sys.executable)
             else:
-                dev, rebuild = needs_dev_packages(arguments), is_build_requested(arguments)
-                python = require_environment(state_folder(), dev=dev, rebuild=rebuild)
+                rebuild = is_build_requested(arguments)
+                python = require_environment(state_folder(), required_lock(arguments), rebuild=rebuild)
             command = [str(python), "-m", "deploy.cli", *arguments]
     except BootstrapError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -99,8 +108,7 @@ def console() -> int:
 
     Uses the packages of the running Python where they are installed, else the locked environment, as cli.py does.
     """
-    is_dev = needs_dev_packages(sys.argv[1:])
-    modules = ("typer", "bytewax", "confluent_kafka", *(("pytest", "mypy", "bandit") if is_dev else ()))
+    modules = ("typer", "bytewax", "confluent_kafka", *_MODULES_OF_LOCK[required_lock(sys.argv[1:])])
     if all(importlib.util.find_spec(module) is not None for module in modules):
         os.environ.setdefault("PLATFORM_PYTHON_ENV", "current")
     os.environ[PROGRAM_VARIABLE] = "trading-platform"
@@ -137,10 +145,20 @@ def is_dev_command(arguments: list[str]) -> bool:
     return bool(DEV_COMMANDS.intersection(arguments[:1])) or tuple(arguments[:2]) in DEV_SUBCOMMANDS
 
 
-def needs_dev_packages(arguments: list[str]) -> bool:
-    """Whether the command runs tests, linters or scanners. Its help needs only the platform's own packages."""
+def required_lock(arguments: list[str]) -> str:
+    """Return the lock with the packages of a command. The help of a command needs only the platform's own packages.
+
+    >>> required_lock(["start"]), required_lock(["test"]), required_lock(["test", "--help"])
+    ('requirements.txt', 'requirements-dev.txt', 'requirements.txt')
+    >>> required_lock(["notebook", "first_idea"])
+    'requirements-notebook.txt'
+    """
     own_arguments = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return is_dev_command(arguments) and "--help" not in own_arguments
+    if "--help" in own_arguments:
+        return PLATFORM_LOCK
+    if is_dev_command(arguments):
+        return DEV_LOCK
+    return LOCK_OF_COMMAND.get(arguments[0], PLATFORM_LOCK) if arguments else PLATFORM_LOCK
 
 
 def is_build_requested(arguments: list[str]) -> bool:
@@ -274,12 +292,12 @@ def _install_uv(home: Path) -> Path | None:
     return uv if uv.exists() else None
 
 
-def require_environment(home: Path, *, dev: bool, rebuild: bool = False) -> Path:
-    """Return the Python of a complete environment for the lock. Creates the environment if none exists or `rebuild`.
+def require_environment(home: Path, lock_name: str = PLATFORM_LOCK, *, rebuild: bool = False) -> Path:
+    """Return the Python of a complete environment for a lock. Creates the environment if none exists or `rebuild`.
 
     Raises BootstrapError if it cannot be created.
     """
-    lock = LOCKS / ("requirements-dev.txt" if dev else "requirements.txt")
+    lock = LOCKS / lock_name
     folder = None if rebuild else newest_environment(home, lock)
     if folder is not None:
         return folder / "bin" / "python"

@@ -15,7 +15,7 @@ from schemas.errors import BadInput
 _LOCK = Path("deploy") / "locks" / "requirements.txt"
 _INSTALL = (
     "import sys; from pathlib import Path; from deploy.bootstrap import require_environment; "
-    "print(require_environment(Path(sys.argv[1]), dev=False))"
+    "print(require_environment(Path(sys.argv[1])))"
 )
 
 

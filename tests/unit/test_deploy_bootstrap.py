@@ -235,12 +235,12 @@ def test_the_first_start_finds_a_taken_port_before_it_creates_the_environment(
 
 def test_incomplete_environment_is_rebuilt_and_never_used(tmp_path: Path, locks: Path) -> None:
     home = tmp_path / "home"
-    python = require_environment(home, dev=False)
+    python = require_environment(home)
     folder = python.parents[1]
     assert python.exists()
     (folder / "complete").unlink()
     (folder / "left-over").touch()
-    assert require_environment(home, dev=False) == python
+    assert require_environment(home) == python
     assert (folder / "complete").exists()
     assert not (folder / "left-over").exists()
 
@@ -250,7 +250,7 @@ def test_an_unreachable_registry_gives_one_line(tmp_path: Path, locks: Path) -> 
     home = tmp_path / "home"
     before = [make_environment(home, f"env-{name}", 20) for name in ("b", "c", "d")]
     with pytest.raises(BootstrapError, match="is the package registry reachable") as error:
-        require_environment(home, dev=False)
+        require_environment(home)
     assert "\n" not in str(error.value)
     assert {marker.parent for marker in home.glob("env-*/complete")} == {*before}, (
         "it is not used, and none is removed for it"
@@ -260,13 +260,13 @@ def test_an_unreachable_registry_gives_one_line(tmp_path: Path, locks: Path) -> 
 def test_a_full_disk_gives_one_line(tmp_path: Path, locks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "DISK_MIN_BYTES", 10**18)
     with pytest.raises(BootstrapError, match=r"needs .* GB, .* GB free"):
-        require_environment(tmp_path / "home", dev=False)
+        require_environment(tmp_path / "home")
 
 
 def test_a_state_folder_that_cannot_be_created_gives_one_line(tmp_path: Path, locks: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BootstrapError, match="cannot create the Python environment"):
-        require_environment(tmp_path / "file" / "home", dev=False)
+        require_environment(tmp_path / "file" / "home")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +276,7 @@ def test_a_state_folder_that_cannot_be_created_gives_one_line(tmp_path: Path, lo
         "requirements-dev.txt",
         "requirements-optimization.txt",
         "requirements-research.txt",
+        "requirements-notebook.txt",
         "uv.txt",
         "build.txt",
     ],
@@ -303,12 +304,12 @@ def test_the_command_line_starts_with_the_standard_library_alone() -> None:
 
 
 def test_build_creates_a_new_environment_and_keeps_the_one_in_use(tmp_path: Path, locks: Path) -> None:
-    first = require_environment(tmp_path, dev=False)
-    second = require_environment(tmp_path, dev=False, rebuild=True)
+    first = require_environment(tmp_path)
+    second = require_environment(tmp_path, rebuild=True)
     assert first != second and first.exists()
-    assert require_environment(tmp_path, dev=False) == second, "the one made last is used from then on"
+    assert require_environment(tmp_path) == second, "the one made last is used from then on"
     (second.parents[1] / "complete").unlink()
-    assert require_environment(tmp_path, dev=False) == first, "half-made, it is not"
+    assert require_environment(tmp_path) == first, "half-made, it is not"
 
 
 def test_build_option_applies_only_to_start() -> None:
@@ -334,7 +335,7 @@ def test_build_option_applies_only_to_start() -> None:
     ],
 )
 def test_only_commands_that_test_or_scan_install_the_development_packages(command: str, expected: bool) -> None:
-    assert bootstrap.needs_dev_packages(command.split()) is expected
+    assert (bootstrap.required_lock(command.split()) == bootstrap.DEV_LOCK) is expected
 
 
 def test_help_of_every_command_needs_only_the_packages_of_the_platform() -> None:
@@ -387,7 +388,7 @@ def test_old_environments_are_removed_after_a_new_one_is_built(tmp_path: Path, l
     old, before, latest = (
         make_environment(tmp_path, f"env-{name}", age) for name, age in (("a", 30), ("b", 20), ("c", 10))
     )
-    python = require_environment(tmp_path, dev=False)
+    python = require_environment(tmp_path)
     assert python.exists() and latest.exists(), "the newest two stay"
     assert not before.exists() and not old.exists()
 
