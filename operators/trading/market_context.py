@@ -85,7 +85,7 @@ class MarketContext:
         """
         if not self._declared.symbols:
             return self._universe.symbols
-        present = [self._universe.names.current(symbol) for symbol in self._declared.symbols]
+        present = [self._universe.names.declared(symbol) for symbol in self._declared.symbols]
         return tuple(dict.fromkeys(symbol for symbol in present if symbol is not None))
 
     def current(self, symbol: str) -> str | None:

@@ -30,11 +30,13 @@ class EndedSymbol(NamedTuple):
 class SymbolNames:
     """The names of one universe. A new symbol takes the place of the old one, so that the order of symbols stays."""
 
-    __slots__ = ("_ended", "_places", "distributed", "readable")
+    __slots__ = ("_continued", "_ended", "_places", "distributed", "readable")
 
     def __init__(self) -> None:
         self._ended: dict[str, EndedSymbol] = {}
         self._places: dict[str, str] = {}  # new symbol -> the first symbol in whose place it is
+        # First name of a company -> its present one. `_ended` knows only the newest company of a name.
+        self._continued: dict[str, str] = {}
         self.distributed: dict[str, None] = {}
         """Symbols whose shares were distributed, which are not symbols of the universe."""
         self.readable: frozenset[str] = frozenset()
@@ -59,15 +61,38 @@ class SymbolNames:
         """End a symbol. With `takes_place`, its new symbol takes its place."""
         self._ended.pop(ended.new_symbol, None)  # a symbol that gets its old name back
         self._ended[symbol] = ended
+        if symbol not in self.distributed:
+            self._continue(symbol, ended.new_symbol)
         if takes_place:
             self._places[ended.new_symbol] = self._places.get(symbol, symbol)
 
-    def readmit(self, symbol: str) -> None:
-        """Let an ended name count for the company that uses it now."""
+    def _continue(self, symbol: str, new_symbol: str) -> None:
+        for first, present in self._continued.items():
+            if present == symbol:
+                self._continued[first] = new_symbol
+        self._continued.setdefault(symbol, new_symbol)
+
+    def readmit(self, symbol: str, *, is_declared: bool = True) -> None:
+        """Let an ended name count for the company that uses it now. `is_declared`: a declared name means that one."""
         self._ended[symbol] = self._ended[symbol]._replace(is_reused=True)
+        if is_declared:
+            self._continued[symbol] = symbol
+
+    def declared(self, symbol: str) -> str | None:
+        """Return the present name of a symbol that was declared before the run; None if it has no present one.
+
+        Unlike `current`, this follows the first company of a name that another company has taken over.
+
+        >>> names = SymbolNames()
+        >>> names.end("FB", EndedSymbol("META", 20220609, had_bars=True), takes_place=True)
+        >>> names.end("NEW", EndedSymbol("FB", 20240102, had_bars=True), takes_place=True)
+        >>> [(names.declared(symbol), names.current(symbol)) for symbol in ("FB", "NEW")]
+        [('META', 'FB'), ('FB', 'FB')]
+        """
+        return self._continued[symbol] or None if symbol in self._continued else self.current(symbol)
 
     def current(self, symbol: str) -> str | None:
-        """Return the present name of a declared symbol; None if it has no present one.
+        """Return the present name of a symbol; None if it has no present one.
 
         >>> names = SymbolNames()
         >>> names.end("FB", EndedSymbol("META", 20220609, had_bars=True), takes_place=True)
@@ -118,10 +143,17 @@ class SymbolNames:
     # -- state
 
     def snapshot(self) -> Any:
-        return ({symbol: tuple(one) for symbol, one in self._ended.items()}, dict(self._places), list(self.distributed))
+        return (
+            {symbol: tuple(one) for symbol, one in self._ended.items()},
+            dict(self._places),
+            list(self.distributed),
+            dict(self._continued),
+        )
 
     def restore(self, snapshot: Any) -> None:
-        ended, places, *distributed = snapshot
-        self.distributed = dict.fromkeys(distributed[0] if distributed else ())
+        # Earlier releases have no distributed or continued symbols. `current` applies to the names of theirs.
+        ended, places, distributed, continued = (*snapshot, (), ())[:4]
+        self.distributed = dict.fromkeys(distributed)
+        self._continued = dict(continued)
         self._ended = {symbol: EndedSymbol(*values) for symbol, values in ended.items()}
         self._places = dict(places)

@@ -62,7 +62,7 @@ class Universe:
             self._symbols.add(symbol)
             self.names.distributed[symbol] = None
         if has_ended:
-            self.names.readmit(symbol)
+            self.names.readmit(symbol, is_declared=False)
 
     def apply_end(self, action: CorporateAction, day: int, *, had_bars: bool) -> None:
         """Replace or remove the symbol of a symbol change or delisting, whose first day without it is `day`.

@@ -75,6 +75,26 @@ def test_a_symbol_keeps_its_place_through_several_changes_and_back() -> None:
     assert found[-2:] == ["AAPL ZZ KO | KO ZZ AAPL | AAPL ZZ KO | ZZ", "AAPL FB KO | KO FB AAPL | AAPL FB KO | FB"]
 
 
+def test_each_declared_company_is_followed_when_another_one_takes_over_its_name_and_changes_it_again() -> None:
+    """FB becomes META, then KO becomes FB, then this FB becomes NEW."""
+    changes = [
+        RENAME,
+        RENAME._replace(action_id="r2", symbol="KO", new_symbol="FB"),
+        RENAME._replace(action_id="r3", symbol="FB", new_symbol="NEW"),
+    ]
+    names = [("FB", "KO"), ("META", "KO"), ("META", "FB"), ("META", "NEW")]
+    slices: list[list[Record]] = [
+        [*changes[max(0, number - 2) : number - 1], *closes(number, AAPL=50.0, **dict.fromkeys(pair, 60.0))]
+        for number, pair in enumerate(names, start=1)
+    ]
+
+    def create() -> Scripted:
+        return Scripted(lambda ctx, number: ctx.note(" ".join(ctx.symbols)), symbols=SYMBOLS)
+
+    assert notes(run(create(), slices)) == ["KO FB AAPL", "KO META AAPL", "FB META AAPL", "NEW META AAPL"]
+    assert restarted(create, slices) == run(create(), slices)
+
+
 def test_the_old_name_has_no_data_and_the_new_one_continues_that_of_the_company() -> None:
     def act(ctx: Any, number: int) -> None:
         for symbol in ("FB", *(("META",) if number > 2 else ())):
