@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -29,12 +28,11 @@ def fresh_workplace(commit: str, lock: str, folder: Path) -> Workplace:
     code.mkdir()
     archive = folder / "code.tar"
     command = ["git", "-C", str(REPOSITORY), "archive", "--format=tar", "-o", str(archive), commit]
-    try:
-        packed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    except OSError as error:
-        raise BadInput(f"commit: --fresh-environment needs git: {error.strerror}") from error
-    if not commit or packed.returncode:
-        raise BadInput(f"commit: this repository has no commit {commit or 'of the run'}; fetch it (git fetch)")
+    if not commit:
+        raise BadInput("commit: the run has none; --fresh-environment needs the commit of the code")
+    packed = run_program(command, timeout_s=300)
+    if packed.error is not None:
+        raise BadInput(f"commit: git cannot read {commit} here; fetch it (git fetch): {packed.error}")
     with tarfile.open(archive) as members:
         members.extractall(code, filter="data")
     if (code / _LOCK).read_text(encoding="utf-8") != lock:

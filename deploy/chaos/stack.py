@@ -26,6 +26,7 @@ from deploy.chaos.proxy import Proxy
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local.ports import free_ports
+from deploy.run_program import run_program
 from deploy.supervisor import control
 from deploy.supervisor.layout import shared_services
 from deploy.supervisor.probes import read_stats
@@ -243,19 +244,16 @@ class ChaosStack:
 
     def run_command(self, *arguments: str) -> str:
         """Run a command of `cli.py` on this platform. Return its output. Raises DeployError if it fails."""
-        completed = subprocess.run(
+        result = run_program(
             [sys.executable, "-m", "deploy.cli", *arguments],
+            environment={**self._environment, "PLATFORM_PYTHON_ENV": "current"},
             cwd=REPOSITORY,
-            env={**self._environment, "PLATFORM_PYTHON_ENV": "current"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_COMMAND_TIMEOUT_S,
+            timeout_s=_COMMAND_TIMEOUT_S,
+            error_line=lambda output, status: f"failed with status {status}: {output.strip()[-500:]}",
         )
-        if completed.returncode != 0:
-            message = (completed.stderr or completed.stdout).strip()
-            raise DeployError(f"`{' '.join(arguments)}` failed with status {completed.returncode}: {message[-500:]}")
-        return completed.stdout
+        if result.error is not None:
+            raise DeployError(f"`{' '.join(arguments)}` {result.error}")
+        return result.output
 
     def send(self, command: Command, timeout_s: float = 120.0) -> None:
         """Publish a signed command, again until Kafka acknowledges it. Raises DeployError after `timeout_s`."""

@@ -287,7 +287,7 @@ def test_the_commands_create_show_and_verify(home: Path, tmp_path: Path, monkeyp
 
 
 def test_a_fresh_environment_needs_the_commit_and_its_lock(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="commit: this repository has no commit 0000"):
+    with pytest.raises(BadInput, match="commit: git cannot read 0000"):
         fresh_workplace("0" * 40, "", tmp_path)
     (tmp_path / "again").mkdir()
     with pytest.raises(BadInput, match="lock: the bundle has other locked packages than commit HEAD"):

@@ -22,6 +22,7 @@ from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessS
 
 JVM_OPTIONS_VARIABLE = "PLATFORM_KAFKA_JVM_OPTIONS"
 """Options of Kafka's Java that are added to those of the platform, such as `-Xmx2g`. Java uses the last of several."""
+_FORMAT_TIMEOUT_S = 60
 _JVM_OPTIONS = ("-Xms192m", "-Xmx512m", "-Xmn96m", "-XX:+UseSerialGC", "-Xshare:auto")
 _OPEN_LISTENERS = """\
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
@@ -180,8 +181,15 @@ def _format_log_folder(
     authentication.write_private(argument_file, "\n".join(_quoted(argument) for argument in command[1:]))
     try:
         completed = subprocess.run(
-            [command[0], f"@{argument_file}"], capture_output=True, text=True, check=False, timeout=60, umask=0o077
+            [command[0], f"@{argument_file}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_FORMAT_TIMEOUT_S,
+            umask=0o077,
         )
+    except subprocess.TimeoutExpired as error:
+        raise DeployError(f"cannot format Kafka's log folder {data} within {error.timeout:.0f} s") from error
     finally:
         argument_file.unlink()
     if completed.returncode != 0:
