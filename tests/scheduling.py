@@ -28,8 +28,10 @@ SHARED_PLATFORM_OF = {
     "test_operations.py": "simulator_platform",
     "test_roles.py": "simulator_platform",
     "test_signed_commands.py": "simulator_platform",
-    "test_supervisor_loss.py": "simulator_platform",
+    "test_lost_supervisor.py": "services_platform",
+    "test_state_guards.py": "services_platform",
     "test_broker_books.py": "broker_platform",
+    "test_broker_crashes.py": "broker_platform",
     "test_kill_switch_outages.py": "broker_platform",
     "test_dashboard_orders.py": "dashboard",
     "test_dashboard_sessions.py": "dashboard",
@@ -38,8 +40,6 @@ SHARED_PLATFORM_OF = {
 """The fixture of the platform that these files share with each other, so one process runs them."""
 OWN_PLATFORM_TESTS = (
     "test_tutorials.py",
-    "test_state_guards.py",
-    "test_compact_broker.py",
     "test_chaos.py",
     "test_test_env.py",
 )

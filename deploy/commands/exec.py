@@ -35,11 +35,15 @@ def register(app: typer.Typer) -> None:
 
 
 def execute(service: Service, command: CommandArgument) -> None:
+    from dataflows.runtime.topology import COMPACT
+    from deploy.supervisor.layout import shared_services
+
     home = home_from_environment()
     state = running_state(home)
     if state is None:
         raise DeployError(f"no platform is running in {home.root}; start it with `python cli.py start`")
-    service_env = service_environment(home, state, resolve_service(service, [child.name for child in state.children]))
+    name = resolve_service(service, [*(child.name for child in state.children), *shared_services(home)])
+    service_env = service_environment(home, state, COMPACT if state.child(name) is None else name)
     sys.stdout.flush()
     try:
         os.chdir(service_env.folder)

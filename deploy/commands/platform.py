@@ -168,11 +168,17 @@ def start_service(name: ServiceName) -> None:
 
 def _running_service(home: Home, text: str) -> str:
     """Return the service of the running platform that `text` means. Raises BadInput or DeployError."""
+    from dataflows.runtime.topology import COMPACT
+    from deploy.supervisor.layout import shared_services
+
     state = running_state(home)
     if state is None:
         raise DeployError(f"no platform is running in {home.root}; start it with `python cli.py start`")
-    names = [name for child in state.children for name in (child.replica_of, child.name) if name]
-    return resolve_service(text, dict.fromkeys(names))
+    names = dict.fromkeys(name for child in state.children for name in (child.replica_of, child.name) if name)
+    name = resolve_service(text, [*names, *shared_services(home)])
+    if name not in names:
+        raise BadInput(f"{name} runs in the process {COMPACT} and has none of its own; name {COMPACT}")
+    return name
 
 
 def _require_stopped(home: Home) -> None:

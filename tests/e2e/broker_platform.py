@@ -105,10 +105,12 @@ class BrokerPlatform(CliPlatform):
         return report.state == "READY" and not report.positions and not report.orders
 
     def pids(self, *services: str) -> list[int]:
+        """Return the pids of the processes that run these services."""
         state = read_state(self.home)
         assert state is not None
-        found = [child.pid for child in state.children if child.name in services and child.pid is not None]
-        assert len(found) == len(services), services
+        names = {self.process_of(service) for service in services}
+        found = [child.pid for child in state.children if child.name in names and child.pid is not None]
+        assert len(found) == len(names), names
         return found
 
 

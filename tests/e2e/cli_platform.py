@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.recorded_endpoints import ADDRESS_VARIABLES, CREDENTIAL_VARIABLES
+from dataflows.runtime.topology import COMPACT
 from deploy.home import REPOSITORY, TEST_RUN_VARIABLE, Home
 from deploy.local.ports import Ports, port_variable
+from deploy.supervisor.layout import shared_services
 from deploy.testing.left_processes import end_left_processes, new_run
 
 SERVER_VARIABLES = (*ADDRESS_VARIABLES, *CREDENTIAL_VARIABLES)
@@ -50,6 +52,10 @@ class CliPlatform:
     @property
     def api_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.api}"
+
+    def process_of(self, service: str) -> str:
+        """Return the name of the process that runs a service. In the layout `compact`, several services share one."""
+        return COMPACT if service in shared_services(self.home) else service
 
     def cli(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

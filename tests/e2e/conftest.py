@@ -75,18 +75,36 @@ signals:
 
 
 @pytest.fixture(scope="session")
-def simulator_platform(tmp_path_factory: pytest.TempPathFactory) -> CliPlatform:
+def layout_options(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The layout of the platforms that several modules share.
+
+    In `compact`, a platform at rest takes less than half of the processor time of one process for each service. The
+    long form uses these.
+    """
+    return "--layout", "services" if request.config.getoption("--long") else "compact"
+
+
+@pytest.fixture(scope="session")
+def simulator_platform(tmp_path_factory: pytest.TempPathFactory, layout_options: tuple[str, str]) -> CliPlatform:
     """A platform started by `cli.py start` with the simulator of five symbols.
 
     Several modules use it, in the order of their names. `test_operations` runs before any user logs in.
     """
-    return _shared_platform.enter_context(started_platform(tmp_path_factory.mktemp("simulator") / "home"))
+    home = tmp_path_factory.mktemp("simulator") / "home"
+    return _shared_platform.enter_context(started_platform(home, *layout_options))
 
 
 @pytest.fixture(scope="session")
-def broker_platform(tmp_path_factory: pytest.TempPathFactory) -> BrokerPlatform:
+def services_platform(tmp_path_factory: pytest.TempPathFactory) -> CliPlatform:
+    """A platform with the simulator and a process for each service. `test_state_guards` stops it at its end."""
+    return _shared_platform.enter_context(started_platform(tmp_path_factory.mktemp("services") / "home"))
+
+
+@pytest.fixture(scope="session")
+def broker_platform(tmp_path_factory: pytest.TempPathFactory, layout_options: tuple[str, str]) -> BrokerPlatform:
     """A platform on the local broker, on which only the tests trade."""
-    return _shared_platform.enter_context(started_broker_platform(tmp_path_factory.mktemp("broker") / "home"))
+    home = tmp_path_factory.mktemp("broker") / "home"
+    return _shared_platform.enter_context(started_broker_platform(home, *layout_options))
 
 
 class Dashboard(NamedTuple):

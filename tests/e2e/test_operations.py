@@ -29,11 +29,11 @@ def platform(simulator_platform: CliPlatform) -> CliPlatform:
 def test_exec_runs_in_the_environment_and_folder_of_the_service(platform: CliPlatform) -> None:
     state = read_state(platform.home)
     assert state is not None
-    child = state.child("risk")
+    child = state.child(platform.process_of("risk"))
     assert child is not None
     with open(f"/proc/{child.pid}/environ", "rb") as file:
         process_environment = dict(entry.split("=", 1) for entry in file.read().decode().split("\0") if "=" in entry)
-    output = platform.run("exec", "risk-manager", "env", "-0")
+    output = platform.run("exec", "risk-manager", "env", "-0")  # in `compact`, the process that runs it
     exec_environment = dict(entry.split("=", 1) for entry in output.split("\0") if "=" in entry)
     assert {name: value for name, value in exec_environment.items() if name != "PATH"} == {
         name: value for name, value in process_environment.items() if name != "PATH"
@@ -92,7 +92,8 @@ def test_each_process_has_only_its_own_kafka_credentials(platform: CliPlatform) 
         users[child.name] = environment.get("KAFKA__SECURITY__USER")
         assert passwords.get(environment.get("KAFKA_PASSWORD", "")) == users[child.name]
         assert len(passwords.keys() & set(environment.values())) == (0 if users[child.name] is None else 1)
-    assert users["risk"] == "risk"
+    risk = platform.process_of("risk")
+    assert users[risk] == risk
     assert users["api"] == "api"
     assert users["alerts"] is None
 
@@ -108,7 +109,8 @@ def test_analysis_and_hints_cover_the_real_tables_and_topics(platform: CliPlatfo
     completed = platform.cli("performance", "analyze", "--json")
     analysis = json.loads(completed.stdout)
     assert completed.returncode == (1 if analysis["findings"] else 0)
-    assert {load["service"] for load in analysis["dataflows"]} >= {"features", "risk", "portfolio"}
+    loads = {load["service"] for load in analysis["dataflows"]}
+    assert loads >= {platform.process_of(service) for service in ("features", "risk", "portfolio")}
     assert {table["name"] for table in analysis["tables"]} >= {"bars", "users"}
     assert platform.cli("performance").returncode in (0, 1)
     hints = platform.run_json("performance", "optimize")["hints"]

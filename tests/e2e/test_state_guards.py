@@ -6,22 +6,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.home import REPOSITORY
-from tests.e2e.cli_platform import CliPlatform, started_platform
+from tests.e2e.cli_platform import CliPlatform
 from tests.e2e.operator_actions import buy, query, switch
 
 pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliPlatform]:
-    with started_platform(tmp_path_factory.mktemp("guards") / "home") as platform:
-        yield platform
+def platform(services_platform: CliPlatform) -> CliPlatform:
+    return services_platform
 
 
 def second_process_error(platform: CliPlatform, service: str, store: Path) -> str:

@@ -38,7 +38,7 @@ def scheduler_of(tests: list[str], workers: list[Worker]) -> Any:
 
 
 def test_two_processes_take_platforms_while_other_tests_are_left() -> None:
-    platforms = [f"tests/e2e/{name}::test" for name in OWN_PLATFORM_TESTS]
+    platforms = [f"tests/e2e/{name}::test" for name in (*OWN_PLATFORM_TESTS, "test_roles.py")]
     others = [f"tests/unit/test_{number}.py::test" for number in range(3)]
     tests = [*platforms, *others]
     first, second, third = workers = [Worker() for _ in range(3)]
@@ -55,7 +55,7 @@ def test_two_processes_take_platforms_while_other_tests_are_left() -> None:
 def test_a_process_whose_platforms_are_done_makes_room_for_another() -> None:
     tests = [
         "tests/e2e/test_chaos.py::test",
-        "tests/e2e/test_state_guards.py::test",
+        "tests/e2e/test_test_env.py::test",
         "tests/e2e/test_tutorials.py::test",
     ]
     tests += ["tests/unit/test_1.py::test", "tests/unit/test_2.py::test"]
@@ -63,7 +63,7 @@ def test_a_process_whose_platforms_are_done_makes_room_for_another() -> None:
     scheduler = scheduler_of(tests, workers)
     for worker in workers:
         scheduler._assign_work_unit(worker)
-    scheduler.assigned_work[second]["tests/e2e/test_state_guards.py"][tests[1]] = True
+    scheduler.assigned_work[second]["tests/e2e/test_test_env.py"][tests[1]] = True
     scheduler._assign_work_unit(third)
     assert [worker.received for worker in workers] == [[0], [1], [3, 2]]
 
@@ -73,6 +73,6 @@ def test_every_named_file_exists() -> None:
     assert texts.keys() >= {*OWN_PLATFORM_TESTS, *SHARED_PLATFORM_OF}
     for name, fixture in SHARED_PLATFORM_OF.items():
         assert re.search(rf"\b{fixture}:", texts[name]), f"{name} does not use {fixture}"
-    users = {name for name, text in texts.items() if re.search(r"\b(simulator|broker)_platform:", text)}
+    users = {name for name, text in texts.items() if re.search(r"\b(simulator|services|broker)_platform:", text)}
     assert users <= SHARED_PLATFORM_OF.keys()
     assert {name for name, text in texts.items() if re.search(r"\buninterrupted:", text)} == {*REFERENCE_RUN_TESTS}

@@ -54,8 +54,8 @@ def metric(platform: CliPlatform, name: str, **labels: str) -> float | None:
     return None
 
 
-def test_next_supervisor_takes_over_the_processes_of_a_killed_one(simulator_platform: CliPlatform) -> None:
-    platform = simulator_platform
+def test_next_supervisor_takes_over_the_processes_of_a_killed_one(services_platform: CliPlatform) -> None:
+    platform = services_platform
     before = state_of(platform)
     pids = {child.name: child.pid for child in before.children}
     risk = report(platform, "risk")
