@@ -43,7 +43,7 @@ class WalkForwardResult:
     parameters   names of the parameters that vary
     trials       number of sets that each training period compared
     windows      frame with one row per window: periods, chosen parameters, objective and total return in and out of
-                 sample, fills, decision hash and error of the test
+                 sample, fills, decision hash and error of the test; a period without a start or end has all bars there
     returns      daily returns of all tests, one after the other
     equity       growth of 1 by these returns
     metrics      metrics of these returns; annualized ones are None before 20 days
@@ -96,7 +96,8 @@ class WalkForwardResult:
                 f"Efficiency: {self.efficiency:.2f} (mean daily return out of sample as a share of that in sample)."
             )
         texts += [
-            f"{row['parameter']}: {row['distinct']} values chosen, most often {row['most_frequent']} "
+            f"{row['parameter']}: {row['distinct']} value{'s' * (row['distinct'] != 1)} chosen, "
+            f"most often {row['most_frequent']} "
             f"({row['share']:.0%} of the windows)."
             for row in self.stability.to_dict("records")
         ]
@@ -146,9 +147,9 @@ def walk_forward_result(
 
 def _row(one: TestedWindow, objective: SearchObjective) -> dict[str, object]:
     periods = {
-        f"{name}_{side}": str(getattr(period, side))[:10]
+        f"{name}_{side}": None if instant is None else instant[:10]
         for name, period in (("train", one.window.train), ("test", one.window.test))
-        for side in ("start", "end")
+        for side, instant in (("start", period.start), ("end", period.end))
     }
     return {
         **periods,
