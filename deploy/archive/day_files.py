@@ -53,19 +53,25 @@ def archive_days(
     *,
     now: datetime,
     report: ProgressCallback,
+    to_last_clock: bool = False,
 ) -> WrittenDays:
     """Add the complete days of every topic that are not in the archive yet.
+
+    With `to_last_clock`, the incomplete day up to the last clock of each topic is added too. Only a copy of an archive
+    is written so, because it cannot be continued.
 
     Raises DeployError if the archive belongs to another platform or a topic does not continue it, before it writes to
     the archived log, and Unavailable if the archive is damaged.
     """
     _require_owner(archive, owner)
     files = messages = size = 0
-    for topic, partition in existing_logs(kafka, reader):
+    # Topics without clocks last: on a running platform, they then have all that the other topics refer to.
+    for topic, partition in sorted(existing_logs(kafka, reader), key=lambda log: not has_clock(kafka, log[0])):
         report(f"archiving topic {topic}/{partition}")
         archiver = _LogArchiver(archive, (topic, partition), _metadata(kafka, topic, partition))
         by_timestamp: SplitDays = partial(_days_by_timestamp, now=now)
-        archiver.run(reader, _days_by_clock if has_clock(kafka, topic) else by_timestamp)
+        split = _days_by_clock if has_clock(kafka, topic) else by_timestamp
+        archiver.run(reader, split, incomplete_day=to_last_clock)
         files += len(archiver.added)
         messages += sum(file.end - file.start for file in archiver.added)
         size += sum(file.bytes for file in archiver.added)
@@ -150,7 +156,7 @@ class _LogArchiver:
         self._open: _OpenFile | None = None
         self.added: list[ArchivedFile] = []
 
-    def run(self, reader: LogReader, days: SplitDays) -> None:
+    def run(self, reader: LogReader, days: SplitDays, *, incomplete_day: bool) -> None:
         topic, partition = self._log
         found = reader.offsets(topic, partition)
         start = self._files[-1].end if self._files else found.start
@@ -163,6 +169,8 @@ class _LogArchiver:
                     self._commit(self._open)
                 for offset, message in pairs:
                     self._add(day, ArchivedMessage(offset, *message))
+            if incomplete_day and self._open is not None:
+                self._commit(self._open)
         except OSError as error:
             raise DeployError(f"cannot write to the archive {self._folder}: {error.strerror}") from error
         finally:

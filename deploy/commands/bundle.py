@@ -1,4 +1,4 @@
-"""`bundle`: pack a saved run with everything that reproduces it, show a bundle, and reproduce it."""
+"""`bundle`: pack a saved run or the recorded session with what reproduces it, show a bundle, and reproduce it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
+from configs.recorded_endpoints import ADMIN
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.recovery.trust_source import TrustSource as TrustRecorded
+from deploy.recovery.trust_source import source_of_recording
 from deploy.text_outputs import require_output
-from schemas.errors import Unavailable
+from schemas.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
     from dataflows.research.bundles.verification import Verification
 
-Run = Annotated[str, typer.Argument(help="Name of a run, as `runs list` prints it.")]
+Run = Annotated[str | None, typer.Argument(help="Name of a run, as `runs list` prints it.")]
+WholeSession = Annotated[
+    bool, typer.Option("--session", help="Pack the recorded session of this platform, running or stopped.")
+]
 File = Annotated[Path, typer.Argument(help="Bundle.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write. By default, RUN.bundle.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="File to write. By default, RUN.bundle or session.bundle.")
+]
 References = Annotated[
     bool, typer.Option("--references", help="Refer to the data files by path and hash instead of packing them.")
 ]
@@ -38,23 +47,35 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Pack runs so that others can reproduce them.", no_args_is_help=True)
-    group.command("create", help="Pack a saved run with data, source, settings, lock and commit.")(create)
+    group.command("create", help="Pack a saved run or the recorded session, with source, settings, lock and commit.")(
+        create
+    )
     group.command("show", help="List the parts of a bundle, or print its strategy code.")(show)
     group.command("verify", help="Reproduce a bundle, and name the first thing that differs.")(verify)
     app.add_typer(group, name="bundle")
 
 
-def create(run: Run, output: Output = None, references: References = False, no_check: NoCheck = False) -> None:
-    from dataflows.research.bundles.bundle_contents import create_bundle
+def create(
+    run: Run = None,
+    session: WholeSession = False,
+    output: Output = None,
+    references: References = False,
+    no_check: NoCheck = False,
+    trust_source: TrustRecorded = False,
+) -> None:
     from dataflows.research.bundles.verification import verify_bundle
-    from dataflows.research.stored_results import load_run
-    from dataflows.research.trial_ledger import TrialLedger
 
-    target = output or Path(f"{run}.bundle")
+    if (run is None) is not session:
+        raise BadInput("bundle create needs the name of a run, or --session for the recorded session, and not both")
+    if session and references:
+        raise BadInput("--references is for the files of a run; a session has none")
+    target = output or Path(f"{run or 'session'}.bundle")
     require_output("--output", target)
     try:
-        ledger = TrialLedger(home_from_environment().trial_ledger)
-        create_bundle(load_run(run), target, ledger, with_data=not references)
+        if run is None:
+            _pack_session(target, trust_source=trust_source)
+        else:
+            _pack_run(run, target, with_data=not references)
     except Unavailable as error:
         raise DeployError(str(error)) from error
     print(f"wrote {target} ({target.stat().st_size:,} bytes)")
@@ -62,8 +83,35 @@ def create(run: Run, output: Output = None, references: References = False, no_c
         _report(verify_bundle(target, trust_source=True), as_json=False)
 
 
+def _pack_run(run: str, target: Path, *, with_data: bool) -> None:
+    from dataflows.research.bundles.bundle_contents import create_bundle
+    from dataflows.research.stored_results import load_run
+    from dataflows.research.trial_ledger import TrialLedger
+
+    ledger = TrialLedger(home_from_environment().trial_ledger)
+    create_bundle(load_run(run), target, ledger, with_data=with_data)
+
+
+def _pack_session(target: Path, *, trust_source: bool) -> None:
+    """Copy all topics up to their last clocks, replay them, and write the bundle."""
+    from dataflows.research.bundles.session_bundle import create_session_bundle
+    from deploy.archive.session_copy import copied_session
+    from deploy.recovery.recorded_topics import recorded_settings
+
+    home = home_from_environment()
+    with (
+        Console(stderr=True).status("reading the topics") as status,
+        recorded_settings(home, status.update, principal=ADMIN) as settings,
+        copied_session(settings.kafka, status.update) as archive,
+        source_of_recording(home, trust_source) as source,
+    ):
+        status.update("replaying")
+        session = create_session_bundle(archive, settings, target, target.stem, source)
+    print(f"packed {session.ticks:,} time slices")
+
+
 def show(file: File, source: Source = False) -> None:
-    from dataflows.research.bundles.bundle_file import COMMIT, RESULT, read_bundle
+    from dataflows.research.bundles.bundle_file import COMMIT, INPUTS, RESULT, read_bundle
 
     with TemporaryDirectory(prefix="bundle-") as folder:
         bundle = read_bundle(file, Path(folder))
@@ -72,7 +120,10 @@ def show(file: File, source: Source = False) -> None:
                 print(f"# {name}\n{bundle.text(name)}")
             return
         result, commit = bundle.json(RESULT), bundle.json(COMMIT)
-        print(f"run {result['name']} of {', '.join(result['strategies']) or 'orders'}")
+        kind = "session" if "session" in bundle.json(INPUTS) else "run"
+        print(f"{kind} {result['name']} of {', '.join(result['strategies']) or 'orders'}")
+        if kind == "session":
+            print(f"{result['time_slices']:,} time slices from {result['from']} to {result['to']}")
         print(f"decision hash {result['decision_hash']}\ncommit {commit['commit']}, Python {commit['python']}")
         for name, kind in bundle.kinds.items():
             print(f"{kind:10} {(bundle.folder / name).stat().st_size:>14,} bytes  {name}")
@@ -90,11 +141,12 @@ def verify(
 
 def _report(verification: Verification, *, as_json: bool) -> None:
     """Print the result. Raises DeployError if something differs."""
+    name = f"{verification.kind} {verification.run}"
     if as_json:
         print(json.dumps(verification._asdict(), indent=2))
     for note in verification.notes:
         print(f"note: {note}", file=sys.stderr)
     if verification.difference is not None:
-        raise DeployError(f"run {verification.run} is not reproduced. First difference: {verification.difference}")
+        raise DeployError(f"{name} is not reproduced. First difference: {verification.difference}")
     if not as_json:
-        print(f"reproduced run {verification.run}: decision hash {verification.decision_hash}")
+        print(f"reproduced {name}: decision hash {verification.decision_hash}")

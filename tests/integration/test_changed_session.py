@@ -8,7 +8,11 @@ strategies, with which the processes start again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,8 +21,12 @@ from configs.configuration_changes import with_overrides
 from configs.recorded_settings import user_files
 from configs.settings import Settings, load_settings
 from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
+from dataflows.research.bundles.bundle_file import BundlePart, read_bundle, read_manifest, write_bundle
+from dataflows.research.bundles.session_bundle import RECORDING_FOLDER
+from dataflows.research.bundles.verification import verify_bundle
 from deploy.recovery.recovery_store import read_resume_states
 from operators.stage import TimeSlice
+from schemas.codec import encode
 from schemas.records import (
     TARGET_WEIGHT,
     Configuration,
@@ -29,6 +37,9 @@ from schemas.records import (
     StrategyAction,
     StrategySuspension,
 )
+from sinks.archive.container_file import ContainerWriter, file_hash
+from sinks.archive.log_manifest import write_manifest
+from sinks.archive.topic_archive import TopicArchive
 from sinks.postgres import PostgresWriter
 from sinks.tables import TABLE_OF
 from tests.builders import configuration
@@ -186,6 +197,77 @@ def test_a_rebuilt_service_has_the_state_of_the_live_run(
         if one.step.rpartition(".")[2] == "stage"
     }
     assert found == {shard: stage_state for shard, (_, stage_state) in live.items()}
+
+
+@pytest.fixture(scope="module")
+def bundle(platform: RecordedPlatform, session: Session, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("bundles") / "desk.bundle"
+    create = ("bundle", "create", "--session", "-o", str(target), "--no-check")
+    refused = platform.run(*create)
+    assert refused.returncode == 2 and "mine.py has sha256" in refused.stderr and not target.exists()
+    created = platform.run(*create, "--trust-source")
+    assert created.returncode == 0, created.stderr
+    assert f"packed {len(session.slices)} time slices" in created.stdout
+    return target
+
+
+def test_a_bundle_of_the_session_reproduces_it_without_its_files(
+    platform: RecordedPlatform, session: Session, bundle: Path
+) -> None:
+    shown = platform.run("bundle", "show", str(bundle), "--source").stdout
+    assert shown.count("class Mine") == shown.count("class Trader") == 2, "the code before and after the edit"
+
+    with moved_files(session):
+        assert "--trust-source" in platform.run("bundle", "verify", str(bundle)).stderr
+        verified = platform.run("bundle", "verify", str(bundle), "--trust-source")
+    assert verified.returncode == 0, verified.stderr
+    assert f"reproduced session desk: decision hash {platform.check('--trust-source')['decision_hash']}" in (
+        verified.stdout
+    )
+
+
+def test_the_first_changed_record_of_a_bundled_session_is_named(session: Session, bundle: Path, tmp_path: Path) -> None:
+    order = session.records(Order)[0]
+    archive = TopicArchive(read_bundle(bundle, tmp_path / "parts").folder / RECORDING_FOLDER)
+    replace_message(archive, "orders", order, order._replace(terms=order.terms._replace(quantity=Decimal(1_000))))
+    with zipfile.ZipFile(bundle) as packed:
+        listed = read_manifest(packed)
+    parts = [BundlePart(one["name"], one["kind"], tmp_path / "parts" / one["name"]) for one in listed]
+    write_bundle(tmp_path / "changed.bundle", parts, {})
+    found = verify_bundle(tmp_path / "changed.bundle", trust_source=True)
+    assert (found.kind, found.run) == ("session", "desk")
+    assert found.difference is not None
+    assert (
+        found.difference.startswith(f"decisions: orders {order.order_id} at ") and "recorded 1000" in found.difference
+    )
+
+
+def replace_message(archive: TopicArchive, topic: str, before: Record, after: Record) -> None:
+    """Replace a record in the archived files of a topic, with hashes that fit."""
+    files = []
+    for file in archive.files(topic, 0):
+        messages = list(archive.file_messages(topic, 0, file))
+        path = archive.log_folder(topic, 0) / file.name
+        with path.open("wb") as target:
+            writer = ContainerWriter(target, {})
+            for one in messages:
+                writer.add(one._replace(value=encode(after)) if one.value == encode(before) else one)
+            writer.flush()
+        files.append(file._replace(sha256=file_hash(path)))
+    write_manifest(archive.log_folder(topic, 0), files)
+
+
+@contextmanager
+def moved_files(session: Session) -> Iterator[None]:
+    """Move the strategy files to another place during the block, as on another machine."""
+    files = {Path(path) for one in session.configurations for path in one.source_sha256}
+    for file in files:
+        file.rename(file.with_suffix(".moved"))
+    try:
+        yield
+    finally:
+        for file in files:
+            file.with_suffix(".moved").rename(file)
 
 
 def test_explain_names_the_configuration_of_each_order(platform: RecordedPlatform, session: Session) -> None:

@@ -229,6 +229,8 @@ def test_no_live_process_can_run_recorded_source() -> None:
         "dataflows/replay/comparison.py",
         "dataflows/replay/fork.py",
         "dataflows/replay/store_rebuild.py",
+        "dataflows/research/bundles/session_bundle.py",
+        "dataflows/research/bundles/session_rerun.py",
         "deploy/checkpoints/preview.py",
         "deploy/checkpoints/rebuild_start.py",
         "deploy/checkpoints/recorded_fork.py",

@@ -34,7 +34,7 @@ def rerun(folder: Path) -> Result:
     for one in inputs["files"]:
         files.setdefault(one["kind"], []).append(folder / one["part"] if one["part"] else Path(one["path"]))
     bars, orders = files.pop("bars"), files.pop("orders", [None])[0]
-    settings = _settings(folder, inputs).with_files(files)
+    settings = bundle_settings(folder, inputs).with_files(files)
     labels = strategy_labels(settings)
     collector = RunCollector(RUN_FRAME_NAMES, inputs["benchmark"], settings, excursions=inputs["excursions"])
     performance, summary = fused.run(
@@ -44,7 +44,7 @@ def rerun(folder: Path) -> Result:
     return result_of(collector.result(performance, summary), settings, labels, sources)
 
 
-def _settings(folder: Path, inputs: dict[str, Any]) -> Settings:
+def bundle_settings(folder: Path, inputs: dict[str, Any]) -> Settings:
     """Return the recorded settings with the files of the bundle. The environment has no effect on them."""
     recorded = json.loads((folder / bundle_file.SETTINGS).read_text(encoding="utf-8"))
     settings = settings_from_text(canonical_json(recorded), load_settings())

@@ -23,13 +23,17 @@ from dataflows.research.bundles import bundle_file
 from dataflows.research.bundles.bundle_contents import LOCK_FILE
 from dataflows.research.bundles.bundle_file import BundleContents, read_bundle
 from dataflows.research.bundles.rerun import AGAIN
+from dataflows.research.bundles.session_bundle import RECORDING_FOLDER, recorded_code
 from dataflows.research.frames import EXECUTIONS, ORDERS
 from dataflows.research.run_comparison import first_differing_decision
 from dataflows.research.run_sources import code_sha256, files_sha256
 from dataflows.research.run_store import REPOSITORY
 from schemas.errors import BadInput
+from sinks.archive.topic_archive import TopicArchive
 
 _SOURCE_KIND, _DATA_KIND = "source", "data"
+_RUN_MODULE, _SESSION_MODULE = "rerun", "session_rerun"
+_SESSION = "session"
 _VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 """What the new process inherits. Other variables could change settings."""
 
@@ -42,12 +46,13 @@ class Workplace(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """The result of a verification.
+    """The result of a verification of a run or a session (`kind`) named `run`.
 
     `difference` names the first thing that differs; None if the bundle is reproduced. `notes` are differences of the
     environment, which may be a cause. `decision_hash` is that of the bundle.
     """
 
+    kind: str
     run: str
     decision_hash: str
     difference: str | None
@@ -92,7 +97,11 @@ def verify_bundle(
             if difference is None:
                 difference = _rerun_difference(bundle, expected, commit, workplace, notes)
         return Verification(
-            run=expected["name"], decision_hash=expected["decision_hash"], difference=difference, notes=notes
+            kind="session" if _SESSION in bundle.json(bundle_file.INPUTS) else "run",
+            run=expected["name"],
+            decision_hash=expected["decision_hash"],
+            difference=difference,
+            notes=notes,
         )
 
 
@@ -109,7 +118,17 @@ def _packed_source(bundle: BundleContents) -> list[str]:
             for name, kind in bundle.kinds.items()
         ):
             raise BadInput(f"the data file {one['part']} is not a part of the bundle")
+    if _SESSION in inputs:
+        _require_readable_code(bundle)
     return [part for part, kind in bundle.kinds.items() if kind == _SOURCE_KIND]
+
+
+def _require_readable_code(bundle: BundleContents) -> None:
+    """Raise BadInput if the configurations of a session would run code that is not a part to be read."""
+    parts = {name: bundle.text(name) for name, kind in bundle.kinds.items() if kind == _SOURCE_KIND}
+    for sha256, text in recorded_code(TopicArchive(bundle.folder / RECORDING_FOLDER)).items():
+        if text not in parts.values():
+            raise BadInput(f"a configuration of the session has strategy code (SHA-256 {sha256[:12]}) without a part")
 
 
 def _data_difference(bundle: BundleContents) -> str | None:
@@ -148,9 +167,10 @@ def _rerun_difference(
     workplace: Workplace,
     notes: list[str],
 ) -> str | None:
-    """Run the backtest again, and compare its causes, then its decisions and metrics."""
-    if (failure := _run_again(bundle.folder, workplace)) is not None:
-        return f"the backtest fails: {failure}"
+    """Run the backtest or the session again, and compare its causes, then its decisions and metrics."""
+    is_session = _SESSION in bundle.json(bundle_file.INPUTS)
+    if (failure := _run_again(bundle.folder, workplace, _SESSION_MODULE if is_session else _RUN_MODULE)) is not None:
+        return f"the {'replay' if is_session else 'backtest'} fails: {failure}"
     facts = json.loads((bundle.folder / AGAIN / bundle_file.RESULT).read_text(encoding="utf-8"))
     found = facts["result"]
     notes += [
@@ -158,6 +178,8 @@ def _rerun_difference(
         for name in ("python", "machine", "system")
         if facts["commit"][name] != commit[name]
     ]
+    if is_session:
+        return _session_difference(expected, found, facts["difference"])
     for name, label in (("data_sha256", "data"), ("source_sha256", "source of the strategies")):
         if found[name] != expected[name]:
             return f"{label}: SHA-256 is {found[name]}, the run had {expected[name]}"
@@ -173,12 +195,22 @@ def _rerun_difference(
     return None
 
 
-def _run_again(folder: Path, workplace: Workplace) -> str | None:
-    """Run the backtest in a new process without the user's settings. Return its last line of error if it fails."""
+def _session_difference(expected: Mapping[str, Any], found: Mapping[str, Any], difference: str | None) -> str | None:
+    """Compare the replay of a session: with its records, then its extent with that of the session."""
+    if difference is not None:
+        return f"decisions: {difference}"
+    for name in ("time_slices", "from", "to", "given", "records", "decision_hash"):
+        if found[name] != expected[name]:
+            return f"{name.replace('_', ' ')}: {found[name]}, the session had {expected[name]}"
+    return None
+
+
+def _run_again(folder: Path, workplace: Workplace, module: str) -> str | None:
+    """Run a module of this package in a new process without the user's settings. Return its last line if it fails."""
     environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
     environment |= {"PYTHONPATH": str(workplace.code), "PLATFORM_HOME": str(folder / AGAIN), ENV_FILE_VARIABLE: OFF}
     # -P: Python imports nothing from the working folder, which holds parts of the bundle.
-    command = [str(workplace.python), "-P", "-m", "dataflows.research.bundles.rerun", str(folder)]
+    command = [str(workplace.python), "-P", "-m", f"dataflows.research.bundles.{module}", str(folder)]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if run.returncode == 0:
         return None
