@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -232,6 +233,17 @@ def bars_written(environment: dict[str, str]) -> int:
         time.sleep(0.5)
 
 
+def healthy_report(environment: dict[str, str]) -> Any:
+    """Return the first good report of `health-check`: on a busy machine, that of the supervisor can be old."""
+    deadline = time.monotonic() + 300
+    while True:
+        completed = run_cli(environment, "health-check", "--json")
+        if completed.returncode == 0:
+            return json.loads(completed.stdout)
+        assert time.monotonic() < deadline, completed.stdout
+        time.sleep(1)
+
+
 def test_the_command_line_starts_checks_and_stops_the_platform(own_stack: ServiceStack, tmp_path: Path) -> None:
     endpoints = own_stack.endpoints
     environment = {
@@ -251,9 +263,7 @@ def test_the_command_line_starts_checks_and_stops_the_platform(own_stack: Servic
         assert started.returncode == 0, started.stderr + started.stdout
         assert f"http://127.0.0.1:{own_stack.ports.api}/docs" in started.stdout
         assert "dashboard   none: PLATFORM_DASHBOARD=off" in started.stdout
-        completed = run_cli(environment, "health-check", "--json")
-        health = json.loads(completed.stdout)
-        assert completed.returncode == 0, completed.stdout
+        health = healthy_report(environment)
         assert health["services"].keys() == {"kafka", "postgres", "redis", *DATAFLOW_NAMES, "api", "checks", "alerts"}
         assert bars_written(environment) > 0
         table = run_cli(environment, "status", "--detailed").stdout
