@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from deploy import bootstrap
@@ -16,6 +15,7 @@ from deploy.commands.notebook import LOOPBACK, copy_notebooks, find_notebook
 from deploy.home import REPOSITORY, Home
 from deploy.local.ports import free_ports
 from schemas.errors import BadInput
+from tests import http
 
 STOP_TIMEOUT_S = 60
 ADDRESS = re.compile(rf"http://{re.escape(LOOPBACK)}:(\d+)/lab/tree/first_idea\.ipynb\?token=([0-9a-f]+)")
@@ -39,7 +39,7 @@ def test_jupyterlab_answers_on_loopback_with_its_token_and_stops(tmp_path: Path)
             if (found := ADDRESS.search(line)) is not None:
                 break
         assert found is not None, "".join(lines)
-        with httpx.Client(base_url=f"http://{LOOPBACK}:{found[1]}", trust_env=False, timeout=60) as client:
+        with http.client(base_url=f"http://{LOOPBACK}:{found[1]}", trust_env=False) as client:
             assert client.get("/api/contents").status_code == 403, "a request without the token is rejected"
             assert client.get("/api/contents", params={"token": "fixed"}).status_code == 403
             answer = client.get("/api/contents", headers={"Authorization": f"token {found[2]}"})
